@@ -61,7 +61,9 @@ class Alloy:
         if self.n_atoms < len(self.composition):
             raise InputError(f"{self.n_atoms} atoms cannot hold {len(self.composition)} species; raise n_atoms")
         if not (math.isfinite(self.number_density) and self.number_density > 0.0):
-            raise InputError(f"the number density is {self.number_density:g} but must be positive; typical metals have 0.04 to 0.09 atoms/A^3")
+            raise InputError(
+                f"the number density is {self.number_density:g} but must be positive; typical metals have 0.04 to 0.09 atoms/A^3"
+            )
         empty = [symbol for symbol, count in self.counts.items() if count == 0]
         if empty:
             raise InputError(f"{self.n_atoms} atoms leave no atom of {', '.join(empty)}; raise n_atoms or the fraction")
@@ -111,7 +113,9 @@ class Alloy:
         composition = {symbol: amount / total for symbol, amount in amounts.items()}
         given = [density for density in (number_density, mass_density, box_length) if density is not None]
         if len(given) != 1:
-            raise InputError(f"{len(given)} densities are given for {formula}; give exactly one of number_density, mass_density and box_length")
+            raise InputError(
+                f"{len(given)} densities are given for {formula}; give exactly one of number_density, mass_density and box_length"
+            )
         if number_density is None:
             if box_length is not None:
                 if not box_length > 0.0:

@@ -6,7 +6,10 @@ The command line prints these without a traceback and exits with 2; everything e
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 class MgflowsError(Exception):

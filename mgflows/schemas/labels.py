@@ -1,0 +1,253 @@
+"""Labels: energies, forces and virials of structures by one method, whatever the code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from pydantic import BaseModel, Field
+from pymatgen.core import Structure
+from pymatgen.io.ase import AseAtomsAdaptor
+
+from mgflows import units
+from mgflows.errors import InputError, MgflowsError
+from mgflows.schemas.provenance import Provenance
+
+MAXIMUM_FORCE = 100.0
+"""A force above this (eV/A) is taken for a failed label; the paper's most compressed frames stay below 20."""
+
+
+class LabelError(MgflowsError):
+    """A label that must not become a frame: says why."""
+
+
+class MethodFingerprint(BaseModel):
+    """Everything that decides a label. Frames of different fingerprints never mix in one dataset."""
+
+    code: str = Field(description="what computed the label, such as 'vasp' or 'ase:mgflows.eam.stand_in_calculator'")
+    version: str = Field(description="its version")
+    settings: dict[str, Any] = Field(description="functional, cutoff, k-mesh, smearing, potentials: all that changes a label")
+    is_dft: bool = Field(False, description="false for a stand-in or a classical or machine-learned potential")
+    description: str = Field("", description="one line for reports")
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits; equal exactly when all fields that decide a label are equal."""
+        text = json.dumps([self.code, self.version, self.settings], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: MethodFingerprint) -> list[str]:
+        """What differs between two methods, one phrase a field."""
+        mine = {"code": self.code, "version": self.version, **self.settings}
+        theirs = {"code": other.code, "version": other.version, **other.settings}
+        return [
+            f"{key}: {mine.get(key)!r} against {theirs.get(key)!r}" for key in sorted(mine | theirs) if mine.get(key) != theirs.get(key)
+        ]
+
+
+class Frame(BaseModel):
+    """One labelled structure in compact form."""
+
+    name: str = Field("", description="which member of its set: a deformation, a time step, or empty")
+    numbers: list[int] = Field(description="(n,) atomic numbers")
+    positions: list[list[float]] = Field(description="(n, 3) A")
+    cell: list[list[float]] = Field(description="(3, 3) lattice vectors in rows, A")
+    energy: float = Field(description="force-consistent free energy of the cell, eV")
+    forces: list[list[float]] = Field(description="(n, 3) eV/A")
+    stress: list[list[float]] = Field(description="(3, 3) eV/A^3, positive when stretched, without the ideal-gas part")
+
+    @classmethod
+    def from_atoms(cls, atoms: Atoms, name: str = "") -> Self:
+        """A frame from atoms with a calculator that has (or can compute) energy, forces and stress.
+
+        Raises
+        ------
+        LabelError
+            If a result is not finite or a force exceeds :data:`MAXIMUM_FORCE`.
+        """
+        energy = float(atoms.get_potential_energy(force_consistent=_has_free_energy(atoms)))
+        forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
+        stress = units.voigt_to_tensor(atoms.get_stress(voigt=True, apply_constraint=False, include_ideal_gas=False))
+        for quantity, value in (("energy", energy), ("forces", forces), ("stress", stress)):
+            if not np.all(np.isfinite(value)):
+                raise LabelError(
+                    f"the {quantity} of {atoms.get_chemical_formula()} {name} is not finite; look at the calculation before labelling again"
+                )
+        largest = float(np.linalg.norm(forces, axis=1).max(initial=0.0))
+        if largest > MAXIMUM_FORCE:
+            raise LabelError(
+                f"a force of {largest:.0f} eV/A on {atoms.get_chemical_formula()} {name} exceeds {MAXIMUM_FORCE:.0f}: atoms overlap; check the structure"
+            )
+        return cls(
+            name=name,
+            numbers=atoms.numbers.tolist(),
+            positions=atoms.positions.tolist(),
+            cell=np.asarray(atoms.cell).tolist(),
+            energy=energy,
+            forces=forces.tolist(),
+            stress=stress.tolist(),
+        )
+
+    def to_atoms(self, **info: Any) -> Atoms:
+        """ASE atoms with a single-point calculator holding energy, free energy, forces and stress; ``info`` goes to ``atoms.info``."""
+        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=True, info=dict(info))
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=self.energy, free_energy=self.energy, forces=np.array(self.forces), stress=units.tensor_to_voigt(self.stress)
+        )
+        return atoms
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Energy in eV per atom."""
+        return self.energy / len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell in A^3."""
+        return float(abs(np.linalg.det(np.array(self.cell))))
+
+    @property
+    def frame_id(self) -> str:
+        """Twenty hexadecimal digits: hash of species, cell, positions and label, rounded so that storage does not change it."""
+        digest = hashlib.sha256()
+        for values, decimals in (
+            (self.numbers, 0),
+            (self.cell, 6),
+            (self.positions, 6),
+            ([self.energy], 6),
+            (self.forces, 5),
+            (self.stress, 8),
+        ):
+            # Adding zero turns -0.0 into 0.0, which has other bytes.
+            digest.update(np.ascontiguousarray(np.round(np.asarray(values, dtype=float), decimals) + 0.0).tobytes())
+        return digest.hexdigest()[:20]
+
+
+class LabelDocument(BaseModel):
+    """One structure labelled by one method: the contract every label Maker fulfils."""
+
+    structure: Structure = Field(description="the labelled structure, grouped by species")
+    energy: float = Field(description="force-consistent free energy, eV per cell")
+    energy_per_atom: float = Field(description="the same, eV per atom")
+    forces: list[list[float]] = Field(description="(n, 3) eV/A, in the order of the structure")
+    stress: list[list[float]] = Field(description="(3, 3) eV/A^3, positive when stretched")
+    virial: list[list[float]] = Field(description="(3, 3) eV per cell, positive when compressed: -volume times stress")
+    pressure: float = Field(description="GPa, positive when compressed")
+    frame_ids: list[str] = Field(description="hash of the frame (a list of one)")
+    fingerprint: MethodFingerprint = Field(description="the method")
+    fingerprint_digest: str = Field(description="its hash")
+    converged: bool = Field(True, description="electronic and, where asked, ionic convergence")
+    relaxation: dict[str, Any] | None = Field(None, description="for a relaxed structure: steps, initial energy, largest force, and so on")
+    provenance: Provenance
+
+    @classmethod
+    def from_atoms(
+        cls,
+        atoms: Atoms,
+        fingerprint: MethodFingerprint,
+        provenance: Provenance,
+        *,
+        converged: bool = True,
+        relaxation: dict[str, Any] | None = None,
+    ) -> Self:
+        """A label from atoms with a calculator."""
+        frame = Frame.from_atoms(atoms)
+        return cls(
+            structure=structure_from_atoms(atoms),
+            energy=frame.energy,
+            energy_per_atom=frame.energy_per_atom,
+            forces=frame.forces,
+            stress=frame.stress,
+            virial=units.virial_from_stress(frame.stress, frame.volume).tolist(),
+            pressure=units.pressure_from_stress(frame.stress),
+            frame_ids=[frame.frame_id],
+            fingerprint=fingerprint,
+            fingerprint_digest=fingerprint.digest,
+            converged=converged,
+            relaxation=relaxation,
+            provenance=provenance,
+        )
+
+    @property
+    def frames(self) -> list[Frame]:
+        """The label as a list of one frame."""
+        return [
+            Frame(
+                numbers=list(self.structure.atomic_numbers),
+                positions=self.structure.cart_coords.tolist(),
+                cell=self.structure.lattice.matrix.tolist(),
+                energy=self.energy,
+                forces=self.forces,
+                stress=self.stress,
+            )
+        ]
+
+
+class LabelSetDocument(BaseModel):
+    """Several structures labelled in one job: a strained family, a short trajectory, a batch of cheap labels."""
+
+    n_frames: int = Field(description="number of frames")
+    frame_ids: list[str] = Field(description="hash of each frame")
+    names: list[str] = Field(description="name of each frame within the set")
+    energies_per_atom: list[float] = Field(description="eV per atom, one per frame")
+    pressures: list[float] = Field(description="GPa, one per frame")
+    fingerprint: MethodFingerprint = Field(description="the method")
+    fingerprint_digest: str = Field(description="its hash")
+    frames: list[Frame] = Field(description="the frames; stored in the additional store 'data'")
+    failed: list[str] = Field(default_factory=list, description="members that could not be labelled, with the reason")
+    trajectory: dict[str, Any] | None = Field(None, description="for molecular dynamics: ensemble, time step and temperatures")
+    provenance: Provenance
+
+    @classmethod
+    def from_frames(
+        cls,
+        frames: list[Frame],
+        fingerprint: MethodFingerprint,
+        provenance: Provenance,
+        *,
+        failed: list[str] | None = None,
+        trajectory: dict[str, Any] | None = None,
+    ) -> Self:
+        """A set from its frames."""
+        if not frames:
+            raise LabelError(f"no structure could be labelled: {'; '.join(failed or ['the set is empty'])}")
+        return cls(
+            n_frames=len(frames),
+            frame_ids=[frame.frame_id for frame in frames],
+            names=[frame.name for frame in frames],
+            energies_per_atom=[frame.energy_per_atom for frame in frames],
+            pressures=[units.pressure_from_stress(frame.stress) for frame in frames],
+            fingerprint=fingerprint,
+            fingerprint_digest=fingerprint.digest,
+            frames=frames,
+            failed=failed or [],
+            trajectory=trajectory,
+            provenance=provenance,
+        )
+
+
+def structure_from_atoms(atoms: Atoms) -> Structure:
+    """Pymatgen structure of ASE atoms, without calculator, constraints or tags."""
+    return Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True)
+
+
+def atoms_from_structure(structure: Structure) -> Atoms:
+    """ASE atoms of a pymatgen structure, fully periodic.
+
+    Raises
+    ------
+    InputError
+        For partial occupancies.
+    """
+    if not structure.is_ordered:
+        raise InputError(f"{structure.composition.reduced_formula} has partially occupied sites; give an ordered structure")
+    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    return Atoms(numbers=atoms.numbers, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
+
+
+def _has_free_energy(atoms: Atoms) -> bool:
+    return "free_energy" in getattr(atoms.calc, "implemented_properties", ()) or "free_energy" in getattr(atoms.calc, "results", {})

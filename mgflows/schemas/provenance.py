@@ -1,0 +1,96 @@
+"""Where a document comes from: who made it, when, from what, with which versions and at which cost."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+import mgflows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PACKAGES = ("ase", "atomate2", "fireworks", "jobflow", "numba", "numpy", "pymatgen", "scipy")
+
+
+class Provenance(BaseModel):
+    """Origin and cost of one document."""
+
+    created_at: str = Field(description="UTC time at which the computation began, ISO 8601")
+    mgflows_version: str = Field(description="version of mgflows")
+    packages: dict[str, str] = Field(description="versions of the packages that can change a result")
+    python: str = Field(description="version of Python")
+    host: str = Field(description="name of the machine")
+    pid: int = Field(description="process id on that machine")
+    directory: str = Field(description="working directory of the computation on that machine")
+    wall_seconds: float = Field(0.0, description="elapsed time in s")
+    cpu_seconds: float = Field(0.0, description="processor time in s, child processes included")
+    max_rss_mib: float = Field(0.0, description="largest resident memory of the process so far in MiB")
+    seed: int | None = Field(None, description="seed of every random choice made")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
+    parents: list[str] = Field(default_factory=list, description="uuids of the jobs this one was made from")
+
+
+@cache
+def package_versions(extra: tuple[str, ...] = ()) -> dict[str, str]:
+    """Versions of the packages that can change a result, without importing them."""
+    versions = {}
+    for name in (*_PACKAGES, *extra):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@contextmanager
+def record_provenance(
+    *,
+    seed: int | None = None,
+    settings: dict[str, Any] | None = None,
+    parents: list[str] | None = None,
+    packages: tuple[str, ...] = (),
+) -> Iterator[Provenance]:
+    """Measure a computation: the record is complete once the block has ended.
+
+    Examples
+    --------
+    >>> with record_provenance(seed=1) as provenance:
+    ...     pass
+    >>> provenance.seed
+    1
+    """
+    record = Provenance(
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        mgflows_version=mgflows.__version__,
+        packages=package_versions(packages),
+        python=platform.python_version(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        directory=os.getcwd(),
+        seed=seed,
+        settings=settings or {},
+        parents=parents or [],
+    )
+    wall, cpu = time.perf_counter(), _cpu_seconds()
+    try:
+        yield record
+    finally:
+        record.wall_seconds = time.perf_counter() - wall
+        record.cpu_seconds = _cpu_seconds() - cpu
+        record.max_rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+def _cpu_seconds() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in used)

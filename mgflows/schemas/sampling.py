@@ -1,0 +1,72 @@
+"""Documents of the sampling stage: glasses, surrogate dynamics and the supercooling clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+from pymatgen.core import Structure
+
+from mgflows.schemas.provenance import Provenance
+
+
+class Acceptance(BaseModel):
+    """How often moves of one kind were accepted while cooling."""
+
+    reduced_temperature: list[float] = Field(description="temperature T* of each block of sweeps")
+    accepted_fraction: list[float] = Field(description="accepted over attempted moves in that block")
+
+
+class SampleDocument(BaseModel):
+    """One glass from one cooling run on the Lennard-Jones surrogate."""
+
+    structure: Structure = Field(description="the snapshot at the end of the cooling run, grouped by species")
+    inherent_structure: Structure = Field(description="the minimised snapshot")
+    energy_lj: float = Field(description="surrogate energy of the snapshot, eV per atom")
+    e_is: float = Field(description="surrogate energy of the inherent structure, eV per atom")
+    e_is_reduced: float = Field(description="the same in units of epsilon of the reference species")
+    pressure_lj: float = Field(description="surrogate (virial) pressure of the snapshot, GPa")
+    n_sweeps: int = Field(description="length of the cooling run in sweeps (N moves each)")
+    reduced_cooling_rate: float = Field(description="temperature drop per sweep, T* per sweep")
+    reduced_temperature_high: float = Field(description="T* at the start")
+    reduced_temperature_low: float = Field(description="T* at the end")
+    swap_fraction: float = Field(description="fraction of moves that exchange two species")
+    acceptance: dict[str, Acceptance] = Field(description="acceptance by move: 'displacement', 'swap', or a pair such as 'Cu-Al'")
+    order: dict[str, Any] = Field(description="order parameters of the inherent structure; see mgflows.structures.order")
+    ordered: bool = Field(description="true where the order parameters say crystal or Frank-Kasper phase; kept out of training")
+    surrogate: dict[str, Any] = Field(description="the Lennard-Jones tables, as LennardJones.as_dict()")
+    provenance: Provenance
+
+
+class SurrogateCoolingDocument(BaseModel):
+    """Inherent-structure energies after molecular-dynamics coolings of one duration."""
+
+    time_reduced: float = Field(description="duration of each cooling in t* = sigma sqrt(m/epsilon)")
+    e_is_reduced: list[float] = Field(description="inherent-structure energies per atom, one per seed, in epsilon of the reference species")
+    seeds: list[int] = Field(description="seeds of the runs")
+    ordered: list[bool] = Field(description="true where a run ended ordered; left out of the clock")
+    surrogate: dict[str, Any] = Field(description="the Lennard-Jones tables")
+    provenance: Provenance
+
+
+class EffectiveTimeRecord(BaseModel):
+    """Molecular-dynamics time that would reach the energy of one group of Monte Carlo samples."""
+
+    n_sweeps: int = Field(description="cooling length of the group in sweeps")
+    n_samples: int = Field(description="samples in the group, ordered ones left out")
+    e_is_reduced: float = Field(description="mean inherent-structure energy per atom, in epsilon of the reference species")
+    e_is_reduced_error: float = Field(description="its standard error")
+    log10_time: float = Field(description="log10 of the effective time in t*")
+    log10_time_low: float = Field(description="lower end of the 68% interval")
+    log10_time_high: float = Field(description="upper end of the 68% interval")
+
+
+class SupercoolingDocument(BaseModel):
+    """The supercooling clock of a campaign and the effective time of every sample."""
+
+    clock: dict[str, Any] = Field(description="the fitted log law, as SupercoolingClock.as_dict()")
+    dynamics: dict[str, list[float]] = Field(description="duration (t*, as text) to e_IS* of each molecular-dynamics cooling used")
+    groups: list[EffectiveTimeRecord] = Field(description="one entry per Monte Carlo cooling length")
+    families: dict[str, float] = Field(description="log10 effective time in t* of each family")
+    seconds_per_reduced_time: float = Field(description="t* in s, with the mass of the reference species")
+    provenance: Provenance
