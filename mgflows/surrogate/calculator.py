@@ -1,0 +1,102 @@
+"""The surrogate as an ASE calculator: exact for any cell, periodic or not, however small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from mgflows.errors import InputError
+from mgflows.surrogate.forces import image_sum
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mgflows.surrogate.lennard_jones import LennardJones
+
+__all__ = ["LennardJonesCalculator", "LennardJonesResult", "evaluate"]
+
+
+@dataclass(frozen=True)
+class LennardJonesResult:
+    """Energies in eV, forces in eV/A and virial in eV per cell (positive when compressed) of one configuration."""
+
+    energies: NDArray[np.float64]
+    forces: NDArray[np.float64]
+    virial: NDArray[np.float64]
+
+    @property
+    def energy(self) -> float:
+        """Potential energy in eV."""
+        return float(self.energies.sum())
+
+
+def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
+    """Energies, forces and virial of a configuration in any cell, by an explicit sum over images.
+
+    Raises
+    ------
+    InputError
+        For a species without parameters, a periodic direction without a cell vector, or positions that are not finite.
+    """
+    types = lj.types(atoms)
+    positions = np.ascontiguousarray(atoms.positions, dtype=float)
+    if not np.all(np.isfinite(positions)):
+        raise InputError("a position is not a finite number; give finite positions in A")
+    periodic = np.array(atoms.pbc, dtype=np.bool_)
+    if np.any(periodic & ~atoms.cell.any(axis=1)):
+        raise InputError(
+            "the configuration is periodic along a cell vector of zero length; set the cell, or pbc=False along that direction"
+        )
+    cell = np.ascontiguousarray(atoms.cell.complete().array, dtype=float)
+    inverse = np.ascontiguousarray(np.linalg.inv(cell))
+    heights = 1.0 / np.linalg.norm(inverse, axis=0)
+    largest = float(lj.cutoff.max())
+    # More bins than atoms only cost visits to empty bins.
+    most = max(1, int(len(atoms) ** (1.0 / 3.0)) + 1)
+    n_bins = np.clip((heights / largest).astype(np.int64), 1, most)
+    reach = np.ceil(largest * n_bins / heights).astype(np.int64)
+    reach[~periodic] = np.minimum(reach[~periodic], n_bins[~periodic] - 1)
+    energies, forces, virial = image_sum(
+        positions, types, cell, inverse, periodic, n_bins, reach, lj.sigma, lj.epsilon, float(lj.cutoff_factor)
+    )
+    return LennardJonesResult(energies, forces, virial)
+
+
+class LennardJonesCalculator(Calculator):
+    """The truncated and shifted Lennard-Jones mixture for ASE.
+
+    Parameters
+    ----------
+    lj
+        The pair tables.
+
+    Notes
+    -----
+    Energies in eV, forces in eV/A, stress in eV/A^3 with the ASE sign (positive when stretched) and only for cells
+    periodic in three directions.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+
+    def __init__(self, lj: LennardJones) -> None:
+        super().__init__()
+        self.lj = lj
+
+    def calculate(self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes) -> None:
+        """Fill ``results`` for the atoms."""
+        super().calculate(atoms, properties, system_changes)
+        result = evaluate(self.lj, self.atoms)
+        results: dict[str, Any] = {
+            "energy": result.energy,
+            "free_energy": result.energy,
+            "energies": result.energies,
+            "forces": result.forces,
+        }
+        if np.all(self.atoms.pbc):
+            stress = -result.virial / self.atoms.get_volume()
+            results["stress"] = stress.flat[[0, 4, 8, 5, 2, 1]]
+        self.results = results
