@@ -127,6 +127,29 @@ class Frame(BaseModel):
         return digest.hexdigest()[:20]
 
 
+class FrameSummary(BaseModel):
+    """What queries need to know of a frame without loading it."""
+
+    frame_id: str = Field(description="hash of the frame")
+    name: str = Field("", description="name of the frame within its set")
+    n_atoms: int = Field(description="number of atoms")
+    energy_per_atom: float = Field(description="eV per atom")
+    pressure: float = Field(description="GPa, positive when compressed")
+    maximum_force: float = Field(description="eV/A")
+
+    @classmethod
+    def from_frame(cls, frame: Frame) -> Self:
+        """The summary of a frame."""
+        return cls(
+            frame_id=frame.frame_id,
+            name=frame.name,
+            n_atoms=len(frame.numbers),
+            energy_per_atom=frame.energy_per_atom,
+            pressure=units.pressure_from_stress(frame.stress),
+            maximum_force=float(np.linalg.norm(frame.forces, axis=1).max()),
+        )
+
+
 class LabelDocument(BaseModel):
     """One structure labelled by one method: the contract every label Maker fulfils."""
 
@@ -137,7 +160,7 @@ class LabelDocument(BaseModel):
     stress: list[list[float]] = Field(description="(3, 3) eV/A^3, positive when stretched")
     virial: list[list[float]] = Field(description="(3, 3) eV per cell, positive when compressed: -volume times stress")
     pressure: float = Field(description="GPa, positive when compressed")
-    frame_ids: list[str] = Field(description="hash of the frame (a list of one)")
+    summaries: list[FrameSummary] = Field(description="summary of the frame (a list of one)")
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
     converged: bool = Field(True, description="electronic and, where asked, ionic convergence")
@@ -164,7 +187,7 @@ class LabelDocument(BaseModel):
             stress=frame.stress,
             virial=units.virial_from_stress(frame.stress, frame.volume).tolist(),
             pressure=units.pressure_from_stress(frame.stress),
-            frame_ids=[frame.frame_id],
+            summaries=[FrameSummary.from_frame(frame)],
             fingerprint=fingerprint,
             fingerprint_digest=fingerprint.digest,
             converged=converged,
@@ -191,10 +214,7 @@ class LabelSetDocument(BaseModel):
     """Several structures labelled in one job: a strained family, a short trajectory, a batch of cheap labels."""
 
     n_frames: int = Field(description="number of frames")
-    frame_ids: list[str] = Field(description="hash of each frame")
-    names: list[str] = Field(description="name of each frame within the set")
-    energies_per_atom: list[float] = Field(description="eV per atom, one per frame")
-    pressures: list[float] = Field(description="GPa, one per frame")
+    summaries: list[FrameSummary] = Field(description="summary of each frame, in the order of the frames")
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
     frames: list[Frame] = Field(description="the frames; stored in the additional store 'data'")
@@ -217,10 +237,7 @@ class LabelSetDocument(BaseModel):
             raise LabelError(f"no structure could be labelled: {'; '.join(failed or ['the set is empty'])}")
         return cls(
             n_frames=len(frames),
-            frame_ids=[frame.frame_id for frame in frames],
-            names=[frame.name for frame in frames],
-            energies_per_atom=[frame.energy_per_atom for frame in frames],
-            pressures=[units.pressure_from_stress(frame.stress) for frame in frames],
+            summaries=[FrameSummary.from_frame(frame) for frame in frames],
             fingerprint=fingerprint,
             fingerprint_digest=fingerprint.digest,
             frames=frames,
