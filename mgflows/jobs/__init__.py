@@ -1,0 +1,3 @@
+"""Makers: one Maker makes one jobflow job, which calls one function of the numerics and returns one document."""
+
+from __future__ import annotations

@@ -83,7 +83,11 @@ class PotentialDocument(BaseModel):
         description="'train' or 'test' to subset (or 'all') to errors, recomputed from nep.txt"
     )
     loss: dict[str, list[float | None]] = Field(description="loss table by column: step, total, energy_train, force_train, ...")
-    parity: dict[str, Any] = Field(description="predicted and reference values for parity plots; stored in the additional store 'data'")
+    parity: dict[str, Any] = Field(
+        description="for parity plots, stored in the additional store 'data': 'train' or 'test' to {'subset': one per frame, 'energy': {'reference', "
+        "'predicted'} in eV/atom, 'virial': the same, (n, 6) xx yy zz xy yz zx in eV/atom, 'force': the same for a random choice of components in "
+        "eV/A, with its own 'subset'}"
+    )
     method: str = Field(description="what the labels are, in words")
     scaled_down: str = Field("", description="in which way the training is smaller than the paper's")
     provenance: Provenance

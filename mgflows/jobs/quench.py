@@ -1,0 +1,97 @@
+"""Glasses quenched with a trained potential: the structures of the feedback step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobflow import Maker, job
+from pymatgen.core import Structure
+
+from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
+from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.validation import QuenchDocument
+
+__all__ = ["QuenchMaker"]
+
+
+@dataclass
+class QuenchMaker(Maker):
+    """Melt and quench with a trained NEP (paper, section II, subset vii).
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    temperature_high, temperature_low
+        K (paper, section III: 2000 to 300 K).
+    equilibration_time
+        ps in the melt before the cooling begins.
+    timestep
+        fs.
+    scaled_down
+        In which way this is faster or smaller than the paper's.
+    """
+
+    name: str = "quench"
+    temperature_high: float = 2000.0
+    temperature_low: float = 300.0
+    equilibration_time: float = 2.0
+    timestep: float = 2.0
+    scaled_down: str = ""
+
+    @job(output_schema=QuenchDocument)
+    def make(self, structure: Structure, nep_txt: str, potential_id: str, cooling_rate: float, seed: int) -> QuenchDocument:
+        """Quench one structure.
+
+        Parameters
+        ----------
+        structure
+            Start; its memory is lost in the melt.
+        nep_txt
+            The potential.
+        potential_id
+            Its hash.
+        cooling_rate
+            K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
+        seed
+            Decides velocities and noise.
+        """
+        from mgflows.nep.calculator import nep_calculator
+        from mgflows.validation.quench import quench
+
+        settings: dict[str, Any] = {
+            "temperature_high": self.temperature_high,
+            "temperature_low": self.temperature_low,
+            "equilibration_time": self.equilibration_time,
+            "timestep": self.timestep,
+            "cooling_rate": cooling_rate,
+        }
+        with record_provenance(seed=seed, settings=settings, packages=("nep-adapters", "calorine")) as provenance:
+            result = quench(
+                atoms_from_structure(structure),
+                nep_calculator(nep_txt),
+                temperature_high=self.temperature_high,
+                temperature_low=self.temperature_low,
+                equilibration_time=self.equilibration_time,
+                cooling_rate=cooling_rate,
+                timestep=self.timestep,
+                seed=seed,
+            )
+        trace = result.trace
+        return QuenchDocument(
+            structure=structure_from_atoms(result.atoms),
+            potential_id=potential_id,
+            cooling_rate=cooling_rate,
+            temperature_high=self.temperature_high,
+            temperature_low=self.temperature_low,
+            density=float(trace.density[-1]),
+            trace={
+                "time": trace.time.tolist(),
+                "temperature": trace.temperature.tolist(),
+                "density": trace.density.tolist(),
+                "energy": trace.potential_energy.tolist(),
+            },
+            scaled_down=self.scaled_down,
+            provenance=provenance,
+        )

@@ -1,0 +1,67 @@
+"""Strained copies of a structure: geometry only, to be labelled by whatever labels the campaign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jobflow import Maker, job
+from pydantic import BaseModel, Field
+from pymatgen.core import Structure
+
+from mgflows.errors import InputError
+from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
+from mgflows.schemas.provenance import Provenance, record_provenance
+from mgflows.structures.strain import Deformation, apply_deformation, crystal_deformations, elastic_deformations, volume_deformations
+
+__all__ = ["DeformationMaker", "DeformedStructuresDocument"]
+
+_KINDS = {"volume": volume_deformations, "elastic": elastic_deformations, "crystal": crystal_deformations}
+
+
+class DeformedStructuresDocument(BaseModel):
+    """Strained copies of one structure."""
+
+    names: list[str] = Field(description="name of each deformation")
+    structures: list[Structure] = Field(description="the strained structures; stored in the additional store 'data'")
+    deformations: list[list[list[float]]] = Field(description="(3, 3) deformation gradient of each")
+    provenance: Provenance
+
+
+@dataclass
+class DeformationMaker(Maker):
+    """Strain a structure (paper, section II, subsets iii, iv and vi).
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    kind
+        ``"volume"``: all lattice vectors by +-1, 5, 10 %; ``"elastic"``: nine C_ij directions by +-0.4, +-0.8 %; ``"crystal"``: the volumes
+        and +-0.8 %.
+    """
+
+    name: str = "deform"
+    kind: Literal["volume", "elastic", "crystal"] = "volume"
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise InputError(f"the kind of deformation is {self.kind!r}; choose one of {', '.join(_KINDS)}")
+
+    @property
+    def deformations(self) -> list[Deformation]:
+        """The deformations, known before any job runs."""
+        return _KINDS[self.kind]()
+
+    @job(data="structures", output_schema=DeformedStructuresDocument)
+    def make(self, structure: Structure) -> DeformedStructuresDocument:
+        """Strain one structure; positions follow the cell affinely."""
+        with record_provenance(settings={"kind": self.kind}) as provenance:
+            atoms = atoms_from_structure(structure)
+            structures = [structure_from_atoms(apply_deformation(atoms, deformation)) for deformation in self.deformations]
+        return DeformedStructuresDocument(
+            names=[deformation.name for deformation in self.deformations],
+            structures=structures,
+            deformations=[deformation.matrix.tolist() for deformation in self.deformations],
+            provenance=provenance,
+        )

@@ -1,0 +1,118 @@
+"""Relaxation of positions and cell under any ASE calculator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+__all__ = ["Relaxation", "relax"]
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """What a relaxation did.
+
+    Parameters
+    ----------
+    atoms
+        The relaxed atoms, in the order given, with the calculator's results attached.
+    energy_before
+        Energy of the cell at the start in eV.
+    n_steps
+        Steps taken.
+    largest_force
+        Largest force on an atom at the end in eV/A.
+    largest_stress
+        Largest component of the stress at the end in GPa (0 at fixed cell).
+    converged
+        Whether both are below what was asked for.
+    """
+
+    atoms: Atoms
+    energy_before: float
+    n_steps: int
+    largest_force: float
+    largest_stress: float
+    converged: bool
+
+
+def relax(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    relax_cell: bool = True,
+    force_tolerance: float = 1e-2,
+    stress_tolerance: float = 0.05,
+    max_steps: int = 2000,
+) -> Relaxation:
+    """Minimise the energy over positions and, if wanted, volume and shape of the cell.
+
+    LBFGS on the logarithm of the deformation gradient (ASE's Frechet cell filter), since the paper's glasses expand by 20 % in volume and
+    the filter keeps the gradient consistent however far the cell goes.
+
+    Parameters
+    ----------
+    atoms
+        Start; not changed.
+    calculator
+        Any ASE calculator with forces and, for ``relax_cell``, stress.
+    relax_cell
+        Relax the cell at zero pressure.
+    force_tolerance
+        Largest force in eV/A.
+    stress_tolerance
+        Largest component of the stress in GPa.
+    max_steps
+        Give up after so many steps.
+
+    Raises
+    ------
+    InputError
+        If a tolerance or the number of steps is not positive.
+    """
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE, LBFGS
+
+    for name, value in (("force_tolerance", force_tolerance), ("stress_tolerance", stress_tolerance), ("max_steps", max_steps)):
+        if not value > 0:
+            raise InputError(f"{name} is {value:g} but must be positive")
+    relaxed = atoms.copy()
+    relaxed.calc = calculator
+    energy_before = float(relaxed.get_potential_energy())
+
+    def residuals() -> tuple[float, float]:
+        force = float(np.linalg.norm(relaxed.get_forces(), axis=1).max())
+        stress = float(np.abs(units.ev_per_a3_to_gpa(relaxed.get_stress())).max()) if relax_cell else 0.0
+        return force, stress
+
+    n_steps = 0
+    force, stress = residuals()
+    # FIRE first: from a compressed glass the first steps are far from quadratic, and there LBFGS can jump into another basin.
+    for optimizer, share in ((FIRE, 0.1), (LBFGS, 1.0)):
+        target = FrechetCellFilter(relaxed) if relax_cell else relaxed
+        dynamics = optimizer(target, logfile=None)
+        limit = max(int(share * max_steps), 1)
+        for _ in dynamics.irun(fmax=0.0, steps=min(limit, max_steps - n_steps)):
+            force, stress = residuals()
+            if (force <= force_tolerance and stress <= stress_tolerance) or (optimizer is FIRE and force < 0.3 and stress < 3.0):
+                break
+        n_steps += dynamics.nsteps
+        if force <= force_tolerance and stress <= stress_tolerance:
+            break
+    return Relaxation(
+        atoms=relaxed,
+        energy_before=energy_before,
+        n_steps=n_steps,
+        largest_force=force,
+        largest_stress=stress,
+        converged=force <= force_tolerance and stress <= stress_tolerance,
+    )
