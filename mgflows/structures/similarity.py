@@ -1,0 +1,178 @@
+"""How little a sample changes when it is relaxed: displacements and preserved neighbours (paper, Fig. 1b and Methods, Eqs. 2-3).
+
+Relaxing a Lennard-Jones sample with another method changes the cell as well: at the paper's density all lengths grow by about 6 %. Two
+trivial parts are therefore removed before a displacement is measured:
+
+1. the *affine cell change*: both structures are compared in fractional coordinates, and the displacement is expressed in the cell of the
+   **initial** sample;
+2. the *rigid shift*: the mean displacement of all atoms (unweighted) is subtracted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+__all__ = ["BOND_CUTOFF", "Similarity", "SimilarityAverage", "average_similarity", "compare_structures"]
+
+BOND_CUTOFF = 4.0
+"""Neighbours are closer than this, in A (paper, Methods, "Particle's local neighborhood changes")."""
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """One sample compared with its relaxed version.
+
+    Parameters
+    ----------
+    displacements
+        (N,) displacement magnitudes in A, after removing affine cell change and rigid shift.
+    rigid_shift
+        (3,) the mean displacement that was removed, in A.
+    deformation
+        (3, 3) gradient ``F`` that was removed: initial cell vectors (columns) times ``F`` are the relaxed ones.
+    preserved
+        (N,) fraction of each atom's initial bonds that survive (Eq. 2); nan for an atom that had none. Bonds are shorter than the cutoff
+        in the initial *and* in the relaxed structure, each measured in its own cell: an expansion of the cell breaks bonds.
+    preserved_affine
+        (N,) the same with the relaxed structure scaled back into the initial cell: rearrangements only.
+    delta_cb, delta_cb_affine
+        Means of the two over the atoms (the inner average of Eq. 3).
+    """
+
+    displacements: NDArray[np.float64]
+    rigid_shift: NDArray[np.float64]
+    deformation: NDArray[np.float64]
+    preserved: NDArray[np.float64]
+    preserved_affine: NDArray[np.float64]
+    delta_cb: float
+    delta_cb_affine: float
+
+
+@dataclass(frozen=True)
+class SimilarityAverage:
+    """Averages over the samples of one cooling rate (the angular bracket of Eq. 3).
+
+    Parameters
+    ----------
+    n_samples
+        Number of samples.
+    delta_cb, delta_cb_affine
+        Mean of :class:`Similarity`'s values of the same names.
+    delta_cb_error, delta_cb_affine_error
+        Standard errors of these means; nan for one sample.
+    mean_displacement, rms_displacement
+        Over all atoms of all samples, in A.
+    linear_expansion
+        Mean of ``det(F)^(1/3) - 1``: what the relaxation does to all lengths.
+    """
+
+    n_samples: int
+    delta_cb: float
+    delta_cb_error: float
+    delta_cb_affine: float
+    delta_cb_affine_error: float
+    mean_displacement: float
+    rms_displacement: float
+    linear_expansion: float
+
+
+def compare_structures(initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND_CUTOFF) -> Similarity:
+    """Compare a sample with its relaxed version.
+
+    Parameters
+    ----------
+    initial, relaxed
+        The same atoms in the same order; each may be wrapped into its cell in its own way.
+    bond_cutoff
+        Largest length of a bond in A. It may exceed half the cell: every periodic image of a neighbour is a bond of its own.
+
+    Raises
+    ------
+    InputError
+        If the two do not hold the same atoms in the same order, or nothing is within the cutoff.
+    """
+    from ase.neighborlist import neighbor_list
+
+    if initial.get_chemical_symbols() != relaxed.get_chemical_symbols():
+        raise InputError(
+            f"the two structures ({initial.get_chemical_formula()} and {relaxed.get_chemical_formula()}) do not list the same atoms in the same "
+            "order; give a sample and its own relaxed version, unsorted"
+        )
+    initial_cell, relaxed_cell = initial.cell.array, relaxed.cell.array
+    fractional = initial.get_scaled_positions(wrap=False)
+    jump = _remove_periodic_jumps(relaxed.get_scaled_positions(wrap=False) - fractional, initial.pbc)
+    shift = jump.mean(axis=0)
+    jump -= shift
+
+    i, j, images = neighbor_list("ijS", initial, bond_cutoff)
+    n_bonds = np.bincount(i, minlength=len(initial))
+    if not n_bonds.any():
+        raise InputError(f"no two atoms are within {bond_cutoff:g} A of each other; raise the bond cutoff")
+    moved = fractional + jump
+    bonds = moved[j] + images - moved[i]
+    preserved, preserved_affine = (
+        _preserved_fraction(i, np.linalg.norm(bonds @ cell, axis=1) < bond_cutoff, n_bonds) for cell in (relaxed_cell, initial_cell)
+    )
+    return Similarity(
+        displacements=np.linalg.norm(jump @ initial_cell, axis=1),
+        rigid_shift=shift @ initial_cell,
+        deformation=np.linalg.solve(initial_cell, relaxed_cell).T,
+        preserved=preserved,
+        preserved_affine=preserved_affine,
+        delta_cb=float(np.nanmean(preserved)),
+        delta_cb_affine=float(np.nanmean(preserved_affine)),
+    )
+
+
+def average_similarity(samples: Sequence[Similarity]) -> SimilarityAverage:
+    """Average over the samples of one cooling rate.
+
+    Raises
+    ------
+    InputError
+        If there is no sample.
+    """
+    if not samples:
+        raise InputError("there is no sample to average; compare at least one structure with its relaxed version")
+    delta = np.array([sample.delta_cb for sample in samples])
+    delta_affine = np.array([sample.delta_cb_affine for sample in samples])
+    displacements = np.concatenate([sample.displacements for sample in samples])
+    return SimilarityAverage(
+        n_samples=len(samples),
+        delta_cb=float(delta.mean()),
+        delta_cb_error=_standard_error(delta),
+        delta_cb_affine=float(delta_affine.mean()),
+        delta_cb_affine_error=_standard_error(delta_affine),
+        mean_displacement=float(displacements.mean()),
+        rms_displacement=float(np.sqrt(np.mean(displacements**2))),
+        linear_expansion=float(np.mean([np.cbrt(np.linalg.det(sample.deformation)) - 1.0 for sample in samples])),
+    )
+
+
+def _remove_periodic_jumps(difference: NDArray[np.float64], periodic: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Fractional differences without the whole lattice vectors that wrapping adds, for a rigid shift of any size.
+
+    The shift is estimated first as a mean on the circle, where wrapping has no meaning; each atom then takes the image nearest to it.
+    """
+    circular_mean = np.angle(np.exp(2j * np.pi * difference).mean(axis=0)) / (2.0 * np.pi)
+    return np.where(periodic, difference - np.round(difference - circular_mean), difference)
+
+
+def _preserved_fraction(i: NDArray[np.int64], kept: NDArray[np.bool_], n_bonds: NDArray[np.int64]) -> NDArray[np.float64]:
+    n_kept = np.bincount(i, weights=kept, minlength=len(n_bonds))
+    return np.divide(n_kept, n_bonds, out=np.full(len(n_bonds), np.nan), where=n_bonds > 0)
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

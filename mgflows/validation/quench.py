@@ -1,0 +1,347 @@
+"""Cooling a melt into a glass and heating a solid, at constant pressure, under any ASE calculator.
+
+:func:`quench` makes the glasses of the paper's step vii and of its structural validation; :func:`heat` is step v, the ``aimd`` subset. Both use
+:class:`mgflows.validation.langevin.LangevinNPT` and are repeatable from their seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.validation.langevin import LangevinNPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
+
+    Progress = Callable[[int, int], None]
+
+__all__ = ["HeatResult", "QuenchResult", "Trace", "heat", "quench"]
+
+_EQUILIBRATION, _COOLING, _HOLD = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Time series of a run; every field is (n_samples,).
+
+    Parameters
+    ----------
+    time
+        fs since the start.
+    set_temperature, temperature
+        Of the thermostat, and measured from the velocities, in K.
+    pressure
+        Internal pressure with its kinetic part, in GPa.
+    density
+        g/cm^3.
+    volume
+        A^3 per atom.
+    potential_energy, enthalpy
+        eV per atom; the enthalpy is ``E_pot + E_kin + P V`` with the *external* pressure.
+    """
+
+    time: NDArray[np.float64]
+    set_temperature: NDArray[np.float64]
+    temperature: NDArray[np.float64]
+    pressure: NDArray[np.float64]
+    density: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    potential_energy: NDArray[np.float64]
+    enthalpy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class QuenchResult:
+    """A quenched glass.
+
+    Parameters
+    ----------
+    atoms
+        Final configuration with velocities and no calculator, wrapped into its cell.
+    cooling_rate
+        K/ps as run.
+    trace
+        Samples of equilibration, cooling and hold.
+    cooling
+        (n_samples,) mask of the trace: the samples of the cooling ramp.
+    frames
+        Configurations taken during the hold at the low temperature, for time averages; empty without a hold.
+    """
+
+    atoms: Atoms
+    cooling_rate: float
+    trace: Trace
+    cooling: NDArray[np.bool_]
+    frames: list[Atoms]
+
+
+@dataclass(frozen=True, eq=False)
+class HeatResult:
+    """A heating trajectory whose every step is a labelled frame.
+
+    Parameters
+    ----------
+    frames
+        One per step, each with a single-point calculator that holds energy and free energy (eV), forces (eV/A) and stress (eV/A^3, ASE sign).
+        The stress is the derivative of the potential energy alone: no kinetic (ideal-gas) part, as a label must be.
+    trace
+        One sample per frame.
+    """
+
+    frames: list[Atoms]
+    trace: Trace
+
+
+def quench(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    temperature_high: float = 2000.0,
+    temperature_low: float = 300.0,
+    cooling_rate: float = 1.0,
+    timestep: float = 2.0,
+    pressure: float = 0.0,
+    equilibration_time: float = 2.0,
+    hold_time: float = 0.0,
+    n_frames: int = 20,
+    friction: float = 5.0,
+    lattice_friction: float = 5.0,
+    lattice_period: float = 400.0,
+    sample_every: int = 50,
+    seed: int,
+    progress: Progress | None = None,
+) -> QuenchResult:
+    """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature; NPT throughout.
+
+    The cell keeps its shape (a liquid does not restore it); velocities are drawn at ``temperature_high``.
+
+    Parameters
+    ----------
+    atoms
+        Start, not changed: any liquid or glass, also the compressed surrogate samples, which expand during the equilibration.
+    calculator
+        Any ASE calculator with forces and stress.
+    temperature_high, temperature_low
+        K. The paper cools from 2000 to 300 K.
+    cooling_rate
+        K/ps. The paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
+    timestep
+        fs.
+    pressure
+        GPa.
+    equilibration_time, hold_time
+        ps at the high and at the low temperature.
+    n_frames
+        Frames taken at equal intervals of the hold.
+    friction, lattice_friction, lattice_period
+        As in :class:`LangevinNPT`. 5/ps lets the temperature follow a ramp of 100 K/ps within 10 K.
+    sample_every
+        Steps between two samples of the trace.
+    seed
+        Decides velocities and noise.
+    progress
+        Called with (steps done, steps in all) at every sample.
+
+    Raises
+    ------
+    InputError
+        For temperatures or times that make no cooling.
+    UnstableDynamicsError
+        If the potential lets the structure fly apart.
+    """
+    if not temperature_high > temperature_low > 0.0:
+        raise InputError(
+            f"cooling from {temperature_high:g} to {temperature_low:g} K is not possible; give temperature_high > temperature_low > 0"
+        )
+    if not cooling_rate > 0.0:
+        raise InputError(f"the cooling rate is {cooling_rate:g} K/ps but must be positive; the paper's 100 K/ns is 0.1 K/ps")
+    if equilibration_time < 0.0 or hold_time < 0.0:
+        raise InputError(f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold must not be negative")
+    ramp = _n_steps((temperature_high - temperature_low) / cooling_rate, timestep)
+    stages = np.repeat((_EQUILIBRATION, _COOLING, _HOLD), (_n_steps(equilibration_time, timestep), ramp, _n_steps(hold_time, timestep)))
+    cooled = np.cumsum(stages == _COOLING) / ramp
+    schedule = temperature_high + (temperature_low - temperature_high) * cooled
+    n_hold = int(np.sum(stages == _HOLD))
+    frame_steps = {len(stages) - n_hold + round(n_hold * (k + 1) / n_frames) for k in range(n_frames)} if n_hold else set()
+
+    velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
+    melt = _prepare(atoms, calculator)
+    _draw_velocities(melt, temperature_high, np.random.default_rng(velocity_seed))
+    dynamics = LangevinNPT(
+        melt,
+        timestep=timestep,
+        friction=friction,
+        lattice_friction=lattice_friction,
+        lattice_period=lattice_period,
+        pressure=pressure,
+        isotropic=True,
+        seed=np.random.default_rng(noise_seed),
+    )
+    recorder, sampled_stages, frames = _Recorder(dynamics, pressure), [], []
+    for step, temperature in enumerate(schedule, start=1):
+        dynamics.step(temperature)
+        if step % sample_every == 0 or step == len(schedule):
+            recorder.sample(step * timestep, temperature)
+            sampled_stages.append(stages[step - 1])
+            if progress:
+                progress(step, len(schedule))
+        if step in frame_steps:
+            frames.append(_bare_copy(melt))
+    return QuenchResult(
+        atoms=_bare_copy(melt),
+        cooling_rate=cooling_rate,
+        trace=recorder.trace(),
+        cooling=np.array(sampled_stages) == _COOLING,
+        frames=frames,
+    )
+
+
+def heat(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    temperature_start: float = 0.0,
+    temperature_end: float = 2000.0,
+    n_steps: int = 120,
+    timestep: float = 1.0,
+    pressure: float = 0.0,
+    friction: float = 20.0,
+    lattice_friction: float = 5.0,
+    lattice_period: float = 400.0,
+    seed: int,
+    progress: Progress | None = None,
+) -> HeatResult:
+    """Heat a solid with a linear ramp of the thermostat and label every step; NPT with a cell of free volume and shape.
+
+    The defaults are the paper's AIMD (Methods, "DFT Calculations"): 0 to 2000 K in about 120 steps of 1 fs, friction 20/ps for the atoms and
+    5/ps for the lattice, no external pressure. The atoms lag behind the ramp by about ``1 / friction``, because the friction heats kinetic and
+    potential energy alike: here 50 fs or 800 K, so that the last frame has about 1200 K.
+
+    Parameters
+    ----------
+    atoms
+        A relaxed structure, not changed.
+    calculator
+        Any ASE calculator with forces and stress.
+    temperature_start, temperature_end
+        Of the thermostat, in K; velocities are drawn at the first.
+    n_steps
+        Number of steps, and of frames.
+    timestep
+        fs.
+    pressure
+        GPa.
+    friction, lattice_friction, lattice_period
+        As in :class:`LangevinNPT`.
+    seed
+        Decides velocities and noise.
+    progress
+        Called with (steps done, steps in all) at every step.
+
+    Raises
+    ------
+    InputError
+        For negative temperatures or no steps.
+    UnstableDynamicsError
+        If the potential lets the structure fly apart.
+    """
+    if temperature_start < 0.0 or temperature_end < 0.0:
+        raise InputError(f"the temperatures {temperature_start:g} and {temperature_end:g} K must not be negative")
+    if n_steps < 1:
+        raise InputError(f"{n_steps} steps heat nothing; the paper takes about 120 of 1 fs")
+    velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
+    solid = _prepare(atoms, calculator)
+    _draw_velocities(solid, temperature_start, np.random.default_rng(velocity_seed))
+    dynamics = LangevinNPT(
+        solid,
+        timestep=timestep,
+        friction=friction,
+        lattice_friction=lattice_friction,
+        lattice_period=lattice_period,
+        pressure=pressure,
+        seed=np.random.default_rng(noise_seed),
+    )
+    recorder, frames = _Recorder(dynamics, pressure), []
+    for step in range(1, n_steps + 1):
+        temperature = temperature_start + (temperature_end - temperature_start) * step / n_steps
+        dynamics.step(temperature)
+        recorder.sample(step * timestep, temperature)
+        frames.append(_labelled_copy(solid))
+        if progress:
+            progress(step, n_steps)
+    return HeatResult(frames=frames, trace=recorder.trace())
+
+
+class _Recorder:
+    """Collects the samples of a :class:`Trace` from running dynamics."""
+
+    def __init__(self, dynamics: LangevinNPT, pressure: float) -> None:
+        self._dynamics = dynamics
+        self._external_pressure = units.gpa_to_ev_per_a3(pressure)
+        self._rows: list[tuple[float, ...]] = []
+
+    def sample(self, time: float, set_temperature: float) -> None:
+        atoms = self._dynamics.atoms
+        n_atoms = len(atoms)
+        volume = atoms.get_volume() / n_atoms
+        potential_energy = atoms.get_potential_energy() / n_atoms
+        enthalpy = potential_energy + atoms.get_kinetic_energy() / n_atoms + self._external_pressure * volume
+        density = units.mass_density(1.0 / volume, float(atoms.get_masses().mean()))
+        self._rows.append(
+            (time, set_temperature, self._dynamics.temperature, self._dynamics.pressure, density, volume, potential_energy, enthalpy)
+        )
+
+    def trace(self) -> Trace:
+        return Trace(*np.array(self._rows, dtype=float).T.copy())
+
+
+def _n_steps(duration: float, timestep: float) -> int:
+    """Steps of ``timestep`` fs in ``duration`` ps."""
+    if not timestep > 0.0:
+        raise InputError(f"the timestep is {timestep:g} fs but must be positive; 1 or 2 fs suit metals")
+    return round(duration * 1e3 / timestep)
+
+
+def _prepare(atoms: Atoms, calculator: Calculator) -> Atoms:
+    prepared = atoms.copy()
+    prepared.set_constraint()
+    prepared.calc = calculator
+    return prepared
+
+
+def _draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:
+    """Maxwell-Boltzmann velocities at ``temperature`` K, with the centre of mass at rest."""
+    masses = atoms.get_masses()[:, None]
+    momenta = generator.normal(size=(len(atoms), 3)) * np.sqrt(masses * units.BOLTZMANN * temperature)
+    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+
+
+def _bare_copy(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.wrap()
+    return copy
+
+
+def _labelled_copy(atoms: Atoms) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frame = _bare_copy(atoms)
+    energy = atoms.get_potential_energy()
+    frame.calc = SinglePointCalculator(
+        frame,
+        energy=energy,
+        # Potentials without electrons often give no free energy of their own: for them the two are the same.
+        free_energy=atoms.calc.results.get("free_energy", energy),
+        forces=atoms.get_forces(),
+        stress=atoms.get_stress(include_ideal_gas=False),
+    )
+    return frame

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+
+from mgflows.errors import InputError
+from mgflows.structures.similarity import average_similarity, compare_structures
+
+
+@pytest.fixture
+def glass():
+    atoms = bulk("Cu", "fcc", a=4.2, cubic=True).repeat((3, 3, 3))
+    atoms.rattle(0.3, seed=2)
+    return atoms
+
+
+def test_shift_expansion_shear_and_wrapping_are_no_change(glass):
+    relaxed = glass.copy()
+    gradient = np.array([[1.06, 0.01, 0.0], [0.0, 1.05, 0.02], [0.0, 0.0, 1.07]])
+    relaxed.set_cell(glass.cell.array @ gradient.T, scale_atoms=True)
+    relaxed.translate([3.7, -8.1, 0.4])
+    relaxed.wrap()
+    similarity = compare_structures(glass, relaxed)
+    np.testing.assert_allclose(similarity.displacements, 0.0, atol=1e-10)
+    np.testing.assert_allclose(similarity.deformation, gradient, atol=1e-12)
+    assert similarity.delta_cb_affine == 1.0
+    # 6 % longer bonds: those between 4 / 1.06 and 4 A break, by definition.
+    assert similarity.delta_cb < 1.0
+
+
+def test_known_displacements_come_back(glass):
+    moves = np.random.default_rng(3).normal(scale=0.05, size=(len(glass), 3))
+    moves -= moves.mean(axis=0)
+    relaxed = glass.copy()
+    relaxed.positions += moves + np.array([0.2, 0.1, -0.3])
+    similarity = compare_structures(glass, relaxed)
+    np.testing.assert_allclose(similarity.displacements, np.linalg.norm(moves, axis=1), atol=1e-10)
+    np.testing.assert_allclose(similarity.rigid_shift, [0.2, 0.1, -0.3], atol=1e-10)
+
+
+@pytest.mark.physics
+def test_neighbour_fraction_of_a_cluster_counted_by_hand():
+    initial = Atoms("Cu4", [[5, 5, 5], [8, 5, 5], [5, 8, 5], [5, 5, 8.5]], cell=[30, 30, 30], pbc=True)
+    relaxed = initial.copy()
+    relaxed.positions[3] = [5, 5, 9.1]
+    similarity = compare_structures(initial, relaxed)
+    # Atom 0 keeps 2 of 3 bonds; atoms 1 and 2 (4.24 A apart) keep theirs with atom 0; atom 3 loses its only one.
+    np.testing.assert_allclose(similarity.preserved, [2 / 3, 1, 1, 0], atol=1e-12)
+    assert similarity.delta_cb == pytest.approx((2 / 3 + 2) / 4)
+
+
+@pytest.mark.physics
+def test_small_cells_count_every_image():
+    """A cell shorter than the cutoff: each atom has bonds to several images of the other one, and of itself."""
+    small = bulk("CuZr", "cesiumchloride", a=3.6)
+    moved = small.copy()
+    moved.positions[1, 0] += 1.3
+    # Each atom has 8 unlike neighbours at 3.12 A and 6 like ones at 3.6 A; the shift takes four unlike ones to (3.1, 1.8, 1.8), 4.01 A away.
+    assert compare_structures(small, moved).delta_cb == pytest.approx(10 / 14, abs=1e-12)
+    repeat = (3, 3, 3)
+    assert compare_structures(small.repeat(repeat), moved.repeat(repeat)).delta_cb == pytest.approx(10 / 14, abs=1e-12)
+
+
+def test_atoms_without_bonds_do_not_count():
+    initial = Atoms("Cu3", [[5, 5, 5], [8, 5, 5], [20, 20, 20]], cell=[30, 30, 30], pbc=True)
+    similarity = compare_structures(initial, initial)
+    assert math.isnan(similarity.preserved[2])
+    assert similarity.delta_cb == 1.0
+
+
+def test_average_over_samples(glass):
+    relaxed = glass.copy()
+    relaxed.rattle(0.2, seed=5)
+    one, other = compare_structures(glass, glass), compare_structures(glass, relaxed)
+    average = average_similarity([one, other])
+    assert average.n_samples == 2
+    assert average.delta_cb == pytest.approx((1.0 + other.delta_cb) / 2)
+    assert average.delta_cb_error == pytest.approx((1.0 - other.delta_cb) / 2)
+    assert average.rms_displacement == pytest.approx(np.sqrt(np.mean(other.displacements**2) / 2))
+    assert average.linear_expansion == pytest.approx(0.0, abs=1e-12)
+    assert math.isnan(average_similarity([one]).delta_cb_error)
+
+
+def test_wrong_pairs_are_refused(glass):
+    shuffled = glass[::-1]
+    shuffled.symbols[0] = "Zr"
+    with pytest.raises(InputError, match="same order"):
+        compare_structures(glass, shuffled)
+    with pytest.raises(InputError, match="cutoff"):
+        compare_structures(glass, glass, bond_cutoff=0.5)
+    with pytest.raises(InputError, match="no sample"):
+        average_similarity([])
