@@ -78,7 +78,7 @@ class EmbeddedAtomCalculator(LAMMPSlib):
         Raises
         ------
         InputError
-            If they hold an element that the model does not have.
+            If they hold an element that the model does not have, or have no cell.
         """
         assert atoms is not None
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.model.species))
@@ -86,6 +86,10 @@ class EmbeddedAtomCalculator(LAMMPSlib):
             raise InputError(
                 f"{atoms.get_chemical_formula()} holds {', '.join(unknown)} but this embedded-atom model has only {', '.join(self.model.species)}; "
                 "make the calculator for all species of the alloy"
+            )
+        if atoms.cell.rank < 3:
+            raise InputError(
+                f"{atoms.get_chemical_formula()} has no three-dimensional cell; give it one, such as with atoms.center(vacuum=10)"
             )
         super().calculate(atoms, properties or self.implemented_properties, system_changes)
         # LAMMPSlib adds energies per atom, which nobody here asks for.

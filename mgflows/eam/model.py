@@ -9,13 +9,14 @@ with an electron density f_j that depends on the neighbour's species only, as th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ase import Atoms
     from numpy.typing import NDArray
 

@@ -108,10 +108,7 @@ def zhou_elements() -> dict[str, ZhouElement]:
     Pt joins its two cubics at 0.25 rho_e: with the 0.85 of all others they would miss each other there by 2.6 eV.
     """
     table = json.loads(resources.files(__package__).joinpath("zhou2004.json").read_text(encoding="utf-8"))
-    return {
-        symbol: ZhouElement(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
-        for symbol, row in table.items()
-    }
+    return {symbol: ZhouElement(**{**row, "F_n": tuple(row["F_n"]), "F": tuple(row["F"])}) for symbol, row in table.items()}
 
 
 def johnson_pair(first: ZhouElement, second: ZhouElement, r: NDArray[np.float64]) -> NDArray[np.float64]:
