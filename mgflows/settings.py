@@ -1,0 +1,288 @@
+"""What a machine has to tell mgflows: where its database is, where a private one may live, which executables there are.
+
+One YAML file, ``mgflows.yaml``, and the variables ``MGFLOWS_<NAME>``, which win over it. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mgflows.errors import InputError, ServiceError
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+    from jobflow import JobStore
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+FILE_NAME = "mgflows.yaml"
+_PREFIX = "MGFLOWS_"
+# Variables that say where the file is, rather than what is in it.
+_LOCATORS = {"MGFLOWS_CONFIG"}
+
+
+class Settings(BaseSettings):
+    """Settings of mgflows on this machine.
+
+    ``Settings.load()`` looks for ``mgflows.yaml`` and is what programs use; ``Settings(...)`` takes values as given, then variables,
+    then defaults.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", validate_default=True)
+
+    directory: Path = Field(
+        default_factory=lambda: Path.home() / ".mgflows",
+        description="Folder of the private MongoDB server and of the launches on this machine.",
+    )
+    mongodb_uri: SecretStr | None = Field(
+        default=None, description="URI of a MongoDB server; without it mgflows starts a private one in `directory`."
+    )
+    database_name: str = Field(default="mgflows", min_length=1, max_length=63, description="Database that holds everything of mgflows.")
+    mongod: Path | None = Field(
+        default=None, description="The mongod executable; without it PATH and the wheel of the extra `mongod` are searched."
+    )
+    mongod_cache_gb: float = Field(default=0.5, ge=0.25, description="Memory that a private MongoDB server may use as cache, GB.")
+    nep_command: str = Field(default="nep", min_length=1, description="GPUMD's `nep` executable, for those who train with it.")
+    n_workers: int = Field(default=2, ge=1, description="Jobs that run at the same time on this machine.")
+    ping_seconds: float = Field(
+        default=30.0, gt=0, description="How often a running job says that it is alive, s; after five times this it counts as lost."
+    )
+    outage_seconds: float = Field(default=600.0, gt=0, description="How long a worker waits for a database that does not answer, s.")
+
+    @classmethod
+    def load(cls, directory: Path | str | None = None) -> Settings:
+        """Read the first ``mgflows.yaml`` that there is, then the variables.
+
+        Searched in this order: `directory`; the file named by ``MGFLOWS_CONFIG``; ``MGFLOWS_DIRECTORY``; the current folder;
+        ``~/.config/mgflows``. A relative path in the file counts from the file's folder.
+
+        Parameters
+        ----------
+        directory
+            Folder to look in first. It also becomes `settings.directory`, whether it has a file or not.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or a name or a value in it (or in a variable) cannot be used.
+        """
+        _refuse_unknown_variables(cls)
+        path = _find_file(Path(directory) if directory is not None else None)
+        values = _read_file(path, cls) if path else {}
+        values = {name: value for name, value in values.items() if _PREFIX + name.upper() not in os.environ}
+        if path:
+            for name in ("directory", "mongod"):
+                if values.get(name) is not None:
+                    values[name] = path.parent / Path(str(values[name])).expanduser()
+        if directory is not None:
+            values["directory"] = Path(directory)
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise InputError(
+                f"the setting {name} (of {path or 'the variables ' + _PREFIX + '*'}) cannot be used: {first['msg']}"
+            ) from error
+        settings.directory = settings.directory.expanduser().absolute()
+        return settings
+
+    def write(self, path: Path | str) -> Path:
+        """Write these settings as YAML that only the owner may read (0600), all at once or not at all.
+
+        The file names its own `directory` by a relative path where it lies inside the file's folder, so that the folder can move.
+
+        Raises
+        ------
+        ServiceError
+            If the file cannot be written.
+        """
+        path = Path(path).absolute()
+        values: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            elif isinstance(value, Path):
+                value = str(value.relative_to(path.parent)) if value.is_relative_to(path.parent) else str(value)
+            if value is not None:
+                values[name] = value
+        text = "# mgflows on this machine; `mgflows doctor` checks it\n" + yaml.safe_dump(values, sort_keys=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # mkstemp makes the file 0600, and the rename is atomic: nobody ever reads half of it or a password in it.
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            try:
+                with os.fdopen(handle, "w") as stream:
+                    stream.write(text)
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise ServiceError(f"{path} cannot be written: {error.strerror}; choose a directory that is yours and has space") from error
+        return path
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the database is a private MongoDB server in `directory`."""
+        return self.mongodb_uri is None
+
+    @property
+    def uri(self) -> str:
+        """URI of the database, with the password if it has one: for clients, never for documents or the screen.
+
+        Raises
+        ------
+        ServiceError
+            If no URI is set and no private server was ever started in `directory`.
+        """
+        if self.mongodb_uri is not None:
+            return self.mongodb_uri.get_secret_value()
+        try:
+            return uri_file(self.directory).read_text().strip()
+        except OSError:
+            raise ServiceError(
+                f"there is no database in {self.directory}; start one with: mgflows db start --directory {self.directory}, "
+                "or set mongodb_uri in mgflows.yaml"
+            ) from None
+
+    @property
+    def shown_uri(self) -> str:
+        """`uri` with the password masked, for messages and documents."""
+        head, at, tail = self.uri.rpartition("@")
+        if not at:
+            return tail
+        scheme, _, user = head.partition("://")
+        return f"{scheme}://{user.split(':', 1)[0]}:***@{tail}"
+
+    def client_options(self, wait_seconds: float) -> dict[str, Any]:
+        """Options of every MongoDB client: an acknowledged write is in the journal, and a dead server is noticed after `wait_seconds`."""
+        return {"serverSelectionTimeoutMS": int(1000 * wait_seconds), "journal": True}
+
+    def database(self, wait_seconds: float = 5.0) -> Database:
+        """Return the pymongo database, after it has answered.
+
+        Parameters
+        ----------
+        wait_seconds
+            How long to wait for the server, s.
+
+        Raises
+        ------
+        ServiceError
+            If the server does not answer or does not let us in.
+        """
+        from pymongo import MongoClient
+        from pymongo.errors import PyMongoError
+
+        try:
+            client: MongoClient = MongoClient(self.uri, **self.client_options(wait_seconds))
+            database = client[self.database_name]
+            client.admin.command("ping")
+            # ping is allowed without a login; this is not.
+            database.list_collection_names()
+        except PyMongoError as error:
+            mend = (
+                f"start it with: mgflows db start --directory {self.directory}" if self.is_private else "check mongodb_uri and the server"
+            )
+            raise ServiceError(f"the database at {self.shown_uri} does not answer ({_first_words(error)}); {mend}") from error
+        return database
+
+    def job_store(self, wait_seconds: float = 5.0) -> JobStore:
+        """Return jobflow's store: documents in `outputs`, arrays in the additional store `data` (GridFS, `outputs_blobs`).
+
+        Parameters
+        ----------
+        wait_seconds
+            How long its clients wait for a server that does not answer, s.
+        """
+        from jobflow import JobStore
+        from maggma.stores import GridFSStore, MongoStore
+
+        common = {"uri": self.uri, "database": self.database_name, "mongoclient_kwargs": self.client_options(wait_seconds)}
+        return JobStore(
+            MongoStore(collection_name="outputs", **common),
+            additional_stores={"data": GridFSStore(collection_name="outputs_blobs", **common)},
+        )
+
+    def launchpad(self, wait_seconds: float = 5.0) -> LaunchPad:
+        """Return FireWorks' LaunchPad in the same database.
+
+        Parameters
+        ----------
+        wait_seconds
+            How long it waits for a server that does not answer, s.
+        """
+        from fireworks import LaunchPad
+
+        return LaunchPad(**self.launchpad_options(wait_seconds))
+
+    def launchpad_options(self, wait_seconds: float) -> dict[str, Any]:
+        """Keyword arguments of a LaunchPad (or a class derived from it) in this database."""
+        return {
+            "host": self.uri,
+            "uri_mode": True,
+            "name": self.database_name,
+            "strm_lvl": "WARNING",
+            "mongoclient_kwargs": self.client_options(wait_seconds),
+        }
+
+
+def uri_file(directory: Path) -> Path:
+    """Where a private server in `directory` writes its URI."""
+    return directory / "mongodb" / "uri"
+
+
+def _find_file(directory: Path | None) -> Path | None:
+    candidates = [directory / FILE_NAME] if directory is not None else []
+    if named := os.environ.get("MGFLOWS_CONFIG"):
+        if not Path(named).expanduser().is_file():
+            raise InputError(f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it")
+        candidates.append(Path(named))
+    if named := os.environ.get("MGFLOWS_DIRECTORY"):
+        candidates.append(Path(named) / FILE_NAME)
+    candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
+    return next((path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()), None)
+
+
+def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}; make it a readable text file") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path} is not YAML{where}; write one `name: value` a line") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold `name: value` lines, not a {type(values).__name__}")
+    for name in values:
+        if name not in model.model_fields:
+            raise InputError(f"{path} has the unknown setting {name!r}; {_suggestion(str(name), list(model.model_fields))}")
+    return values
+
+
+def _refuse_unknown_variables(model: type[Settings]) -> None:
+    valid = [_PREFIX + name.upper() for name in model.model_fields] + sorted(_LOCATORS)
+    for name in os.environ:
+        if name.startswith(_PREFIX) and name not in valid:
+            raise InputError(f"the variable {name} is no setting of mgflows; {_suggestion(name, valid)}")
+
+
+def _suggestion(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
+    return f"did you mean {close[0]}? (all: {', '.join(valid)})"
+
+
+def _first_words(error: Exception) -> str:
+    return str(error).split(",", 1)[0].split("(configured", 1)[0].strip()
