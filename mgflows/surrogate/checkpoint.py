@@ -1,0 +1,118 @@
+"""Checkpoints of long runs: files that are whole or not there, and signals that are heard between two chunks of work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
+
+    from numpy.typing import NDArray
+
+__all__ = ["Checkpointer", "read_arrays", "write_arrays"]
+
+logger = logging.getLogger(__name__)
+
+
+def write_arrays(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an ``.npz`` file atomically: whoever looks, or restarts after a crash, finds the old file or the whole new one."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
+    """Read what :func:`write_arrays` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise InputError(f"the checkpoint {path} cannot be read ({error}); give a file that SwapMonteCarlo.save wrote") from error
+
+
+class Checkpointer:
+    """Decides, between two chunks of a run, whether to save and whether to stop.
+
+    Parameters
+    ----------
+    save
+        Writes the checkpoint; None: nothing is ever saved, and signals are left alone.
+    interval
+        Seconds between two checkpoints.
+    wall_time
+        Seconds after which the run is to stop; None: never.
+
+    Notes
+    -----
+    While :meth:`listening`, SIGUSR1 (what Slurm's ``--signal`` sends before the end of a job) asks the run to save and stop, and SIGTERM to
+    save; SIGTERM is then handed on to whoever handled it before, which by default ends the process. Signals reach the main thread only.
+    """
+
+    def __init__(self, save: Callable[[], None] | None, interval: float, wall_time: float | None) -> None:
+        self._save = save
+        self._interval = interval
+        self._saved_at = self._started_at = time.monotonic()
+        self._wall_time = wall_time
+        self._signal: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note the signals instead of acting on them."""
+        if self._save is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        if self._signal == signal.SIGTERM:
+            signal.raise_signal(signal.SIGTERM)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._signal = number
+
+    def time_to_stop(self) -> bool:
+        """Save if it is time to, and return whether the run is to stop here."""
+        now = time.monotonic()
+        stop = self._signal is not None or (self._wall_time is not None and now - self._started_at >= self._wall_time)
+        if self._save is not None and (stop or now - self._saved_at >= self._interval):
+            self.save()
+        if self._signal is not None:
+            logger.warning("stopped by %s; the checkpoint is written", signal.Signals(self._signal).name)
+        return stop
+
+    def save(self) -> None:
+        """Save now."""
+        if self._save is not None:
+            self._save()
+            self._saved_at = time.monotonic()

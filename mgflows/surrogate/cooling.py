@@ -1,0 +1,231 @@
+"""Cooling runs: the temperature of every sweep, and the record of what happened on the way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Cooling", "CoolingHistory", "CoolingProgress", "CoolingSchedule", "Snapshot", "sweep_grid"]
+
+Kind = Literal["linear", "exponential", "stepwise"]
+Grid = Literal["linear", "log"]
+
+
+@dataclass(frozen=True)
+class CoolingSchedule:
+    """The reduced temperature of every sweep of a cooling run.
+
+    Parameters
+    ----------
+    n_sweeps
+        Sweeps from the high to the low temperature; holds are not counted.
+    reduced_temperature_high, reduced_temperature_low
+        Temperatures of the first and of the last of these sweeps; the paper's values by default (Methods, "Sampling PEL with swap-Monte
+        Carlo").
+    kind
+        ``"linear"`` in the sweep (the paper), ``"exponential"``, or ``"stepwise"``: constant on ``n_steps`` plateaus equally spaced in
+        temperature.
+    n_steps
+        Plateaus of the stepwise schedule.
+    hold_high, hold_low
+        Sweeps at the high temperature before, and at the low temperature after the cooling.
+
+    Raises
+    ------
+    InputError
+        For numbers of sweeps below one or temperatures that are not positive.
+    """
+
+    n_sweeps: int
+    reduced_temperature_high: float = 10.01
+    reduced_temperature_low: float = 0.01
+    kind: Kind = "linear"
+    n_steps: int = 20
+    hold_high: int = 0
+    hold_low: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_sweeps < 1:
+            raise InputError(f"n_sweeps is {self.n_sweeps} but a cooling needs at least one sweep; the paper's runs have 10 000 to 10^9")
+        for name in ("reduced_temperature_high", "reduced_temperature_low"):
+            if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
+                raise InputError(f"{name} is {getattr(self, name):g} but must be positive; the paper cools from 10.01 to 0.01")
+        if self.kind not in ("linear", "exponential", "stepwise"):
+            raise InputError(f"the schedule {self.kind!r} does not exist; choose 'linear', 'exponential' or 'stepwise'")
+        if self.n_steps < 1 or min(self.hold_high, self.hold_low) < 0:
+            raise InputError(
+                f"n_steps is {self.n_steps} and the holds are {self.hold_high} and {self.hold_low} sweeps; "
+                "give at least one step, and holds that are not negative"
+            )
+
+    @property
+    def total_sweeps(self) -> int:
+        """Sweeps with the holds."""
+        return self.hold_high + self.n_sweeps + self.hold_low
+
+    @property
+    def rate(self) -> float:
+        """Mean cooling rate: reduced temperature per sweep, positive on cooling."""
+        return (self.reduced_temperature_high - self.reduced_temperature_low) / self.n_sweeps
+
+    def temperatures(self, start: int, stop: int) -> NDArray[np.float64]:
+        """Return the reduced temperatures of the sweeps ``start`` to ``stop`` (exclusive), counted from the beginning of the run."""
+        high, low = self.reduced_temperature_high, self.reduced_temperature_low
+        sweep = np.clip(np.arange(start, stop) - self.hold_high, 0, self.n_sweeps - 1)
+        if self.kind == "stepwise":
+            fraction = (sweep * self.n_steps // self.n_sweeps) / max(self.n_steps - 1, 1)
+        else:
+            fraction = sweep / max(self.n_sweeps - 1, 1)
+        if self.kind == "exponential":
+            return high * (low / high) ** fraction
+        return high + (low - high) * fraction
+
+
+def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:
+    """Return up to ``n`` distinct sweep numbers in [1, n_sweeps], equally spaced in the number or in its logarithm; the last is ``n_sweeps``."""
+    if n < 1:
+        return np.empty(0, dtype=np.int64)
+    if grid not in ("linear", "log"):
+        raise InputError(f"the grid {grid!r} does not exist; choose 'linear' or 'log'")
+    if n == 1:
+        return np.array([n_sweeps], dtype=np.int64)
+    points = np.arange(1, n + 1) * n_sweeps / n if grid == "linear" else np.geomspace(1, n_sweeps, n)
+    return np.unique(np.clip(np.round(points), 1, n_sweeps).astype(np.int64))
+
+
+class CoolingProgress(NamedTuple):
+    """What a progress callback is told: sweeps done and in all, reduced temperature and reduced energy per atom at this moment."""
+
+    sweeps_done: int
+    total_sweeps: int
+    reduced_temperature: float
+    energy_per_atom: float
+
+
+class Snapshot(NamedTuple):
+    """A configuration on the way: sweep, reduced temperature, reduced energy per atom, (n, 3) positions in A in the order of the atoms given."""
+
+    sweep: int
+    reduced_temperature: float
+    energy_per_atom: float
+    positions: NDArray[np.float64]
+
+
+@dataclass
+class CoolingHistory:
+    """Energy and moves along a cooling run, at equally spaced sweeps; the first entry is the start.
+
+    Parameters
+    ----------
+    sweep
+        Sweeps done.
+    reduced_temperature
+        Temperature of the sweep just done (of the coming one, in the first entry).
+    energy_per_atom
+        Reduced potential energy per atom after that sweep.
+    displacements, exchanges
+        (2, n_species) and (2, n_pairs) moves attempted and accepted by the sampler up to here.
+    """
+
+    sweep: list[int] = field(default_factory=list)
+    reduced_temperature: list[float] = field(default_factory=list)
+    energy_per_atom: list[float] = field(default_factory=list)
+    displacements: list[NDArray[np.int64]] = field(default_factory=list)
+    exchanges: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def displacement_acceptance(self) -> NDArray[np.float64]:
+        """(n_entries - 1, n_species) accepted fraction of the displacements between successive entries; NaN where none was tried."""
+        return _acceptance(self.displacements)
+
+    @property
+    def exchange_acceptance(self) -> NDArray[np.float64]:
+        """(n_entries - 1, n_pairs) accepted fraction of the exchanges between successive entries; NaN where none was tried."""
+        return _acceptance(self.exchanges)
+
+
+def _acceptance(counts: list[NDArray[np.int64]]) -> NDArray[np.float64]:
+    attempted, accepted = np.moveaxis(np.diff(np.array(counts), axis=0), 1, 0)
+    return np.divide(accepted, attempted, out=np.full(attempted.shape, np.nan), where=attempted > 0)
+
+
+@dataclass
+class Cooling:
+    """One cooling run, finished or not.
+
+    Parameters
+    ----------
+    schedule
+        Temperatures.
+    first_sweep
+        Sweeps that the sampler had done before.
+    history_sweeps, snapshot_sweeps
+        Sweeps of this run after which the history gets an entry and a snapshot is kept.
+    sweeps_done
+        Sweeps of this run done so far.
+    history, snapshots
+        What was recorded.
+    """
+
+    schedule: CoolingSchedule
+    first_sweep: int
+    history_sweeps: NDArray[np.int64]
+    snapshot_sweeps: NDArray[np.int64]
+    sweeps_done: int = 0
+    history: CoolingHistory = field(default_factory=CoolingHistory)
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sweep of the schedule is done."""
+        return self.sweeps_done == self.schedule.total_sweeps
+
+    @property
+    def reduced_temperature(self) -> float:
+        """Temperature of the sweep just done, or of the first one."""
+        sweep = max(self.sweeps_done - 1, 0)
+        return float(self.schedule.temperatures(sweep, sweep + 1)[0])
+
+    def next_stop(self) -> int:
+        """Return the next sweep at which something is to be recorded, or the last one."""
+        stops = [
+            grid[grid > self.sweeps_done][0] for grid in (self.history_sweeps, self.snapshot_sweeps) if np.any(grid > self.sweeps_done)
+        ]
+        return int(min([*stops, self.schedule.total_sweeps]))
+
+    def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return the run as JSON values and arrays, for a checkpoint."""
+        values = {"schedule": asdict(self.schedule), "first_sweep": self.first_sweep, "sweeps_done": self.sweeps_done}
+        arrays = {"history_sweeps": self.history_sweeps, "snapshot_sweeps": self.snapshot_sweeps}
+        arrays |= {f"history_{name}": np.array(column) for name, column in vars(self.history).items()}
+        arrays |= {f"snapshot_{name}": np.array([getattr(s, name) for s in self.snapshots]) for name in Snapshot._fields}
+        return values, arrays
+
+    @classmethod
+    def from_arrays(cls, values: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Cooling:
+        """Invert :meth:`to_arrays`."""
+        history = CoolingHistory(
+            sweep=arrays["history_sweep"].tolist(),
+            reduced_temperature=arrays["history_reduced_temperature"].tolist(),
+            energy_per_atom=arrays["history_energy_per_atom"].tolist(),
+            displacements=list(arrays["history_displacements"]),
+            exchanges=list(arrays["history_exchanges"]),
+        )
+        columns = [arrays[f"snapshot_{name}"] for name in Snapshot._fields]
+        snapshots = [Snapshot(int(s), float(t), float(e), p) for s, t, e, p in zip(*columns, strict=True)]
+        return cls(
+            CoolingSchedule(**values["schedule"]),
+            values["first_sweep"],
+            arrays["history_sweeps"],
+            arrays["snapshot_sweeps"],
+            values["sweeps_done"],
+            history,
+            snapshots,
+        )

@@ -1,0 +1,486 @@
+"""Swap Monte Carlo of Lennard-Jones mixtures: displacements and exchanges of unlike atoms, cooled from the liquid into the glass.
+
+Paper, Methods, "Sampling PEL with swap-Monte Carlo": a sweep is N trial moves, 80 % displacements and 20 % exchanges, and along the
+ladder Cu - Al - Zr of neighbouring diameters the exchanges are accepted deep into the supercooled liquid.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ase import Atoms
+
+from mgflows.errors import InputError
+from mgflows.surrogate import kernels
+from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
+from mgflows.surrogate.cooling import Cooling, CoolingProgress, CoolingSchedule, Snapshot, sweep_grid
+from mgflows.surrogate.lennard_jones import LennardJones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from mgflows.alloy import Alloy
+
+__all__ = ["SwapMonteCarlo", "random_configuration"]
+
+logger = logging.getLogger(__name__)
+
+_MOVES_PER_CHUNK = 2_000_000
+"""Moves between two looks at the clock, the signals and the keyboard: about half a second."""
+_REFRESH_INTERVAL = {"float64": 1000, "float32": 100}
+"""Sweeps between two computations of the energies from scratch: 0.1 and 1 % of the work."""
+_FORMAT = 1
+
+
+class SwapMonteCarlo:
+    """A canonical Metropolis sampler of a Lennard-Jones mixture with exchanges of unlike atoms.
+
+    Parameters
+    ----------
+    lj
+        The surrogate.
+    atoms
+        Start configuration in A, species in any order, in a periodic orthorhombic box with edges of at least twice the largest cutoff.
+    seed, stream
+        Seed of the random numbers; streams of one seed are independent.
+    exchange_pairs
+        Pairs of species that may exchange positions; by default the neighbours in diameter. Species that are absent are passed over.
+    max_displacement
+        Edge of the cube, in units of the reference sigma, in which a displacement is uniform (paper: 0.15).
+    swap_fraction
+        Probability that a move is an exchange (paper: 0.2). Where nothing can be exchanged all moves are displacements.
+    dtype
+        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6.
+
+    Raises
+    ------
+    InputError
+        For a box too small for the cutoffs, species that the surrogate lacks, coinciding atoms or settings out of range.
+
+    Notes
+    -----
+    A displacement is uniform in a cube centred at the atom, and an exchange is uniform over all pairs of atoms whose species may exchange;
+    both proposals are symmetric, so accepting with probability min(1, exp(-dU/T)) keeps detailed balance. An exchange swaps positions.
+    """
+
+    def __init__(
+        self,
+        lj: LennardJones,
+        atoms: Atoms,
+        seed: int,
+        *,
+        stream: int = 0,
+        exchange_pairs: Sequence[tuple[str, str]] | None = None,
+        max_displacement: float = 0.15,
+        swap_fraction: float = 0.2,
+        dtype: Literal["float64", "float32"] = "float64",
+    ) -> None:
+        if dtype not in _REFRESH_INTERVAL:
+            raise InputError(f"the dtype {dtype!r} does not exist; choose 'float64' or 'float32'")
+        reduced = lj.reduced_configuration(atoms)
+        if not 0.0 < max_displacement <= reduced.box.min():
+            raise InputError(
+                f"max_displacement is {max_displacement:g} but must be positive and at most the box edge {reduced.box.min():.4g}, in units "
+                "of the reference sigma; the paper's cube has the edge 0.15"
+            )
+        _check_swap_fraction(swap_fraction)
+        self.lj = lj
+        self.dtype = dtype
+        self.max_displacement = max_displacement
+        self.swap_fraction = swap_fraction
+        self.cooling: Cooling | None = None
+        self._template = Atoms(numbers=atoms.numbers, cell=atoms.cell, pbc=True)
+        self._order = np.argsort(reduced.types, kind="stable")
+        self._random_state = kernels.seed_random_state(seed, stream)
+        counts = np.bincount(reduced.types, minlength=len(lj.species))
+        self.exchange_pairs = _possible_exchanges(lj, counts, lj.exchange_pairs if exchange_pairs is None else exchange_pairs)
+        self._proposals = self._make_proposals(counts)
+        self._table, self._configuration = kernels.prepare(
+            lj.reduced_sigma,
+            lj.reduced_epsilon,
+            lj.cutoff_factor,
+            reduced.positions[self._order],
+            reduced.types[self._order],
+            reduced.box,
+            np.dtype(dtype),
+        )
+        self._counters = kernels.new_counters(len(lj.species), len(self.exchange_pairs))
+        kernels.recompute_energies(self._configuration, self._table)
+        if not np.isfinite(self._configuration.total[0]):
+            raise InputError(
+                "the energy of the start configuration is infinite: two atoms coincide; move them apart, or start from SwapMonteCarlo.from_alloy"
+            )
+
+    @classmethod
+    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> SwapMonteCarlo:
+        """Start from atoms inserted at random in the alloy's box; :meth:`equilibrate` makes it a liquid.
+
+        Parameters
+        ----------
+        lj, alloy, seed
+            Surrogate, composition with number of atoms and density, and seed of both the insertion and the sampling.
+        settings
+            As in :class:`SwapMonteCarlo`.
+        """
+        return cls(lj, random_configuration(lj, alloy, seed), seed, **settings)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self._template)
+
+    @property
+    def sweeps(self) -> int:
+        """Sweeps done so far."""
+        return int(self._configuration.sweeps[0])
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Reduced potential energy per atom of the present configuration."""
+        return float(self._configuration.total[0]) / self.n_atoms
+
+    @property
+    def atoms(self) -> Atoms:
+        """The present configuration in A, in the order of the atoms given; positions lie in the box."""
+        atoms = self._template.copy()
+        atoms.positions = self._positions()
+        return atoms
+
+    @property
+    def displacements(self) -> dict[str, tuple[int, int]]:
+        """Displacements attempted and accepted, by species, since the start or :meth:`reset_counters`."""
+        columns = self._counters.displacements.T.tolist()
+        return {species: (attempted, accepted) for species, (attempted, accepted) in zip(self.lj.species, columns, strict=True)}
+
+    @property
+    def exchanges(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Exchanges attempted and accepted, by pair of species, since the start or :meth:`reset_counters`."""
+        columns = self._counters.exchanges.T.tolist()
+        return {pair: (attempted, accepted) for pair, (attempted, accepted) in zip(self.exchange_pairs, columns, strict=True)}
+
+    def reset_counters(self) -> None:
+        """Set the counters of attempted and accepted moves to zero."""
+        for counts in self._counters:
+            counts[:] = 0
+
+    def run(
+        self, n_sweeps: int, reduced_temperature: float, *, swap_fraction: float | None = None, sample_every: int = 1
+    ) -> NDArray[np.float64]:
+        """Sample at constant temperature.
+
+        Parameters
+        ----------
+        n_sweeps
+            Sweeps to run.
+        reduced_temperature
+            Temperature in units of the reference epsilon over k_B.
+        swap_fraction
+            Probability of an exchange in this run; the sampler's by default.
+        sample_every
+            Sweeps between two samples of the energy.
+
+        Returns
+        -------
+        (n_sweeps // sample_every,) reduced potential energy per atom.
+        """
+        if n_sweeps < 0 or sample_every < 1:
+            raise InputError(f"n_sweeps is {n_sweeps} and sample_every {sample_every}; give no negative number, and at least 1")
+        if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
+            raise InputError(f"the reduced temperature is {reduced_temperature:g} but must be positive, such as 5.0")
+        if swap_fraction is None:
+            swap_fraction = self.swap_fraction
+        _check_swap_fraction(swap_fraction)
+        temperatures = np.full(min(n_sweeps, self._chunk), float(reduced_temperature))
+        energies = [
+            self._advance(temperatures[: n_sweeps - start], swap_fraction) for start in range(0, n_sweeps, self._chunk)
+        ]  # fmt: skip
+        return np.concatenate([np.empty(0), *energies])[sample_every - 1 :: sample_every] / self.n_atoms
+
+    def equilibrate(self, n_sweeps: int = 1000, reduced_temperature_high: float = 10.01) -> None:
+        """Melt the start configuration: sweeps at the high temperature of a cooling run, not counted in the acceptances."""
+        self.run(n_sweeps, reduced_temperature_high)
+        self.reset_counters()
+
+    def cool(
+        self,
+        n_sweeps: int,
+        reduced_temperature_high: float = 10.01,
+        reduced_temperature_low: float = 0.01,
+        *,
+        schedule: Literal["linear", "exponential", "stepwise"] = "linear",
+        n_steps: int = 20,
+        hold_high: int = 0,
+        hold_low: int = 0,
+        n_history: int = 100,
+        n_snapshots: int = 0,
+        snapshot_grid: Literal["linear", "log"] = "linear",
+        progress: Callable[[CoolingProgress], None] | None = None,
+        checkpoint: Path | str | None = None,
+        checkpoint_interval: float = 300.0,
+        wall_time: float | None = None,
+    ) -> Cooling:
+        """Cool, or go on with a cooling of the same schedule that was interrupted.
+
+        Parameters
+        ----------
+        n_sweeps, reduced_temperature_high, reduced_temperature_low, schedule, n_steps, hold_high, hold_low
+            The temperature of every sweep, see :class:`~mgflows.surrogate.cooling.CoolingSchedule`.
+        n_history
+            Entries of energy and acceptance along the run, equally spaced.
+        n_snapshots, snapshot_grid
+            Configurations to keep along the run, equally spaced in the sweeps or in their logarithm; the last one is the end.
+        progress, checkpoint, checkpoint_interval, wall_time
+            As in :meth:`resume`.
+
+        Returns
+        -------
+        The record of the run. It is not ``finished`` if ``wall_time`` or a signal stopped it.
+
+        Raises
+        ------
+        InputError
+            For a schedule out of range, or if a cooling of another schedule is unfinished.
+        """
+        plan = CoolingSchedule(n_sweeps, reduced_temperature_high, reduced_temperature_low, schedule, n_steps, hold_high, hold_low)
+        if self.cooling is None or self.cooling.finished:
+            self.cooling = Cooling(
+                plan,
+                self.sweeps,
+                sweep_grid(n_history, plan.total_sweeps, "linear"),
+                sweep_grid(n_snapshots, plan.total_sweeps, snapshot_grid),
+            )
+        elif self.cooling.schedule != plan:
+            raise InputError(
+                f"a cooling in {self.cooling.schedule.n_sweeps} sweeps is unfinished at sweep {self.cooling.sweeps_done}; "
+                "finish it with resume(), or give it up by setting cooling to None"
+            )
+        return self.resume(progress=progress, checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, wall_time=wall_time)
+
+    def resume(
+        self,
+        *,
+        progress: Callable[[CoolingProgress], None] | None = None,
+        checkpoint: Path | str | None = None,
+        checkpoint_interval: float = 300.0,
+        wall_time: float | None = None,
+    ) -> Cooling:
+        """Go on with the unfinished cooling, from where it is, to its end.
+
+        Parameters
+        ----------
+        progress
+            Called with a :class:`~mgflows.surrogate.cooling.CoolingProgress` about twice a second or more often.
+        checkpoint
+            File that :meth:`load` can go on from, written every ``checkpoint_interval`` seconds, at the end, and on SIGTERM (which then takes
+            its course) and SIGUSR1 (upon which the method returns).
+        checkpoint_interval
+            Seconds.
+        wall_time
+            Seconds after which the method saves and returns with the cooling unfinished.
+        """
+        if self.cooling is None:
+            raise InputError("there is no cooling to resume; start one with cool(n_sweeps)")
+        cooling = self.cooling
+        save = None if checkpoint is None else lambda: self.save(checkpoint)
+        checkpointer = Checkpointer(save, checkpoint_interval, wall_time)
+        with checkpointer.listening():
+            while True:
+                cooling.sweeps_done = self.sweeps - cooling.first_sweep
+                self._record(cooling)
+                if progress is not None:
+                    progress(
+                        CoolingProgress(
+                            cooling.sweeps_done, cooling.schedule.total_sweeps, cooling.reduced_temperature, self.energy_per_atom
+                        )
+                    )
+                if cooling.finished:
+                    checkpointer.save()
+                    return cooling
+                if checkpointer.time_to_stop():
+                    return cooling
+                stop = min(cooling.next_stop(), cooling.sweeps_done + self._chunk)
+                self._advance(cooling.schedule.temperatures(cooling.sweeps_done, stop), self.swap_fraction)
+
+    def save(self, path: Path | str) -> None:
+        """Write the whole state to a file, atomically; a sampler loaded from it goes on bitwise as this one would."""
+        values: dict[str, Any] = {
+            "format": _FORMAT,
+            "lj": self.lj.as_dict(),
+            "dtype": self.dtype,
+            "max_displacement": self.max_displacement,
+            "swap_fraction": self.swap_fraction,
+            "exchange_pairs": self.exchange_pairs,
+        }
+        state = self._configuration
+        arrays = {
+            "numbers": self._template.numbers,
+            "cell": self._template.cell.array,
+            "positions": np.array([state.x, state.y, state.z]),
+            "energy": state.energy,
+            "total": state.total,
+            "sweeps": state.sweeps,
+            "random_state": self._random_state,
+            "displacements": self._counters.displacements,
+            "exchanges": self._counters.exchanges,
+        }
+        if self.cooling is not None:
+            values["cooling"], cooling_arrays = self.cooling.to_arrays()
+            arrays |= {f"cooling_{name}": array for name, array in cooling_arrays.items()}
+        write_arrays(path, arrays | {"values": np.array(json.dumps(values))})
+
+    @classmethod
+    def load(cls, path: Path | str) -> SwapMonteCarlo:
+        """Read a sampler that :meth:`save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or is no such file.
+        """
+        arrays = read_arrays(path)
+        values = json.loads(str(arrays["values"])) if "values" in arrays else {}
+        if values.get("format") != _FORMAT:
+            raise InputError(f"{path} is not a checkpoint of format {_FORMAT}; give a file that SwapMonteCarlo.save wrote")
+        lj = LennardJones.from_dict(values["lj"])
+        atoms = Atoms(numbers=arrays["numbers"], cell=arrays["cell"], pbc=True)
+        order = np.argsort(lj.types(atoms), kind="stable")
+        atoms.positions[order] = arrays["positions"][:, : len(atoms)].T * lj.length_unit
+        sampler = cls(
+            lj,
+            atoms,
+            seed=0,
+            exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
+            max_displacement=values["max_displacement"],
+            swap_fraction=values["swap_fraction"],
+            dtype=values["dtype"],
+        )
+        state = sampler._configuration
+        # Going through A may have changed the last bits, and recomputing the energies would.
+        for target, source in (
+            *zip((state.x, state.y, state.z), arrays["positions"], strict=True),
+            (state.energy, arrays["energy"]),
+            (state.total, arrays["total"]),
+            (state.sweeps, arrays["sweeps"]),
+            (sampler._random_state, arrays["random_state"]),
+            (sampler._counters.displacements, arrays["displacements"]),
+            (sampler._counters.exchanges, arrays["exchanges"]),
+        ):
+            target[...] = source
+        if "cooling" in values:
+            prefix = "cooling_"
+            sampler.cooling = Cooling.from_arrays(
+                values["cooling"], {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+            )
+        return sampler
+
+    @property
+    def _chunk(self) -> int:
+        return max(1, _MOVES_PER_CHUNK // self.n_atoms)
+
+    def _make_proposals(self, counts: NDArray[np.int64]) -> kernels.Proposals:
+        pairs = np.array([[self.lj.species.index(s) for s in pair] for pair in self.exchange_pairs], dtype=np.int64).reshape(-1, 2)
+        weights = np.cumsum(counts[pairs[:, 0]] * counts[pairs[:, 1]]).astype(float)
+        return kernels.Proposals(
+            float(self.max_displacement), float(self.swap_fraction), pairs, weights / max(weights.max(initial=0.0), 1.0)
+        )
+
+    def _advance(self, temperatures: NDArray[np.float64], swap_fraction: float) -> NDArray[np.float64]:
+        """Run one sweep at each temperature; return the total energies."""
+        energies = np.empty(len(temperatures))
+        proposals = self._proposals._replace(swap_fraction=float(swap_fraction) if self.exchange_pairs else 0.0)
+        kernels.run_sweeps(
+            self._configuration,
+            self._table,
+            proposals,
+            self._counters,
+            temperatures,
+            _REFRESH_INTERVAL[self.dtype],
+            energies,
+            self._random_state,
+        )
+        return energies
+
+    def _positions(self) -> NDArray[np.float64]:
+        state = self._configuration
+        positions = np.empty((self.n_atoms, 3))
+        positions[self._order] = np.stack([state.x, state.y, state.z], axis=1)[: self.n_atoms]
+        return positions * self.lj.length_unit
+
+    def _record(self, cooling: Cooling) -> None:
+        """Add the entries due after this sweep, once."""
+        done, temperature = cooling.sweeps_done, cooling.reduced_temperature
+        history, snapshots = cooling.history, cooling.snapshots
+        if (done == 0 or done in cooling.history_sweeps) and (not history.sweep or history.sweep[-1] < done):
+            history.sweep.append(done)
+            history.reduced_temperature.append(temperature)
+            history.energy_per_atom.append(self.energy_per_atom)
+            history.displacements.append(self._counters.displacements.copy())
+            history.exchanges.append(self._counters.exchanges.copy())
+        if done in cooling.snapshot_sweeps and (not snapshots or snapshots[-1].sweep < done):
+            snapshots.append(Snapshot(done, temperature, self.energy_per_atom, self._positions()))
+
+
+def _check_swap_fraction(swap_fraction: float) -> None:
+    if not 0.0 <= swap_fraction <= 1.0:
+        raise InputError(
+            f"the swap fraction is {swap_fraction:g} but is a probability; give a value between 0 and 1, such as the paper's 0.2"
+        )
+
+
+def _possible_exchanges(lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of which both species are present."""
+    for pair in pairs:
+        if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
+            raise InputError(f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')")
+    present = {species for species, count in zip(lj.species, counts, strict=True) if count}
+    return tuple((a, b) for a, b in dict.fromkeys(tuple(pair) for pair in pairs) if {a, b} <= present)
+
+
+def random_configuration(lj: LennardJones, alloy: Alloy, seed: int, closest: float = 0.7) -> Atoms:
+    """Insert the alloy's atoms one by one at random points of its box, none within ``closest`` sigma of another.
+
+    Where a box is too dense for that, the closest distance is lowered by 5 % at a time.
+
+    Parameters
+    ----------
+    lj
+        Gives the diameters.
+    alloy
+        Composition, number of atoms and density.
+    seed
+        Seed of the insertion.
+    closest
+        Smallest distance of a pair in units of its sigma. Random insertion of equal spheres stops at a packing of 0.38, which is 0.75 sigma
+        at the paper's density.
+
+    Returns
+    -------
+    Atoms in A, grouped by species.
+    """
+    generator = np.random.default_rng([seed, alloy.n_atoms])
+    length = alloy.box_length
+    atoms = Atoms(alloy.symbols, cell=[length] * 3, pbc=True)
+    types = lj.types(atoms)
+    placed = 0
+    failures = 0
+    while placed < len(atoms):
+        point = generator.uniform(0.0, length, 3)
+        separation = atoms.positions[:placed] - point
+        separation -= length * np.round(separation / length)
+        limit = closest * lj.sigma[types[placed], types[:placed]]
+        if np.all((separation**2).sum(axis=1) >= limit**2):
+            atoms.positions[placed] = point
+            placed += 1
+            failures = 0
+        else:
+            failures += 1
+            if failures == 2000:
+                closest *= 0.95
+                failures = 0
+    return atoms
