@@ -1,0 +1,74 @@
+"""Train with neppo in a directory, from scratch or from a potential: ``python -m mgflows.nep.neppo_runner --device cpu``.
+
+neppo's own command line starts from random parameters only; this runner adds the warm start, which neppo's library offers. It runs in a process of its own so
+that torch never enters ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from mgflows.nep.parameters import NepParameters
+
+
+def run(directory: Path, device: str, initial_potential: Path | None, first_step: int) -> None:
+    """Train by the ``nep.in`` of a directory and write neppo's files into it.
+
+    Parameters
+    ----------
+    directory
+        Holds ``nep.in``, ``train.xyz`` and, if there are test frames, ``test.xyz``.
+    device
+        As torch calls it: ``cpu``, ``cuda`` or ``cuda:1``.
+    initial_potential
+        A ``nep.txt`` to start from instead of random parameters; its descriptor scaling is kept.
+    first_step
+        Steps done before an interruption. The learning rate continues where it was; AdamW's moments start from zero, as after each of neppo's stages.
+    """
+    import torch
+    from ase.io import read
+    from neppo import StructureContainer
+    from neppo.io import read_model
+    from neppo.nep_in import get_loss, get_model, get_stages, read_nep_in
+    from neppo.trainer import Trainer, get_cosine_learning_rate
+
+    parameters = NepParameters.from_text((directory / "nep.in").read_text(encoding="utf-8"))
+    settings = read_nep_in(directory / "nep.in")
+    seed = 42 if parameters.seed is None else parameters.seed
+    torch.manual_seed(seed)
+    model = get_model(settings, directory) if initial_potential is None else read_model(initial_potential)
+    frames = {
+        name: StructureContainer(model, read(path, ":")) for name in ("train", "test") if (path := directory / f"{name}.xyz").exists()
+    }
+    (stage,) = get_stages(settings)
+    first_rate, last_rate = (float(rate) for rate in stage["learning_rate"])
+    trainer = Trainer(
+        model,
+        get_loss(stage, has_bec=False),
+        frames["train"],
+        test=frames.get("test"),
+        batch_size=parameters.batch,
+        learning_rate=(get_cosine_learning_rate((first_rate, last_rate), first_step, parameters.generation), last_rate),
+        device=device,
+        seed=seed,
+        output_directory=directory,
+    )
+    trainer.train(steps=parameters.generation - first_step, report_interval=parameters.output_interval)
+
+
+def main() -> None:
+    """Read the command line and train in the current directory, logging to standard output."""
+    parser = argparse.ArgumentParser(description=run.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--initial-potential", type=Path)
+    parser.add_argument("--first-step", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    run(Path.cwd(), options.device, options.initial_potential, options.first_step)
+
+
+if __name__ == "__main__":
+    main()

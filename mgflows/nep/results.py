@@ -1,0 +1,324 @@
+"""What a training gave: the loss curve it wrote, and the errors recomputed from the potential itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.nep.calculator import _batch_calculator, potential_text, validate_nep_text
+from mgflows.nep.frames import frame_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+__all__ = ["LossTable", "Parity", "ParityTable", "Predictions", "parity", "predict", "read_loss"]
+
+_ATOMS_PER_BATCH = 50_000
+"""Atoms evaluated in one call: bounds the memory and costs no speed."""
+
+
+@dataclass(frozen=True)
+class LossTable:
+    """The loss curve of a training. Columns that a trainer does not write are NaN.
+
+    ``step`` goes on over restarts. The RMSEs of a GPUMD run are those of one batch with the mean energy error removed, so that they do not agree
+    with :func:`parity` and are meant for plotting only.
+
+    Attributes
+    ----------
+    step
+        (n,) generations or steps of the optimiser; epochs for torchnep.
+    total, l1, l2
+        (n,) the loss, and its regularisation terms.
+    energy_train, virial_train, energy_test, virial_test
+        (n,) RMSEs in eV/atom.
+    force_train, force_test
+        (n,) RMSEs in eV/A.
+    """
+
+    step: NDArray[np.int64]
+    total: NDArray[np.float64]
+    l1: NDArray[np.float64]
+    l2: NDArray[np.float64]
+    energy_train: NDArray[np.float64]
+    force_train: NDArray[np.float64]
+    virial_train: NDArray[np.float64]
+    energy_test: NDArray[np.float64]
+    force_test: NDArray[np.float64]
+    virial_test: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+_POTENTIAL = ("step", "total", "l1", "l2", "energy_train", "force_train", "virial_train", "energy_test", "force_test", "virial_test")
+_COLUMNS_BY_COUNT: dict[int, tuple[str | None, ...]] = {
+    # generation, loss, L1, L2, and (dipole, train, test): nothing that a potential has.
+    6: ("step", "total", "l1", "l2", None, None),
+    10: _POTENTIAL,
+    14: (*_POTENTIAL[:7], None, None, *_POTENTIAL[7:], None, None),
+}
+"""GPUMD's columns in files without a header."""
+_COLUMN_NAMES = {"generation": "step", "epoch": "step", "total": "total", "loss": "total", "l1": "l1", "l2": "l2"} | {
+    f"rmse_{quantity}_{side}": f"{quantity}_{side}" for quantity in ("energy", "force", "virial") for side in ("train", "test")
+}
+_TORCHNEP_NAMES = {
+    f"rmse_{quantity[0]}{suffix}": f"{quantity}_{side}"
+    for quantity in ("energy", "force", "virial")
+    for suffix, side in (("", "train"), ("_test", "test"))
+}
+"""torchnep names the training errors ``rmse_e(eV/atom)`` and the test errors ``rmse_e_test(eV/atom)``."""
+
+
+def read_loss(path: str | Path) -> LossTable:
+    """Read the ``loss.out`` of GPUMD, neppo or torchnep.
+
+    The names come from the header where there is one, from the number of columns for GPUMD files without. An unfinished last line is left out, so
+    that a file can be read while it grows.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    InputError
+        For a file whose columns cannot be told for certain; guessing would mislabel them.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the loss file {path} cannot be read: {error}") from error
+    rows: list[dict[str, float]] = []
+    columns: tuple[str | None, ...] | None = None
+    offset, last = 0.0, 0.0
+    is_new_run = True
+    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if line.startswith("#"):
+            names = _header_columns(words)
+            if names is not None:
+                if "step" not in names:
+                    raise InputError(
+                        f"line {number} of {path} names its columns, but none is 'generation' or 'epoch'; this is not a loss file of a NEP"
+                    )
+                columns, is_new_run = names, True
+            continue
+        layout = columns or _COLUMNS_BY_COUNT.get(len(words))
+        if layout is None or len(layout) != len(words):
+            expected = f"{len(layout)} as in its header" if layout is not None else "a header or 6, 10 or 14"
+            raise InputError(f"line {number} of {path} has {len(words)} columns but must have {expected}; its columns cannot be told")
+        try:
+            row = {name: float(word) for name, word in zip(layout, words, strict=True) if name is not None}
+        except ValueError as error:
+            raise InputError(f"line {number} of {path} cannot be read: {error}") from error
+        # A restarted trainer appends to the file and counts from zero again.
+        if rows and (is_new_run or row["step"] + offset <= last):
+            offset = last
+        is_new_run = False
+        row["step"] += offset
+        last = row["step"]
+        rows.append(row)
+    values = {name: np.array([row.get(name, np.nan) for row in rows]) for name in _POTENTIAL}
+    return LossTable(step=values.pop("step").astype(np.int64), **values)
+
+
+def _header_columns(words: Sequence[str]) -> tuple[str | None, ...] | None:
+    """Our names for the columns of a header line, None for a column that we have no use for, or None if the line names no columns."""
+    if words[:2] == ["#", "columns"]:
+        names = words[2:]
+    elif [word.lower() for word in words[:2]] == ["#", "epoch"]:
+        names = [word.split("(")[0] for word in words[1:]]
+    else:
+        return None
+    known = _COLUMN_NAMES | _TORCHNEP_NAMES
+    return tuple(known.get(name.lower()) for name in names)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a potential says about a list of structures.
+
+    Attributes
+    ----------
+    energies
+        (n_frames,) eV/atom.
+    forces
+        One (n_atoms, 3) array per frame, eV/A.
+    virials
+        (n_frames, 3, 3) eV/atom, positive when compressed.
+    stresses
+        (n_frames, 3, 3) eV/A^3, ASE sign.
+    """
+
+    energies: NDArray[np.float64]
+    forces: list[NDArray[np.float64]]
+    virials: NDArray[np.float64]
+    stresses: NDArray[np.float64]
+
+
+def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
+    """Evaluate many structures with a NEP, about 15 microseconds per atom.
+
+    Parameters
+    ----------
+    potential
+        Path or text of a ``nep.txt``.
+    frames
+        Periodic structures; labels are not needed.
+
+    Raises
+    ------
+    InputError
+        If the file is not a NEP or does not know a species of the frames.
+    MissingDependencyError
+        If nep-adapters is not installed.
+    """
+    text = potential_text(potential)
+    validate_nep_text(text, sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()}))
+    energies, forces, virials = [], [], []
+    with _batch_calculator(text) as calculator:
+        for batch in _batches(frames):
+            prediction = calculator.predict_structures(batch)
+            energies.append(prediction.energy / prediction.atom_counts)
+            forces += prediction.force_blocks()
+            # structure_virials are means over the atoms already, nine components each.
+            virials.append(prediction.structure_virials.reshape(-1, 3, 3))
+    virial = np.concatenate(virials) if virials else np.empty((0, 3, 3))
+    virial = (virial + virial.transpose(0, 2, 1)) / 2
+    stresses = [units.stress_from_virial(len(frame) * tensor, frame.cell.volume) for frame, tensor in zip(frames, virial, strict=True)]
+    return Predictions(
+        energies=np.concatenate(energies) if energies else np.empty(0),
+        forces=forces,
+        virials=virial,
+        stresses=np.array(stresses).reshape(-1, 3, 3),
+    )
+
+
+def _batches(frames: Sequence[Atoms]) -> list[list[Atoms]]:
+    batches: list[list[Atoms]] = []
+    n_atoms = 0
+    for frame in frames:
+        if not batches or n_atoms + len(frame) > _ATOMS_PER_BATCH:
+            batches.append([])
+            n_atoms = 0
+        batches[-1].append(frame)
+        n_atoms += len(frame)
+    return batches
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Errors of one set of frames: root mean square, mean absolute, and coefficient of determination.
+
+    Energies and virials are per atom, forces and virials component by component (six for the virial). R2 is NaN where the labels do not vary.
+
+    Attributes
+    ----------
+    n_frames, n_atoms
+        What the errors were computed from.
+    energy_rmse, energy_mae, virial_rmse, virial_mae
+        meV/atom.
+    force_rmse, force_mae
+        meV/A.
+    energy_r2, force_r2, virial_r2
+        One minus the squared error over the variance of the labels.
+    """
+
+    n_frames: int
+    n_atoms: int
+    energy_rmse: float
+    energy_mae: float
+    energy_r2: float
+    force_rmse: float
+    force_mae: float
+    force_r2: float
+    virial_rmse: float
+    virial_mae: float
+    virial_r2: float
+
+
+@dataclass(frozen=True)
+class ParityTable:
+    """Labels against predictions, and the errors that follow, overall and per subset.
+
+    Attributes
+    ----------
+    overall
+        Errors of all frames.
+    by_subset
+        Errors of the frames of each ``info["subset"]``, in alphabetical order.
+    subsets
+        (n_frames,) the subset of each frame.
+    labels, predictions
+        What was compared, in the order of the frames.
+    """
+
+    overall: Parity
+    by_subset: dict[str, Parity]
+    subsets: tuple[str, ...]
+    labels: Predictions
+    predictions: Predictions
+
+
+def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
+    """The errors of a potential for labelled frames, recomputed from ``nep.txt``: what mgflows calls the test errors.
+
+    The trainers' own figures are not used: they are in single precision, of single batches, or with the mean energy error removed.
+
+    Parameters
+    ----------
+    potential
+        Path or text of a ``nep.txt``.
+    frames
+        Labelled structures (see :mod:`mgflows.nep.frames`).
+
+    Raises
+    ------
+    InputError
+        For no frames, an incomplete label, or a potential that does not fit.
+    """
+    if not frames:
+        raise InputError("there is no frame to compute the errors of the potential from; give at least one")
+    labels = _labels(frames)
+    predictions = predict(potential, frames)
+    subsets = tuple(str(frame.info.get("subset", "")) for frame in frames)
+    by_subset = {
+        name: _parity(labels, predictions, [index for index, subset in enumerate(subsets) if subset == name])
+        for name in sorted(set(subsets))
+    }
+    return ParityTable(_parity(labels, predictions, range(len(frames))), by_subset, subsets, labels, predictions)
+
+
+def _labels(frames: Sequence[Atoms]) -> Predictions:
+    energies, forces, stresses = zip(*(frame_labels(frame, index) for index, frame in enumerate(frames)), strict=True)
+    n_atoms = np.array([len(frame) for frame in frames])
+    virials = [units.virial_from_stress(stress, frame.cell.volume) / len(frame) for frame, stress in zip(frames, stresses, strict=True)]
+    return Predictions(np.array(energies) / n_atoms, list(forces), np.array(virials), np.array(stresses))
+
+
+def _parity(labels: Predictions, predictions: Predictions, indices: Sequence[int]) -> Parity:
+    rows, columns = np.triu_indices(3)
+    energy = _errors(predictions.energies[indices], labels.energies[indices])
+    force = _errors(np.concatenate([predictions.forces[i] for i in indices]), np.concatenate([labels.forces[i] for i in indices]))
+    virial = _errors(predictions.virials[indices][:, rows, columns], labels.virials[indices][:, rows, columns])
+    return Parity(len(indices), sum(len(labels.forces[i]) for i in indices), *energy, *force, *virial)
+
+
+def _errors(predicted: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float, float]:
+    """RMSE and MAE in thousandths of the unit, and R2."""
+    error = predicted - target
+    variance = float(np.mean((target - target.mean()) ** 2))
+    mean_square = float(np.mean(error**2))
+    return 1e3 * mean_square**0.5, 1e3 * float(np.mean(np.abs(error))), 1.0 - mean_square / variance if variance > 0.0 else float("nan")

@@ -1,0 +1,161 @@
+"""Which frames train the potential and which test it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["PAPER_DIVIDED_SUBSETS", "split_frames"]
+
+PAPER_DIVIDED_SUBSETS = frozenset({"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"})
+"""The subsets (i)-(iv) and (vii), which the paper divides at random (section "Database")."""
+
+
+def split_frames(
+    frame_ids: Sequence[str],
+    families: Sequence[str],
+    subsets: Sequence[str],
+    *,
+    scheme: Literal["family", "paper"] = "family",
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    held_out_families: Collection[str] = (),
+    earlier: Mapping[str, bool] | None = None,
+) -> NDArray[np.bool_]:
+    """Decide for every frame whether it is a test frame; independent of the order in which the frames are given.
+
+    ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset; every crystal is trained on, and every AIMD frame
+    but those of the held-out trajectories. Relatives of a test frame, such as the same glass strained by 0.4 %, are then usually trained on, so
+    that the test error is an interpolation error.
+
+    ``family``: a sample and all its descendants lie on the same side. Families join the test set in random order as long as each brings the test
+    fractions of the subsets closer to ``test_fraction``. The error is that for a glass never seen.
+
+    Parameters
+    ----------
+    frame_ids, families, subsets
+        One entry per frame.
+    scheme
+        As above.
+    test_fraction
+        Wanted fraction of test frames in each subset, in (0, 1).
+    seed
+        Seed of the random order.
+    held_out_families
+        ``paper``: their AIMD frames, ``family``: all their frames are test frames.
+    earlier
+        Roles from an earlier data set by frame id, True for test. They are kept, so that no potential is tested on frames
+        that the potential it was started from has been trained on.
+
+    Returns
+    -------
+    is_test
+        Boolean array, one entry per frame.
+
+    Raises
+    ------
+    InputError
+        For lists of different lengths, repeated frame ids, an unknown held-out family, ``earlier`` roles that the scheme cannot keep, or a split that
+        leaves no frame to train on or to test with.
+    """
+    n_frames = len(frame_ids)
+    if not len(families) == len(subsets) == n_frames:
+        raise InputError(f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; give one of each per frame")
+    if n_frames == 0:
+        raise InputError("there are no frames to split")
+    if len(set(frame_ids)) != n_frames:
+        repeated = next(identity for identity in frame_ids if list(frame_ids).count(identity) > 1)
+        raise InputError(f"the frame id {repeated!r} occurs twice; frames need distinct ids to be split")
+    if not 0.0 < test_fraction < 1.0:
+        raise InputError(f"test_fraction is {test_fraction:g} but must lie between 0 and 1; the paper has 0.2")
+    unknown = sorted(set(held_out_families) - set(families))
+    if unknown:
+        raise InputError(f"the held-out family {unknown[0]!r} has no frame; the families are {', '.join(sorted(set(families))[:5])}, ...")
+
+    family_names = np.asarray(families, dtype=object)
+    subset_names = np.asarray(subsets, dtype=object)
+    held_out = np.isin(family_names, list(held_out_families))
+    roles = earlier or {}
+    if scheme == "paper":
+        is_test = _divide_subsets(frame_ids, subset_names, held_out, roles, test_fraction, seed)
+    elif scheme == "family":
+        is_test = _divide_families(frame_ids, family_names, subset_names, held_out, roles, test_fraction, seed)
+    else:
+        raise InputError(f"the split scheme is {scheme!r} but must be 'family' or 'paper'")
+    if is_test.all() or not is_test.any():
+        side = "train on" if is_test.all() else "test with"
+        raise InputError(
+            f"the {scheme} split of {n_frames} frames of {len(set(families))} families leaves nothing to {side}; add samples or change test_fraction"
+        )
+    return is_test
+
+
+def _divide_subsets(
+    frame_ids: Sequence[str],
+    subsets: NDArray[np.object_],
+    held_out: NDArray[np.bool_],
+    earlier: Mapping[str, bool],
+    test_fraction: float,
+    seed: int,
+) -> NDArray[np.bool_]:
+    is_test = np.array([earlier.get(identity, False) for identity in frame_ids])
+    is_test |= held_out & (subsets == "aimd")
+    is_new = np.array([identity not in earlier for identity in frame_ids])
+    for subset in sorted(PAPER_DIVIDED_SUBSETS & set(subsets)):
+        members = np.flatnonzero(subsets == subset)
+        wanted = round(test_fraction * len(members)) - int(is_test[members].sum())
+        candidates = sorted((index for index in members if is_new[index]), key=lambda index: frame_ids[int(index)])
+        order = _random(seed, subset).permutation(len(candidates))
+        for position in order[: max(0, wanted)]:
+            is_test[candidates[position]] = True
+    return is_test
+
+
+def _divide_families(
+    frame_ids: Sequence[str],
+    families: NDArray[np.object_],
+    subsets: NDArray[np.object_],
+    held_out: NDArray[np.bool_],
+    earlier: Mapping[str, bool],
+    test_fraction: float,
+    seed: int,
+) -> NDArray[np.bool_]:
+    names = sorted(set(families))
+    subset_names = sorted(set(subsets))
+    counts = np.array([[np.count_nonzero((families == name) & (subsets == subset)) for subset in subset_names] for name in names])
+    shares = counts / counts.sum(axis=0)
+    fixed = dict.fromkeys(families[held_out], True)
+    for identity, name in zip(frame_ids, families, strict=True):
+        if identity in earlier and fixed.setdefault(name, earlier[identity]) != earlier[identity]:
+            raise InputError(
+                f"the family {name!r} was on both sides of the earlier split, or is now held out but was trained on; "
+                "keep the earlier held-out families, or start without earlier roles"
+            )
+    in_test = np.array([fixed.get(name, False) for name in names])
+
+    def misfit(chosen: NDArray[np.bool_]) -> float:
+        return float(np.sum((shares[chosen].sum(axis=0) - test_fraction) ** 2))
+
+    for index in _random(seed, "families").permutation(len(names)):
+        if names[index] in fixed:
+            continue
+        trial = in_test.copy()
+        trial[index] = True
+        if misfit(trial) < misfit(in_test):
+            in_test = trial
+    return in_test[np.searchsorted(names, list(families))]
+
+
+def _random(seed: int, purpose: str) -> np.random.Generator:
+    """An independent stream for each purpose, so that a subset's division does not depend on which other subsets there are."""
+    word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "little")
+    return np.random.default_rng(np.random.SeedSequence([seed, word]))
