@@ -93,7 +93,7 @@ class TrainingResult:
 
     Attributes
     ----------
-    potential
+    nep_txt
         Contents of ``nep.txt``.
     parameters
         What the trainer was asked for, as in ``nep.in``.
@@ -101,7 +101,7 @@ class TrainingResult:
         Loss curve of the whole training, over all interruptions.
     directory
         Where it ran.
-    trainer
+    trainer_version
         Name and version, such as ``neppo 1.0``.
     first_step
         Steps that had been done before this run; 0 for a training without interruption.
@@ -109,11 +109,11 @@ class TrainingResult:
         Cost of this run.
     """
 
-    potential: str
+    nep_txt: str
     parameters: NepParameters
     loss: LossTable
     directory: Path
-    trainer: str
+    trainer_version: str
     first_step: int
     wall_seconds: float
     cpu_seconds: float
@@ -130,6 +130,7 @@ class Trainer(ABC):
         train: Sequence[Atoms],
         test: Sequence[Atoms] = (),
         *,
+        seed: int | None = None,
         initial_potential: str | Path | None = None,
     ) -> Path:
         """Write ``nep.in``, ``train.xyz`` and ``test.xyz``.
@@ -142,6 +143,8 @@ class Trainer(ABC):
             The model; see the trainer for what it takes from there.
         train, test
             Labelled structures (see :mod:`mgflows.nep.frames`); without test frames there are no test errors.
+        seed
+            Takes the place of the trainer's own seed.
         initial_potential
             Path or text of a ``nep.txt`` of the same architecture to start from.
 
@@ -154,7 +157,7 @@ class Trainer(ABC):
         InputError
             For frames that cannot be trained on, a frame in both sets, or a potential of another architecture; nothing is written then.
         """
-        parameters = self._complete(parameters)
+        parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
         inputs = {"train.xyz": frames_text(train)}
         if test:
@@ -206,11 +209,11 @@ class Trainer(ABC):
                 logger.info("continuing the training in %s after step %d of %d", directory, first_step, parameters.generation)
             cpu_seconds = self._run(directory, parameters, first_step, progress)
         return TrainingResult(
-            potential=_trained_potential(directory, parameters),
+            nep_txt=_trained_potential(directory, parameters),
             parameters=parameters,
             loss=read_loss(directory / "loss.out"),
             directory=directory,
-            trainer=self._name(directory),
+            trainer_version=self._name(directory),
             first_step=first_step,
             wall_seconds=time.monotonic() - start,
             cpu_seconds=cpu_seconds,
@@ -221,7 +224,7 @@ class Trainer(ABC):
     def _dialect(self) -> Dialect: ...
 
     @abstractmethod
-    def _complete(self, parameters: NepParameters) -> NepParameters:
+    def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
         """The parameters with what this trainer decides."""
 
     @abstractmethod
@@ -338,13 +341,13 @@ class NeppoTrainer(Trainer):
     def _dialect(self) -> Dialect:
         return "neppo"
 
-    def _complete(self, parameters: NepParameters) -> NepParameters:
+    def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
         return replace(
             parameters,
             generation=self.steps,
             batch=self.batch,
             learning_rate=(self.learning_rate[0], self.learning_rate[1]),
-            seed=self.seed,
+            seed=self.seed if seed is None else seed,
             output_interval=math.ceil(self.steps / self.reports),
         )
 
@@ -397,16 +400,19 @@ class GpumdTrainer(Trainer):
     ----------
     command
         The executable with its arguments, such as ``nep`` or ``srun -n 1 /opt/gpumd/nep``.
+    takes_seed
+        Whether this ``nep`` knows the keyword ``seed`` (since late 2026); others stop at it. The summation order on a GPU varies all the same.
     """
 
     command: str = "nep"
+    takes_seed: bool = False
 
     @property
     def _dialect(self) -> Dialect:
         return "gpumd"
 
-    def _complete(self, parameters: NepParameters) -> NepParameters:
-        return parameters
+    def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
+        return replace(parameters, seed=seed if self.takes_seed else None)
 
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
         raise InputError("GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer")
