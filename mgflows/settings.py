@@ -78,20 +78,31 @@ class Settings(BaseSettings):
         path = _find_file(Path(directory) if directory is not None else None)
         values = _read_file(path, cls) if path else {}
         values = {name: value for name, value in values.items() if _PREFIX + name.upper() not in os.environ}
-        if path:
-            for name in ("directory", "mongod"):
-                if values.get(name) is not None:
-                    values[name] = path.parent / Path(str(values[name])).expanduser()
         if directory is not None:
             values["directory"] = Path(directory)
+        return cls._validated(values, path)
+
+    @classmethod
+    def read(cls, path: Path | str) -> Settings:
+        """Read exactly this file, as `write` wrote it: variables change nothing.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or a name or a value in it cannot be used.
+        """
+        path = Path(path).absolute()
+        return cls._validated(_read_file(path, cls), path)
+
+    @classmethod
+    def _validated(cls, values: dict[str, Any], path: Path | None) -> Settings:
         try:
             settings = cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            raise InputError(
-                f"the setting {name} (of {path or 'the variables ' + _PREFIX + '*'}) cannot be used: {first['msg']}"
-            ) from error
+            source = str(path) if path and name in values else f"the variable {_PREFIX}{name.upper()}"
+            raise InputError(f"the setting {name} in {source} cannot be used: {first['msg']}; its value is {first['input']!r}") from error
         settings.directory = settings.directory.expanduser().absolute()
         return settings
 
@@ -113,9 +124,10 @@ class Settings(BaseSettings):
                 value = value.get_secret_value()
             elif isinstance(value, Path):
                 value = str(value.relative_to(path.parent)) if value.is_relative_to(path.parent) else str(value)
-            if value is not None:
-                values[name] = value
-        text = "# mgflows on this machine; `mgflows doctor` checks it\n" + yaml.safe_dump(values, sort_keys=False)
+            values[name] = value
+        text = "# mgflows on this machine; `mgflows doctor` checks it.\n"
+        for name, field in type(self).model_fields.items():
+            text += f"\n# {field.description}\n{yaml.safe_dump({name: values[name]})}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # mkstemp makes the file 0600, and the rename is atomic: nobody ever reads half of it or a password in it.
@@ -269,6 +281,9 @@ def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     for name in values:
         if name not in model.model_fields:
             raise InputError(f"{path} has the unknown setting {name!r}; {_suggestion(str(name), list(model.model_fields))}")
+    for name in ("directory", "mongod"):
+        if values.get(name) is not None:
+            values[name] = path.parent / Path(str(values[name])).expanduser()
     return values
 
 

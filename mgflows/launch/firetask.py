@@ -1,0 +1,165 @@
+"""The firetask that runs one jobflow job.
+
+It does what jobflow's own does, and beyond it: it refuses a store that forgets, lets dynamic jobs refer to earlier outputs, keeps a finished
+result when its worker dies before FireWorks knows, and leaves what the job printed in its launch directory.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from fireworks import FWAction, explicit_serialize
+from jobflow.managers.fireworks import JobFiretask
+from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
+
+from mgflows.errors import ServiceError
+from mgflows.launch.interruption import Interrupted, stop_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobflow import Flow, Job, JobStore, Response
+
+logger = logging.getLogger(__name__)
+
+STDOUT, STDERR = "job.out", "job.err"
+
+
+@explicit_serialize
+class JobTask(JobFiretask):
+    """Run one jobflow job and store its output in the worker's JobStore.
+
+    Other Parameters
+    ----------------
+    job
+        The job. No store: it would carry the database's password into every firework document.
+    """
+
+    required_params = ("job",)
+
+    def run_task(self, fw_spec: dict[str, Any]) -> FWAction:  # noqa: ARG002
+        """Run the job; its standard output and error go to files in the launch directory.
+
+        Raises
+        ------
+        ServiceError
+            If the worker's JobStore is in memory.
+        Interrupted
+            If the process is told to stop, or the database stays away.
+        """
+        with _printing_to_files():
+            try:
+                return self._run()
+            except BaseException:
+                # FireWorks stores it in the database; whoever looks into the launch directory wants it too.
+                traceback.print_exc()
+                raise
+
+    def _run(self) -> FWAction:
+        from jobflow import SETTINGS
+
+        job: Job = self["job"]
+        store: JobStore = SETTINGS.JOB_STORE
+        refuse_forgetful_store(store)
+        store.connect()
+        if (action := self._finished_before(job, store)) is not None:
+            logger.info("the output of %s was already stored by a launch that died before it could say so", job.name)
+            return action
+        if hasattr(self, "fw_id"):
+            job.metadata.update({"fw_id": self.fw_id})
+        try:
+            with stop_request.job():
+                response = job.run(store=store)
+        except ConnectionFailure as error:
+            raise Interrupted(f"the database went away and did not come back: {error}") from error
+        action = self._action(response)
+        self._remember(action)
+        return action
+
+    def _action(self, response: Response) -> FWAction:
+        detours = [self._workflow(new) for new in (response.replace, response.detour) if new is not None]
+        additions = [self._workflow(response.addition)] if response.addition is not None else None
+        return FWAction(
+            stored_data=response.stored_data,
+            detours=detours or None,
+            additions=additions,
+            defuse_workflow=response.stop_jobflow,
+            defuse_children=response.stop_children,
+        )
+
+    def _workflow(self, flow: Flow | Job) -> Any:
+        from mgflows.launch.workflows import MAX_FIREWORKS, to_workflow
+
+        workflow = to_workflow(flow, allow_external_references=True)
+        if hasattr(self, "fw_id"):
+            present = self.launchpad.workflows.find_one({"nodes": self.fw_id}, {"nodes": 1})
+            total = len(workflow.id_fw) + (len(present["nodes"]) if present else 0)
+            if total > MAX_FIREWORKS:
+                raise ServiceError(
+                    f"{len(workflow.id_fw)} new jobs would make this a workflow of {total} fireworks, more than the {MAX_FIREWORKS} that "
+                    "FireWorks handles well; let each job do a larger share"
+                )
+        return workflow
+
+    def _finished_before(self, job: Job, store: JobStore) -> FWAction | None:
+        """What an earlier launch of this firework would have told FireWorks, if it stored its output and died before it could."""
+        if not hasattr(self, "fw_id"):
+            return None
+        launches = list(self.launchpad.launches.find({"fw_id": self.fw_id}, {"state": 1, "finished": 1}))
+        # A firework that was completed and is run again was asked to compute again.
+        if any(launch["state"] == "COMPLETED" for launch in launches):
+            return None
+        finished = [launch["finished"] for launch in launches if "finished" in launch]
+        if finished and store.query_one({"uuid": job.uuid, "index": job.index}, properties=["uuid"]) is not None:
+            return FWAction.from_dict(finished[-1])
+        return None
+
+    def _remember(self, action: FWAction) -> None:
+        """Note on the launch that the output is stored; FireWorks writes the launch anew, without the note, when it completes it."""
+        if not hasattr(self, "fw_id"):
+            return
+        try:
+            self.launchpad.launches.find_one_and_update(
+                {"fw_id": self.fw_id, "state": "RUNNING"}, {"$set": {"finished": action.to_dict()}}, sort=[("launch_id", -1)]
+            )
+        except (DocumentTooLarge, OperationFailure) as error:
+            logger.info("a crash in the next moments would cost this result, its follow-up jobs are too large to note: %s", error)
+
+
+def refuse_forgetful_store(store: JobStore) -> None:
+    """Raise ServiceError if a part of a JobStore is in memory (or a file that is read into it): other processes would not see it."""
+    from maggma.stores import MemoryStore
+
+    # jobflow's default makes up a store in memory for every name it is asked for.
+    forgetful = getattr(store.additional_stores, "default_factory", None) is not None
+    forgetful |= any(isinstance(part, MemoryStore) for part in (store.docs_store, *store.additional_stores.values()))
+    if forgetful:
+        raise ServiceError(
+            "the JobStore of this worker is in memory, all results would be lost; start workers with `python -m mgflows.launch.worker`, "
+            "or set JOBFLOW_CONFIG_FILE to a jobflow.yaml with a MongoStore"
+        )
+
+
+@contextmanager
+def _printing_to_files() -> Iterator[None]:
+    """Send file descriptors 1 and 2, and so also what child processes print, to files in the current directory."""
+    saved = []
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        for descriptor, name in ((1, STDOUT), (2, STDERR)):
+            saved.append((descriptor, os.dup(descriptor)))
+            with open(name, "ab") as stream:
+                os.dup2(stream.fileno(), descriptor)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in saved:
+            os.dup2(original, descriptor)
+            os.close(original)

@@ -1,0 +1,143 @@
+"""FireWorks' LaunchPad as a worker of mgflows needs it: patient, interruptible, and with a sense for a broken machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from fireworks import LaunchPad
+from fireworks.core import launchpad as fireworks_launchpad
+from fireworks.core import rocket as fireworks_rocket
+
+from mgflows.launch.interruption import StopRequest, interruption_reason
+from mgflows.launch.patience import PatientCollection
+
+if TYPE_CHECKING:
+    from fireworks import Firework, FWAction, FWorker
+
+    from mgflows.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# A lock that is held for a minute belongs to a worker that died: at most 1000 fireworks are rewritten under it.
+LOCK_SECONDS = 60
+EXPIRATION_PINGS = 5
+
+
+class WorkerStopped(BaseException):
+    """A worker takes no more jobs; the message says why."""
+
+
+class BrokenEnvironment(WorkerStopped):
+    """A worker cannot run jobs that others perhaps can."""
+
+
+class WorkerLaunchPad(LaunchPad):
+    """The LaunchPad of one worker.
+
+    - Reads and writes wait out an outage of the database.
+    - An interrupted job goes back to READY, without its children ever seeing it fail, and its launch keeps the reason.
+    - A worker that was told to stop takes no new job.
+    - A worker whose jobs fail one after the other at once, or that cannot even import them, stops instead of failing the whole queue.
+
+    Parameters
+    ----------
+    settings
+        Where the database is, and how long to wait for it.
+    stop
+        This process's request to stop.
+    max_quick_failures
+        The worker stops after so many failures in a row, each within `quick_seconds`.
+    quick_seconds
+        A failure is quick if the job had run for less, s.
+    """
+
+    def __init__(self, settings: Settings, stop: StopRequest, max_quick_failures: int = 5, quick_seconds: float = 5.0) -> None:
+        super().__init__(**settings.launchpad_options(settings.outage_seconds))
+        for name in ("fireworks", "launches", "workflows", "fw_id_assigner"):
+            setattr(self, name, PatientCollection(getattr(self, name), settings.outage_seconds))
+        self.stop = stop
+        self.max_quick_failures = max_quick_failures
+        self.quick_seconds = quick_seconds
+        self.n_failed = 0
+        self._n_quick_failures = 0
+        self._started = time.monotonic()
+
+    def run_exists(self, fworker: FWorker | None = None) -> bool:
+        """Whether there is a job for this worker."""
+        self._leave_if_asked()
+        return super().run_exists(fworker)
+
+    def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
+        """Take a job."""
+        self._leave_if_asked()
+        self._started = time.monotonic()
+        return super().checkout_fw(*args, **kwargs)
+
+    def get_fw_by_id(self, fw_id: int) -> Firework:
+        """Read a firework; one that this machine cannot read is left for others.
+
+        Raises
+        ------
+        BrokenEnvironment
+            If its classes or functions cannot be imported here; FireWorks would mark all jobs FIZZLED, one after the other.
+        """
+        try:
+            return super().get_fw_by_id(fw_id)
+        except Exception as error:
+            self.fireworks.update_one({"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}})
+            self.stop.ask(f"firework {fw_id} cannot be read on this machine ({type(error).__name__}: {error})")
+            raise BrokenEnvironment(self.stop.reason) from error
+
+    def complete_launch(self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED") -> dict[str, Any]:
+        """Write down how a job ended."""
+        if state == "FIZZLED" and action is not None and (reason := interruption_reason(action.stored_data)):
+            logger.warning("launch %s was interrupted (%s): its firework can run again", launch_id, reason)
+            return self._give_back(launch_id, action)
+        launch = super().complete_launch(launch_id, action, state)
+        self._watch_for_quick_failures(state)
+        return launch
+
+    def _give_back(self, launch_id: int, action: FWAction) -> dict[str, Any]:
+        launch = self.get_launch_by_id(launch_id)
+        launch.state = "FIZZLED"
+        launch.action = action
+        self.launches.find_one_and_replace({"launch_id": launch_id}, launch.to_db_dict(), upsert=True)
+        self.rerun_fw(launch.fw_id)
+        return launch.to_dict()
+
+    def _watch_for_quick_failures(self, state: str) -> None:
+        if state != "FIZZLED":
+            self._n_quick_failures = 0
+            return
+        self.n_failed += 1
+        quick = time.monotonic() - self._started < self.quick_seconds
+        self._n_quick_failures = self._n_quick_failures + 1 if quick else 0
+        if self._n_quick_failures >= self.max_quick_failures:
+            self.stop.ask(
+                f"{self._n_quick_failures} jobs in a row failed within {self.quick_seconds:g} s each; look into the last launch directory"
+            )
+            raise BrokenEnvironment(self.stop.reason)
+
+    def _leave_if_asked(self) -> None:
+        if self.stop.reason is not None:
+            raise WorkerStopped(self.stop.reason)
+
+
+def configure_fireworks(ping_seconds: float) -> None:
+    """Set what FireWorks otherwise reads from its configuration files, of which the first one found wins over the one meant.
+
+    FireWorks copies these constants into its modules and into one signature when it is imported, so they are set there.
+
+    Parameters
+    ----------
+    ping_seconds
+        How often a running job says that it is alive, s.
+    """
+    fireworks_rocket.PING_TIME_SECS = ping_seconds
+    # FW.json repeats the whole firework in each launch directory.
+    fireworks_rocket.PRINT_FW_JSON = False
+    fireworks_rocket.ROCKET_STREAM_LOGLEVEL = "WARNING"
+    fireworks_launchpad.SORT_FWS = "FIFO"
+    fireworks_launchpad.WFLock.__init__.__defaults__ = (LOCK_SECONDS, True)

@@ -1,0 +1,137 @@
+"""A worker: takes jobs from the LaunchPad with FireWorks' rapidfire until none is left.
+
+``python -m mgflows.launch.worker --directory DIR`` runs one with the settings that `Settings.load(DIR)` finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import enum
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgflows.errors import MgflowsError, ServiceError
+from mgflows.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+logger = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1  # sys/prctl.h
+SLEEP_SECONDS = 1
+
+
+class ExitCode(enum.IntEnum):
+    """How a worker ended."""
+
+    DONE = 0
+    UNUSABLE = 2
+    SOME_FAILED = 10
+    BROKEN_ENVIRONMENT = 11
+    TOLD_TO_STOP = 12
+
+
+def work(settings: Settings, campaign: str | None = None, category: str | list[str] = "") -> ExitCode:
+    """Run jobs in this process until none is left.
+
+    Parameters
+    ----------
+    settings
+        Where the database is; launch directories are made in ``settings.directory/launches``.
+    campaign
+        Only jobs of this campaign; all by default.
+    category
+        Only jobs of this category (or these); all by default.
+
+    Returns
+    -------
+    ExitCode
+        Whether jobs failed, or why the worker stopped before the end.
+
+    Raises
+    ------
+    ServiceError
+        If the database does not answer at the start.
+    """
+    import jobflow
+    from fireworks import FWorker
+    from fireworks.core.rocket_launcher import rapidfire
+
+    from mgflows.launch.firetask import refuse_forgetful_store
+    from mgflows.launch.interruption import stop_request
+    from mgflows.launch.launchpad import BrokenEnvironment, WorkerLaunchPad, WorkerStopped, configure_fireworks
+    from mgflows.launch.patience import PatientJobStore
+    from mgflows.launch.processes import identity
+
+    settings.database()
+    configure_fireworks(settings.ping_seconds)
+    stop_request.listen()
+    store = PatientJobStore(settings.job_store(settings.outage_seconds), settings.outage_seconds)
+    refuse_forgetful_store(store)
+    jobflow.SETTINGS.JOB_STORE = store
+    launchpad = WorkerLaunchPad(settings, stop_request)
+    me = identity()
+    worker = FWorker(
+        name=f"{me['host']}:{me['pid']}", category=category, query={"spec.mgflows.campaign": campaign} if campaign else {}, env=me
+    )
+    launches = settings.directory / "launches"
+    launches.mkdir(parents=True, exist_ok=True)
+    home = Path.cwd()
+    try:
+        rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
+    except BrokenEnvironment as stopped:
+        logger.error("this worker stops: %s", stopped)
+        return ExitCode.BROKEN_ENVIRONMENT
+    except WorkerStopped as stopped:
+        logger.warning("this worker stops: %s", stopped)
+        return ExitCode.TOLD_TO_STOP
+    finally:
+        _leave_empty_directory(launches, home)
+    return ExitCode.SOME_FAILED if launchpad.n_failed else ExitCode.DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker as a program."""
+    parser = argparse.ArgumentParser(prog="python -m mgflows.launch.worker", description="Run jobs of mgflows until none is left.")
+    parser.add_argument("--directory", type=Path, help="directory whose mgflows.yaml says where the database is")
+    parser.add_argument("--settings", type=Path, help="the settings file itself, instead of a directory")
+    parser.add_argument("--campaign", help="only jobs of this campaign")
+    parser.add_argument("--category", nargs="*", default=[], help="only jobs of these categories")
+    parser.add_argument("--parent", type=int, help="process id of the program that started this worker, with which it ends")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.parent is not None:
+        _end_with_parent(options.parent)
+    try:
+        settings = Settings.read(options.settings) if options.settings else Settings.load(options.directory)
+        return work(settings, options.campaign, options.category or "")
+    except MgflowsError as error:
+        logger.error("%s", error)
+        return ExitCode.UNUSABLE
+
+
+def _end_with_parent(parent: int) -> None:
+    """Get SIGTERM when the parent ends, also when it is killed and can tell nobody."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        raise ServiceError(f"prctl failed: {os.strerror(ctypes.get_errno())}")
+    # It may have ended before it was asked for the signal.
+    if os.getppid() != parent:
+        raise SystemExit(ExitCode.TOLD_TO_STOP)
+
+
+def _leave_empty_directory(launches: Path, home: Path) -> None:
+    """Remove the launch directory that rapidfire had made for a job that this worker then did not take."""
+    here = Path.cwd()
+    os.chdir(home)
+    if here.parent == launches.resolve() and not any(here.iterdir()):
+        here.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
