@@ -18,22 +18,19 @@ import numpy as np
 from scipy.linalg import expm
 
 from mgflows import units
-from mgflows.errors import InputError, MgflowsError
+from mgflows.errors import InputError
+from mgflows.validation.errors import PotentialFailureError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["LangevinNPT", "UnstableDynamicsError"]
+__all__ = ["LangevinNPT"]
 
 _TYPICAL_BULK_MODULUS = 100.0
 """GPa; turns the period of the cell into its mass. Averages do not depend on it, only how fast the cell answers."""
 _LARGEST_VOLUME_CHANGE = 3.0
 """A condensed metal that grows or shrinks by this factor has left the range of any potential."""
-
-
-class UnstableDynamicsError(MgflowsError, RuntimeError):
-    """Forces that are not finite, or a cell that runs away: the potential fails for a structure that the run has reached."""
 
 
 class LangevinNPT:
@@ -174,12 +171,12 @@ class LangevinNPT:
     def _update_forces(self) -> None:
         growth = self.atoms.get_volume() / self._initial_volume
         if not 1.0 / _LARGEST_VOLUME_CHANGE < growth < _LARGEST_VOLUME_CHANGE:
-            raise UnstableDynamicsError(
+            raise PotentialFailureError(
                 f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; the potential does not hold the structure together"
             )
         self._forces = self.atoms.get_forces()
         self._stress = self.atoms.get_stress(voigt=False, include_ideal_gas=False)
         if not (np.isfinite(self._forces).all() and np.isfinite(self._stress).all()):
-            raise UnstableDynamicsError(
+            raise PotentialFailureError(
                 "forces or stress are not finite; the potential fails for this structure, or two atoms are on top of each other"
             )

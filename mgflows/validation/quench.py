@@ -155,7 +155,7 @@ def quench(
     ------
     InputError
         For temperatures or times that make no cooling.
-    UnstableDynamicsError
+    PotentialFailureError
         If the potential lets the structure fly apart.
     """
     if not temperature_high > temperature_low > 0.0:
@@ -251,7 +251,7 @@ def heat(
     ------
     InputError
         For negative temperatures or no steps.
-    UnstableDynamicsError
+    PotentialFailureError
         If the potential lets the structure fly apart.
     """
     if temperature_start < 0.0 or temperature_end < 0.0:

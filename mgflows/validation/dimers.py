@@ -1,0 +1,115 @@
+"""Dimer curves: does the potential keep two atoms apart where no training frame told it to?
+
+Bulk frames hold no pair much closer than the first peak of g(r). What a machine-learned potential says below it comes from the added
+Ziegler-Biersack-Littmark repulsion and from extrapolation; an attractive hole there lets a hot run collapse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
+
+__all__ = ["DimerCurve", "dimer_curves"]
+
+
+@dataclass(frozen=True, eq=False)
+class DimerCurve:
+    """Energy of two atoms against their distance.
+
+    Parameters
+    ----------
+    pair
+        Such as ``"Cu-Zr"``.
+    distance
+        (n,) A, rising.
+    energy
+        (n,) eV, relative to the two atoms far apart.
+    repulsive
+        Whether the energy rises at every step inwards from ``repulsive_below``.
+    hole
+        Distance in A of the lowest point from which the energy rises *outwards* below ``repulsive_below``; None if the curve is repulsive.
+    hole_depth
+        How far in eV the curve falls inwards to that point from the barrier outside it; zero if the curve is repulsive.
+    """
+
+    pair: str
+    distance: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    repulsive: bool
+    hole: float | None
+    hole_depth: float
+
+
+def dimer_curves(
+    calculator: Calculator,
+    species: Sequence[str],
+    *,
+    distance_min: float = 0.8,
+    distance_max: float = 6.0,
+    n_points: int = 105,
+    repulsive_below: float = 2.0,
+    box_length: float = 30.0,
+) -> dict[str, DimerCurve]:
+    """Dimer curves of all pairs of species in a large periodic box.
+
+    Parameters
+    ----------
+    calculator
+        Any ASE calculator with energies.
+    species
+        Element symbols.
+    distance_min, distance_max, n_points
+        The distances in A.
+    repulsive_below
+        A; closer than this every pair of metal atoms must repel.
+    box_length
+        A; more than twice the cutoff of the potential.
+
+    Raises
+    ------
+    InputError
+        For distances in the wrong order, or a box in which images meet.
+    """
+    from ase import Atoms
+
+    if not 0.0 < distance_min < repulsive_below < distance_max <= box_length / 2.0:
+        raise InputError(
+            f"the distances {distance_min:g} < {repulsive_below:g} < {distance_max:g} A and half the box, {box_length / 2.0:g} A, "
+            "must be positive and rise"
+        )
+    distance = np.linspace(distance_min, distance_max, n_points)
+    curves = {}
+    for first, second in combinations_with_replacement(species, 2):
+        dimer = Atoms([first, second], cell=[box_length] * 3, pbc=True, calculator=calculator)
+
+        def energy_at(separation: float, dimer: Atoms = dimer) -> float:
+            dimer.positions = [[0.0, 0.0, 0.0], [separation, 0.0, 0.0]]
+            return float(dimer.get_potential_energy())
+
+        energy = np.array([energy_at(separation) for separation in distance]) - energy_at(box_length / 2.0)
+        pair = f"{first}-{second}"
+        curves[pair] = DimerCurve(pair, distance, energy, *_find_hole(distance, energy, repulsive_below))
+    return curves
+
+
+def _find_hole(distance: NDArray[np.float64], energy: NDArray[np.float64], repulsive_below: float) -> tuple[bool, float | None, float]:
+    """Whether the inner part falls monotonically outwards; if not, the deepest fall inwards: where it ends and how deep it is."""
+    inner = distance <= repulsive_below
+    r, e = distance[inner], energy[inner]
+    barrier_outside = np.maximum.accumulate(e[::-1])[::-1]
+    fall = barrier_outside - e
+    deepest = int(np.argmax(fall))
+    if fall[deepest] <= 0.0:
+        return True, None, 0.0
+    return False, float(r[deepest]), float(fall[deepest])

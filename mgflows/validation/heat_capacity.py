@@ -1,0 +1,112 @@
+"""Isobaric heat capacity from the enthalpy: its slope during a cooling, and its fluctuations at rest (paper, section III, "Specific heat")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["HeatCapacity", "HeatCapacityCurve", "heat_capacity_from_cooling", "heat_capacity_from_fluctuations"]
+
+_EV_PER_KELVIN = units.GAS_CONSTANT / units.BOLTZMANN
+"""J/(mol K) in one eV/K per atom: 96485."""
+
+
+@dataclass(frozen=True)
+class HeatCapacity:
+    """Heat capacity in J/(mol K), per mole of atoms, with its standard error."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class HeatCapacityCurve:
+    """Heat capacity against temperature.
+
+    Parameters
+    ----------
+    temperature
+        (n,) centres of the windows in K.
+    heat_capacity, error
+        (n,) J/(mol K), per mole of atoms: slope of the enthalpy within the window, and the standard error of the slope.
+    """
+
+    temperature: NDArray[np.float64]
+    heat_capacity: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def heat_capacity_from_cooling(temperature: ArrayLike, enthalpy: ArrayLike, *, n_windows: int = 8) -> HeatCapacityCurve:
+    """``dH/dT`` by straight lines through windows of equal width in temperature.
+
+    Robust, but of the cooling as it was run: below the glass transition it is the heat capacity of the glass, not of the equilibrium liquid.
+
+    Parameters
+    ----------
+    temperature
+        (n,) K of the thermostat or of the atoms, during a cooling or heating.
+    enthalpy
+        (n,) eV per atom, kinetic energy included.
+    n_windows
+        Number of windows.
+
+    Raises
+    ------
+    InputError
+        For lengths that differ or windows with fewer than three samples.
+    """
+    t, h = np.asarray(temperature, dtype=float), np.asarray(enthalpy, dtype=float)
+    if t.shape != h.shape or t.ndim != 1:
+        raise InputError(f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of each per sample")
+    if n_windows < 1:
+        raise InputError(f"the number of windows is {n_windows} but must be positive")
+    edges = np.linspace(t.min(), t.max(), n_windows + 1)
+    window = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, n_windows - 1)
+    slopes, errors = np.empty(n_windows), np.empty(n_windows)
+    for index in range(n_windows):
+        members = window == index
+        if members.sum() < 3:
+            raise InputError(
+                f"the window from {edges[index]:.0f} to {edges[index + 1]:.0f} K holds {members.sum()} samples; take fewer windows"
+            )
+        (slopes[index], _), covariance = np.polyfit(t[members], h[members], 1, cov=True)
+        errors[index] = np.sqrt(covariance[0, 0])
+    return HeatCapacityCurve((edges[1:] + edges[:-1]) / 2.0, slopes * _EV_PER_KELVIN, errors * _EV_PER_KELVIN)
+
+
+def heat_capacity_from_fluctuations(enthalpy: ArrayLike, temperature: float, n_atoms: int, *, n_blocks: int = 5) -> HeatCapacity:
+    """``(<H^2> - <H>^2) / (k_B T^2)`` of an equilibrium run at constant pressure and temperature.
+
+    Parameters
+    ----------
+    enthalpy
+        (n,) eV per atom, kinetic energy included, from a thermostat and barostat that sample the NPT ensemble (Berendsen's do not).
+    temperature
+        K.
+    n_atoms
+        Atoms in the cell.
+    n_blocks
+        Blocks whose spread gives the error. The variance is taken around the mean of each block, so that a slow drift does not count as heat
+        capacity, and corrected for that mean only by ``n / (n - 1)``: blocks must be much longer than the correlation time.
+
+    Raises
+    ------
+    InputError
+        For a temperature that is not positive or fewer than ten samples per block.
+    """
+    h = np.asarray(enthalpy, dtype=float)
+    if not (temperature > 0.0 and n_atoms > 0):
+        raise InputError(f"the temperature {temperature:g} K and the number of atoms {n_atoms} must be positive")
+    if h.ndim != 1 or n_blocks < 2 or len(h) < 10 * n_blocks:
+        raise InputError(f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block and two blocks")
+    variances = np.array([block.var(ddof=1) for block in np.array_split(h, n_blocks)])
+    values = n_atoms * variances / (units.BOLTZMANN * temperature**2) * _EV_PER_KELVIN
+    return HeatCapacity(float(values.mean()), float(values.std(ddof=1) / np.sqrt(n_blocks)))

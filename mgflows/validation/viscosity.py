@@ -1,0 +1,222 @@
+"""Shear viscosity of the melt from the fluctuations of the stress (Green-Kubo; paper, Methods, Eq. 4).
+
+The post-processing is pure: it takes stresses from any code. :func:`sample_stress` makes them with an ASE calculator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["ViscosityResult", "autocorrelation", "green_kubo_viscosity", "sample_stress", "shear_components"]
+
+_SEGMENTS = 5
+"""A single run is cut into so many segments, whose spread gives the error."""
+
+
+@dataclass(frozen=True, eq=False)
+class ViscosityResult:
+    """Green-Kubo viscosity.
+
+    Parameters
+    ----------
+    viscosity, viscosity_error
+        In mPa s: mean of the running integral over the plateau window, and the standard error of that mean over runs or segments.
+    time
+        (n,) lags in fs.
+    correlation
+        (n,) stress autocorrelation in GPa^2, mean over five components and all runs or segments.
+    running_integral
+        (n,) mPa s.
+    plateau
+        Window of lags in fs, from where the correlation drowns in its noise to twice as far.
+    converged
+        Whether the running integral changes by less than 10 % across the window; if not, take longer runs or a larger ``max_lag``.
+    """
+
+    viscosity: float
+    viscosity_error: float
+    time: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    running_integral: NDArray[np.float64]
+    plateau: tuple[float, float]
+    converged: bool
+
+
+def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
+    """``<x(0) x(t)>`` for lags 0 to ``n_lags - 1`` along the first axis, by zero-padded FFT; each lag is divided by its number of pairs.
+
+    The mean is *not* subtracted.
+    """
+    x = np.asarray(series, dtype=float)
+    n = len(x)
+    if not 0 < n_lags <= n:
+        raise InputError(f"{n_lags} lags are asked of a series of {n} samples; give at most as many lags as samples")
+    spectrum = np.fft.rfft(x, n=2 * n, axis=0)
+    products = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[:n_lags]
+    pairs = np.arange(n, n - n_lags, -1, dtype=float)
+    return products / pairs.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def shear_components(stress: ArrayLike) -> NDArray[np.float64]:
+    """(n, 5) independent shear stresses of a series of (n, 6) Voigt stresses: xy, xz, yz, (xx - yy)/2, (yy - zz)/2.
+
+    In an isotropic liquid all five have the same autocorrelation; the paper uses the first three.
+    """
+    xx, yy, zz, yz, xz, xy = np.asarray(stress, dtype=float).T
+    return np.stack([xy, xz, yz, (xx - yy) / 2.0, (yy - zz) / 2.0], axis=1)
+
+
+def green_kubo_viscosity(
+    stress: ArrayLike | Sequence[ArrayLike], *, sample_interval: float, volume: float, temperature: float, max_lag: float | None = None
+) -> ViscosityResult:
+    """``V / (k_B T)`` times the time integral of the shear-stress autocorrelation.
+
+    Parameters
+    ----------
+    stress
+        (n, 6) Voigt stresses in eV/A^3 at constant volume, *with* the kinetic part; or several such runs, each of the same length.
+    sample_interval
+        fs between two samples.
+    volume
+        A^3 of the cell.
+    temperature
+        K.
+    max_lag
+        Longest lag in fs; a tenth of a run by default.
+
+    Raises
+    ------
+    InputError
+        For a shape other than (n, 6), quantities that are not positive, or a run too short for its lag.
+    """
+    runs = np.asarray(stress, dtype=float)
+    if runs.ndim == 2:
+        usable = len(runs) // _SEGMENTS * _SEGMENTS
+        n_segments = _SEGMENTS
+        segments = runs[:usable].reshape(_SEGMENTS, -1, runs.shape[-1])
+    else:
+        n_segments, segments = len(runs), runs
+    if segments.ndim != 3 or segments.shape[-1] != 6:
+        raise InputError(
+            f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or several such runs of equal length"
+        )
+    for name, value in (("sample interval", sample_interval), ("volume", volume), ("temperature", temperature)):
+        if not value > 0.0:
+            raise InputError(f"the {name} is {value:g} but must be positive")
+    n_samples = segments.shape[1]
+    n_lags = min(round(max_lag / sample_interval) + 1, n_samples) if max_lag else max(n_samples // (2 if runs.ndim == 2 else 10), 1)
+    if n_lags < 4:
+        raise InputError(f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample more often")
+
+    pressure = units.ev_per_a3_to_gpa(segments)
+    correlations = np.stack([autocorrelation(shear_components(run), n_lags).mean(axis=1) for run in pressure])
+    # GPa^2 fs A^3 / J: (1e9)^2 * 1e-15 * 1e-30, and Pa s to mPa s.
+    prefactor = volume / (units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature) * 1e18 * 1e-15 * 1e-30 * 1e3
+    steps = (correlations[:, 1:] + correlations[:, :-1]) / 2.0 * sample_interval
+    integrals = prefactor * np.concatenate([np.zeros((n_segments, 1)), np.cumsum(steps, axis=1)], axis=1)
+
+    start, end = _plateau(correlations)
+    viscosities = integrals[:, start : end + 1].mean(axis=1)
+    running = integrals.mean(axis=0)
+    viscosity = float(viscosities.mean())
+    return ViscosityResult(
+        viscosity=viscosity,
+        viscosity_error=float(viscosities.std(ddof=1) / np.sqrt(n_segments)) if n_segments > 1 else float("nan"),
+        time=np.arange(n_lags) * sample_interval,
+        correlation=correlations.mean(axis=0),
+        running_integral=running,
+        plateau=(start * sample_interval, end * sample_interval),
+        converged=bool(end == 2 * start and abs(running[end] - running[start]) < 0.1 * abs(viscosity)),
+    )
+
+
+def sample_stress(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    temperature: float,
+    n_steps: int,
+    equilibration_steps: int = 1000,
+    timestep: float = 2.0,
+    sample_every: int = 2,
+    thermostat_time: float = 500.0,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.float64]:
+    """(n, 6) Voigt stresses in eV/A^3, kinetic part included, of a melt at constant volume.
+
+    Bussi's stochastic velocity rescaling (ASE) leaves the relative motion of the atoms alone, which a Langevin thermostat would damp.
+
+    Parameters
+    ----------
+    atoms
+        A melt at its density for ``temperature``; not changed. Its velocities are used if it has any.
+    calculator
+        Any ASE calculator with forces and stress.
+    temperature
+        K.
+    n_steps, equilibration_steps
+        Steps sampled, and before them.
+    timestep, thermostat_time
+        fs.
+    sample_every
+        Steps between samples; the stress changes within 10 fs.
+    seed
+        Decides velocities and thermostat noise.
+    progress
+        Called with (steps done, steps in all) every 100 samples.
+
+    Raises
+    ------
+    InputError
+        If a number of steps, time or temperature is not positive.
+    """
+    import ase.units
+    from ase.md.bussi import Bussi
+    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+
+    for name, value in (
+        ("temperature", temperature),
+        ("number of steps", n_steps),
+        ("timestep", timestep),
+        ("sampling interval", sample_every),
+    ):
+        if not value > 0:
+            raise InputError(f"the {name} is {value:g} but must be positive")
+    melt = atoms.copy()
+    melt.calc = calculator
+    generator = np.random.default_rng(seed)
+    if not melt.has("momenta") or melt.get_kinetic_energy() == 0.0:
+        MaxwellBoltzmannDistribution(melt, temperature_K=temperature, rng=generator)
+    Stationary(melt)
+    dynamics = Bussi(melt, timestep * ase.units.fs, temperature_K=temperature, taut=thermostat_time * ase.units.fs, rng=generator)
+    dynamics.run(equilibration_steps)
+    stresses = []
+    for sample in range(n_steps // sample_every):
+        dynamics.run(sample_every)
+        stresses.append(melt.get_stress(include_ideal_gas=True))
+        if progress and sample % 100 == 99:
+            progress((sample + 1) * sample_every, n_steps)
+    return np.array(stresses)
+
+
+def _plateau(correlations: NDArray[np.float64]) -> tuple[int, int]:
+    """Lags between which the running integral is averaged: from where the mean correlation drowns in its standard error to twice as far."""
+    mean = correlations.mean(axis=0)
+    noise = correlations.std(axis=0, ddof=1) / np.sqrt(len(correlations)) if len(correlations) > 1 else np.full_like(mean, 0.02 * mean[0])
+    drowned = np.flatnonzero(mean < 2.0 * noise)
+    start = max(int(drowned[0]), 1) if len(drowned) else len(mean) - 1
+    return start, min(2 * start, len(mean) - 1)
