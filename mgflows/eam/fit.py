@@ -123,14 +123,19 @@ def _fit_pair(target: CrystalTarget, known: Mapping[tuple[str, str], CrossPair],
     crystals = [target.atoms(target.volume * (1.0 + step)) for step in (-_VOLUME_STEP, 0.0, _VOLUME_STEP)]
     symbols = crystals[0].get_chemical_symbols()
 
-    def deviation(parameters: NDArray[np.float64]) -> list[float]:
+    def energies(parameters: NDArray[np.float64]) -> list[float]:
         scale, stretch = parameters.tolist()
         model = stand_in_model(sorted(set(symbols)), cross_pairs={**known, target.pair: CrossPair(scale, stretch)})
-        smaller, at_target, larger = (model.energy(crystal) / len(crystal) for crystal in crystals)
+        return [model.energy(crystal) / len(crystal) for crystal in crystals]
+
+    def deviation(parameters: NDArray[np.float64]) -> list[float]:
+        smaller, at_target, larger = energies(parameters)
         return [formation_energy(at_target, symbols, references) - target.formation_energy, (larger - smaller) / (2.0 * _VOLUME_STEP)]
 
     solution = root(deviation, [1.0, 1.0], tol=1e-10)
-    if not solution.success:
+    smaller, at_target, larger = energies(solution.x)
+    # Without pressure is also the top of a barrier.
+    if not (solution.success and min(smaller, larger) > at_target):
         raise InputError(
             f"no pair function gives {target.name} {target.formation_energy:g} eV/atom at {target.volume:g} A^3/atom; "
             "change the target or start from a crystal that Johnson's rule gets nearly right"
