@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Alloy"]
 
@@ -125,6 +129,15 @@ class Alloy:
                 assert mass_density is not None
                 number_density = units.number_density(mass_density, _mean_mass(composition))
         return cls(composition, n_atoms=n_atoms, number_density=number_density, name=formula)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The alloy as plain Python values, with the keys by which monty finds the class again."""
+        return {"@module": type(self).__module__, "@class": type(self).__name__, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Alloy:
+        """Invert :meth:`as_dict`."""
+        return cls(**{key: value for key, value in data.items() if not key.startswith("@")})
 
     @property
     def species(self) -> tuple[str, ...]:

@@ -1,0 +1,9 @@
+"""Questions to MongoDB: datasets, frames, potentials, validations, and how far a campaign is."""
+
+from __future__ import annotations
+
+from mgflows.database.frames import FrameRecord
+from mgflows.database.glass import GlassDatabase
+from mgflows.database.status import CampaignStatus, StageStatus
+
+__all__ = ["CampaignStatus", "FrameRecord", "GlassDatabase", "StageStatus"]

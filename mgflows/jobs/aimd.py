@@ -8,6 +8,7 @@ from jobflow import Maker, job
 from pymatgen.core import Structure
 
 from mgflows.jobs.labels import AseMethod
+from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import Frame, LabelSetDocument, atoms_from_structure
 from mgflows.schemas.provenance import record_provenance
 
@@ -55,6 +56,7 @@ class AseHeatingMaker(Maker):
                 n_steps=self.n_steps,
                 timestep=self.timestep,
                 seed=seed,
+                progress=JobProgress("steps"),
             )
             frames = [Frame.from_atoms(atoms, f"step {number}") for number, atoms in enumerate(result.frames, start=1)]
         trajectory = settings | {"ensemble": "NPT Langevin, 0 GPa", "temperature": result.trace.temperature.tolist()}

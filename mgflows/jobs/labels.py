@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jobflow import Maker, job
 from pymatgen.core import Structure
 
@@ -46,17 +47,20 @@ class AseMethod:
         Whether the labels are density-functional results. Decides what reports call them.
     description
         One line for reports.
+    details
+        Import path of a function that takes the same keyword arguments and returns, as a dictionary, what else decides the labels: parameters
+        the calculator has built in, say.
 
     Notes
     -----
-    The fingerprint holds the import path, the version of the package, the keyword arguments, the sha256 of every file they name and, where
-    the callable has an attribute ``fingerprint`` (a function of the same keyword arguments), what that returns.
+    The fingerprint holds the import path, the version of the package, the keyword arguments, the sha256 of every file they name, and the details.
     """
 
     calculator: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     is_dft: bool = False
     description: str = ""
+    details: str = ""
 
     @classmethod
     def stand_in(cls, species: tuple[str, ...] = ("Cu", "Zr", "Al")) -> AseMethod:
@@ -65,6 +69,7 @@ class AseMethod:
             calculator="mgflows.eam.stand_in_calculator",
             kwargs={"species": list(species)},
             description="stand-in EAM (Zhou-Johnson-Wadley 2004 elements, refitted cross pairs), not DFT",
+            details="mgflows.eam.stand_in_fingerprint",
         )
 
     def build(self) -> Calculator:
@@ -75,15 +80,13 @@ class AseMethod:
         InputError
             If the import path leads nowhere.
         """
-        return self._factory()(**self.kwargs)
+        return _import(self.calculator)(**self.kwargs)
 
     def fingerprint(self) -> MethodFingerprint:
         """What decides the labels of this method."""
-        factory = self._factory()
         settings = {key: _file_digest(value) or value for key, value in self.kwargs.items()}
-        own = getattr(factory, "fingerprint", None)
-        if callable(own):
-            settings["fingerprint"] = own(**self.kwargs)
+        if self.details:
+            settings["details"] = _import(self.details)(**self.kwargs)
         package = self.calculator.partition(".")[0]
         try:
             version = metadata.version(package)
@@ -96,16 +99,6 @@ class AseMethod:
             is_dft=self.is_dft,
             description=self.description or f"{self.calculator} through ASE",
         )
-
-    def _factory(self) -> Callable[..., Any]:
-        module, _, name = self.calculator.rpartition(".")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(
-                f"the calculator {self.calculator!r} cannot be imported ({error}); give an import path such as 'ase.calculators.emt.EMT' "
-                "and install its package where the job runs"
-            ) from error
 
 
 @dataclass
@@ -133,11 +126,13 @@ class AseLabelMaker(Maker):
         return LabelDocument.from_atoms(atoms, self.method.fingerprint(), provenance)
 
     @job(data="frames", output_schema=LabelSetDocument)
-    def make_set(self, structures: list[Structure], names: list[str] | None = None) -> LabelSetDocument:
+    def make_set(self, structures: list[Structure] | None, names: list[str] | None = None) -> LabelSetDocument:
         """Label many structures in one job, for methods so cheap that a job each would cost more than the label.
 
         A member that cannot be labelled is left out and named with the reason in ``failed``.
         """
+        if structures is None:
+            raise InputError("there are no structures because the job that should have made them failed; mend that one and rerun both")
         names = names or [str(number) for number in range(len(structures))]
         frames, failed = [], []
         with record_provenance(settings=_method_settings(self.method)) as provenance:
@@ -228,13 +223,25 @@ class AseRelaxMaker(Maker):
         return LabelDocument.from_atoms(outcome.atoms, self.method.fingerprint(), provenance, relaxation=relaxation)
 
 
-def _prepare(structure: Structure) -> Atoms:
+def _prepare(structure: Structure | None) -> Atoms:
     """Atoms grouped by species: VASP's input order, and with it that of every other label."""
-    return atoms_from_structure(structure.get_sorted_structure(key=lambda site: site.specie.number))
+    atoms = atoms_from_structure(structure)
+    return atoms[np.argsort(atoms.numbers, kind="stable")]
 
 
 def _method_settings(method: AseMethod) -> dict[str, Any]:
     return {"calculator": method.calculator, "kwargs": method.kwargs}
+
+
+def _import(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the calculator {path!r} cannot be imported ({error}); give an import path such as 'ase.calculators.emt.EMT' "
+            "and install its package where the job runs"
+        ) from error
 
 
 def _file_digest(value: Any) -> str | None:

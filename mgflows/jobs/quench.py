@@ -8,6 +8,7 @@ from typing import Any
 from jobflow import Maker, job
 from pymatgen.core import Structure
 
+from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.validation import QuenchDocument
@@ -77,6 +78,7 @@ class QuenchMaker(Maker):
                 cooling_rate=cooling_rate,
                 timestep=self.timestep,
                 seed=seed,
+                progress=JobProgress("steps"),
             )
         trace = result.trace
         return QuenchDocument(

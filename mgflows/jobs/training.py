@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import JobConfig, Maker, job
 
+from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, load_frames
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
@@ -22,11 +22,10 @@ if TYPE_CHECKING:
     from ase import Atoms
     from jobflow import JobStore
 
-    from mgflows.nep.results import LossTable, Parity
+    from mgflows.nep.results import LossTable, Parity, ParityTable
+    from mgflows.nep.trainers import TrainingProgress
 
 __all__ = ["TrainingMaker"]
-
-logger = logging.getLogger(__name__)
 
 _PARITY_POINTS = 20_000
 """Force components kept for parity plots, drawn at random per side; the error statistics use all of them."""
@@ -87,7 +86,12 @@ class TrainingMaker(Maker):
         with record_provenance(seed=self.seed, settings=settings, packages=("neppo", "torch", "calorine", "nep-adapters")) as provenance:
             train, test = materialise(current_store(), dataset, self.split)
             self.trainer.prepare(directory, parameters, train, test, seed=self.seed, initial_potential=initial_potential)
-            result = self.trainer.train(directory, progress=_log_progress)
+            report = JobProgress("steps")
+
+            def show(state: TrainingProgress) -> None:
+                report(state.step, state.n_steps, f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A")
+
+            result = self.trainer.train(directory, progress=show)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
         return PotentialDocument(
             potential_id=hashlib.sha256(result.nep_txt.encode()).hexdigest()[:16],

@@ -252,14 +252,16 @@ def structure_from_atoms(atoms: Atoms) -> Structure:
     return Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True)
 
 
-def atoms_from_structure(structure: Structure) -> Atoms:
+def atoms_from_structure(structure: Structure | None) -> Atoms:
     """ASE atoms of a pymatgen structure, fully periodic.
 
     Raises
     ------
     InputError
-        For partial occupancies.
+        For partial occupancies, or where there is no structure because the job that should have made it failed.
     """
+    if structure is None:
+        raise InputError("there is no structure because the job that should have made it failed; mend that one and rerun both")
     if not structure.is_ordered:
         raise InputError(f"{structure.composition.reduced_formula} has partially occupied sites; give an ordered structure")
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 import mgflows
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PACKAGES = ("ase", "atomate2", "fireworks", "jobflow", "numba", "numpy", "pymatgen", "scipy")
+
+
+def _plain(value: Any) -> Any:
+    """Monty turns stored dictionaries that name a class into objects of it; a document wants the dictionary."""
+    as_dict = getattr(value, "as_dict", None)
+    value = as_dict() if callable(as_dict) else value
+    return {key: member for key, member in value.items() if not key.startswith("@")} if isinstance(value, dict) else value
+
+
+PlainDict = Annotated[dict[str, Any], BeforeValidator(_plain)]
+"""A dictionary of plain values; an object with ``as_dict`` may be given instead."""
 
 
 class Provenance(BaseModel):

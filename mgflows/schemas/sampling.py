@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 from pymatgen.core import Structure
 
-from mgflows.schemas.provenance import Provenance
+from mgflows.schemas.provenance import PlainDict, Provenance
 
 
 class Acceptance(BaseModel):
     """How often moves of one kind were accepted while cooling."""
 
     reduced_temperature: list[float] = Field(description="temperature T* of each block of sweeps")
-    accepted_fraction: list[float] = Field(description="accepted over attempted moves in that block")
+    accepted_fraction: list[float | None] = Field(description="accepted over attempted moves in that block; none where none was tried")
 
 
 class SampleDocument(BaseModel):
@@ -31,10 +29,10 @@ class SampleDocument(BaseModel):
     reduced_temperature_high: float = Field(description="T* at the start")
     reduced_temperature_low: float = Field(description="T* at the end")
     swap_fraction: float = Field(description="fraction of moves that exchange two species")
-    acceptance: dict[str, Acceptance] = Field(description="acceptance by move: 'displacement', 'swap', or a pair such as 'Cu-Al'")
-    order: dict[str, Any] = Field(description="order parameters of the inherent structure; see mgflows.structures.order")
+    acceptance: dict[str, Acceptance] = Field(description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'")
+    order: PlainDict = Field(description="order parameters of the inherent structure; see mgflows.structures.order")
     ordered: bool = Field(description="true where the order parameters say crystal or Frank-Kasper phase; kept out of training")
-    surrogate: dict[str, Any] = Field(description="the Lennard-Jones tables, as LennardJones.as_dict()")
+    surrogate: PlainDict = Field(description="the Lennard-Jones tables, as LennardJones.as_dict()")
     provenance: Provenance
 
 
@@ -45,7 +43,7 @@ class SurrogateCoolingDocument(BaseModel):
     e_is_reduced: list[float] = Field(description="inherent-structure energies per atom, one per seed, in epsilon of the reference species")
     seeds: list[int] = Field(description="seeds of the runs")
     ordered: list[bool] = Field(description="true where a run ended ordered; left out of the clock")
-    surrogate: dict[str, Any] = Field(description="the Lennard-Jones tables")
+    surrogate: PlainDict = Field(description="the Lennard-Jones tables")
     provenance: Provenance
 
 
@@ -64,7 +62,7 @@ class EffectiveTimeRecord(BaseModel):
 class SupercoolingDocument(BaseModel):
     """The supercooling clock of a campaign and the effective time of every sample."""
 
-    clock: dict[str, Any] = Field(description="the fitted log law, as SupercoolingClock.as_dict()")
+    clock: PlainDict = Field(description="the fitted log law, as SupercoolingClock.as_dict()")
     dynamics: dict[str, list[float]] = Field(description="duration (t*, as text) to e_IS* of each molecular-dynamics cooling used")
     groups: list[EffectiveTimeRecord] = Field(description="one entry per Monte Carlo cooling length")
     families: dict[str, float] = Field(description="log10 effective time in t* of each family")

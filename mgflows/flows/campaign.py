@@ -1,0 +1,157 @@
+"""The whole method for one alloy: sampling, labels, training, feedback and validation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from jobflow import Flow, Maker
+from monty.json import MontyEncoder
+
+import mgflows
+from mgflows.alloy import Alloy
+from mgflows.errors import InputError
+from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.feedback import FeedbackFlowMaker
+from mgflows.flows.sampling import SamplingFlowMaker
+from mgflows.flows.tags import all_jobs, set_campaign
+from mgflows.flows.training import TrainingFlowMaker
+from mgflows.flows.validation import ValidationFlowMaker
+from mgflows.jobs.sampling import surrogate_of
+from mgflows.schemas.campaign import STAGES, CampaignDocument
+
+__all__ = ["CampaignMaker"]
+
+
+@dataclass
+class CampaignMaker(Maker):
+    """One campaign: a flow of jobs that ends with a validated potential.
+
+    The flow is static: every job is known when it is made, and structures that do not exist yet are references. It runs under jobflow's
+    ``run_locally`` as it is, and as a FireWorks workflow after :func:`mgflows.launch.to_workflows`.
+
+    Parameters
+    ----------
+    name
+        Name of the campaign, unique in a database; the alloy's name by default.
+    alloy
+        The alloy.
+    sampling_maker, label_maker, training_maker
+        The first three stages.
+    feedback_maker, retraining_maker
+        The feedback stage and the training after it; without a feedback maker the campaign has one training.
+    validation_maker
+        The last stage; None leaves it out.
+    scale
+        Name of the scale, for reports.
+    scaled_down
+        In which way the campaign is smaller than the paper's; it goes into every document it concerns. Empty if it is not.
+
+    Examples
+    --------
+    >>> from mgflows import Alloy, CampaignMaker
+    >>> flow = CampaignMaker(alloy=Alloy.cuzral()).make()  # doctest: +SKIP
+    """
+
+    name: str = ""
+    alloy: Alloy = field(default_factory=Alloy.cuzral)
+    sampling_maker: SamplingFlowMaker = field(default_factory=SamplingFlowMaker)
+    label_maker: LabelFlowMaker = field(default_factory=LabelFlowMaker)
+    training_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
+    feedback_maker: FeedbackFlowMaker | None = field(default_factory=FeedbackFlowMaker)
+    retraining_maker: TrainingFlowMaker = field(default_factory=lambda: TrainingFlowMaker(compare_splits=True))
+    validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
+    scale: str = "custom"
+    scaled_down: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.alloy.name
+
+    def make(self) -> Flow:
+        """The flow; its output has ``dataset``, ``potential``, ``comparison`` and ``validation`` as far as they are part of it.
+
+        Raises
+        ------
+        InputError
+            If the alloy, its box or a setting cannot work; nothing has run then.
+        """
+        self._check_box()
+        self.label_maker.label_maker.method.fingerprint()
+
+        sampling = self.sampling_maker.make(self.alloy)
+        families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
+        labels = self.label_maker.make(self.alloy, families, samples)
+        collected = {"samples": samples, "held_out_families": labels.output["held_out_families"], "scaled_down": self.scaled_down}
+        training = self.training_maker.make(
+            self.alloy, self.name, stage="training", generation=0, labels=labels.output["labels"], clock=None, **collected
+        )
+        flows, last, quenches = [sampling, labels, training], training, []
+        if self.feedback_maker:
+            feedback = self.feedback_maker.make(training.output["potential"], [sample.structure for sample in samples])
+            quenches = feedback.output["quenches"]
+            last = self.retraining_maker.make(
+                self.alloy,
+                self.name,
+                stage="feedback",
+                generation=1,
+                labels=[*labels.output["labels"], *feedback.output["labels"]],
+                clock=clock,
+                previous_dataset=training.output["dataset"],
+                previous_potential=training.output["potential"],
+                **collected,
+            )
+            flows += [feedback, last]
+        output = {"dataset": last.output["dataset"], "potential": last.output["potential"], "comparison": last.output["comparison"]}
+        if self.validation_maker:
+            validation = self.validation_maker.make(
+                potential=last.output["potential"],
+                samples=dict(zip(families, samples, strict=True)),
+                single_points=labels.output["single_points"],
+                relaxed=labels.output["relaxed"],
+                quenches=quenches,
+            )
+            flows.append(validation)
+            output["validation"] = validation.output
+        flow = Flow(flows, output=output, name=self.name)
+        set_campaign(flow, self.name)
+        return flow
+
+    def document(self, flow: Flow) -> CampaignDocument:
+        """What is stored about the campaign when its flow is submitted."""
+        settings = json.loads(json.dumps(self, cls=MontyEncoder))
+        digest = hashlib.sha256(json.dumps(_without_versions(settings), sort_keys=True).encode()).hexdigest()[:16]
+        planned = Counter(job.metadata["mgflows"]["stage"] for job in all_jobs(flow))
+        return CampaignDocument(
+            campaign=self.name,
+            alloy=settings["alloy"],
+            method=self.label_maker.label_maker.method.description,
+            settings=settings,
+            settings_digest=digest,
+            scale=self.scale,
+            scaled_down=self.scaled_down,
+            planned={stage: planned[stage] for stage in STAGES if stage in planned},
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            mgflows_version=mgflows.__version__,
+        )
+
+    def _check_box(self) -> None:
+        lj = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones)
+        needed = 2.0 * float(lj.cutoff.max())
+        if self.alloy.box_length < needed:
+            atoms = int(self.alloy.number_density * needed**3) + 1
+            raise InputError(
+                f"the box of {self.alloy.n_atoms} atoms is {self.alloy.box_length:.2f} A wide, less than twice the surrogate's largest cutoff "
+                f"({needed:.2f} A); take at least {atoms} atoms at this density"
+            )
+
+
+def _without_versions(value: object) -> object:
+    """The same nested value without the version stamps of monty, so that a new version of a package is not another campaign."""
+    if isinstance(value, dict):
+        return {key: _without_versions(member) for key, member in value.items() if key != "@version"}
+    if isinstance(value, list):
+        return [_without_versions(member) for member in value]
+    return value

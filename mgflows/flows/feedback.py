@@ -1,0 +1,75 @@
+"""The feedback stage: the trained potential makes new glasses, which are labelled and trained on (paper, section II, subset vii)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jobflow import Flow, Maker
+
+from mgflows.flows.tags import tag
+from mgflows.jobs.labels import AseLabelMaker
+from mgflows.jobs.quench import QuenchMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jobflow import OutputReference
+
+__all__ = ["FeedbackFlowMaker"]
+
+
+@dataclass
+class FeedbackFlowMaker(Maker):
+    """Quench glasses with the trained potential and label where they end.
+
+    Parameters
+    ----------
+    name
+        Name of the flow.
+    quench_maker, label_maker
+        Makers of the jobs.
+    cooling_rates
+        K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
+    n_glasses
+        Glasses for each rate.
+    seed
+        Seed from which every quench gets its own.
+    """
+
+    name: str = "feedback"
+    quench_maker: QuenchMaker = field(default_factory=QuenchMaker)
+    label_maker: AseLabelMaker = field(default_factory=AseLabelMaker)
+    cooling_rates: tuple[float, ...] = (1.0, 0.1, 0.01)
+    n_glasses: int = 1
+    seed: int = 0
+
+    def make(self, potential: OutputReference, structures: Sequence[OutputReference]) -> Flow:
+        """A flow whose output has ``labels``, ``quenches`` and ``families``.
+
+        Parameters
+        ----------
+        potential
+            Reference to the :class:`~mgflows.schemas.training.PotentialDocument`.
+        structures
+            References to start structures, used in turn; each quench melts its own.
+        """
+        runs = [(rate, number) for rate in sorted(self.cooling_rates) for number in range(self.n_glasses)]
+        seeds = np.random.SeedSequence(self.seed).generate_state(len(runs)).tolist()
+        jobs, labels, quenches, families = [], [], [], []
+        for index, ((rate, number), seed) in enumerate(zip(runs, seeds, strict=True)):
+            family = f"quench-{rate:g}K-ps-{number:02d}"
+            quench = self.quench_maker.make(structures[index % len(structures)], potential.nep_txt, potential.potential_id, rate, seed)
+            quench.name = f"quench {family}"
+            label = self.label_maker.make(quench.output.structure)
+            label.name = f"label {family}"
+            # The slowest quench decides how long the stage takes: it starts first.
+            jobs.append(tag(quench, stage="feedback", category="md", family=family, priority=len(runs) - index))
+            jobs.append(
+                tag(label, stage="feedback", category="dft", subset="mlip_feedback", family=family, priority=len(runs), after_failure=True)
+            )
+            labels.append(label.output)
+            quenches.append(quench.output)
+            families.append(family)
+        return Flow(jobs, output={"labels": labels, "quenches": quenches, "families": families}, name=self.name)

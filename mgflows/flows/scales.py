@@ -1,0 +1,210 @@
+"""Scales: the same campaign with smaller numbers. What a scale changes stands in this file and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from mgflows.alloy import Alloy
+from mgflows.errors import InputError
+from mgflows.flows.campaign import CampaignMaker
+from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.feedback import FeedbackFlowMaker
+from mgflows.flows.sampling import SamplingFlowMaker
+from mgflows.flows.training import TrainingFlowMaker
+from mgflows.flows.validation import ValidationFlowMaker
+from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
+from mgflows.jobs.quench import QuenchMaker
+from mgflows.jobs.training import TrainingMaker
+from mgflows.jobs.validation import ValidationMaker
+from mgflows.nep.trainers import NeppoTrainer
+
+__all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers of a campaign that decide how long it takes.
+
+    Parameters
+    ----------
+    name
+        Name of the scale.
+    n_atoms
+        Atoms in a sample.
+    samples
+        (cooling length in sweeps, number of samples) pairs.
+    coolings
+        (duration in t*, number of runs) pairs of the surrogate's molecular dynamics.
+    relaxed_fraction
+        Fraction of the samples that are relaxed, strained and heated.
+    n_held_out
+        Further heating trajectories, wholly in the test set.
+    heating_steps
+        Steps, and frames, of each.
+    n_crystals
+        Largest number of crystal prototypes; None takes all.
+    training_steps
+        Steps of the trainer before the feedback, and in each training after it.
+    training_batch
+        Frames per step.
+    quench_rates
+        K/ps of the feedback quenches.
+    n_quenches
+        Glasses per rate.
+    quench_equilibration
+        ps in the melt.
+    suite
+        Validation suite.
+    """
+
+    name: str
+    n_atoms: int
+    samples: tuple[tuple[int, int], ...]
+    coolings: tuple[tuple[float, int], ...]
+    relaxed_fraction: float
+    n_held_out: int
+    heating_steps: int
+    n_crystals: int | None
+    training_steps: tuple[int, int]
+    training_batch: int
+    quench_rates: tuple[float, ...]
+    n_quenches: int
+    quench_equilibration: float
+    suite: str
+
+
+SCALES = {
+    scale.name: scale
+    for scale in (
+        Scale(
+            name="tiny",
+            n_atoms=120,
+            samples=((1_000, 8), (10_000, 6), (100_000, 1)),
+            coolings=((10.0, 2), (30.0, 2), (100.0, 2)),
+            relaxed_fraction=0.1,
+            n_held_out=1,
+            heating_steps=10,
+            n_crystals=3,
+            training_steps=(40, 40),
+            training_batch=4,
+            quench_rates=(4000.0, 2000.0),
+            n_quenches=1,
+            quench_equilibration=0.2,
+            suite="tiny",
+        ),
+        Scale(
+            name="small",
+            n_atoms=150,
+            samples=((1_000, 14), (10_000, 14), (100_000, 10), (1_000_000, 2)),
+            coolings=((30.0, 4), (100.0, 4), (300.0, 4), (1000.0, 4)),
+            relaxed_fraction=0.1,
+            n_held_out=2,
+            heating_steps=120,
+            n_crystals=None,
+            training_steps=(400, 900),
+            training_batch=8,
+            quench_rates=(400.0, 200.0, 100.0),
+            n_quenches=1,
+            quench_equilibration=2.0,
+            suite="quick",
+        ),
+    )
+}
+"""Scales of the quickstart."""
+
+PAPER = {
+    "n_atoms": "150",
+    "samples": "10^4 to 10^9 sweeps, numbers not stated",
+    "coolings": "10^2 to 4x10^6, numbers not stated",
+    "relaxed_fraction": "0.1",
+    "n_held_out": "2",
+    "heating_steps": "about 120",
+    "n_crystals": "44 from the Materials Project",
+    "training_steps": "10^5 generations of an evolution strategy",
+    "training_batch": "not stated",
+    "quench_rates": "1, 0.1, 0.01",
+    "n_quenches": "not stated",
+    "quench_equilibration": "not stated",
+    "suite": "1500 to 4500 atoms, 20 to 85 samples",
+}
+"""The paper's numbers beside those of a scale (section II and Methods)."""
+
+
+def scale_table() -> list[tuple[str, ...]]:
+    """Rows (setting, value at each scale ..., the paper's), the first of them the header."""
+    header = ("setting", *SCALES, "paper")
+    names = [entry.name for entry in fields(Scale) if entry.name != "name"]
+    return [header, *((name, *(str(getattr(scale, name)) for scale in SCALES.values()), PAPER[name]) for name in names)]
+
+
+def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0) -> CampaignMaker:
+    """The campaign of ``mgflows quickstart``: the whole method with an embedded-atom stand-in where the paper has density-functional theory.
+
+    Parameters
+    ----------
+    scale
+        Name of a scale.
+    alloy
+        The alloy; Cu46Zr46Al8 by default. The stand-in knows Cu, Zr and Al.
+    name
+        Name of the campaign; alloy and scale by default.
+    seed
+        Seed from which every random choice gets its own.
+
+    Raises
+    ------
+    InputError
+        For a scale that does not exist.
+    """
+    if scale not in SCALES:
+        raise InputError(f"the scale {scale!r} does not exist; choose one of {', '.join(SCALES)}")
+    numbers = SCALES[scale]
+    alloy = alloy or Alloy.cuzral(n_atoms=numbers.n_atoms)
+    method = AseMethod.stand_in(alloy.species)
+    scaled_down = (
+        f"scale {scale!r}: {sum(count for _, count in numbers.samples)} samples of {alloy.n_atoms} atoms cooled in at most "
+        f"{max(numbers.samples)[0]:.0e} sweeps (paper: 1e9), labels from a stand-in EAM (paper: VASP), "
+        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of AdamW (paper: 1e5 generations of SNES), quenches at "
+        f"{min(numbers.quench_rates):g} to {max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
+    )
+
+    # One independent stream for each purpose, all from the one seed.
+    sampling, heating, quenching, training_seed, splitting, validating = np.random.SeedSequence(seed).generate_state(6).tolist()
+    dataset = DatasetMaker(split_seed=splitting)
+
+    def training(steps: int) -> TrainingMaker:
+        trainer = NeppoTrainer(steps=steps, batch=numbers.training_batch)
+        return TrainingMaker(trainer=trainer, seed=training_seed, scaled_down=scaled_down)
+
+    return CampaignMaker(
+        name=name or f"{alloy.name}-{scale}",
+        alloy=alloy,
+        sampling_maker=SamplingFlowMaker(samples=numbers.samples, coolings=numbers.coolings, seed=sampling),
+        label_maker=LabelFlowMaker(
+            label_maker=AseLabelMaker(method=method),
+            relax_maker=AseRelaxMaker(method=method),
+            heating_maker=AseHeatingMaker(method=method, n_steps=numbers.heating_steps),
+            relaxed_fraction=numbers.relaxed_fraction,
+            n_held_out=numbers.n_held_out,
+            n_crystals=numbers.n_crystals,
+            seed=heating,
+        ),
+        training_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(numbers.training_steps[0])),
+        feedback_maker=FeedbackFlowMaker(
+            quench_maker=QuenchMaker(equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down),
+            label_maker=AseLabelMaker(method=method),
+            cooling_rates=numbers.quench_rates,
+            n_glasses=numbers.n_quenches,
+            seed=quenching,
+        ),
+        retraining_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(numbers.training_steps[1]), compare_splits=True),
+        validation_maker=ValidationFlowMaker(
+            validation_maker=ValidationMaker(suite=numbers.suite, seed=validating, scaled_down=scaled_down), reference=method
+        ),
+        scale=scale,
+        scaled_down=scaled_down,
+    )

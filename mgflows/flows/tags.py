@@ -1,0 +1,61 @@
+"""Tags: what queries, ``lpad`` and progress displays filter on, and which worker takes a job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from jobflow import OnMissing
+
+if TYPE_CHECKING:
+    from jobflow import Flow, Job
+
+__all__ = ["Category", "all_jobs", "set_campaign", "tag"]
+
+Category = Literal["sampling", "dft", "training", "md"]
+"""Kind of worker a job needs: one core, packed; whole nodes; a trainer (GPU); molecular dynamics with a potential."""
+
+
+def tag(
+    job: Job, *, stage: str, category: Category, subset: str | None = None, family: str | None = None, priority: int = 0, after_failure: bool = False
+) -> Job:
+    """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
+
+    Parameters
+    ----------
+    job
+        The job; it is changed and returned.
+    stage
+        One of :data:`mgflows.schemas.campaign.STAGES`.
+    category
+        Which workers may take it.
+    subset
+        For a job whose output is labelled frames: their subset.
+    family
+        The sample the result descends from.
+    priority
+        Jobs of higher priority are taken first.
+    after_failure
+        Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
+        go on without it.
+    """
+    tags = {"stage": stage, "subset": subset, "family": family}
+    job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
+    if after_failure:
+        job.update_config({"on_missing_references": OnMissing.NONE})
+    job.update_config({"manager_config": {"_category": category, "_priority": priority}})
+    return job
+
+
+def set_campaign(flow: Flow, campaign: str) -> None:
+    """Add the campaign to the tags of every job of a flow and hand all tags on to jobs that these may create."""
+    for job in all_jobs(flow):
+        tags = job.metadata.pop("mgflows", {})
+        job.update_metadata({"mgflows": {"campaign": campaign} | tags}, dynamic=True)
+
+
+def all_jobs(flow: Flow) -> list[Job]:
+    """Every job of a flow, however deeply nested, in the order of the flow."""
+    jobs: list[Job] = []
+    for member in flow.jobs:
+        jobs.extend(all_jobs(member) if hasattr(member, "jobs") else [member])
+    return jobs

@@ -1,0 +1,50 @@
+"""How far a running job is: a small file in its working directory, which launchers on the same machine show."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["PROGRESS_FILE", "JobProgress", "read_progress"]
+
+PROGRESS_FILE = "mgflows_progress.json"
+_SECONDS_BETWEEN_WRITES = 0.5
+
+
+@dataclass
+class JobProgress:
+    """Write the progress of the current job, at most twice a second.
+
+    Parameters
+    ----------
+    unit
+        What is counted, such as ``"sweeps"``.
+    directory
+        Where the file goes; the working directory by default.
+    """
+
+    unit: str
+    directory: Path = field(default_factory=Path.cwd)
+    _last: float = field(default=-1.0, init=False, repr=False)
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Say that ``done`` of ``total`` units are done."""
+        now = time.monotonic()
+        if done < total and 0.0 <= self._last and now - self._last < _SECONDS_BETWEEN_WRITES:
+            return
+        self._last = now
+        path = self.directory / PROGRESS_FILE
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps({"done": int(done), "total": int(total), "unit": self.unit, "note": note}))
+        partial.replace(path)
+
+
+def read_progress(directory: str | Path) -> dict[str, str | int] | None:
+    """The last progress written in a directory: ``done``, ``total``, ``unit`` and ``note``; None if there is none."""
+    try:
+        return json.loads((Path(directory) / PROGRESS_FILE).read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,281 @@
+"""Sampling jobs: swap Monte Carlo coolings, molecular-dynamics coolings and the supercooling clock."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jobflow import JobConfig, Maker, OnMissing, job
+
+from mgflows import units
+from mgflows.jobs.progress import JobProgress
+from mgflows.schemas.labels import structure_from_atoms
+from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.sampling import Acceptance, EffectiveTimeRecord, SampleDocument, SupercoolingDocument, SurrogateCoolingDocument
+from mgflows.structures.order import OrderThresholds, analyse_order
+from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
+from mgflows.surrogate.supercooling import fit_supercooling_clock
+from mgflows.surrogate.swap_monte_carlo import random_configuration
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mgflows.alloy import Alloy
+    from mgflows.surrogate.cooling import Cooling, CoolingProgress
+
+__all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker", "surrogate_of"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = "swap_monte_carlo.npz"
+
+
+def surrogate_of(alloy: Alloy, lennard_jones: LennardJones | None) -> LennardJones:
+    """The surrogate given, else the paper's for alloys of Cu, Zr and Al, else the estimate from crystals for any other elements."""
+    if lennard_jones is not None:
+        return lennard_jones
+    if set(alloy.species) <= set(LennardJones.cuzral().species):
+        return LennardJones.cuzral()
+    return LennardJones.from_elements(alloy.species)
+
+
+@dataclass
+class SwapMonteCarloMaker(Maker):
+    """Cool one glass with swap Monte Carlo (paper, Methods, "Sampling PEL with swap-Monte Carlo").
+
+    An interrupted job that is started again in the same directory goes on from its checkpoint, bitwise as if nothing had happened.
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    lennard_jones
+        The surrogate; by default the paper's or the estimate for the alloy's elements.
+    reduced_temperature_high, reduced_temperature_low
+        T* at the start and at the end (paper: 10.01 and 0.01).
+    swap_fraction
+        Fraction of moves that exchange two species (paper: 0.2).
+    equilibration_sweeps
+        Sweeps at the high temperature after random insertion; the paper does not state its start.
+    dtype
+        Precision of the sampler.
+    thresholds
+        Order parameters above which a sample is flagged as ordered.
+    checkpoint_interval
+        Seconds between checkpoints.
+    """
+
+    name: str = "swap monte carlo"
+    lennard_jones: LennardJones | None = None
+    reduced_temperature_high: float = 10.01
+    reduced_temperature_low: float = 0.01
+    swap_fraction: float = 0.2
+    equilibration_sweeps: int = 1000
+    dtype: Literal["float64", "float32"] = "float64"
+    thresholds: OrderThresholds = field(default_factory=OrderThresholds)
+    checkpoint_interval: float = 60.0
+
+    @job(output_schema=SampleDocument)
+    def make(self, alloy: Alloy, n_sweeps: int, seed: int) -> SampleDocument:
+        """Cool one sample in ``n_sweeps`` sweeps."""
+        lj = surrogate_of(alloy, self.lennard_jones)
+        settings = {
+            "n_sweeps": n_sweeps,
+            "reduced_temperature_high": self.reduced_temperature_high,
+            "reduced_temperature_low": self.reduced_temperature_low,
+            "swap_fraction": self.swap_fraction,
+            "equilibration_sweeps": self.equilibration_sweeps,
+            "dtype": self.dtype,
+        }
+        with record_provenance(seed=seed, settings=settings) as provenance:
+            sampler = self._sampler(lj, alloy, seed)
+            report = JobProgress("sweeps")
+
+            def show(state: CoolingProgress) -> None:
+                report(state.sweeps_done, state.total_sweeps, f"T* = {state.reduced_temperature:.2f}")
+
+            cooling = sampler.cool(
+                n_sweeps,
+                self.reduced_temperature_high,
+                self.reduced_temperature_low,
+                progress=show,
+                checkpoint=Path.cwd() / _CHECKPOINT,
+                checkpoint_interval=self.checkpoint_interval,
+            )
+            atoms = sampler.atoms
+            relaxed, e_is = find_inherent_structure(atoms, lj)
+            order = analyse_order(relaxed, self.thresholds)
+            pressure = _pressure(atoms, lj)
+        return SampleDocument(
+            structure=structure_from_atoms(atoms),
+            inherent_structure=structure_from_atoms(relaxed),
+            energy_lj=sampler.energy_per_atom * lj.energy_unit,
+            e_is=e_is,
+            e_is_reduced=e_is / lj.energy_unit,
+            pressure_lj=pressure,
+            n_sweeps=n_sweeps,
+            reduced_cooling_rate=cooling.schedule.rate,
+            reduced_temperature_high=self.reduced_temperature_high,
+            reduced_temperature_low=self.reduced_temperature_low,
+            swap_fraction=self.swap_fraction,
+            acceptance=_acceptance(sampler, cooling),
+            order=order.as_dict(),
+            ordered=order.ordered,
+            surrogate=lj.as_dict(),
+            provenance=provenance,
+        )
+
+    def _sampler(self, lj: LennardJones, alloy: Alloy, seed: int) -> SwapMonteCarlo:
+        checkpoint = Path.cwd() / _CHECKPOINT
+        if checkpoint.exists():
+            sampler = SwapMonteCarlo.load(checkpoint)
+            logger.info("going on from the checkpoint at sweep %d", sampler.sweeps)
+            return sampler
+        sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, swap_fraction=self.swap_fraction, dtype=self.dtype)
+        sampler.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
+        return sampler
+
+
+@dataclass
+class SurrogateMDMaker(Maker):
+    """Cool the surrogate with molecular dynamics: the reference of the supercooling clock (paper, Methods, "Estimating the supercooling").
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    lennard_jones
+        The surrogate; by default the paper's or the estimate for the alloy's elements.
+    reduced_temperature_high, reduced_temperature_low
+        T* at the start and at the end.
+    equilibration_sweeps
+        Monte Carlo sweeps that melt the random start.
+    thresholds
+        Order parameters above which a run is left out of the clock.
+    """
+
+    name: str = "surrogate molecular dynamics"
+    lennard_jones: LennardJones | None = None
+    reduced_temperature_high: float = 10.01
+    reduced_temperature_low: float = 0.01
+    equilibration_sweeps: int = 200
+    thresholds: OrderThresholds = field(default_factory=OrderThresholds)
+
+    @job(output_schema=SurrogateCoolingDocument)
+    def make(self, alloy: Alloy, time: float, seeds: list[int]) -> SurrogateCoolingDocument:
+        """Cool one run per seed within ``time`` (in t*) and minimise each."""
+        lj = surrogate_of(alloy, self.lennard_jones)
+        energies, ordered = [], []
+        report = JobProgress("runs")
+        settings = {"time_reduced": time, "equilibration_sweeps": self.equilibration_sweeps}
+        with record_provenance(settings=settings) as provenance:
+            for number, seed in enumerate(seeds):
+                report(number, len(seeds))
+                start = SwapMonteCarlo(lj, random_configuration(lj, alloy, seed), seed)
+                start.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
+                dynamics = SurrogateMolecularDynamics(lj, start.atoms, seed=seed)
+                dynamics.cool(
+                    time, reduced_temperature_high=self.reduced_temperature_high, reduced_temperature_low=self.reduced_temperature_low
+                )
+                relaxed, e_is = find_inherent_structure(dynamics.atoms, lj)
+                energies.append(e_is / lj.energy_unit)
+                ordered.append(analyse_order(relaxed, self.thresholds).ordered)
+        return SurrogateCoolingDocument(
+            time_reduced=time, e_is_reduced=energies, seeds=seeds, ordered=ordered, surrogate=lj.as_dict(), provenance=provenance
+        )
+
+
+@dataclass
+class SupercoolingMaker(Maker):
+    """Fit the supercooling clock and date every Monte Carlo sample with it.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    window
+        Shortest and longest molecular-dynamics duration used in the fit, in t*; by default all there are.
+    seed
+        Seed of the bootstrap.
+    """
+
+    name: str = "supercooling clock"
+    window: tuple[float, float] | None = None
+    seed: int = 0
+
+    @job(output_schema=SupercoolingDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    def make(
+        self, samples: list[SampleDocument | None], families: list[str], coolings: list[SurrogateCoolingDocument | None], alloy: Alloy
+    ) -> SupercoolingDocument:
+        """Fit the clock.
+
+        Parameters
+        ----------
+        samples, families
+            Documents of the Monte Carlo samples (None where a job failed) and their families, in the same order.
+        coolings
+            Documents of the molecular-dynamics coolings.
+        alloy
+            The alloy.
+        """
+        runs = [cooling for cooling in coolings if cooling is not None]
+        dated = [(family, sample) for family, sample in zip(families, samples, strict=True) if sample is not None]
+        lj = LennardJones.from_dict(runs[0].surrogate)
+        dynamics = {
+            cooling.time_reduced: [e for e, is_ordered in zip(cooling.e_is_reduced, cooling.ordered, strict=True) if not is_ordered] for cooling in runs
+        }
+        with record_provenance(seed=self.seed, settings={"window": self.window}) as provenance:
+            times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
+            e_is = [energy * lj.energy_unit for _, energies in sorted(dynamics.items()) for energy in energies]
+            clock = fit_supercooling_clock(times, e_is, lj=lj, window=self.window, seed=self.seed)
+            groups = []
+            for n_sweeps in sorted({sample.n_sweeps for _, sample in dated}):
+                members = np.array([s.e_is for _, s in dated if s.n_sweeps == n_sweeps and not s.ordered])
+                if len(members) == 0:
+                    continue
+                error = float(members.std(ddof=1) / np.sqrt(len(members))) if len(members) > 1 else 0.0
+                effective = clock.effective_time(float(members.mean()), error)
+                groups.append(
+                    EffectiveTimeRecord(
+                        n_sweeps=n_sweeps,
+                        n_samples=len(members),
+                        e_is_reduced=float(members.mean()) / lj.energy_unit,
+                        e_is_reduced_error=error / lj.energy_unit,
+                        log10_time=effective.log10_time,
+                        log10_time_low=effective.low,
+                        log10_time_high=effective.high,
+                    )
+                )
+        return SupercoolingDocument(
+            clock=clock.as_dict(),
+            dynamics={f"{time:g}": energies for time, energies in sorted(dynamics.items())},
+            groups=groups,
+            families={family: clock.effective_time(sample.e_is).log10_time for family, sample in dated},
+            seconds_per_reduced_time=clock.time_unit * 1e-15,
+            provenance=provenance,
+        )
+
+
+def _pressure(atoms: Atoms, lj: LennardJones) -> float:
+    """Virial pressure of the surrogate in GPa."""
+    atoms = atoms.copy()
+    atoms.calc = lj.calculator()
+    return units.pressure_from_stress(atoms.get_stress())
+
+
+def _acceptance(sampler: SwapMonteCarlo, cooling: Cooling) -> dict[str, Acceptance]:
+    """Accepted fractions against temperature: displacements by species, exchanges by pair."""
+    history = cooling.history
+    temperatures = history.reduced_temperature[1:]
+
+    def column(fractions: NDArray[np.float64], index: int) -> Acceptance:
+        values = [float(value) if np.isfinite(value) else None for value in fractions[:, index]]
+        return Acceptance(reduced_temperature=temperatures, accepted_fraction=values)
+
+    displacements, exchanges = history.displacement_acceptance, history.exchange_acceptance
+    moves = {f"displacement {species}": column(displacements, index) for index, species in enumerate(sampler.lj.species)}
+    return moves | {f"exchange {'-'.join(pair)}": column(exchanges, index) for index, pair in enumerate(sampler.exchange_pairs)}
