@@ -1,15 +1,13 @@
 """Compiled kernels of the swap Monte Carlo sampler: the Metropolis algorithm over all pairs.
 
-Everything is in Lennard-Jones units. Three ideas make the loops fast; the physics is the textbook's (N. Metropolis et al., J. Chem.
-Phys. 21, 1087 (1953), DOI 10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys. Rev. X 7, 021039 (2017)):
+Everything is in Lennard-Jones units. The algorithm is the textbook's (N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953), DOI
+10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys. Rev. X 7, 021039 (2017)); three ideas make it fast:
 
-- Atoms are grouped by species, and an exchange swaps *positions*. The parameters of species ``t`` against every atom are therefore
+- Atoms are grouped by species, and an exchange swaps *positions*. The parameters of one species against every atom are therefore
   constant rows of a table, and the loop over partners is unit-stride arithmetic without a branch.
-- With ``s = max(sigma^2 / r^2, sigma^2 / r_cut^2)`` the truncated and shifted potential is ``4 eps (s^6 - s^3 - shift)`` everywhere: the clamped
-  term is exactly zero beyond the cutoff.
-- The energy of every atom is kept, so a rejected displacement costs one loop over the atoms, a rejected exchange one over two positions.
-
-The arrays are padded to whole SIMD registers with atoms of ``sigma = epsilon = 0``.
+- With ``s = max(sigma^2 / r^2, sigma^2 / r_cut^2)`` the truncated and shifted potential is ``4 eps (s^6 - s^3 - shift)`` everywhere: beyond
+  the cutoff it is exactly zero. Padding atoms have ``sigma = 0``, and so, for the moment, has an atom that is not to be seen.
+- The energy of every atom is kept, so a rejected displacement costs one loop over the atoms and a rejected exchange two.
 """
 
 from __future__ import annotations
@@ -21,48 +19,49 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mgflows.surrogate.rows import REGISTER_BYTES, replace_row, row_energy
+
 __all__ = [
     "Configuration",
     "Counters",
     "Proposals",
     "RandomState",
     "Table",
+    "from_lattice",
     "new_counters",
     "prepare",
     "recompute_energies",
     "run_sweeps",
     "seed_random_state",
+    "to_lattice",
 ]
 
 RandomState = NDArray[np.uint64]
 """State of the generator xoshiro256+: four 64-bit words."""
-PADDING = 16
-"""Arrays are padded to a multiple of this: one AVX-512 register of float32, two of float64."""
-FAR = 1.0e6
-"""Coordinate of padding atoms and of atoms hidden from a loop: further than any cutoff."""
+LATTICE = 2.0**32
+"""Lattice points along an edge of the box."""
+_LANES = REGISTER_BYTES // 4
+"""Arrays are padded to whole vectors of the smallest type."""
 
-# Divisions must not test for zero (numpy's error model), or nothing vectorises; sums may be reordered, but infinities must survive: an
-# overlap has infinite energy and is rejected.
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+# Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference counts, which cost more than the
+# physics, are left out. The cache knows when this file changes but not when rows.py does: clear __pycache__ after that.
+_compile = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
 
 
 class Table(NamedTuple):
-    """Pair parameters of each species against every atom.
+    """Pair parameters of each species against every atom; lengths are in lattice units along x, that is edge / 2^32.
 
     Parameters
     ----------
     sigma_squared, four_epsilon
         (n_species, n_padded) ``sigma_ab^2`` and ``4 epsilon_ab``, with ``b`` the species of the atom in that column.
-    ratio_cut
-        ``sigma_ab^2 / r_cut^2``, the same for every pair.
-    shift
-        ``ratio_cut^6 - ratio_cut^3``: makes the potential zero at its cutoff.
+    constants
+        (4,) squared ratios of the edges y and z to x; ``c = sigma_ab^2 / r_cut^2``, the same for every pair; ``c^6 - c^3``.
     """
 
     sigma_squared: NDArray[np.floating]
     four_epsilon: NDArray[np.floating]
-    ratio_cut: np.floating
-    shift: np.floating
+    constants: NDArray[np.floating]
 
 
 class Configuration(NamedTuple):
@@ -70,32 +69,25 @@ class Configuration(NamedTuple):
 
     Parameters
     ----------
-    x, y, z
-        (n_padded,) coordinates in [0, box).
-    box
-        (3,) edges of the orthorhombic box.
+    positions
+        (3, n_padded) lattice coordinates: the fraction of the box edge times 2^32, as a wrapping 32-bit integer.
     species
         (n,) species index of each atom.
-    first
-        (n_species + 1,) first atom of each species; the last entry is the number of atoms.
     energy
         (n_padded,) energy of each atom with all others: every pair counts in both of its atoms.
-    trial
-        (2, n_padded) scratch: the pair energies that the one or two atoms of a trial move would have.
+    trial_i, trial_k
+        (n_padded,) scratch: the pair energies that the one or two atoms of a trial move would have.
     total
         (1,) potential energy, every pair counted once.
     sweeps
         (1,) sweeps done so far.
     """
 
-    x: NDArray[np.floating]
-    y: NDArray[np.floating]
-    z: NDArray[np.floating]
-    box: NDArray[np.floating]
+    positions: NDArray[np.int32]
     species: NDArray[np.int64]
-    first: NDArray[np.int64]
     energy: NDArray[np.floating]
-    trial: NDArray[np.floating]
+    trial_i: NDArray[np.floating]
+    trial_k: NDArray[np.floating]
     total: NDArray[np.float64]
     sweeps: NDArray[np.int64]
 
@@ -105,20 +97,23 @@ class Proposals(NamedTuple):
 
     Parameters
     ----------
-    max_displacement
-        Edge of the cube, centred at the atom, in which its new position is uniform.
+    reach
+        (3,) half the edges of the cube around the atom in which its new position is uniform, in lattice units.
     swap_fraction
         Probability that a move is an exchange.
     exchange_pairs
         (n_pairs, 2) species that may exchange positions.
     exchange_cumulative
         (n_pairs,) cumulative probability of each pair of species: proportional to the number of such pairs of atoms.
+    first
+        (n_species + 1,) first atom of each species; the last entry is the number of atoms.
     """
 
-    max_displacement: float
+    reach: NDArray[np.int64]
     swap_fraction: float
     exchange_pairs: NDArray[np.int64]
     exchange_cumulative: NDArray[np.float64]
+    first: NDArray[np.int64]
 
 
 class Counters(NamedTuple):
@@ -170,28 +165,35 @@ def prepare(
     The tables, and the configuration without its energies: see :func:`recompute_energies`.
     """
     n_atoms, n_species = len(types), len(sigma)
-    n_padded = -(-n_atoms // PADDING) * PADDING
+    n_padded = -(-n_atoms // _LANES) * _LANES
     sigma_squared, four_epsilon = (np.zeros((n_species, n_padded), dtype) for _ in range(2))
-    sigma_squared[:, :n_atoms] = (sigma**2)[:, types]
+    sigma_squared[:, :n_atoms] = ((sigma / box[0] * LATTICE) ** 2)[:, types]
     four_epsilon[:, :n_atoms] = 4.0 * epsilon[:, types]
-    ratio_cut = cutoff_factor**-2
-    table = Table(sigma_squared, four_epsilon, dtype.type(ratio_cut), dtype.type(ratio_cut**6 - ratio_cut**3))
-    padded = np.full((3, n_padded), FAR, dtype)
-    padded[:, :n_atoms] = positions.T
-    x, y, z = padded
+    cut = cutoff_factor**-2
+    constants = np.array([(box[1] / box[0]) ** 2, (box[2] / box[0]) ** 2, cut, cut**6 - cut**3], dtype)
+    lattice = np.zeros((3, n_padded), dtype=np.int32)
+    lattice[:, :n_atoms] = to_lattice(positions, box).T
     configuration = Configuration(
-        x,
-        y,
-        z,
-        box=box.astype(dtype),
+        positions=lattice,
         species=types.astype(np.int64),
-        first=np.searchsorted(types, np.arange(n_species + 1)).astype(np.int64),
         energy=np.zeros(n_padded, dtype),
-        trial=np.zeros((2, n_padded), dtype),
+        trial_i=np.zeros(n_padded, dtype),
+        trial_k=np.zeros(n_padded, dtype),
         total=np.zeros(1),
         sweeps=np.zeros(1, dtype=np.int64),
     )
-    return table, configuration
+    return Table(sigma_squared, four_epsilon, constants), configuration
+
+
+def to_lattice(positions: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return (n, 3) positions as lattice coordinates."""
+    fraction = positions / box
+    return np.round((fraction - np.floor(fraction)) * LATTICE).astype(np.int64).astype(np.uint32).view(np.int32)
+
+
+def from_lattice(lattice: NDArray[np.int32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (n, 3) lattice coordinates as positions in the box."""
+    return np.ascontiguousarray(lattice).view(np.uint32) / LATTICE * box
 
 
 def seed_random_state(seed: int, stream: int = 0) -> RandomState:
@@ -214,158 +216,105 @@ def _random(state):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _energies_at(px, py, pz, x, y, z, box, sigma_squared, four_epsilon, ratio_cut, shift, pair_energy):  # type: ignore[no-untyped-def]
-    """Write the energy of an atom at a point with each other atom, and return their sum."""
-    lx, ly, lz = box[0], box[1], box[2]
-    total = x.dtype.type(0.0)
-    for j in range(x.size):
-        dx = abs(x[j] - px)
-        dy = abs(y[j] - py)
-        dz = abs(z[j] - pz)
-        dx = min(dx, lx - dx)
-        dy = min(dy, ly - dy)
-        dz = min(dz, lz - dz)
-        s = max(sigma_squared[j] / (dx * dx + dy * dy + dz * dz), ratio_cut)
-        s3 = s * s * s
-        u = four_epsilon[j] * (s3 * s3 - s3 - shift)
-        pair_energy[j] = u
-        total += u
-    return total
-
-
-@_compile
-def _replace_energies(px, py, pz, x, y, z, box, sigma_squared, four_epsilon, ratio_cut, shift, pair_energy, energy):  # type: ignore[no-untyped-def]
-    """Exchange, in the energy of every atom, the pair energy with an atom at a point for the one in ``pair_energy``."""
-    lx, ly, lz = box[0], box[1], box[2]
-    for j in range(x.size):
-        dx = abs(x[j] - px)
-        dy = abs(y[j] - py)
-        dz = abs(z[j] - pz)
-        dx = min(dx, lx - dx)
-        dy = min(dy, ly - dy)
-        dz = min(dz, lz - dz)
-        s = max(sigma_squared[j] / (dx * dx + dy * dy + dz * dz), ratio_cut)
-        s3 = s * s * s
-        energy[j] += pair_energy[j] - four_epsilon[j] * (s3 * s3 - s3 - shift)
-
-
-@_compile
-def _wrap(coordinate, edge):  # type: ignore[no-untyped-def]
-    """Coordinate brought back into the box it left by less than one edge."""
-    if coordinate < 0.0:
-        return coordinate + edge
-    if coordinate >= edge:
-        return coordinate - edge
-    return coordinate
-
-
-@_compile
 def _accepted(delta, temperature, state):  # type: ignore[no-untyped-def]
     """Metropolis: true with probability ``min(1, exp(-delta / temperature))``."""
     return delta <= 0.0 or _random(state) < math.exp(-delta / temperature)
 
 
 @_compile
-def _displace(configuration, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
+def _moved(coordinate, reach, state):  # type: ignore[no-untyped-def]
+    """Lattice coordinate displaced by -reach to +reach, all equally likely; it wraps as the box does."""
+    return np.int32(coordinate + int(_random(state) * (2 * reach + 1)) - reach)
+
+
+@_compile
+def _displace(positions, species, energy, trial, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
-    x, y, z, box = configuration.x, configuration.y, configuration.z, configuration.box
-    energy, trial = configuration.energy, configuration.trial[0]
-    real = x.dtype.type
-    i = int(_random(state) * configuration.first[-1])
-    a = configuration.species[i]
-    sigma_squared, four_epsilon = table.sigma_squared[a], table.four_epsilon[a]
+    sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
+    i = int(_random(state) * species.size)
+    a = species[i]
     counters.displacements[0, a] += 1
-    old_x, old_y, old_z = x[i], y[i], z[i]
-    new_x = _wrap(old_x + real((_random(state) - 0.5) * proposals.max_displacement), box[0])
-    new_y = _wrap(old_y + real((_random(state) - 0.5) * proposals.max_displacement), box[1])
-    new_z = _wrap(old_z + real((_random(state) - 0.5) * proposals.max_displacement), box[2])
-    x[i] = real(FAR)
-    new = _energies_at(new_x, new_y, new_z, x, y, z, box, sigma_squared, four_epsilon, table.ratio_cut, table.shift, trial)
+    x, y, z = positions[0, i], positions[1, i], positions[2, i]
+    new_x = _moved(x, proposals.reach[0], state)
+    new_y = _moved(y, proposals.reach[1], state)
+    new_z = _moved(z, proposals.reach[2], state)
+    own = sigma_squared[a, i]
+    sigma_squared[a, i] = 0
+    new = row_energy(positions, new_x, new_y, new_z, a, sigma_squared, four_epsilon, constants, trial)
     delta = float(new) - float(energy[i])
-    if not _accepted(delta, temperature, state):
-        x[i] = old_x
-        return 0.0
-    _replace_energies(old_x, old_y, old_z, x, y, z, box, sigma_squared, four_epsilon, table.ratio_cut, table.shift, trial, energy)
-    x[i], y[i], z[i], energy[i] = new_x, new_y, new_z, new
-    counters.displacements[1, a] += 1
-    return delta
+    accepted = _accepted(delta, temperature, state)
+    if accepted:
+        replace_row(positions, x, y, z, a, sigma_squared, four_epsilon, constants, trial, energy)
+        positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
+        counters.displacements[1, a] += 1
+    sigma_squared[a, i] = own
+    return delta if accepted else 0.0
 
 
 @_compile
-def _pair_energy(i, k, configuration, table):  # type: ignore[no-untyped-def]
+def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-def]
     """Energy of two atoms with each other."""
-    x, y, z, box = configuration.x, configuration.y, configuration.z, configuration.box
-    dx, dy, dz = abs(x[i] - x[k]), abs(y[i] - y[k]), abs(z[i] - z[k])
-    dx, dy, dz = min(dx, box[0] - dx), min(dy, box[1] - dy), min(dz, box[2] - dz)
-    a = configuration.species[i]
-    s = max(table.sigma_squared[a, k] / (dx * dx + dy * dy + dz * dz), table.ratio_cut)
+    sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
+    real = constants.dtype.type
+    dx = real(np.int32(positions[0, i] - positions[0, k]))
+    dy = real(np.int32(positions[1, i] - positions[1, k]))
+    dz = real(np.int32(positions[2, i] - positions[2, k]))
+    squared = dx * dx + dy * dy * constants[0] + dz * dz * constants[1]
+    s = max(sigma_squared[species[i], k] / squared, constants[2])
     s3 = s * s * s
-    return table.four_epsilon[a, k] * (s3 * s3 - s3 - table.shift)
+    return four_epsilon[species[i], k] * (s3 * (s3 - real(1.0)) - constants[3])
 
 
 @_compile
-def _exchange(configuration, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
+def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to swap the positions of two atoms of different species; return the change of the energy.
 
     Every pair of atoms whose species may exchange is equally likely, so the proposal is symmetric. The energy of the two with each other
     does not change.
     """
-    x, y, z, box, first = configuration.x, configuration.y, configuration.z, configuration.box, configuration.first
-    energy, trial_i, trial_k = configuration.energy, configuration.trial[0], configuration.trial[1]
-    real = x.dtype.type
+    sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
     chosen = _random(state)
     pair = 0
     while chosen >= proposals.exchange_cumulative[pair]:
         pair += 1
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
+    first = proposals.first
     i = first[a] + int(_random(state) * (first[a + 1] - first[a]))
     k = first[b] + int(_random(state) * (first[b + 1] - first[b]))
     counters.exchanges[0, pair] += 1
-    own = _pair_energy(i, k, configuration, table)
-    x_i, y_i, z_i, x_k, y_k, z_k = x[i], y[i], z[i], x[k], y[k], z[k]
-    x[i] = x[k] = real(FAR)
-    new_i = _energies_at(x_k, y_k, z_k, x, y, z, box, table.sigma_squared[a], table.four_epsilon[a], table.ratio_cut, table.shift, trial_i)
-    new_k = _energies_at(x_i, y_i, z_i, x, y, z, box, table.sigma_squared[b], table.four_epsilon[b], table.ratio_cut, table.shift, trial_k)
-    delta = float(new_i) + float(new_k) - float(energy[i] - own) - float(energy[k] - own)
-    if not _accepted(delta, temperature, state):
-        x[i], x[k] = x_i, x_k
-        return 0.0
-    _replace_energies(
-        x_i, y_i, z_i, x, y, z, box, table.sigma_squared[a], table.four_epsilon[a], table.ratio_cut, table.shift, trial_i, energy
-    )
-    _replace_energies(
-        x_k, y_k, z_k, x, y, z, box, table.sigma_squared[b], table.four_epsilon[b], table.ratio_cut, table.shift, trial_k, energy
-    )
-    x[i], y[i], z[i], energy[i] = x_k, y_k, z_k, new_i + own
-    x[k], y[k], z[k], energy[k] = x_i, y_i, z_i, new_k + own
-    counters.exchanges[1, pair] += 1
-    return delta
+    mutual = _pair_energy(i, k, positions, species, table)
+    x_i, y_i, z_i = positions[0, i], positions[1, i], positions[2, i]
+    x_k, y_k, z_k = positions[0, k], positions[1, k], positions[2, k]
+    s_aa, s_ab, s_bb = sigma_squared[a, i], sigma_squared[a, k], sigma_squared[b, k]
+    sigma_squared[a, i] = sigma_squared[a, k] = sigma_squared[b, i] = sigma_squared[b, k] = 0
+    new_i = row_energy(positions, x_k, y_k, z_k, a, sigma_squared, four_epsilon, constants, trial_i)
+    new_k = row_energy(positions, x_i, y_i, z_i, b, sigma_squared, four_epsilon, constants, trial_k)
+    delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
+    accepted = _accepted(delta, temperature, state)
+    if accepted:
+        replace_row(positions, x_i, y_i, z_i, a, sigma_squared, four_epsilon, constants, trial_i, energy)
+        replace_row(positions, x_k, y_k, z_k, b, sigma_squared, four_epsilon, constants, trial_k, energy)
+        positions[0, i], positions[1, i], positions[2, i], energy[i] = x_k, y_k, z_k, new_i + mutual
+        positions[0, k], positions[1, k], positions[2, k], energy[k] = x_i, y_i, z_i, new_k + mutual
+        counters.exchanges[1, pair] += 1
+    sigma_squared[a, i], sigma_squared[a, k], sigma_squared[b, i], sigma_squared[b, k] = s_aa, s_ab, s_ab, s_bb
+    return delta if accepted else 0.0
 
 
 @_compile
 def recompute_energies(configuration, table):  # type: ignore[no-untyped-def]
     """Compute the energy of every atom, and the total, afresh."""
-    x, y, z, box, energy = configuration.x, configuration.y, configuration.z, configuration.box, configuration.energy
+    positions, energy, trial = configuration.positions, configuration.energy, configuration.trial_i
+    sigma_squared = table.sigma_squared
     total = 0.0
-    for i in range(configuration.first[-1]):
+    for i in range(configuration.species.size):
         a = configuration.species[i]
-        x_i = x[i]
-        x[i] = x.dtype.type(FAR)
-        energy[i] = _energies_at(
-            x_i,
-            y[i],
-            z[i],
-            x,
-            y,
-            z,
-            box,
-            table.sigma_squared[a],
-            table.four_epsilon[a],
-            table.ratio_cut,
-            table.shift,
-            configuration.trial[0],
+        own = sigma_squared[a, i]
+        sigma_squared[a, i] = 0
+        energy[i] = row_energy(
+            positions, positions[0, i], positions[1, i], positions[2, i], a, sigma_squared, table.four_epsilon, table.constants, trial
         )
-        x[i] = x_i
+        sigma_squared[a, i] = own
         total += 0.5 * energy[i]
     configuration.total[0] = total
 
@@ -385,15 +334,16 @@ def run_sweeps(configuration, table, proposals, counters, temperatures, refresh_
     energies
         (n_sweeps,) receives the total energy after each sweep.
     """
-    n_atoms = configuration.first[-1]
+    positions, species, energy = configuration.positions, configuration.species, configuration.energy
+    trial_i, trial_k = configuration.trial_i, configuration.trial_k
     for sweep in range(temperatures.size):
         temperature = temperatures[sweep]
         change = 0.0
-        for _ in range(n_atoms):
+        for _ in range(species.size):
             if _random(state) < proposals.swap_fraction:
-                change += _exchange(configuration, table, proposals, counters, temperature, state)
+                change += _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state)
             else:
-                change += _displace(configuration, table, proposals, counters, temperature, state)
+                change += _displace(positions, species, energy, trial_i, table, proposals, counters, temperature, state)
         configuration.total[0] += change
         configuration.sweeps[0] += 1
         if configuration.sweeps[0] <= 100 or configuration.sweeps[0] % refresh_interval == 0:

@@ -100,7 +100,7 @@ class SwapMonteCarlo:
         self._random_state = kernels.seed_random_state(seed, stream)
         counts = np.bincount(reduced.types, minlength=len(lj.species))
         self.exchange_pairs = _possible_exchanges(lj, counts, lj.exchange_pairs if exchange_pairs is None else exchange_pairs)
-        self._proposals = self._make_proposals(counts)
+        self._proposals = self._make_proposals(counts, reduced.box)
         self._table, self._configuration = kernels.prepare(
             lj.reduced_sigma,
             lj.reduced_epsilon,
@@ -112,7 +112,8 @@ class SwapMonteCarlo:
         )
         self._counters = kernels.new_counters(len(lj.species), len(self.exchange_pairs))
         kernels.recompute_energies(self._configuration, self._table)
-        if not np.isfinite(self._configuration.total[0]):
+        lattice = self._configuration.positions[:, : len(atoms)]
+        if len(np.unique(lattice, axis=1).T) < len(atoms) or not np.isfinite(self._configuration.total[0]):
             raise InputError(
                 "the energy of the start configuration is infinite: two atoms coincide; move them apart, or start from SwapMonteCarlo.from_alloy"
             )
@@ -321,7 +322,7 @@ class SwapMonteCarlo:
         arrays = {
             "numbers": self._template.numbers,
             "cell": self._template.cell.array,
-            "positions": np.array([state.x, state.y, state.z]),
+            "positions": state.positions,
             "energy": state.energy,
             "total": state.total,
             "sweeps": state.sweeps,
@@ -350,7 +351,7 @@ class SwapMonteCarlo:
         lj = LennardJones.from_dict(values["lj"])
         atoms = Atoms(numbers=arrays["numbers"], cell=arrays["cell"], pbc=True)
         order = np.argsort(lj.types(atoms), kind="stable")
-        atoms.positions[order] = arrays["positions"][:, : len(atoms)].T * lj.length_unit
+        atoms.positions[order] = kernels.from_lattice(arrays["positions"][:, : len(atoms)].T, np.diag(arrays["cell"]))
         sampler = cls(
             lj,
             atoms,
@@ -363,7 +364,7 @@ class SwapMonteCarlo:
         state = sampler._configuration
         # Going through A may have changed the last bits, and recomputing the energies would.
         for target, source in (
-            *zip((state.x, state.y, state.z), arrays["positions"], strict=True),
+            (state.positions, arrays["positions"]),
             (state.energy, arrays["energy"]),
             (state.total, arrays["total"]),
             (state.sweeps, arrays["sweeps"]),
@@ -383,11 +384,15 @@ class SwapMonteCarlo:
     def _chunk(self) -> int:
         return max(1, _MOVES_PER_CHUNK // self.n_atoms)
 
-    def _make_proposals(self, counts: NDArray[np.int64]) -> kernels.Proposals:
+    def _make_proposals(self, counts: NDArray[np.int64], box: NDArray[np.float64]) -> kernels.Proposals:
         pairs = np.array([[self.lj.species.index(s) for s in pair] for pair in self.exchange_pairs], dtype=np.int64).reshape(-1, 2)
         weights = np.cumsum(counts[pairs[:, 0]] * counts[pairs[:, 1]]).astype(float)
         return kernels.Proposals(
-            float(self.max_displacement), float(self.swap_fraction), pairs, weights / max(weights.max(initial=0.0), 1.0)
+            reach=np.round(0.5 * self.max_displacement / box * kernels.LATTICE).astype(np.int64),
+            swap_fraction=float(self.swap_fraction),
+            exchange_pairs=pairs,
+            exchange_cumulative=weights / max(weights.max(initial=0.0), 1.0),
+            first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         )
 
     def _advance(self, temperatures: NDArray[np.float64], swap_fraction: float) -> NDArray[np.float64]:
@@ -407,10 +412,10 @@ class SwapMonteCarlo:
         return energies
 
     def _positions(self) -> NDArray[np.float64]:
-        state = self._configuration
+        lattice = self._configuration.positions[:, : self.n_atoms].T
         positions = np.empty((self.n_atoms, 3))
-        positions[self._order] = np.stack([state.x, state.y, state.z], axis=1)[: self.n_atoms]
-        return positions * self.lj.length_unit
+        positions[self._order] = kernels.from_lattice(lattice, np.diag(self._template.cell.array))
+        return positions
 
     def _record(self, cooling: Cooling) -> None:
         """Add the entries due after this sweep, once."""
