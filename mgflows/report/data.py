@@ -1,0 +1,170 @@
+"""Everything one report is made of, taken from the database once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from mgflows.report import records
+from mgflows.schemas.campaign import STAGES
+from mgflows.schemas.training import SUBSETS
+
+if TYPE_CHECKING:
+    from mgflows.database import FrameRecord, GlassDatabase
+    from mgflows.report.records import RelaxationRecord, StageCost
+    from mgflows.schemas.campaign import CampaignDocument
+    from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
+    from mgflows.schemas.training import DatasetDocument, PotentialDocument, Split
+    from mgflows.schemas.validation import QuenchDocument, ValidationDocument
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What the database holds of one campaign, as plain lists; an empty list means that the campaign has not come so far, or that it failed.
+
+    Parameters
+    ----------
+    campaign
+        The campaign.
+    samples
+        Family and sample.
+    supercooling
+        The clock, with the molecular-dynamics coolings it was fitted to.
+    frames, relaxations
+        Summaries of labelled frames, and relaxed samples with what the relaxation changed.
+    datasets, potentials, quenches, validations
+        Documents of the later stages.
+    costs
+        Cost by stage.
+    fireworks
+        State to the number of fireworks.
+    wall_seconds
+        From the first job's start to the last job's end in s; none if nothing has run.
+    """
+
+    campaign: CampaignDocument
+    samples: list[tuple[str, SampleDocument]] = field(default_factory=list)
+    supercooling: SupercoolingDocument | None = None
+    frames: list[FrameRecord] = field(default_factory=list)
+    relaxations: list[RelaxationRecord] = field(default_factory=list)
+    datasets: list[DatasetDocument] = field(default_factory=list)
+    potentials: list[PotentialDocument] = field(default_factory=list)
+    quenches: list[QuenchDocument] = field(default_factory=list)
+    validations: list[ValidationDocument] = field(default_factory=list)
+    costs: list[StageCost] = field(default_factory=list)
+    fireworks: dict[str, int] = field(default_factory=dict)
+    wall_seconds: float | None = None
+
+    @classmethod
+    def from_database(cls, database: GlassDatabase, campaign: str) -> Self:
+        """Everything the database holds of a campaign. Parity values are loaded for the potential that is shown only: they are large.
+
+        Raises
+        ------
+        InputError
+            If there is no such campaign.
+        """
+        description = database.campaign(campaign)
+        costs, wall_seconds = _costs(database, campaign)
+        samples = database.samples(campaign)
+        relaxations = [
+            records.relaxation_of(family, label, samples.get(family)) for family, label in database.relaxations(campaign).items()
+        ]
+        data = cls(
+            campaign=description,
+            samples=list(samples.items()),
+            supercooling=database.supercooling(campaign),
+            frames=database.frames(campaign),
+            relaxations=[relaxation for relaxation in relaxations if relaxation is not None],
+            datasets=database.datasets(campaign),
+            potentials=database.potentials(campaign),
+            quenches=database.quenches(campaign),
+            validations=database.validations(campaign),
+            fireworks=database.status(campaign).states,
+            costs=costs,
+            wall_seconds=wall_seconds,
+        )
+        best, dataset = data.best_potential, data.dataset
+        return replace(
+            data,
+            potentials=[database.potential(p.potential_id) if p is best else p for p in data.potentials],
+            datasets=[database.dataset(d.dataset_id) if d is dataset else d for d in data.datasets],
+        )
+
+    def potential(self, generation: int | None = None, split: Split = "family") -> PotentialDocument | None:
+        """The potential of a generation (the last one by default) and split, or none."""
+        found = [p for p in self.potentials if p.split == split and generation in (None, p.generation)]
+        return max(found, key=lambda p: p.generation, default=None)
+
+    @property
+    def best_potential(self) -> PotentialDocument | None:
+        """The last potential; of the family split where there is one."""
+        return self.potential() or self.potential(split="paper")
+
+    @property
+    def dataset(self) -> DatasetDocument | None:
+        """The dataset of the last potential, or else the largest one."""
+        best = self.best_potential
+        same = [dataset for dataset in self.datasets if best is not None and dataset.dataset_id == best.dataset_id]
+        return same[0] if same else max(self.datasets, key=lambda dataset: dataset.n_frames, default=None)
+
+    @property
+    def validation(self) -> ValidationDocument | None:
+        """The validation of the last potential, or else the last validation."""
+        best = self.best_potential
+        same = [v for v in self.validations if best is not None and v.potential_id == best.potential_id]
+        found = same or self.validations
+        return found[-1] if found else None
+
+    @property
+    def is_dft(self) -> bool:
+        """Whether the labels are density-functional results."""
+        dataset = self.dataset
+        return dataset is not None and dataset.fingerprint.is_dft
+
+    @property
+    def method_name(self) -> str:
+        """What axes call the labelling method: ``DFT`` only where it is."""
+        if self.is_dft:
+            return "DFT"
+        return "stand-in" if "stand-in" in self.campaign.method.lower() else "label"
+
+    @property
+    def frame_counts(self) -> dict[str, int]:
+        """Subset to the number of labelled frames, in the order of the paper."""
+        dataset = self.dataset
+        counts = {s: c["frames"] for s, c in dataset.counts.items()} if dataset is not None else Counter(f.subset for f in self.frames)
+        return {subset: counts[subset] for subset in SUBSETS if counts.get(subset)}
+
+    @property
+    def energy_records(self) -> list[tuple[int, float, float]]:
+        """Cooling length, surrogate energy and label energy (eV per atom) of every sample that was labelled as sampled."""
+        labels = {frame.family: frame.energy_per_atom for frame in self.frames if frame.subset == "lj_surrogate"}
+        return [(sample.n_sweeps, sample.energy_lj, labels[family]) for family, sample in self.samples if family in labels]
+
+    @property
+    def clock(self) -> records.Clock | None:
+        """The supercooling clock."""
+        return records.clock_of(self.supercooling) if self.supercooling is not None else None
+
+
+def _costs(database: GlassDatabase, campaign: str) -> tuple[list[StageCost], float | None]:
+    """Cost by stage, and the time from the first job's start to the last job's end, from the provenance of the documents."""
+    criteria = {"metadata.mgflows.campaign": campaign, "output.provenance": {"$exists": True}}
+    properties = ["metadata.mgflows.stage", "output.provenance"]
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for document in database.store.docs_store.query(criteria, properties):
+        stages.setdefault(document["metadata"]["mgflows"].get("stage", "other"), []).append(document["output"]["provenance"])
+    costs = [
+        records.StageCost(stage, len(jobs), sum(job["wall_seconds"] for job in jobs), sum(job["cpu_seconds"] for job in jobs))
+        for stage, jobs in sorted(stages.items(), key=lambda item: _order(item[0]))
+    ]
+    starts = [datetime.fromisoformat(job["created_at"]) for jobs in stages.values() for job in jobs]
+    ends = [datetime.fromisoformat(job["created_at"]) + timedelta(seconds=job["wall_seconds"]) for jobs in stages.values() for job in jobs]
+    return costs, (max(ends) - min(starts)).total_seconds() if starts else None
+
+
+def _order(stage: str) -> tuple[int, str]:
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)

@@ -1,0 +1,222 @@
+"""Figures of the sampling stage: the supercooling clock, surrogate against label energies, and what relaxation changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.report import style
+from mgflows.report.statistics import fit_line, mean_and_error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mgflows.report.records import Clock, RelaxationRecord
+    from mgflows.schemas.sampling import EffectiveTimeRecord
+
+_MOST_BINS = 40
+
+
+def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) -> None:
+    """Fig. 1b: how far atoms move when a surrogate sample is relaxed, and (inset) the preserved fraction of bonds.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    relaxations
+        Relaxed samples with displacements in A.
+    """
+    axes = style.single_axes(figure, "displacement magnitude (Å)", "probability density (Å⁻¹)")
+    groups = _by_cooling(relaxations)
+    limit = float(np.quantile(np.concatenate([r.displacements for r in relaxations]), 0.998))
+    # Rice's rule for the smallest group: fewer atoms, fewer bins.
+    fewest = min(sum(len(r.displacements) for r in members) for members in groups.values())
+    edges = np.linspace(0.0, limit, min(_MOST_BINS, max(8, round(2.0 * fewest ** (1.0 / 3.0)))) + 1)
+    highest = 0.0
+    for color, (label, members) in zip(style.cooling_colors(len(groups)), groups.items(), strict=True):
+        density, _ = np.histogram(np.concatenate([r.displacements for r in members]), bins=edges, density=True)
+        axes.stairs(density, edges, color=color, linewidth=1.5, label=label)
+        highest = max(highest, float(density.max()))
+    axes.set_xlim(0.0, limit)
+    axes.set_ylim(0.0, 1.75 * highest)
+    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
+    _draw_preserved_bonds(axes.inset_axes((0.46, 0.66, 0.53, 0.33)), groups)
+
+
+def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]]) -> None:
+    positions = np.arange(len(groups))
+    for affine, marker, face, label in ((False, "o", style.INK, "own cell"), (True, "s", "none", "same cell")):
+        values = [mean_and_error([r.delta_cb_affine if affine else r.delta_cb for r in members]) for members in groups.values()]
+        mean, error = np.array(values).T
+        if np.isnan(mean).all():
+            continue
+        offset = 0.12 if affine else -0.12
+        axes.errorbar(
+            positions + offset,
+            100.0 * mean,
+            yerr=100.0 * np.nan_to_num(error),
+            fmt=marker,
+            color=style.INK,
+            markerfacecolor=face,
+            markersize=3.5,
+            linewidth=0.8,
+            label=label,
+        )
+    axes.set_xticks(positions, list(groups), fontsize=7)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    lower = min(axes.get_ylim()[0], 95.0)
+    axes.set_ylim(100.5 - 1.45 * (100.5 - lower), 100.5)
+    axes.set_ylabel("bonds kept (%)", fontsize=7.5)
+    axes.legend(fontsize=7, loc="lower center", ncols=2, handletextpad=0.2, columnspacing=0.8, borderaxespad=0.1)
+
+
+def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTimeRecord], seconds_per_reduced_time: float) -> None:
+    """Fig. 2a: inherent-structure energy against cooling time, and the effective time of the Monte Carlo samples on the extrapolated law.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    clock
+        The fitted log law with the molecular-dynamics energies it was fitted to.
+    groups
+        Monte Carlo cooling lengths with their effective times.
+    seconds_per_reduced_time
+        t* in s, for the upper axis.
+    """
+    axes = style.single_axes(figure, "log₁₀ cooling time (t*)", "inherent-structure energy per atom (ε)")
+    times = np.array([time for time, _ in clock.energies])
+    statistics = np.array([mean_and_error(values) for _, values in clock.energies])
+    ends = [*np.log10(times), *(g.log10_time_high for g in groups)]
+    span = np.array([min(np.log10(times).min(initial=0.0), clock.log10_onset_time or 0.0) - 0.4, max(ends, default=1.0) + 0.6])
+    low, high = clock.log10_window
+    axes.axvspan(low, high, color=style.GRID, alpha=0.55, linewidth=0, zorder=0)
+    fan = np.linspace(*span, 60)
+    axes.fill_between(fan, *clock.interval_at(fan), color=style.MUTED, alpha=0.18, linewidth=0, zorder=0.5)
+    axes.plot(span, clock.energy_at(span), color=style.MUTED, linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
+    axes.plot(
+        [low, high], clock.energy_at(np.array([low, high])), color=style.INK, linewidth=1.6, zorder=2, label="log law, fit window shaded"
+    )
+    if len(times):
+        axes.errorbar(
+            np.log10(times),
+            statistics[:, 0],
+            yerr=np.nan_to_num(statistics[:, 1]),
+            fmt="s",
+            color=style.INK,
+            markerfacecolor=style.SURFACE,
+            linestyle="none",
+            zorder=3,
+            label="molecular dynamics",
+        )
+    ordered = sorted(groups, key=lambda group: group.n_sweeps)
+    for color, group in zip(style.cooling_colors(len(ordered)), ordered, strict=True):
+        interval = [[max(group.log10_time - group.log10_time_low, 0.0)], [max(group.log10_time_high - group.log10_time, 0.0)]]
+        axes.errorbar(
+            group.log10_time,
+            group.e_is_reduced,
+            xerr=interval,
+            yerr=float(np.nan_to_num(group.e_is_reduced_error)),
+            fmt="o",
+            color=color,
+            markersize=6,
+            zorder=4,
+        )
+        is_late = group.log10_time > span.mean()
+        axes.annotate(
+            f"{style.scientific(group.n_sweeps)} sweeps",
+            (group.log10_time, group.e_is_reduced),
+            xytext=(-8, -10) if is_late else (7, 9),
+            textcoords="offset points",
+            ha="right" if is_late else "left",
+            va="center",
+            color=style.INK,
+        )
+    if clock.log10_onset_time is not None:
+        axes.axvline(clock.log10_onset_time, color=style.ONSET, linewidth=1.2)
+        axes.annotate(
+            "onset",
+            (clock.log10_onset_time, 0.04),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=style.INK,
+        )
+    axes.set_xlim(*span)
+    axes.legend(loc="upper right")
+    shift = float(np.log10(seconds_per_reduced_time))
+    seconds = axes.secondary_xaxis("top", functions=(lambda x: np.add(x, shift), lambda x: np.subtract(x, shift)))
+    seconds.set_xlabel("log₁₀ time (s)")
+
+
+def draw_energy_correlation(figure: Figure, records: Sequence[tuple[int, float, float]], method: str) -> None:
+    """Fig. 2b: label energy of the snapshots against their surrogate energy, with a line fitted to them.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    records
+        Cooling length in sweeps, surrogate energy and label energy (both eV per atom) of each sample.
+    method
+        Short name of the labelling method.
+    """
+    axes = style.single_axes(figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)")
+    lengths = sorted({n_sweeps for n_sweeps, _, _ in records})
+    for color, length in zip(style.cooling_colors(len(lengths)), lengths, strict=True):
+        members = np.array([(x, y) for n_sweeps, x, y in records if n_sweeps == length])
+        axes.plot(*members.T, "o", color=color, alpha=0.85, markersize=4.5, label=style.scientific(length))
+    fit = fit_line([x for _, x, _ in records], [y for _, _, y in records])
+    if fit is not None:
+        ends = np.array([min(x for _, x, _ in records), max(x for _, x, _ in records)])
+        axes.plot(ends, fit(ends), color=style.INK, linestyle=(0, (4, 3)), linewidth=1.1)
+        style.annotate_corner(axes, f"R² = {fit.r2:.2f}\nslope {fit.slope:.2f}")
+    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
+
+
+def draw_relaxation_energies(
+    figure: Figure, records: Sequence[tuple[int, float, float]], relaxations: Sequence[RelaxationRecord], method: str
+) -> None:
+    """Fig. S1: label energies before and after relaxation, joined by arrows.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    records
+        Cooling length, surrogate and label energy (eV per atom) of all samples.
+    relaxations
+        The relaxed ones.
+    method
+        Short name of the labelling method.
+    """
+    axes = style.single_axes(figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)")
+    before, after = style.SUBSET_STYLES["lj_surrogate"], style.SUBSET_STYLES["dft_minimized"]
+    axes.plot([x for _, x, _ in records], [y for _, _, y in records], before.marker, color=before.color, alpha=0.6, label="as sampled")
+    located = [(r.energy_lj, r.energy_before, r.energy_after) for r in relaxations if r.energy_lj is not None]
+    for energy_lj, energy_before, energy_after in located:
+        axes.annotate(
+            "",
+            (energy_lj, energy_after),
+            (energy_lj, energy_before),
+            arrowprops={"arrowstyle": "-|>", "color": style.MUTED, "linewidth": 0.7, "mutation_scale": 7, "shrinkA": 3, "shrinkB": 3},
+        )
+    relaxed_lj, relaxed_energies = [x for x, _, _ in located], [y for _, _, y in located]
+    axes.plot(relaxed_lj, relaxed_energies, after.marker, color=after.color, label="relaxed")
+    fit = fit_line(relaxed_lj, relaxed_energies)
+    if fit is not None:
+        style.annotate_corner(axes, f"relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}", corner="lower right")
+    figure.legend(loc="outside upper right", ncols=2)
+
+
+def _by_cooling(relaxations: Sequence[RelaxationRecord]) -> dict[str, list[RelaxationRecord]]:
+    lengths = sorted({r.n_sweeps for r in relaxations if r.n_sweeps is not None})
+    groups = {style.scientific(length): [r for r in relaxations if r.n_sweeps == length] for length in lengths}
+    unknown = [r for r in relaxations if r.n_sweeps is None]
+    return groups | ({"unknown": unknown} if unknown else {})

@@ -1,0 +1,241 @@
+"""Figures of the dataset and of the training: composition, range, parity, loss and what the feedback step changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mgflows.report import style
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from mgflows.database import FrameRecord
+    from mgflows.report.records import Parity
+    from mgflows.schemas.training import ErrorStatistics
+
+_SIDES = ("train", "test")
+
+
+def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
+    """Fig. 3a: frames of each subset, the test frames hatched.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    counts
+        Subset to its number of training and of test frames.
+    """
+    axes = style.single_axes(figure, "frames", "")
+    subsets = style.known_subsets(list(counts))
+    total = sum(sum(pair) for pair in counts.values())
+    longest = max(sum(counts[subset]) for subset in subsets)
+    for row, subset in enumerate(subsets):
+        look, (train, test) = style.SUBSET_STYLES[subset], counts[subset]
+        axes.barh(row, train, color=look.color, height=0.66)
+        axes.barh(row, test, left=train, color=look.color, alpha=0.45, height=0.66)
+        axes.text(
+            train + test + 0.015 * longest, row, f"{train + test}  ({100 * (train + test) / total:.0f}%)", va="center", color=style.INK
+        )
+    axes.set_yticks(range(len(subsets)), [style.SUBSET_STYLES[subset].label for subset in subsets])
+    axes.invert_yaxis()
+    axes.set_xlim(0.0, 1.22 * longest)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
+    """The range of the dataset: pressure against energy of every frame.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    frames
+        Labelled frames.
+    """
+    axes = style.single_axes(figure, "label energy (eV/atom)", "pressure (GPa)")
+    for subset in style.known_subsets([frame.subset for frame in frames]):
+        look = style.SUBSET_STYLES[subset]
+        points = np.array([(frame.energy_per_atom, frame.pressure) for frame in frames if frame.subset == subset])
+        axes.plot(*points.T, look.marker, color=look.color, alpha=0.7, markersize=3.5, markeredgewidth=0, rasterized=True)
+    _subset_legend(axes, [frame.subset for frame in frames], loc="best")
+
+
+def draw_energy_parity(figure: Figure, parity: Parity) -> None:
+    """Fig. 3b: predicted against label energies, test frames open.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    parity
+        Values in eV per atom.
+    """
+    axes = style.single_axes(figure, "label energy (eV/atom)", "energy of the potential (eV/atom)")
+    _draw_by_subset(axes, {side: (parity.subsets[side], *parity.energies[side]) for side in _SIDES if side in parity.energies})
+
+
+def draw_virial_parity(figure: Figure, parity: Parity) -> None:
+    """Fig. S2d: predicted against label virials, all six components, test frames open.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    parity
+        Values in eV per atom.
+    """
+    axes = style.single_axes(figure, "label virial (eV/atom)", "virial of the potential (eV/atom)")
+    _draw_by_subset(
+        axes,
+        {
+            side: (np.repeat(parity.subsets[side], reference.shape[1]), reference.ravel(), predicted.ravel())
+            for side, (reference, predicted) in parity.virials.items()
+        },
+    )
+
+
+def draw_force_parity(figure: Figure, parity: Parity) -> None:
+    """Fig. 3c: density of predicted against label force components, training and test frames side by side.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    parity
+        Values in eV/A.
+    """
+    from matplotlib.colors import LogNorm
+
+    sides = [side for side in _SIDES if side in parity.forces]
+    all_values = np.concatenate([np.concatenate(parity.forces[side]) for side in sides])
+    limit = 1.05 * float(np.quantile(np.abs(all_values), 0.9995))
+    panels = figure.subplots(1, len(sides), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, side in zip(panels, sides, strict=True):
+        reference, predicted = parity.forces[side]
+        axes.plot([-limit, limit], [-limit, limit], color=style.MUTED, linewidth=0.8)
+        # A density saturates less than forty thousand overlapping dots, and an outlier still fills its own cell.
+        axes.hexbin(
+            reference,
+            predicted,
+            gridsize=70,
+            extent=(-limit, limit, -limit, limit),
+            mincnt=1,
+            norm=LogNorm(),
+            cmap=style.density_colormap(style.MLIP),
+            linewidths=0.1,
+            rasterized=True,
+        )
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="label force (eV/Å)")
+        axes.text(0.04, 0.96, side, transform=axes.transAxes, va="top", fontweight="bold")
+        style.annotate_corner(axes, f"{len(reference):,} components")
+    panels[0].set_ylabel("force of the potential (eV/Å)")
+
+
+def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> None:
+    """Fig. 3d: the loss of the training and its parts.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    loss
+        Column to values; ``step`` and any of ``total``, ``energy_train``, ``force_train``, ``virial_train`` and their ``_test``.
+    """
+    axes = style.single_axes(figure, "training step", "loss (total) or RMSE (eV/atom, eV/Å)")
+    steps = np.array(loss["step"], dtype=float)
+    series = (
+        ("total", style.INK, "total"),
+        ("energy", style.ENERGY, "energy"),
+        ("force", style.FORCE, "force"),
+        ("virial", style.VIRIAL, "virial"),
+    )
+    for key, color, label in series:
+        for column, dashes in ((key, "-"), (f"{key}_train", "-"), (f"{key}_test", (0, (2, 1.5)))):
+            values = np.array([np.nan if value is None else value for value in loss.get(column, [])], dtype=float)
+            if len(values) != len(steps) or not np.isfinite(values).any():
+                continue
+            named = label if dashes == "-" else None
+            axes.plot(steps, values, color=color, linestyle=dashes, linewidth=1.4 if dashes == "-" else 1.1, label=named)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
+    axes.plot([], [], color=style.MUTED, linestyle=(0, (2, 1.5)), linewidth=1.1, label="on the test frames")
+    axes.legend(loc="upper right", ncols=2)
+
+
+def draw_feedback(figure: Figure, before: Mapping[str, ErrorStatistics], after: Mapping[str, ErrorStatistics]) -> None:
+    """Test errors per subset before and after the feedback step.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    before, after
+        Subset (or ``all``) to test errors of the two potentials.
+    """
+    subsets = [*style.known_subsets([*before, *after]), "all"]
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (attribute, label) in zip(
+        panels, (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")), strict=True
+    ):
+        for row, subset in enumerate(subsets):
+            values = [getattr(table[subset], attribute) if subset in table else None for table in (before, after)]
+            if None not in values:
+                axes.plot(values, [row, row], color=style.MUTED, linewidth=0.9, zorder=1)
+            for value, color, marker in zip(values, (style.INK, style.MLIP), ("o", "o"), strict=True):
+                if value is not None:
+                    face = style.SURFACE if color == style.INK else color
+                    axes.plot(value, row, marker, color=color, markerfacecolor=face, markersize=5, zorder=2)
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0.0)
+        axes.grid(visible=False, axis="y")
+    panels[0].set_yticks(
+        range(len(subsets)), [style.SUBSET_STYLES[s].label if s in style.SUBSET_STYLES else "all test frames" for s in subsets]
+    )
+    panels[0].invert_yaxis()
+    handles = [
+        panels[1].plot([], [], "o", color=style.INK, markerfacecolor=style.SURFACE, label="before feedback")[0],
+        panels[1].plot([], [], "o", color=style.MLIP, label="after")[0],
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+
+
+def _draw_by_subset(axes: Axes, sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]]) -> None:
+    everything = np.concatenate([values for _, reference, predicted in sides.values() for values in (reference, predicted)])
+    margin = 0.03 * float(np.ptp(everything)) or 1.0
+    limits = (float(everything.min()) - margin, float(everything.max()) + margin)
+    axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
+    names = [str(name) for subsets, _, _ in sides.values() for name in np.unique(subsets)]
+    for side, (subsets, reference, predicted) in sides.items():
+        for subset in style.known_subsets([str(name) for name in np.unique(subsets)]):
+            look, chosen = style.SUBSET_STYLES[subset], subsets == subset
+            is_test = side == "test"
+            axes.plot(
+                reference[chosen],
+                predicted[chosen],
+                look.marker,
+                color=look.color,
+                markersize=4.8 if is_test else 3.2,
+                markerfacecolor="none" if is_test else look.color,
+                markeredgewidth=0.9 if is_test else 0.0,
+                alpha=0.95 if is_test else 0.45,
+                rasterized=True,
+                zorder=3 if is_test else 2,
+            )
+    axes.set(xlim=limits, ylim=limits)
+    _subset_legend(axes, names, loc="upper left")
+    style.annotate_corner(axes, "filled: train\nopen: test")
+
+
+def _subset_legend(axes: Axes, subsets: Sequence[str], loc: Literal["best", "upper left"]) -> None:
+    for subset in style.known_subsets(subsets):
+        look = style.SUBSET_STYLES[subset]
+        axes.plot([], [], look.marker, color=look.color, markeredgewidth=0, label=look.label)
+    axes.legend(loc=loc, handletextpad=0.3, fontsize=7.5)

@@ -1,0 +1,268 @@
+"""Figures of the validation: structure, elasticity, energetics, shear, dimers and quenches, the potential beside its reference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.report import style
+from mgflows.report.statistics import fit_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mgflows.report.records import Dimer, Elasticity, LandscapePoint, RadialDistribution, Shear
+    from mgflows.schemas.validation import QuenchDocument
+
+_REFERENCE_DASHES = (0, (4, 2))
+
+
+def draw_radial_distribution(figure: Figure, distribution: RadialDistribution) -> None:
+    """Fig. 4a: total radial distribution function of the potential and of the reference.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    distribution
+        Functions on a grid in A.
+    """
+    axes = style.single_axes(figure, "distance r (Å)", "g(r)")
+    for model, curve in distribution.total.items():
+        _draw_curve(axes, distribution.radii[model], curve, model)
+    axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
+    _from_first_peak(axes, distribution)
+    axes.legend(loc="upper right")
+
+
+def draw_partials(figure: Figure, distribution: RadialDistribution) -> None:
+    """Fig. 4a, resolved: one small panel for every pair of species.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    distribution
+        Functions on a grid in A.
+    """
+    pairs = list(dict.fromkeys(pair for curves in distribution.partials.values() for pair in curves))
+    n_columns = 3 if len(pairs) > 4 else 2
+    n_rows = -(-len(pairs) // n_columns)
+    panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
+    for axes, pair in zip(panels, pairs, strict=False):
+        for model, curves in distribution.partials.items():
+            if pair in curves:
+                _draw_curve(axes, distribution.radii[model], curves[pair], model, linewidth=1.1)
+        axes.axhline(1.0, color=style.MUTED, linewidth=0.5)
+        axes.text(0.95, 0.93, pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+        _from_first_peak(axes, distribution)
+    for axes in panels[len(pairs) :]:
+        axes.set_visible(False)
+    figure.supxlabel("distance r (Å)", fontsize=8.5)
+    figure.supylabel("partial g(r)", fontsize=8.5)
+
+
+def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
+    """Fig. 4b: Young's, bulk and shear modulus and Poisson's ratio, with standard errors over the samples.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    elasticity
+        Moduli in GPa.
+    """
+    moduli, ratio = figure.subplots(1, 2, width_ratios=(3, 1.15))
+    models = list(elasticity.moduli)
+    for axes, names in ((moduli, ("E", "B", "G")), (ratio, ("ν",))):
+        for offset, model in zip(np.linspace(-0.19, 0.19, len(models)) if len(models) > 1 else [0.0], models, strict=True):
+            color, face = _colors(model)
+            for position, name in enumerate(names):
+                mean, error = elasticity.moduli[model][name]
+                axes.bar(position + offset, mean, width=0.34, color=face, edgecolor=color, linewidth=1.0)
+                axes.errorbar(position + offset, mean, yerr=np.nan_to_num(error), color=style.INK, linewidth=0.9)
+                axes.annotate(
+                    f"{mean:.2f}" if name == "ν" else f"{mean:.0f}",
+                    (position + offset, mean + np.nan_to_num(error)),
+                    xytext=(0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7.5,
+                )
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.55, len(names) - 0.45)
+        axes.margins(y=0.14)
+        axes.set_ylim(bottom=0.0)
+        axes.grid(visible=False, axis="x")
+        axes.tick_params(axis="x", length=0)
+    moduli.set_ylabel("modulus (GPa)")
+    ratio.set_ylabel("Poisson's ratio")
+    handles = []
+    for model in models:
+        color, face = _colors(model)
+        handles.append(moduli.bar(0, 0, color=face, edgecolor=color, linewidth=1.0, label=_model_name(model)))
+    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+
+
+def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> None:
+    """Fig. 6a: shear modulus from athermal quasistatic shear against the label energy of the glass.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    shear
+        One entry a sample, with its energy.
+    method
+        Short name of the labelling method.
+    """
+    axes = style.single_axes(figure, f"energy e({method}) of the relaxed glass (eV/atom)", "shear modulus G (GPa)")
+    for model in _models(shear):
+        color, face = _colors(model)
+        points = np.array([(s.energy, s.moduli[model]) for s in shear if s.energy is not None and model in s.moduli])
+        if len(points):
+            axes.plot(*points.T, "o", color=color, markerfacecolor=face, markersize=5.5, label=_model_name(model))
+    axes.margins(y=0.2)
+    axes.legend(loc="best")
+
+
+def draw_landscape(figure: Figure, points: Sequence[LandscapePoint], method: str) -> None:
+    """Fig. 6b: energy of the potential against the label energy of relaxed glasses; on the diagonal they agree.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    points
+        Energies in eV per atom.
+    method
+        Short name of the labelling method.
+    """
+    axes = style.single_axes(figure, f"label energy e({method}) (eV/atom)", "energy of the potential (eV/atom)")
+    reference, predicted = np.array([(p.reference, p.predicted) for p in points]).T
+    both = np.concatenate([reference, predicted])
+    margin = 0.08 * float(np.ptp(both)) or 0.01
+    limits = (float(both.min()) - margin, float(both.max()) + margin)
+    axes.plot(limits, limits, color=style.MUTED, linewidth=0.9)
+    axes.plot(reference, predicted, "o", color=style.MLIP, markersize=5.5)
+    fit = fit_line(reference.tolist(), predicted.tolist())
+    if fit is not None:
+        ends = np.array([reference.min(), reference.max()])
+        axes.plot(ends, fit(ends), color=style.MLIP, linestyle=_REFERENCE_DASHES, linewidth=1.1)
+        style.annotate_corner(axes, f"R² = {fit.r2:.2f}\nslope {fit.slope:.2f}")
+    axes.set(xlim=limits, ylim=limits)
+
+
+def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
+    """Stress-strain curves of athermal quasistatic shear.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    shear
+        One entry a sample.
+    """
+    axes = style.single_axes(figure, "shear strain (%)", "shear stress (GPa)")
+    for model in _models(shear):
+        color, _ = _colors(model)
+        curves = [s.curves[model] for s in shear if model in s.curves]
+        for number, (strain, stress) in enumerate(curves):
+            axes.plot(
+                100.0 * np.asarray(strain),
+                stress,
+                color=color,
+                linestyle="-" if model != "reference" else _REFERENCE_DASHES,
+                linewidth=1.2,
+                alpha=0.8,
+                label=_model_name(model) if number == 0 else None,
+            )
+    axes.legend(loc="upper left")
+
+
+def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
+    """Energy of two atoms against their distance: repulsion must not end before atoms overlap.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    dimers
+        Curves in eV over A, one entry a pair of species.
+    """
+    n_columns = 3 if len(dimers) > 4 else 2
+    panels = figure.subplots(-(-len(dimers) // n_columns), n_columns, sharex=True, squeeze=False).ravel()
+    for axes, dimer in zip(panels, dimers, strict=False):
+        for model, energies in dimer.energies.items():
+            _draw_curve(axes, dimer.distances, energies, model, linewidth=1.2)
+        depth = max(1.0, -min(float(np.min(energies)) for energies in dimer.energies.values()))
+        axes.set_ylim(-1.3 * depth, 4.0 * depth)
+        axes.axhline(0.0, color=style.MUTED, linewidth=0.5)
+        note = dimer.pair.replace("-", "–") + (" ▲" if dimer.has_hole else "")
+        axes.text(0.95, 0.93, note, transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+    for axes in panels[len(dimers) :]:
+        axes.set_visible(False)
+    figure.supxlabel("distance (Å)", fontsize=8.5)
+    figure.supylabel("energy (eV)", fontsize=8.5)
+
+
+def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
+    """Density and energy along the quenches with the potential.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    quenches
+        Documents with traces.
+    """
+    density, energy = figure.subplots(1, 2)
+    ordered = sorted(quenches, key=lambda q: -q.cooling_rate)
+    rates = list(dict.fromkeys(q.cooling_rate for q in ordered))
+    for rate, color in zip(rates, style.cooling_colors(len(rates)), strict=True):
+        for number, quench in enumerate(q for q in ordered if q.cooling_rate == rate):
+            temperature = _smoothed(quench.trace["temperature"])
+            label = f"{rate:g} K/ps" if number == 0 else None
+            density.plot(temperature, _smoothed(quench.trace["density"]), color=color, linewidth=1.1, label=label)
+            energy.plot(temperature, _smoothed(quench.trace["energy"]), color=color, linewidth=1.1)
+    density.set(xlabel="temperature (K)", ylabel="density (g/cm³)")
+    energy.set(xlabel="temperature (K)", ylabel="potential energy (eV/atom)")
+    figure.legend(loc="outside upper left", ncols=max(len(rates), 1))
+
+
+def _smoothed(values: Sequence[float], window: int = 5) -> np.ndarray:
+    """Running mean: a single small cell fluctuates more than it cools between two samples."""
+    array = np.asarray(values, dtype=float)
+    if len(array) < 4 * window:
+        return array
+    return np.convolve(array, np.full(window, 1.0 / window), mode="valid")
+
+
+def _draw_curve(axes: Axes, x: Sequence[float], y: Sequence[float], model: str, linewidth: float = 1.5) -> None:
+    color, _ = _colors(model)
+    axes.plot(
+        x, y, color=color, linewidth=linewidth, linestyle=_REFERENCE_DASHES if model == "reference" else "-", label=_model_name(model)
+    )
+
+
+def _from_first_peak(axes: Axes, distribution: RadialDistribution) -> None:
+    onset = min(radii[int(np.argmax(np.asarray(distribution.total[model]) > 0.02))] for model, radii in distribution.radii.items())
+    axes.set_xlim(left=max(0.0, onset - 0.3))
+    axes.set_ylim(bottom=0.0)
+
+
+def _colors(model: str) -> tuple[str, str]:
+    """Line and face colour of a model."""
+    return (style.INK, "none") if model == "reference" else (style.MLIP, style.MLIP)
+
+
+def _model_name(model: str) -> str:
+    return "reference method" if model == "reference" else "trained potential"
+
+
+def _models(shear: Sequence[Shear]) -> list[str]:
+    return list(dict.fromkeys(model for s in shear for model in (*s.moduli, *s.curves)))

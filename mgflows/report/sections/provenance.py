@@ -1,0 +1,151 @@
+"""Head and tail of the report: key numbers, cost, origin, limits, and how to do it again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from mgflows.report.content import Section, Table, Tile, duration, listed, plural, sentence
+
+if TYPE_CHECKING:
+    from mgflows.report.data import ReportData
+    from mgflows.schemas.training import ErrorStatistics
+
+_DONE, _FAILED = "COMPLETED", "FIZZLED"
+
+
+def tiles(data: ReportData) -> list[Tile]:
+    """The key numbers at the top of the page."""
+    counts = data.frame_counts
+    found = [Tile("Labelled frames", str(sum(counts.values())), note=f"{len(counts)} of 7 subsets")]
+    family, paper = (_test_errors(data, split) for split in ("family", "paper"))
+    for attribute, label, unit, digits in (
+        ("energy_rmse", "Energy RMSE, test", "meV/atom", 1),
+        ("force_rmse", "Force RMSE, test", "meV/Å", 0),
+        ("virial_rmse", "Virial RMSE, test", "meV/atom", 1),
+    ):
+        values = {
+            split: f"{getattr(errors, attribute):.{digits}f}"
+            for split, errors in (("family", family), ("paper", paper))
+            if errors is not None
+        }
+        if not values:
+            found.append(Tile(label, "–", note="no potential yet"))
+        elif "family" in values:
+            found.append(Tile(label, values["family"], unit, f"family split\npaper's split: {values.get('paper', 'not trained')}"))
+        else:
+            found.append(Tile(label, values["paper"], unit, "paper's split\nfamily split: not trained"))
+    cpu = sum(cost.cpu_seconds for cost in data.costs)
+    wall = ("–", "") if data.wall_seconds is None else _in_minutes(data.wall_seconds)
+    found.append(Tile("Wall time", *wall, note=f"{duration(cpu)} of processor time" if data.costs else ""))
+    if data.fireworks:
+        others = [f"{number} {state.lower()}" for state, number in data.fireworks.items() if state != _DONE and number]
+        note = "completed\n" + (", ".join(others) if others else "none failed")
+        found.append(Tile("Fireworks", str(data.fireworks.get(_DONE, 0)), f"of {sum(data.fireworks.values())}", note))
+    else:
+        found.append(Tile("Jobs", str(sum(cost.n_jobs for cost in data.costs)), note="completed"))
+    return found
+
+
+def provenance(data: ReportData) -> Section:
+    """Where everything comes from and what it took."""
+    section = Section("provenance", "Provenance", "Provenance and cost")
+    if data.costs:
+        total = [
+            sum(cost.n_jobs for cost in data.costs),
+            sum(cost.wall_seconds for cost in data.costs),
+            sum(c.cpu_seconds for c in data.costs),
+        ]
+        rows = [[cost.stage, str(cost.n_jobs), duration(cost.wall_seconds), duration(cost.cpu_seconds)] for cost in data.costs]
+        rows.append(["total", str(total[0]), duration(total[1]), duration(total[2])])
+        section.tables.append(
+            Table(
+                "Cost by stage",
+                ["stage", "jobs", "time in jobs", "processor time"],
+                rows,
+                note="Summed over jobs, of which several run at once; waiting and the database are not counted.",
+                emphasised_rows=(len(rows) - 1,),
+            )
+        )
+    else:
+        section.missing.append("The database holds no finished job of this campaign yet, so its cost is not known.")
+    failed = data.fireworks.get(_FAILED, 0)
+    if failed:
+        section.paragraphs.append(
+            f"{plural(failed, 'firework')} failed and {'is' if failed == 1 else 'are'} marked {_FAILED} in the database; what depends on "
+            f"{'it' if failed == 1 else 'them'} is missing above."
+        )
+    return section
+
+
+def origins(data: ReportData) -> list[tuple[str, str]]:
+    """Identifiers and versions, as name and value."""
+    campaign, dataset, best = data.campaign, data.dataset, data.best_potential
+    found = [("campaign", campaign.campaign), ("submitted", campaign.created_at), ("settings", campaign.settings_digest)]
+    if dataset is not None:
+        fingerprint = dataset.fingerprint
+        found += [
+            ("dataset", dataset.dataset_id),
+            (
+                "labels",
+                f"{fingerprint.description or fingerprint.code} ({fingerprint.code} {fingerprint.version}, {dataset.fingerprint_digest})",
+            ),
+        ]
+    for potential in sorted(data.potentials, key=lambda p: (p.generation, p.split)):
+        step = "before feedback" if potential.generation == 0 else "after feedback"
+        found.append((f"potential, {step}, {potential.split} split", f"{potential.potential_id} (seed {potential.provenance.seed})"))
+    if best is not None:
+        found.append(("trainer", " ".join(str(best.trainer[key]) for key in ("trainer", "version") if best.trainer.get(key))))
+    made = [d.provenance for documents in (data.potentials, data.datasets, data.validations) for d in documents]
+    hosts = sorted({provenance.host for provenance in made})
+    if hosts:
+        found.append(("computed on", listed(hosts)))
+    latest = best.provenance if best is not None else dataset.provenance if dataset is not None else None
+    versions = {"mgflows": campaign.mgflows_version, **(latest.packages if latest is not None else {})}
+    found.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    return found
+
+
+def limits(data: ReportData) -> list[str]:
+    """What this report is not."""
+    found = []
+    if not data.is_dft:
+        found.append(
+            f"It is not a potential for the real alloy. Its labels come from {data.campaign.method.rstrip('.')}; the errors above say how well the "
+            "potential reproduces that method, not how well it describes nature."
+        )
+    if data.campaign.scaled_down:
+        found.append(f"It is not the paper's campaign. {sentence(data.campaign.scaled_down)}")
+    validation = data.validation
+    if validation is not None and validation.scaled_down:
+        found.append(f"It is not a validation at the paper's size. {sentence(validation.scaled_down)}")
+    found.append(
+        "It is not a comparison with experiment: no measured value enters any figure. The effective times beyond the molecular-dynamics points "
+        "are extrapolations of a fitted law."
+    )
+    return found
+
+
+def commands(data: ReportData) -> list[tuple[str, str]]:
+    """How to look further and how to make this report again: what a command does, and the command."""
+    campaign, dataset = shlex.quote(data.campaign.campaign), data.dataset
+    found = [("run the same campaign again", f"mgflows quickstart --directory again --scale {shlex.quote(data.campaign.scale)}")]
+    found.append(("progress, failures and cost", f"mgflows status {campaign}"))
+    if dataset is not None:
+        found.append(("the labelled frames, for any trainer", f"mgflows export {dataset.dataset_id} --format extxyz"))
+    if data.best_potential is not None:
+        found.append(("validate a potential", "mgflows validate nep.txt --suite quick"))
+    found.append(("this report from the database", f"mgflows report {campaign} --directory . --output report.html"))
+    return found
+
+
+def _test_errors(data: ReportData, split: str) -> ErrorStatistics | None:
+    potential = data.potential(split="family" if split == "family" else "paper")
+    return potential.errors.get("test", {}).get("all") if potential is not None else None
+
+
+def _in_minutes(seconds: float) -> tuple[str, str]:
+    """A number and its unit, short enough for a tile."""
+    if seconds < 60.0:
+        return f"{seconds:.0f}", "s"
+    return (f"{seconds / 60.0:.1f}", "min") if seconds < 7200.0 else (f"{seconds / 3600.0:.1f}", "h")

@@ -1,0 +1,207 @@
+"""Sections on the database and on the potential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mgflows.report import style
+from mgflows.report.content import Panel, Section, Table, listed, plural, scaled_down
+from mgflows.report.figures import training as figures
+from mgflows.report.records import parity_of
+
+if TYPE_CHECKING:
+    from mgflows.report.data import ReportData
+    from mgflows.schemas.training import DatasetDocument, ErrorStatistics, PotentialDocument
+
+
+def database(data: ReportData) -> Section:
+    """Fig. 3a: which frames the potential learns from."""
+    section = Section("database", "Database", "The database")
+    counts = data.frame_counts
+    if not counts:
+        section.missing.append("No frame has been labelled yet, so there is no database to show.")
+        return section
+    dataset = data.dataset
+    largest = max(counts, key=lambda subset: counts[subset])
+    total = sum(counts.values())
+    families = (
+        f" from {plural(len({frame.family for frame in dataset.frames}), 'family')}" if dataset is not None and dataset.frames else ""
+    )
+    section.paragraphs.append(
+        f"The dataset holds {total} labelled frames{families}; {style.SUBSET_STYLES[largest].label} frames are the largest subset "
+        f"({100 * counts[largest] / total:.0f}%)."
+    )
+    absent = [look.label for subset, look in style.SUBSET_STYLES.items() if subset not in counts]
+    if absent:
+        section.missing.append(f"The dataset has no frame of {listed(absent)}.")
+    if dataset is not None:
+        section.paragraphs.extend(_left_out(dataset))
+    section.panels.append(
+        Panel(
+            "composition",
+            "Fig. 3a",
+            "Composition of the dataset",
+            style.render(lambda figure: figures.draw_composition(figure, _sides(data, counts)), "composition", height=3.4),
+            f"Labelled frames of each subset; the pale part is the test set of the family split. {scaled_down(dataset.scaled_down if dataset is not None else '')}",
+        )
+    )
+    if data.frames:
+        section.panels.append(
+            Panel(
+                "range",
+                "",
+                "Range of the dataset",
+                style.render(lambda figure: figures.draw_range(figure, data.frames), "range", height=3.4),
+                "Pressure and energy of every labelled frame. Surrogate samples are under high pressure because the surrogate's density lies "
+                "above that of the glass; relaxation brings them to zero pressure.",
+            )
+        )
+    return section
+
+
+def potential(data: ReportData) -> Section:
+    """Figs. 3b-d and S2: how well the potential learnt, and what the feedback step changed."""
+    section = Section("potential", "Potential", "The potential")
+    best = data.best_potential
+    if best is None:
+        section.missing.append("No potential has been trained yet.")
+        return section
+    section.paragraphs.append(_verdict(best))
+    section.tables.append(_error_table(best))
+    parity = parity_of(best)
+    if parity is None:
+        section.missing.append("The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out.")
+    else:
+        note = scaled_down(best.scaled_down)
+        section.panels.extend(
+            [
+                Panel(
+                    "energy-parity",
+                    "Fig. 3b",
+                    "Energies",
+                    style.render(lambda figure: figures.draw_energy_parity(figure, parity), "energy-parity", height=3.7),
+                    f"Energy per atom by the potential and by the labels, training and test frames of the {best.split} split. {note}",
+                ),
+                Panel(
+                    "virial-parity",
+                    "Fig. S2d",
+                    "Virials",
+                    style.render(lambda figure: figures.draw_virial_parity(figure, parity), "virial-parity", height=3.0),
+                    f"The six components of the virial per atom, positive when compressed. {note}",
+                ),
+                Panel(
+                    "force-parity",
+                    "Fig. 3c",
+                    "Forces",
+                    style.render(lambda figure: figures.draw_force_parity(figure, parity), "force-parity", height=3.0),
+                    "Density (logarithmic) of force components by the potential and by the labels; where there are very many, a random choice is "
+                    f"drawn and all of them count in the errors. {note}",
+                ),
+            ]
+        )
+    if any(value is not None for value in best.loss.get("step", [])):
+        section.panels.append(
+            Panel(
+                "loss",
+                "Fig. 3d",
+                "Loss of the training",
+                style.render(lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0),
+                "The loss as the trainer wrote it. Its batches and precision differ from the errors in the table, which were recomputed from "
+                f"nep.txt. {scaled_down(best.scaled_down)}",
+            )
+        )
+    _add_feedback(section, data)
+    return section
+
+
+def _verdict(best: PotentialDocument) -> str:
+    test, train = best.errors.get("test", {}).get("all"), best.errors.get("train", {}).get("all")
+    if test is None:
+        return f"Potential {best.potential_id} was trained on {plural(best.n_train, 'frame')}; its test errors are not known."
+    text = (
+        f"Trained on {plural(best.n_train, 'frame')} and tested on {best.n_test} that it has not seen, the potential misses test energies by "
+        f"{test.energy_rmse:.1f} meV/atom, forces by {test.force_rmse:.0f} meV/Å and virials by {test.virial_rmse:.0f} meV/atom (RMSE)."
+    )
+    if train is not None and train.force_rmse > 0.0:
+        text += f" Its force error on the training frames is {train.force_rmse:.0f} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
+    subsets = {subset: errors for subset, errors in best.errors["test"].items() if subset in style.SUBSET_STYLES}
+    if len(subsets) > 1:
+        worst = max(subsets, key=lambda subset: subsets[subset].force_rmse)
+        text += f" Forces are worst for {style.SUBSET_STYLES[worst].label} frames ({subsets[worst].force_rmse:.0f} meV/Å)."
+    return text
+
+
+def _error_table(best: PotentialDocument) -> Table:
+    test, train = best.errors.get("test", {}), best.errors.get("train", {})
+    subsets = [*style.known_subsets([*test, *train]), "all"]
+    rows = [
+        [
+            style.SUBSET_STYLES[subset].label if subset in style.SUBSET_STYLES else "all frames",
+            *_cells(train.get(subset)),
+            *_cells(test.get(subset)),
+        ]
+        for subset in subsets
+    ]
+    return Table(
+        "Errors by subset",
+        ["subset", *["frames", "E", "F", "V"] * 2],
+        rows,
+        note=f"Root mean square errors of potential {best.potential_id} ({best.split} split), recomputed from nep.txt: energies E and virials V in "
+        "meV/atom, force components F in meV/Å.",
+        groups=(("", 1), ("training", 4), ("test", 4)),
+        emphasised_rows=(len(rows) - 1,),
+    )
+
+
+def _cells(errors: ErrorStatistics | None) -> list[str]:
+    if errors is None:
+        return ["0", "–", "–", "–"]
+    return [str(errors.n_frames), f"{errors.energy_rmse:.1f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.1f}"]
+
+
+def _add_feedback(section: Section, data: ReportData) -> None:
+    before, after = data.potential(0), data.potential(1)
+    if after is None:
+        section.missing.append(
+            "There is no potential from after the feedback step: it has not run yet, or its quenches or training failed."
+        )
+        return
+    if before is None or "test" not in before.errors or "test" not in after.errors:
+        return
+    changes = [
+        f"{name} from {getattr(before.errors['test']['all'], attribute):.{digits}f} to {getattr(after.errors['test']['all'], attribute):.{digits}f} {unit}"
+        for attribute, name, unit, digits in (("energy_rmse", "energies", "meV/atom", 1), ("force_rmse", "forces", "meV/Å", 0))
+        if "all" in before.errors["test"] and "all" in after.errors["test"]
+    ]
+    section.paragraphs.append(
+        f"Between the potential before the feedback step ({before.n_train} training frames) and the one after it ({after.n_train}) the test error "
+        f"went, for {listed(changes)}. The two test sets differ by the feedback frames."
+    )
+    section.panels.append(
+        Panel(
+            "feedback",
+            "",
+            "Before and after feedback",
+            style.render(
+                lambda figure: figures.draw_feedback(figure, before.errors["test"], after.errors["test"]), "feedback", height=3.0
+            ),
+            "Test errors of the potential before and after the MLIP-feedback step. The first potential has no feedback frames to be tested on.",
+        )
+    )
+
+
+def _left_out(dataset: DatasetDocument) -> list[str]:
+    parts = []
+    if dataset.missing:
+        parts.append(f"{plural(len(dataset.missing), 'label job')} without a result")
+    if dataset.excluded_families:
+        parts.append(f"{plural(len(dataset.excluded_families), 'family')} whose sample is ordered")
+    if dataset.duplicates:
+        parts.append(plural(dataset.duplicates, "duplicate frame"))
+    return [f"Left out: {listed(parts)}."] if parts else []
+
+
+def _sides(data: ReportData, counts: dict[str, int]) -> dict[str, tuple[int, int]]:
+    dataset = data.dataset
+    test = {s: int(c.get("family_test", 0)) for s, c in dataset.counts.items()} if dataset is not None else {}
+    return {subset: (n - test.get(subset, 0), test.get(subset, 0)) for subset, n in counts.items()}

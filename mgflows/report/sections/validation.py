@@ -1,0 +1,217 @@
+"""Sections on what the potential says about the glass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.report import style
+from mgflows.report.content import Panel, Section, listed, plural, scaled_down, sentence, with_error
+from mgflows.report.figures import validation as figures
+from mgflows.report.records import dimers_of, elasticity_of, landscape_of, radial_distribution_of, shear_of
+from mgflows.report.statistics import fit_line, root_mean_square
+
+if TYPE_CHECKING:
+    from mgflows.report.data import ReportData
+    from mgflows.report.records import RadialDistribution
+
+_NO_VALIDATION = "No validation of a potential has been stored yet."
+
+
+def structure(data: ReportData) -> Section:
+    """Figs. 4a and 4b: structure and elasticity of the glass."""
+    section = Section("structure", "Structure", "Structure and elasticity")
+    document = data.validation
+    if document is None:
+        section.missing.append(_NO_VALIDATION)
+        return section
+    note = scaled_down(document.scaled_down)
+    distribution = radial_distribution_of(document)
+    if distribution is None:
+        section.missing.append("The validation holds no radial distribution function.")
+    else:
+        section.paragraphs.append(_describe_structure(distribution))
+        section.panels.append(
+            Panel(
+                "rdf",
+                "Fig. 4a",
+                "Radial distribution function",
+                style.render(lambda figure: figures.draw_radial_distribution(figure, distribution), "rdf"),
+                f"Unweighted total g(r) of the potential and of the reference ({document.reference}). {note}",
+            )
+        )
+        if any(distribution.partials.values()):
+            section.panels.append(
+                Panel(
+                    "partials",
+                    "Fig. 4a, resolved",
+                    "Partial radial distribution functions",
+                    style.render(lambda figure: figures.draw_partials(figure, distribution), "partials"),
+                    f"The same by pair of species. {note}",
+                )
+            )
+    elasticity = elasticity_of(document)
+    if elasticity is None:
+        section.missing.append("The validation holds no elastic constants.")
+    else:
+        words = []
+        for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
+            values = [elasticity.moduli[model][name] for model in ("nep", "reference") if model in elasticity.moduli]
+            numbers = " against ".join(with_error(*value, digits=1 if unit else 3) for value in values)
+            words.append(f"{name} = {numbers}{unit}")
+        section.paragraphs.append(
+            f"Averaged (Voigt–Reuss–Hill) over {plural(elasticity.n_samples, 'glass')}, {listed(words)}, the potential first, then the reference."
+        )
+        section.panels.append(
+            Panel(
+                "elasticity",
+                "Fig. 4b",
+                "Elastic constants",
+                style.render(lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"),
+                "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, atoms relaxed in every strained cell; error bars are "
+                f"standard errors over glasses. {note}",
+            )
+        )
+    return section
+
+
+def dynamics(data: ReportData) -> Section:
+    """Fig. 5: not part of small scales."""
+    reason = (
+        f"Viscosity and specific heat (Fig. 5) are not part of the scale '{data.campaign.scale}': the paper's protocol takes 20 independent runs of "
+        "4500 atoms at every temperature."
+    )
+    return Section("dynamics", "Dynamics", "Viscosity and specific heat", missing=[reason])
+
+
+def energetics(data: ReportData) -> Section:
+    """Figs. 6a and 6b: shear and energies of relaxed glasses."""
+    section = Section("energetics", "Shear", "Shear and energetics")
+    document = data.validation
+    if document is None:
+        section.missing.append(_NO_VALIDATION)
+        return section
+    note = scaled_down(document.scaled_down)
+    shear, points = shear_of(document), landscape_of(document)
+    if any(s.moduli for s in shear):
+        words = []
+        for model, name in (("nep", "the potential"), ("reference", "the reference")):
+            values = [s.moduli[model] for s in shear if model in s.moduli]
+            if values:
+                error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+                words.append(f"{with_error(float(np.mean(values)), error)} GPa with {name} ({plural(len(values), 'glass')})")
+        section.paragraphs.append(f"Athermal quasistatic shear gives a shear modulus of {listed(words)}.")
+        if any(s.energy is not None for s in shear):
+            section.panels.append(
+                Panel(
+                    "shear-moduli",
+                    "Fig. 6a",
+                    "Shear modulus and energy",
+                    style.render(lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name), "shear-moduli"),
+                    f"Shear modulus of each glass from the slope of its stress-strain curve, against its energy. {note}",
+                )
+            )
+    else:
+        section.missing.append("The validation holds no athermal quasistatic shear.")
+    if len(points) > 1:
+        differences = [p.predicted - p.reference for p in points]
+        fit = fit_line([p.reference for p in points], [p.predicted for p in points])
+        section.paragraphs.append(
+            f"For {plural(len(points), 'relaxed glass')} the energies of the potential and of the labels differ by "
+            f"{1e3 * root_mean_square(differences):.1f} meV/atom (RMS)"
+            + (f"; the slope of one against the other is {fit.slope:.2f}, where 1 is perfect." if fit is not None else ".")
+        )
+        section.panels.append(
+            Panel(
+                "landscape",
+                "Fig. 6b",
+                "Energies of relaxed glasses",
+                style.render(lambda figure: figures.draw_landscape(figure, points, data.method_name), "landscape"),
+                "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and labels agree, the dashed line is a "
+                f"fit. {note}",
+            )
+        )
+    else:
+        section.missing.append("The validation holds too few relaxed glasses to compare energies.")
+    if any(s.curves for s in shear):
+        section.panels.append(
+            Panel(
+                "stress-strain",
+                "",
+                "Stress–strain curves",
+                style.render(lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"),
+                f"Athermal quasistatic shear, one curve a glass. {note}",
+            )
+        )
+    return section
+
+
+def soundness(data: ReportData) -> Section:
+    """Dimers and quenches: whether the potential stays sane where it has little data."""
+    section = Section("soundness", "Soundness", "Soundness of the potential")
+    document = data.validation
+    dimers = dimers_of(document) if document is not None else []
+    if dimers:
+        holes = [dimer.pair for dimer in dimers if dimer.has_hole]
+        section.paragraphs.append(
+            f"The short-range check fails for {listed(holes)}: these atoms attract each other where they should repel."
+            if holes
+            else f"All {len(dimers)} pairs of species repel at short distance, without a hole between the repulsive core and the data."
+        )
+        section.panels.append(
+            Panel(
+                "dimers",
+                "",
+                "Dimers",
+                style.render(lambda figure: figures.draw_dimers(figure, dimers), "dimers"),
+                "Energy of two atoms alone over their distance; ▲ marks a pair that attracts at short distance. Isolated pairs are far from the "
+                "training data: only the repulsion is expected to be right.",
+            )
+        )
+    else:
+        section.missing.append("The validation holds no dimer curves.")
+    if data.quenches:
+        _add_quenches(section, data)
+    else:
+        section.missing.append("No glass has been quenched with a trained potential yet.")
+    return section
+
+
+def _add_quenches(section: Section, data: ReportData) -> None:
+    by_rate: dict[float, list[float]] = {}
+    for quench in sorted(data.quenches, key=lambda q: -q.cooling_rate):
+        by_rate.setdefault(quench.cooling_rate, []).append(quench.density)
+    words = [f"{np.mean(densities):.2f} g/cm³ at {rate:g} K/ps" for rate, densities in by_rate.items()]
+    first = data.quenches[0]
+    section.paragraphs.append(
+        f"Glasses quenched with the potential from {first.temperature_high:.0f} to {first.temperature_low:.0f} K reached {listed(words)}."
+    )
+    traced = [q for q in data.quenches if q.trace.get("temperature") and q.trace.get("density") and q.trace.get("energy")]
+    if traced:
+        section.panels.append(
+            Panel(
+                "quenches",
+                "",
+                "Quenches with the potential",
+                style.render(lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0),
+                f"Density and potential energy while cooling, running means. The paper quenches at 1 to 0.01 K/ps. {scaled_down(first.scaled_down)}",
+            )
+        )
+
+
+def _describe_structure(distribution: RadialDistribution) -> str:
+    words = []
+    for model, name in (("nep", "the potential"), ("reference", "the reference")):
+        if model in distribution.total:
+            peak = int(np.argmax(distribution.total[model]))
+            words.append(f"{distribution.radii[model][peak]:.2f} Å (g = {distribution.total[model][peak]:.2f}) with {name}")
+    text = f"The first maximum of g(r) lies at {listed(words)}."
+    if set(distribution.total) >= {"nep", "reference"}:
+        low, high = max(min(r) for r in distribution.radii.values()), min(max(r) for r in distribution.radii.values())
+        grid = np.linspace(max(low, 2.3), high, 400)
+        curves = [np.interp(grid, distribution.radii[m], distribution.total[m]) for m in ("nep", "reference")]
+        text += (
+            f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
+        )
+    return sentence(text)

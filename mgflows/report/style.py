@@ -1,0 +1,207 @@
+"""One look for all figures: colours, marks and the way from a matplotlib figure to SVG that follows the page's light or dark theme.
+
+Lines and letters are drawn in placeholder colours, which :func:`render` replaces by CSS variables of the page. Colours of data stay what they
+are: each has enough contrast on both backgrounds, and no two subsets look alike under the three common kinds of colour blindness.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mgflows import errors
+from mgflows.schemas.training import SUBSETS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#0b0c0e"
+"""Placeholder of text and axes; on the page ``var(--ink)``."""
+MUTED = "#6b6c6e"
+"""Placeholder of what is secondary: guides, reference lines; on the page ``var(--muted)``."""
+GRID = "#dbdcde"
+"""Placeholder of grid lines; on the page ``var(--grid)``."""
+SURFACE = "#fbfcfe"
+"""Placeholder of the ground behind a figure, for marks with a halo; on the page ``var(--surface)``."""
+_PLACEHOLDERS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", SURFACE: "var(--surface)"}
+
+MLIP = "#8a5cd1"
+"""Values of the trained potential; those of the reference method are in :data:`INK`."""
+MLIP_BEFORE = "#b9a3dd"
+"""Values of the potential before the feedback step."""
+ENERGY, FORCE, VIRIAL = "#8a5cd1", "#b5485d", "#4d8f3a"
+"""Energies, forces and virials in losses."""
+ONSET = "#2f7fc1"
+"""The onset of supercooling."""
+_COOLING_RAMP = ("#d98200", "#d1495b", "#8e5bb5", "#2f7fc1")
+
+
+@dataclass(frozen=True)
+class SubsetStyle:
+    """How one subset looks and what it is called, everywhere in the report."""
+
+    label: str
+    color: str
+    marker: str
+
+
+SUBSET_STYLES: dict[str, SubsetStyle] = {
+    "lj_surrogate": SubsetStyle("LJ surrogate", "#2b6cb8", "o"),
+    "dft_minimized": SubsetStyle("minimized", "#c2410c", "s"),
+    "expanded_compressed": SubsetStyle("expanded / compressed", "#0f9d76", "^"),
+    "distorted": SubsetStyle("distorted", "#c973c0", "D"),
+    "aimd": SubsetStyle("heated (aimd)", "#ce9600", "v"),
+    "crystal": SubsetStyle("crystal", "#7a7f87", "P"),
+    "mlip_feedback": SubsetStyle("MLIP feedback", "#33a9d6", "X"),
+}
+"""Subset to its style, in the order of the paper. ``dft_minimized`` is labelled without "DFT": the method may be a stand-in."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: float) -> str:
+    """``10⁴`` for 4: text that a browser sets in its own font."""
+    return f"10{str(round(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def scientific(value: float) -> str:
+    """``10⁴`` for 1e4 and ``3×10⁴`` for 3e4."""
+    mantissa, exponent = f"{value:.0e}".split("e")
+    power = power_of_ten(int(exponent))
+    return power if mantissa == "1" else f"{mantissa}×{power}"
+
+
+def cooling_colors(n: int) -> list[str]:
+    """``n`` colours from the fastest (orange) to the slowest (blue) cooling."""
+    colors = errors.require("matplotlib.colors", "report", "the figures of the report")
+    ramp = colors.LinearSegmentedColormap.from_list("cooling", _COOLING_RAMP)
+    return [colors.to_hex(ramp(i / max(n - 1, 1))) for i in range(n)]
+
+
+def density_colormap(color: str) -> object:
+    """A colour map from a trace of ``color`` to all of it, for densities that must read on light and dark ground."""
+    colors = errors.require("matplotlib.colors", "report", "the figures of the report")
+    return colors.LinearSegmentedColormap.from_list("density", [(*colors.to_rgb(color), alpha) for alpha in (0.10, 0.45, 0.75, 1.0)])
+
+
+def known_subsets(subsets: Sequence[str]) -> list[str]:
+    """The subsets that occur, in the order of the paper."""
+    return [subset for subset in SUBSETS if subset in set(subsets)]
+
+
+def render(draw: Callable[[Figure], None], name: str, *, width: float = 5.0, height: float = 3.5) -> str:
+    """Draw a figure and return it as an SVG element to be put into a page.
+
+    Parameters
+    ----------
+    draw
+        Draws onto the empty figure it is given.
+    name
+        Unique on the page; element ids of the SVG begin with it.
+    width, height
+        Inches at 72 points; the page scales the figure to its column.
+    """
+    matplotlib = errors.require("matplotlib", "report", "the figures of the report")
+    figure_module = errors.require("matplotlib.figure", "report", "the figures of the report")
+    svg_backend = errors.require("matplotlib.backends.backend_svg", "report", "the figures of the report")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_PARAMETERS, "svg.hashsalt": name})
+        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
+        svg_backend.FigureCanvasSVG(figure)
+        draw(figure)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", dpi=170, transparent=True, metadata={"Date": None})
+    return _for_page(buffer.getvalue(), name)
+
+
+def single_axes(figure: Figure, x_label: str, y_label: str) -> Axes:
+    """The only axes of a figure, labelled."""
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return axes
+
+
+def annotate_corner(axes: Axes, text: str, *, corner: str = "lower right") -> None:
+    """A short note in a corner of the axes: a fit, an error, a count."""
+    vertical, horizontal = corner.split()
+    axes.text(
+        0.97 if horizontal == "right" else 0.03,
+        0.05 if vertical == "lower" else 0.95,
+        text,
+        transform=axes.transAxes,
+        ha=horizontal,
+        va="bottom" if vertical == "lower" else "top",
+        color=INK,
+        linespacing=1.35,
+    )
+
+
+def _for_page(svg: str, name: str) -> str:
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*pt"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg\b[^>]*?)\sheight="[^"]*pt"', r"\1", svg, count=1)
+    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    # Several figures share one page: ids, and what refers to them, must not collide.
+    svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    # The page's own font; matplotlib only measured with another.
+    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--figure-font)", svg)
+    for placeholder, variable in _PLACEHOLDERS.items():
+        svg = svg.replace(placeholder, variable)
+    return svg.strip()
+
+
+_PARAMETERS: dict[str, object] = {
+    "svg.fonttype": "none",
+    "font.size": 8.5,
+    "font.family": ["DejaVu Sans"],
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 8.5,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "axes.xmargin": 0.04,
+    "axes.ymargin": 0.06,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.visible": False,
+    "ytick.minor.visible": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "lines.solid_capstyle": "round",
+    "errorbar.capsize": 2.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 1.4,
+    "legend.borderaxespad": 0.3,
+    "figure.constrained_layout.w_pad": 0.03,
+    "figure.constrained_layout.h_pad": 0.03,
+}

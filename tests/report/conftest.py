@@ -1,0 +1,361 @@
+"""A campaign that never ran, with numbers of the size a small one has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from mgflows.database import FrameRecord
+from mgflows.report import ReportData
+from mgflows.report.records import RelaxationRecord, StageCost
+from mgflows.schemas.campaign import STAGES, CampaignDocument
+from mgflows.schemas.labels import MethodFingerprint
+from mgflows.schemas.provenance import Provenance
+from mgflows.schemas.sampling import Acceptance, EffectiveTimeRecord, SampleDocument, SupercoolingDocument
+from mgflows.schemas.training import SUBSETS, DatasetDocument, ErrorStatistics, PotentialDocument
+from mgflows.schemas.validation import QuenchDocument, ValidationDocument
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+METHOD = "stand-in EAM (Zhou-Johnson-Wadley 2004 elements, refitted cross pairs), not DFT"
+SCALED_DOWN = "12 samples cooled in at most 10⁵ sweeps instead of 10⁹, 2000 training steps instead of 10⁵ generations"
+SWEEPS = {1_000: 4, 10_000: 4, 100_000: 4}
+FRAMES = {
+    "lj_surrogate": 12,
+    "dft_minimized": 3,
+    "expanded_compressed": 18,
+    "distorted": 72,
+    "aimd": 240,
+    "crystal": 40,
+    "mlip_feedback": 4,
+}
+CENTRES = {
+    "lj_surrogate": (-4.72, 36.0),
+    "dft_minimized": (-5.03, 0.0),
+    "expanded_compressed": (-4.94, 4.0),
+    "distorted": (-5.03, 0.0),
+    "aimd": (-4.88, 3.0),
+    "crystal": (-4.9, 1.0),
+    "mlip_feedback": (-5.0, 1.5),
+}
+PROVENANCE = Provenance(
+    created_at="2026-11-23T10:00:00+00:00",
+    mgflows_version="0.1.0",
+    packages={"ase": "3.29.0", "numpy": "2.4.6", "neppo": "1.0"},
+    python="3.11.2",
+    host="node7",
+    pid=1,
+    directory="run",
+    wall_seconds=31.0,
+    cpu_seconds=30.0,
+    seed=7,
+)
+FINGERPRINT = MethodFingerprint(code="ase:mgflows.eam.stand_in_calculator", version="0.1.0", settings={}, is_dft=False, description=METHOD)
+
+
+@pytest.fixture(scope="session")
+def campaign() -> CampaignDocument:
+    return CampaignDocument(
+        campaign="quickstart-cuzral",
+        alloy={"composition": {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, "n_atoms": 150, "number_density": 0.06943, "name": "Cu46Zr46Al8"},
+        method=METHOD,
+        settings={},
+        settings_digest="7d1f0c55aa31e9b2",
+        scale="small",
+        scaled_down=SCALED_DOWN,
+        planned=dict.fromkeys(STAGES, 10),
+        created_at="2026-11-23T10:00:00+00:00",
+        mgflows_version="0.1.0",
+    )
+
+
+@pytest.fixture(scope="session")
+def full(campaign: CampaignDocument) -> ReportData:
+    """A campaign that went all the way."""
+    generator = np.random.default_rng(11)
+    samples = _samples(generator)
+    frames = _frames(generator, [family for family, _ in samples])
+    datasets = [_dataset("4be19a7c02d35f88", feedback=False), _dataset("a90c4417e6f2b35d", feedback=True)]
+    potentials = [
+        _potential(generator, "1f6d9e0b77c2a410", datasets[0], 0, "family", 6.1, 148.0),
+        _potential(generator, "c3a82b915e04d7f6", datasets[1], 1, "family", 4.6, 117.0),
+        _potential(generator, "07be3fa2d1689c54", datasets[1], 1, "paper", 3.9, 104.0),
+    ]
+    return ReportData(
+        campaign=campaign,
+        samples=samples,
+        supercooling=_supercooling(generator, samples),
+        frames=frames,
+        relaxations=_relaxations(generator, samples, frames),
+        datasets=datasets,
+        potentials=potentials,
+        quenches=_quenches(generator, potentials[0].potential_id),
+        validations=[_validation(generator, potentials[1])],
+        costs=[StageCost(stage, n, 1.3 * s, s) for stage, n, s in zip(STAGES, (17, 96, 2, 11, 3), (24.0, 35.0, 260.0, 130.0, 95.0), strict=True)],
+        fireworks={"COMPLETED": 129},
+        wall_seconds=418.0,
+    )
+
+
+@pytest.fixture
+def empty(campaign: CampaignDocument) -> ReportData:
+    """A campaign of which nothing has run."""
+    return ReportData(campaign=campaign)
+
+
+@pytest.fixture
+def without_feedback(full: ReportData) -> ReportData:
+    """A campaign whose feedback step failed."""
+    return replace(
+        full,
+        datasets=full.datasets[:1],
+        potentials=full.potentials[:1],
+        quenches=[],
+        validations=[],
+        fireworks={"COMPLETED": 101, "FIZZLED": 2, "WAITING": 26},
+    )
+
+
+def _structure() -> Structure:
+    return Structure(Lattice.cubic(3.25), ["Cu", "Zr"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+
+
+def _samples(generator: Generator) -> list[tuple[str, SampleDocument]]:
+    found = []
+    for rank, (n_sweeps, count) in enumerate(SWEEPS.items()):
+        for number in range(count):
+            e_is = float(-3.39 - 0.65 * rank + 0.12 * generator.standard_normal())
+            sample = SampleDocument(
+                structure=_structure(),
+                inherent_structure=_structure(),
+                energy_lj=0.739 * (e_is + 0.03),
+                e_is=0.739 * e_is,
+                e_is_reduced=e_is,
+                pressure_lj=190.0,
+                n_sweeps=n_sweeps,
+                reduced_cooling_rate=10.0 / n_sweeps,
+                reduced_temperature_high=10.01,
+                reduced_temperature_low=0.01,
+                swap_fraction=0.2,
+                acceptance={"swap": Acceptance(reduced_temperature=[10.0, 0.01], accepted_fraction=[0.4, 0.0])},
+                order={},
+                ordered=rank == 2 and number == 3,
+                surrogate={},
+                provenance=PROVENANCE,
+            )
+            found.append((f"mc-{n_sweeps}-{number}", sample))
+    return found
+
+
+def _frames(generator: Generator, families: list[str]) -> list[FrameRecord]:
+    records = []
+    for subset, count in FRAMES.items():
+        energy, pressure = CENTRES[subset]
+        for number in range(count):
+            spread = generator.standard_normal(2)
+            records.append(
+                FrameRecord(
+                    frame_id=f"{subset}-{number}",
+                    campaign="quickstart-cuzral",
+                    subset=subset,
+                    family=families[number % len(families)],
+                    name=str(number),
+                    n_atoms=150,
+                    energy_per_atom=energy - (0.06 * (number // 4) if subset == "lj_surrogate" else 0.0) + 0.025 * spread[0],
+                    pressure=pressure + 2.5 * spread[1],
+                    maximum_force=3.0,
+                    log10_time=None,
+                    fingerprint_digest=FINGERPRINT.digest,
+                    uuid="u",
+                    number=number,
+                )
+            )
+    return records
+
+
+def _relaxations(generator: Generator, samples: list[tuple[str, SampleDocument]], frames: list[FrameRecord]) -> list[RelaxationRecord]:
+    labels = {frame.family: frame.energy_per_atom for frame in frames if frame.subset == "lj_surrogate"}
+    return [
+        RelaxationRecord(
+            family=family,
+            n_sweeps=sample.n_sweeps,
+            energy_lj=sample.energy_lj,
+            energy_before=labels[family],
+            energy_after=labels[family] - 0.31,
+            displacements=(0.13 * np.linalg.norm(generator.standard_normal((150, 3)), axis=1)).tolist(),
+            delta_cb=float(0.905 + 0.01 * generator.standard_normal()),
+            delta_cb_affine=float(0.975 + 0.004 * generator.standard_normal()),
+            relative_volume=1.205,
+        )
+        for family, sample in samples[::2]
+    ]
+
+
+def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]]) -> SupercoolingDocument:
+    draws = np.column_stack([-3.2 + 0.02 * generator.standard_normal(200), -0.166 + 0.011 * generator.standard_normal(200)])
+    clock = {
+        "@module": "mgflows.surrogate.supercooling",
+        "@class": "SupercoolingClock",
+        "intercept": -3.2,
+        "slope": -0.166,
+        "window": [30.0, 3000.0],
+        "n_samples": 15,
+        "bootstrap": draws.tolist(),
+        "energy_unit": 0.739,
+        "time_unit": 331.0,
+        "mass": 91.224,
+        "onset_energy": -3.28,
+        "onset_energy_error": 0.01,
+    }
+    groups = []
+    for n_sweeps in SWEEPS:
+        energies = [sample.e_is_reduced for _, sample in samples if sample.n_sweeps == n_sweeps and not sample.ordered]
+        time = (np.mean(energies) + 3.2) / -0.166
+        groups.append(
+            EffectiveTimeRecord(
+                n_sweeps=n_sweeps,
+                n_samples=len(energies),
+                e_is_reduced=float(np.mean(energies)),
+                e_is_reduced_error=float(np.std(energies, ddof=1) / np.sqrt(len(energies))),
+                log10_time=float(time),
+                log10_time_low=float(time - 0.2 - 0.06 * time),
+                log10_time_high=float(time + 0.2 + 0.08 * time),
+            )
+        )
+    dynamics = {
+        f"{time:g}": (-3.2 - 0.166 * np.log10(time) + 0.05 * generator.standard_normal(4)).tolist() for time in (30.0, 100.0, 300.0, 1000.0, 3000.0)
+    }
+    return SupercoolingDocument(
+        clock=clock, dynamics=dynamics, groups=groups, families={}, seconds_per_reduced_time=3.31e-13, provenance=PROVENANCE
+    )
+
+
+def _dataset(dataset_id: str, *, feedback: bool) -> DatasetDocument:
+    frames = {subset: n for subset, n in FRAMES.items() if feedback or subset != "mlip_feedback"}
+    return DatasetDocument(
+        dataset_id=dataset_id,
+        campaign="quickstart-cuzral",
+        species=["Cu", "Zr", "Al"],
+        n_frames=sum(frames.values()),
+        counts={s: {"frames": n, "families": 6, "family_test": n // 5, "paper_test": n // 5} for s, n in frames.items()},
+        frames=[],
+        held_out_families=["mc-1000-0"],
+        test_fraction=0.2,
+        split_seed=0,
+        fingerprint=FINGERPRINT,
+        fingerprint_digest=FINGERPRINT.digest,
+        missing=[],
+        excluded_families=["mc-100000-3"],
+        duplicates=0,
+        scaled_down=SCALED_DOWN,
+        provenance=PROVENANCE,
+    )
+
+
+def _potential(
+    generator: Generator, potential_id: str, dataset: DatasetDocument, generation: int, split: str, energy: float, force: float
+) -> PotentialDocument:
+    def statistics(n: int, scale: float) -> ErrorStatistics:
+        values = {"energy": energy * scale, "force": force * scale, "virial": 9.0 * energy * scale}
+        return ErrorStatistics(
+            n_frames=n, **{f"{k}_rmse": v for k, v in values.items()}, **{f"{k}_mae": 0.7 * v for k, v in values.items()}, energy_r2=0.99
+        )
+
+    tables = {}
+    for side, fraction, factor in (("train", 0.8, 0.9), ("test", 0.2, 1.0)):
+        sizes = {subset: max(round(fraction * count["frames"]), 1) for subset, count in dataset.counts.items()}
+        tables[side] = {subset: statistics(n, factor * (0.7 + 0.15 * SUBSETS.index(subset))) for subset, n in sizes.items()}
+        tables[side]["all"] = statistics(sum(sizes.values()), factor)
+    steps = np.arange(50, 2001, 50)
+    return PotentialDocument(
+        potential_id=potential_id,
+        campaign=dataset.campaign,
+        dataset_id=dataset.dataset_id,
+        generation=generation,
+        split=split,
+        species=dataset.species,
+        nep_txt="nep4 3 Cu Zr Al\n",
+        nep_in="type 3 Cu Zr Al\nversion 4\nzbl 1.8\ncutoff 6.5 4\nn_max 4 4\nbasis_size 8 8\nl_max 4 2 0\nneuron 30\n",
+        parameters={},
+        trainer={"trainer": "NeppoTrainer", "version": "1.0"},
+        n_train=tables["train"]["all"].n_frames,
+        n_test=tables["test"]["all"].n_frames,
+        errors=tables,
+        loss={
+            "step": steps.tolist(),
+            "total": (0.4 + 8.0 * np.exp(-steps / 200.0)).tolist(),
+            "energy_train": (0.005 + 0.2 * np.exp(-steps / 250.0)).tolist(),
+            "force_train": (0.11 + 0.8 * np.exp(-steps / 220.0)).tolist(),
+            "virial_train": (0.04 + 0.9 * np.exp(-steps / 200.0)).tolist(),
+            "energy_test": (0.006 + 0.21 * np.exp(-steps / 240.0)).tolist(),
+            "force_test": [None] * (len(steps) - 1) + [0.12],
+            "virial_test": [None] * len(steps),
+        },
+        parity={side: _parity(generator, {s: e.n_frames for s, e in table.items() if s != "all"}, energy, force) for side, table in tables.items()},
+        method=METHOD,
+        scaled_down="2000 steps of AdamW instead of 10⁵ generations of SNES",
+        provenance=PROVENANCE,
+    )
+
+
+def _parity(generator: Generator, sizes: dict[str, int], energy: float, force: float) -> dict[str, Any]:
+    subsets = [subset for subset, n in sizes.items() for _ in range(n)]
+    energies = np.array([CENTRES[s][0] for s in subsets]) + 0.04 * generator.standard_normal(len(subsets))
+    virials = np.array([CENTRES[s][1] / 13.0 for s in subsets])[:, None] * [1, 1, 1, 0, 0, 0] + 0.1 * generator.standard_normal((len(subsets), 6))
+    forces = generator.standard_normal(20_000) * generator.choice([0.3, 1.4], size=20_000)
+    return {
+        "subset": subsets,
+        "energy": {"reference": energies.tolist(), "predicted": (energies + 1e-3 * energy * generator.standard_normal(len(subsets))).tolist()},
+        "virial": {"reference": virials.tolist(), "predicted": (virials + 9e-3 * energy * generator.standard_normal(virials.shape)).tolist()},
+        "force": {
+            "reference": forces.tolist(),
+            "predicted": (forces + 1e-3 * force * generator.standard_normal(len(forces))).tolist(),
+            "subset": generator.choice(subsets, len(forces)).tolist(),
+        },
+    }
+
+
+def _quenches(generator: Generator, potential_id: str) -> list[QuenchDocument]:
+    found = []
+    for rate in (500.0, 100.0, 50.0):
+        temperature = np.concatenate([np.full(20, 2000.0), np.linspace(2000.0, 300.0, 120)])
+        density = 7.15 - 3.9e-4 * temperature - 0.02 * np.log10(rate) + 0.015 * generator.standard_normal(140)
+        energy = -5.06 + 1.7e-4 * temperature + 0.003 * generator.standard_normal(140)
+        found.append(
+            QuenchDocument(
+                structure=_structure(),
+                potential_id=potential_id,
+                cooling_rate=rate,
+                temperature_high=2000.0,
+                temperature_low=300.0,
+                density=float(density[-1]),
+                trace={
+                    "time": np.linspace(0.0, 1700.0 / rate * 1e3, 140).tolist(),
+                    "temperature": (temperature * (1 + 0.04 * generator.standard_normal(140))).tolist(),
+                    "density": density.tolist(),
+                    "energy": energy.tolist(),
+                },
+                scaled_down="50 to 500 K/ps instead of 0.01 to 1 K/ps",
+                provenance=PROVENANCE,
+            )
+        )
+    return found
+
+
+def _validation(generator: Generator, potential: PotentialDocument) -> ValidationDocument:
+    return ValidationDocument(
+        potential_id=potential.potential_id,
+        dataset_id=potential.dataset_id,
+        campaign=potential.campaign,
+        suite="quick",
+        protocol="quick: 150 atoms",
+        reference=METHOD,
+        results={},
+        scaled_down="150 atoms instead of 1500, 3 glasses instead of 85",
+        provenance=PROVENANCE,
+    )
