@@ -1,0 +1,173 @@
+"""Inherent structures: the minimum of the energy that a configuration belongs to, at fixed cell, by FIRE.
+
+FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201) and not a line search, because the truncated forces jump
+at the cutoff: conjugate gradients and L-BFGS stop there early or land in another basin, while a minimum never sits on the jump.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+
+from mgflows.errors import InputError, MgflowsError
+from mgflows.surrogate.forces import (
+    Interaction,
+    all_pairs_forces,
+    largest_displacement,
+    listed_forces,
+    minimum_image_energy,
+    reduced_interaction,
+    verlet_list,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mgflows.surrogate.lennard_jones import LennardJones
+
+__all__ = ["find_inherent_structure", "find_inherent_structures"]
+
+logger = logging.getLogger(__name__)
+
+# The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
+_TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
+_DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
+# No atom moves further than this in one step, so that overlapping atoms part instead of flying apart.
+_LONGEST_MOVE = 0.05
+
+
+@njit(cache=True, error_model="numpy")
+def fire(positions: NDArray[np.float64], interaction: Interaction, force_tolerance: float, max_steps: int) -> tuple[int, float]:
+    """Minimise the energy of (3, n) positions in place, in reduced units and with unit mass.
+
+    Returns
+    -------
+    n_steps, largest_force
+        Steps taken and the largest force on an atom at the end; above ``force_tolerance`` only if ``max_steps`` were not enough.
+    """
+    n = positions.shape[1]
+    forces = np.empty((3, n))
+    velocities = np.zeros((3, n))
+    use_list = interaction.skin > 0.0
+    starts, neighbours = verlet_list(positions, interaction)
+    reference = positions.copy()
+    timestep, mixing, n_downhill, largest = _TIMESTEP, _MIXING, 0, np.inf
+    for step in range(max_steps + 1):
+        if use_list:
+            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
+                starts, neighbours = verlet_list(positions, interaction)
+                reference[:] = positions
+            listed_forces(positions, interaction, starts, neighbours, forces)
+        else:
+            all_pairs_forces(positions, interaction, forces)
+        largest = np.sqrt(np.max(forces[0] ** 2 + forces[1] ** 2 + forces[2] ** 2))
+        if largest < force_tolerance or step == max_steps:
+            return step, largest
+
+        power = np.sum(forces * velocities)
+        if power > 0.0:
+            speed_over_force = np.sqrt(np.sum(velocities**2) / np.sum(forces**2))
+            velocities *= 1.0 - mixing
+            velocities += mixing * speed_over_force * forces
+            n_downhill += 1
+            if n_downhill > _DELAY:
+                timestep = min(timestep * _GROW, _LONGEST_TIMESTEP)
+                mixing *= _MIXING_DECAY
+        else:
+            velocities[:] = 0.0
+            timestep *= _SHRINK
+            mixing = _MIXING
+            n_downhill = 0
+        velocities += timestep * forces
+        fastest = np.sqrt(np.max(velocities[0] ** 2 + velocities[1] ** 2 + velocities[2] ** 2))
+        positions += min(timestep, _LONGEST_MOVE / fastest) * velocities
+    return max_steps, largest
+
+
+def find_inherent_structure(
+    atoms: Atoms, lj: LennardJones, force_tolerance: float = 1e-8, *, max_steps: int = 200_000
+) -> tuple[Atoms, float]:
+    """Minimise the surrogate energy of a configuration at fixed cell.
+
+    Parameters
+    ----------
+    atoms
+        A periodic orthorhombic box with edges of at least twice the largest cutoff; not changed.
+    lj
+        The surrogate.
+    force_tolerance
+        Largest force on an atom at the end, in reduced units.
+    max_steps
+        FIRE steps after which the search is given up.
+
+    Returns
+    -------
+    relaxed, e_is
+        The inherent structure, with the atoms in the given order and wrapped into the box, and its energy in eV per atom.
+
+    Raises
+    ------
+    InputError
+        For a box that the minimum image does not allow, an unknown species or a tolerance that double precision cannot reach.
+    MgflowsError
+        If the forces are still above the tolerance after ``max_steps``.
+    """
+    if not force_tolerance >= 1e-11:
+        raise InputError(f"the force tolerance is {force_tolerance:g} but rounding errors of the forces are near 1e-12; give 1e-11 or more")
+    configuration = lj.reduced_configuration(atoms)
+    interaction = reduced_interaction(lj, configuration)
+    positions = np.ascontiguousarray(configuration.positions.T)
+    n_steps, largest = fire(positions, interaction, force_tolerance, max_steps)
+    if not largest < force_tolerance:
+        raise MgflowsError(
+            f"the largest force is still {largest:.3g} after {n_steps} FIRE steps, above the tolerance {force_tolerance:g}; raise max_steps, and "
+            "check the configuration if it began with overlapping atoms"
+        )
+    logger.debug("inherent structure after %d FIRE steps, largest reduced force %.2g", n_steps, largest)
+    e_is = minimum_image_energy(positions, interaction) / len(atoms) * lj.energy_unit
+    relaxed = atoms.copy()
+    relaxed.calc = None
+    relaxed.positions = positions.T * lj.length_unit
+    relaxed.wrap()
+    return relaxed, float(e_is)
+
+
+def find_inherent_structures(
+    samples: Iterable[Atoms],
+    lj: LennardJones,
+    force_tolerance: float = 1e-8,
+    *,
+    max_steps: int = 200_000,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[Atoms], NDArray[np.float64]]:
+    """Minimise many samples one after the other.
+
+    Parameters
+    ----------
+    samples
+        Configurations as :func:`find_inherent_structure` takes them.
+    lj, force_tolerance, max_steps
+        As there.
+    progress
+        Called with the number of samples done.
+
+    Returns
+    -------
+    relaxed, e_is
+        The inherent structures and their (n_samples,) energies in eV per atom.
+    """
+    relaxed: list[Atoms] = []
+    energies: list[float] = []
+    for atoms in samples:
+        structure, e_is = find_inherent_structure(atoms, lj, force_tolerance, max_steps=max_steps)
+        relaxed.append(structure)
+        energies.append(e_is)
+        if progress is not None:
+            progress(len(relaxed))
+    return relaxed, np.array(energies)

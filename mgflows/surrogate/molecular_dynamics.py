@@ -1,0 +1,472 @@
+"""Molecular dynamics of the surrogate, the honest clock that swap Monte Carlo is compared with.
+
+Velocity Verlet with unit masses, and the stochastic velocity rescaling of Bussi, Donadio and Parrinello (J. Chem. Phys. 126, 014101 (2007),
+doi:10.1063/1.2408420) for the temperature: it samples the canonical ensemble and, unlike a Langevin thermostat, hardly disturbs the
+dynamics. Everything here is in reduced units; the paper's times are these (Methods, "Estimating the supercooling").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time as clock
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from mgflows.errors import InputError
+from mgflows.surrogate.forces import (
+    Interaction,
+    all_pairs_forces,
+    largest_displacement,
+    listed_forces,
+    minimum_image_energy,
+    reduced_interaction,
+    verlet_list,
+)
+from mgflows.surrogate.inherent_structure import fire
+from mgflows.surrogate.lennard_jones import LennardJones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+__all__ = ["Schedule", "SurrogateMolecularDynamics"]
+
+_LONGEST_TIMESTEP = 0.004
+_CHUNK = 5000
+# A force that moves an atom by a tenth of a diameter in one step means overlapping atoms, which are relaxed before the dynamics.
+_LONGEST_FIRST_MOVE = 0.1
+
+
+@dataclass
+class Schedule:
+    """A linear change of temperature and how far it has come.
+
+    Parameters
+    ----------
+    n_steps
+        Steps in all.
+    reduced_temperature_high, reduced_temperature_low
+        Thermostat's temperature at the beginning and at the end.
+    n_done
+        Steps already taken.
+    """
+
+    n_steps: int
+    reduced_temperature_high: float
+    reduced_temperature_low: float
+    n_done: int = 0
+
+    def targets(self, n: int) -> NDArray[np.float64]:
+        """Temperatures at the ends of the next ``n`` steps, (n,)."""
+        steps = self.n_done + 1 + np.arange(n)
+        return self.reduced_temperature_high + (self.reduced_temperature_low - self.reduced_temperature_high) * (steps / self.n_steps)
+
+
+@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+def integrate(
+    positions: NDArray[np.float64],
+    velocities: NDArray[np.float64],
+    forces: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    interaction: Interaction,
+    timestep: float,
+    thermostat_time: float,
+    targets: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    chi_squares: NDArray[np.float64],
+) -> None:
+    """Take ``len(targets)`` steps in place.
+
+    Parameters
+    ----------
+    positions, velocities, forces
+        (3, n) state; the forces are those at the positions.
+    reference
+        (3, n) positions at which the Verlet list was made; kept in the state so that a restarted run makes the same list.
+    interaction
+        The tables.
+    timestep, thermostat_time
+        Time step, and relaxation time of the kinetic energy; infinite for constant energy.
+    targets, normals, chi_squares
+        For each step the temperature, a standard normal number and a chi-squared number with one degree of freedom less than the system.
+    """
+    n = positions.shape[1]
+    memory = np.exp(-timestep / thermostat_time)
+    use_list = interaction.skin > 0.0
+    starts, neighbours = verlet_list(reference, interaction)
+    for step in range(len(targets)):
+        for d in range(3):
+            for i in range(n):
+                velocities[d, i] += 0.5 * timestep * forces[d, i]
+                positions[d, i] += timestep * velocities[d, i]
+        if use_list:
+            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
+                reference[:] = positions
+                starts, neighbours = verlet_list(reference, interaction)
+            listed_forces(positions, interaction, starts, neighbours, forces)
+        else:
+            all_pairs_forces(positions, interaction, forces)
+        twice_kinetic = 0.0
+        for d in range(3):
+            for i in range(n):
+                velocities[d, i] += 0.5 * timestep * forces[d, i]
+                twice_kinetic += velocities[d, i] ** 2
+        if memory < 1.0:
+            # Equation A7 of the paper; a is the ratio of target to present kinetic energy a degree of freedom.
+            a = (1.0 - memory) * targets[step] / twice_kinetic
+            scale2 = memory + a * (normals[step] ** 2 + chi_squares[step]) + 2.0 * normals[step] * np.sqrt(memory * a)
+            scale = np.sqrt(scale2)
+            if normals[step] + np.sqrt(memory / a) < 0.0:
+                scale = -scale
+            velocities *= scale
+
+
+class SurrogateMolecularDynamics:
+    """One molecular dynamics run of the surrogate.
+
+    Parameters
+    ----------
+    lj
+        The surrogate.
+    atoms
+        A periodic orthorhombic box with edges of at least twice the largest cutoff. Overlapping atoms, as after random insertion, are relaxed
+        first. Not changed.
+    seed
+        Seed of the initial velocities and of the thermostat.
+    reduced_timestep
+        At most 0.004.
+    reduced_thermostat_time
+        Relaxation time of the kinetic energy.
+
+    Notes
+    -----
+    All masses are one, so that the time unit in seconds is a choice: :meth:`LennardJones.time_unit`. The total momentum is zero.
+    """
+
+    def __init__(
+        self, lj: LennardJones, atoms: Atoms, seed: int, *, reduced_timestep: float = 0.004, reduced_thermostat_time: float = 0.5
+    ) -> None:
+        if not 0.0 < reduced_timestep <= _LONGEST_TIMESTEP:
+            raise InputError(
+                f"the timestep is {reduced_timestep:g} but must lie in (0, {_LONGEST_TIMESTEP:g}]: longer ones lose energy conservation at T* = 10"
+            )
+        if not reduced_thermostat_time > 0.0:
+            raise InputError(f"the thermostat time is {reduced_thermostat_time:g} but must be positive; 0.5 is the usual choice")
+        if len(atoms) < 2:
+            raise InputError("molecular dynamics at zero total momentum needs two atoms or more; add atoms")
+        self.lj = lj
+        self.seed = int(seed)
+        self.reduced_timestep = float(reduced_timestep)
+        self.reduced_thermostat_time = float(reduced_thermostat_time)
+        self.schedule: Schedule | None = None
+        self.n_steps_taken = 0
+        self._template = atoms.copy()
+        self._template.calc = None
+        configuration = lj.reduced_configuration(atoms)
+        self._interaction = reduced_interaction(lj, configuration)
+        self._positions = np.ascontiguousarray(configuration.positions.T)
+        self._forces = np.empty_like(self._positions)
+        self._evaluate_forces()
+        longest_move = np.linalg.norm(self._forces, axis=0).max() * self.reduced_timestep**2
+        if not longest_move < _LONGEST_FIRST_MOVE:
+            fire(self._positions, self._interaction, _LONGEST_FIRST_MOVE / (10.0 * self.reduced_timestep**2), 100_000)
+            self._evaluate_forces()
+        self._reference = self._positions.copy()
+        # Two streams, one for each distribution, make the draws independent of how a run is cut into pieces.
+        start, normal, chi_square = np.random.SeedSequence(self.seed).spawn(3)
+        self._velocity_generator = np.random.default_rng(start)
+        self._normal_generator = np.random.default_rng(normal)
+        self._chi_square_generator = np.random.default_rng(chi_square)
+        self._velocities = np.zeros_like(self._positions)
+
+    def _evaluate_forces(self) -> None:
+        if self._interaction.skin > 0.0:
+            starts, neighbours = verlet_list(self._positions, self._interaction)
+            listed_forces(self._positions, self._interaction, starts, neighbours, self._forces)
+        else:
+            all_pairs_forces(self._positions, self._interaction, self._forces)
+
+    @property
+    def atoms(self) -> Atoms:
+        """The present configuration in A, in the given order, wrapped into the box."""
+        atoms = self._template.copy()
+        atoms.positions = self._positions.T * self.lj.length_unit
+        atoms.wrap()
+        return atoms
+
+    @property
+    def reduced_time(self) -> float:
+        """Time since the beginning."""
+        return self.n_steps_taken * self.reduced_timestep
+
+    @property
+    def reduced_potential_energy(self) -> float:
+        """Potential energy per atom."""
+        return float(minimum_image_energy(self._positions, self._interaction) / self._positions.shape[1])
+
+    @property
+    def reduced_kinetic_energy(self) -> float:
+        """Kinetic energy per atom."""
+        return float(0.5 * np.sum(self._velocities**2) / self._positions.shape[1])
+
+    @property
+    def reduced_kinetic_temperature(self) -> float:
+        """Twice the kinetic energy over the 3n - 3 degrees of freedom."""
+        return float(np.sum(self._velocities**2) / self._degrees)
+
+    @property
+    def reduced_positions(self) -> NDArray[np.float64]:
+        """(n, 3) positions, not wrapped: differences between two times are displacements."""
+        return self._positions.T.copy()
+
+    @property
+    def reduced_velocities(self) -> NDArray[np.float64]:
+        """(n, 3) velocities."""
+        return self._velocities.T.copy()
+
+    @property
+    def _degrees(self) -> int:
+        return 3 * self._positions.shape[1] - 3
+
+    def draw_velocities(self, reduced_temperature: float) -> None:
+        """Give the atoms Maxwell-Boltzmann velocities with zero total momentum.
+
+        A run that starts without velocities does this by itself.
+        """
+        _check_temperature(reduced_temperature)
+        velocities = self._velocity_generator.standard_normal(self._positions.shape) * np.sqrt(reduced_temperature)
+        self._velocities = velocities - velocities.mean(axis=1, keepdims=True)
+
+    def run(
+        self, time: float, reduced_temperature: float | None, *, sample_every: int = 25, progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float64]:
+        """Run at one temperature.
+
+        Parameters
+        ----------
+        time
+            Reduced time; rounded to whole samples.
+        reduced_temperature
+            Thermostat's temperature; None for constant energy, which needs velocities from an earlier run or :meth:`draw_velocities`.
+        sample_every
+            Steps between samples.
+        progress
+            Called with the steps done and the steps in all.
+
+        Returns
+        -------
+        energies
+            (n_samples,) potential energy per atom.
+        """
+        energies = []
+        n_samples = max(1, round(self._steps(time) / sample_every))
+        for sample in range(n_samples):
+            self._advance(sample_every, reduced_temperature)
+            energies.append(self.reduced_potential_energy)
+            if progress is not None:
+                progress((sample + 1) * sample_every, n_samples * sample_every)
+        return np.array(energies)
+
+    def trajectory(self, times: NDArray[np.float64], reduced_temperature: float | None) -> NDArray[np.float64]:
+        """Run at one temperature and keep unwrapped positions.
+
+        Parameters
+        ----------
+        times
+            (n_frames,) increasing reduced times after now, rounded to steps.
+        reduced_temperature
+            As in :meth:`run`.
+
+        Returns
+        -------
+        positions
+            (n_frames + 1, n, 3), the first now.
+        """
+        steps = np.round(np.asarray(times, dtype=float) / self.reduced_timestep).astype(int)
+        if len(steps) == 0 or np.any(np.diff(steps, prepend=0) < 0):
+            raise InputError("the times of a trajectory must increase from zero; sort them")
+        frames = [self.reduced_positions]
+        for n_steps in np.diff(steps, prepend=0):
+            self._advance(int(n_steps), reduced_temperature)
+            frames.append(self.reduced_positions)
+        return np.array(frames)
+
+    def cool(
+        self,
+        time: float,
+        *,
+        reduced_temperature_high: float = 10.01,
+        reduced_temperature_low: float = 0.01,
+        equilibration_time: float = 5.0,
+        checkpoint: str | Path | None = None,
+        checkpoint_interval: float = 300.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Equilibrate at the high temperature and cool linearly to the low one (paper, Methods, "Estimating the supercooling").
+
+        Parameters
+        ----------
+        time
+            Reduced time of the cooling, the paper's 1e2 to 4e6.
+        reduced_temperature_high, reduced_temperature_low
+            Beginning and end of the ramp.
+        equilibration_time
+            Reduced time at the high temperature before, not counted as cooling; 5 is 40 relaxation times there.
+        checkpoint
+            File to which the state is saved every ``checkpoint_interval`` seconds, so that a killed run continues with
+            ``SurrogateMolecularDynamics.load(checkpoint).resume()``, bit for bit as if it had not been killed.
+        progress
+            Called with the steps done and the steps in all, the equilibration not counted.
+        """
+        _check_temperature(reduced_temperature_high)
+        _check_temperature(reduced_temperature_low)
+        n_steps = self._steps(time)
+        n_equilibration = round(equilibration_time / self.reduced_timestep)
+        if n_equilibration:
+            self._advance(n_equilibration, reduced_temperature_high)
+        self.schedule = Schedule(n_steps, float(reduced_temperature_high), float(reduced_temperature_low))
+        self.resume(checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, progress=progress)
+
+    def resume(
+        self,
+        *,
+        checkpoint: str | Path | None = None,
+        checkpoint_interval: float = 300.0,
+        progress: Callable[[int, int], None] | None = None,
+        n_steps: int | None = None,
+    ) -> bool:
+        """Continue the cooling that a loaded run was in.
+
+        Parameters
+        ----------
+        checkpoint, checkpoint_interval, progress
+            As in :meth:`cool`.
+        n_steps
+            Stop after this many steps; by default at the end of the cooling.
+
+        Returns
+        -------
+        finished
+            Whether the cooling is complete.
+        """
+        schedule = self.schedule
+        if schedule is None:
+            raise InputError("there is no cooling to continue; call cool first")
+        last = schedule.n_steps if n_steps is None else min(schedule.n_steps, schedule.n_done + n_steps)
+        saved = clock.monotonic()
+        while schedule.n_done < last:
+            n = min(_CHUNK, last - schedule.n_done)
+            if not np.any(self._velocities):
+                self.draw_velocities(schedule.reduced_temperature_high)
+            self._integrate(schedule.targets(n), self.reduced_thermostat_time)
+            schedule.n_done += n
+            if progress is not None:
+                progress(schedule.n_done, schedule.n_steps)
+            if checkpoint is not None and (clock.monotonic() - saved > checkpoint_interval or schedule.n_done == last):
+                self.save(checkpoint)
+                saved = clock.monotonic()
+        return schedule.n_done == schedule.n_steps
+
+    def _steps(self, time: float) -> int:
+        n_steps = round(time / self.reduced_timestep) if time > 0.0 else 0
+        if n_steps < 1:
+            raise InputError(f"the time is {time:g} but must be at least one timestep, {self.reduced_timestep:g}; give a longer one")
+        return n_steps
+
+    def _advance(self, n_steps: int, reduced_temperature: float | None) -> None:
+        if reduced_temperature is not None:
+            _check_temperature(reduced_temperature)
+        if not np.any(self._velocities):
+            if reduced_temperature is None:
+                raise InputError("a run at constant energy has no velocities to begin with; call draw_velocities first")
+            self.draw_velocities(reduced_temperature)
+        thermostat_time = np.inf if reduced_temperature is None else self.reduced_thermostat_time
+        for first in range(0, n_steps, _CHUNK):
+            n = min(_CHUNK, n_steps - first)
+            self._integrate(np.full(n, reduced_temperature or 0.0), thermostat_time)
+
+    def _integrate(self, targets: NDArray[np.float64], thermostat_time: float) -> None:
+        n = len(targets)
+        normals = self._normal_generator.standard_normal(n)
+        chi_squares = self._chi_square_generator.chisquare(self._degrees - 1, n)
+        integrate(
+            self._positions,
+            self._velocities,
+            self._forces,
+            self._reference,
+            self._interaction,
+            self.reduced_timestep,
+            thermostat_time,
+            targets,
+            normals,
+            chi_squares,
+        )
+        self.n_steps_taken += n
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole state; the file appears complete or not at all."""
+        path = Path(path)
+        header: dict[str, Any] = {
+            "lj": self.lj.as_dict(),
+            "seed": self.seed,
+            "reduced_timestep": self.reduced_timestep,
+            "reduced_thermostat_time": self.reduced_thermostat_time,
+            "n_steps_taken": self.n_steps_taken,
+            "schedule": None if self.schedule is None else asdict(self.schedule),
+            "generators": [g.bit_generator.state for g in (self._velocity_generator, self._normal_generator, self._chi_square_generator)],
+        }
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file:
+            np.savez(
+                file,
+                header=np.array(json.dumps(header)),
+                numbers=self._template.numbers,
+                cell=self._template.cell.array,
+                positions=self._positions,
+                velocities=self._velocities,
+                forces=self._forces,
+                reference=self._reference,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(file.name, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> SurrogateMolecularDynamics:
+        """Read a state written by :meth:`save`; the run continues bit for bit."""
+        from ase import Atoms
+
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"the checkpoint {path} does not exist; give the file that save wrote")
+        with np.load(path) as data:
+            header = json.loads(str(data["header"]))
+            lj = LennardJones.from_dict(header["lj"])
+            atoms = Atoms(data["numbers"], positions=data["positions"].T * lj.length_unit, cell=data["cell"], pbc=True)
+            md = cls(
+                lj,
+                atoms,
+                header["seed"],
+                reduced_timestep=header["reduced_timestep"],
+                reduced_thermostat_time=header["reduced_thermostat_time"],
+            )
+            md._positions, md._velocities = data["positions"], data["velocities"]
+            md._forces, md._reference = data["forces"], data["reference"]
+        md.n_steps_taken = header["n_steps_taken"]
+        md.schedule = None if header["schedule"] is None else Schedule(**header["schedule"])
+        generators = (md._velocity_generator, md._normal_generator, md._chi_square_generator)
+        for generator, state in zip(generators, header["generators"], strict=True):
+            generator.bit_generator.state = state
+        return md
+
+
+def _check_temperature(reduced_temperature: float) -> None:
+    if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
+        raise InputError(f"the reduced temperature is {reduced_temperature:g} but must be positive; the paper cools from 10.01 to 0.01")

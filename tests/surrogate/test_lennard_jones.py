@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from lammps_reference import run_lammps
+
+from mgflows.errors import InputError
+from mgflows.surrogate import LennardJones
+
+
+def test_the_two_tables_differ_only_in_the_wells_of_copper_and_zirconium():
+    consistent, printed = LennardJones.cuzral(), LennardJones.cuzral(table="printed")
+    assert consistent.species == printed.species == ("Cu", "Zr", "Al")
+    np.testing.assert_array_equal(np.diag(consistent.epsilon), [0.409, 0.739, 0.392])
+    np.testing.assert_array_equal(np.diag(printed.epsilon), [0.739, 0.409, 0.392])
+    np.testing.assert_array_equal(consistent.sigma, printed.sigma)
+    np.testing.assert_allclose(np.diag(consistent.sigma), [2.338, 2.932, 2.620])
+    assert (consistent.length_unit, consistent.energy_unit) == (2.932, 0.739)
+    assert printed.energy_unit == 0.409
+
+
+def test_lorentz_berthelot_values_of_the_printed_table():
+    printed = LennardJones.cuzral(table="printed")
+    np.testing.assert_allclose(printed.sigma[0], [2.338, 2.635, 2.479], atol=1e-12)
+    np.testing.assert_allclose(printed.epsilon[0], [0.739, 0.54977359, 0.53822672], atol=1e-8)
+    assert printed.reduced_epsilon[1, 2] == pytest.approx(0.97899704, abs=1e-8)
+
+
+def test_units_of_the_printed_table():
+    printed = LennardJones.cuzral(table="printed")
+    assert printed.temperature_unit == pytest.approx(4746.248, abs=1e-3)
+    assert printed.pressure_unit == pytest.approx(2.59981, abs=1e-5)
+    assert printed.time_unit() == pytest.approx(445.79, abs=0.01)
+    assert printed.time_unit(mass=4 * 91.224) == pytest.approx(2 * printed.time_unit(mass=91.224))
+
+
+def test_exchange_pairs_are_the_ladder_of_the_paper(consistent):
+    assert consistent.exchange_pairs == (("Cu", "Al"), ("Al", "Zr"))
+
+
+def test_explicit_pairs_replace_mixed_ones():
+    lj = LennardJones.from_species({"A": 1.0, "B": 2.0}, {"A": 1.0, "B": 4.0}, pairs={("B", "A"): (1.1, 1.3)})
+    assert lj.sigma[0, 1] == lj.sigma[1, 0] == 1.1
+    assert lj.epsilon[0, 1] == lj.epsilon[1, 0] == 1.3
+    assert lj.reference == "B"
+
+
+def test_round_trip_through_json(consistent):
+    again = LennardJones.from_dict(json.loads(json.dumps(consistent.as_dict())))
+    assert again == consistent
+    assert hash(again) == hash(consistent)
+    assert again != LennardJones.cuzral(table="printed")
+    from monty.json import MontyDecoder
+
+    assert MontyDecoder().process_decoded(consistent.as_dict()) == consistent
+
+
+def test_tables_cannot_be_changed(consistent):
+    with pytest.raises(ValueError, match="read-only"):
+        consistent.sigma[0, 0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LennardJones.cuzral(table="other"), "'other' does not exist"),
+        (lambda: LennardJones(("A", "A"), np.ones((2, 2)), np.ones((2, 2))), "distinct"),
+        (lambda: LennardJones(("A", "B"), np.ones((1, 1)), np.ones((2, 2))), "shape"),
+        (lambda: LennardJones(("A", "B"), np.array([[1, 2], [3, 1]]), np.ones((2, 2))), "not symmetric"),
+        (lambda: LennardJones(("A",), np.ones((1, 1)), -np.ones((1, 1))), "positive"),
+        (lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), cutoff_factor=1.1), "cutoff factor"),
+        (lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), reference="B"), "reference"),
+        (lambda: LennardJones.from_species({"A": 1.0}, {"B": 1.0}), "give both"),
+        (lambda: LennardJones.from_species({"A": 1.0}, {"A": 1.0}, pairs={("A", "C"): (1, 1)}), "C"),
+    ],
+)
+def test_bad_tables_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("pair", ["CuCu", "CuZr", "ZrZr", "CuAl", "ZrAl", "AlAl"])
+def test_dimers_by_hand(consistent, pair):
+    a, b = pair[:2], pair[2:]
+    i, j = consistent.species.index(a), consistent.species.index(b)
+    sigma, epsilon = consistent.sigma[i, j], consistent.epsilon[i, j]
+    well = 4 * epsilon * (0.25 - 0.5)
+    shift = 4 * epsilon * (2.0**-12 - 2.0**-6)
+    for distance, expected in (
+        (sigma, -shift),
+        (2 ** (1 / 6) * sigma, well - shift),
+        (1.999999 * sigma, 0.0),
+        (2.000001 * sigma, 0.0),
+    ):
+        dimer = Atoms(a + b, positions=[[0, 0, 0], [0, distance, 0]])
+        assert consistent.energy(dimer) == pytest.approx(expected, abs=1e-6)
+    assert shift == pytest.approx(-0.0615234375 * epsilon, rel=1e-12)
+    # The force at the minimum is zero and that just inside the cutoff is the jump of the truncation.
+    dimer = Atoms(a + b, positions=[[0, 0, 0], [0, 2 ** (1 / 6) * sigma, 0]], calculator=consistent.calculator())
+    assert np.abs(dimer.get_forces()).max() < 1e-12
+    dimer.positions[1, 1] = sigma * (2 - 1e-9)
+    assert dimer.get_forces()[0, 1] == pytest.approx(24 * epsilon / sigma * (2.0**-7 - 2 * 2.0**-13), rel=1e-6)
+
+
+@pytest.mark.physics
+def test_fcc_energy_is_the_sum_over_shells():
+    # With a cutoff of 2 sigma and the nearest neighbours at 1.09 sigma three shells lie inside: 12 at d, 6 at sqrt(2) d, 24 at sqrt(3) d.
+    lj = LennardJones.from_species({"Cu": 2.338}, {"Cu": 0.409})
+    d = 1.09 * 2.338
+    atoms = bulk("Cu", "fcc", a=d * np.sqrt(2))
+    u = lambda r: 4 * 0.409 * ((2.338 / r) ** 12 - (2.338 / r) ** 6 - 2.0**-12 + 2.0**-6)
+    assert lj.energy(atoms) == pytest.approx(6 * u(d) + 3 * u(np.sqrt(2) * d) + 12 * u(np.sqrt(3) * d), rel=1e-12)
+
+
+@pytest.mark.physics
+def test_forces_and_stress_against_finite_differences(consistent):
+    # Triclinic and smaller than the cutoff in one direction, so that images of an atom with itself count.
+    generator = np.random.default_rng(3)
+    atoms = Atoms(
+        "Cu4Zr3Al", cell=[[4.6, 0, 0], [1.2, 5.5, 0], [-0.7, 0.9, 6.1]], scaled_positions=generator.random((8, 3)) * 0.05, pbc=True
+    )
+    grid = np.array([(i, j, k) for i in (0, 0.5) for j in (0, 0.5) for k in (0, 0.5)])
+    atoms.set_scaled_positions(atoms.get_scaled_positions() + grid)
+    atoms.calc = consistent.calculator()
+    step = 1e-5
+    forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
+    assert np.abs(forces.sum(axis=0)).max() < 1e-12 * np.abs(forces).max()
+    for i in range(len(atoms)):
+        for d in range(3):
+            energies = []
+            for sign in (1, -1):
+                moved = atoms.copy()
+                moved.positions[i, d] += sign * step
+                energies.append(consistent.energy(moved))
+            assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(forces[i, d], rel=1e-5, abs=1e-5)
+    for d in range(3):
+        for e in range(d, 3):
+            energies = []
+            for sign in (1, -1):
+                strain = np.eye(3)
+                strain[d, e] += sign * step / 2
+                strain[e, d] += sign * step / 2
+                strained = atoms.copy()
+                strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+                energies.append(consistent.energy(strained))
+            assert (energies[0] - energies[1]) / (2 * step * atoms.get_volume()) == pytest.approx(stress[d, e], rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.physics
+def test_small_cell_equals_its_repetition(consistent):
+    atoms = Atoms(
+        "CuZrAl",
+        cell=[[3.4, 0.2, 0], [0.1, 3.9, 0.3], [0.5, 0, 4.4]],
+        scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.1], [0.1, 0.4, 0.6]],
+        pbc=True,
+    )
+    large = atoms.repeat((5, 4, 4))
+    atoms.calc, large.calc = consistent.calculator(), consistent.calculator()
+    assert large.get_potential_energy() / 80 == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    np.testing.assert_allclose(large.get_stress(), atoms.get_stress(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(large.get_forces()[:3], atoms.get_forces(), rtol=1e-10, atol=1e-9)
+
+
+def test_periodicity_is_direction_by_direction(consistent):
+    r = 2.9
+    atoms = Atoms("Zr", cell=[r, 20, 20], pbc=(True, False, False))
+    once = Atoms("Zr2", positions=[[0, 0, 0], [r, 0, 0]])
+    twice = Atoms("Zr2", positions=[[0, 0, 0], [2 * r, 0, 0]])
+    assert consistent.energy(atoms) == pytest.approx(consistent.energy(once) + consistent.energy(twice))
+    moved = atoms.copy()
+    moved.positions += [100.0, -31.0, 57.0]
+    assert consistent.energy(moved) == pytest.approx(consistent.energy(atoms))
+    cluster = Atoms("Zr2", positions=[[-40, 0, 0], [-40 + r, 0, 0]], cell=[5, 5, 5], pbc=False)
+    assert consistent.energy(cluster) == pytest.approx(consistent.energy(once))
+
+
+def test_per_atom_energies_sum_to_the_energy_and_stress_needs_three_periods(consistent, liquid):
+    atoms = liquid.copy()
+    atoms.calc = consistent.calculator()
+    assert atoms.get_potential_energies().sum() == pytest.approx(atoms.get_potential_energy())
+    assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
+    molecule = Atoms("Zr2", positions=[[0, 0, 0], [3, 0, 0]], calculator=consistent.calculator())
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    with pytest.raises(PropertyNotImplementedError):
+        molecule.get_stress()
+
+
+@pytest.mark.physics
+def test_energy_forces_and_pressure_against_lammps(consistent, liquid):
+    configuration = consistent.reduced_configuration(liquid)
+    reference = run_lammps(consistent, configuration.positions, configuration.box, configuration.types)
+    atoms = liquid.copy()
+    atoms.calc = consistent.calculator()
+    assert atoms.get_potential_energy() / 150 / consistent.energy_unit == pytest.approx(reference.energy, rel=1e-13, abs=1e-13)
+    force_unit = consistent.energy_unit / consistent.length_unit
+    np.testing.assert_allclose(atoms.get_forces() / force_unit, reference.forces, atol=1e-10)
+    # LAMMPS' pressure tensor holds no kinetic part here, as no velocities were set.
+    virial_pressure = -atoms.get_stress() * consistent.length_unit**3 / consistent.energy_unit
+    np.testing.assert_allclose(virial_pressure, reference.pressure, rtol=1e-11, atol=1e-10)
+
+
+def test_configurations_the_minimum_image_cannot_treat_are_refused(consistent, liquid):
+    small = liquid.copy()
+    small.set_cell([11.7, 13, 13])
+    with pytest.raises(InputError, match=r"11\.7 A is below twice the largest cutoff, 11\.73 A"):
+        consistent.reduced_configuration(small)
+    tilted = liquid.copy()
+    tilted.set_cell([[13, 0, 0], [0.1, 13, 0], [0, 0, 13]])
+    with pytest.raises(InputError, match="orthorhombic"):
+        consistent.reduced_configuration(tilted)
+    with pytest.raises(InputError, match="holds Ni"):
+        consistent.energy(Atoms("Ni"))
+    with pytest.raises(InputError, match="zero length"):
+        consistent.energy(Atoms("Zr", pbc=True))
+    broken = liquid.copy()
+    broken.positions[0] = np.nan
+    with pytest.raises(InputError, match="finite"):
+        consistent.energy(broken)
+    # Without Zr the largest cutoff is that of Al.
+    light = Atoms("CuAl", positions=[[0, 0, 0], [3, 0, 0]], cell=[11, 11, 11], pbc=True)
+    np.testing.assert_allclose(consistent.reduced_configuration(light).box, 11 / 2.932)
