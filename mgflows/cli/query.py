@@ -58,7 +58,9 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
     for dataset in found:
         subsets = ", ".join(f"{subset} {counts['frames']}" for subset, counts in dataset.counts.items())
         tests = (sum(counts[f"{split}_test"] for counts in dataset.counts.values()) for split in ("family", "paper"))
-        table.add_row(dataset.dataset_id, dataset.campaign, str(dataset.n_frames), *map(str, tests), subsets, dataset.fingerprint.description)
+        table.add_row(
+            dataset.dataset_id, dataset.campaign, str(dataset.n_frames), *map(str, tests), subsets, dataset.fingerprint.description
+        )
     Console().print(table)
 
 
@@ -80,7 +82,9 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
     for potential in found:
         errors = potential.errors["test"]["all"]
         numbers = (f"{errors.energy_rmse:.2f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.1f}")
-        table.add_row(potential.potential_id, potential.campaign, str(potential.generation), potential.split, potential.dataset_id, *numbers)
+        table.add_row(
+            potential.potential_id, potential.campaign, str(potential.generation), potential.split, potential.dataset_id, *numbers
+        )
     console = Console()
     console.print(table)
     console.print("[dim]root mean square errors over the test set of the split each was trained on[/]")
@@ -88,8 +92,12 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
 
 @click.command()
 @click.argument("what")
-@click.option("--format", "form", type=click.Choice(["extxyz", "nep"]), default=None, help="extxyz for a dataset (default), nep for a potential.")
-@click.option("--split", type=click.Choice(["family", "paper"]), default="family", show_default=True, help="Which split makes train and test.")
+@click.option(
+    "--format", "form", type=click.Choice(["extxyz", "nep"]), default=None, help="extxyz for a dataset (default), nep for a potential."
+)
+@click.option(
+    "--split", type=click.Choice(["family", "paper"]), default="family", show_default=True, help="Which split makes train and test."
+)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where the files go; by default here.")
 @directory_option
 def export(what: str, form: str | None, split: str, output: Path, directory: Path | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
@@ -20,17 +19,45 @@ from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from ase import Atoms
     from jobflow import JobStore
     from pymongo.database import Database
 
-__all__ = ["GlassDatabase"]
+__all__ = ["GlassDatabase", "register_campaign"]
 
 CAMPAIGNS = "campaigns"
 """Collection with one :class:`~mgflows.schemas.campaign.CampaignDocument` a campaign."""
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
+
+
+def register_campaign(database: Database, document: CampaignDocument) -> CampaignDocument:
+    """Store a campaign, once; the stored document if it is there already.
+
+    Parameters
+    ----------
+    database
+        The pymongo database.
+    document
+        The campaign.
+
+    Raises
+    ------
+    InputError
+        If a campaign of this name but of other settings is there.
+    """
+    collection = database[CAMPAIGNS]
+    collection.create_index("campaign", unique=True)
+    collection.update_one({"campaign": document.campaign}, {"$setOnInsert": document.model_dump()}, upsert=True)
+    stored = CampaignDocument.model_validate(collection.find_one({"campaign": document.campaign}, {"_id": 0}))
+    if stored.settings_digest != document.settings_digest:
+        raise InputError(
+            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} (settings {stored.settings_digest}, not "
+            f"{document.settings_digest}); give the new one another name"
+        )
+    return stored
 
 
 class GlassDatabase:

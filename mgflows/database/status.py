@@ -134,7 +134,9 @@ def _launches(database: Database, campaign: str, state: str, fields: list[str]) 
 
 
 def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
-    return [(firework["name"], launch.get("launch_dir", "")) for firework, launch in _launches(database, campaign, "RUNNING", ["launch_dir"])]
+    return [
+        (firework["name"], launch.get("launch_dir", "")) for firework, launch in _launches(database, campaign, "RUNNING", ["launch_dir"])
+    ]
 
 
 def _failures(database: Database, campaign: str) -> list[tuple[str, str]]:

@@ -88,10 +88,9 @@ class CampaignMaker(Maker):
         training = self.training_maker.make(
             self.alloy, self.name, stage="training", generation=0, labels=labels.output["labels"], clock=None, **collected
         )
-        flows, last, quenches = [sampling, labels, training], training, []
+        flows, last = [sampling, labels, training], training
         if self.feedback_maker:
             feedback = self.feedback_maker.make(training.output["potential"], [sample.structure for sample in samples])
-            quenches = feedback.output["quenches"]
             last = self.retraining_maker.make(
                 self.alloy,
                 self.name,
@@ -111,7 +110,7 @@ class CampaignMaker(Maker):
                 samples=dict(zip(families, samples, strict=True)),
                 single_points=labels.output["single_points"],
                 relaxed=labels.output["relaxed"],
-                quenches=quenches,
+                n_sweeps=sampling.output["n_sweeps"],
             )
             flows.append(validation)
             output["validation"] = validation.output

@@ -65,7 +65,9 @@ class FeedbackFlowMaker(Maker):
             label = self.label_maker.make(quench.output.structure)
             label.name = f"label {family}"
             # The slowest quench decides how long the stage takes: it starts first.
-            jobs.append(tag(quench, stage="feedback", category="md", family=family, priority=len(runs) - index))
+            jobs.append(
+                tag(quench, stage="feedback", category="md", family=family, priority=len(runs) - index, seconds=self._seconds(rate))
+            )
             jobs.append(
                 tag(label, stage="feedback", category="dft", subset="mlip_feedback", family=family, priority=len(runs), after_failure=True)
             )
@@ -73,3 +75,9 @@ class FeedbackFlowMaker(Maker):
             quenches.append(quench.output)
             families.append(family)
         return Flow(jobs, output={"labels": labels, "quenches": quenches, "families": families}, name=self.name)
+
+    def _seconds(self, rate: float) -> float:
+        """Forecast for a CPU: 4 ms a step (docs/training.md)."""
+        quench = self.quench_maker
+        picoseconds = (quench.temperature_high - quench.temperature_low) / rate + quench.equilibration_time
+        return 0.004 * 1000.0 * picoseconds / quench.timestep

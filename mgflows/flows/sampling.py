@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jobflow import Flow, Maker
 
-from mgflows.alloy import Alloy
 from mgflows.errors import InputError
 from mgflows.flows.tags import tag
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
 
+if TYPE_CHECKING:
+    from mgflows.alloy import Alloy
+
 __all__ = ["SamplingFlowMaker"]
+
+_MOVES_PER_SECOND = 4e6
+"""Monte Carlo moves of one core, for forecasts (docs/performance.md)."""
+_PAIRS_PER_REDUCED_TIME = 4.5e6
+"""Molecular dynamics of one core, for forecasts: squared number of atoms times t*, per second."""
 
 
 @dataclass
@@ -55,19 +63,22 @@ class SamplingFlowMaker(Maker):
             sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
             sample.name = f"cool {n_sweeps:.0e} sweeps {family}"
             # The longest runs decide how long the stage takes: they start first.
-            samples.append(tag(sample, stage="sampling", category="sampling", family=family, priority=10 + len(str(n_sweeps))))
+            seconds = n_sweeps * alloy.n_atoms / _MOVES_PER_SECOND
+            priority = 10 + len(str(n_sweeps))
+            samples.append(tag(sample, stage="sampling", category="sampling", family=family, priority=priority, seconds=seconds))
 
         dynamics, rest = [], iter(seeds[len(families) :])
         for time, count in sorted(self.coolings):
             run = self.dynamics_maker.make(alloy, time=time, seeds=[next(rest) for _ in range(count)])
             run.name = f"molecular dynamics t*={time:g}"
-            dynamics.append(tag(run, stage="sampling", category="sampling"))
+            seconds = count * time * alloy.n_atoms**2 / _PAIRS_PER_REDUCED_TIME
+            dynamics.append(tag(run, stage="sampling", category="sampling", seconds=seconds))
 
         jobs = [*samples, *dynamics]
         output = {"families": families, "n_sweeps": lengths, "samples": [job.output for job in samples], "clock": None}
         if dynamics:
             clock = self.clock_maker.make(
-                samples=[job.output for job in samples], families=families, coolings=[job.output for job in dynamics], alloy=alloy
+                samples=[job.output for job in samples], families=families, coolings=[job.output for job in dynamics]
             )
             jobs.append(tag(clock, stage="sampling", category="sampling"))
             output["clock"] = clock.output

@@ -203,7 +203,7 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
         ),
         retraining_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(numbers.training_steps[1]), compare_splits=True),
         validation_maker=ValidationFlowMaker(
-            validation_maker=ValidationMaker(suite=numbers.suite, seed=validating, scaled_down=scaled_down), reference=method
+            validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down)
         ),
         scale=scale,
         scaled_down=scaled_down,

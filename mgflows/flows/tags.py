@@ -16,7 +16,15 @@ Category = Literal["sampling", "dft", "training", "md"]
 
 
 def tag(
-    job: Job, *, stage: str, category: Category, subset: str | None = None, family: str | None = None, priority: int = 0, after_failure: bool = False
+    job: Job,
+    *,
+    stage: str,
+    category: Category,
+    subset: str | None = None,
+    family: str | None = None,
+    priority: int = 0,
+    seconds: float = 1.0,
+    after_failure: bool = False,
 ) -> Job:
     """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
 
@@ -34,11 +42,13 @@ def tag(
         The sample the result descends from.
     priority
         Jobs of higher priority are taken first.
+    seconds
+        Rough run time, for forecasts only; they are corrected by what finished jobs took.
     after_failure
         Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
         go on without it.
     """
-    tags = {"stage": stage, "subset": subset, "family": family}
+    tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1)}
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})

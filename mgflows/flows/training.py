@@ -89,12 +89,17 @@ class TrainingFlowMaker(Maker):
             start = {"started_from": previous_potential.potential_id, "initial_potential": previous_potential.nep_txt}
         training = self.training_maker.make(dataset.output, generation=generation, **start)
         training.name = f"train {generation}"
-        jobs = [tag(dataset, stage=stage, category="sampling"), tag(training, stage=stage, category="training", priority=5)]
+        # Forecast for a CPU: 23 ms a frame of 150 atoms and step (docs/training.md).
+        seconds = 0.023 * getattr(self.training_maker.trainer, "steps", 0) * getattr(self.training_maker.trainer, "batch", 0)
+        jobs = [
+            tag(dataset, stage=stage, category="sampling"),
+            tag(training, stage=stage, category="training", priority=5, seconds=seconds),
+        ]
         output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
         if self.compare_splits:
             other = "paper" if self.training_maker.split == "family" else "family"
             comparison = replace(self.training_maker, split=other).make(dataset.output, generation=generation)
             comparison.name = f"train {generation} on the {other} split"
-            jobs.append(tag(comparison, stage=stage, category="training"))
+            jobs.append(tag(comparison, stage=stage, category="training", seconds=seconds))
             output["comparison"] = comparison.output
         return Flow(jobs, output=output, name=f"{self.name} {generation}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from jobflow import Maker, job
-from pymatgen.core import Structure
 
 from mgflows.jobs.labels import AseMethod
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import Frame, LabelSetDocument, atoms_from_structure
 from mgflows.schemas.provenance import record_provenance
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 __all__ = ["AseHeatingMaker"]
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import Maker, job
-from pymatgen.core import Structure
 
 from mgflows.errors import InputError
 from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, MethodFingerprint, atoms_from_structure
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from pymatgen.core import Structure
 
 __all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker"]
 

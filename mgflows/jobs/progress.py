@@ -33,7 +33,7 @@ class JobProgress:
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Say that ``done`` of ``total`` units are done."""
         now = time.monotonic()
-        if done < total and 0.0 <= self._last and now - self._last < _SECONDS_BETWEEN_WRITES:
+        if done < total and self._last >= 0.0 and now - self._last < _SECONDS_BETWEEN_WRITES:
             return
         self._last = now
         path = self.directory / PROGRESS_FILE

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobflow import Maker, job
-from pymatgen.core import Structure
 
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.validation import QuenchDocument
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 __all__ = ["QuenchMaker"]
 

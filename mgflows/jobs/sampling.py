@@ -209,7 +209,7 @@ class SupercoolingMaker(Maker):
 
     @job(output_schema=SupercoolingDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
-        self, samples: list[SampleDocument | None], families: list[str], coolings: list[SurrogateCoolingDocument | None], alloy: Alloy
+        self, samples: list[SampleDocument | None], families: list[str], coolings: list[SurrogateCoolingDocument | None]
     ) -> SupercoolingDocument:
         """Fit the clock.
 
@@ -219,14 +219,13 @@ class SupercoolingMaker(Maker):
             Documents of the Monte Carlo samples (None where a job failed) and their families, in the same order.
         coolings
             Documents of the molecular-dynamics coolings.
-        alloy
-            The alloy.
         """
         runs = [cooling for cooling in coolings if cooling is not None]
         dated = [(family, sample) for family, sample in zip(families, samples, strict=True) if sample is not None]
         lj = LennardJones.from_dict(runs[0].surrogate)
         dynamics = {
-            cooling.time_reduced: [e for e, is_ordered in zip(cooling.e_is_reduced, cooling.ordered, strict=True) if not is_ordered] for cooling in runs
+            cooling.time_reduced: [e for e, is_ordered in zip(cooling.e_is_reduced, cooling.ordered, strict=True) if not is_ordered]
+            for cooling in runs
         }
         with record_provenance(seed=self.seed, settings={"window": self.window}) as provenance:
             times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
