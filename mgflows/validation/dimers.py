@@ -1,4 +1,4 @@
-"""Dimer curves: does the potential keep two atoms apart where no training frame told it to?
+"""Dimer curves: whether a potential keeps two atoms apart where no training frame told it to.
 
 Bulk frames hold no pair much closer than the first peak of g(r). What a machine-learned potential says below it comes from the added
 Ziegler-Biersack-Littmark repulsion and from extrapolation; an attractive hole there lets a hot run collapse.

@@ -195,7 +195,7 @@ def elastic_constants(
     )
 
 
-def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: float = FORCE_TOLERANCE) -> Atoms:
+def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 5000) -> Atoms:
     """A copy with cell and ions relaxed to 0.01 GPa and ``force_tolerance`` (eV/A); it keeps the calculator.
 
     Raises
@@ -203,7 +203,7 @@ def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: 
     PotentialFailureError
         If the relaxation does not converge.
     """
-    relaxation = relax(atoms, calculator, force_tolerance=force_tolerance, stress_tolerance=_STRESS_TOLERANCE, max_steps=5000)
+    relaxation = relax(atoms, calculator, force_tolerance=force_tolerance, stress_tolerance=_STRESS_TOLERANCE, max_steps=max_steps)
     if not relaxation.converged:
         raise PotentialFailureError(
             f"the relaxation stopped after {relaxation.n_steps} steps at {relaxation.largest_force:.2g} eV/A and {relaxation.largest_stress:.2g} GPa; "

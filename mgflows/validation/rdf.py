@@ -96,6 +96,8 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
     InputError
         If there is no frame, the compositions differ, or a frame is not periodic.
     """
+    from ase.data import atomic_numbers
+
     frames = list(frames) if isinstance(frames, Sequence) else [frames]
     if not frames:
         raise InputError("there is no frame to average; give at least one structure")
@@ -126,7 +128,7 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
     ordered /= len(frames)
 
     partial, weights = {}, {}
-    scattering = counts * np.array([frames[0][kinds.tolist().index(k)].number for k in range(n_species)], dtype=float)
+    scattering = counts * np.array([atomic_numbers[symbol] for symbol in species], dtype=float)
     for a, b in combinations_with_replacement(range(n_species), 2):
         pair = f"{species[a]}-{species[b]}"
         partial[pair] = ordered[a, b] / (counts[a] * counts[b])

@@ -121,7 +121,7 @@ def athermal_quasistatic_shear(
             f"the strain step is {strain_step:g} but must be positive and at most strain_max, {strain_max:g}; the usual step is 5e-4"
         )
     n_steps = round(strain_max / strain_step)
-    strain = strain_step * np.arange(n_steps + 1)
+    strain = np.arange(n_steps + 1, dtype=np.float64) * strain_step
     half_step = strain_step / 2.0
     in_window = (strain > fit_window[0] - half_step) & (strain < fit_window[1] + half_step)
     if in_window.sum() < 2:

@@ -135,7 +135,7 @@ def green_kubo_viscosity(
     return ViscosityResult(
         viscosity=viscosity,
         viscosity_error=float(viscosities.std(ddof=1) / np.sqrt(n_segments)) if n_segments > 1 else float("nan"),
-        time=np.arange(n_lags) * sample_interval,
+        time=np.arange(n_lags, dtype=float) * float(sample_interval),
         correlation=correlations.mean(axis=0),
         running_integral=running,
         plateau=(start * sample_interval, end * sample_interval),

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from pymatgen.analysis.elasticity.elastic import ElasticTensor
+
+from mgflows.errors import InputError
+from mgflows.validation.elasticity import elastic_constants, isotropic_moduli, relax_to_zero_stress
+from mgflows.validation.errors import PotentialFailureError
+from mgflows.validation.minimise import minimise_positions
+
+from .calculators import IdealGas, Noise, disordered_atoms, lennard_jones
+
+
+def cubic_stiffness(c11, c12, c44):
+    stiffness = np.diag([c11 - c12] * 3 + [c44] * 3).astype(float)
+    stiffness[:3, :3] += c12
+    return stiffness
+
+
+@pytest.fixture(scope="module")
+def disordered():
+    """A small disordered alloy under Lennard-Jones forces, relaxed: its ions move when it is strained."""
+    return relax_to_zero_stress(disordered_atoms(), lennard_jones("Cu", "Zr"), 1e-5)
+
+
+@pytest.mark.physics
+def test_isotropic_stiffness_gives_back_its_moduli():
+    bulk_modulus, shear_modulus = 115.0, 34.0
+    c12 = bulk_modulus - 2 / 3 * shear_modulus
+    moduli = isotropic_moduli(cubic_stiffness(c12 + 2 * shear_modulus, c12, shear_modulus))
+    assert moduli.bulk_modulus == pytest.approx(bulk_modulus)
+    assert moduli.shear_modulus == pytest.approx(shear_modulus)
+    assert moduli.young_modulus == pytest.approx(9 * 115 * 34 / (3 * 115 + 34))
+    assert moduli.poisson_ratio == pytest.approx(moduli.young_modulus / (2 * shear_modulus) - 1)
+    assert moduli.shear_modulus_voigt == pytest.approx(moduli.shear_modulus_reuss)
+
+
+@pytest.mark.physics
+def test_copper_averages_and_pymatgen():
+    """Copper (Simmons and Wang): 168.4, 121.4, 75.4 GPa; closed forms of the cubic averages."""
+    c11, c12, c44 = 168.4, 121.4, 75.4
+    moduli = isotropic_moduli(cubic_stiffness(c11, c12, c44))
+    assert moduli.shear_modulus_voigt == pytest.approx((c11 - c12 + 3 * c44) / 5)
+    assert moduli.shear_modulus_reuss == pytest.approx(5 * (c11 - c12) * c44 / (4 * c44 + 3 * (c11 - c12)))
+    random = np.random.default_rng(0).uniform(-5, 5, (6, 6))
+    general = cubic_stiffness(c11, c12, c44) + random + random.T
+    ours, theirs = isotropic_moduli(general), ElasticTensor.from_voigt(general)
+    assert ours.bulk_modulus == pytest.approx(theirs.k_vrh)
+    assert ours.shear_modulus == pytest.approx(theirs.g_vrh)
+    assert ours.poisson_ratio == pytest.approx(theirs.homogeneous_poisson)
+
+
+@pytest.mark.physics
+def test_cauchy_relation_of_a_pair_potential():
+    """Central forces at zero pressure and every atom a centre of symmetry: C12 = C44."""
+    result = elastic_constants(bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"), strain=1e-3)
+    c = result.stiffness
+    assert c[0, 1] == pytest.approx(c[3, 3], rel=2e-3)
+    np.testing.assert_allclose(c[:3, :3], c[[1, 2, 0]][:, [1, 2, 0]], rtol=1e-3)
+    np.testing.assert_allclose(c[:3, 3:], 0.0, atol=1e-3 * c[0, 0])
+    # The bulk modulus is V d2E/dV2, from energies alone.
+    atoms = result.atoms
+    atoms.calc = lennard_jones("Cu")
+    cell, volume, energies = atoms.cell.array.copy(), atoms.get_volume(), []
+    scales = np.linspace(0.997, 1.003, 7)
+    for scale in scales:
+        atoms.set_cell(cell * scale, scale_atoms=True)
+        energies.append(atoms.get_potential_energy())
+    curvature = 2 * np.polyfit(volume * scales**3 - volume, energies, 3)[1]
+    assert result.moduli.bulk_modulus == pytest.approx(volume * curvature * 160.2176634, rel=5e-3)
+
+
+@pytest.mark.physics
+def test_relaxed_constants_agree_with_matscipy(disordered):
+    from ase.optimize import FIRE
+    from matscipy.elasticity import full_3x3x3x3_to_Voigt_6x6, measure_triclinic_elastic_constants
+
+    calculator = lennard_jones("Cu", "Zr")
+    ours = elastic_constants(disordered, calculator, relax_reference=False, force_tolerance=1e-5)
+    theirs_atoms = disordered.copy()
+    theirs_atoms.calc = calculator
+    theirs = measure_triclinic_elastic_constants(theirs_atoms, delta=2e-3, optimizer=FIRE, fmax=1e-5, steps=5000)
+    theirs = full_3x3x3x3_to_Voigt_6x6(theirs, check_symmetry=False) * 160.2176634
+    np.testing.assert_allclose(ours.stiffness, (theirs + theirs.T) / 2, atol=0.01 * theirs[0, 0])
+    assert ours.residual_stress < 0.01
+    assert ours.asymmetry < 1.0
+
+
+@pytest.mark.physics
+def test_clamped_ions_are_stiffer(disordered):
+    relaxed = elastic_constants(disordered, lennard_jones("Cu", "Zr"), relax_reference=False)
+    clamped = elastic_constants(disordered, lennard_jones("Cu", "Zr"), relax_reference=False, relax_ions=False)
+    assert np.linalg.eigvalsh(clamped.stiffness - relaxed.stiffness).min() > -0.5
+    assert clamped.moduli.shear_modulus > 1.2 * relaxed.moduli.shear_modulus
+
+
+def test_original_is_not_changed():
+    atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
+    before = atoms.copy()
+    elastic_constants(atoms, lennard_jones("Cu"))
+    assert atoms == before
+
+
+def test_bad_input_is_refused():
+    atoms = bulk("Cu", "fcc", a=3.65)
+    with pytest.raises(InputError, match="the strain is"):
+        elastic_constants(atoms, lennard_jones("Cu"), strain=0.5)
+    with pytest.raises(InputError, match="unstable"):
+        isotropic_moduli(cubic_stiffness(100.0, 120.0, 30.0))
+    with pytest.raises(InputError, match="shape"):
+        isotropic_moduli(np.eye(3))
+    with pytest.raises(InputError, match="unstable"):
+        elastic_constants(atoms, IdealGas(), relax_reference=False)
+
+
+@pytest.mark.faults
+def test_minimisations_without_end_are_reported():
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
+    with pytest.raises(PotentialFailureError, match="relaxation stopped after 30 steps"):
+        relax_to_zero_stress(atoms, Noise(), max_steps=30)
+    atoms.calc = Noise()
+    with pytest.raises(PotentialFailureError, match="not smooth"):
+        minimise_positions(atoms, max_steps=30)
+
+
+def test_minimisation_finds_the_lattice():
+    atoms = bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2))
+    atoms.calc = lennard_jones("Cu")
+    lowest = atoms.get_potential_energy()
+    atoms.rattle(0.1, seed=1)
+    assert minimise_positions(atoms, 1e-6) > 0
+    assert atoms.get_potential_energy() == pytest.approx(lowest, abs=1e-9)
+    assert np.abs(atoms.get_forces()).max() < 1e-6
+    with pytest.raises(InputError, match="tolerance"):
+        minimise_positions(atoms, 0.0)
