@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import weakref
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -57,12 +58,19 @@ def nep_calculator(potential: str | Path) -> Calculator:
     """
     text = potential_text(potential)
     validate_nep_text(text)
-    with _potential_file(text) as path:
-        # Both packages read the file once and keep the model in memory.
-        if find_spec("nep_adapters") is not None:
-            return require("nep_adapters.ase", "md", "evaluating a NEP").NepAseCalculator(str(path), backend="cpu")
-        if find_spec("calorine") is not None:
-            return require("calorine.calculators", "md", "evaluating a NEP").CPUNEP(str(path))
+    if find_spec("nep_adapters") is not None:
+        module = require("nep_adapters.ase", "md", "evaluating a NEP")
+        with _potential_file(text) as path:
+            return module.NepAseCalculator(str(path), backend="cpu")
+    if find_spec("calorine") is not None:
+        module = require("calorine.calculators", "md", "evaluating a NEP")
+        directory = tempfile.TemporaryDirectory(prefix="mgflows-nep-")
+        path = Path(directory.name, "nep.txt")
+        path.write_text(text, encoding="utf-8")
+        calculator = module.CPUNEP(str(path))
+        # calorine reads the file again whenever it meets another structure.
+        weakref.finalize(calculator, directory.cleanup)
+        return calculator
     raise MissingDependencyError(
         "nep-adapters is needed for evaluating a NEP but is not installed, nor is calorine; install it with: pip install 'mgflows[md]'"
     )

@@ -193,12 +193,13 @@ class NepParameters:
 
     @classmethod
     def from_text(cls, text: str) -> NepParameters:
-        """Read a ``nep.in`` of either dialect; what it leaves out takes the *paper's* value, not the trainer's.
+        """Read a ``nep.in`` of either dialect.
 
         Raises
         ------
         InputError
-            For a line that cannot be read or a keyword that a NEP potential for glasses has no use for: names the line.
+            For a line that cannot be read or a keyword that a NEP potential for glasses has no use for, naming the line, and for a keyword left out
+            whose default differs between the trainers and their releases.
         """
         values: dict[str, Any] = {}
         for number, line in enumerate(text.splitlines(), start=1):
@@ -224,9 +225,15 @@ class NepParameters:
                 raise InputError(f"{where} cannot be read ({error}); write it like: {_example(keyword)}") from error
         if "species" not in values:
             raise InputError("nep.in has no line 'type', such as: type 3 Cu Zr Al")
-        return cls(**values)
+        absent = [name for name in _MOVING_DEFAULTS if name not in values]
+        if absent:
+            raise InputError(
+                f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer; write: {'; '.join(map(_example, absent))}"
+            )
+        return cls(**{"zbl": None, **values})
 
 
+_MOVING_DEFAULTS = ("cutoff", "n_max", "basis_size", "l_max", "neuron", "batch")
 _ARCHITECTURE = ("species", "version", "zbl", "cutoff", "n_max", "basis_size", "l_max", "neuron")
 
 

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.langevin import Langevin
 
 from mgflows.eam import stand_in_calculator
-from mgflows.nep import NeppoTrainer, NepParameters, parity
+from mgflows.nep import NepParameters, NeppoTrainer, parity
 
 SPECIES = ("Cu", "Zr", "Al")
 PARAMETERS = NepParameters(SPECIES, cutoff=(5.0, 4.0), n_max=(4, 3), basis_size=(4, 4), l_max=(4, 0, 0), neuron=10)
