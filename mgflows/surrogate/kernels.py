@@ -44,8 +44,11 @@ _LANES = REGISTER_BYTES // 4
 """Arrays are padded to whole vectors of the smallest type."""
 
 # Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference counts, which cost more than the
-# physics, are left out. The cache knows when this file changes but not when rows.py does: clear __pycache__ after that.
-_compile = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)
+# physics, are left out; passing arrays to a function that is not inlined would cost as much. The cache knows when this file changes but
+# not when rows.py does: clear __pycache__ after that.
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_compile = numba.njit(**_OPTIONS)
+_inline = numba.njit(**_OPTIONS, forceinline=True)
 
 
 class Table(NamedTuple):
@@ -201,7 +204,7 @@ def seed_random_state(seed: int, stream: int = 0) -> RandomState:
     return np.random.SeedSequence([seed, stream]).generate_state(4, np.uint64).astype(np.uint64)
 
 
-@_compile
+@_inline
 def _random(state):  # type: ignore[no-untyped-def]
     """Uniform number in [0, 1) from xoshiro256+ (D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021))."""
     result = state[0] + state[3]
@@ -215,19 +218,19 @@ def _random(state):  # type: ignore[no-untyped-def]
     return (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@_compile
+@_inline
 def _accepted(delta, temperature, state):  # type: ignore[no-untyped-def]
     """Metropolis: true with probability ``min(1, exp(-delta / temperature))``."""
     return delta <= 0.0 or _random(state) < math.exp(-delta / temperature)
 
 
-@_compile
+@_inline
 def _moved(coordinate, reach, state):  # type: ignore[no-untyped-def]
     """Lattice coordinate displaced by -reach to +reach, all equally likely; it wraps as the box does."""
     return np.int32(coordinate + int(_random(state) * (2 * reach + 1)) - reach)
 
 
-@_compile
+@_inline
 def _displace(positions, species, energy, trial, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
     sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
@@ -251,7 +254,7 @@ def _displace(positions, species, energy, trial, table, proposals, counters, tem
     return delta if accepted else 0.0
 
 
-@_compile
+@_inline
 def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-def]
     """Energy of two atoms with each other."""
     sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
@@ -265,7 +268,7 @@ def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-de
     return four_epsilon[species[i], k] * (s3 * (s3 - real(1.0)) - constants[3])
 
 
-@_compile
+@_inline
 def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to swap the positions of two atoms of different species; return the change of the energy.
 
