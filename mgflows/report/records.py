@@ -228,7 +228,7 @@ def clock_of(document: SupercoolingDocument) -> Clock:
         draws=clock.bootstrap,
         log10_window=(float(low), float(high)),
         log10_onset_time=None if clock.onset_time is None else float(np.log10(clock.onset_time)),
-        energies=sorted((float(time), values) for time, values in document.dynamics.items()),
+        energies=sorted((float(time), values) for time, values in document.dynamics.items() if values),
     )
 
 

@@ -28,6 +28,8 @@ GRID = "#dbdcde"
 """Placeholder of grid lines; on the page ``var(--grid)``."""
 SURFACE = "#fbfcfe"
 """Placeholder of the ground behind a figure, for marks with a halo; on the page ``var(--surface)``."""
+_MEASURING_FONT = "DejaVu Sans"
+"""Comes with matplotlib, so that figures are laid out alike everywhere; wider than the fonts of a page, so that nothing collides there."""
 _PLACEHOLDERS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", SURFACE: "var(--surface)"}
 
 MLIP = "#8a5cd1"
@@ -51,7 +53,7 @@ class SubsetStyle:
 
 
 SUBSET_STYLES: dict[str, SubsetStyle] = {
-    "lj_surrogate": SubsetStyle("LJ surrogate", "#2b6cb8", "o"),
+    "lj_surrogate": SubsetStyle("LJ surrogate", "#3a7bc8", "o"),
     "dft_minimized": SubsetStyle("minimized", "#c2410c", "s"),
     "expanded_compressed": SubsetStyle("expanded / compressed", "#0f9d76", "^"),
     "distorted": SubsetStyle("distorted", "#c973c0", "D"),
@@ -153,8 +155,8 @@ def _for_page(svg: str, name: str) -> str:
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
-    # The page's own font; matplotlib only measured with another.
-    svg = re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--figure-font)", svg)
+    # The page sets the letters in its own font; matplotlib only measured with another.
+    svg = svg.replace(f"'{_MEASURING_FONT}'", "var(--figure-font)")
     for placeholder, variable in _PLACEHOLDERS.items():
         svg = svg.replace(placeholder, variable)
     return svg.strip()
@@ -163,7 +165,7 @@ def _for_page(svg: str, name: str) -> str:
 _PARAMETERS: dict[str, object] = {
     "svg.fonttype": "none",
     "font.size": 8.5,
-    "font.family": ["DejaVu Sans"],
+    "font.family": [_MEASURING_FONT],
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,

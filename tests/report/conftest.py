@@ -96,7 +96,10 @@ def full(campaign: CampaignDocument) -> ReportData:
         potentials=potentials,
         quenches=_quenches(generator, potentials[0].potential_id),
         validations=[_validation(generator, potentials[1])],
-        costs=[StageCost(stage, n, 1.3 * s, s) for stage, n, s in zip(STAGES, (17, 96, 2, 11, 3), (24.0, 35.0, 260.0, 130.0, 95.0), strict=True)],
+        costs=[
+            StageCost(stage, n, 1.3 * s, s)
+            for stage, n, s in zip(STAGES, (17, 96, 2, 11, 3), (24.0, 35.0, 260.0, 130.0, 95.0), strict=True)
+        ],
         fireworks={"COMPLETED": 129},
         wall_seconds=418.0,
     )
@@ -228,7 +231,8 @@ def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]
             )
         )
     dynamics = {
-        f"{time:g}": (-3.2 - 0.166 * np.log10(time) + 0.05 * generator.standard_normal(4)).tolist() for time in (30.0, 100.0, 300.0, 1000.0, 3000.0)
+        f"{time:g}": (-3.2 - 0.166 * np.log10(time) + 0.05 * generator.standard_normal(4)).tolist()
+        for time in (30.0, 100.0, 300.0, 1000.0, 3000.0)
     }
     return SupercoolingDocument(
         clock=clock, dynamics=dynamics, groups=groups, families={}, seconds_per_reduced_time=3.31e-13, provenance=PROVENANCE
@@ -296,7 +300,10 @@ def _potential(
             "force_test": [None] * (len(steps) - 1) + [0.12],
             "virial_test": [None] * len(steps),
         },
-        parity={side: _parity(generator, {s: e.n_frames for s, e in table.items() if s != "all"}, energy, force) for side, table in tables.items()},
+        parity={
+            side: _parity(generator, {s: e.n_frames for s, e in table.items() if s != "all"}, energy, force)
+            for side, table in tables.items()
+        },
         method=METHOD,
         scaled_down="2000 steps of AdamW instead of 10⁵ generations of SNES",
         provenance=PROVENANCE,
@@ -306,12 +313,20 @@ def _potential(
 def _parity(generator: Generator, sizes: dict[str, int], energy: float, force: float) -> dict[str, Any]:
     subsets = [subset for subset, n in sizes.items() for _ in range(n)]
     energies = np.array([CENTRES[s][0] for s in subsets]) + 0.04 * generator.standard_normal(len(subsets))
-    virials = np.array([CENTRES[s][1] / 13.0 for s in subsets])[:, None] * [1, 1, 1, 0, 0, 0] + 0.1 * generator.standard_normal((len(subsets), 6))
-    forces = generator.standard_normal(20_000) * generator.choice([0.3, 1.4], size=20_000)
+    virials = np.array([CENTRES[s][1] / 13.0 for s in subsets])[:, None] * [1, 1, 1, 0, 0, 0] + 0.1 * generator.standard_normal(
+        (len(subsets), 6)
+    )
+    forces = generator.standard_normal(4_000) * generator.choice([0.3, 1.4], size=4_000)
     return {
         "subset": subsets,
-        "energy": {"reference": energies.tolist(), "predicted": (energies + 1e-3 * energy * generator.standard_normal(len(subsets))).tolist()},
-        "virial": {"reference": virials.tolist(), "predicted": (virials + 9e-3 * energy * generator.standard_normal(virials.shape)).tolist()},
+        "energy": {
+            "reference": energies.tolist(),
+            "predicted": (energies + 1e-3 * energy * generator.standard_normal(len(subsets))).tolist(),
+        },
+        "virial": {
+            "reference": virials.tolist(),
+            "predicted": (virials + 9e-3 * energy * generator.standard_normal(virials.shape)).tolist(),
+        },
         "force": {
             "reference": forces.tolist(),
             "predicted": (forces + 1e-3 * force * generator.standard_normal(len(forces))).tolist(),

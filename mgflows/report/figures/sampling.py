@@ -198,7 +198,7 @@ def draw_relaxation_energies(
     """
     axes = style.single_axes(figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)")
     before, after = style.SUBSET_STYLES["lj_surrogate"], style.SUBSET_STYLES["dft_minimized"]
-    axes.plot([x for _, x, _ in records], [y for _, _, y in records], before.marker, color=before.color, alpha=0.6, label="as sampled")
+    axes.plot([x for _, x, _ in records], [y for _, _, y in records], before.marker, color=before.color, alpha=0.9, label="as sampled")
     located = [(r.energy_lj, r.energy_before, r.energy_after) for r in relaxations if r.energy_lj is not None]
     for energy_lj, energy_before, energy_after in located:
         axes.annotate(

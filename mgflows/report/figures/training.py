@@ -64,7 +64,7 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
     for subset in style.known_subsets([frame.subset for frame in frames]):
         look = style.SUBSET_STYLES[subset]
         points = np.array([(frame.energy_per_atom, frame.pressure) for frame in frames if frame.subset == subset])
-        axes.plot(*points.T, look.marker, color=look.color, alpha=0.7, markersize=3.5, markeredgewidth=0, rasterized=True)
+        axes.plot(*points.T, look.marker, color=look.color, alpha=0.85, markersize=3.5, markeredgewidth=0, rasterized=True)
     _subset_legend(axes, [frame.subset for frame in frames], loc="best")
 
 
@@ -225,7 +225,7 @@ def _draw_by_subset(axes: Axes, sides: Mapping[str, tuple[NDArray[np.str_], NDAr
                 markersize=4.8 if is_test else 3.2,
                 markerfacecolor="none" if is_test else look.color,
                 markeredgewidth=0.9 if is_test else 0.0,
-                alpha=0.95 if is_test else 0.45,
+                alpha=1.0 if is_test else 0.55,
                 rasterized=True,
                 zorder=3 if is_test else 2,
             )

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import re
+import sys
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+from matplotlib.figure import Figure
+
+from mgflows.errors import MissingDependencyError, ServiceError
+from mgflows.report import style, write_report
+from mgflows.report.page import render_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mgflows.report import ReportData
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+
+
+def draw_only(draw: Callable[[Figure], None], name: str, **_: float) -> str:
+    """Draw without the slow part: layout and SVG."""
+    draw(Figure())
+    return "<svg></svg>"
+
+
+class Page(HTMLParser):
+    """Checks nesting, and collects ids, references and words."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for key, value in attributes:
+            if key == "id":
+                self.ids.append(value or "")
+            elif key in ("href", "src", "xlink:href"):
+                self.references.append(value or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("style", "title"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def written(full: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    start = time.perf_counter()
+    path = write_report(full, tmp_path_factory.mktemp("report") / "new" / "report.html")
+    assert time.perf_counter() - start < 15.0
+    return path
+
+
+def test_one_sound_file_that_needs_nothing_else(written: Path) -> None:
+    assert [other.name for other in written.parent.iterdir()] == ["report.html"]
+    assert written.stat().st_size < 4e6
+    page = Page(written.read_text())
+    assert len(page.ids) == len(set(page.ids))
+    for reference in page.references:
+        assert reference.startswith("data:") or reference.removeprefix("#") in page.ids
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert "default-src 'none'" in written.read_text()
+    assert "@import" not in written.read_text()
+
+
+def test_every_figure_of_the_paper_at_this_scale(written: Path) -> None:
+    text = Page(written.read_text()).text
+    for label in (
+        "Fig. 1b",
+        "Fig. 2a",
+        "Fig. 2b",
+        "Fig. S1",
+        "Fig. 3a",
+        "Fig. 3b",
+        "Fig. 3c",
+        "Fig. S2d",
+        "Fig. 3d",
+        "Fig. 4a",
+        "Fig. 4b",
+        "Fig. 6a",
+        "Fig. 6b",
+    ):
+        assert label in text, label
+    for title in ("Before and after feedback", "Stress–strain curves", "Dimers", "Quenches with the potential"):
+        assert title in text, title
+    assert "(Fig. 5) are not part of the scale 'small'" in text
+
+
+def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> None:
+    text = Page(written.read_text()).text
+    assert "389" in text
+    assert "misses test energies by 4.6 meV/atom, forces by 117 meV/Å and virials by 41 meV/atom" in text
+    assert "paper's split: 104" in text
+    assert "energies from 6.1 to 4.6 meV/atom and forces from 148 to 117 meV/Å" in text
+    assert "All lengths changed by +6.4%" in text
+    assert "1 sample of 12 ended ordered" in text
+    for identifier in ("c3a82b915e04d7f6", "a90c4417e6f2b35d", full.campaign.campaign):
+        assert identifier in text
+
+
+def test_a_stand_in_and_a_small_scale_are_called_so(written: Path, full: ReportData) -> None:
+    text = Page(written.read_text()).text
+    assert "Stand-in EAM, not DFT." in text
+    assert "e(stand-in)" in text
+    assert "e(DFT)" not in text
+    assert full.campaign.scaled_down in text
+    assert "It is not a potential for the real alloy." in text
+
+
+def test_density_functional_labels_are_called_so(full: ReportData) -> None:
+    dataset = full.datasets[1]
+    fingerprint = dataset.fingerprint.model_copy(update={"is_dft": True, "description": "PBE"})
+    data = replace(
+        full,
+        campaign=full.campaign.model_copy(update={"method": "VASP, PBE, 450 eV", "scaled_down": ""}),
+        datasets=[dataset.model_copy(update={"fingerprint": fingerprint})],
+        validations=[],
+    )
+    text = Page(render_report(data)).text
+    assert "not DFT" not in text
+    assert "e(DFT)" in text
+    assert "It is not a potential for the real alloy" not in text
+
+
+def test_nothing_has_run(empty: ReportData) -> None:
+    text = Page(render_report(empty)).text
+    for missing in (
+        "No sample has been relaxed",
+        "The supercooling clock has not been fitted yet",
+        "No frame has been labelled yet",
+        "No potential has been trained yet",
+        "No validation of a potential has been stored yet",
+        "its cost is not known",
+    ):
+        assert missing in text
+    assert "<figure" not in render_report(empty)
+
+
+def test_failed_feedback_is_said(without_feedback: ReportData) -> None:
+    text = Page(render_report(without_feedback)).text
+    assert "There is no potential from after the feedback step" in text
+    assert "The dataset has no frame of MLIP feedback." in text
+    assert "2 fireworks failed and are marked FIZZLED" in text
+    assert "26 waiting" in text
+    assert "paper's split: not trained" in text
+
+
+@pytest.mark.parametrize(
+    "field", ["samples", "supercooling", "frames", "relaxations", "datasets", "potentials", "quenches", "validations", "costs"]
+)
+def test_any_part_may_be_missing(full: ReportData, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "render", draw_only)
+    Page(render_report(replace(full, **{field: None if field == "supercooling" else []})))
+
+
+def test_names_cannot_break_the_page(empty: ReportData) -> None:
+    data = replace(empty, campaign=empty.campaign.model_copy(update={"campaign": "<script>x</script>", "method": "a < b & c"}))
+    page = Page(render_report(data))
+    assert "script" not in page.tags
+    assert "<script>x</script>" in page.text
+
+
+def test_an_old_report_survives_a_failure(empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full_disk)
+    with pytest.raises(ServiceError, match="No space left"):
+        write_report(empty, path)
+    assert path.read_text() == "old"
+    assert [other.name for other in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_without_jinja2_the_extra_is_named(empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingDependencyError, match=r"mgflows\[report\]"):
+        write_report(empty, tmp_path / "report.html")
+    assert list(tmp_path.iterdir()) == []
