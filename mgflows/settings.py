@@ -196,18 +196,24 @@ class Settings(BaseSettings):
         from pymongo import MongoClient
         from pymongo.errors import PyMongoError
 
+        client: MongoClient | None = None
         try:
-            client: MongoClient = MongoClient(self.uri, **self.client_options(wait_seconds))
+            client = MongoClient(self.uri, **self.client_options(wait_seconds))
             database = client[self.database_name]
-            client.admin.command("ping")
-            # ping is allowed without a login; this is not.
+            # Unlike a ping, this is refused to who has not logged in.
             database.list_collection_names()
         except PyMongoError as error:
+            if client is not None:
+                client.close()
             mend = (
                 f"start it with: mgflows db start --directory {self.directory}" if self.is_private else "check mongodb_uri and the server"
             )
             raise ServiceError(f"the database at {self.shown_uri} does not answer ({_first_words(error)}); {mend}") from error
         return database
+
+    def check_database(self, wait_seconds: float = 5.0) -> None:
+        """Raise ServiceError, as `database` does, if the database does not answer within `wait_seconds`."""
+        self.database(wait_seconds).client.close()
 
     def job_store(self, wait_seconds: float = 5.0) -> JobStore:
         """Return jobflow's store: documents in `outputs`, arrays in the additional store `data` (GridFS, `outputs_blobs`).

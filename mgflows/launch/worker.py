@@ -69,14 +69,14 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
     from mgflows.launch.patience import PatientJobStore
     from mgflows.launch.processes import identity
 
-    settings.database()
+    settings.check_database()
     configure_fireworks(settings.ping_seconds)
     stop_request.listen()
     store = PatientJobStore(settings.job_store(settings.outage_seconds), settings.outage_seconds)
     refuse_forgetful_store(store)
     jobflow.SETTINGS.JOB_STORE = store
     launchpad = WorkerLaunchPad(settings, stop_request)
-    me = identity()
+    me = {**identity(), "ping_seconds": settings.ping_seconds}
     worker = FWorker(
         name=f"{me['host']}:{me['pid']}", category=category, query={"spec.mgflows.campaign": campaign} if campaign else {}, env=me
     )

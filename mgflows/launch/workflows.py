@@ -130,18 +130,21 @@ def submit(
     ServiceError
         If the database does not answer.
     """
-    settings.database()
     flow = _as_flow(flow, allow_external_references=True)
     campaign = _campaign_of(flow)
-    launchpad = settings.launchpad()
-    prepare_database(launchpad)
     workflows = to_workflows(flow, allow_external_references=True, max_fireworks=max_fireworks)
-    _check_external_references(flow, launchpad)
+    settings.check_database()
+    launchpad = settings.launchpad()
     n_added, fw_ids = 0, []
-    for number, workflow in enumerate(workflows):
-        added, ids = _add_once(launchpad, workflow, f"{campaign}/{part}/{number}")
-        n_added += len(ids) if added else 0
-        fw_ids += ids
+    try:
+        prepare_database(launchpad)
+        _check_external_references(flow, launchpad)
+        for number, workflow in enumerate(workflows):
+            added, ids = _add_once(launchpad, workflow, f"{campaign}/{part}/{number}")
+            n_added += len(ids) if added else 0
+            fw_ids += ids
+    finally:
+        launchpad.connection.close()
     logger.info("campaign %s, %s: %d fireworks added, %d were there", campaign, part, n_added, len(fw_ids) - n_added)
     return Submission(campaign, part, n_added, len(fw_ids) - n_added, tuple(fw_ids))
 

@@ -21,7 +21,11 @@ pytestmark = pytest.mark.mongo
 def run_worker(settings: Settings, *arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
     path = settings.write(settings.directory / "mgflows.yaml")
     done = subprocess.run(
-        [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path), *arguments], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert check is None or done.returncode == check, done.stderr
     return done
