@@ -53,7 +53,10 @@ def cli(verbose: int) -> None:
     Begin with `mgflows quickstart --directory quickstart`.
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    # On the handler, because FireWorks sets the levels of its own loggers.
+    handler.setLevel(level)
+    logging.basicConfig(level=level, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -51,17 +51,20 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
         print_json([dataset.model_dump(exclude={"frames"}) for dataset in found])
         return
 
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("dataset", "campaign", "frames", "test (family)", "test (paper)", "subsets", "labels")
+    console = Console()
     for dataset in found:
-        subsets = ", ".join(f"{subset} {counts['frames']}" for subset, counts in dataset.counts.items())
-        tests = (sum(counts[f"{split}_test"] for counts in dataset.counts.values()) for split in ("family", "paper"))
-        table.add_row(
-            dataset.dataset_id, dataset.campaign, str(dataset.n_frames), *map(str, tests), subsets, dataset.fingerprint.description
-        )
-    Console().print(table)
+        tests = {split: sum(counts[f"{split}_test"] for counts in dataset.counts.values()) for split in ("family", "paper")}
+        console.print(f"[bold]{dataset.dataset_id}[/]  {dataset.campaign}, labels: {dataset.fingerprint.description}", highlight=False)
+        table = Table("subset", "frames", "families", "test (family)", "test (paper)", box=box.SIMPLE_HEAD)
+        for subset, counts in dataset.counts.items():
+            table.add_row(subset, *(str(counts[key]) for key in ("frames", "families", "family_test", "paper_test")))
+        table.add_section()
+        table.add_row("all", str(dataset.n_frames), "", str(tests["family"]), str(tests["paper"]))
+        console.print(table)
 
 
 @click.command()
@@ -75,19 +78,19 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
         print_json([potential.model_dump(exclude={"parity", "nep_txt", "loss"}) for potential in found])
         return
 
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("potential", "campaign", "generation", "split", "dataset", "E (meV/atom)", "F (meV/A)", "virial (meV/atom)")
+    table = Table("potential", "gen.", "split", "E meV/atom", "F meV/A", "W meV/atom", "campaign", box=box.SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
     for potential in found:
         errors = potential.errors["test"]["all"]
         numbers = (f"{errors.energy_rmse:.2f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.1f}")
-        table.add_row(
-            potential.potential_id, potential.campaign, str(potential.generation), potential.split, potential.dataset_id, *numbers
-        )
+        table.add_row(potential.potential_id, str(potential.generation), potential.split, *numbers, potential.campaign)
     console = Console()
     console.print(table)
-    console.print("[dim]root mean square errors over the test set of the split each was trained on[/]")
+    console.print("[dim]root mean square errors of energy, force and virial over the test set of the split each was trained on[/]")
 
 
 @click.command()

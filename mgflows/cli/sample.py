@@ -1,0 +1,117 @@
+"""``mgflows sample``: glasses of any alloy, and nothing else. No database, no workflow packages."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mgflows.alloy import Alloy
+    from mgflows.surrogate import LennardJones
+
+
+@click.command()
+@click.argument("formula")
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("glasses.xyz"), show_default=True, help="Extended XYZ file."
+)
+@click.option(
+    "--sweeps", type=click.IntRange(min=1), default=10_000, show_default=True, help="Length of each cooling in sweeps of N moves."
+)
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Number of glasses.")
+@click.option("--atoms", "n_atoms", type=click.IntRange(min=1), default=150, show_default=True, help="Atoms in each.")
+@click.option("--reduced-density", type=float, default=1.75, show_default=True, help="Atoms per cubed diameter of the largest species.")
+@click.option("--mass-density", type=float, default=None, help="g/cm^3, instead of the reduced density.")
+@click.option(
+    "--table", type=click.Choice(["consistent", "printed"]), default="consistent", show_default=True, help="Which Cu-Zr-Al table."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed; sample i uses stream i of it, whatever the number of workers.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Samples cooled at the same time.")
+@click.option("--inherent", is_flag=True, help="Write minimised structures instead of snapshots.")
+def sample(
+    formula: str,
+    output: Path,
+    sweeps: int,
+    samples: int,
+    n_atoms: int,
+    reduced_density: float,
+    mass_density: float | None,
+    table: str,
+    seed: int,
+    workers: int,
+    inherent: bool,
+) -> None:
+    """Cool glasses of FORMULA (such as Cu46Zr46Al8) with swap Monte Carlo and write them as extended XYZ.
+
+    Each frame has the surrogate's energy and forces, e_is (eV per atom), the number of sweeps, its seed and its order parameters.
+    """
+    from ase.io import write
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mgflows.alloy import Alloy
+
+    console = Console(stderr=True)
+    # The density needs the surrogate's diameter, and the surrogate the species: any density does for the first look.
+    lj = _surrogate(Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species, table)
+    density = {"mass_density": mass_density} if mass_density else {"number_density": reduced_density / lj.length_unit**3}
+    alloy = Alloy.from_formula(formula, n_atoms=n_atoms, **density)
+    if alloy.box_length < 2.0 * lj.cutoff.max():
+        raise InputError(
+            f"{n_atoms} atoms make a box of {alloy.box_length:.2f} A, less than twice the largest cutoff ({2 * lj.cutoff.max():.2f} A); "
+            "raise --atoms"
+        )
+    console.print(
+        f"{samples} x {alloy.formula}, {n_atoms} atoms, {alloy.mass_density:.2f} g/cm3, exchanges {', '.join('-'.join(p) for p in lj.exchange_pairs)}",
+        highlight=False,
+    )
+    frames: dict[int, Atoms] = {}
+    with Progress(console=console) as progress, ProcessPoolExecutor(workers) as pool:
+        task = progress.add_task("cooling", total=samples)
+        futures = {pool.submit(_cool, lj, alloy, sweeps, seed, stream, inherent): stream for stream in range(samples)}
+        for future in as_completed(futures):
+            frames[futures[future]] = future.result()
+            progress.advance(task)
+    write(output, [frames[stream] for stream in range(samples)], format="extxyz")
+    console.print(f"wrote {output}", highlight=False)
+
+
+def _surrogate(species: tuple[str, ...], table: Any) -> LennardJones:
+    from mgflows.surrogate import LennardJones
+
+    if set(species) <= {"Cu", "Zr", "Al"}:
+        return LennardJones.cuzral(table=table)
+    return LennardJones.from_elements(species)
+
+
+def _cool(lj: LennardJones, alloy: Alloy, sweeps: int, seed: int, stream: int, inherent: bool) -> Atoms:
+    """One glass, with everything a frame should say about itself."""
+    from mgflows.structures.order import analyse_order
+    from mgflows.surrogate import SwapMonteCarlo, find_inherent_structure
+
+    sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, stream=stream)
+    sampler.equilibrate()
+    sampler.cool(sweeps)
+    relaxed, e_is = find_inherent_structure(sampler.atoms, lj)
+    order = analyse_order(relaxed)
+    atoms = relaxed if inherent else sampler.atoms
+    atoms.calc = lj.calculator()
+    atoms.get_forces()
+    atoms.info |= {
+        "e_is": e_is,
+        "n_sweeps": sweeps,
+        "seed": seed,
+        "stream": stream,
+        "ordered": order.ordered,
+        "q6_solid_fraction": order.q6_solid_fraction,
+        "cna_555_fraction": order.cna_555_fraction,
+        "frank_kasper_fraction": order.frank_kasper_fraction,
+    }
+    return atoms
