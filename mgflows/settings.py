@@ -75,12 +75,25 @@ class Settings(BaseSettings):
             If the file cannot be read, or a name or a value in it (or in a variable) cannot be used.
         """
         _refuse_unknown_variables(cls)
-        path = _find_file(Path(directory) if directory is not None else None)
+        path = cls.find_file(directory)
         values = _read_file(path, cls) if path else {}
         values = {name: value for name, value in values.items() if _PREFIX + name.upper() not in os.environ}
         if directory is not None:
             values["directory"] = Path(directory)
         return cls._validated(values, path)
+
+    @staticmethod
+    def find_file(directory: Path | str | None = None) -> Path | None:
+        """Find the file that `load` reads; None if there is none."""
+        candidates = [Path(directory) / FILE_NAME] if directory is not None else []
+        if named := os.environ.get("MGFLOWS_CONFIG"):
+            if not Path(named).expanduser().is_file():
+                raise InputError(f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it")
+            candidates.append(Path(named))
+        if named := os.environ.get("MGFLOWS_DIRECTORY"):
+            candidates.append(Path(named) / FILE_NAME)
+        candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
+        return next((path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()), None)
 
     @classmethod
     def read(cls, path: Path | str) -> Settings:
@@ -258,18 +271,6 @@ class Settings(BaseSettings):
 def uri_file(directory: Path) -> Path:
     """Where a private server in `directory` writes its URI."""
     return directory / "mongodb" / "uri"
-
-
-def _find_file(directory: Path | None) -> Path | None:
-    candidates = [directory / FILE_NAME] if directory is not None else []
-    if named := os.environ.get("MGFLOWS_CONFIG"):
-        if not Path(named).expanduser().is_file():
-            raise InputError(f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it")
-        candidates.append(Path(named))
-    if named := os.environ.get("MGFLOWS_DIRECTORY"):
-        candidates.append(Path(named) / FILE_NAME)
-    candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
-    return next((path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()), None)
 
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_WATCH_SECONDS = 0.5
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -63,10 +67,11 @@ class LocalLauncher:
         self.stop_seconds = stop_seconds
         self._server = PrivateMongod.from_settings(settings) if settings.is_private else None
         self._workers: dict[subprocess.Popen[bytes], Path] = {}
-        self._messages: list[str] = []
+        self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._database: Database | None = None
         self._away_since: float | None = None
-        self._n_server_restarts = 0
+        self._server_error: ServiceError | None = None
+        self._stopping = threading.Event()
         self._n_crashes = 0
 
     @property
@@ -95,12 +100,10 @@ class LocalLauncher:
         ServiceError
             If the server or the workers keep crashing, or this machine cannot run the jobs.
         """
-        if self._server is not None:
-            self._server.start()
-        self.recover()
+        watch = self._watch_server()
         try:
+            self.recover()
             while True:
-                self._keep_server()
                 try:
                     self._notice_ended_workers()
                     progress = self._progress()
@@ -116,6 +119,9 @@ class LocalLauncher:
                 time.sleep(poll_seconds)
         finally:
             self.stop()
+            self._stopping.set()
+            if watch is not None:
+                watch.join()
             if self._database is not None:
                 self._database.client.close()
                 self._database = None
@@ -146,9 +152,11 @@ class LocalLauncher:
     def _progress(self) -> Progress:
         if self._database is None:
             self._database = self.settings.database()
-        progress = read_progress(self._database, self.campaign, tuple(self._messages))
-        self._messages.clear()
-        return progress
+        progress = read_progress(self._database, self.campaign)
+        messages = []
+        while not self._messages.empty():
+            messages.append(self._messages.get())
+        return replace(progress, messages=tuple(messages))
 
     def _has_work(self, progress: Progress) -> bool:
         # Nothing to take is either the end, or a dead worker (of ours or another launcher's) still has something.
@@ -156,6 +164,8 @@ class LocalLauncher:
 
     def _tolerate(self, error: Exception) -> None:
         """Wait a moment if the database is away and has not been for too long; raise everything else."""
+        if self._server_error is not None:
+            raise self._server_error
         if not isinstance(error, ConnectionFailure) and not isinstance(error.__cause__, ConnectionFailure):
             raise error
         self._away_since = self._away_since or time.monotonic()
@@ -164,14 +174,33 @@ class LocalLauncher:
         logger.warning("the database is away, waiting for it")
         time.sleep(1.0)
 
-    def _keep_server(self) -> None:
-        if self._server is None or self._server.pid() is not None:
-            return
-        self._n_server_restarts += 1
-        if self._n_server_restarts > self.max_restarts:
-            raise ServiceError(f"the MongoDB server died {self._n_server_restarts} times; look at {self._server.log}")
+    def _watch_server(self) -> threading.Thread | None:
+        """Start the private server, and a thread that starts it again if it dies.
+
+        A thread, because whoever loops over `run` may be waiting for an answer of the server meanwhile.
+        """
+        if self._server is None:
+            return None
         self._server.start()
-        self._say(f"the MongoDB server had died and was started again ({self._n_server_restarts} of at most {self.max_restarts} times)")
+        self._stopping.clear()
+        watch = threading.Thread(target=self._keep_server, args=(self._server,), daemon=True)
+        watch.start()
+        return watch
+
+    def _keep_server(self, server: PrivateMongod) -> None:
+        n_restarts = 0
+        while not self._stopping.wait(_WATCH_SECONDS):
+            if server.pid() is not None:
+                continue
+            n_restarts += 1
+            try:
+                if n_restarts > self.max_restarts:
+                    raise ServiceError(f"the MongoDB server died {n_restarts} times; look at {server.log}")
+                server.start()
+            except ServiceError as error:
+                self._server_error = error
+                return
+            self._say(f"the MongoDB server had died and was started again ({n_restarts} of at most {self.max_restarts} times)")
 
     def _notice_ended_workers(self) -> None:
         for worker, log in list(self._workers.items()):
@@ -207,7 +236,7 @@ class LocalLauncher:
 
     def _say(self, message: str) -> None:
         logger.info("%s", message)
-        self._messages.append(message)
+        self._messages.put(message)
 
 
 def _last_line(log: Path) -> str:

@@ -123,7 +123,7 @@ def test_failures_are_left_with_their_reason_until_retry(settings: Settings, tmp
     assert jobs.ran(journal) == ["bad", "collected", "bad", "collected"]
 
 
-def test_a_server_that_is_killed_for_seconds_costs_nothing(short_directory: Path) -> None:
+def test_a_server_that_is_killed_for_seconds_costs_nothing(short_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings(directory=short_directory, ping_seconds=1.0, outage_seconds=60.0)
     server = PrivateMongod.from_settings(settings)
     server.start()
@@ -133,10 +133,14 @@ def test_a_server_that_is_killed_for_seconds_costs_nothing(short_directory: Path
     try:
         launcher = LocalLauncher(settings, n_workers=2)
         # The launcher is to find the server dead for a while, not to start it at once.
-        keep, down = launcher._keep_server, threading.Event()
-        launcher._keep_server = lambda: None if down.is_set() else keep()
-        messages = []
-        killed = False
+        start, down = launcher._server.start, threading.Event()
+
+        def start_later() -> str:
+            wait_for(lambda: not down.is_set())
+            return start()
+
+        monkeypatch.setattr(launcher._server, "start", start_later)
+        messages, killed = [], False
         for snapshot in launcher.run(poll_seconds=0.2):
             messages += snapshot.messages
             if not killed and snapshot.n_done >= 5:

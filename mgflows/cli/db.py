@@ -1,0 +1,64 @@
+"""``mgflows db``: the private MongoDB server of this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mgflows.cli.options import directory_option, json_option, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mgflows.launch.mongod import PrivateMongod
+
+
+@click.group()
+def db() -> None:
+    """Start, stop and look at the private MongoDB server of this machine."""
+
+
+@db.command()
+@directory_option
+def start(directory: Path | None) -> None:
+    """Start the server, unless it runs."""
+    server = _server(directory)
+    present = server.pid() is not None
+    uri = server.start()
+    click.echo(f"MongoDB {'was already running' if present else 'runs'}: {uri}")
+
+
+@db.command()
+@directory_option
+def stop(directory: Path | None) -> None:
+    """Stop the server; everything in it stays."""
+    click.echo("MongoDB is stopped" if _server(directory).stop() else "MongoDB was not running")
+
+
+@db.command()
+@directory_option
+@json_option
+@click.pass_context
+def status(context: click.Context, directory: Path | None, as_json: bool) -> None:
+    """Say whether the server runs; exits with 1 if it does not."""
+    found = _server(directory).status()
+    if as_json:
+        print_json(vars(found))
+    else:
+        click.echo(f"MongoDB runs, process {found.pid}: {found.uri}" if found.running else "MongoDB does not run")
+        click.echo(f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free\nlog   {found.log}")
+    context.exit(0 if found.running else 1)
+
+
+def _server(directory: Path | None) -> PrivateMongod:
+    from mgflows.errors import InputError
+    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.settings import Settings
+
+    settings = Settings.load(directory)
+    if not settings.is_private:
+        raise InputError(
+            f"the settings name a MongoDB server ({settings.shown_uri}), so there is no private one; remove mongodb_uri from mgflows.yaml to have one"
+        )
+    return PrivateMongod.from_settings(settings)
