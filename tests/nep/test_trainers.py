@@ -53,6 +53,30 @@ def test_the_trainer_s_last_test_errors_are_those_of_the_potential(trained, emt_
     assert errors.virial_rmse == pytest.approx(1e3 * result.loss.virial_test[-1], abs=0.1)
 
 
+def test_the_faster_neighbour_lists_and_reports_change_nothing(tmp_path, glass) -> None:
+    # neppo is changed in a process of its own, as the trainer does it.
+    script = """
+import numpy as np, neppo.graph, neppo.trainer, sys
+from ase.io import read
+from mgflows.nep.neppo_runner import speed_up
+atoms = read(sys.argv[1])
+arguments = (atoms, ["Cu", "Zr", "Al"], [6.5] * 3, [4.0] * 3)
+def edges():
+    graph = neppo.graph.get_structure_graph(*arguments)
+    rows = np.column_stack([graph.edge_index.T, graph.edge_vectors])
+    return graph.n_angular_edges, rows[np.lexsort(rows.round(6).T)]
+slow, before = edges(), (neppo.graph.neighbor_list, neppo.trainer.EVALUATION_BATCH_SIZE)
+speed_up()
+fast, after = edges(), (neppo.graph.neighbor_list, neppo.trainer.EVALUATION_BATCH_SIZE)
+assert before[0] is not after[0] and before[1] == 100 and after[1] == 10
+assert slow[0] == fast[0] > 0
+np.testing.assert_allclose(slow[1], fast[1], atol=1e-12)
+"""
+    path = tmp_path / "glass.xyz"
+    glass.write(path)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
 def test_a_finished_training_is_not_repeated(trained, emt_frames, small_parameters) -> None:
     result, _ = trained
     before = (result.directory / "nep.txt").stat().st_mtime_ns
