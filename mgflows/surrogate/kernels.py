@@ -6,7 +6,7 @@ Everything is in Lennard-Jones units. The algorithm is the textbook's (N. Metrop
 - Atoms are grouped by species, and an exchange swaps *positions*. The parameters of one species against every atom are therefore
   constant rows of a table, and the loop over partners is unit-stride arithmetic without a branch.
 - With ``s = max(sigma^2 / r^2, sigma^2 / r_cut^2)`` the truncated and shifted potential is ``4 eps (s^6 - s^3 - shift)`` everywhere: beyond
-  the cutoff it is exactly zero. Padding atoms have ``sigma = 0``, and so, for the moment, has an atom that is not to be seen.
+  the cutoff it is exactly zero. Padding atoms have ``sigma = epsilon = 0``.
 - The energy of every atom is kept, so a rejected displacement costs one loop over the atoms and a rejected exchange two.
 """
 
@@ -219,9 +219,12 @@ def _random(state):  # type: ignore[no-untyped-def]
 
 
 @_inline
-def _accepted(delta, temperature, state):  # type: ignore[no-untyped-def]
-    """Metropolis: true with probability ``min(1, exp(-delta / temperature))``."""
-    return delta <= 0.0 or _random(state) < math.exp(-delta / temperature)
+def _borrowed(temperature, state):  # type: ignore[no-untyped-def]
+    """Energy lent by the heat bath for one move: a move that costs less is accepted.
+
+    ``delta <= -T ln(u)`` with ``u`` uniform is Metropolis' ``u <= exp(-delta / T)``. Unlike the exponential it does not wait for the energies.
+    """
+    return -temperature * math.log(_random(state))
 
 
 @_inline
@@ -241,16 +244,14 @@ def _displace(positions, species, energy, trial, table, proposals, counters, tem
     new_x = _moved(x, proposals.reach[0], state)
     new_y = _moved(y, proposals.reach[1], state)
     new_z = _moved(z, proposals.reach[2], state)
-    own = sigma_squared[a, i]
-    sigma_squared[a, i] = 0
-    new = row_energy(positions, new_x, new_y, new_z, a, sigma_squared, four_epsilon, constants, trial)
+    borrowed = _borrowed(temperature, state)
+    new = row_energy(positions, new_x, new_y, new_z, a, (i,), sigma_squared, four_epsilon, constants, trial)
     delta = float(new) - float(energy[i])
-    accepted = _accepted(delta, temperature, state)
+    accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x, y, z, a, sigma_squared, four_epsilon, constants, trial, energy)
+        replace_row(positions, x, y, z, a, (i,), sigma_squared, four_epsilon, constants, trial, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
         counters.displacements[1, a] += 1
-    sigma_squared[a, i] = own
     return delta if accepted else 0.0
 
 
@@ -285,22 +286,20 @@ def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, co
     i = first[a] + int(_random(state) * (first[a + 1] - first[a]))
     k = first[b] + int(_random(state) * (first[b + 1] - first[b]))
     counters.exchanges[0, pair] += 1
+    borrowed = _borrowed(temperature, state)
     mutual = _pair_energy(i, k, positions, species, table)
     x_i, y_i, z_i = positions[0, i], positions[1, i], positions[2, i]
     x_k, y_k, z_k = positions[0, k], positions[1, k], positions[2, k]
-    s_aa, s_ab, s_bb = sigma_squared[a, i], sigma_squared[a, k], sigma_squared[b, k]
-    sigma_squared[a, i] = sigma_squared[a, k] = sigma_squared[b, i] = sigma_squared[b, k] = 0
-    new_i = row_energy(positions, x_k, y_k, z_k, a, sigma_squared, four_epsilon, constants, trial_i)
-    new_k = row_energy(positions, x_i, y_i, z_i, b, sigma_squared, four_epsilon, constants, trial_k)
+    new_i = row_energy(positions, x_k, y_k, z_k, a, (i, k), sigma_squared, four_epsilon, constants, trial_i)
+    new_k = row_energy(positions, x_i, y_i, z_i, b, (i, k), sigma_squared, four_epsilon, constants, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
-    accepted = _accepted(delta, temperature, state)
+    accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x_i, y_i, z_i, a, sigma_squared, four_epsilon, constants, trial_i, energy)
-        replace_row(positions, x_k, y_k, z_k, b, sigma_squared, four_epsilon, constants, trial_k, energy)
+        replace_row(positions, x_i, y_i, z_i, a, (i, k), sigma_squared, four_epsilon, constants, trial_i, energy)
+        replace_row(positions, x_k, y_k, z_k, b, (i, k), sigma_squared, four_epsilon, constants, trial_k, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = x_k, y_k, z_k, new_i + mutual
         positions[0, k], positions[1, k], positions[2, k], energy[k] = x_i, y_i, z_i, new_k + mutual
         counters.exchanges[1, pair] += 1
-    sigma_squared[a, i], sigma_squared[a, k], sigma_squared[b, i], sigma_squared[b, k] = s_aa, s_ab, s_ab, s_bb
     return delta if accepted else 0.0
 
 
@@ -308,16 +307,10 @@ def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, co
 def recompute_energies(configuration, table):  # type: ignore[no-untyped-def]
     """Compute the energy of every atom, and the total, afresh."""
     positions, energy, trial = configuration.positions, configuration.energy, configuration.trial_i
-    sigma_squared = table.sigma_squared
     total = 0.0
     for i in range(configuration.species.size):
-        a = configuration.species[i]
-        own = sigma_squared[a, i]
-        sigma_squared[a, i] = 0
-        energy[i] = row_energy(
-            positions, positions[0, i], positions[1, i], positions[2, i], a, sigma_squared, table.four_epsilon, table.constants, trial
-        )
-        sigma_squared[a, i] = own
+        x, y, z, a = positions[0, i], positions[1, i], positions[2, i], configuration.species[i]
+        energy[i] = row_energy(positions, x, y, z, a, (i,), table.sigma_squared, table.four_epsilon, table.constants, trial)
         total += 0.5 * energy[i]
     configuration.total[0] = total
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ class _Row:
         self.real = context.get_value_type(signature.args[-1].dtype)
         self.lanes = REGISTER_BYTES // (4 if isinstance(self.real, ir.FloatType) else 8)
         self.vector = ir.VectorType(self.real, self.lanes)
+        # Arrays are addressed through their structure; numbers, and the tuple of hidden atoms, come as they are.
         named = [
             context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, arguments, strict=True)
         ]
-        self.positions, self.x, self.y, self.z, self.species, self.sigma_squared, self.four_epsilon, self.constants, *self.output = named
+        self.positions, *self.point = named[:4]
+        self.species, self.hidden, self.sigma_squared, self.four_epsilon, self.constants, *self.output = named[4:]
         self.length = builder.extract_value(self.positions.shape, 1)
 
     def splat(self, value: ir.Value) -> ir.Value:
@@ -68,10 +70,13 @@ class _Row:
         b, vector = self.builder, self.vector
         lattice = ir.VectorType(_LATTICE, self.lanes)
         row = b.mul(self.species, self.length)
-        point = [self.splat(coordinate) for coordinate in (self.x, self.y, self.z)]
+        point = [self.splat(coordinate) for coordinate in self.point]
+        hidden = [self.splat(b.trunc(atom, _LATTICE)) for atom in cgutils.unpack_tuple(b, self.hidden)]
         weight_y, weight_z, ratio_cut, shift = (self.splat(b.load(b.gep(self.constants.data, [ir.Constant(_INDEX, n)]))) for n in range(4))
         one = ir.Constant(vector, [1.0] * self.lanes)
         zero = ir.Constant(vector, [0.0] * self.lanes)
+        first_atoms = ir.Constant(lattice, list(range(self.lanes)))
+        stride = ir.Constant(lattice, [self.lanes] * self.lanes)
 
         entry = b.block
         loop = b.append_basic_block("pairs")
@@ -79,8 +84,10 @@ class _Row:
         b.branch(loop)
         b.position_at_end(loop)
         offset = b.phi(_INDEX)
+        atoms = b.phi(lattice)
         total = b.phi(vector)
         offset.add_incoming(ir.Constant(_INDEX, 0), entry)
+        atoms.add_incoming(first_atoms, entry)
         total.add_incoming(zero, entry)
 
         dx, dy, dz = (
@@ -94,16 +101,18 @@ class _Row:
         squared = b.fadd(squared, b.fmul(b.fmul(dz, dz, flags=_FAST), weight_z, flags=_FAST), flags=_FAST)
         table_offset = b.add(row, offset)
         s = b.fdiv(self.load(self.sigma_squared, table_offset, vector), squared, flags=_FAST)
-        # Not-a-number, from a hidden atom at the very point (0/0), compares false and becomes the cutoff.
         s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
         s3 = b.fmul(b.fmul(s, s, flags=_FAST), s, flags=_FAST)
         energy = b.fsub(b.fmul(s3, b.fsub(s3, one, flags=_FAST), flags=_FAST), shift, flags=_FAST)
         energy = b.fmul(energy, self.load(self.four_epsilon, table_offset, vector), flags=_FAST)
+        for atom in hidden:
+            energy = b.select(b.icmp_signed("==", atoms, atom), zero, energy)
         use(offset, energy)
 
         new_total = b.fadd(total, energy, flags=_FAST)
         new_offset = b.add(offset, ir.Constant(_INDEX, self.lanes))
         offset.add_incoming(new_offset, b.block)
+        atoms.add_incoming(b.add(atoms, stride), b.block)
         total.add_incoming(new_total, b.block)
         b.cbranch(b.icmp_signed("<", new_offset, self.length), loop, after)
         b.position_at_end(after)
@@ -114,7 +123,7 @@ class _Row:
 
 
 @intrinsic
-def row_energy(typing, positions, x, y, z, species, sigma_squared, four_epsilon, constants, pair_energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def row_energy(typing, positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Write the energies of an atom with all others to ``pair_energy``; return their sum.
 
     Parameters
@@ -122,13 +131,15 @@ def row_energy(typing, positions, x, y, z, species, sigma_squared, four_epsilon,
     positions
         (3, n_padded) lattice positions.
     x, y, z, species
-        Lattice point and species of the atom. Whoever is not to be seen has ``sigma_squared`` zero.
+        Lattice point and species of the atom.
+    hidden
+        Tuple of the atoms that are passed over: the atom itself, and whoever moves with it.
     sigma_squared, four_epsilon, constants
         Table.
     pair_energy
         (n_padded,) output.
     """
-    signature = pair_energy.dtype(positions, x, y, z, species, sigma_squared, four_epsilon, constants, pair_energy)
+    signature = pair_energy.dtype(positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         row = _Row(context, builder, signature, arguments)
@@ -139,17 +150,17 @@ def row_energy(typing, positions, x, y, z, species, sigma_squared, four_epsilon,
 
 
 @intrinsic
-def replace_row(typing, positions, x, y, z, species, sigma_squared, four_epsilon, constants, pair_energy, energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
+def replace_row(typing, positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy, energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Give every atom the energy in ``pair_energy`` in place of the one it has with an atom at a point.
 
     Parameters
     ----------
-    positions, x, y, z, species, sigma_squared, four_epsilon, constants, pair_energy
+    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy
         As in :func:`row_energy`; the pair energies are read.
     energy
         (n_padded,) energies of the atoms, which change by the difference.
     """
-    signature = pair_energy.dtype(positions, x, y, z, species, sigma_squared, four_epsilon, constants, pair_energy, energy)
+    signature = pair_energy.dtype(positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy, energy)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         row = _Row(context, builder, signature, arguments)
