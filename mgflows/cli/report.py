@@ -6,24 +6,21 @@ from pathlib import Path
 
 import click
 
+from mgflows.cli.options import directory_option, only_campaign, open_database
+
 __all__ = ["report"]
 
 
 @click.command()
-@click.argument("campaign")
-@click.option(
-    "--directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=None,
-    help="Directory with the mgflows.yaml of the database, such as that of a quickstart.",
-)
+@click.argument("campaign", required=False)
+@directory_option
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("report.html"), show_default=True, help="The file to write."
 )
-def report(campaign: str, directory: Path | None, output: Path) -> None:
-    """Write the HTML report of CAMPAIGN: one file, no network."""
-    from mgflows.database import GlassDatabase
+def report(campaign: str | None, directory: Path | None, output: Path) -> None:
+    """Write the HTML report of CAMPAIGN, or of the only one there is: one file, no network."""
     from mgflows.report import ReportData, write_report
 
-    path = write_report(ReportData.from_database(GlassDatabase(directory=directory), campaign), output)
+    database = open_database(directory)
+    path = write_report(ReportData.from_database(database, only_campaign(database, campaign)), output)
     click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -135,49 +135,73 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class RadialDistribution:
-    """Radial distribution functions by model (``nep``, ``reference``); distances in A."""
+class RadialDistributions:
+    """Radial distribution functions by model: distances in A, totals, and partials by pair."""
 
-    radii: dict[str, list[float]]
+    distance: dict[str, list[float]]
     total: dict[str, list[float]]
-    partials: dict[str, dict[str, list[float]]]
+    partial: dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
 class Elasticity:
-    """Mean and standard error of E, B, G (GPa) and ν by model."""
+    """Mean and standard error of E, B, G (GPa) and ν by model, over the glasses."""
 
     moduli: dict[str, dict[str, tuple[float, float]]]
-    n_samples: int
+    n_glasses: int
 
 
 @dataclass(frozen=True)
 class Shear:
-    """Athermal quasistatic shear of one glass: energy (eV per atom), G (GPa) and (strain, stress in GPa) by model."""
+    """Athermal quasistatic shear of one glass by model.
 
-    family: str
+    Parameters
+    ----------
+    energy
+        Label energy of the glass in eV per atom, where there is one.
+    moduli
+        Shear modulus in GPa.
+    curves
+        (strain, stress in GPa) of each direction.
+    """
+
     energy: float | None
     moduli: dict[str, float]
-    curves: dict[str, tuple[list[float], list[float]]]
-
-
-@dataclass(frozen=True)
-class LandscapePoint:
-    """One relaxed glass: label energy and energy of the potential in eV per atom."""
-
-    family: str
-    reference: float
-    predicted: float
+    curves: dict[str, list[tuple[list[float], list[float]]]]
 
 
 @dataclass(frozen=True)
 class Dimer:
-    """Energies of a pair of atoms (eV) over their distance (A) by model, and whether the potential attracts where it should repel."""
+    """Energy of two atoms (eV) over their distance (A).
+
+    Parameters
+    ----------
+    pair
+        Such as ``Cu-Zr``.
+    distance, energy
+        The curve.
+    hole
+        Where the atoms attract each other at short distance, in A; none if they repel.
+    """
 
     pair: str
-    distances: list[float]
-    energies: dict[str, list[float]]
-    has_hole: bool
+    distance: list[float]
+    energy: list[float]
+    hole: float | None
+
+
+@dataclass(frozen=True)
+class HeatCapacity:
+    """Heat capacity in J/(mol K) over temperature in K, with standard errors."""
+
+    temperature: list[float]
+    heat_capacity: list[float]
+    error: list[float]
+
+
+MODELS = ("model", "reference")
+"""Keys of a validation: the trained potential and the method it is compared with."""
+_SHEAR_WINDOW = (0.004, 0.006)
 
 
 def parity_of(potential: PotentialDocument) -> Parity | None:
@@ -232,43 +256,96 @@ def clock_of(document: SupercoolingDocument) -> Clock:
     )
 
 
-def radial_distribution_of(document: ValidationDocument) -> RadialDistribution | None:
+def radial_distributions_of(document: ValidationDocument) -> RadialDistributions | None:
     """The radial distribution functions of a validation."""
-    models = _by_model(document.results.get("rdf"))
-    if not models:
+    curves = _curves(document, "radial_distribution")
+    if not curves:
         return None
-    return RadialDistribution(
-        radii={model: table["r"] for model, table in models.items()},
-        total={model: table["total"] for model, table in models.items()},
-        partials={model: table.get("partials", {}) for model, table in models.items()},
+    return RadialDistributions(
+        distance={model: curve["distance"] for model, curve in curves.items()},
+        total={model: curve["total"] for model, curve in curves.items()},
+        partial={model: curve["partial"] for model, curve in curves.items()},
     )
 
 
 def elasticity_of(document: ValidationDocument) -> Elasticity | None:
-    """Mean elastic constants of a validation."""
-    models = _by_model(document.results.get("elasticity"))
-    if not models:
+    """Elastic constants of a validation: means over its glasses with standard errors."""
+    names = {"E": "young_modulus", "B": "bulk_modulus", "G": "shear_modulus", "ν": "poisson_ratio"}
+    found = {model: summary for model in MODELS if (summary := document.summary.get(model)) and summary["n_elastic"]}
+    if not found:
         return None
-    return Elasticity(moduli={}, n_samples=0)
+    moduli = {
+        model: {name: (summary[key], _standard_error(summary[f"{key}_std"], summary["n_elastic"])) for name, key in names.items()}
+        for model, summary in found.items()
+    }
+    return Elasticity(moduli=moduli, n_glasses=max(summary["n_elastic"] for summary in found.values()))
 
 
 def shear_of(document: ValidationDocument) -> list[Shear]:
-    """Athermal quasistatic shear, one entry a glass."""
-    return []
+    """Athermal quasistatic shear, one entry a glass; the first glasses of a validation are the ones that are sheared."""
+    energies = document.curves.get("energies", {}).get("reference", [])
+    glasses: dict[str, list[list[dict[str, Any]]]] = {}
+    for model, curves in _curves(document, "shear").items():
+        n_directions = len(curves) // document.summary[model]["n_shear"]
+        glasses[model] = [curves[start : start + n_directions] for start in range(0, len(curves), n_directions)]
+    entries = []
+    for number in range(max(map(len, glasses.values()), default=0)):
+        here = {model: found[number] for model, found in glasses.items() if number < len(found)}
+        entries.append(
+            Shear(
+                energy=energies[number] if number < len(energies) else None,
+                moduli={model: float(np.mean([_shear_modulus(**curve) for curve in curves])) for model, curves in here.items()},
+                curves={model: [(curve["strain"], curve["stress"]) for curve in curves] for model, curves in here.items()},
+            )
+        )
+    return entries
 
 
-def landscape_of(document: ValidationDocument) -> list[LandscapePoint]:
-    """Energies of relaxed glasses."""
-    return []
+def landscape_of(document: ValidationDocument) -> Pair | None:
+    """Label energies and energies of the potential of the same glasses in eV per atom, or none without a reference."""
+    energies = document.curves.get("energies", {})
+    if not energies.get("model") or not energies.get("reference"):
+        return None
+    return _array(energies["reference"]), _array(energies["model"])
 
 
 def dimers_of(document: ValidationDocument) -> list[Dimer]:
-    """Dimer curves."""
-    return []
+    """Dimer curves of the potential."""
+    verdicts = document.summary.get("dimers", {})
+    return [
+        Dimer(pair=pair, distance=curve["distance"], energy=curve["energy"], hole=verdicts[pair]["hole"])
+        for pair, curve in document.curves.get("dimers", {}).items()
+    ]
 
 
-def _by_model(results: Any) -> dict[str, Any]:
-    return {model: results[model] for model in ("nep", "reference") if isinstance(results, dict) and results.get(model)}
+def heat_capacities_of(document: ValidationDocument) -> dict[str, HeatCapacity]:
+    """Heat capacity by model; empty where the suite has none."""
+    return {model: HeatCapacity(**curve) for model, curve in _curves(document, "heat_capacity").items()}
+
+
+def viscosities_of(document: ValidationDocument) -> dict[str, tuple[float, float]]:
+    """Viscosity and its standard error in mPa s by model; empty where the suite has none."""
+    found = {model: summary for model in MODELS if (summary := document.summary.get(model)) and "viscosity" in summary}
+    return {
+        model: (summary["viscosity"], np.nan if summary["viscosity_error"] is None else summary["viscosity_error"])
+        for model, summary in found.items()
+    }
+
+
+def _curves(document: ValidationDocument, quantity: str) -> dict[str, Any]:
+    """The curves of one quantity by model, of the models that have them."""
+    return {model: curves[quantity] for model in MODELS if (curves := document.curves.get(model)) and curves.get(quantity)}
+
+
+def _shear_modulus(strain: list[float], stress: list[float], **_: Any) -> float:
+    """Slope of the stress between the strains 0.004 and 0.006 (paper, section III, "Shear and energetics"), in the unit of the stress."""
+    low, high = _SHEAR_WINDOW
+    chosen = [low - 1e-9 <= value <= high + 1e-9 for value in strain]
+    return float(np.polyfit(_array(strain)[chosen], _array(stress)[chosen], 1)[0])
+
+
+def _standard_error(deviation: float | None, n_glasses: int) -> float:
+    return np.nan if deviation is None else deviation / float(np.sqrt(n_glasses))
 
 
 def _array(values: Sequence[Any]) -> NDArray[np.float64]:

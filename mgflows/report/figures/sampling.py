@@ -97,7 +97,7 @@ def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTi
     span = np.array([min(np.log10(times).min(initial=0.0), clock.log10_onset_time or 0.0) - 0.4, max(ends, default=1.0) + 0.6])
     low, high = clock.log10_window
     axes.axvspan(low, high, color=style.GRID, alpha=0.55, linewidth=0, zorder=0)
-    fan = np.linspace(*span, 60)
+    fan = np.linspace(float(span[0]), float(span[1]), 60)
     axes.fill_between(fan, *clock.interval_at(fan), color=style.MUTED, alpha=0.18, linewidth=0, zorder=0.5)
     axes.plot(span, clock.energy_at(span), color=style.MUTED, linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
     axes.plot(

@@ -10,56 +10,60 @@ from mgflows.report import style
 from mgflows.report.statistics import fit_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
-    from mgflows.report.records import Dimer, Elasticity, LandscapePoint, RadialDistribution, Shear
+    from mgflows.report.records import Dimer, Elasticity, HeatCapacity, RadialDistributions, Shear
     from mgflows.schemas.validation import QuenchDocument
 
-_REFERENCE_DASHES = (0, (4, 2))
+_REPULSIVE_BELOW = 2.0
+"""A; closer than this atoms must repel (:func:`mgflows.validation.dimers.dimer_curves`)."""
+_SHOWN_FROM, _SHOWN_UP_TO = 1.2, 30.0
+"""A and eV: nearer and higher only the Ziegler-Biersack-Littmark core is left."""
 
 
-def draw_radial_distribution(figure: Figure, distribution: RadialDistribution) -> None:
+def draw_radial_distribution(figure: Figure, distributions: RadialDistributions) -> None:
     """Fig. 4a: total radial distribution function of the potential and of the reference.
 
     Parameters
     ----------
     figure
         Empty figure.
-    distribution
+    distributions
         Functions on a grid in A.
     """
     axes = style.single_axes(figure, "distance r (Å)", "g(r)")
-    for model, curve in distribution.total.items():
-        _draw_curve(axes, distribution.radii[model], curve, model)
+    for model, curve in distributions.total.items():
+        _draw_curve(axes, distributions.distance[model], curve, model, label=_model_name(model))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
-    _from_first_peak(axes, distribution)
+    _from_first_peak(axes, distributions)
     axes.legend(loc="upper right")
 
 
-def draw_partials(figure: Figure, distribution: RadialDistribution) -> None:
+def draw_partials(figure: Figure, distributions: RadialDistributions) -> None:
     """Fig. 4a, resolved: one small panel for every pair of species.
 
     Parameters
     ----------
     figure
         Empty figure.
-    distribution
+    distributions
         Functions on a grid in A.
     """
-    pairs = list(dict.fromkeys(pair for curves in distribution.partials.values() for pair in curves))
+    pairs = list(dict.fromkeys(pair for curves in distributions.partial.values() for pair in curves))
     n_columns = 3 if len(pairs) > 4 else 2
     n_rows = -(-len(pairs) // n_columns)
     panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
     for axes, pair in zip(panels, pairs, strict=False):
-        for model, curves in distribution.partials.items():
+        for model, curves in distributions.partial.items():
             if pair in curves:
-                _draw_curve(axes, distribution.radii[model], curves[pair], model, linewidth=1.1)
+                _draw_curve(axes, distributions.distance[model], curves[pair], model, linewidth=1.1)
         axes.axhline(1.0, color=style.MUTED, linewidth=0.5)
         axes.text(0.95, 0.93, pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
-        _from_first_peak(axes, distribution)
+        _from_first_peak(axes, distributions)
     for axes in panels[len(pairs) :]:
         axes.set_visible(False)
     figure.supxlabel("distance r (Å)", fontsize=8.5)
@@ -84,7 +88,8 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
             for position, name in enumerate(names):
                 mean, error = elasticity.moduli[model][name]
                 axes.bar(position + offset, mean, width=0.34, color=face, edgecolor=color, linewidth=1.0)
-                axes.errorbar(position + offset, mean, yerr=np.nan_to_num(error), color=style.INK, linewidth=0.9)
+                if np.isfinite(error):
+                    axes.errorbar(position + offset, mean, yerr=error, color=style.INK, linewidth=0.9)
                 axes.annotate(
                     f"{mean:.2f}" if name == "ν" else f"{mean:.0f}",
                     (position + offset, mean + np.nan_to_num(error)),
@@ -130,20 +135,19 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
     axes.legend(loc="best")
 
 
-def draw_landscape(figure: Figure, points: Sequence[LandscapePoint], method: str) -> None:
+def draw_landscape(figure: Figure, reference: NDArray[np.float64], predicted: NDArray[np.float64], method: str) -> None:
     """Fig. 6b: energy of the potential against the label energy of relaxed glasses; on the diagonal they agree.
 
     Parameters
     ----------
     figure
         Empty figure.
-    points
-        Energies in eV per atom.
+    reference, predicted
+        (n,) energies in eV per atom.
     method
         Short name of the labelling method.
     """
     axes = style.single_axes(figure, f"label energy e({method}) (eV/atom)", "energy of the potential (eV/atom)")
-    reference, predicted = np.array([(p.reference, p.predicted) for p in points]).T
     both = np.concatenate([reference, predicted])
     margin = 0.08 * float(np.ptp(both)) or 0.01
     limits = (float(both.min()) - margin, float(both.max()) + margin)
@@ -152,7 +156,7 @@ def draw_landscape(figure: Figure, points: Sequence[LandscapePoint], method: str
     fit = fit_line(reference.tolist(), predicted.tolist())
     if fit is not None:
         ends = np.array([reference.min(), reference.max()])
-        axes.plot(ends, fit(ends), color=style.MLIP, linestyle=_REFERENCE_DASHES, linewidth=1.1)
+        axes.plot(ends, fit(ends), color=style.MLIP, linestyle=(0, (4, 2)), linewidth=1.1)
         style.annotate_corner(axes, f"R² = {fit.r2:.2f}\nslope {fit.slope:.2f}")
     axes.set(xlim=limits, ylim=limits)
 
@@ -169,23 +173,15 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
     """
     axes = style.single_axes(figure, "shear strain (%)", "shear stress (GPa)")
     for model in _models(shear):
-        color, _ = _colors(model)
-        curves = [s.curves[model] for s in shear if model in s.curves]
+        curves = [curve for s in shear for curve in s.curves.get(model, [])]
         for number, (strain, stress) in enumerate(curves):
-            axes.plot(
-                100.0 * np.asarray(strain),
-                stress,
-                color=color,
-                linestyle="-" if model != "reference" else _REFERENCE_DASHES,
-                linewidth=1.2,
-                alpha=0.8,
-                label=_model_name(model) if number == 0 else None,
-            )
+            label = _model_name(model) if number == 0 else None
+            _draw_curve(axes, (100.0 * np.asarray(strain)).tolist(), stress, model, label=label, linewidth=1.2)
     axes.legend(loc="upper left")
 
 
 def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
-    """Energy of two atoms against their distance: repulsion must not end before atoms overlap.
+    """Energy of two atoms against their distance: within the shaded range they must repel.
 
     Parameters
     ----------
@@ -197,17 +193,41 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
     n_columns = 3 if len(dimers) > 4 else 2
     panels = figure.subplots(-(-len(dimers) // n_columns), n_columns, sharex=True, squeeze=False).ravel()
     for axes, dimer in zip(panels, dimers, strict=False):
-        for model, energies in dimer.energies.items():
-            _draw_curve(axes, dimer.distances, energies, model, linewidth=1.2)
-        depth = max(1.0, -min(float(np.min(energies)) for energies in dimer.energies.values()))
-        axes.set_ylim(-1.3 * depth, 4.0 * depth)
+        axes.axvspan(0.0, _REPULSIVE_BELOW, color=style.GRID, alpha=0.55, linewidth=0)
         axes.axhline(0.0, color=style.MUTED, linewidth=0.5)
-        note = dimer.pair.replace("-", "–") + (" ▲" if dimer.has_hole else "")
-        axes.text(0.95, 0.93, note, transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+        axes.plot(dimer.distance, dimer.energy, color=style.MLIP, linewidth=1.3)
+        if dimer.hole is not None:
+            bottom = float(np.interp(dimer.hole, dimer.distance, dimer.energy))
+            axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=6)
+        outside = [energy for distance, energy in zip(dimer.distance, dimer.energy, strict=True) if distance >= _SHOWN_FROM]
+        depth = max(1.0, -min(outside))
+        axes.set_ylim(-1.3 * depth, max(4.0 * depth, min(1.2 * max(outside), _SHOWN_UP_TO)))
+        axes.set_xlim(_SHOWN_FROM, max(dimer.distance))
+        axes.text(0.95, 0.93, dimer.pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
     for axes in panels[len(dimers) :]:
         axes.set_visible(False)
     figure.supxlabel("distance (Å)", fontsize=8.5)
     figure.supylabel("energy (eV)", fontsize=8.5)
+
+
+def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacity]) -> None:
+    """Fig. 5b: heat capacity along a cooling.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    heat_capacities
+        Curves by model.
+    """
+    axes = style.single_axes(figure, "temperature (K)", "heat capacity (J/(mol K))")
+    for model, curve in heat_capacities.items():
+        color, face = _colors(model)
+        errors = np.nan_to_num(np.array(curve.error, dtype=float))
+        axes.errorbar(
+            curve.temperature, curve.heat_capacity, yerr=errors, fmt="o-", color=color, markerfacecolor=face, label=_model_name(model)
+        )
+    axes.legend(loc="best")
 
 
 def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
@@ -234,7 +254,7 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
     figure.legend(loc="outside upper left", ncols=max(len(rates), 1))
 
 
-def _smoothed(values: Sequence[float], window: int = 5) -> np.ndarray:
+def _smoothed(values: Sequence[float], window: int = 5) -> NDArray[np.float64]:
     """Running mean: a single small cell fluctuates more than it cools between two samples."""
     array = np.asarray(values, dtype=float)
     if len(array) < 4 * window:
@@ -242,15 +262,18 @@ def _smoothed(values: Sequence[float], window: int = 5) -> np.ndarray:
     return np.convolve(array, np.full(window, 1.0 / window), mode="valid")
 
 
-def _draw_curve(axes: Axes, x: Sequence[float], y: Sequence[float], model: str, linewidth: float = 1.5) -> None:
-    color, _ = _colors(model)
-    axes.plot(
-        x, y, color=color, linewidth=linewidth, linestyle=_REFERENCE_DASHES if model == "reference" else "-", label=_model_name(model)
-    )
+def _draw_curve(
+    axes: Axes, x: Sequence[float], y: Sequence[float], model: str, *, label: str | None = None, linewidth: float = 1.4
+) -> None:
+    """The reference as a broad pale band, and the potential as a thin line on it: where they agree, both are seen."""
+    if model == "reference":
+        axes.plot(x, y, color=style.INK, alpha=0.3, linewidth=2.6 * linewidth, zorder=2, label=label)
+    else:
+        axes.plot(x, y, color=style.MLIP, linewidth=linewidth, zorder=3, label=label)
 
 
-def _from_first_peak(axes: Axes, distribution: RadialDistribution) -> None:
-    onset = min(radii[int(np.argmax(np.asarray(distribution.total[model]) > 0.02))] for model, radii in distribution.radii.items())
+def _from_first_peak(axes: Axes, distributions: RadialDistributions) -> None:
+    onset = min(radii[int(np.argmax(np.asarray(distributions.total[model]) > 0.02))] for model, radii in distributions.distance.items())
     axes.set_xlim(left=max(0.0, onset - 0.3))
     axes.set_ylim(bottom=0.0)
 

@@ -56,7 +56,9 @@ def similarity(data: ReportData) -> Section:
                 "relaxation",
                 "Fig. S1",
                 "Energies before and after relaxation",
-                style.render(lambda figure: figures.draw_relaxation_energies(figure, points, data.relaxations, data.method_name), "relaxation"),
+                style.render(
+                    lambda figure: figures.draw_relaxation_energies(figure, points, data.relaxations, data.method_name), "relaxation"
+                ),
                 "Label energies of the samples as they came and of those that were relaxed; arrows join the two. The horizontal position is the "
                 f"surrogate energy of the sample. {scaled_down(note)}",
             )

@@ -182,9 +182,7 @@ def _add_feedback(section: Section, data: ReportData) -> None:
             "feedback",
             "",
             "Before and after feedback",
-            style.render(
-                lambda figure: figures.draw_feedback(figure, before.errors["test"], after.errors["test"]), "feedback", height=3.0
-            ),
+            style.render(lambda figure: figures.draw_feedback(figure, before.errors["test"], after.errors["test"]), "feedback", height=3.0),
             "Test errors of the potential before and after the MLIP-feedback step. The first potential has no feedback frames to be tested on.",
         )
     )

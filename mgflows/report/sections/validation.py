@@ -9,14 +9,24 @@ import numpy as np
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, listed, plural, scaled_down, sentence, with_error
 from mgflows.report.figures import validation as figures
-from mgflows.report.records import dimers_of, elasticity_of, landscape_of, radial_distribution_of, shear_of
-from mgflows.report.statistics import fit_line, root_mean_square
+from mgflows.report.records import (
+    MODELS,
+    dimers_of,
+    elasticity_of,
+    heat_capacities_of,
+    landscape_of,
+    radial_distributions_of,
+    shear_of,
+    viscosities_of,
+)
+from mgflows.report.statistics import fit_line, mean_and_error, root_mean_square
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
-    from mgflows.report.records import RadialDistribution
+    from mgflows.report.records import RadialDistributions
 
 _NO_VALIDATION = "No validation of a potential has been stored yet."
+_NAMES = {"model": "the potential", "reference": "the reference"}
 
 
 def structure(data: ReportData) -> Section:
@@ -27,27 +37,27 @@ def structure(data: ReportData) -> Section:
         section.missing.append(_NO_VALIDATION)
         return section
     note = scaled_down(document.scaled_down)
-    distribution = radial_distribution_of(document)
-    if distribution is None:
+    distributions = radial_distributions_of(document)
+    if distributions is None:
         section.missing.append("The validation holds no radial distribution function.")
     else:
-        section.paragraphs.append(_describe_structure(distribution))
+        section.paragraphs.append(_describe_structure(distributions))
         section.panels.append(
             Panel(
                 "rdf",
                 "Fig. 4a",
                 "Radial distribution function",
-                style.render(lambda figure: figures.draw_radial_distribution(figure, distribution), "rdf"),
+                style.render(lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"),
                 f"Unweighted total g(r) of the potential and of the reference ({document.reference}). {note}",
             )
         )
-        if any(distribution.partials.values()):
+        if any(distributions.partial.values()):
             section.panels.append(
                 Panel(
                     "partials",
                     "Fig. 4a, resolved",
                     "Partial radial distribution functions",
-                    style.render(lambda figure: figures.draw_partials(figure, distribution), "partials"),
+                    style.render(lambda figure: figures.draw_partials(figure, distributions), "partials"),
                     f"The same by pair of species. {note}",
                 )
             )
@@ -57,11 +67,12 @@ def structure(data: ReportData) -> Section:
     else:
         words = []
         for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
-            values = [elasticity.moduli[model][name] for model in ("nep", "reference") if model in elasticity.moduli]
+            values = [elasticity.moduli[model][name] for model in MODELS if model in elasticity.moduli]
             numbers = " against ".join(with_error(*value, digits=1 if unit else 3) for value in values)
             words.append(f"{name} = {numbers}{unit}")
+        order = ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
         section.paragraphs.append(
-            f"Averaged (Voigt–Reuss–Hill) over {plural(elasticity.n_samples, 'glass')}, {listed(words)}, the potential first, then the reference."
+            f"Elastic constants (Voigt–Reuss–Hill) over {plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
         section.panels.append(
             Panel(
@@ -77,12 +88,31 @@ def structure(data: ReportData) -> Section:
 
 
 def dynamics(data: ReportData) -> Section:
-    """Fig. 5: not part of small scales."""
-    reason = (
-        f"Viscosity and specific heat (Fig. 5) are not part of the scale '{data.campaign.scale}': the paper's protocol takes 20 independent runs of "
-        "4500 atoms at every temperature."
-    )
-    return Section("dynamics", "Dynamics", "Viscosity and specific heat", missing=[reason])
+    """Fig. 5: viscosity and heat capacity, where the validation suite has them."""
+    section = Section("dynamics", "Dynamics", "Viscosity and specific heat")
+    document = data.validation
+    viscosities = viscosities_of(document) if document is not None else {}
+    heat_capacities = heat_capacities_of(document) if document is not None else {}
+    if document is None or not (viscosities or heat_capacities):
+        section.missing.append(
+            f"Viscosity and specific heat (Fig. 5) are not part of the scale '{data.campaign.scale}': the paper's protocol takes 20 independent "
+            "runs of 4500 atoms at every temperature."
+        )
+        return section
+    if viscosities:
+        words = [f"{with_error(*viscosities[model], digits=2)} mPa s with {_NAMES[model]}" for model in viscosities]
+        section.paragraphs.append(f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). {document.protocol}")
+    if heat_capacities:
+        section.panels.append(
+            Panel(
+                "heat-capacity",
+                "Fig. 5b",
+                "Heat capacity",
+                style.render(lambda figure: figures.draw_heat_capacity(figure, heat_capacities), "heat-capacity"),
+                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {scaled_down(document.scaled_down)}",
+            )
+        )
+    return section
 
 
 def energetics(data: ReportData) -> Section:
@@ -93,14 +123,13 @@ def energetics(data: ReportData) -> Section:
         section.missing.append(_NO_VALIDATION)
         return section
     note = scaled_down(document.scaled_down)
-    shear, points = shear_of(document), landscape_of(document)
+    shear, landscape = shear_of(document), landscape_of(document)
     if any(s.moduli for s in shear):
         words = []
-        for model, name in (("nep", "the potential"), ("reference", "the reference")):
+        for model in MODELS:
             values = [s.moduli[model] for s in shear if model in s.moduli]
             if values:
-                error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-                words.append(f"{with_error(float(np.mean(values)), error)} GPa with {name} ({plural(len(values), 'glass')})")
+                words.append(f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} ({plural(len(values), 'glass')})")
         section.paragraphs.append(f"Athermal quasistatic shear gives a shear modulus of {listed(words)}.")
         if any(s.energy is not None for s in shear):
             section.panels.append(
@@ -114,12 +143,12 @@ def energetics(data: ReportData) -> Section:
             )
     else:
         section.missing.append("The validation holds no athermal quasistatic shear.")
-    if len(points) > 1:
-        differences = [p.predicted - p.reference for p in points]
-        fit = fit_line([p.reference for p in points], [p.predicted for p in points])
+    if landscape is not None and len(landscape[0]) > 1:
+        reference, predicted = landscape
+        fit = fit_line(reference.tolist(), predicted.tolist())
         section.paragraphs.append(
-            f"For {plural(len(points), 'relaxed glass')} the energies of the potential and of the labels differ by "
-            f"{1e3 * root_mean_square(differences):.1f} meV/atom (RMS)"
+            f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of the reference differ by "
+            f"{1e3 * root_mean_square(predicted - reference):.1f} meV/atom (RMS)"
             + (f"; the slope of one against the other is {fit.slope:.2f}, where 1 is perfect." if fit is not None else ".")
         )
         section.panels.append(
@@ -127,13 +156,13 @@ def energetics(data: ReportData) -> Section:
                 "landscape",
                 "Fig. 6b",
                 "Energies of relaxed glasses",
-                style.render(lambda figure: figures.draw_landscape(figure, points, data.method_name), "landscape"),
-                "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and labels agree, the dashed line is a "
-                f"fit. {note}",
+                style.render(lambda figure: figures.draw_landscape(figure, reference, predicted, data.method_name), "landscape"),
+                "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and reference agree, the dashed line is "
+                f"a fit. {note}",
             )
         )
     else:
-        section.missing.append("The validation holds too few relaxed glasses to compare energies.")
+        section.missing.append("The validation holds too few relaxed glasses, or no reference, to compare energies.")
     if any(s.curves for s in shear):
         section.panels.append(
             Panel(
@@ -141,7 +170,7 @@ def energetics(data: ReportData) -> Section:
                 "",
                 "Stress–strain curves",
                 style.render(lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"),
-                f"Athermal quasistatic shear, one curve a glass. {note}",
+                f"Athermal quasistatic shear, one curve for each glass and direction. {note}",
             )
         )
     return section
@@ -153,11 +182,11 @@ def soundness(data: ReportData) -> Section:
     document = data.validation
     dimers = dimers_of(document) if document is not None else []
     if dimers:
-        holes = [dimer.pair for dimer in dimers if dimer.has_hole]
+        holes = [f"{dimer.pair.replace('-', '–')} (at {dimer.hole:.1f} Å)" for dimer in dimers if dimer.hole is not None]
         section.paragraphs.append(
-            f"The short-range check fails for {listed(holes)}: these atoms attract each other where they should repel."
+            f"The short-range check fails for {listed(holes)}: there the atoms attract each other where they should repel."
             if holes
-            else f"All {len(dimers)} pairs of species repel at short distance, without a hole between the repulsive core and the data."
+            else f"All {len(dimers)} pairs of species repel at every distance below 2 Å."
         )
         section.panels.append(
             Panel(
@@ -165,12 +194,15 @@ def soundness(data: ReportData) -> Section:
                 "",
                 "Dimers",
                 style.render(lambda figure: figures.draw_dimers(figure, dimers), "dimers"),
-                "Energy of two atoms alone over their distance; ▲ marks a pair that attracts at short distance. Isolated pairs are far from the "
-                "training data: only the repulsion is expected to be right.",
+                "Energy of two atoms alone by the potential; within the shaded range it must rise inwards, and a triangle marks a hole where it does "
+                "not. Isolated pairs are far from the training data: only the repulsion is expected to be right.",
             )
         )
     else:
         section.missing.append("The validation holds no dimer curves.")
+    if document is not None:
+        failures = document.summary.get("failures", {})
+        section.missing.extend(f"The validation failed in '{stage}': {sentence(reason)}" for stage, reason in failures.items())
     if data.quenches:
         _add_quenches(section, data)
     else:
@@ -200,17 +232,17 @@ def _add_quenches(section: Section, data: ReportData) -> None:
         )
 
 
-def _describe_structure(distribution: RadialDistribution) -> str:
+def _describe_structure(distributions: RadialDistributions) -> str:
     words = []
-    for model, name in (("nep", "the potential"), ("reference", "the reference")):
-        if model in distribution.total:
-            peak = int(np.argmax(distribution.total[model]))
-            words.append(f"{distribution.radii[model][peak]:.2f} Å (g = {distribution.total[model][peak]:.2f}) with {name}")
+    for model, name in _NAMES.items():
+        if model in distributions.total:
+            peak = int(np.argmax(distributions.total[model]))
+            words.append(f"{distributions.distance[model][peak]:.2f} Å (g = {distributions.total[model][peak]:.2f}) with {name}")
     text = f"The first maximum of g(r) lies at {listed(words)}."
-    if set(distribution.total) >= {"nep", "reference"}:
-        low, high = max(min(r) for r in distribution.radii.values()), min(max(r) for r in distribution.radii.values())
+    if set(distributions.total) >= set(MODELS):
+        low, high = max(min(r) for r in distributions.distance.values()), min(max(r) for r in distributions.distance.values())
         grid = np.linspace(max(low, 2.3), high, 400)
-        curves = [np.interp(grid, distribution.radii[m], distribution.total[m]) for m in ("nep", "reference")]
+        curves = [np.interp(grid, distributions.distance[m], distributions.total[m]) for m in MODELS]
         text += (
             f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
         )
