@@ -18,6 +18,8 @@ FORCE_TOLERANCE = 1e-4
 """eV/A. Non-affine forces after a strain of 1e-3 are about 1e-2 eV/A; at a hundredth of them the stiffness is within 0.1 % of its limit."""
 _INITIAL_CURVATURE = 20.0
 """eV/A^2 of the first step of LBFGS: metals are softer than ASE's 70, and the number of steps halves."""
+_MEMORY = 30
+"""Steps that LBFGS remembers: with ASE's 100 its bookkeeping costs as much as a fast potential, and saves no step."""
 _NEAR_MINIMUM = 0.3
 """eV/A; above it the landscape is not quadratic and FIRE, which cannot jump into another basin, takes the first steps."""
 
@@ -54,7 +56,7 @@ def minimise_positions(atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, m
     if not descent.run(fmax=max(_NEAR_MINIMUM, force_tolerance), steps=max_steps):
         raise PotentialFailureError(_not_converged(atoms, max_steps, force_tolerance))
     start, energy = atoms.positions.copy(), atoms.get_potential_energy()
-    refinement = LBFGS(atoms, logfile=None, alpha=_INITIAL_CURVATURE, maxstep=0.1)
+    refinement = LBFGS(atoms, logfile=None, alpha=_INITIAL_CURVATURE, memory=_MEMORY, maxstep=0.1)
     converged = refinement.run(fmax=force_tolerance, steps=max_steps)
     n_steps = descent.nsteps + refinement.nsteps
     if not converged or atoms.get_potential_energy() > energy:

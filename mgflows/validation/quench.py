@@ -1,7 +1,7 @@
-"""Cooling a melt into a glass and heating a solid, at constant pressure, under any ASE calculator.
+"""Cooling a melt into a glass, holding and heating it, at constant pressure, under any ASE calculator.
 
-:func:`quench` makes the glasses of the paper's step vii and of its structural validation; :func:`heat` is step v, the ``aimd`` subset. Both use
-:class:`mgflows.validation.langevin.LangevinNPT` and are repeatable from their seed.
+:func:`quench` makes the glasses of the paper's step vii and of its structural validation, :func:`hold` averages over thermal motion, and
+:func:`heat` is step v, the ``aimd`` subset. All use :class:`mgflows.validation.langevin.LangevinNPT` and are repeatable from their seed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mgflows.errors import InputError
 from mgflows.validation.langevin import LangevinNPT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-__all__ = ["HeatResult", "QuenchResult", "Trace", "heat", "quench"]
+__all__ = ["HeatResult", "HoldResult", "QuenchResult", "Trace", "heat", "hold", "quench"]
 
 _EQUILIBRATION, _COOLING, _HOLD = range(3)
 
@@ -81,6 +81,25 @@ class QuenchResult:
     cooling_rate: float
     trace: Trace
     cooling: NDArray[np.bool_]
+    frames: list[Atoms]
+
+
+@dataclass(frozen=True, eq=False)
+class HoldResult:
+    """A run at constant temperature.
+
+    Parameters
+    ----------
+    atoms
+        Final configuration with velocities and no calculator, wrapped into its cell.
+    trace
+        Samples after the equilibration.
+    frames
+        Configurations at equal intervals after the equilibration, without calculators.
+    """
+
+    atoms: Atoms
+    trace: Trace
     frames: list[Atoms]
 
 
@@ -143,7 +162,7 @@ def quench(
     n_frames
         Frames taken at equal intervals of the hold.
     friction, lattice_friction, lattice_period
-        As in :class:`LangevinNPT`. 5/ps lets the temperature follow a ramp of 100 K/ps within 10 K.
+        As in :class:`LangevinNPT`. With 5/ps the atoms lag behind a ramp of 100 K/ps by about 30 K.
     sample_every
         Steps between two samples of the trace.
     seed
@@ -166,43 +185,91 @@ def quench(
         raise InputError(f"the cooling rate is {cooling_rate:g} K/ps but must be positive; the paper's 100 K/ns is 0.1 K/ps")
     if equilibration_time < 0.0 or hold_time < 0.0:
         raise InputError(f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold must not be negative")
-    ramp = _n_steps((temperature_high - temperature_low) / cooling_rate, timestep)
+    ramp = max(_n_steps((temperature_high - temperature_low) / cooling_rate, timestep), 1)
     stages = np.repeat((_EQUILIBRATION, _COOLING, _HOLD), (_n_steps(equilibration_time, timestep), ramp, _n_steps(hold_time, timestep)))
     cooled = np.cumsum(stages == _COOLING) / ramp
     schedule = temperature_high + (temperature_low - temperature_high) * cooled
     n_hold = int(np.sum(stages == _HOLD))
-    frame_steps = {len(stages) - n_hold + round(n_hold * (k + 1) / n_frames) for k in range(n_frames)} if n_hold else set()
-
-    velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
-    melt = _prepare(atoms, calculator)
-    _draw_velocities(melt, temperature_high, np.random.default_rng(velocity_seed))
-    dynamics = LangevinNPT(
-        melt,
-        timestep=timestep,
-        friction=friction,
-        lattice_friction=lattice_friction,
-        lattice_period=lattice_period,
-        pressure=pressure,
-        isotropic=True,
-        seed=np.random.default_rng(noise_seed),
+    dynamics = _start(
+        atoms, calculator, temperature_high, seed, timestep, friction, lattice_friction, lattice_period, pressure, isotropic=True
     )
-    recorder, sampled_stages, frames = _Recorder(dynamics, pressure), [], []
-    for step, temperature in enumerate(schedule, start=1):
-        dynamics.step(temperature)
-        if step % sample_every == 0 or step == len(schedule):
-            recorder.sample(step * timestep, temperature)
-            sampled_stages.append(stages[step - 1])
-            if progress:
-                progress(step, len(schedule))
-        if step in frame_steps:
-            frames.append(_bare_copy(melt))
+    trace, sampled, frames = _run(
+        dynamics,
+        schedule,
+        timestep=timestep,
+        pressure=pressure,
+        sample_every=sample_every,
+        frame_steps=_evenly_spaced(len(stages) - n_hold, len(stages), n_frames),
+        progress=progress,
+    )
     return QuenchResult(
-        atoms=_bare_copy(melt),
+        atoms=_bare_copy(dynamics.atoms),
         cooling_rate=cooling_rate,
-        trace=recorder.trace(),
-        cooling=np.array(sampled_stages) == _COOLING,
+        trace=trace,
+        cooling=stages[np.array(sampled) - 1] == _COOLING,
         frames=frames,
     )
+
+
+def hold(
+    atoms: Atoms,
+    calculator: Calculator,
+    *,
+    temperature: float = 300.0,
+    time: float,
+    equilibration_time: float = 0.5,
+    n_frames: int = 20,
+    timestep: float = 2.0,
+    pressure: float = 0.0,
+    friction: float = 5.0,
+    lattice_friction: float = 5.0,
+    lattice_period: float = 400.0,
+    sample_every: int = 10,
+    seed: int,
+    progress: Progress | None = None,
+) -> HoldResult:
+    """Keep a structure at one temperature and pressure and take frames; NPT with a cell of fixed shape.
+
+    Parameters
+    ----------
+    atoms
+        Start, not changed.
+    calculator
+        Any ASE calculator with forces and stress.
+    temperature
+        K.
+    time, equilibration_time
+        ps sampled, and before that.
+    n_frames
+        Frames at equal intervals of ``time``.
+    timestep, pressure, friction, lattice_friction, lattice_period, sample_every, seed, progress
+        As for :func:`quench`.
+
+    Raises
+    ------
+    InputError
+        If the temperature or the time is not positive.
+    PotentialFailureError
+        If the potential lets the structure fly apart.
+    """
+    if not (temperature > 0.0 and time > 0.0 and equilibration_time >= 0.0):
+        raise InputError(
+            f"holding at {temperature:g} K for {equilibration_time:g} + {time:g} ps is not possible; give a positive temperature and time"
+        )
+    n_before, n_sampled = _n_steps(equilibration_time, timestep), _n_steps(time, timestep)
+    dynamics = _start(atoms, calculator, temperature, seed, timestep, friction, lattice_friction, lattice_period, pressure, isotropic=True)
+    for _ in range(n_before):
+        dynamics.step(temperature)
+    trace, _, frames = _run(
+        dynamics,
+        np.full(n_sampled, temperature),
+        timestep=timestep,
+        pressure=pressure,
+        sample_every=sample_every,
+        frame_steps=_evenly_spaced(0, n_sampled, n_frames),
+        progress=progress,
+    )
+    return HoldResult(atoms=_bare_copy(dynamics.atoms), trace=trace, frames=frames)
 
 
 def heat(
@@ -258,27 +325,78 @@ def heat(
         raise InputError(f"the temperatures {temperature_start:g} and {temperature_end:g} K must not be negative")
     if n_steps < 1:
         raise InputError(f"{n_steps} steps heat nothing; the paper takes about 120 of 1 fs")
+    dynamics = _start(
+        atoms, calculator, temperature_start, seed, timestep, friction, lattice_friction, lattice_period, pressure, isotropic=False
+    )
+    schedule = temperature_start + (temperature_end - temperature_start) * np.arange(1, n_steps + 1) / n_steps
+    trace, _, frames = _run(
+        dynamics,
+        schedule,
+        timestep=timestep,
+        pressure=pressure,
+        sample_every=1,
+        frame_steps=range(1, n_steps + 1),
+        snapshot=_labelled_copy,
+        progress=progress,
+    )
+    return HeatResult(frames=frames, trace=trace)
+
+
+def _start(
+    atoms: Atoms,
+    calculator: Calculator,
+    temperature: float,
+    seed: int,
+    timestep: float,
+    friction: float,
+    lattice_friction: float,
+    lattice_period: float,
+    pressure: float,
+    *,
+    isotropic: bool,
+) -> LangevinNPT:
+    """Dynamics of a copy of the atoms, whose velocities are drawn at ``temperature``."""
     velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
-    solid = _prepare(atoms, calculator)
-    _draw_velocities(solid, temperature_start, np.random.default_rng(velocity_seed))
-    dynamics = LangevinNPT(
-        solid,
+    moving = atoms.copy()
+    moving.set_constraint()
+    moving.calc = calculator
+    _draw_velocities(moving, temperature, np.random.default_rng(velocity_seed))
+    return LangevinNPT(
+        moving,
         timestep=timestep,
         friction=friction,
         lattice_friction=lattice_friction,
         lattice_period=lattice_period,
         pressure=pressure,
-        seed=np.random.default_rng(noise_seed),
+        isotropic=isotropic,
+        seed=noise_seed,
     )
-    recorder, frames = _Recorder(dynamics, pressure), []
-    for step in range(1, n_steps + 1):
-        temperature = temperature_start + (temperature_end - temperature_start) * step / n_steps
+
+
+def _run(
+    dynamics: LangevinNPT,
+    schedule: NDArray[np.float64],
+    *,
+    timestep: float,
+    pressure: float,
+    sample_every: int,
+    frame_steps: Collection[int],
+    snapshot: Callable[[Atoms], Atoms] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Trace, list[int], list[Atoms]]:
+    """One step for each temperature of the schedule; returns the trace, the steps at which it was sampled, and the frames."""
+    take = snapshot or _bare_copy
+    recorder, sampled, frames = _Recorder(dynamics, pressure), [], []
+    for step, temperature in enumerate(schedule, start=1):
         dynamics.step(temperature)
-        recorder.sample(step * timestep, temperature)
-        frames.append(_labelled_copy(solid))
-        if progress:
-            progress(step, n_steps)
-    return HeatResult(frames=frames, trace=recorder.trace())
+        if step % sample_every == 0 or step == len(schedule):
+            recorder.sample(step * timestep, temperature)
+            sampled.append(step)
+            if progress:
+                progress(step, len(schedule))
+        if step in frame_steps:
+            frames.append(take(dynamics.atoms))
+    return recorder.trace(), sampled, frames
 
 
 class _Recorder:
@@ -311,11 +429,9 @@ def _n_steps(duration: float, timestep: float) -> int:
     return round(duration * 1e3 / timestep)
 
 
-def _prepare(atoms: Atoms, calculator: Calculator) -> Atoms:
-    prepared = atoms.copy()
-    prepared.set_constraint()
-    prepared.calc = calculator
-    return prepared
+def _evenly_spaced(first: int, last: int, n: int) -> set[int]:
+    """``n`` steps that divide those after ``first`` up to ``last`` evenly; none if there are no steps."""
+    return {first + round((last - first) * (k + 1) / n) for k in range(n)} if last > first else set()
 
 
 def _draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:

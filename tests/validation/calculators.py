@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ase import Atoms
 
 
 def lennard_jones(*symbols: str, epsilon: float = 0.4, sigma: float = 2.34, cutoff: float = 5.85) -> Calculator:

@@ -10,19 +10,13 @@ from mgflows.validation.elasticity import elastic_constants, isotropic_moduli, r
 from mgflows.validation.errors import PotentialFailureError
 from mgflows.validation.minimise import minimise_positions
 
-from .calculators import IdealGas, Noise, disordered_atoms, lennard_jones
+from .calculators import IdealGas, Noise, lennard_jones
 
 
 def cubic_stiffness(c11, c12, c44):
     stiffness = np.diag([c11 - c12] * 3 + [c44] * 3).astype(float)
     stiffness[:3, :3] += c12
     return stiffness
-
-
-@pytest.fixture(scope="module")
-def disordered():
-    """A small disordered alloy under Lennard-Jones forces, relaxed: its ions move when it is strained."""
-    return relax_to_zero_stress(disordered_atoms(), lennard_jones("Cu", "Zr"), 1e-5)
 
 
 @pytest.mark.physics

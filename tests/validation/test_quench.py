@@ -6,7 +6,7 @@ from ase.build import bulk
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.validation.quench import heat, quench
+from mgflows.validation.quench import heat, hold, quench
 
 from .calculators import lennard_jones
 
@@ -90,6 +90,26 @@ def test_quench_cools_from_the_melt_and_holds(alloy):
     assert result.atoms.calc is None
     mean_mass = alloy.get_masses().mean()
     np.testing.assert_allclose(trace.density, units.mass_density(1.0, mean_mass) / trace.volume)
+
+
+def test_hold_samples_after_its_equilibration(alloy):
+    result = hold(
+        alloy,
+        lennard_jones("Cu", "Al"),
+        temperature=400.0,
+        time=0.4,
+        equilibration_time=0.2,
+        n_frames=4,
+        timestep=4.0,
+        friction=20.0,
+        seed=3,
+    )
+    assert len(result.frames) == 4
+    assert result.frames[-1].get_volume() == result.atoms.get_volume()
+    assert result.trace.time[-1] == 400.0
+    assert result.trace.temperature.mean() == pytest.approx(400.0, rel=0.2)
+    with pytest.raises(InputError, match="positive temperature and time"):
+        hold(alloy, lennard_jones("Cu", "Al"), time=0.0, seed=0)
 
 
 def test_start_is_not_changed(alloy):
