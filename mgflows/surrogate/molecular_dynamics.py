@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate.forces import (
     Interaction,
     all_pairs_forces,
@@ -41,8 +41,10 @@ __all__ = ["Schedule", "SurrogateMolecularDynamics"]
 
 _LONGEST_TIMESTEP = 0.004
 _CHUNK = 5000
-# A force that moves an atom by a tenth of a diameter in one step means overlapping atoms, which are relaxed before the dynamics.
-_LONGEST_FIRST_MOVE = 0.1
+# A force that alone moves an atom this far in one step means overlapping atoms, which are relaxed before the dynamics; in a liquid at T* = 10 it is 0.04.
+_LONGEST_FIRST_MOVE = 0.05
+# An atom that flies half a diameter in one step passes through others; the fastest at T* = 10 fly a tenth of that.
+_LONGEST_STEP = 0.5
 
 
 @dataclass
@@ -410,6 +412,11 @@ class SurrogateMolecularDynamics:
             chi_squares,
         )
         self.n_steps_taken += n
+        fastest = float(np.sqrt(np.sum(self._velocities**2, axis=0)).max())
+        if not fastest * self.reduced_timestep < _LONGEST_STEP:
+            raise MgflowsError(
+                f"the dynamics with the timestep {self.reduced_timestep:g} has become unstable; give a shorter one, or a lower temperature"
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the whole state; the file appears complete or not at all."""

@@ -1,0 +1,87 @@
+"""Which exchanges of unlike atoms a liquid accepts, measured in a short run.
+
+Exchanges make swap Monte Carlo fast only where they are accepted: along the ladder of neighbouring diameters (paper, Methods, "Sampling PEL with
+swap-Monte Carlo"). Which steps of the ladder carry depends on wells and density as much as on diameters, and a second of sampling
+knows better than any rule.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from mgflows.alloy import Alloy
+    from mgflows.surrogate.lennard_jones import LennardJones
+
+__all__ = ["ExchangeReport", "measure_exchanges"]
+
+
+@dataclass(frozen=True)
+class ExchangeReport:
+    """Measured acceptance of every exchange.
+
+    Parameters
+    ----------
+    reduced_temperature
+        Temperature of the liquid.
+    acceptance
+        Accepted fraction of the exchanges of each pair of species.
+    accepted_pairs
+        The pairs above the threshold, most accepted first: what to give to ``SwapMonteCarlo(exchange_pairs=...)``.
+    connected
+        Whether these lead, step by step, from every species to every other; if not, some species are only moved by displacements.
+    """
+
+    reduced_temperature: float
+    acceptance: dict[tuple[str, str], float]
+    accepted_pairs: tuple[tuple[str, str], ...]
+    connected: bool
+
+    def __str__(self) -> str:
+        lines = [f"exchanges at T* = {self.reduced_temperature:g}:"]
+        for (a, b), fraction in sorted(self.acceptance.items(), key=lambda item: -item[1]):
+            lines.append(f"  {a}-{b}: {fraction:8.2%}{'' if (a, b) in self.accepted_pairs else '  (rejected)'}")
+        lines.append(
+            "every species is reached" if self.connected else "not every species is reached: an element of a size between would bridge"
+        )
+        return "\n".join(lines)
+
+
+def measure_exchanges(
+    lj: LennardJones, alloy: Alloy, *, reduced_temperature: float = 2.0, threshold: float = 0.005, n_sweeps: int = 1000, seed: int = 0
+) -> ExchangeReport:
+    """Try all exchanges in a liquid and count which are accepted.
+
+    Parameters
+    ----------
+    lj, alloy
+        The surrogate and the alloy.
+    reduced_temperature
+        Temperature; 2.0 is near the onset of supercooling of Cu-Zr-Al. Colder liquids accept less.
+    threshold
+        Accepted fraction from which an exchange is worth trying.
+    n_sweeps
+        Sweeps of equilibration and, again, of measurement.
+    seed
+        Seed of the run.
+    """
+    from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
+
+    pairs = tuple(itertools.combinations(alloy.species, 2))
+    if not pairs:
+        raise InputError(f"{alloy.name} has one species, so that there is nothing to exchange; set swap_fraction=0")
+    mc = SwapMonteCarlo.from_alloy(lj, alloy, seed, exchange_pairs=pairs)
+    mc.equilibrate(min(n_sweeps, 200), 10.01)
+    mc.run(n_sweeps, reduced_temperature, swap_fraction=0.2)
+    mc.reset_counters()
+    mc.run(n_sweeps, reduced_temperature, swap_fraction=0.5)
+    acceptance = {pair: accepted / max(attempted, 1) for pair, (attempted, accepted) in mc.exchanges.items()}
+    accepted = tuple(sorted((pair for pair, fraction in acceptance.items() if fraction >= threshold), key=lambda pair: -acceptance[pair]))
+    reached = {alloy.species[0]}
+    for _ in alloy.species:
+        reached |= {symbol for pair in accepted if reached & set(pair) for symbol in pair}
+    return ExchangeReport(float(reduced_temperature), acceptance, accepted, reached == set(alloy.species))
