@@ -222,7 +222,7 @@ class PrivateMongod:
             text = output + stream.read().decode(errors="replace")
         if "DBPathInUse" in text or "Another mongod instance" in text:
             return f"another MongoDB server already uses {self.data}, perhaps on another machine; stop that one or choose another directory"
-        if "Address already in use" in text or "Error setting up listener" in text or "already in use" in text:
+        if any(phrase in text for phrase in ("Address already in use", "Error setting up listener", "Failed to unlink socket file")):
             return f"the socket {self.socket} is taken by another program; stop it or choose another directory"
         if "No space left on device" in text:
             return f"MongoDB found no space left in {self.home}; free some space and start it again, no acknowledged data is lost"
@@ -231,7 +231,7 @@ class PrivateMongod:
         if "upgrade" in text.lower() and "featureCompatibilityVersion" in text:
             return f"the data in {self.data} was written by another version of MongoDB; use that mongod (setting `mongod`)"
         errors = re.findall(r'"s":"[EF]".*?"msg":"([^"]+)"', text) or output.strip().splitlines()[-1:] or ["no reason given"]
-        return f"MongoDB did not start: {errors[-1]}; the whole story is in {self.log}"
+        return f"MongoDB did not start: {errors[0]}; the whole story is in {self.log}"
 
     def _socket_directory(self) -> Path:
         own = self.home / "run"

@@ -7,15 +7,15 @@ beyond that is submitted in parts (stages): jobs of a later part refer to output
 
 from __future__ import annotations
 
+import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from fireworks import LaunchPad, Workflow
     from jobflow import Flow, Job
 
@@ -130,23 +130,31 @@ def submit(
     ServiceError
         If the database does not answer.
     """
+    first = flow[0] if isinstance(flow, Sequence) else flow
     flow = _as_flow(flow, allow_external_references=True)
-    campaign = _campaign_of(flow)
+    campaign = _campaign_of(flow) or first.uuid
     workflows = to_workflows(flow, allow_external_references=True, max_fireworks=max_fireworks)
     settings.check_database()
     launchpad = settings.launchpad()
-    n_added, fw_ids = 0, []
+    present: list[int] = []
+    added: list[int] = []
     try:
         prepare_database(launchpad)
         _check_external_references(flow, launchpad)
-        for number, workflow in enumerate(workflows):
-            added, ids = _add_once(launchpad, workflow, f"{campaign}/{part}/{number}")
-            n_added += len(ids) if added else 0
-            fw_ids += ids
+        keys = [f"{campaign}/{part}/{number}" for number in range(len(workflows))]
+        try:
+            for key, workflow in zip(keys, workflows, strict=True):
+                is_new, ids = _add_once(launchpad, workflow, key)
+                (added if is_new else present).extend(ids)
+        except InputError:
+            launchpad.workflows.delete_many({"metadata.submission": {"$in": keys}, "nodes": {"$in": added}})
+            launchpad.fireworks.delete_many({"fw_id": {"$in": added}})
+            raise
+        _ready_roots(launchpad, keys)
     finally:
         launchpad.connection.close()
-    logger.info("campaign %s, %s: %d fireworks added, %d were there", campaign, part, n_added, len(fw_ids) - n_added)
-    return Submission(campaign, part, n_added, len(fw_ids) - n_added, tuple(fw_ids))
+    logger.info("campaign %s, %s: %d fireworks added, %d were there", campaign, part, len(added), len(present))
+    return Submission(campaign, part, len(added), len(present), tuple(sorted(added + present)))
 
 
 def prepare_database(launchpad: LaunchPad) -> None:
@@ -165,11 +173,14 @@ def prepare_database(launchpad: LaunchPad) -> None:
     launchpad.db["outputs_blobs.files"].create_index("metadata.blob_uuid")
 
 
-def _as_flow(flow: Any, allow_external_references: bool) -> Flow:
+def _as_flow(flow: Flow | Job | Sequence[Flow | Job], allow_external_references: bool) -> Flow:
+    from jobflow import Flow
     from jobflow.core.flow import get_flow
 
-    if isinstance(flow, tuple):
-        flow = list(flow)
+    if not isinstance(flow, Flow):
+        # A job belongs to one flow for ever, so that the caller's jobs stay free only if their copies are taken.
+        jobs = copy.deepcopy(list(flow) if isinstance(flow, Sequence) else [flow])
+        flow = Flow(jobs, name=jobs[0].name)
     try:
         return get_flow(flow, allow_external_references=allow_external_references)
     except ValueError as error:
@@ -220,11 +231,11 @@ def _connected_pieces(parents_of: dict[str, list[str]]) -> list[set[str]]:
     return pieces
 
 
-def _campaign_of(flow: Flow) -> str:
+def _campaign_of(flow: Flow) -> str | None:
     campaigns = {job.metadata.get("mgflows", {}).get("campaign") for job, _ in flow.iterflow()}
     if len(campaigns) > 1:
         raise InputError(f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))}); submit one campaign at a time")
-    return str(campaigns.pop() or flow.uuid)
+    return campaigns.pop()
 
 
 def _check_external_references(flow: Flow, launchpad: LaunchPad) -> None:
@@ -243,15 +254,12 @@ def _add_once(launchpad: LaunchPad, workflow: Workflow, key: str) -> tuple[bool,
     """Insert a workflow unless one with this key is there; whether it was inserted, and the ids of its fireworks.
 
     The order makes it safe to be killed anywhere: fireworks that no worker takes (WAITING), then the workflow, under a unique
-    index, then the roots become READY. The next submission finishes or cleans what an earlier one left.
+    index, and when all are there, the roots become READY. The next submission finishes or cleans what an earlier one left.
     """
     from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 
-    present = launchpad.workflows.find_one({"metadata.submission": key})
-    if present is not None:
-        launchpad.fireworks.delete_many({"spec.submission": key, "fw_id": {"$nin": present["nodes"]}, "state": "WAITING"})
-        _ready_roots(launchpad, key)
-        return False, sorted(present["nodes"])
+    if (present := _present(launchpad, key)) is not None:
+        return False, present
 
     # FireWorks numbers downwards from -1 in the order of creation.
     ordered = sorted(workflow.id_fw.values(), key=lambda firework: -firework.fw_id)
@@ -278,12 +286,24 @@ def _add_once(launchpad: LaunchPad, workflow: Workflow, key: str) -> tuple[bool,
                 f"a job of {workflow.name!r} carries more than 16 MB of input ({error}); let it read arrays from an earlier job's output"
             ) from error
         raise
-    _ready_roots(launchpad, key)
+    _present(launchpad, key)
     return True, ids
 
 
-def _ready_roots(launchpad: LaunchPad, key: str) -> None:
-    """Let the workers have the fireworks of a workflow that wait for nobody."""
-    present = launchpad.workflows.find_one({"metadata.submission": key})
-    roots = [int(fw_id) for fw_id in present["nodes"] if str(fw_id) not in present["parent_links"]]
-    launchpad.fireworks.update_many({"fw_id": {"$in": roots}, "state": "WAITING", "launches": []}, {"$set": {"state": "READY"}})
+def _present(launchpad: LaunchPad, key: str) -> list[int] | None:
+    """The fireworks of the workflow with this key, if there is one; those that an earlier submission left outside of it are removed."""
+    workflow = launchpad.workflows.find_one({"metadata.submission": key}, {"nodes": 1})
+    if workflow is None:
+        return None
+    launchpad.fireworks.delete_many({"spec.submission": key, "fw_id": {"$nin": workflow["nodes"]}, "state": "WAITING"})
+    return sorted(workflow["nodes"])
+
+
+def _ready_roots(launchpad: LaunchPad, keys: list[str]) -> None:
+    """Let the workers have the fireworks that wait for nobody."""
+    roots: list[int] = []
+    for workflow in launchpad.workflows.find({"metadata.submission": {"$in": keys}}, {"nodes": 1, "parent_links": 1}):
+        roots += [fw_id for fw_id in workflow["nodes"] if str(fw_id) not in workflow["parent_links"]]
+    # One that was launched and waits again does so because of a rerun, which is FireWorks' to handle.
+    never_launched: dict[str, list] = {"launches": [], "archived_launches": []}
+    launchpad.fireworks.update_many({"fw_id": {"$in": roots}, "state": "WAITING", **never_launched}, {"$set": {"state": "READY"}})

@@ -1,19 +1,31 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from jobflow import Flow
+from jobflow import Flow, JobStore
+from maggma.stores import MemoryStore
 
+from mgflows.errors import ServiceError
+from mgflows.launch.firetask import refuse_forgetful_store
+from mgflows.launch.launchpad import configure_fireworks
+from mgflows.launch.processes import is_alive
+from mgflows.launch.recovery import list_failures, recover
+from mgflows.launch.worker import ExitCode
 from mgflows.launch.workflows import submit
+from mgflows.settings import Settings
 from tests.launch import jobs
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from mgflows.settings import Settings
+    from pymongo.database import Database
 
 pytestmark = pytest.mark.mongo
 
@@ -52,3 +64,177 @@ def test_a_flow_with_every_kind_of_job_runs(settings: Settings, tmp_path: Path) 
     assert sorted(jobs.ran(tmp_path / "journal")) == sorted(
         ["first", "blobs", "fan", "fan-0", "fan-1", "fan-2", "references", "references-0", "references-1", "total"]
     )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.mark.faults
+def test_a_result_that_was_stored_is_not_computed_again(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """A worker is killed after the job's output was stored and before FireWorks knew; also its follow-up jobs are not lost."""
+    journal = tmp_path / "journal"
+    fan = jobs.fan_out(str(journal), "fan", 2)
+    submit(Flow([fan, jobs.total(str(journal), "total", fan.output)]), settings)
+    code = (
+        "import os, signal, sys\n"
+        "from mgflows.launch import launchpad, worker\n"
+        "launchpad.WorkerLaunchPad.complete_launch = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.exit(worker.main(sys.argv[1:]))\n"
+    )
+    path = settings.write(settings.directory / "mgflows.yaml")
+    assert subprocess.run([sys.executable, "-c", code, "--settings", str(path)], check=False).returncode == -signal.SIGKILL
+    assert database.fireworks.find_one({"name": "fan_out"})["state"] == "RUNNING"
+    assert database.outputs.count_documents({}) == 1
+    assert list(recover(settings).rerun) == [database.fireworks.find_one({"name": "fan_out"})["fw_id"]]
+    run_worker(settings)
+    assert sorted(jobs.ran(journal)) == ["fan", "fan-0", "fan-1", "total"]
+    assert set(database.fireworks.distinct("state")) == {"COMPLETED"}
+    # Asked for again on purpose, it is computed again.
+    settings.launchpad().rerun_fw(database.fireworks.find_one({"name": "fan_out"})["fw_id"])
+    run_worker(settings, check=None)
+    assert jobs.ran(journal).count("fan") == 2
+
+
+def test_a_store_in_memory_is_refused(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """As FireWorks' own rocket on a machine without a jobflow configuration would have it."""
+    submit(jobs.add(str(tmp_path / "journal"), "x", 1.0, 1.0), settings)
+    code = (
+        "import sys\n"
+        "from mgflows.settings import Settings\n"
+        "from fireworks.core.rocket_launcher import launch_rocket\n"
+        "launch_rocket(Settings.read(sys.argv[1]).launchpad(), strm_lvl='ERROR')\n"
+    )
+    path = settings.write(settings.directory / "mgflows.yaml")
+    subprocess.run(
+        [sys.executable, "-c", code, str(path)], check=True, cwd=tmp_path, capture_output=True, env=os.environ | {"HOME": str(tmp_path)}
+    )
+    assert database.fireworks.find_one({})["state"] == "FIZZLED"
+    assert "the JobStore of this worker is in memory, all results would be lost" in list_failures(settings)[0].reason
+    assert not (tmp_path / "journal").exists()
+    with pytest.raises(ServiceError, match="in memory"):
+        refuse_forgetful_store(JobStore(MemoryStore()))
+
+
+@pytest.mark.faults
+def test_a_machine_that_cannot_import_a_job_leaves_it_to_others(settings: Settings, database: Database, tmp_path: Path) -> None:
+    submit([jobs.add(str(tmp_path / "journal"), f"a{i}", 1.0, 1.0) for i in range(3)], settings)
+    database.fireworks.update_many({}, {"$set": {"spec._tasks.0.job.function.@module": "no_such_module"}})
+    done = run_worker(settings, check=ExitCode.BROKEN_ENVIRONMENT)
+    assert "cannot be read on this machine" in done.stderr
+    assert "no_such_module" in done.stderr
+    assert database.fireworks.distinct("state") == ["READY"]
+
+
+@pytest.mark.faults
+def test_a_row_of_quick_failures_stops_the_worker(settings: Settings, database: Database, tmp_path: Path) -> None:
+    submit([jobs.fail(str(tmp_path / "journal"), f"f{i}") for i in range(9)], settings)
+    done = run_worker(settings, check=ExitCode.BROKEN_ENVIRONMENT)
+    assert "5 jobs in a row failed within 5 s each" in done.stderr
+    assert database.fireworks.count_documents({"state": "FIZZLED"}) == 5
+    assert database.fireworks.count_documents({"state": "READY"}) == 4
+
+
+def test_the_exit_code_says_whether_jobs_failed(settings: Settings, tmp_path: Path) -> None:
+    submit([jobs.fail(str(tmp_path / "journal"), "f"), jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0)], settings)
+    run_worker(settings, check=ExitCode.SOME_FAILED)
+
+
+def test_only_the_campaign_and_category_asked_for_run(settings: Settings, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    for campaign in ("c1", "c2"):
+        flow = Flow([jobs.add(str(journal), f"{campaign}-{category}", 1.0, 1.0) for category in ("sampling", "dft")])
+        flow.update_metadata({"mgflows": {"campaign": campaign}})
+        for job, category in zip(flow.jobs, ("sampling", "dft"), strict=True):
+            job.update_config({"manager_config": {"_category": category}})
+        submit(flow, settings)
+    run_worker(settings, "--campaign", "c2", "--category", "dft")
+    assert jobs.ran(journal) == ["c2-dft"]
+
+
+def test_what_a_job_prints_is_in_its_launch_directory(settings: Settings, database: Database, tmp_path: Path) -> None:
+    submit([jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0), jobs.fail(str(tmp_path / "journal"), "f", "bad luck")], settings)
+    run_worker(settings, check=None)
+    directories = {
+        database.fireworks.find_one({"fw_id": launch["fw_id"]})["name"]: Path(launch["launch_dir"]) for launch in database.launches.find()
+    }
+    assert (directories["add"] / "job.out").read_text() == "adding 1.0 and 2.0\n"
+    assert "ValueError: bad luck" in (directories["fail"] / "job.err").read_text()
+    assert not (directories["add"] / "FW.json").exists()
+
+
+@pytest.mark.faults
+def test_a_worker_ends_with_its_parent(settings: Settings, database: Database, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    submit(jobs.add(str(journal), "slow", 1.0, 1.0, 30.0), settings)
+    path = settings.write(settings.directory / "mgflows.yaml")
+    code = (
+        "import os, subprocess, sys, time\n"
+        "subprocess.Popen([sys.executable, '-m', 'mgflows.launch.worker', '--settings', sys.argv[1], '--parent', str(os.getpid())])\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.DEVNULL)
+    wait_for(lambda: jobs.ran(journal) == ["slow"])
+    worker = int(journal.read_text().split()[1])
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not is_alive(worker))
+    assert database.fireworks.find_one({})["state"] == "READY"
+
+
+def test_a_worker_without_database_says_so(short_directory: Path) -> None:
+    done = run_worker(Settings(directory=short_directory), check=ExitCode.UNUSABLE)
+    assert "mgflows db start --directory" in done.stderr
+
+
+@pytest.mark.faults
+def test_a_stale_lock_does_not_stop_a_worker(settings: Settings, database: Database, tmp_path: Path) -> None:
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
+    database.workflows.update_one({}, {"$set": {"locked": True}})
+    found = recover(settings)
+    assert found.unlocked == 1
+    run_worker(settings)
+    assert database.fireworks.distinct("state") == ["COMPLETED"]
+
+
+@pytest.mark.faults
+def test_a_workflow_that_was_half_written_is_finished(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """A worker is killed when it has written the follow-up fireworks, and not yet the workflow that links them."""
+    journal = tmp_path / "journal"
+    fan = jobs.fan_out(str(journal), "fan", 3)
+    submit(Flow([fan, jobs.total(str(journal), "total", fan.output)]), settings)
+    code = (
+        "import os, signal, sys\n"
+        "from mgflows.launch import launchpad, worker\n"
+        "upsert = launchpad.WorkerLaunchPad._upsert_fws\n"
+        "def upsert_and_die(self, fws, reassign_all=False):\n"
+        "    result = upsert(self, fws, reassign_all)\n"
+        "    if any(fw.state == 'COMPLETED' for fw in fws):\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return result\n"
+        "launchpad.WorkerLaunchPad._upsert_fws = upsert_and_die\n"
+        "sys.exit(worker.main(sys.argv[1:]))\n"
+    )
+    path = settings.write(settings.directory / "mgflows.yaml")
+    assert subprocess.run([sys.executable, "-c", code, "--settings", str(path)], check=False).returncode == -signal.SIGKILL
+    assert database.workflows.find_one({})["locked"]
+    assert database.fireworks.count_documents({}) > len(database.workflows.find_one({})["nodes"]) == 2
+    found = recover(settings)
+    assert (found.unlocked, len(found.completed), len(found.removed)) == (1, 1, 4)
+    run_worker(settings)
+    assert sorted(jobs.ran(journal)) == ["fan", "fan-0", "fan-1", "fan-2", "total"]
+    assert database.fireworks.distinct("state") == ["COMPLETED"]
+
+
+def test_fireworks_constants_are_what_we_set() -> None:
+    configure_fireworks(7.0)
+    from fireworks.core import launchpad, rocket
+
+    assert rocket.PING_TIME_SECS == 7.0
+    assert not rocket.PRINT_FW_JSON
+    assert launchpad.SORT_FWS == "FIFO"
+    lock = launchpad.WFLock(None, 1)
+    assert (lock.expire_secs, lock.kill) == (60, True)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mgflows.errors import InputError, ServiceError
+from mgflows.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("MGFLOWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def put(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mgflows.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_nearest_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().database_name == "mgflows"
+    assert Settings.load().directory == tmp_path / "home" / ".mgflows"
+    put(tmp_path / "home" / ".config" / "mgflows", "database_name: home")
+    assert Settings.load().database_name == "home"
+    put(tmp_path / "here", "database_name: here")
+    assert Settings.load().database_name == "here"
+    put(tmp_path / "variable", "database_name: variable")
+    monkeypatch.setenv("MGFLOWS_DIRECTORY", str(tmp_path / "variable"))
+    assert Settings.load().database_name == "variable"
+    monkeypatch.setenv("MGFLOWS_CONFIG", str(put(tmp_path / "config", "database_name: config")))
+    assert Settings.load().database_name == "config"
+    put(tmp_path / "given", "database_name: given")
+    settings = Settings.load(tmp_path / "given")
+    assert settings.database_name == "given"
+    assert settings.directory == tmp_path / "given"
+
+
+def test_variables_win_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(tmp_path / "here", "n_workers: 3\nnep_command: gpumd-nep")
+    monkeypatch.setenv("MGFLOWS_N_WORKERS", "7")
+    assert (Settings.load().n_workers, Settings.load().nep_command) == (7, "gpumd-nep")
+    assert Settings.read(path).n_workers == 3
+
+
+def test_a_written_file_is_read_back_and_private(tmp_path: Path) -> None:
+    settings = Settings(directory=tmp_path / "a" / "b", mongodb_uri="mongodb://me:secret@host/", n_workers=5)
+    path = settings.write(tmp_path / "a" / "mgflows.yaml")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Settings.read(path) == settings
+    assert [p.name for p in path.parent.iterdir()] == ["mgflows.yaml"]
+    moved = tmp_path / "moved"
+    (tmp_path / "a").rename(moved)
+    assert Settings.read(moved / "mgflows.yaml").directory == moved / "b"
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = Settings(mongodb_uri="mongodb://me:secret@host:1234/?tls=true")
+    assert settings.uri == "mongodb://me:secret@host:1234/?tls=true"
+    assert settings.shown_uri == "mongodb://me:***@host:1234/?tls=true"
+    assert "secret" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n_worker: 3", r"unknown setting 'n_worker'; did you mean n_workers\?"),
+        ("n_workers: many", "the setting n_workers in .*mgflows.yaml cannot be used.*'many'"),
+        ("n_workers: 0", "the setting n_workers in .* cannot be used"),
+        ("a: [1", "is not YAML at line"),
+        ("just words", "must hold `name: value` lines"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    put(tmp_path / "here", text)
+    with pytest.raises(InputError, match=message):
+        Settings.load()
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGFLOWS_MONGO_URI", "mongodb://host")
+    with pytest.raises(InputError, match=r"MGFLOWS_MONGO_URI is no setting.*did you mean MGFLOWS_MONGODB_URI\?"):
+        Settings.load()
+
+
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGFLOWS_N_WORKERS", "many")
+    with pytest.raises(InputError, match="in the variable MGFLOWS_N_WORKERS cannot be used"):
+        Settings.load()
+
+
+def test_a_missing_config_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MGFLOWS_CONFIG", "/nowhere/mgflows.yaml")
+    with pytest.raises(InputError, match=r"MGFLOWS_CONFIG names /nowhere/mgflows\.yaml"):
+        Settings.load()
+
+
+def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServiceError, match="cannot be written"):
+        Settings().write(tmp_path / "file" / "mgflows.yaml")
+
+
+def test_no_database_yet_says_how_to_start_one(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="mgflows db start --directory"):
+        Settings(directory=tmp_path).database()
+
+
+def test_an_absent_server_is_told_soon(tmp_path: Path) -> None:
+    settings = Settings(mongodb_uri="mongodb://me:secret@127.0.0.1:9/")
+    with pytest.raises(ServiceError, match=r"mongodb://me:\*\*\*@127\.0\.0\.1:9/ does not answer") as caught:
+        settings.database(wait_seconds=0.5)
+    assert "secret" not in str(caught.value)
+
+
+def test_importing_mgflows_reads_no_settings() -> None:
+    code = "import sys, mgflows; sys.exit('pydantic_settings' in sys.modules or 'mgflows.settings' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.mongo
+def test_the_stores_share_one_database_with_journalled_writes(settings: Settings) -> None:
+    store = settings.job_store()
+    store.connect()
+    document = {"uuid": "u", "index": 1, "output": {"values": [1.0]}, "metadata": {}, "hosts": [], "name": "n", "completed_at": ""}
+    store.update(document, save={"data": ["values"]})
+    assert store.get_output("u", load=True) == {"values": [1.0]}
+    database = settings.database()
+    assert {"outputs", "outputs_blobs.files", "outputs_blobs.chunks"} <= set(database.list_collection_names())
+    assert database.client.write_concern.document == {"j": True}
+    assert store.docs_store._collection.write_concern.document == {"j": True}
+    assert settings.launchpad().db.client.write_concern.document == {"j": True}
