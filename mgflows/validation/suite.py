@@ -35,7 +35,6 @@ Progress = Callable[[str, int, int], None]
 
 _MELT_TEMPERATURE = 2000.0
 _GLASS_TEMPERATURE = 300.0
-_MELT_EQUILIBRATION = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ class SuiteSettings:
         K/ps from 2000 K, to quench the glass anew before g(r) is measured and to measure the heat capacity; None takes the glass as given.
     viscosity_temperature, viscosity_time
         K, and ps of the Green-Kubo run; None for no viscosity.
+    melt_time
+        ps to equilibrate a melt before it is cooled or sampled.
     """
 
     n_elastic: int
@@ -64,6 +65,7 @@ class SuiteSettings:
     cooling_rate: float | None
     viscosity_temperature: float | None
     viscosity_time: float
+    melt_time: float = 2.0
 
 
 SUITES: dict[str, SuiteSettings] = {
@@ -366,7 +368,7 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
                 temperature_high=_MELT_TEMPERATURE,
                 temperature_low=_GLASS_TEMPERATURE,
                 cooling_rate=settings.cooling_rate,
-                equilibration_time=_MELT_EQUILIBRATION,
+                equilibration_time=settings.melt_time,
                 sample_every=10,
                 seed=quench_seed,
             )
@@ -392,8 +394,8 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
                 glasses[0],
                 calculator,
                 temperature=settings.viscosity_temperature,
-                time=_MELT_EQUILIBRATION,
-                equilibration_time=_MELT_EQUILIBRATION,
+                time=settings.melt_time,
+                equilibration_time=settings.melt_time,
                 seed=melt_seed,
             )
             atoms = melt.atoms

@@ -72,10 +72,10 @@ def test_relaxed_constants_agree_with_matscipy(disordered):
     from matscipy.elasticity import full_3x3x3x3_to_Voigt_6x6, measure_triclinic_elastic_constants
 
     calculator = lennard_jones("Cu", "Zr")
-    ours = elastic_constants(disordered, calculator, relax_reference=False, force_tolerance=1e-5)
+    ours = elastic_constants(disordered, calculator, relax_reference=False, force_tolerance=3e-5)
     theirs_atoms = disordered.copy()
     theirs_atoms.calc = calculator
-    theirs = measure_triclinic_elastic_constants(theirs_atoms, delta=2e-3, optimizer=FIRE, fmax=1e-5, steps=5000)
+    theirs = measure_triclinic_elastic_constants(theirs_atoms, delta=2e-3, optimizer=FIRE, fmax=3e-5, steps=5000)
     theirs = full_3x3x3x3_to_Voigt_6x6(theirs, check_symmetry=False) * 160.2176634
     np.testing.assert_allclose(ours.stiffness, (theirs + theirs.T) / 2, atol=0.01 * theirs[0, 0])
     assert ours.residual_stress < 0.01

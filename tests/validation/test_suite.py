@@ -19,6 +19,7 @@ TINY = SuiteSettings(
     cooling_rate=4e3,
     viscosity_temperature=1500.0,
     viscosity_time=0.6,
+    melt_time=0.1,
 )
 
 
@@ -36,6 +37,7 @@ def quick(disordered):
     return result, stages
 
 
+@pytest.mark.slow
 @pytest.mark.physics
 def test_a_model_ten_percent_too_strong_is_seen_everywhere(quick):
     """All energies and stresses of a pair potential scale with epsilon, and its structure stays."""
@@ -53,6 +55,7 @@ def test_a_model_ten_percent_too_strong_is_seen_everywhere(quick):
     assert all(curve.repulsive for curve in result.dimers.values())
 
 
+@pytest.mark.slow
 def test_result_is_json_and_says_how_it_is_scaled_down(quick):
     result, stages = quick
     document = json.loads(json.dumps(result.as_dict(), allow_nan=False))
@@ -66,6 +69,7 @@ def test_result_is_json_and_says_how_it_is_scaled_down(quick):
     assert [done for _, done, _ in stages] == sorted(done for _, done, _ in stages)
 
 
+@pytest.mark.slow
 def test_every_quantity_runs_and_is_repeatable(disordered, monkeypatch):
     monkeypatch.setitem(SUITES, "tiny", TINY)
     one, two = (run_suite(lennard_jones("Cu", "Zr"), [disordered], suite="tiny", seed=3) for _ in range(2))
