@@ -8,17 +8,14 @@ dynamics. Everything here is in reduced units; the paper's times are these (Meth
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-import time as clock
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
 from mgflows.errors import InputError, MgflowsError
+from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
 from mgflows.surrogate.forces import (
     Interaction,
     all_pairs_forces,
@@ -33,14 +30,16 @@ from mgflows.surrogate.lennard_jones import LennardJones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["Schedule", "SurrogateMolecularDynamics"]
+__all__ = ["LinearCooling", "SurrogateMolecularDynamics"]
 
 _LONGEST_TIMESTEP = 0.004
 _CHUNK = 5000
+_FORMAT = 1
 # A force that alone moves an atom this far in one step means overlapping atoms, which are relaxed before the dynamics; in a liquid at T* = 10 it is 0.04.
 _LONGEST_FIRST_MOVE = 0.05
 # An atom that flies half a diameter in one step passes through others; the fastest at T* = 10 fly a tenth of that.
@@ -48,7 +47,7 @@ _LONGEST_STEP = 0.5
 
 
 @dataclass
-class Schedule:
+class LinearCooling:
     """A linear change of temperature and how far it has come.
 
     Parameters
@@ -66,8 +65,13 @@ class Schedule:
     reduced_temperature_low: float
     n_done: int = 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether the low temperature has been reached."""
+        return self.n_done == self.n_steps
+
     def targets(self, n: int) -> NDArray[np.float64]:
-        """Temperatures at the ends of the next ``n`` steps, (n,)."""
+        """Return the (n,) temperatures at the ends of the next ``n`` steps."""
         steps = self.n_done + 1 + np.arange(n)
         return self.reduced_temperature_high + (self.reduced_temperature_low - self.reduced_temperature_high) * (steps / self.n_steps)
 
@@ -168,7 +172,7 @@ class SurrogateMolecularDynamics:
         self.seed = int(seed)
         self.reduced_timestep = float(reduced_timestep)
         self.reduced_thermostat_time = float(reduced_thermostat_time)
-        self.schedule: Schedule | None = None
+        self.cooling: LinearCooling | None = None
         self.n_steps_taken = 0
         self._template = atoms.copy()
         self._template.calc = None
@@ -233,6 +237,10 @@ class SurrogateMolecularDynamics:
     def reduced_velocities(self) -> NDArray[np.float64]:
         """(n, 3) velocities."""
         return self._velocities.T.copy()
+
+    @property
+    def _generators(self) -> tuple[np.random.Generator, ...]:
+        return self._velocity_generator, self._normal_generator, self._chi_square_generator
 
     @property
     def _degrees(self) -> int:
@@ -304,14 +312,15 @@ class SurrogateMolecularDynamics:
     def cool(
         self,
         time: float,
-        *,
         reduced_temperature_high: float = 10.01,
         reduced_temperature_low: float = 0.01,
+        *,
         equilibration_time: float = 5.0,
+        progress: Callable[[int, int], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_interval: float = 300.0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> None:
+        wall_time: float | None = None,
+    ) -> LinearCooling:
         """Equilibrate at the high temperature and cool linearly to the low one (paper, Methods, "Estimating the supercooling").
 
         Parameters
@@ -322,11 +331,12 @@ class SurrogateMolecularDynamics:
             Beginning and end of the ramp.
         equilibration_time
             Reduced time at the high temperature before, not counted as cooling; 5 is 40 relaxation times there.
-        checkpoint
-            File to which the state is saved every ``checkpoint_interval`` seconds, so that a killed run continues with
-            ``SurrogateMolecularDynamics.load(checkpoint).resume()``, bit for bit as if it had not been killed.
-        progress
-            Called with the steps done and the steps in all, the equilibration not counted.
+        progress, checkpoint, checkpoint_interval, wall_time
+            As in :meth:`resume`.
+
+        Returns
+        -------
+        The record of the run. It is not ``finished`` if ``wall_time`` or a signal stopped it.
         """
         _check_temperature(reduced_temperature_high)
         _check_temperature(reduced_temperature_low)
@@ -334,48 +344,48 @@ class SurrogateMolecularDynamics:
         n_equilibration = round(equilibration_time / self.reduced_timestep)
         if n_equilibration:
             self._advance(n_equilibration, reduced_temperature_high)
-        self.schedule = Schedule(n_steps, float(reduced_temperature_high), float(reduced_temperature_low))
-        self.resume(checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, progress=progress)
+        self.cooling = LinearCooling(n_steps, float(reduced_temperature_high), float(reduced_temperature_low))
+        return self.resume(progress=progress, checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, wall_time=wall_time)
 
     def resume(
         self,
         *,
+        progress: Callable[[int, int], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_interval: float = 300.0,
-        progress: Callable[[int, int], None] | None = None,
-        n_steps: int | None = None,
-    ) -> bool:
-        """Continue the cooling that a loaded run was in.
+        wall_time: float | None = None,
+    ) -> LinearCooling:
+        """Go on with an unfinished cooling, also of a loaded run, to its end.
 
         Parameters
         ----------
-        checkpoint, checkpoint_interval, progress
-            As in :meth:`cool`.
-        n_steps
-            Stop after this many steps; by default at the end of the cooling.
-
-        Returns
-        -------
-        finished
-            Whether the cooling is complete.
+        progress
+            Called with the steps done and the steps in all, the equilibration not counted.
+        checkpoint
+            File that :meth:`load` can go on from, written every ``checkpoint_interval`` seconds, at the end, and on SIGTERM (which then takes its
+            course) and SIGUSR1 (upon which the method returns). The run goes on bit for bit as if it had not been interrupted.
+        checkpoint_interval
+            Seconds.
+        wall_time
+            Seconds after which the method saves and returns with the cooling unfinished.
         """
-        schedule = self.schedule
-        if schedule is None:
-            raise InputError("there is no cooling to continue; call cool first")
-        last = schedule.n_steps if n_steps is None else min(schedule.n_steps, schedule.n_done + n_steps)
-        saved = clock.monotonic()
-        while schedule.n_done < last:
-            n = min(_CHUNK, last - schedule.n_done)
-            if not np.any(self._velocities):
-                self.draw_velocities(schedule.reduced_temperature_high)
-            self._integrate(schedule.targets(n), self.reduced_thermostat_time)
-            schedule.n_done += n
-            if progress is not None:
-                progress(schedule.n_done, schedule.n_steps)
-            if checkpoint is not None and (clock.monotonic() - saved > checkpoint_interval or schedule.n_done == last):
-                self.save(checkpoint)
-                saved = clock.monotonic()
-        return schedule.n_done == schedule.n_steps
+        cooling = self.cooling
+        if cooling is None:
+            raise InputError("there is no cooling to resume; start one with cool(time)")
+        checkpointer = Checkpointer(None if checkpoint is None else lambda: self.save(checkpoint), checkpoint_interval, wall_time)
+        with checkpointer.listening():
+            while not cooling.finished:
+                n = min(_CHUNK, cooling.n_steps - cooling.n_done)
+                if not np.any(self._velocities):
+                    self.draw_velocities(cooling.reduced_temperature_high)
+                self._integrate(cooling.targets(n), self.reduced_thermostat_time)
+                cooling.n_done += n
+                if progress is not None:
+                    progress(cooling.n_done, cooling.n_steps)
+                if not cooling.finished and checkpointer.time_to_stop():
+                    return cooling
+            checkpointer.save()
+        return cooling
 
     def _steps(self, time: float) -> int:
         n_steps = round(time / self.reduced_timestep) if time > 0.0 else 0
@@ -420,56 +430,57 @@ class SurrogateMolecularDynamics:
 
     def save(self, path: str | Path) -> None:
         """Write the whole state; the file appears complete or not at all."""
-        path = Path(path)
-        header: dict[str, Any] = {
+        values: dict[str, Any] = {
+            "format": _FORMAT,
             "lj": self.lj.as_dict(),
             "seed": self.seed,
             "reduced_timestep": self.reduced_timestep,
             "reduced_thermostat_time": self.reduced_thermostat_time,
             "n_steps_taken": self.n_steps_taken,
-            "schedule": None if self.schedule is None else asdict(self.schedule),
-            "generators": [g.bit_generator.state for g in (self._velocity_generator, self._normal_generator, self._chi_square_generator)],
+            "cooling": None if self.cooling is None else asdict(self.cooling),
+            "generators": [generator.bit_generator.state for generator in self._generators],
         }
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as file:
-            np.savez(
-                file,
-                header=np.array(json.dumps(header)),
-                numbers=self._template.numbers,
-                cell=self._template.cell.array,
-                positions=self._positions,
-                velocities=self._velocities,
-                forces=self._forces,
-                reference=self._reference,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
+        arrays = {
+            "values": np.array(json.dumps(values)),
+            "numbers": self._template.numbers,
+            "cell": self._template.cell.array,
+            "positions": self._positions,
+            "velocities": self._velocities,
+            "forces": self._forces,
+            "reference": self._reference,
+        }
+        write_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> SurrogateMolecularDynamics:
-        """Read a state written by :meth:`save`; the run continues bit for bit."""
+        """Read a run that :meth:`save` wrote; it goes on bit for bit.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or is no such file.
+        """
         from ase import Atoms
 
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"the checkpoint {path} does not exist; give the file that save wrote")
-        with np.load(path) as data:
-            header = json.loads(str(data["header"]))
-            lj = LennardJones.from_dict(header["lj"])
-            atoms = Atoms(data["numbers"], positions=data["positions"].T * lj.length_unit, cell=data["cell"], pbc=True)
-            md = cls(
-                lj,
-                atoms,
-                header["seed"],
-                reduced_timestep=header["reduced_timestep"],
-                reduced_thermostat_time=header["reduced_thermostat_time"],
-            )
-            md._positions, md._velocities = data["positions"], data["velocities"]
-            md._forces, md._reference = data["forces"], data["reference"]
-        md.n_steps_taken = header["n_steps_taken"]
-        md.schedule = None if header["schedule"] is None else Schedule(**header["schedule"])
-        generators = (md._velocity_generator, md._normal_generator, md._chi_square_generator)
-        for generator, state in zip(generators, header["generators"], strict=True):
+        arrays = read_arrays(path)
+        values = json.loads(str(arrays["values"])) if "values" in arrays else {}
+        if values.get("format") != _FORMAT:
+            raise InputError(f"{path} is not a checkpoint of molecular dynamics; give a file that SurrogateMolecularDynamics.save wrote")
+        lj = LennardJones.from_dict(values["lj"])
+        atoms = Atoms(arrays["numbers"], positions=arrays["positions"].T * lj.length_unit, cell=arrays["cell"], pbc=True)
+        md = cls(
+            lj,
+            atoms,
+            values["seed"],
+            reduced_timestep=values["reduced_timestep"],
+            reduced_thermostat_time=values["reduced_thermostat_time"],
+        )
+        # Going through A changes the last bits.
+        md._positions, md._velocities = arrays["positions"], arrays["velocities"]
+        md._forces, md._reference = arrays["forces"], arrays["reference"]
+        md.n_steps_taken = values["n_steps_taken"]
+        md.cooling = None if values["cooling"] is None else LinearCooling(**values["cooling"])
+        for generator, state in zip(md._generators, values["generators"], strict=True):
             generator.bit_generator.state = state
         return md
 

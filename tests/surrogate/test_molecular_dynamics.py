@@ -39,12 +39,12 @@ def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(consistent, li
         part.cool(4.0, equilibration_time=0.4, progress=kill)
     part.save(path)
     again = SurrogateMolecularDynamics.load(path)
-    assert again.schedule is not None
-    assert again.schedule.n_done == 333
-    assert not again.resume(n_steps=100)
-    again.save(path)
+    assert again.cooling is not None
+    assert again.cooling.n_done == 333
+    assert not again.resume(checkpoint=path, wall_time=0.0).finished
     again = SurrogateMolecularDynamics.load(path)
-    assert again.resume(checkpoint=path, checkpoint_interval=0.0)
+    assert again.cooling.n_done == 666
+    assert again.resume(checkpoint=path, checkpoint_interval=0.0).finished
     np.testing.assert_array_equal(again.reduced_positions, whole.reduced_positions)
     np.testing.assert_array_equal(again.reduced_velocities, whole.reduced_velocities)
     assert SurrogateMolecularDynamics.load(path).reduced_time == whole.reduced_time == pytest.approx(4.4)
@@ -158,9 +158,12 @@ def test_bad_settings_are_refused(consistent, liquid, tmp_path):
         md.cool(10.0, reduced_temperature_low=0.0)
     with pytest.raises(InputError, match="at least one timestep"):
         md.run(-1.0, 2.0)
-    with pytest.raises(InputError, match="no cooling"):
+    with pytest.raises(InputError, match="no cooling to resume"):
         md.resume()
     with pytest.raises(InputError, match="must increase"):
         md.trajectory(np.array([1.0, 0.5]), 2.0)
     with pytest.raises(InputError, match="checkpoint"):
         SurrogateMolecularDynamics.load(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", values=np.array('{"format": 0}'))
+    with pytest.raises(InputError, match="not a checkpoint of molecular dynamics"):
+        SurrogateMolecularDynamics.load(tmp_path / "other.npz")
