@@ -1,10 +1,11 @@
 """Labelled structures in GPUMD's extended XYZ: the files ``train.xyz`` and ``test.xyz``.
 
-A frame is an :class:`ase.Atoms` with a :class:`~ase.calculators.singlepoint.SinglePointCalculator` that holds the force-consistent free energy
-(eV per cell), forces (eV/A) and stress (eV/A^3, ASE sign: positive when stretched), and with ``subset``, ``family`` and ``frame_id`` in ``info``.
+A frame is an :class:`ase.Atoms` with a :class:`~ase.calculators.singlepoint.SinglePointCalculator` that holds the force-consistent free
+energy (eV per cell), forces (eV/A) and stress (eV/A^3, ASE sign: positive when stretched), and with ``subset``, ``family`` and
+``frame_id`` in ``info``.
 
-The stress is written as ``stress=``: it means the same to GPUMD, ASE, calorine and neppo, and a symmetric tensor reads the same by rows and by
-columns. ``virial=`` (eV per cell, positive when compressed) is read as well.
+The stress is written as ``stress=``: it means the same to GPUMD, ASE, calorine and neppo, and a symmetric tensor reads the same by rows
+and by columns. ``virial=`` (eV per cell, positive when compressed) is read as well.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
     Raises
     ------
     InputError
-        For no frames at all, a frame without energy, forces or stress, a value that is not finite, an open cell, or a structure given twice.
+        For no frames at all, a frame without energy, forces or stress, a value that is not finite, an open cell, or a structure given
+        twice.
     """
     path = Path(path)
     text = frames_text(frames)

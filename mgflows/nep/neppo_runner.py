@@ -1,7 +1,7 @@
 """Train with neppo in a directory, from scratch or from a potential: ``python -m mgflows.nep.neppo_runner --device cpu``.
 
-neppo's own command line starts from random parameters only; this runner adds the warm start, which neppo's library offers. It runs in a process of its own so
-that torch never enters ours.
+neppo's own command line starts from random parameters only; this runner adds the warm start, which neppo's library offers. It runs in a
+process of its own so that torch never enters ours.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
     initial_potential
         A ``nep.txt`` to start from instead of random parameters; its descriptor scaling is kept.
     first_step
-        Steps done before an interruption. The learning rate continues where it was; AdamW's moments start from zero, as after each of neppo's stages.
+        Steps done before an interruption. The learning rate continues where it was; AdamW's moments start from zero, as after each of
+        neppo's stages.
     """
     import torch
     from ase.io import read
@@ -64,8 +65,8 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
 def speed_up() -> None:
     """Replace two parts of neppo that take more than half of a short training on a CPU; the results agree to rounding.
 
-    The neighbour lists come from ASE, which needs 30 ms for 150 atoms where matscipy needs 2 ms. Reports evaluate 100 frames at once, which suits a GPU; on a CPU
-    ten fit into the cache and take half the time per frame.
+    The neighbour lists come from ASE, which needs 30 ms for 150 atoms where matscipy needs 2 ms. Reports evaluate 100 frames at once,
+    which suits a GPU; on a CPU ten fit into the cache and take half the time per frame.
     """
     import neppo.graph
     import neppo.trainer

@@ -22,7 +22,7 @@ _MAX_GENERATIONS = 10_000_000
 
 @dataclass(frozen=True)
 class NepParameters:
-    """A NEP4 model with ZBL repulsion, and how it is trained. The defaults are the paper's (Methods, "MLIP training").
+    """A NEP4 model with ZBL repulsion, and how it is trained. The defaults are the paper's (Methods, "Neuroevolutional Potential").
 
     Every value is written out, because the trainers' own defaults have moved between releases: GPUMD's ``n_max 4 4`` and
     ``basis_size 8 8`` of the paper's time are ``6 6`` and ``6 6`` since April 2026.
@@ -32,7 +32,8 @@ class NepParameters:
     species
         Chemical symbols in the order of the NEP types.
     version
-        Generation of the NEP formalism; trainers accept only 4 (Song et al., Nat. Commun. 15, 10208 (2024), doi:10.1038/s41467-024-54554-x).
+        Generation of the NEP formalism; trainers accept only 4 (Song et al., Nat. Commun. 15, 10208 (2024),
+        doi:10.1038/s41467-024-54554-x).
     zbl
         Outer cutoff in A of the universal Ziegler-Biersack-Littmark repulsion (inner: half of it); None for none.
     cutoff
@@ -48,7 +49,8 @@ class NepParameters:
     lambda_e, lambda_f, lambda_v
         Weights of the errors of energy, force and virial (eV/atom, eV/A, eV/atom).
     lambda_1, lambda_2
-        Weights of the L1 and L2 norms of the parameters. None: the trainer's own, which is ``sqrt(1e-6 n / n_species)`` for GPUMD and 0 for neppo.
+        Weights of the L1 and L2 norms of the parameters. None: the trainer's own, which is ``sqrt(1e-6 n / n_species)`` for GPUMD and 0
+        for neppo.
     batch
         Frames per step.
     population
@@ -149,7 +151,8 @@ class NepParameters:
     def number_of_parameters(self) -> int:
         """Trainable numbers in ``nep.txt``: one network per species, one common bias, and the radial coefficients of every pair.
 
-        The paper's model has 3691 for three species. The ``descriptor_dimension`` scaling factors that follow them in the file are not trained.
+        The paper's model has 3691 for three species. The ``descriptor_dimension`` scaling factors that follow them in the file are not
+        trained.
         """
         n_species = len(self.species)
         networks = n_species * (self.descriptor_dimension + 2) * self.neuron + 1
@@ -157,7 +160,7 @@ class NepParameters:
         return networks + n_species**2 * functions
 
     def can_become(self, other: NepParameters) -> bool:
-        """Whether a training with these parameters can be continued to ``other``: the same but for more generations or another output interval."""
+        """Whether a training with these parameters can be continued to ``other``, which has more generations and is the same otherwise."""
         return (
             self.generation <= other.generation
             and replace(self, generation=other.generation, output_interval=other.output_interval) == other
@@ -198,8 +201,8 @@ class NepParameters:
         Raises
         ------
         InputError
-            For a line that cannot be read or a keyword that a NEP potential for glasses has no use for, naming the line, and for a keyword left out
-            whose default differs between the trainers and their releases.
+            For a line that cannot be read or a keyword that a NEP potential for glasses has no use for, naming the line, and for a keyword
+            left out whose default differs between the trainers and their releases.
         """
         values: dict[str, Any] = {}
         for number, line in enumerate(text.splitlines(), start=1):

@@ -29,8 +29,8 @@ _ATOMS_PER_BATCH = 50_000
 class LossTable:
     """The loss curve of a training. Columns that a trainer does not write are NaN.
 
-    ``step`` goes on over restarts. The RMSEs of a GPUMD run are those of one batch with the mean energy error removed, so that they do not agree
-    with :func:`parity` and are meant for plotting only.
+    ``step`` goes on over restarts. The RMSEs of a GPUMD run are those of one batch with the mean energy error removed, so that they do not
+    agree with :func:`parity` and are meant for plotting only.
 
     Attributes
     ----------
@@ -81,8 +81,8 @@ _TORCHNEP_NAMES = {
 def read_loss(path: str | Path) -> LossTable:
     """Read the ``loss.out`` of GPUMD, neppo or torchnep.
 
-    The names come from the header where there is one, from the number of columns for GPUMD files without. An unfinished last line is left out, so
-    that a file can be read while it grows.
+    The names come from the header where there is one, from the number of columns for GPUMD files without. An unfinished last line is left
+    out, so that a file can be read while it grows.
 
     Parameters
     ----------
@@ -222,7 +222,8 @@ def _batches(frames: Sequence[Atoms]) -> list[list[Atoms]]:
 class Parity:
     """Errors of one set of frames: root mean square, mean absolute, and coefficient of determination.
 
-    Energies and virials are per atom, forces and virials component by component (six for the virial). R2 is NaN where the labels do not vary.
+    Energies and virials are per atom, forces and virials component by component (six for the virial). R2 is NaN where the labels do not
+    vary.
 
     Attributes
     ----------

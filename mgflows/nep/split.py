@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PAPER_DIVIDED_SUBSETS", "split_frames"]
 
 PAPER_DIVIDED_SUBSETS = frozenset({"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"})
-"""The subsets (i)-(iv) and (vii), which the paper divides at random (section "Database")."""
+"""The subsets (i)-(iv) and (vii), which the paper divides at random (section II, "DFT database overview")."""
 
 
 def split_frames(
@@ -33,12 +33,12 @@ def split_frames(
 ) -> NDArray[np.bool_]:
     """Decide for every frame whether it is a test frame; independent of the order in which the frames are given.
 
-    ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset; every crystal is trained on, and every AIMD frame
-    but those of the held-out trajectories. Relatives of a test frame, such as the same glass strained by 0.4 %, are then usually trained on, so
-    that the test error is an interpolation error.
+    ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset; every crystal is trained on, and every
+    AIMD frame but those of the held-out trajectories. Relatives of a test frame, such as the same glass strained by 0.4 %, are then
+    usually trained on, so that the test error is an interpolation error.
 
-    ``family``: a sample and all its descendants lie on the same side. Families join the test set in random order as long as each brings the test
-    fractions of the subsets closer to ``test_fraction``. The error is that for a glass never seen.
+    ``family``: a sample and all its descendants lie on the same side. Families join the test set in random order as long as each brings
+    the test fractions of the subsets closer to ``test_fraction``. The error is that for a glass never seen.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def split_frames(
     Raises
     ------
     InputError
-        For lists of different lengths, repeated frame ids, an unknown held-out family, ``earlier`` roles that the scheme cannot keep, or a split that
-        leaves no frame to train on or to test with.
+        For lists of different lengths, repeated frame ids, an unknown held-out family, ``earlier`` roles that the scheme cannot keep, or a
+        split that leaves no frame to train on or to test with.
     """
     n_frames = len(frame_ids)
     if not len(families) == len(subsets) == n_frames:

@@ -1,8 +1,8 @@
 """Run a command that dies with the process that asked for it: ``python tethered.py PARENT_PID COMMAND...``.
 
-A trainer that outlives a killed worker would go on writing into a directory that its successor uses. Linux' parent-death signal prevents this, whatever
-kills the parent; it survives ``exec``, so that the command takes the place of this script. A file that is run, not imported: a ``preexec_fn`` would do the
-same, but may deadlock where the parent has threads, as FireWorks' launchers do.
+A trainer that outlives a killed worker would go on writing into a directory that its successor uses. Linux' parent-death signal prevents
+this, whatever kills the parent; it survives ``exec``, so that the command takes the place of this script. A file that is run, not
+imported: a ``preexec_fn`` would do the same, but may deadlock where the parent has threads, as FireWorks' launchers do.
 """
 
 from __future__ import annotations

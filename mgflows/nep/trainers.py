@@ -1,13 +1,16 @@
 """Training a NEP in a directory, with GPUMD's evolution strategy or with neppo's gradient descent.
 
-Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and ``test.xyz``, ``train`` runs the trainer there as a process of
-its own and leaves ``nep.txt``, ``loss.out`` and ``training.log``. The same directory can be carried to another machine and run there by hand.
+Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and ``test.xyz``, ``train`` runs the trainer
+there as a process of its own and leaves ``nep.txt``, ``loss.out`` and ``training.log``. The same directory can be carried to another
+machine and run there by hand.
 
-Which file is the potential: ``nep.txt`` as the trainer leaves it after the last step. neppo also writes ``nep_best.txt``, the report with the lowest *test* loss; it is left where it
-is, because a potential chosen by its test error has no unbiased test error any more, and at the end of the learning rate schedule the two hardly differ.
+Which file is the potential: ``nep.txt`` as the trainer leaves it after the last step. neppo also writes ``nep_best.txt``, the report with
+the lowest *test* loss; it is left where it is, because a potential chosen by its test error has no unbiased test error any more, and at
+the end of the learning rate schedule the two hardly differ.
 
-Interruptions: ``train`` in a directory with an unfinished training continues it from the last report; in one with a finished training it returns the result at once. ``prepare`` with
-the same frames and settings leaves a directory as it is; with others it removes the old results first.
+Interruptions: ``train`` in a directory with an unfinished training continues it from the last report; in one with a finished training it
+returns the result at once. ``prepare`` with the same frames and settings leaves a directory as it is; with others it removes the old
+results first.
 """
 
 from __future__ import annotations
@@ -311,12 +314,12 @@ class NeppoTrainer(Trainer):
     Parameters
     ----------
     steps, batch, learning_rate
-        Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate. They replace ``generation``, ``batch`` and ``learning_rate``
-        of the parameters, which mean something else for GPUMD.
+        Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate. They replace ``generation``, ``batch``
+        and ``learning_rate`` of the parameters, which mean something else for GPUMD.
     seed
         Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine.
     reports
-        Lines of ``loss.out``. Each costs an evaluation of all frames, as much as about one seventh of an epoch of training.
+        Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of an epoch of training.
     device
         As torch calls it: ``cpu``, ``cuda``, ``cuda:1``.
     n_threads
@@ -393,15 +396,16 @@ class NeppoTrainer(Trainer):
 class GpumdTrainer(Trainer):
     """GPUMD's ``nep``: the separable natural evolution strategy of the paper, on one or more GPUs. The executable is the user's own.
 
-    An interrupted training goes on from ``nep.restart`` for the generations that are left. It cannot start from a potential: the strategy needs the
-    variances too, which only ``nep.restart`` holds.
+    An interrupted training goes on from ``nep.restart`` for the generations that are left. It cannot start from a potential: the strategy
+    needs the variances too, which only ``nep.restart`` holds.
 
     Parameters
     ----------
     command
         The executable with its arguments, such as ``nep`` or ``srun -n 1 /opt/gpumd/nep``.
     takes_seed
-        Whether this ``nep`` knows the keyword ``seed`` (since late 2026); others stop at it. The summation order on a GPU varies all the same.
+        Whether this ``nep`` knows the keyword ``seed`` (since late 2026); others stop at it. The summation order on a GPU varies all the
+        same.
     """
 
     command: str = "nep"

@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python tests/nep/make_tiny_potential.py
 
-Melted and cooled 54-atom cells at several densities; about a minute. The potential is good enough to relax and run short molecular dynamics, and no better.
+Melted and cooled 54-atom cells at several densities; about a minute. The potential is good enough to relax and run short molecular
+dynamics, and no better.
 """
 
 from __future__ import annotations
