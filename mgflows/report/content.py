@@ -102,6 +102,11 @@ def with_error(value: float, error: float, digits: int = 1) -> str:
     return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
 
 
+def compact(value: float) -> str:
+    """An error with at most one decimal: ``4.6``, ``37.3``, ``117``."""
+    return f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
+
+
 def plural(number: int, noun: str) -> str:
     """``1 glass``, ``3 glasses``, ``2 families``."""
     if number == 1:

@@ -40,6 +40,8 @@ class ReportData:
         Cost by stage.
     fireworks
         State to the number of fireworks.
+    failures
+        Name and reason of each failed job.
     wall_seconds
         From the first job's start to the last job's end in s; none if nothing has run.
     """
@@ -55,6 +57,7 @@ class ReportData:
     validations: list[ValidationDocument] = field(default_factory=list)
     costs: list[StageCost] = field(default_factory=list)
     fireworks: dict[str, int] = field(default_factory=dict)
+    failures: list[tuple[str, str]] = field(default_factory=list)
     wall_seconds: float | None = None
 
     @classmethod
@@ -68,6 +71,7 @@ class ReportData:
         """
         description = database.campaign(campaign)
         costs, wall_seconds = _costs(database, campaign)
+        status = database.status(campaign)
         samples = database.samples(campaign)
         relaxations = [
             records.relaxation_of(family, label, samples.get(family)) for family, label in database.relaxations(campaign).items()
@@ -82,7 +86,8 @@ class ReportData:
             potentials=database.potentials(campaign),
             quenches=database.quenches(campaign),
             validations=database.validations(campaign),
-            fireworks=database.status(campaign).states,
+            fireworks=status.states,
+            failures=status.failures,
             costs=costs,
             wall_seconds=wall_seconds,
         )

@@ -127,6 +127,7 @@ def without_feedback(full: ReportData) -> ReportData:
         quenches=[],
         validations=[],
         fireworks={"COMPLETED": 101, "FIZZLED": 2, "WAITING": 26},
+        failures=[("quench", "the cell collapsed")],
     )
 
 

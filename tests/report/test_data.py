@@ -109,6 +109,7 @@ def test_everything_is_read_from_the_database(stored: Settings, full: ReportData
     assert data.validations == full.validations
     assert [p.potential_id for p in data.potentials] == [p.potential_id for p in full.potentials]
     assert data.fireworks == {"COMPLETED": 2, "FIZZLED": 1}
+    assert [name for name, _ in data.failures] == ["training"]
 
 
 def test_a_relaxation_is_joined_with_its_sample(stored: Settings, full: ReportData) -> None:

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from mgflows.report.records import Clock, RelaxationRecord
     from mgflows.schemas.sampling import EffectiveTimeRecord
 
-_MOST_BINS = 40
+
+_NARROWEST_KERNEL = 5e-3
+"""A; far below any displacement of interest."""
 
 
 def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) -> None:
@@ -33,19 +36,24 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
     """
     axes = style.single_axes(figure, "displacement magnitude (Å)", "probability density (Å⁻¹)")
     groups = _by_cooling(relaxations)
-    limit = float(np.quantile(np.concatenate([r.displacements for r in relaxations]), 0.998))
-    # Rice's rule for the smallest group: fewer atoms, fewer bins.
-    fewest = min(sum(len(r.displacements) for r in members) for members in groups.values())
-    edges = np.linspace(0.0, limit, min(_MOST_BINS, max(8, round(2.0 * fewest ** (1.0 / 3.0)))) + 1)
+    limit = max(float(np.quantile(np.concatenate([r.displacements for r in relaxations]), 0.998)), 4.0 * _NARROWEST_KERNEL)
+    distances = np.linspace(0.0, limit, 200)
     highest = 0.0
     for color, (label, members) in zip(style.cooling_colors(len(groups)), groups.items(), strict=True):
-        density, _ = np.histogram(np.concatenate([r.displacements for r in members]), bins=edges, density=True)
-        axes.stairs(density, edges, color=color, linewidth=1.5, label=label)
+        density = _radial_density(np.concatenate([r.displacements for r in members]), distances)
+        axes.plot(distances, density, color=color, label=label)
         highest = max(highest, float(density.max()))
     axes.set_xlim(0.0, limit)
     axes.set_ylim(0.0, 1.75 * highest)
     axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
     _draw_preserved_bonds(axes.inset_axes((0.46, 0.66, 0.53, 0.33)), groups)
+
+
+def _radial_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Density of magnitudes by Gaussian kernels of Scott's width, mirrored at zero so that nothing leaks to negative distances."""
+    width = max(float(values.std()) * len(values) ** -0.2, _NARROWEST_KERNEL)
+    kernels = sum(np.exp(-0.5 * ((at[:, None] + sign * values) / width) ** 2) for sign in (-1.0, 1.0))
+    return np.asarray(kernels).mean(axis=1) / (width * np.sqrt(2.0 * np.pi))
 
 
 def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]]) -> None:

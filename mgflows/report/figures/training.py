@@ -166,8 +166,8 @@ def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> Non
             axes.plot(steps, values, color=color, linestyle=dashes, linewidth=1.4 if dashes == "-" else 1.1, label=named)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
-    axes.plot([], [], color=style.MUTED, linestyle=(0, (2, 1.5)), linewidth=1.1, label="on the test frames")
-    axes.legend(loc="upper right", ncols=2)
+    axes.plot([], [], color=style.MUTED, linestyle=(0, (2, 1.5)), linewidth=1.1, label="dotted: on the test frames")
+    figure.legend(loc="outside upper left", ncols=5, fontsize=7.5, columnspacing=1.2)
 
 
 def draw_feedback(figure: Figure, before: Mapping[str, ErrorStatistics], after: Mapping[str, ErrorStatistics]) -> None:
@@ -194,7 +194,7 @@ def draw_feedback(figure: Figure, before: Mapping[str, ErrorStatistics], after: 
                     face = style.SURFACE if color == style.INK else color
                     axes.plot(value, row, marker, color=color, markerfacecolor=face, markersize=5, zorder=2)
         axes.set_xlabel(label)
-        axes.set_xlim(left=0.0)
+        axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(
         range(len(subsets)), [style.SUBSET_STYLES[s].label if s in style.SUBSET_STYLES else "all test frames" for s in subsets]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from mgflows.report.content import Section, Table, Tile, duration, listed, plural, sentence
+from mgflows.report.content import Section, Table, Tile, compact, duration, listed, plural, sentence
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
     from mgflows.schemas.training import ErrorStatistics
 
 _DONE, _FAILED = "COMPLETED", "FIZZLED"
+_WORDS = {_FAILED: "failed"}
 
 
 def tiles(data: ReportData) -> list[Tile]:
@@ -19,15 +20,13 @@ def tiles(data: ReportData) -> list[Tile]:
     counts = data.frame_counts
     found = [Tile("Labelled frames", str(sum(counts.values())), note=f"{len(counts)} of 7 subsets")]
     family, paper = (_test_errors(data, split) for split in ("family", "paper"))
-    for attribute, label, unit, digits in (
-        ("energy_rmse", "Energy RMSE, test", "meV/atom", 1),
-        ("force_rmse", "Force RMSE, test", "meV/Å", 0),
-        ("virial_rmse", "Virial RMSE, test", "meV/atom", 1),
+    for attribute, label, unit in (
+        ("energy_rmse", "Energy RMSE, test", "meV/atom"),
+        ("force_rmse", "Force RMSE, test", "meV/Å"),
+        ("virial_rmse", "Virial RMSE, test", "meV/atom"),
     ):
         values = {
-            split: f"{getattr(errors, attribute):.{digits}f}"
-            for split, errors in (("family", family), ("paper", paper))
-            if errors is not None
+            split: compact(getattr(errors, attribute)) for split, errors in (("family", family), ("paper", paper)) if errors is not None
         }
         if not values:
             found.append(Tile(label, "–", note="no potential yet"))
@@ -39,7 +38,7 @@ def tiles(data: ReportData) -> list[Tile]:
     wall = ("–", "") if data.wall_seconds is None else _in_minutes(data.wall_seconds)
     found.append(Tile("Wall time", *wall, note=f"{duration(cpu)} of processor time" if data.costs else ""))
     if data.fireworks:
-        others = [f"{number} {state.lower()}" for state, number in data.fireworks.items() if state != _DONE and number]
+        others = [f"{number} {_WORDS.get(state, state.lower())}" for state, number in data.fireworks.items() if state != _DONE and number]
         note = "completed\n" + (", ".join(others) if others else "none failed")
         found.append(Tile("Fireworks", str(data.fireworks.get(_DONE, 0)), f"of {sum(data.fireworks.values())}", note))
     else:
@@ -75,6 +74,7 @@ def provenance(data: ReportData) -> Section:
             f"{plural(failed, 'firework')} failed and {'is' if failed == 1 else 'are'} marked {_FAILED} in the database; what depends on "
             f"{'it' if failed == 1 else 'them'} is missing above."
         )
+    section.missing.extend(f"{name}: {sentence(reason)}" for name, reason in data.failures)
     return section
 
 

@@ -42,7 +42,7 @@ def similarity(data: ReportData) -> Section:
             "Fig. 1b",
             "Displacements on relaxation",
             style.render(lambda figure: figures.draw_displacements(figure, data.relaxations), "displacements"),
-            "Displacement of each atom when a sample is relaxed, after removing the rigid shift and the affine change of the cell, by cooling "
+            "Smoothed distribution of the displacement of each atom when a sample is relaxed, after removing the rigid shift and the affine change of the cell, by cooling "
             "length. Inset: Δ_CB, the fraction of bonds kept, each structure in its own cell (filled) and in the same cell (open), with standard "
             f"errors over samples. {scaled_down(note)}",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, Table, listed, plural, scaled_down
+from mgflows.report.content import Panel, Section, Table, compact, listed, plural, scaled_down
 from mgflows.report.figures import training as figures
 from mgflows.report.records import parity_of
 
@@ -36,13 +36,14 @@ def database(data: ReportData) -> Section:
         section.missing.append(f"The dataset has no frame of {listed(absent)}.")
     if dataset is not None:
         section.paragraphs.extend(_left_out(dataset))
+    note = scaled_down(plural(len(data.samples), "sample") + " of the surrogate") if data.campaign.scaled_down else ""
     section.panels.append(
         Panel(
             "composition",
             "Fig. 3a",
             "Composition of the dataset",
             style.render(lambda figure: figures.draw_composition(figure, _sides(data, counts)), "composition", height=3.4),
-            f"Labelled frames of each subset; the pale part is the test set of the family split. {scaled_down(dataset.scaled_down if dataset is not None else '')}",
+            f"Labelled frames of each subset; the pale part is the test set of the family split. {note}",
         )
     )
     if data.frames:
@@ -68,11 +69,10 @@ def potential(data: ReportData) -> Section:
         return section
     section.paragraphs.append(_verdict(best))
     section.tables.append(_error_table(best))
-    parity = parity_of(best)
+    parity, note = parity_of(best), _training_note(best)
     if parity is None:
         section.missing.append("The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out.")
     else:
-        note = scaled_down(best.scaled_down)
         section.panels.extend(
             [
                 Panel(
@@ -107,11 +107,18 @@ def potential(data: ReportData) -> Section:
                 "Loss of the training",
                 style.render(lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0),
                 "The loss as the trainer wrote it. Its batches and precision differ from the errors in the table, which were recomputed from "
-                f"nep.txt. {scaled_down(best.scaled_down)}",
+                f"nep.txt. {note}",
             )
         )
     _add_feedback(section, data)
     return section
+
+
+def _training_note(best: PotentialDocument) -> str:
+    steps = next((step for step in reversed(best.loss.get("step", [])) if step is not None), None)
+    if not best.scaled_down or steps is None:
+        return ""
+    return scaled_down(f"{steps:,.0f} steps of the trainer; the paper trains for 10⁵ generations")
 
 
 def _verdict(best: PotentialDocument) -> str:
@@ -120,14 +127,14 @@ def _verdict(best: PotentialDocument) -> str:
         return f"Potential {best.potential_id} was trained on {plural(best.n_train, 'frame')}; its test errors are not known."
     text = (
         f"Trained on {plural(best.n_train, 'frame')} and tested on {best.n_test} that it has not seen, the potential misses test energies by "
-        f"{test.energy_rmse:.1f} meV/atom, forces by {test.force_rmse:.0f} meV/Å and virials by {test.virial_rmse:.0f} meV/atom (RMSE)."
+        f"{compact(test.energy_rmse)} meV/atom, forces by {compact(test.force_rmse)} meV/Å and virials by {compact(test.virial_rmse)} meV/atom (RMSE)."
     )
     if train is not None and train.force_rmse > 0.0:
-        text += f" Its force error on the training frames is {train.force_rmse:.0f} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
+        text += f" Its force error on the training frames is {compact(train.force_rmse)} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
     subsets = {subset: errors for subset, errors in best.errors["test"].items() if subset in style.SUBSET_STYLES}
     if len(subsets) > 1:
         worst = max(subsets, key=lambda subset: subsets[subset].force_rmse)
-        text += f" Forces are worst for {style.SUBSET_STYLES[worst].label} frames ({subsets[worst].force_rmse:.0f} meV/Å)."
+        text += f" Forces are worst for {style.SUBSET_STYLES[worst].label} frames ({compact(subsets[worst].force_rmse)} meV/Å)."
     return text
 
 
@@ -156,7 +163,7 @@ def _error_table(best: PotentialDocument) -> Table:
 def _cells(errors: ErrorStatistics | None) -> list[str]:
     if errors is None:
         return ["0", "–", "–", "–"]
-    return [str(errors.n_frames), f"{errors.energy_rmse:.1f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.1f}"]
+    return [str(errors.n_frames), compact(errors.energy_rmse), compact(errors.force_rmse), compact(errors.virial_rmse)]
 
 
 def _add_feedback(section: Section, data: ReportData) -> None:
@@ -168,10 +175,12 @@ def _add_feedback(section: Section, data: ReportData) -> None:
         return
     if before is None or "test" not in before.errors or "test" not in after.errors:
         return
+    old, new = before.errors["test"].get("all"), after.errors["test"].get("all")
+    if old is None or new is None:
+        return
     changes = [
-        f"{name} from {getattr(before.errors['test']['all'], attribute):.{digits}f} to {getattr(after.errors['test']['all'], attribute):.{digits}f} {unit}"
-        for attribute, name, unit, digits in (("energy_rmse", "energies", "meV/atom", 1), ("force_rmse", "forces", "meV/Å", 0))
-        if "all" in before.errors["test"] and "all" in after.errors["test"]
+        f"energies from {compact(old.energy_rmse)} to {compact(new.energy_rmse)} meV/atom",
+        f"forces from {compact(old.force_rmse)} to {compact(new.force_rmse)} meV/Å",
     ]
     section.paragraphs.append(
         f"Between the potential before the feedback step ({before.n_train} training frames) and the one after it ({after.n_train}) the test error "

@@ -24,6 +24,7 @@ from mgflows.report.statistics import fit_line, mean_and_error, root_mean_square
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
     from mgflows.report.records import RadialDistributions
+    from mgflows.schemas.validation import ValidationDocument
 
 _NO_VALIDATION = "No validation of a potential has been stored yet."
 _NAMES = {"model": "the potential", "reference": "the reference"}
@@ -36,12 +37,12 @@ def structure(data: ReportData) -> Section:
     if document is None:
         section.missing.append(_NO_VALIDATION)
         return section
-    note = scaled_down(document.scaled_down)
     distributions = radial_distributions_of(document)
     if distributions is None:
         section.missing.append("The validation holds no radial distribution function.")
     else:
         section.paragraphs.append(_describe_structure(distributions))
+        note = _note(document, f"1 glass of {document.summary['n_atoms']} atoms; the paper averages 80 samples of 1500 atoms")
         section.panels.append(
             Panel(
                 "rdf",
@@ -74,6 +75,7 @@ def structure(data: ReportData) -> Section:
         section.paragraphs.append(
             f"Elastic constants (Voigt–Reuss–Hill) over {plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
+        note = _note(document, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
         section.panels.append(
             Panel(
                 "elasticity",
@@ -109,7 +111,7 @@ def dynamics(data: ReportData) -> Section:
                 "Fig. 5b",
                 "Heat capacity",
                 style.render(lambda figure: figures.draw_heat_capacity(figure, heat_capacities), "heat-capacity"),
-                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {scaled_down(document.scaled_down)}",
+                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {_note(document, 'one cooling of one glass')}",
             )
         )
     return section
@@ -122,7 +124,6 @@ def energetics(data: ReportData) -> Section:
     if document is None:
         section.missing.append(_NO_VALIDATION)
         return section
-    note = scaled_down(document.scaled_down)
     shear, landscape = shear_of(document), landscape_of(document)
     if any(s.moduli for s in shear):
         words = []
@@ -131,6 +132,7 @@ def energetics(data: ReportData) -> Section:
             if values:
                 words.append(f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} ({plural(len(values), 'glass')})")
         section.paragraphs.append(f"Athermal quasistatic shear gives a shear modulus of {listed(words)}.")
+        note = _note(document, f"{plural(len(shear), 'glass')} of {document.summary['n_atoms']} atoms")
         if any(s.energy is not None for s in shear):
             section.panels.append(
                 Panel(
@@ -158,7 +160,7 @@ def energetics(data: ReportData) -> Section:
                 "Energies of relaxed glasses",
                 style.render(lambda figure: figures.draw_landscape(figure, reference, predicted, data.method_name), "landscape"),
                 "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and reference agree, the dashed line is "
-                f"a fit. {note}",
+                f"a fit. {_note(document, plural(len(reference), 'glass'))}",
             )
         )
     else:
@@ -170,7 +172,7 @@ def energetics(data: ReportData) -> Section:
                 "",
                 "Stress–strain curves",
                 style.render(lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"),
-                f"Athermal quasistatic shear, one curve for each glass and direction. {note}",
+                f"Athermal quasistatic shear, one curve for each glass and direction. {_note(document, plural(len(shear), 'glass'))}",
             )
         )
     return section
@@ -221,15 +223,22 @@ def _add_quenches(section: Section, data: ReportData) -> None:
     )
     traced = [q for q in data.quenches if q.trace.get("temperature") and q.trace.get("density") and q.trace.get("energy")]
     if traced:
+        rates = " to ".join(dict.fromkeys(f"{rate:g}" for rate in (min(by_rate), max(by_rate))))
+        note = scaled_down(f"{rates} K/ps, {len(first.structure)} atoms") if first.scaled_down else ""
         section.panels.append(
             Panel(
                 "quenches",
                 "",
                 "Quenches with the potential",
                 style.render(lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0),
-                f"Density and potential energy while cooling, running means. The paper quenches at 1 to 0.01 K/ps. {scaled_down(first.scaled_down)}",
+                f"Density and potential energy while cooling, running means. The paper quenches at 1 to 0.01 K/ps. {note}",
             )
         )
+
+
+def _note(document: ValidationDocument, how: str) -> str:
+    """How one figure is smaller than the paper's; nothing where the validation is not."""
+    return scaled_down(how) if document.scaled_down else ""
 
 
 def _describe_structure(distributions: RadialDistributions) -> str:
