@@ -359,8 +359,13 @@ def run_suite(
 def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atoms], settings: SuiteSettings, seed: int) -> GlassProperties:
     quench_seed, hold_seed, melt_seed, stress_seed = (int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(4))
     density, g_of_r, heat_capacity, viscosity = None, None, None, None
+    elastic: list[ElasticResult] = []
+    with run.stage(f"{who}: elastic constants"):
+        elastic.extend(elastic_constants(sample, calculator) for sample in glasses[: settings.n_elastic])
+    # Relaxed, a glass given at the surrogate's density does not have to blow up first.
+    start = elastic[0].atoms if elastic else glasses[0]
     with run.stage(f"{who}: structure"):
-        glass = glasses[0]
+        glass = start
         if settings.cooling_rate is not None:
             quenched = quench(
                 glass,
@@ -379,19 +384,18 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
         held = hold(glass, calculator, temperature=_GLASS_TEMPERATURE, time=settings.hold_time, n_frames=settings.n_frames, seed=hold_seed)
         density = float(held.trace.density.mean())
         g_of_r = radial_distribution(held.frames)
-    elastic: list[ElasticResult] = []
-    with run.stage(f"{who}: elastic constants"):
-        elastic.extend(elastic_constants(glass, calculator) for glass in glasses[: settings.n_elastic])
     shear: list[ShearResult] = []
     with run.stage(f"{who}: quasi-static shear"):
-        for index, glass in enumerate(glasses[: settings.n_shear]):
+        for index, sample in enumerate(glasses[: settings.n_shear]):
             relaxed = index < len(elastic)
-            start = elastic[index].atoms if relaxed else glass
-            shear.append(athermal_quasistatic_shear(start, calculator, directions=settings.shear_directions, relax_reference=not relaxed))
+            reference = elastic[index].atoms if relaxed else sample
+            shear.append(
+                athermal_quasistatic_shear(reference, calculator, directions=settings.shear_directions, relax_reference=not relaxed)
+            )
     if settings.viscosity_temperature is not None:
         with run.stage(f"{who}: viscosity"):
             melt = hold(
-                glasses[0],
+                start,
                 calculator,
                 temperature=settings.viscosity_temperature,
                 time=settings.melt_time,
@@ -416,7 +420,7 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
 def _protocol(suite: str, settings: SuiteSettings, glasses: Sequence[Atoms]) -> str:
     n_atoms = len(glasses[0])
     origin = (
-        "as given" if settings.cooling_rate is None else f"quenched from {_MELT_TEMPERATURE:g} K at {settings.cooling_rate * 1e3:g} K/ns"
+        "relaxed" if settings.cooling_rate is None else f"quenched from {_MELT_TEMPERATURE:g} K at {settings.cooling_rate * 1e3:g} K/ns"
     )
     elastic, shear, all_glasses = (_glasses(min(n, len(glasses))) for n in (settings.n_elastic, settings.n_shear, len(glasses)))
     sentences = [

@@ -61,7 +61,7 @@ def test_result_is_json_and_says_how_it_is_scaled_down(quick):
     document = json.loads(json.dumps(result.as_dict(), allow_nan=False))
     assert set(document) == {"protocol", "summary", "curves"}
     assert "paper: 80 samples of 1500 atoms" in document["protocol"]
-    assert "one glass of 48 atoms, as given" in document["protocol"]
+    assert "one glass of 48 atoms, relaxed" in document["protocol"]
     assert document["summary"]["model"]["n_shear"] == 2
     assert len(document["curves"]["model"]["radial_distribution"]["xray"]) == 200
     assert np.shape(document["curves"]["model"]["stiffness"]) == (1, 6, 6)
