@@ -22,8 +22,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -61,7 +59,6 @@ _OUTPUTS = (
 )
 _INITIAL = "nep_initial.txt"
 _WHOLE = "nep.in.whole"
-_POLL_SECONDS = 0.2
 _LOG_LINES = 15
 
 
@@ -271,36 +268,21 @@ class Trainer(ABC):
         self, directory: Path, parameters: NepParameters, first_step: int, progress: Callable[[TrainingProgress], None] | None
     ) -> float:
         """Run the trainer to its end, reporting its progress, and return its CPU seconds."""
-        command = [sys.executable, tethered.__file__, str(os.getpid()), *self._command(directory, first_step)]
-        environment = {**os.environ, **self._environment()}
         start = time.monotonic()
         reported = first_step
-        with (directory / "training.log").open("a", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                while (status := _status(process)) is None:
-                    reported = _report(directory, parameters, reported, start, progress)
-                    time.sleep(_POLL_SECONDS)
-            except BaseException:
-                # The session of its own keeps Ctrl-C away from the trainer, so that it is ours to end.
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                raise
-        exit_code, cpu_seconds = status
+
+        def report() -> None:
+            nonlocal reported
+            reported = _report(directory, parameters, reported, start, progress)
+
+        log = directory / "training.log"
+        exit_code, cpu_seconds = tethered.run(self._command(directory, first_step), directory, log, self._environment(), report)
         if exit_code != 0:
-            end = " / ".join((directory / "training.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:])
+            end = " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:])
             raise ServiceError(
                 f"the training in {directory} failed with exit status {exit_code}; training.log ends with: {end or '(nothing)'}"
             )
-        _report(directory, parameters, reported, start, progress)
+        report()
         return cpu_seconds
 
 
@@ -492,15 +474,6 @@ def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, 
         return NepParameters.from_text(settings.read_text(encoding="utf-8")).can_become(parameters)
     except InputError:
         return False
-
-
-def _status(process: subprocess.Popen[bytes]) -> tuple[int, float] | None:
-    """Exit code and CPU seconds of a child, or None while it runs."""
-    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-    if pid == 0:
-        return None
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_utime + usage.ru_stime
 
 
 def _report(
