@@ -127,6 +127,8 @@ def single_axes(figure: Figure, x_label: str, y_label: str) -> Axes:
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+    # Energies per atom differ in the third decimal: more labels than these collide.
+    axes.locator_params(axis="x", nbins=7)
     return axes
 
 

@@ -219,7 +219,7 @@ def draw_relaxation_energies(
     axes.plot(relaxed_lj, relaxed_energies, after.marker, color=after.color, label="relaxed")
     fit = fit_line(relaxed_lj, relaxed_energies)
     if fit is not None:
-        style.annotate_corner(axes, f"relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}", corner="lower right")
+        style.annotate_corner(axes, f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}", corner="lower right")
     figure.legend(loc="outside upper right", ncols=2)
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _REPULSIVE_BELOW = 2.0
 """A; closer than this atoms must repel (:func:`mgflows.validation.dimers.dimer_curves`)."""
-_SHOWN_FROM, _SHOWN_UP_TO = 1.2, 30.0
-"""A and eV: nearer and higher only the Ziegler-Biersack-Littmark core is left."""
+_SHOWN_FROM = 1.2
+"""A; nearer only the Ziegler-Biersack-Littmark core is left."""
 
 
 def draw_radial_distribution(figure: Figure, distributions: RadialDistributions) -> None:
@@ -199,9 +199,11 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
         if dimer.hole is not None:
             bottom = float(np.interp(dimer.hole, dimer.distance, dimer.energy))
             axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=6)
-        outside = [energy for distance, energy in zip(dimer.distance, dimer.energy, strict=True) if distance >= _SHOWN_FROM]
-        depth = max(1.0, -min(outside))
-        axes.set_ylim(-1.3 * depth, max(4.0 * depth, min(1.2 * max(outside), _SHOWN_UP_TO)))
+        depth = max(1.0, -min(dimer.energy))
+        barrier = [
+            energy for distance, energy in zip(dimer.distance, dimer.energy, strict=True) if distance >= (dimer.hole or _REPULSIVE_BELOW)
+        ]
+        axes.set_ylim(-1.3 * depth, max(4.0 * depth, 1.3 * max(barrier) if dimer.hole is not None else 0.0))
         axes.set_xlim(_SHOWN_FROM, max(dimer.distance))
         axes.text(0.95, 0.93, dimer.pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
     for axes in panels[len(dimers) :]:

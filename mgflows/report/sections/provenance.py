@@ -128,14 +128,18 @@ def limits(data: ReportData) -> list[str]:
 
 def commands(data: ReportData) -> list[tuple[str, str]]:
     """How to look further and how to make this report again: what a command does, and the command."""
-    campaign, dataset = shlex.quote(data.campaign.campaign), data.dataset
-    found = [("run the same campaign again", f"mgflows quickstart --directory again --scale {shlex.quote(data.campaign.scale)}")]
-    found.append(("progress, failures and cost", f"mgflows status {campaign}"))
+    from mgflows.flows.scales import SCALES
+
+    campaign, dataset, potential = shlex.quote(data.campaign.campaign), data.dataset, data.best_potential
+    found = [("progress, failures and cost", f"mgflows status {campaign}")]
     if dataset is not None:
         found.append(("the labelled frames, for any trainer", f"mgflows export {dataset.dataset_id} --format extxyz"))
-    if data.best_potential is not None:
-        found.append(("validate a potential", "mgflows validate nep.txt --suite quick"))
+    if potential is not None:
+        found.append(("the potential, for GPUMD, LAMMPS and ASE", f"mgflows export {potential.potential_id} --format nep"))
+        found.append(("validate it again", "mgflows validate nep.txt --suite quick"))
     found.append(("this report from the database", f"mgflows report {campaign} --directory . --output report.html"))
+    if data.campaign.scale in SCALES:
+        found.append(("a new campaign of this scale", f"mgflows quickstart --directory again --scale {data.campaign.scale}"))
     return found
 
 
