@@ -231,6 +231,7 @@ def measure_relaxation_times(
     seed: int = 0,
     wavenumber: float = 7.5,
     n_origins: int = 20,
+    longest_time: float = 1e4,
     progress: Callable[[int, int], None] | None = None,
 ) -> RelaxationTimes:
     """Measure tau_alpha(T) in independent runs, with errors from their spread.
@@ -245,7 +246,7 @@ def measure_relaxation_times(
         Independent runs a temperature, two or more.
     seed
         Seed; run r of temperature i has the seed ``(seed, i, r)``.
-    wavenumber, n_origins
+    wavenumber, n_origins, longest_time
         As in :func:`measure_relaxation`.
     progress
         Called with the runs done and the runs in all.
@@ -260,7 +261,10 @@ def measure_relaxation_times(
         for r in range(n_runs):
             run_seed = int(np.random.SeedSequence([seed, i, r]).generate_state(1)[0])
             atoms = random_configuration(lj, alloy, run_seed)
-            row.append(measure_relaxation(lj, atoms, temperature, run_seed, wavenumber=wavenumber, n_origins=n_origins))
+            run = measure_relaxation(
+                lj, atoms, temperature, run_seed, wavenumber=wavenumber, n_origins=n_origins, longest_time=longest_time
+            )
+            row.append(run)
             if progress is not None:
                 progress(i * n_runs + r + 1, len(reduced_temperatures) * n_runs)
         runs.append(tuple(row))

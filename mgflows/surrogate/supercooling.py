@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["EffectiveTime", "Onset", "SupercoolingClock", "find_onset", "fit_supercooling_clock"]
 
 _PERCENTILES = (16.0, 84.0)
+_MOST_DECADES = 30.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class EffectiveTime:
     Parameters
     ----------
     log10_time, low, high
-        Decimal logarithm of the reduced time, and its 68 % interval from the bootstrap of the fit and the error of the energy.
+        Decimal logarithm of the reduced time, and its 68 % interval from the bootstrap of the fit and the error of the energy. An interval that
+        reaches beyond 30 decades either way is cut there: the slope of such a fit is hardly known.
     log10_seconds
         The same in seconds, with the clock's mass.
     decades_above_onset
@@ -146,7 +148,9 @@ class SupercoolingClock:
     def _log_times(self, energy: float, error: float) -> NDArray[np.float64]:
         """Return log10 of the times over the bootstrap, the error of the energy drawn with it."""
         noise = np.random.default_rng(0).standard_normal(len(self.bootstrap)) * error
-        return (energy + noise - self.bootstrap[:, 0]) / self.bootstrap[:, 1]
+        # A draw whose line does not fall has no time for the energy: it stands for earlier or later than anything.
+        slopes = np.minimum(self.bootstrap[:, 1], -1e-300)
+        return np.clip((energy + noise - self.bootstrap[:, 0]) / slopes, -_MOST_DECADES, _MOST_DECADES)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the clock as plain Python values, with the keys by which monty finds the class again."""
@@ -253,8 +257,6 @@ def fit_supercooling_clock(
             "run longer coolings or more seeds"
         )
     bootstrap = (solve @ draws).T
-    # A draw whose line does not fall has no time for a low energy: it stands for "later than anything".
-    bootstrap[:, 1] = np.minimum(bootstrap[:, 1], 1e-3 * best[1])
     mass_used = _reference_mass(lj) if mass is None else float(mass)
     return SupercoolingClock(
         intercept=float(best[0]),

@@ -63,6 +63,17 @@ def test_the_error_of_a_sample_widens_its_interval(consistent):
     assert wide.log10_time == bare.log10_time
 
 
+def test_a_slope_that_is_hardly_known_says_so(consistent):
+    generator = np.random.default_rng(1)
+    times = np.array([30.0, 30.0, 100.0, 100.0])
+    e_is = (-1.7 - 0.02 * np.log10(times) + 0.05 * generator.standard_normal(4)) * consistent.energy_unit
+    time = fit_supercooling_clock(times, np.sort(e_is)[::-1], lj=consistent).effective_time(-2.5 * 0.739)
+    steep = fit_supercooling_clock(times, e_is - 0.5 * np.log10(times), lj=consistent).effective_time(-2.5 * 0.739)
+    assert time.high - time.low > 3 * (steep.high - steep.low)
+    flat = fit_supercooling_clock([30.0, 100.0, 100.0], np.array([-1.70, -1.78, -1.64]) * 0.739, lj=consistent)
+    assert flat.effective_time(-2.5 * 0.739).high == 30.0
+
+
 def test_the_window_selects_and_is_stored(consistent):
     e_is = energies(consistent, TIMES, 0.01)
     e_is[TIMES == 1000.0] -= 5.0

@@ -1,0 +1,351 @@
+"""Figure 2a of the paper for both readings of the table of wells: how far below the onset swap Monte Carlo reaches, and which table is meant.
+
+    python docs/examples/supercooling_clock.py DIRECTORY
+
+writes supercooling_clock.svg, supercooling_clock.md (the numbers as tables) and supercooling_clock.json into DIRECTORY in about 15 CPU minutes;
+``--quick`` does a rough version in seconds. Everything is seeded: the same command gives the same numbers on the same machine. Each stage is kept in
+DIRECTORY/stages, so that an interrupted run goes on where it was; remove that folder to begin anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgflows import Alloy
+from mgflows.structures.order import analyse_order
+from mgflows.surrogate import (
+    LennardJones,
+    SupercoolingClock,
+    SurrogateMolecularDynamics,
+    SwapMonteCarlo,
+    find_inherent_structure,
+    fit_supercooling_clock,
+)
+from mgflows.surrogate.relaxation import measure_relaxation_times
+from mgflows.surrogate.supercooling import find_onset
+from mgflows.surrogate.swap_monte_carlo import random_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ALLOY = Alloy.cuzral()
+CRITERION = 0.15
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much to run: temperatures and runs for the onset, (time or sweeps, seeds) for the coolings."""
+
+    temperatures: dict[str, tuple[float, ...]]
+    arrhenius_above: dict[str, float]
+    n_runs: int
+    times: tuple[tuple[float, int], ...]
+    sweeps: tuple[tuple[int, int], ...]
+    windows: tuple[tuple[float, float], ...]
+
+
+FULL = Effort(
+    temperatures={
+        "consistent": (10.0, 8.0, 6.5, 5.0, 4.0, 3.3, 2.8, 2.4, 2.2, 2.09, 2.0, 1.9),
+        "printed": (10.0, 9.0, 8.0, 7.2, 6.5, 5.5, 4.7, 4.2, 3.8, 3.5, 3.3),
+    },
+    arrhenius_above={"consistent": 4.0, "printed": 6.5},
+    n_runs=6,
+    times=((30.0, 10), (100.0, 10), (300.0, 8), (1000.0, 8), (3000.0, 4), (10000.0, 2)),
+    sweeps=((1_000, 16), (10_000, 16), (100_000, 8), (1_000_000, 3)),
+    windows=((30.0, 1e4), (30.0, 1e3)),
+)
+QUICK = Effort(
+    temperatures={"consistent": (10.0, 6.5, 4.0, 2.4, 2.0), "printed": (10.0, 8.0, 6.5, 4.0, 3.5)},
+    arrhenius_above={"consistent": 4.0, "printed": 6.5},
+    n_runs=2,
+    times=((10.0, 3), (30.0, 3), (100.0, 3)),
+    sweeps=((300, 3), (3000, 3)),
+    windows=((10.0, 100.0), (10.0, 30.0)),
+)
+
+
+def inherent(atoms: Any, lj: LennardJones) -> dict[str, Any]:
+    relaxed, e_is = find_inherent_structure(atoms, lj)
+    order = analyse_order(relaxed)
+    return {"e_is": e_is, "crystalline": order.crystalline, "frank_kasper": order.frank_kasper_ordered, "cna_555": order.cna_555_fraction}
+
+
+def molecular_dynamics(lj: LennardJones, reduced_time: float, seed: int) -> dict[str, Any]:
+    md = SurrogateMolecularDynamics(lj, random_configuration(lj, ALLOY, seed), seed)
+    md.cool(reduced_time)
+    return {"time": reduced_time, **inherent(md.atoms, lj)}
+
+
+def swap_monte_carlo(lj: LennardJones, n_sweeps: int, seed: int) -> dict[str, Any]:
+    mc = SwapMonteCarlo.from_alloy(lj, ALLOY, seed)
+    mc.equilibrate()
+    mc.cool(n_sweeps)
+    return {"n_sweeps": n_sweeps, **inherent(mc.atoms, lj)}
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+class Stages:
+    """Results of finished stages, each a file; a stage with a file is not run again."""
+
+    def __init__(self, directory: Path, effort: Effort) -> None:
+        self.directory = directory
+        self.effort = effort
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, compute: Callable[[], Any]) -> Any:
+        path = self.directory / f"{name}.json"
+        settings = json.loads(json.dumps(asdict(self.effort)))
+        if path.exists():
+            kept = json.loads(path.read_text())
+            if kept["effort"] == settings:
+                say(f"{name}: kept from before")
+                return kept["result"]
+        say(name)
+        start = time.process_time()
+        result = compute()
+        path.write_text(json.dumps({"effort": settings, "cpu_seconds": time.process_time() - start, "result": result}))
+        return result
+
+    def cpu_seconds(self) -> float:
+        return sum(json.loads(path.read_text())["cpu_seconds"] for path in self.directory.glob("*.json"))
+
+
+def relax(table: str, effort: Effort) -> dict[str, Any]:
+    """Relaxation times and inherent energies of the equilibrium liquid."""
+    relaxation = measure_relaxation_times(
+        LennardJones.cuzral(table=table), ALLOY, effort.temperatures[table], n_runs=effort.n_runs, seed=1, longest_time=500.0
+    )
+    return {
+        "temperatures": relaxation.reduced_temperatures.tolist(),
+        "log_tau": relaxation.log_relaxation_times.tolist(),
+        "log_tau_error": relaxation.log_errors.tolist(),
+        "e_is": relaxation.e_is.tolist(),
+        "e_is_error": relaxation.e_is_errors.tolist(),
+    }
+
+
+def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
+    """Measure onset, clock and coolings with one table."""
+    lj = LennardJones.cuzral(table=table)
+    relaxation = stages.run(f"{table}-relaxation", lambda: relax(table, effort))
+    onset = find_onset(
+        relaxation["temperatures"],
+        relaxation["log_tau"],
+        relaxation["log_tau_error"],
+        arrhenius_above=effort.arrhenius_above[table],
+        criterion=CRITERION,
+    )
+    onset_energy, onset_error = None, 0.0
+    if np.isfinite(onset.reduced_temperature):
+        onset_energy, onset_error = (
+            float(np.interp(onset.reduced_temperature, relaxation["temperatures"][::-1], relaxation[key][::-1]))
+            for key in ("e_is", "e_is_error")
+        )
+
+    dynamics = []
+    for reduced_time, n_seeds in effort.times:
+        dynamics += stages.run(
+            f"{table}-molecular-dynamics-{reduced_time:g}",
+            lambda t=reduced_time, n=n_seeds: [molecular_dynamics(lj, t, seed) for seed in range(n)],
+        )
+    # Crystals have another energy than the glass of the same age; coolings that gave one are left out of the law.
+    glasses = [run for run in dynamics if not run["crystalline"]]
+    clocks = [
+        fit_supercooling_clock(
+            [run["time"] for run in glasses],
+            [run["e_is"] for run in glasses],
+            lj=lj,
+            window=window,
+            onset_energy=onset_energy,
+            onset_energy_error=onset_error,
+        )
+        for window in effort.windows
+    ]
+
+    sampled = []
+    for n_sweeps, n_seeds in effort.sweeps:
+        sampled += stages.run(
+            f"{table}-swap-monte-carlo-{n_sweeps}",
+            lambda s=n_sweeps, n=n_seeds: [swap_monte_carlo(lj, s, 100 + seed) for seed in range(n)],
+        )
+    return {
+        "table": table,
+        "relaxation": relaxation,
+        "onset": asdict(onset),
+        "molecular_dynamics": dynamics,
+        "clocks": [clock.as_dict() for clock in clocks],
+        "swap_monte_carlo": sampled,
+    }
+
+
+def group(runs: list[dict[str, Any]], key: str, energy_unit: float) -> list[dict[str, Any]]:
+    """Mean and standard error of the reduced inherent energy for each cooling time or number of sweeps."""
+    rows = []
+    for value in sorted({run[key] for run in runs}):
+        chosen = [run for run in runs if run[key] == value]
+        glasses = [run for run in chosen if not run["crystalline"]] or chosen
+        energies = np.array([run["e_is"] for run in glasses]) / energy_unit
+        rows.append(
+            {
+                key: value,
+                "n": len(chosen),
+                "mean": float(energies.mean()),
+                "sem": float(energies.std(ddof=1) / np.sqrt(len(energies))) if len(energies) > 1 else float("nan"),
+                "crystalline": sum(run["crystalline"] for run in chosen),
+                "frank_kasper": sum(run["frank_kasper"] for run in chosen),
+            }
+        )
+    return rows
+
+
+def effective(clock: SupercoolingClock, row: dict[str, Any]) -> Any:
+    return clock.effective_time(row["mean"] * clock.energy_unit, np.nan_to_num(row["sem"]) * clock.energy_unit)
+
+
+def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
+    lines = [f"Computed in {cpu_seconds / 60:.0f} CPU minutes. Energies per atom in units of eps_ZrZr; +- is one standard error.", ""]
+    for result in results:
+        clocks = [SupercoolingClock.from_dict(clock) for clock in result["clocks"]]
+        unit = LennardJones.cuzral(table=result["table"]).energy_unit
+        onset = result["onset"]
+        lines += [f"### Table {result['table']}", ""]
+        lines.append(
+            f"T_on = {onset['reduced_temperature']:.2f} ({onset['low']:.2f} to {onset['high']:.2f}), where tau_alpha is {CRITERION:.0%} above the "
+            f"Arrhenius line of T* >= {onset['arrhenius_above']:g}, E = {onset['reduced_activation_energy']:.2f}."
+        )
+        lines += ["", "| T* | ln tau_alpha | tau over Arrhenius |", "|---|---|---|"]
+        relaxation = result["relaxation"]
+        for t, log_tau, error, ratio in zip(
+            relaxation["temperatures"], relaxation["log_tau"], relaxation["log_tau_error"], onset["ratios"], strict=True
+        ):
+            lines.append(f"| {t:g} | {log_tau:.3f} +- {error:.3f} | {ratio:.2f} |")
+        lines += ["", "| MD cooling time t* | e_IS | coolings | of them crystalline |", "|---|---|---|---|"]
+        for row in group(result["molecular_dynamics"], "time", unit):
+            lines.append(f"| {row['time']:g} | {row['mean']:.3f} +- {row['sem']:.3f} | {row['n']} | {row['crystalline']} |")
+        lines.append("")
+        for clock in clocks:
+            lines.append(
+                f"- window {clock.window[0]:g} to {clock.window[1]:g}: e_IS = {clock.intercept:.3f} {clock.slope:+.4f} log10 t* "
+                f"(slope +- {clock.slope_error:.4f}, {clock.n_samples} coolings)"
+                + (f", t_on = {clock.onset_time:.2g}" if clock.onset_time else "")
+            )
+        headings = "".join(f" log10 t* (window to {clock.window[1]:g}) |" for clock in clocks)
+        lines += ["", f"| sweeps | e_IS | runs | crystalline | Frank-Kasper |{headings}", "|---" * (5 + len(clocks)) + "|"]
+        for row in group(result["swap_monte_carlo"], "n_sweeps", unit):
+            times = [effective(clock, row) for clock in clocks]
+            columns = "".join(f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times)
+            lines.append(
+                f"| {row['n_sweeps']} | {row['mean']:.3f} +- {row['sem']:.3f} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"font.size": 9, "svg.hashsalt": "mgflows", "axes.spines.right": False, "axes.spines.top": False})
+    figure, axes = plt.subplots(2, len(results), figsize=(9, 6.4), height_ratios=(3, 2), constrained_layout=True, squeeze=False)
+    for column, result in enumerate(results):
+        lj = LennardJones.cuzral(table=result["table"])
+        top, bottom = axes[0, column], axes[1, column]
+        rows = group(result["molecular_dynamics"], "time", lj.energy_unit)
+        top.errorbar(
+            [row["time"] for row in rows],
+            [row["mean"] for row in rows],
+            [row["sem"] for row in rows],
+            fmt="o",
+            color="C0",
+            label="molecular dynamics",
+        )
+        for clock_data, colour in zip(result["clocks"], ("0.2", "0.6"), strict=False):
+            clock = SupercoolingClock.from_dict(clock_data)
+            grid = np.geomspace(1.0, 1e16, 60)
+            lines = clock.bootstrap[:, :1] + clock.bootstrap[:, 1:] * np.log10(grid)
+            top.fill_between(grid, *np.percentile(lines, [16, 84], axis=0), color=colour, alpha=0.2, lw=0)
+            law = clock.intercept + clock.slope * np.log10(grid)
+            top.plot(grid, law, color=colour, lw=1, label=f"log law, fitted to {clock.window[0]:g}-{clock.window[1]:g}")
+        if result["clocks"]:
+            clock = SupercoolingClock.from_dict(result["clocks"][0])
+            if clock.onset_time is not None:
+                top.axvline(clock.onset_time, color="C0", ls="--", lw=1, label="onset")
+            rows = group(result["swap_monte_carlo"], "n_sweeps", lj.energy_unit)
+            for i, row in enumerate(rows):
+                at = effective(clock, row)
+                ordered = row["crystalline"] + row["frank_kasper"] > row["n"] / 2
+                top.errorbar(
+                    [10**at.log10_time],
+                    [row["mean"]],
+                    yerr=[np.nan_to_num(row["sem"])],
+                    xerr=[[10**at.log10_time - 10**at.low], [10**at.high - 10**at.log10_time]],
+                    fmt="s",
+                    color="C3",
+                    mfc="white" if ordered else "C3",
+                    label="swap Monte Carlo (open: ordered)" if i == 0 else None,
+                )
+                top.annotate(
+                    f"$10^{round(np.log10(row['n_sweeps']))}$", (10**at.log10_time, row["mean"]), (5, 5), textcoords="offset points"
+                )
+        top.set(xscale="log", xlim=(1, 1e16), xlabel="cooling time $t^*$", ylabel=r"$e_\mathrm{IS}/\varepsilon_\mathrm{ZrZr}$ per atom")
+        wells = f"$\\varepsilon_\\mathrm{{Cu}}$ = {lj.epsilon[0, 0]:g} eV, $\\varepsilon_\\mathrm{{Zr}}$ = {lj.epsilon[1, 1]:g} eV"
+        seconds = lj.time_unit() * 1e-15
+        upper = top.secondary_xaxis("top", functions=(lambda t, s=seconds: t * s, lambda t, s=seconds: t / s))
+        upper.set_xlabel(f"seconds\n{result['table']}: {wells}")
+        top.legend(frameon=False, fontsize=7.5, loc="lower left")
+
+        onset, relaxation = result["onset"], result["relaxation"]
+        bottom.errorbar(
+            1 / np.array(relaxation["temperatures"]),
+            onset["ratios"],
+            np.array(onset["ratios"]) * relaxation["log_tau_error"],
+            fmt="o",
+            color="C0",
+            ms=4,
+        )
+        bottom.axhline(1.0, color="0.5", lw=1)
+        bottom.axhline(1.0 + CRITERION, color="0.5", lw=1, ls=":")
+        bottom.axvline(1 / 2.09, color="C2", lw=1, label="the paper's onset, 2.09")
+        if np.isfinite(onset["reduced_temperature"]):
+            label = f"onset {onset['reduced_temperature']:.2f}"
+            bottom.axvline(1 / onset["reduced_temperature"], color="C0", ls="--", lw=1, label=label)
+        bottom.set(xlabel="$1/T^*$", ylabel=r"$\tau_\alpha$ / Arrhenius", ylim=(0.8, 2.0))
+        bottom.legend(frameon=False, fontsize=7.5, loc="upper left")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("directory", type=Path, help="where the figure and the numbers go")
+    parser.add_argument("--quick", action="store_true", help="a rough version in seconds")
+    arguments = parser.parse_args()
+    arguments.directory.mkdir(parents=True, exist_ok=True)
+    effort = QUICK if arguments.quick else FULL
+    stages = Stages(arguments.directory / "stages", effort)
+    results = [study(table, effort, stages) for table in ("consistent", "printed")]
+    cpu_seconds = stages.cpu_seconds()
+    stem = arguments.directory / "supercooling_clock"
+    for result in results:
+        for clock in result["clocks"]:
+            clock["bootstrap"] = clock["bootstrap"][:200]
+    stem.with_suffix(".json").write_text(json.dumps({"cpu_seconds": cpu_seconds, "effort": asdict(effort), "results": results}, indent=1))
+    stem.with_suffix(".md").write_text(tabulate(results, cpu_seconds))
+    draw(results, stem.with_suffix(".svg"))
+    say(f"done in {cpu_seconds:.0f} CPU seconds: {stem}.svg, .md and .json")
+
+
+if __name__ == "__main__":
+    main()
