@@ -124,17 +124,24 @@ class ReportData:
         return found[-1] if found else None
 
     @property
-    def is_dft(self) -> bool:
-        """Whether the labels are density-functional results."""
+    def is_dft(self) -> bool | None:
+        """Whether the labels are density-functional results; none as long as no dataset says so."""
         dataset = self.dataset
-        return dataset is not None and dataset.fingerprint.is_dft
+        if dataset is not None:
+            return dataset.fingerprint.is_dft
+        return False if self.is_stand_in else None
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether a stand-in labels the structures in place of DFT."""
+        return "stand-in" in self.campaign.method.lower()
 
     @property
     def method_name(self) -> str:
         """What axes call the labelling method: ``DFT`` only where it is."""
         if self.is_dft:
             return "DFT"
-        return "stand-in" if "stand-in" in self.campaign.method.lower() else "label"
+        return "stand-in" if self.is_stand_in else "label"
 
     @property
     def frame_counts(self) -> dict[str, int]:

@@ -93,7 +93,6 @@ def render_report(data: ReportData) -> str:
             campaign=data.campaign,
             alloy=_name_parts(str(data.campaign.alloy.get("name") or data.campaign.campaign)),
             n_atoms=data.campaign.alloy.get("n_atoms"),
-            is_dft=data.is_dft,
             potential=best,
             dataset=dataset,
             warning=_stand_in_warning(data),
@@ -108,11 +107,9 @@ def render_report(data: ReportData) -> str:
 
 
 def _stand_in_warning(data: ReportData) -> str:
-    if data.is_dft:
+    if data.is_dft is not False:
         return ""
-    if "stand-in" in data.campaign.method.lower():
-        return "Stand-in EAM, not DFT."
-    return "The labels are not DFT."
+    return "Stand-in EAM, not DFT." if data.is_stand_in else "The labels are not DFT."
 
 
 def _name_parts(name: str) -> list[tuple[str, str]]:

@@ -294,7 +294,10 @@ def shear_of(document: ValidationDocument) -> list[Shear]:
         entries.append(
             Shear(
                 energy=energies[number] if number < len(energies) else None,
-                moduli={model: float(np.mean([_shear_modulus(**curve) for curve in curves])) for model, curves in here.items()},
+                moduli={
+                    model: float(np.mean([_shear_modulus(curve["strain"], curve["stress"]) for curve in curves]))
+                    for model, curves in here.items()
+                },
                 curves={model: [(curve["strain"], curve["stress"]) for curve in curves] for model, curves in here.items()},
             )
         )
@@ -337,7 +340,7 @@ def _curves(document: ValidationDocument, quantity: str) -> dict[str, Any]:
     return {model: curves[quantity] for model in MODELS if (curves := document.curves.get(model)) and curves.get(quantity)}
 
 
-def _shear_modulus(strain: list[float], stress: list[float], **_: Any) -> float:
+def _shear_modulus(strain: list[float], stress: list[float]) -> float:
     """Slope of the stress between the strains 0.004 and 0.006 (paper, section III, "Shear and energetics"), in the unit of the stress."""
     low, high = _SHEAR_WINDOW
     chosen = [low - 1e-9 <= value <= high + 1e-9 for value in strain]

@@ -34,8 +34,6 @@ _PLACEHOLDERS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", 
 
 MLIP = "#8a5cd1"
 """Values of the trained potential; those of the reference method are in :data:`INK`."""
-MLIP_BEFORE = "#b9a3dd"
-"""Values of the potential before the feedback step."""
 ENERGY, FORCE, VIRIAL = "#8a5cd1", "#b5485d", "#4d8f3a"
 """Energies, forces and virials in losses."""
 ONSET = "#2f7fc1"

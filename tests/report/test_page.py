@@ -148,6 +148,20 @@ def test_density_functional_labels_are_called_so(full: ReportData) -> None:
     assert "It is not a potential for the real alloy" not in text
 
 
+def test_nothing_is_claimed_of_labels_that_do_not_exist_yet(empty: ReportData) -> None:
+    data = replace(empty, campaign=empty.campaign.model_copy(update={"method": "VASP, PBE, 450 eV"}))
+    text = Page(render_report(data)).text
+    assert "not DFT" not in text
+    assert "real alloy" not in text
+
+
+def test_another_potentials_validation_is_called_so(full: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "render", draw_only)
+    other = full.validations[0].model_copy(update={"potential_id": "1f6d9e0b77c2a410"})
+    assert "what follows is about potential 1f6d9e0b77c2a410" in Page(render_report(replace(full, validations=[other]))).text
+    assert "what follows is about" not in Page(render_report(full)).text
+
+
 def test_nothing_has_run(empty: ReportData) -> None:
     text = Page(render_report(empty)).text
     for missing in (

@@ -109,7 +109,7 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
 def limits(data: ReportData) -> list[str]:
     """What this report is not."""
     found = []
-    if not data.is_dft:
+    if data.is_dft is False:
         found.append(
             f"It is not a potential for the real alloy. Its labels come from {data.campaign.method.rstrip('.')}; the errors above say how well the "
             "potential reproduces that method, not how well it describes nature."
@@ -118,7 +118,7 @@ def limits(data: ReportData) -> list[str]:
         found.append(f"It is not the paper's campaign. {sentence(data.campaign.scaled_down)}")
     validation = data.validation
     if validation is not None and validation.scaled_down:
-        found.append(f"It is not a validation at the paper's size. {sentence(validation.scaled_down)}")
+        found.append(f"It is not a validation at the paper's size. {sentence(validation.protocol)}")
     found.append(
         "It is not a comparison with experiment: no measured value enters any figure. The effective times beyond the molecular-dynamics points "
         "are extrapolations of a fitted law."

@@ -37,6 +37,9 @@ def structure(data: ReportData) -> Section:
     if document is None:
         section.missing.append(_NO_VALIDATION)
         return section
+    best = data.best_potential
+    if best is not None and document.potential_id != best.potential_id:
+        section.missing.append(f"The last potential has not been validated: what follows is about potential {document.potential_id}.")
     distributions = radial_distributions_of(document)
     if distributions is None:
         section.missing.append("The validation holds no radial distribution function.")
@@ -201,7 +204,7 @@ def soundness(data: ReportData) -> Section:
             )
         )
     else:
-        section.missing.append("The validation holds no dimer curves.")
+        section.missing.append(_NO_VALIDATION if document is None else "The validation holds no dimer curves.")
     if document is not None:
         failures = document.summary.get("failures", {})
         section.missing.extend(f"The validation failed in '{stage}': {sentence(reason)}" for stage, reason in failures.items())
