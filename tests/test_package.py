@@ -1,0 +1,64 @@
+"""What a stranger meets first: fast imports, layers that hold, errors in words."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mgflows
+from mgflows.errors import MissingDependencyError, require
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_importing_mgflows_loads_no_heavy_package():
+    code = "import sys, mgflows; print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = {"torch", "jobflow", "fireworks", "pymongo", "pymatgen", "numba", "matplotlib", "pydantic", "scipy", "ase"}
+    assert not heavy & set(re.findall(r"'(\w+)'", loaded))
+
+
+def test_help_loads_no_heavy_package():
+    code = "import sys, mgflows.cli.main as m\ntry: m.main(['--help'])\nfinally: print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "quickstart" in loaded
+    assert not {"torch", "jobflow", "fireworks", "pymongo", "pymatgen", "numba", "rich"} & set(re.findall(r"'(\w+)'", loaded))
+
+
+def test_the_layers_hold():
+    result = subprocess.run([sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_missing_extra_is_named():
+    with pytest.raises(MissingDependencyError, match=r"pip install 'mgflows\[report\]'"):
+        require("no_such_package_at_all", "report", "drawing")
+
+
+def test_the_version_stands_in_one_place():
+    version = re.compile(rf"\b{re.escape(mgflows.__version__)}\b")
+    assert version.search((ROOT / "CHANGELOG.md").read_text())
+    assert not re.search(r'^version\s*=\s*"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def test_every_entry_of_the_command_line_exists():
+    import importlib
+
+    from mgflows.cli.main import _COMMANDS
+
+    for target, _ in _COMMANDS.values():
+        module, _, attribute = target.partition(":")
+        assert hasattr(importlib.import_module(module), attribute), target
+
+
+def test_lazy_names_are_those_promised():
+    assert mgflows.CampaignMaker.__name__ == "CampaignMaker"
+    assert mgflows.GlassDatabase.__name__ == "GlassDatabase"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        mgflows.no_such_name  # noqa: B018
+
+
