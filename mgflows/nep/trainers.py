@@ -297,7 +297,8 @@ class NeppoTrainer(Trainer):
     ----------
     steps, batch, learning_rate
         Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate. They replace ``generation``, ``batch``
-        and ``learning_rate`` of the parameters, which mean something else for GPUMD.
+        and ``learning_rate`` of the parameters, which mean something else for GPUMD. The defaults suit a CPU core, where small batches
+        learn more per second (docs/training.md); a GPU wants batches of 32 and more.
     seed
         Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine.
     reports
@@ -308,9 +309,9 @@ class NeppoTrainer(Trainer):
         Threads of torch on the CPU. More than one is many times *slower* when the cores are shared.
     """
 
-    steps: int = 2000
-    batch: int = 8
-    learning_rate: tuple[float, float] = (1e-2, 1e-4)
+    steps: int = 4000
+    batch: int = 2
+    learning_rate: tuple[float, float] = (2e-2, 1e-4)
     seed: int = 42
     reports: int = 10
     device: str = "cpu"

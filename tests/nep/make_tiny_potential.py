@@ -54,7 +54,7 @@ def main() -> None:
     test = trajectories.pop() + trajectories.pop()
     train = [frame for trajectory in trajectories for frame in trajectory]
     with tempfile.TemporaryDirectory() as directory:
-        trainer = NeppoTrainer(steps=1500, batch=4, seed=1)
+        trainer = NeppoTrainer(steps=1500, batch=4, learning_rate=(1e-2, 1e-4), seed=1)
         result = trainer.train(trainer.prepare(directory, PARAMETERS, train, test))
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(result.nep_txt, encoding="utf-8")

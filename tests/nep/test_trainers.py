@@ -13,7 +13,7 @@ import pytest
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
 from mgflows.nep import GpumdTrainer, NepParameters, NeppoTrainer, nep_calculator, parity, read_loss
 
-TRAINER = NeppoTrainer(steps=120, batch=4, reports=4, seed=1)
+TRAINER = NeppoTrainer(steps=120, batch=4, learning_rate=(1e-2, 1e-4), reports=4, seed=1)
 
 
 @pytest.fixture(scope="session")
