@@ -46,9 +46,9 @@ _LANES = REGISTER_BYTES // 4
 # Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference counts, which cost more than the
 # physics, are left out; passing arrays to a function that is not inlined would cost as much. The cache knows when this file changes but
 # not when rows.py does: clear __pycache__ after that.
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-_compile = numba.njit(**_OPTIONS)
-_inline = numba.njit(**_OPTIONS, forceinline=True)
+OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_compile = numba.njit(**OPTIONS)
+inline = numba.njit(**OPTIONS, forceinline=True)
 
 
 class Table(NamedTuple):
@@ -60,11 +60,14 @@ class Table(NamedTuple):
         (n_species, n_padded) ``sigma_ab^2`` and ``4 epsilon_ab``, with ``b`` the species of the atom in that column.
     constants
         (4,) squared ratios of the edges y and z to x; ``c = sigma_ab^2 / r_cut^2``, the same for every pair; ``c^6 - c^3``.
+    blocks
+        Where the vectors of atoms begin.
     """
 
     sigma_squared: NDArray[np.floating]
     four_epsilon: NDArray[np.floating]
     constants: NDArray[np.floating]
+    blocks: NDArray[np.int64]
 
 
 class Configuration(NamedTuple):
@@ -185,7 +188,7 @@ def prepare(
         total=np.zeros(1),
         sweeps=np.zeros(1, dtype=np.int64),
     )
-    return Table(sigma_squared, four_epsilon, constants), configuration
+    return Table(sigma_squared, four_epsilon, constants, np.arange(0, n_padded, REGISTER_BYTES // dtype.itemsize)), configuration
 
 
 def to_lattice(positions: NDArray[np.float64], box: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -204,8 +207,8 @@ def seed_random_state(seed: int, stream: int = 0) -> RandomState:
     return np.random.SeedSequence([seed, stream]).generate_state(4, np.uint64).astype(np.uint64)
 
 
-@_inline
-def _random(state):  # type: ignore[no-untyped-def]
+@inline
+def random_number(state):  # type: ignore[no-untyped-def]
     """Uniform number in [0, 1) from xoshiro256+ (D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021))."""
     result = state[0] + state[3]
     t = state[1] << np.uint64(17)
@@ -218,44 +221,44 @@ def _random(state):  # type: ignore[no-untyped-def]
     return (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@_inline
-def _borrowed(temperature, state):  # type: ignore[no-untyped-def]
+@inline
+def borrowed_energy(temperature, state):  # type: ignore[no-untyped-def]
     """Energy lent by the heat bath for one move: a move that costs less is accepted.
 
     ``delta <= -T ln(u)`` with ``u`` uniform is Metropolis' ``u <= exp(-delta / T)``. Unlike the exponential it does not wait for the energies.
     """
-    return -temperature * math.log(_random(state))
+    return -temperature * math.log(random_number(state))
 
 
-@_inline
-def _moved(coordinate, reach, state):  # type: ignore[no-untyped-def]
+@inline
+def displaced(coordinate, reach, state):  # type: ignore[no-untyped-def]
     """Lattice coordinate displaced by -reach to +reach, all equally likely; it wraps as the box does."""
-    return np.int32(coordinate + int(_random(state) * (2 * reach + 1)) - reach)
+    return np.int32(coordinate + int(random_number(state) * (2 * reach + 1)) - reach)
 
 
-@_inline
+@inline
 def _displace(positions, species, energy, trial, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
-    sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
-    i = int(_random(state) * species.size)
+    sigma_squared, four_epsilon, constants, blocks = table.sigma_squared, table.four_epsilon, table.constants, table.blocks
+    i = int(random_number(state) * species.size)
     a = species[i]
     counters.displacements[0, a] += 1
     x, y, z = positions[0, i], positions[1, i], positions[2, i]
-    new_x = _moved(x, proposals.reach[0], state)
-    new_y = _moved(y, proposals.reach[1], state)
-    new_z = _moved(z, proposals.reach[2], state)
-    borrowed = _borrowed(temperature, state)
-    new = row_energy(positions, new_x, new_y, new_z, a, (i,), sigma_squared, four_epsilon, constants, trial)
+    new_x = displaced(x, proposals.reach[0], state)
+    new_y = displaced(y, proposals.reach[1], state)
+    new_z = displaced(z, proposals.reach[2], state)
+    borrowed = borrowed_energy(temperature, state)
+    new = row_energy(positions, new_x, new_y, new_z, a, (i,), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial)
     delta = float(new) - float(energy[i])
     accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x, y, z, a, (i,), sigma_squared, four_epsilon, constants, trial, energy)
+        replace_row(positions, x, y, z, a, (i,), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
         counters.displacements[1, a] += 1
     return delta if accepted else 0.0
 
 
-@_inline
+@inline
 def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-def]
     """Energy of two atoms with each other."""
     sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
@@ -269,34 +272,34 @@ def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-de
     return four_epsilon[species[i], k] * (s3 * (s3 - real(1.0)) - constants[3])
 
 
-@_inline
+@inline
 def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to swap the positions of two atoms of different species; return the change of the energy.
 
     Every pair of atoms whose species may exchange is equally likely, so the proposal is symmetric. The energy of the two with each other
     does not change.
     """
-    sigma_squared, four_epsilon, constants = table.sigma_squared, table.four_epsilon, table.constants
-    chosen = _random(state)
+    sigma_squared, four_epsilon, constants, blocks = table.sigma_squared, table.four_epsilon, table.constants, table.blocks
+    chosen = random_number(state)
     pair = 0
     while chosen >= proposals.exchange_cumulative[pair]:
         pair += 1
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first
-    i = first[a] + int(_random(state) * (first[a + 1] - first[a]))
-    k = first[b] + int(_random(state) * (first[b + 1] - first[b]))
+    i = first[a] + int(random_number(state) * (first[a + 1] - first[a]))
+    k = first[b] + int(random_number(state) * (first[b + 1] - first[b]))
     counters.exchanges[0, pair] += 1
-    borrowed = _borrowed(temperature, state)
+    borrowed = borrowed_energy(temperature, state)
     mutual = _pair_energy(i, k, positions, species, table)
     x_i, y_i, z_i = positions[0, i], positions[1, i], positions[2, i]
     x_k, y_k, z_k = positions[0, k], positions[1, k], positions[2, k]
-    new_i = row_energy(positions, x_k, y_k, z_k, a, (i, k), sigma_squared, four_epsilon, constants, trial_i)
-    new_k = row_energy(positions, x_i, y_i, z_i, b, (i, k), sigma_squared, four_epsilon, constants, trial_k)
+    new_i = row_energy(positions, x_k, y_k, z_k, a, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i)
+    new_k = row_energy(positions, x_i, y_i, z_i, b, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
     accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x_i, y_i, z_i, a, (i, k), sigma_squared, four_epsilon, constants, trial_i, energy)
-        replace_row(positions, x_k, y_k, z_k, b, (i, k), sigma_squared, four_epsilon, constants, trial_k, energy)
+        replace_row(positions, x_i, y_i, z_i, a, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i, energy)
+        replace_row(positions, x_k, y_k, z_k, b, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = x_k, y_k, z_k, new_i + mutual
         positions[0, k], positions[1, k], positions[2, k], energy[k] = x_i, y_i, z_i, new_k + mutual
         counters.exchanges[1, pair] += 1
@@ -307,10 +310,13 @@ def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, co
 def recompute_energies(configuration, table):  # type: ignore[no-untyped-def]
     """Compute the energy of every atom, and the total, afresh."""
     positions, energy, trial = configuration.positions, configuration.energy, configuration.trial_i
+    blocks = table.blocks
     total = 0.0
     for i in range(configuration.species.size):
         x, y, z, a = positions[0, i], positions[1, i], positions[2, i], configuration.species[i]
-        energy[i] = row_energy(positions, x, y, z, a, (i,), table.sigma_squared, table.four_epsilon, table.constants, trial)
+        energy[i] = row_energy(
+            positions, x, y, z, a, (i,), table.sigma_squared, table.four_epsilon, table.constants, blocks, blocks.size, trial
+        )
         total += 0.5 * energy[i]
     configuration.total[0] = total
 
@@ -336,7 +342,7 @@ def run_sweeps(configuration, table, proposals, counters, temperatures, refresh_
         temperature = temperatures[sweep]
         change = 0.0
         for _ in range(species.size):
-            if _random(state) < proposals.swap_fraction:
+            if random_number(state) < proposals.swap_fraction:
                 change += _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state)
             else:
                 change += _displace(positions, species, energy, trial_i, table, proposals, counters, temperature, state)

@@ -1,8 +1,11 @@
-"""The inner loop of the sampler, written for SIMD registers: the energies of one atom with all others.
+"""The inner loop of the sampler, written for SIMD registers: the energies of one atom with others.
 
 Positions are 32-bit integers, with the box edge as 2^32. Differences of such numbers wrap around exactly as a periodic box does, so that the
-minimum image costs nothing; a point of this lattice is 1e-9 of the edge wide. Compilers do not vectorise these loops well by themselves (measured
-in ``docs/performance.md``), so they are spelled out in vectors of 64 bytes, which LLVM cuts to whatever registers the processor has.
+minimum image costs nothing; a point of this lattice is 2e-10 of the edge wide. Compilers do not vectorise these loops well by themselves
+(measured in ``docs/performance.md``), so they are spelled out in vectors of 64 bytes, which LLVM cuts to the registers of the processor.
+
+The atoms that a row runs over are given as *blocks*, places in the arrays where one vector of atoms begins: all of them in a small box,
+those of the cells nearby in a large one.
 """
 
 from __future__ import annotations
@@ -27,104 +30,121 @@ _LATTICE = ir.IntType(32)
 _FAST = ("reassoc", "contract", "nsz")
 
 
-class _Row:
-    """The instructions for one vector of pairs after the other; the arguments are those of :func:`row_energy`."""
+class _Vectors:
+    """Vector instructions over the lanes that a floating-point type leaves in a register."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> None:
+    def __init__(self, builder: ir.IRBuilder, real: ir.Type) -> None:
         self.builder = builder
-        self.real = context.get_value_type(signature.args[-1].dtype)
-        self.lanes = REGISTER_BYTES // (4 if isinstance(self.real, ir.FloatType) else 8)
-        self.vector = ir.VectorType(self.real, self.lanes)
-        # Arrays are addressed through their structure; numbers, and the tuple of hidden atoms, come as they are.
-        named = [
-            context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
-            for kind, value in zip(signature.args, arguments, strict=True)
-        ]
-        self.positions, *self.point = named[:4]
-        self.species, self.hidden, self.sigma_squared, self.four_epsilon, self.constants, *self.output = named[4:]
-        self.length = builder.extract_value(self.positions.shape, 1)
+        self.real = real
+        self.lanes = REGISTER_BYTES // (4 if isinstance(real, ir.FloatType) else 8)
+        self.reals = ir.VectorType(real, self.lanes)
+        self.integers = ir.VectorType(_LATTICE, self.lanes)
+
+    def constant(self, kind: ir.VectorType, value: float) -> ir.Constant:
+        """Return a vector of a number."""
+        return ir.Constant(kind, [value] * self.lanes)
 
     def splat(self, value: ir.Value) -> ir.Value:
         """Return a vector with the value in every lane."""
-        b = self.builder
         undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
-        first = b.insert_element(undefined, value, ir.Constant(_LATTICE, 0))
-        return b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_LATTICE, self.lanes), [0] * self.lanes))
+        first = self.builder.insert_element(undefined, value, ir.Constant(_LATTICE, 0))
+        return self.builder.shuffle_vector(first, undefined, self.constant(self.integers, 0))
 
-    def pointer(self, array: Any, offset: ir.Value, vector: ir.Type) -> ir.Value:
-        """Return the address of a vector within an array."""
-        return self.builder.bitcast(self.builder.gep(array.data, [offset]), vector.as_pointer())
-
-    def load(self, array: Any, offset: ir.Value, vector: ir.Type) -> ir.Value:
+    def load(self, array: Any, offset: ir.Value, kind: ir.VectorType) -> ir.Value:
         """Return a vector from an array; arrays need no alignment beyond that of their elements."""
-        value = self.builder.load(self.pointer(array, offset, vector))
-        value.align = vector.element.width // 8 if isinstance(vector.element, ir.IntType) else REGISTER_BYTES // self.lanes
+        value = self.builder.load(self._pointer(array, offset, kind))
+        value.align = 4 if kind is self.integers else REGISTER_BYTES // self.lanes
         return value
 
     def store(self, value: ir.Value, array: Any, offset: ir.Value) -> None:
         """Write a vector to an array."""
-        self.builder.store(value, self.pointer(array, offset, self.vector)).align = REGISTER_BYTES // self.lanes
+        self.builder.store(value, self._pointer(array, offset, self.reals)).align = REGISTER_BYTES // self.lanes
 
-    def emit(self, use: Callable[[ir.Value, ir.Value], None]) -> ir.Value:
-        """Loop over all vectors of pairs, hand each one's offset and energies to ``use``, and return the total energy."""
-        b, vector = self.builder, self.vector
-        lattice = ir.VectorType(_LATTICE, self.lanes)
-        row = b.mul(self.species, self.length)
-        point = [self.splat(coordinate) for coordinate in self.point]
-        hidden = [self.splat(b.trunc(atom, _LATTICE)) for atom in cgutils.unpack_tuple(b, self.hidden)]
-        weight_y, weight_z, ratio_cut, shift = (self.splat(b.load(b.gep(self.constants.data, [ir.Constant(_INDEX, n)]))) for n in range(4))
-        one = ir.Constant(vector, [1.0] * self.lanes)
-        zero = ir.Constant(vector, [0.0] * self.lanes)
-        first_atoms = ir.Constant(lattice, list(range(self.lanes)))
-        stride = ir.Constant(lattice, [self.lanes] * self.lanes)
+    def sum(self, vector: ir.Value) -> ir.Value:
+        """Return the sum over the lanes."""
+        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * REGISTER_BYTES // self.lanes}"
+        module = self.builder.module
+        reduce = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.real, [self.real, self.reals]), name)
+        return self.builder.call(reduce, [ir.Constant(self.real, -0.0), vector], fastmath=_FAST)
 
-        entry = b.block
-        loop = b.append_basic_block("pairs")
-        after = b.append_basic_block("pairs.end")
-        b.branch(loop)
-        b.position_at_end(loop)
-        offset = b.phi(_INDEX)
-        atoms = b.phi(lattice)
-        total = b.phi(vector)
-        offset.add_incoming(ir.Constant(_INDEX, 0), entry)
-        atoms.add_incoming(first_atoms, entry)
-        total.add_incoming(zero, entry)
+    def _pointer(self, array: Any, offset: ir.Value, kind: ir.VectorType) -> ir.Value:
+        return self.builder.bitcast(self.builder.gep(array.data, [offset]), kind.as_pointer())
 
-        dx, dy, dz = (
-            b.sitofp(
-                b.sub(self.load(self.positions, b.add(b.mul(self.length, ir.Constant(_INDEX, axis)), offset), lattice), coordinate), vector
-            )
-            for axis, coordinate in enumerate(point)
-        )
+
+def _structures(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> list[Any]:
+    """Give arrays as structures with a data pointer; numbers and tuples stay as they are."""
+    return [
+        context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
+        for kind, value in zip(signature.args, arguments, strict=True)
+    ]
+
+
+def _loop(
+    builder: ir.IRBuilder, n: ir.Value, initial: list[ir.Value], body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
+) -> list[ir.Value]:
+    """Emit ``for k in range(n)``, n at least one, with values that the body carries from one turn to the next; return the last."""
+    entry, loop = builder.block, builder.append_basic_block("row")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    k = builder.phi(_INDEX)
+    k.add_incoming(ir.Constant(_INDEX, 0), entry)
+    carried = [builder.phi(value.type) for value in initial]
+    for phi, value in zip(carried, initial, strict=True):
+        phi.add_incoming(value, entry)
+    results = body(k, carried)
+    following = builder.add(k, ir.Constant(_INDEX, 1))
+    k.add_incoming(following, builder.block)
+    for phi, value in zip(carried, results, strict=True):
+        phi.add_incoming(value, builder.block)
+    end = builder.append_basic_block("row.end")
+    builder.cbranch(builder.icmp_signed("<", following, n), loop, end)
+    builder.position_at_end(end)
+    return results
+
+
+def _emit_row(v: _Vectors, arguments: list[Any], use: Callable[[_Vectors, ir.Value, ir.Value, ir.Value], None]) -> ir.Value:
+    """Emit the energies of an atom with all atoms of the blocks; return their sum.
+
+    ``use`` is given the place of the block in the arrays, its place in the row, and its pair energies. The arguments are those of
+    :func:`row_energy`.
+    """
+    b = v.builder
+    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks = arguments
+    length = b.extract_value(positions.shape, 1)
+    point = [v.splat(coordinate) for coordinate in (x, y, z)]
+    hidden_atoms = [v.splat(b.trunc(atom, _LATTICE)) for atom in cgutils.unpack_tuple(b, hidden)]
+    weight_y, weight_z, ratio_cut, shift = (v.splat(b.load(b.gep(constants.data, [ir.Constant(_INDEX, n)]))) for n in range(4))
+    species_row = b.mul(species, length)
+    lane = ir.Constant(v.integers, list(range(v.lanes)))
+
+    def pairs(k: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
+        block = b.load(b.gep(blocks.data, [k]))
+        axes = [b.add(b.mul(length, ir.Constant(_INDEX, axis)), block) for axis in range(3)]
+        dx, dy, dz = (b.sitofp(b.sub(v.load(positions, axis, v.integers), p), v.reals) for axis, p in zip(axes, point, strict=True))
         squared = b.fmul(dx, dx, flags=_FAST)
         squared = b.fadd(squared, b.fmul(b.fmul(dy, dy, flags=_FAST), weight_y, flags=_FAST), flags=_FAST)
         squared = b.fadd(squared, b.fmul(b.fmul(dz, dz, flags=_FAST), weight_z, flags=_FAST), flags=_FAST)
-        table_offset = b.add(row, offset)
-        s = b.fdiv(self.load(self.sigma_squared, table_offset, vector), squared, flags=_FAST)
+        in_table = b.add(species_row, block)
+        s = b.fdiv(v.load(sigma_squared, in_table, v.reals), squared, flags=_FAST)
         s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
         s3 = b.fmul(b.fmul(s, s, flags=_FAST), s, flags=_FAST)
-        energy = b.fsub(b.fmul(s3, b.fsub(s3, one, flags=_FAST), flags=_FAST), shift, flags=_FAST)
-        energy = b.fmul(energy, self.load(self.four_epsilon, table_offset, vector), flags=_FAST)
-        for atom in hidden:
-            energy = b.select(b.icmp_signed("==", atoms, atom), zero, energy)
-        use(offset, energy)
+        energy = b.fmul(s3, b.fsub(s3, v.constant(v.reals, 1.0), flags=_FAST), flags=_FAST)
+        energy = b.fmul(b.fsub(energy, shift, flags=_FAST), v.load(four_epsilon, in_table, v.reals), flags=_FAST)
+        atoms = b.add(v.splat(b.trunc(block, _LATTICE)), lane)
+        for atom in hidden_atoms:
+            energy = b.select(b.icmp_signed("==", atoms, atom), v.constant(v.reals, 0.0), energy)
+        use(v, block, b.mul(k, ir.Constant(_INDEX, v.lanes)), energy)
+        return [b.fadd(carried[0], energy, flags=_FAST)]
 
-        new_total = b.fadd(total, energy, flags=_FAST)
-        new_offset = b.add(offset, ir.Constant(_INDEX, self.lanes))
-        offset.add_incoming(new_offset, b.block)
-        atoms.add_incoming(b.add(atoms, stride), b.block)
-        total.add_incoming(new_total, b.block)
-        b.cbranch(b.icmp_signed("<", new_offset, self.length), loop, after)
-        b.position_at_end(after)
-        name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * REGISTER_BYTES // self.lanes}"
-        kind = ir.FunctionType(self.real, [self.real, vector])
-        reduce = b.module.globals.get(name) or ir.Function(b.module, kind, name)
-        return b.call(reduce, [ir.Constant(self.real, -0.0), new_total], fastmath=_FAST)
+    return v.sum(_loop(b, n_blocks, [v.constant(v.reals, 0.0)], pairs)[0])
 
 
 @intrinsic
-def row_energy(typing, positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Write the energies of an atom with all others to ``pair_energy``; return their sum.
+def row_energy(  # type: ignore[no-untyped-def]
+    typing,  # noqa: ARG001
+    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy,
+):  # fmt: skip
+    """Write the energies of an atom with others to ``pair_energy``; return their sum.
 
     Parameters
     ----------
@@ -136,40 +156,44 @@ def row_energy(typing, positions, x, y, z, species, hidden, sigma_squared, four_
         Tuple of the atoms that are passed over: the atom itself, and whoever moves with it.
     sigma_squared, four_epsilon, constants
         Table.
+    blocks, n_blocks
+        Where the vectors of atoms begin, and how many of them there are, at least one.
     pair_energy
-        (n_padded,) output.
+        (at least n_blocks times lanes,) output, one vector a block in their order.
     """
-    signature = pair_energy.dtype(positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy)
+    arguments = (positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        row = _Row(context, builder, signature, arguments)
-        (pair_energy,) = row.output
-        return row.emit(lambda offset, energy: row.store(energy, pair_energy, offset))
+        *row, pair_energy = _structures(context, builder, signature, arguments)
+        v = _Vectors(builder, context.get_value_type(signature.return_type))
+        return _emit_row(v, row, lambda v, _block, place, energy: v.store(energy, pair_energy, place))
 
-    return signature, generate
+    return pair_energy.dtype(*arguments, pair_energy), generate
 
 
 @intrinsic
-def replace_row(typing, positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy, energy):  # type: ignore[no-untyped-def]  # noqa: ARG001
-    """Give every atom the energy in ``pair_energy`` in place of the one it has with an atom at a point.
+def replace_row(  # type: ignore[no-untyped-def]
+    typing,  # noqa: ARG001
+    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy, energy,
+):  # fmt: skip
+    """Give every atom of the blocks its energy in ``pair_energy`` in place of the one it has with an atom at a point.
 
     Parameters
     ----------
-    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy
+    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy
         As in :func:`row_energy`; the pair energies are read.
     energy
         (n_padded,) energies of the atoms, which change by the difference.
     """
-    signature = pair_energy.dtype(positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, pair_energy, energy)
+    arguments = (positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        row = _Row(context, builder, signature, arguments)
-        pair_energy, energy = row.output
+        *row, pair_energy, energy = _structures(context, builder, signature, arguments)
 
-        def replace(offset: ir.Value, old: ir.Value) -> None:
-            change = builder.fsub(row.load(pair_energy, offset, row.vector), old, flags=_FAST)
-            row.store(builder.fadd(row.load(energy, offset, row.vector), change, flags=_FAST), energy, offset)
+        def replace(v: _Vectors, block: ir.Value, place: ir.Value, old: ir.Value) -> None:
+            change = builder.fsub(v.load(pair_energy, place, v.reals), old, flags=_FAST)
+            v.store(builder.fadd(v.load(energy, block, v.reals), change, flags=_FAST), energy, block)
 
-        return row.emit(replace)
+        return _emit_row(_Vectors(builder, context.get_value_type(signature.return_type)), row, replace)
 
-    return signature, generate
+    return pair_energy.dtype(*arguments, pair_energy, energy), generate

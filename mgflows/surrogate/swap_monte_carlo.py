@@ -18,6 +18,7 @@ from mgflows.surrogate import kernels
 from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
 from mgflows.surrogate.cooling import Cooling, CoolingProgress, CoolingSchedule, Snapshot, sweep_grid
 from mgflows.surrogate.lennard_jones import LennardJones
+from mgflows.surrogate.systems import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +57,9 @@ class SwapMonteCarlo:
     swap_fraction
         Probability that a move is an exchange (paper: 0.2). Where nothing can be exchanged all moves are displacements.
     dtype
-        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6.
+        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6 (``docs/performance.md`` has the check for a bias).
+    method
+        ``"all_pairs"``, ``"cells"``, or ``"auto"``: whichever is faster for this number of atoms.
 
     Raises
     ------
@@ -80,6 +83,7 @@ class SwapMonteCarlo:
         max_displacement: float = 0.15,
         swap_fraction: float = 0.2,
         dtype: Literal["float64", "float32"] = "float64",
+        method: Literal["auto", "all_pairs", "cells"] = "auto",
     ) -> None:
         if dtype not in _REFRESH_INTERVAL:
             raise InputError(f"the dtype {dtype!r} does not exist; choose 'float64' or 'float32'")
@@ -101,18 +105,9 @@ class SwapMonteCarlo:
         counts = np.bincount(reduced.types, minlength=len(lj.species))
         self.exchange_pairs = _possible_exchanges(lj, counts, lj.exchange_pairs if exchange_pairs is None else exchange_pairs)
         self._proposals = self._make_proposals(counts, reduced.box)
-        self._table, self._configuration = kernels.prepare(
-            lj.reduced_sigma,
-            lj.reduced_epsilon,
-            lj.cutoff_factor,
-            reduced.positions[self._order],
-            reduced.types[self._order],
-            reduced.box,
-            np.dtype(dtype),
-        )
+        self._system = lay_out(lj, reduced, self._order, max_displacement, dtype, method)
         self._counters = kernels.new_counters(len(lj.species), len(self.exchange_pairs))
-        kernels.recompute_energies(self._configuration, self._table)
-        if not np.isfinite(self._configuration.total[0]):
+        if not np.isfinite(self._system.configuration.total[0]):
             raise InputError(
                 "the energy of the start configuration is infinite: two atoms coincide; move them apart, or start from SwapMonteCarlo.from_alloy"
             )
@@ -138,12 +133,12 @@ class SwapMonteCarlo:
     @property
     def sweeps(self) -> int:
         """Sweeps done so far."""
-        return int(self._configuration.sweeps[0])
+        return int(self._system.configuration.sweeps[0])
 
     @property
     def energy_per_atom(self) -> float:
         """Reduced potential energy per atom of the present configuration."""
-        return float(self._configuration.total[0]) / self.n_atoms
+        return float(self._system.configuration.total[0]) / self.n_atoms
 
     @property
     def atoms(self) -> Atoms:
@@ -313,22 +308,20 @@ class SwapMonteCarlo:
             "format": _FORMAT,
             "lj": self.lj.as_dict(),
             "dtype": self.dtype,
+            "method": self._system.method,
             "max_displacement": self.max_displacement,
             "swap_fraction": self.swap_fraction,
             "exchange_pairs": self.exchange_pairs,
         }
-        state = self._configuration
         arrays = {
             "numbers": self._template.numbers,
             "cell": self._template.cell.array,
-            "positions": state.positions,
-            "energy": state.energy,
-            "total": state.total,
-            "sweeps": state.sweeps,
+            "positions": self.atoms.positions,
             "random_state": self._random_state,
             "displacements": self._counters.displacements,
             "exchanges": self._counters.exchanges,
         }
+        arrays |= {f"system_{name}": array for name, array in self._system.arrays().items()}
         if self.cooling is not None:
             values["cooling"], cooling_arrays = self.cooling.to_arrays()
             arrays |= {f"cooling_{name}": array for name, array in cooling_arrays.items()}
@@ -348,9 +341,7 @@ class SwapMonteCarlo:
         if values.get("format") != _FORMAT:
             raise InputError(f"{path} is not a checkpoint of format {_FORMAT}; give a file that SwapMonteCarlo.save wrote")
         lj = LennardJones.from_dict(values["lj"])
-        atoms = Atoms(numbers=arrays["numbers"], cell=arrays["cell"], pbc=True)
-        order = np.argsort(lj.types(atoms), kind="stable")
-        atoms.positions[order] = kernels.from_lattice(arrays["positions"][:, : len(atoms)].T, np.diag(arrays["cell"]))
+        atoms = Atoms(numbers=arrays["numbers"], positions=arrays["positions"], cell=arrays["cell"], pbc=True)
         sampler = cls(
             lj,
             atoms,
@@ -359,24 +350,15 @@ class SwapMonteCarlo:
             max_displacement=values["max_displacement"],
             swap_fraction=values["swap_fraction"],
             dtype=values["dtype"],
+            method=values["method"],
         )
-        state = sampler._configuration
-        # Going through A may have changed the last bits, and recomputing the energies would.
-        for target, source in (
-            (state.positions, arrays["positions"]),
-            (state.energy, arrays["energy"]),
-            (state.total, arrays["total"]),
-            (state.sweeps, arrays["sweeps"]),
-            (sampler._random_state, arrays["random_state"]),
-            (sampler._counters.displacements, arrays["displacements"]),
-            (sampler._counters.exchanges, arrays["exchanges"]),
-        ):
-            target[...] = source
+        # The energies kept and the order of the atoms decide the last bits of what follows: they are restored, not computed again.
+        sampler._system.restore(_under("system_", arrays))
+        sampler._random_state[:] = arrays["random_state"]
+        sampler._counters.displacements[:] = arrays["displacements"]
+        sampler._counters.exchanges[:] = arrays["exchanges"]
         if "cooling" in values:
-            prefix = "cooling_"
-            sampler.cooling = Cooling.from_arrays(
-                values["cooling"], {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-            )
+            sampler.cooling = Cooling.from_arrays(values["cooling"], _under("cooling_", arrays))
         return sampler
 
     @property
@@ -398,22 +380,12 @@ class SwapMonteCarlo:
         """Run one sweep at each temperature; return the total energies."""
         energies = np.empty(len(temperatures))
         proposals = self._proposals._replace(swap_fraction=float(swap_fraction) if self.exchange_pairs else 0.0)
-        kernels.run_sweeps(
-            self._configuration,
-            self._table,
-            proposals,
-            self._counters,
-            temperatures,
-            _REFRESH_INTERVAL[self.dtype],
-            energies,
-            self._random_state,
-        )
+        self._system.run(proposals, self._counters, temperatures, _REFRESH_INTERVAL[self.dtype], energies, self._random_state)
         return energies
 
     def _positions(self) -> NDArray[np.float64]:
-        lattice = self._configuration.positions[:, : self.n_atoms].T
         positions = np.empty((self.n_atoms, 3))
-        positions[self._order] = kernels.from_lattice(lattice, np.diag(self._template.cell.array))
+        positions[self._order] = kernels.from_lattice(self._system.lattice, np.diag(self._template.cell.array))
         return positions
 
     def _record(self, cooling: Cooling) -> None:
@@ -428,6 +400,10 @@ class SwapMonteCarlo:
             history.exchanges.append(self._counters.exchanges.copy())
         if done in cooling.snapshot_sweeps and (not snapshots or snapshots[-1].sweep < done):
             snapshots.append(Snapshot(done, temperature, self.energy_per_atom, self._positions()))
+
+
+def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _check_swap_fraction(swap_fraction: float) -> None:

@@ -74,7 +74,7 @@ def test_generator_is_xoshiro256_plus_and_uniform() -> None:
 
     state = kernels.seed_random_state(3)
     slow = state.tolist()
-    drawn = np.array([kernels._random(state) for _ in range(20_000)])
+    drawn = np.array([kernels.random_number(state) for _ in range(20_000)])
     assert drawn[:1000].tolist() == [reference(slow) for _ in range(1000)]
     counts = np.histogram(drawn, bins=20, range=(0, 1))[0]
     # Chi squared with 19 degrees of freedom: the 99.9 % quantile is 43.8.

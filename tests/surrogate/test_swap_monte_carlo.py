@@ -34,11 +34,7 @@ def sampler(lj: LennardJones) -> SwapMonteCarlo:
 
 
 def state(sampler: SwapMonteCarlo) -> tuple[bytes, ...]:
-    configuration = sampler._configuration
-    return tuple(
-        a.tobytes()
-        for a in (configuration.positions, configuration.energy, configuration.total, configuration.sweeps, sampler._random_state)
-    )
+    return (*(array.tobytes() for array in sampler._system.arrays().values()), sampler._random_state.tobytes())
 
 
 def test_order_and_species_of_the_atoms_are_kept(lj: LennardJones) -> None:
@@ -207,3 +203,46 @@ def test_random_configuration_keeps_its_distance(lj: LennardJones) -> None:
     np.fill_diagonal(distance, np.inf)
     types = lj.types(atoms)
     assert (distance / lj.sigma[np.ix_(types, types)]).min() > 0.6
+
+
+@pytest.fixture(scope="module")
+def large(lj: LennardJones) -> Atoms:
+    alloy = Alloy.from_formula("Cu46Zr46Al8", n_atoms=600, number_density=Alloy.cuzral().number_density)
+    sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed=4)
+    sampler.equilibrate(50)
+    return sampler.atoms
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("stretch", [(1.0, 1.0, 1.0), (1.0, 1.3, 1.7)])
+def test_cells_walk_the_same_trajectory_as_all_pairs(lj: LennardJones, large: Atoms, stretch: tuple[float, ...]) -> None:
+    atoms = large.copy()
+    atoms.set_cell(atoms.cell.lengths() * stretch, scale_atoms=True)
+    samplers = [SwapMonteCarlo(lj, atoms, seed=3, method=method, max_displacement=0.3) for method in ("all_pairs", "cells")]
+    energies = [sampler.run(30, 5.0) for sampler in samplers]
+    np.testing.assert_allclose(energies[0], energies[1], rtol=1e-9)
+    np.testing.assert_array_equal(samplers[0].atoms.positions, samplers[1].atoms.positions)
+    assert samplers[0].exchanges == samplers[1].exchanges
+
+
+def test_cells_restart_bitwise_and_keep_their_books(lj: LennardJones, large: Atoms, tmp_path: Path) -> None:
+    sampler = SwapMonteCarlo(lj, large, seed=3, method="cells", dtype="float32")
+    sampler.run(120, 5.0)
+    sampler.save(tmp_path / "cells.npz")
+    sampler.run(60, 5.0)
+    restarted = SwapMonteCarlo.load(tmp_path / "cells.npz")
+    restarted.run(60, 5.0)
+    assert state(restarted) == state(sampler)
+    books = sampler._system.configuration
+    assert sorted(books.atom[books.atom >= 0]) == list(range(600))
+    assert (books.atom[books.slot] == np.arange(600)).all()
+    assert books.occupation.sum() == 600
+    assert ((books.four_epsilon > 0).sum(axis=1) == 600).all()
+
+
+def test_cells_need_room_for_three(lj: LennardJones) -> None:
+    atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
+    with pytest.raises(InputError, match="three cells"):
+        SwapMonteCarlo(lj, atoms, seed=1, method="cells")
+    with pytest.raises(InputError, match="does not exist"):
+        SwapMonteCarlo(lj, atoms, seed=1, method="lists")
