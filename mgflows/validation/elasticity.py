@@ -127,7 +127,7 @@ def elastic_constants(
     """Stiffness from central differences of the stress over the six Voigt strains, each cell with its ions relaxed.
 
     ``C_ij = (stress_i(+strain_j) - stress_i(-strain_j)) / (2 strain)`` for the symmetric gradients ``F = 1 + strain``. Without relaxed ions a
-    glass would seem almost twice as stiff in shear, because its atoms do not follow the strain affinely. The relaxation under ``+strain`` starts
+    glass would seem twice as stiff in shear, because its atoms do not follow the strain affinely. The relaxation under ``+strain`` starts
     the one under ``-strain``, mirrored: twelve minimisations at the price of about nine.
 
     matscipy's ``measure_triclinic_elastic_constants`` gives the same numbers (a test) from eighteen unmirrored ones and neither relaxes the

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from .calculators import IdealGas, disordered_atoms, lennard_jones
 
 TINY = SuiteSettings(
     n_elastic=1,
-    n_shear=2,
+    n_shear=1,
     shear_directions=("xy", "yz"),
     hold_time=0.1,
     n_frames=5,
@@ -31,9 +32,11 @@ def quick(disordered):
         glass = disordered.copy()
         glass.rattle(0.02 * (seed + 1), seed=seed)
         moved.append(glass)
-    result = run_suite(
-        lennard_jones("Cu", "Zr", epsilon=0.44), moved, lennard_jones("Cu", "Zr"), progress=lambda *state: stages.append(state)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SUITES, "quick", replace(SUITES["quick"], n_shear=1, hold_time=0.6))
+        result = run_suite(
+            lennard_jones("Cu", "Zr", epsilon=0.44), moved, lennard_jones("Cu", "Zr"), progress=lambda *state: stages.append(state)
+        )
     return result, stages
 
 
@@ -62,7 +65,7 @@ def test_result_is_json_and_says_how_it_is_scaled_down(quick):
     assert set(document) == {"protocol", "summary", "curves"}
     assert "paper: 80 samples of 1500 atoms" in document["protocol"]
     assert "one glass of 48 atoms, relaxed" in document["protocol"]
-    assert document["summary"]["model"]["n_shear"] == 2
+    assert document["summary"]["model"]["n_shear"] == 1
     assert len(document["curves"]["model"]["radial_distribution"]["xray"]) == 200
     assert np.shape(document["curves"]["model"]["stiffness"]) == (1, 6, 6)
     assert stages[-1][1:] == (8, 8)
