@@ -258,7 +258,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update({"font.size": 9, "svg.hashsalt": "mgflows", "axes.spines.right": False, "axes.spines.top": False})
+    plt.rcParams.update(
+        {"font.size": 9, "svg.hashsalt": "mgflows", "svg.fonttype": "none", "axes.spines.right": False, "axes.spines.top": False}
+    )
     figure, axes = plt.subplots(2, len(results), figsize=(9, 6.4), height_ratios=(3, 2), constrained_layout=True, squeeze=False)
     for column, result in enumerate(results):
         lj = LennardJones.cuzral(table=result["table"])
@@ -304,7 +306,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         wells = f"$\\varepsilon_\\mathrm{{Cu}}$ = {lj.epsilon[0, 0]:g} eV, $\\varepsilon_\\mathrm{{Zr}}$ = {lj.epsilon[1, 1]:g} eV"
         seconds = lj.time_unit() * 1e-15
         upper = top.secondary_xaxis("top", functions=(lambda t, s=seconds: t * s, lambda t, s=seconds: t / s))
-        upper.set_xlabel(f"seconds\n{result['table']}: {wells}")
+        upper.set_xlabel(f"{result['table']} table: {wells}\nseconds")
         top.legend(frameon=False, fontsize=7.5, loc="lower left")
 
         onset, relaxation = result["onset"], result["relaxation"]

@@ -16,6 +16,7 @@ class LammpsResult(NamedTuple):
     pressure: np.ndarray  # xx yy zz yz xz xy
     positions: np.ndarray
     steps_per_second: float
+    potential_energies: np.ndarray  # per atom, every 25 steps of the dynamics
 
 
 def open_lammps():
@@ -51,7 +52,7 @@ def run_lammps(lj, positions, box, types, minimise: str | None = None, dynamics:
             sigma, epsilon = lj.reduced_sigma[a, b], lj.reduced_epsilon[a, b]
             lmp.command(f"pair_coeff {a + 1} {b + 1} {epsilon:.17g} {sigma:.17g} {lj.cutoff_factor * sigma:.17g}")
     lmp.command("thermo_modify norm no")
-    speed = 0.0
+    speed, energies = 0.0, np.empty(0)
     if minimise:
         lmp.command("timestep 0.002")
         lmp.command(f"min_style {minimise}")
@@ -63,9 +64,11 @@ def run_lammps(lj, positions, box, types, minimise: str | None = None, dynamics:
         lmp.command(f"fix 1 all temp/csvr {temperature} {temperature} 0.5 99")
         lmp.command("fix 2 all nve")
         lmp.command(f"run {dynamics // 10}")
+        lmp.command("fix 3 all vector 25 c_thermo_pe")
         start = time.process_time()
         lmp.command(f"run {dynamics}")
         speed = dynamics / (time.process_time() - start)
+        energies = np.array([lmp.extract_fix("3", 0, 1, k) for k in range(dynamics // 25)]) / n
     lmp.command("run 0")
     order = np.argsort(np.array(lmp.numpy.extract_atom("id"))[:n])
     forces = np.array(lmp.numpy.extract_atom("f"))[:n][order]
@@ -73,4 +76,4 @@ def run_lammps(lj, positions, box, types, minimise: str | None = None, dynamics:
     energy = lmp.get_thermo("pe") / n
     pressure = np.array([lmp.get_thermo(f"p{key}") for key in ("xx", "yy", "zz", "yz", "xz", "xy")])
     lmp.close()
-    return LammpsResult(energy, forces, pressure, moved, speed)
+    return LammpsResult(energy, forces, pressure, moved, speed, energies)

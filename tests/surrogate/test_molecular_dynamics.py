@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lammps_reference import run_lammps
 from scipy import stats
 from surrogate_samples import random_atoms
 
+from mgflows import Alloy
 from mgflows.errors import InputError, MgflowsError
-from mgflows.surrogate import SurrogateMolecularDynamics, find_inherent_structure
+from mgflows.surrogate import SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
 
 
 def test_same_seed_same_bits_and_another_seed_another_run(consistent, liquid):
@@ -167,3 +169,62 @@ def test_bad_settings_are_refused(consistent, liquid, tmp_path):
     np.savez(tmp_path / "other.npz", values=np.array('{"format": 0}'))
     with pytest.raises(InputError, match="not a checkpoint of molecular dynamics"):
         SurrogateMolecularDynamics.load(tmp_path / "other.npz")
+
+
+@pytest.mark.physics
+def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
+    # Two integrators, two thermostats' random numbers, one ensemble: T* = 4, where 150 atoms are a plain liquid.
+    md = SurrogateMolecularDynamics(consistent, liquid, seed=6)
+    md.run(10.0, 4.0)
+    ours = md.run(150.0, 4.0, sample_every=25)
+    configuration = consistent.reduced_configuration(md.atoms)
+    reference = run_lammps(consistent, configuration.positions, configuration.box, configuration.types, dynamics=37_500, temperature=4.0)
+    theirs = reference.potential_energies
+
+    def block_error(values):
+        blocks = values[: len(values) // 25 * 25].reshape(25, -1).mean(axis=1)
+        return blocks.std(ddof=1) / 5.0
+
+    error = np.hypot(block_error(ours), block_error(theirs))
+    assert error < 0.06
+    assert ours.mean() == pytest.approx(theirs.mean(), abs=3 * error)
+
+
+@pytest.mark.physics
+def test_at_least_twice_as_fast_as_lammps(consistent, liquid):
+    # CPU time of both in this process; four to five times is usual.
+    import time
+
+    configuration = consistent.reduced_configuration(liquid)
+    theirs = run_lammps(consistent, configuration.positions, configuration.box, configuration.types, dynamics=5000).steps_per_second
+    md = SurrogateMolecularDynamics(consistent, liquid, seed=6)
+    md.run(1.0, 2.0)
+    start = time.process_time()
+    md.run(60.0, 2.0, sample_every=15_000)
+    ours = 15_000 / (time.process_time() - start)
+    assert ours > 2.0 * theirs
+
+
+@pytest.mark.physics
+def test_mean_energy_extrapolated_in_the_timestep_equals_that_of_monte_carlo(consistent):
+    # Velocity Verlet samples a neighbouring ensemble, off by the square of the timestep; Monte Carlo has no timestep.
+    mc = SwapMonteCarlo.from_alloy(consistent, Alloy.cuzral(), seed=1)
+    mc.equilibrate()
+    mc.run(1000, 5.0)
+
+    def mean_and_error(values):
+        blocks = values[: len(values) // 20 * 20].reshape(20, -1).mean(axis=1)
+        return blocks.mean(), blocks.std(ddof=1) / np.sqrt(20)
+
+    expected, error = mean_and_error(mc.run(20_000, 5.0, sample_every=5))
+    means, errors = [], []
+    for timestep in (0.004, 0.002):
+        md = SurrogateMolecularDynamics(consistent, mc.atoms, seed=1, reduced_timestep=timestep)
+        md.run(5.0, 5.0)
+        mean, statistical = mean_and_error(md.run(400.0, 5.0, sample_every=round(0.1 / timestep)))
+        means.append(mean)
+        errors.append(statistical)
+    extrapolated = (4 * means[1] - means[0]) / 3
+    error = np.sqrt(error**2 + (16 * errors[1] ** 2 + errors[0] ** 2) / 9)
+    assert error < 0.06
+    assert extrapolated == pytest.approx(expected, abs=3 * error)

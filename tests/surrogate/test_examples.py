@@ -1,0 +1,44 @@
+"""The examples of the documentation run, from the command line, as a reader would run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def run(name: str, *arguments: str) -> str:
+    result = subprocess.run([sys.executable, str(EXAMPLES / name), *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+def test_supercooling_clock(tmp_path):
+    run("supercooling_clock.py", str(tmp_path), "--quick")
+    results = {result["table"]: result for result in json.loads((tmp_path / "supercooling_clock.json").read_text())["results"]}
+    # Even the rough version tells the tables apart by their onset.
+    assert results["consistent"]["onset"]["reduced_temperature"] == pytest.approx(2.09, abs=0.25)
+    assert results["printed"]["onset"]["low"] > 2.8
+    assert "Table printed" in (tmp_path / "supercooling_clock.md").read_text()
+    assert (tmp_path / "supercooling_clock.svg").read_text().startswith("<?xml")
+    # A second run finds its stages done.
+    assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 12
+
+
+def test_high_entropy(tmp_path):
+    output = run("high_entropy.py", str(tmp_path), "--sweeps", "1000", "--samples", "2")
+    assert "every species is reached" in output
+    glasses = read(tmp_path / "high_entropy.extxyz", ":")
+    assert len(glasses) == 4
+    assert glasses[0].symbols.formula.count() == {"Zr": 30, "Cu": 30, "Ni": 30, "Al": 30, "Ti": 30}
+    with_exchanges, without = np.mean([glass.info["e_is"] for glass in glasses[:2]]), np.mean([glass.info["e_is"] for glass in glasses[2:]])
+    assert with_exchanges < without
