@@ -6,6 +6,7 @@ ladder Cu - Al - Zr of neighbouring diameters the exchanges are accepted deep in
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,7 +52,7 @@ class SwapMonteCarlo:
     seed, stream
         Seed of the random numbers; streams of one seed are independent.
     exchange_pairs
-        Pairs of species that may exchange positions; by default the neighbours in diameter. Species that are absent are passed over.
+        Pairs of species that may exchange positions; by default, of the species present, the neighbours in diameter.
     max_displacement
         Edge of the cube, in units of the reference sigma, in which a displacement is uniform (paper: 0.15).
     swap_fraction
@@ -103,7 +104,7 @@ class SwapMonteCarlo:
         self._order = np.argsort(reduced.types, kind="stable")
         self._random_state = kernels.seed_random_state(seed, stream)
         counts = np.bincount(reduced.types, minlength=len(lj.species))
-        self.exchange_pairs = _possible_exchanges(lj, counts, lj.exchange_pairs if exchange_pairs is None else exchange_pairs)
+        self.exchange_pairs = _possible_exchanges(lj, counts, exchange_pairs)
         self._proposals = self._make_proposals(counts, reduced.box)
         self._system = lay_out(lj, reduced, self._order, max_displacement, dtype, method)
         self._counters = kernels.new_counters(len(lj.species), len(self.exchange_pairs))
@@ -413,13 +414,18 @@ def _check_swap_fraction(swap_fraction: float) -> None:
         )
 
 
-def _possible_exchanges(lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of which both species are present."""
+def _possible_exchanges(
+    lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]] | None
+) -> tuple[tuple[str, str], ...]:
+    """Return the pairs asked for whose species are both present; by default, of those present, the neighbours in diameter."""
+    present = [species for species, count in zip(lj.species, counts, strict=True) if count]
+    if pairs is None:
+        return tuple(itertools.pairwise(sorted(present, key=lambda species: lj.sigma[(lj.species.index(species),) * 2])))
     for pair in pairs:
         if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
             raise InputError(f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')")
-    present = {species for species, count in zip(lj.species, counts, strict=True) if count}
-    return tuple((a, b) for a, b in dict.fromkeys(tuple(pair) for pair in pairs) if {a, b} <= present)
+    unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
+    return tuple(pair for pair in unique.values() if set(pair) <= set(present))
 
 
 def random_configuration(lj: LennardJones, alloy: Alloy, seed: int, closest: float = 0.7) -> Atoms:

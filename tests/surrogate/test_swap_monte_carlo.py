@@ -197,6 +197,17 @@ def test_one_species_is_sampled_without_exchanges(lj: LennardJones) -> None:
     assert sampler.displacements["Zr"][0] == 20 * 150
 
 
+def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: LennardJones) -> None:
+    def pairs(formula: str, **settings: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        alloy = Alloy.from_formula(formula, n_atoms=150, number_density=Alloy.cuzral().number_density)
+        return SwapMonteCarlo.from_alloy(lj, alloy, seed=1, **settings).exchange_pairs
+
+    assert pairs("Cu46Zr46Al8") == (("Cu", "Al"), ("Al", "Zr"))
+    assert pairs("Cu50Zr50") == (("Cu", "Zr"),)
+    assert pairs("Cu46Zr46Al8", exchange_pairs=[("Zr", "Cu"), ("Cu", "Zr")]) == (("Cu", "Zr"),)
+    assert pairs("Cu50Zr50", exchange_pairs=[("Zr", "Al")]) == ()
+
+
 def test_random_configuration_keeps_its_distance(lj: LennardJones) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
     distance = atoms.get_all_distances(mic=True)
