@@ -83,7 +83,14 @@ class AseMethod:
         return _import(self.calculator)(**self.kwargs)
 
     def fingerprint(self) -> MethodFingerprint:
-        """What decides the labels of this method."""
+        """What decides the labels of this method.
+
+        Raises
+        ------
+        InputError
+            If the calculator cannot be imported, or does not know the species it is asked for.
+        """
+        _import(self.calculator)
         settings = {key: _file_digest(value) or value for key, value in self.kwargs.items()}
         if self.details:
             settings["details"] = _import(self.details)(**self.kwargs)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
-from mgflows.jobs.labels import AseMethod
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import record_provenance
@@ -17,6 +16,7 @@ from mgflows.schemas.validation import ValidationDocument
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from mgflows.jobs.labels import AseMethod
     from mgflows.schemas.training import PotentialDocument
 
 __all__ = ["ValidationMaker"]

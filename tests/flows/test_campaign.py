@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from monty.json import MontyDecoder, MontyEncoder
+
+from mgflows import Alloy, CampaignMaker
+from mgflows.errors import InputError
+from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.sampling import SamplingFlowMaker
+from mgflows.flows.scales import PAPER, SCALES, scale_table, stand_in_campaign
+from mgflows.flows.tags import all_jobs
+from mgflows.jobs.labels import AseLabelMaker, AseMethod
+from mgflows.jobs.sampling import surrogate_of
+from mgflows.schemas.training import SUBSETS
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return stand_in_campaign("small").make()
+
+
+def _tags(job):
+    return job.metadata["mgflows"]
+
+
+def test_every_job_is_tagged_and_every_subset_is_there(flow):
+    jobs = all_jobs(flow)
+    assert all(_tags(job)["campaign"] == "Cu46Zr46Al8-small" and _tags(job)["stage"] for job in jobs)
+    assert all(job.config.manager_config["_category"] in ("sampling", "dft", "training", "md") for job in jobs)
+    assert {_tags(job).get("subset") for job in jobs} - {None} == set(SUBSETS)
+    assert len({job.name for job in jobs}) == len(jobs), "names are unique, so that people can tell jobs apart"
+
+
+def test_the_papers_proportions(flow):
+    families = Counter(_tags(job).get("subset") for job in all_jobs(flow) if _tags(job).get("family", "").startswith("mc-"))
+    assert families["lj_surrogate"] == 40
+    assert families["expanded_compressed"] == families["distorted"] == 4, "10 % of the samples are strained"
+    assert families["dft_minimized"] == families["aimd"] == 6, "and two more are relaxed and heated for the test set"
+
+
+def test_strained_families_have_the_papers_sizes(flow):
+    by_subset = {
+        _tags(job)["subset"]: job for job in all_jobs(flow) if _tags(job).get("subset") in ("expanded_compressed", "distorted") and len(job.function_args)
+    }
+    assert len(by_subset["expanded_compressed"].function_args[1]) == 6
+    assert len(by_subset["distorted"].function_args[1]) == 36
+
+
+def test_a_campaign_made_twice_is_the_same_campaign():
+    first, second = stand_in_campaign("small"), stand_in_campaign("small")
+    documents = [maker.document(maker.make()) for maker in (first, second)]
+    assert documents[0].settings_digest == documents[1].settings_digest
+    other = stand_in_campaign("small", seed=1)
+    assert other.document(other.make()).settings_digest != documents[0].settings_digest
+    assert sum(documents[0].planned.values()) == len(all_jobs(first.make()))
+
+
+def test_seeds_differ_between_runs_and_purposes(flow):
+    seeds = [job.function_kwargs["seed"] for job in all_jobs(flow) if "seed" in job.function_kwargs]
+    assert len(seeds) == len(set(seeds)) == 40
+
+
+def test_a_maker_survives_storage():
+    maker = stand_in_campaign("tiny")
+    again = json.loads(json.dumps(maker, cls=MontyEncoder), cls=MontyDecoder)
+    assert isinstance(again, CampaignMaker)
+    assert again.document(again.make()).settings_digest == maker.document(maker.make()).settings_digest
+
+
+def test_expensive_methods_get_one_job_a_label():
+    maker = stand_in_campaign("small")
+    maker.label_maker.label_sets = False
+    labels = Counter(_tags(job).get("subset") for job in all_jobs(maker.make()))
+    assert labels["distorted"] == 4 * 36
+    assert labels["expanded_compressed"] == 4 * 6
+
+
+def test_a_box_too_small_is_refused_with_the_number_of_atoms_it_needs():
+    with pytest.raises(InputError, match=r"box of 100 atoms is 11\.29 A wide, .* take at least 113 atoms"):
+        stand_in_campaign(alloy=Alloy.cuzral(n_atoms=100)).make()
+    assert stand_in_campaign(alloy=Alloy.cuzral(n_atoms=113)).make()
+
+
+@pytest.mark.parametrize(
+    ("maker", "words"),
+    [
+        (lambda: stand_in_campaign("large"), "'large' does not exist"),
+        (lambda: stand_in_campaign(alloy=Alloy.from_formula("Ni60Nb40", number_density=0.06)).make(), "Nb|Ni"),
+        (lambda: CampaignMaker(sampling_maker=SamplingFlowMaker(samples=())).make(), "samples is"),
+        (lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.5)).make(), "relaxed_fraction is 1.5"),
+        (lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.0)).make(), "hold out"),
+        (
+            lambda: CampaignMaker(label_maker=LabelFlowMaker(label_maker=AseLabelMaker(method=AseMethod("no.such.Calculator")))).make(),
+            "no.such.Calculator",
+        ),
+    ],
+)
+def test_mistakes_are_refused_before_anything_runs(maker, words):
+    with pytest.raises(InputError, match=words):
+        maker()
+
+
+def test_the_surrogate_follows_the_alloy():
+    assert set(surrogate_of(Alloy.cuzral(), None).species) == {"Cu", "Zr", "Al"}
+    quinary = Alloy.from_formula("Zr52.5Cu17.9Ni14.6Al10Ti5", mass_density=6.7)
+    assert set(surrogate_of(quinary, None).species) == set(quinary.species)
+
+
+def test_the_scale_table_is_complete():
+    header, *rows = scale_table()
+    assert header == ("setting", *SCALES, "paper")
+    assert [row[0] for row in rows] == list(PAPER)
