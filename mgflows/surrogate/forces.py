@@ -1,9 +1,9 @@
-"""Numba kernels: energies and forces of Lennard-Jones mixtures, in whatever units the tables are in.
+"""Numba kernels of molecular dynamics and FIRE: minimum-image forces, the minimisation and the integration that stand on them.
 
-Two roads. :func:`image_sum` takes any cell and sums every image within the cutoff; the calculator stands on it. The others take the minimum
-image in an orthorhombic box with edges of at least twice the cutoff; molecular dynamics and FIRE stand on them. Of these,
-:func:`all_pairs_forces` visits every pair, which the processor's vector units make faster than any list for a few hundred atoms, and
-:func:`listed_forces` visits the pairs of a Verlet list (Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98).
+All take an orthorhombic box with edges of at least twice the cutoff, and reduced units. :func:`all_pairs_forces` visits every pair, which the processor's
+vector units make faster than any list for some hundred atoms; :func:`listed_forces` visits the pairs of a Verlet list (Phys. Rev. 159, 98
+(1967), doi:10.1103/PhysRev.159.98). They share one file because numba's cache of compiled code notices a change of the file it belongs to
+only: a kernel in another file would go on with the old forces.
 
 With ``f`` the cutoff factor and ``x = sigma^2/r^2``, a pair has ``u = 4 eps (x^6 - x^3 - f^-12 + f^-6)`` for ``x > f^-2``.
 """
@@ -26,114 +26,7 @@ _OPTIONS = {"cache": True, "error_model": "numpy"}
 # Sums may be reordered, which vector units need, but infinities and NaN keep their meaning.
 _VECTOR_OPTIONS = {**_OPTIONS, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 _SKIN = 0.5
-_LARGEST_ALL_PAIRS = 300
-
-
-@njit(**_OPTIONS)
-def image_sum(
-    positions: NDArray[np.float64],
-    types: NDArray[np.int64],
-    cell: NDArray[np.float64],
-    inverse_cell: NDArray[np.float64],
-    periodic: NDArray[np.bool_],
-    n_bins: NDArray[np.int64],
-    reach: NDArray[np.int64],
-    sigma: NDArray[np.float64],
-    epsilon: NDArray[np.float64],
-    cutoff_factor: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Energies, forces and virial of any configuration, every periodic image within the cutoff counted.
-
-    The cell is divided into ``n_bins`` bins along its vectors, and an atom sees the ``reach`` nearest bins on either side. A bin index
-    beyond the cell stands for an image of the bin inside, so that a cell much smaller than the cutoff needs no special case.
-
-    Parameters
-    ----------
-    positions
-        (n, 3) Cartesian positions, not necessarily inside the cell.
-    types
-        (n,) indices into the tables.
-    cell, inverse_cell
-        (3, 3) cell with one vector a row, and its inverse.
-    periodic
-        (3,) whether each cell vector repeats.
-    n_bins, reach
-        (3,) numbers of bins along, and of neighbouring bins to visit on either side of, each vector.
-    sigma, epsilon
-        (m, m) pair tables.
-    cutoff_factor
-        Cutoff in units of each pair's ``sigma``.
-
-    Returns
-    -------
-    energies, forces, virial
-        (n,) energies (half of each pair to either atom), (n, 3) forces, (3, 3) virial: the sum over pairs of separation
-        times force, positive when compressed.
-    """
-    n = positions.shape[0]
-    n_cells = n_bins[0] * n_bins[1] * n_bins[2]
-    wrapped = np.empty((n, 3))
-    bins = np.empty((n, 3), dtype=np.int64)
-    first = np.full(n_cells, -1, dtype=np.int64)
-    following = np.full(n, -1, dtype=np.int64)
-    for i in range(n):
-        for d in range(3):
-            wrapped[i, d] = positions[i, d]
-        for d in range(3):
-            fraction = positions[i, 0] * inverse_cell[0, d] + positions[i, 1] * inverse_cell[1, d] + positions[i, 2] * inverse_cell[2, d]
-            if periodic[d]:
-                whole = math.floor(fraction)
-                fraction -= whole
-                for e in range(3):
-                    wrapped[i, e] -= whole * cell[d, e]
-            # An atom outside a cell that does not repeat belongs to the outermost bin.
-            bins[i, d] = min(max(math.floor(fraction * n_bins[d]), 0), n_bins[d] - 1)
-        c = (bins[i, 0] * n_bins[1] + bins[i, 1]) * n_bins[2] + bins[i, 2]
-        following[i] = first[c]
-        first[c] = i
-
-    shift = cutoff_factor**-12 - cutoff_factor**-6
-    energies = np.zeros(n)
-    forces = np.zeros((n, 3))
-    virial = np.zeros((3, 3))
-    separation = np.empty(3)
-    image = np.empty(3, dtype=np.int64)
-    inside = np.empty(3, dtype=np.int64)
-    offset = np.empty(3, dtype=np.int64)
-    for i in range(n):
-        for offset[0] in range(-reach[0], reach[0] + 1):
-            for offset[1] in range(-reach[1], reach[1] + 1):
-                for offset[2] in range(-reach[2], reach[2] + 1):
-                    exists = True
-                    for d in range(3):
-                        index = bins[i, d] + offset[d]
-                        image[d] = index // n_bins[d]
-                        inside[d] = index - image[d] * n_bins[d]
-                        if image[d] != 0 and not periodic[d]:
-                            exists = False
-                    if not exists:
-                        continue
-                    j = first[(inside[0] * n_bins[1] + inside[1]) * n_bins[2] + inside[2]]
-                    while j >= 0:
-                        itself = j == i and image[0] == 0 and image[1] == 0 and image[2] == 0
-                        if not itself:
-                            r2 = 0.0
-                            for d in range(3):
-                                translation = image[0] * cell[0, d] + image[1] * cell[1, d] + image[2] * cell[2, d]
-                                separation[d] = wrapped[i, d] - wrapped[j, d] - translation
-                                r2 += separation[d] * separation[d]
-                            s = sigma[types[i], types[j]]
-                            if r2 < (cutoff_factor * s) ** 2:
-                                e = epsilon[types[i], types[j]]
-                                x3 = (s * s / r2) ** 3
-                                energies[i] += 2.0 * e * (x3 * (x3 - 1.0) - shift)
-                                force_over_r = 24.0 * e * x3 * (2.0 * x3 - 1.0) / r2
-                                for d in range(3):
-                                    forces[i, d] += force_over_r * separation[d]
-                                    for f in range(3):
-                                        virial[d, f] += 0.5 * force_over_r * separation[d] * separation[f]
-                        j = following[j]
-    return energies, forces, virial
+_LARGEST_ALL_PAIRS = 600
 
 
 class Interaction(NamedTuple):
@@ -163,7 +56,7 @@ class Interaction(NamedTuple):
 
 
 def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -> Interaction:
-    """Gather the tables of a configuration in reduced units; a Verlet list is used above a few hundred atoms (docs/surrogate.md, "Speed")."""
+    """Gather the tables of a configuration in reduced units; a Verlet list is used above 600 atoms (docs/surrogate.md, "Speed")."""
     types = configuration.types
     sigma2 = np.ascontiguousarray((lj.reduced_sigma**2)[:, types])
     return Interaction(
@@ -363,3 +256,117 @@ def minimum_image_energy(positions: NDArray[np.float64], interaction: Interactio
                 x3 = (interaction.sigma2[t, j] / r2) ** 3
                 energy += 4.0 * interaction.epsilon[t, j] * (x3 * (x3 - 1.0) - interaction.shift)
     return energy
+
+
+# The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
+_TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
+_DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
+# No atom moves further than this in one step, so that overlapping atoms part instead of flying apart.
+_LONGEST_MOVE = 0.05
+
+
+@njit(**_OPTIONS)
+def fire(positions: NDArray[np.float64], interaction: Interaction, force_tolerance: float, max_steps: int) -> tuple[int, float]:
+    """Minimise the energy of (3, n) positions in place, in reduced units and with unit mass.
+
+    Returns
+    -------
+    n_steps, largest_force
+        Steps taken and the largest force on an atom at the end; above ``force_tolerance`` only if ``max_steps`` were not enough.
+    """
+    n = positions.shape[1]
+    forces = np.empty((3, n))
+    velocities = np.zeros((3, n))
+    use_list = interaction.skin > 0.0
+    starts, neighbours = verlet_list(positions, interaction)
+    reference = positions.copy()
+    timestep, mixing, n_downhill, largest = _TIMESTEP, _MIXING, 0, np.inf
+    for step in range(max_steps + 1):
+        if use_list:
+            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
+                starts, neighbours = verlet_list(positions, interaction)
+                reference[:] = positions
+            listed_forces(positions, interaction, starts, neighbours, forces)
+        else:
+            all_pairs_forces(positions, interaction, forces)
+        largest = np.sqrt(np.max(forces[0] ** 2 + forces[1] ** 2 + forces[2] ** 2))
+        if largest < force_tolerance or step == max_steps:
+            return step, largest
+
+        power = np.sum(forces * velocities)
+        if power > 0.0:
+            speed_over_force = np.sqrt(np.sum(velocities**2) / np.sum(forces**2))
+            velocities *= 1.0 - mixing
+            velocities += mixing * speed_over_force * forces
+            n_downhill += 1
+            if n_downhill > _DELAY:
+                timestep = min(timestep * _GROW, _LONGEST_TIMESTEP)
+                mixing *= _MIXING_DECAY
+        else:
+            velocities[:] = 0.0
+            timestep *= _SHRINK
+            mixing = _MIXING
+            n_downhill = 0
+        velocities += timestep * forces
+        fastest = np.sqrt(np.max(velocities[0] ** 2 + velocities[1] ** 2 + velocities[2] ** 2))
+        positions += min(timestep, _LONGEST_MOVE / fastest) * velocities
+    return max_steps, largest
+
+
+@njit(**_VECTOR_OPTIONS)
+def integrate(
+    positions: NDArray[np.float64],
+    velocities: NDArray[np.float64],
+    forces: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    interaction: Interaction,
+    timestep: float,
+    thermostat_time: float,
+    targets: NDArray[np.float64],
+    normals: NDArray[np.float64],
+    chi_squares: NDArray[np.float64],
+) -> None:
+    """Take ``len(targets)`` steps in place.
+
+    Parameters
+    ----------
+    positions, velocities, forces
+        (3, n) state; the forces are those at the positions.
+    reference
+        (3, n) positions at which the Verlet list was made; kept in the state so that a restarted run makes the same list.
+    interaction
+        The tables.
+    timestep, thermostat_time
+        Time step, and relaxation time of the kinetic energy; infinite for constant energy.
+    targets, normals, chi_squares
+        For each step the temperature, a standard normal number and a chi-squared number with one degree of freedom less than the system.
+    """
+    n = positions.shape[1]
+    memory = np.exp(-timestep / thermostat_time)
+    use_list = interaction.skin > 0.0
+    starts, neighbours = verlet_list(reference, interaction)
+    for step in range(len(targets)):
+        for d in range(3):
+            for i in range(n):
+                velocities[d, i] += 0.5 * timestep * forces[d, i]
+                positions[d, i] += timestep * velocities[d, i]
+        if use_list:
+            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
+                reference[:] = positions
+                starts, neighbours = verlet_list(reference, interaction)
+            listed_forces(positions, interaction, starts, neighbours, forces)
+        else:
+            all_pairs_forces(positions, interaction, forces)
+        twice_kinetic = 0.0
+        for d in range(3):
+            for i in range(n):
+                velocities[d, i] += 0.5 * timestep * forces[d, i]
+                twice_kinetic += velocities[d, i] ** 2
+        if memory < 1.0:
+            # Equation A7 of Bussi et al.; a is the ratio of target to present kinetic energy a degree of freedom.
+            a = (1.0 - memory) * targets[step] / twice_kinetic
+            scale2 = memory + a * (normals[step] ** 2 + chi_squares[step]) + 2.0 * normals[step] * np.sqrt(memory * a)
+            scale = np.sqrt(scale2)
+            if normals[step] + np.sqrt(memory / a) < 0.0:
+                scale = -scale
+            velocities *= scale

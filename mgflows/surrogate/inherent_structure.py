@@ -10,18 +10,9 @@ import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
 from mgflows.errors import InputError, MgflowsError
-from mgflows.surrogate.forces import (
-    Interaction,
-    all_pairs_forces,
-    largest_displacement,
-    listed_forces,
-    minimum_image_energy,
-    reduced_interaction,
-    verlet_list,
-)
+from mgflows.surrogate.forces import fire, minimum_image_energy, reduced_interaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,60 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["find_inherent_structure", "find_inherent_structures"]
 
 logger = logging.getLogger(__name__)
-
-# The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
-_TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
-_DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
-# No atom moves further than this in one step, so that overlapping atoms part instead of flying apart.
-_LONGEST_MOVE = 0.05
-
-
-@njit(cache=True, error_model="numpy")
-def fire(positions: NDArray[np.float64], interaction: Interaction, force_tolerance: float, max_steps: int) -> tuple[int, float]:
-    """Minimise the energy of (3, n) positions in place, in reduced units and with unit mass.
-
-    Returns
-    -------
-    n_steps, largest_force
-        Steps taken and the largest force on an atom at the end; above ``force_tolerance`` only if ``max_steps`` were not enough.
-    """
-    n = positions.shape[1]
-    forces = np.empty((3, n))
-    velocities = np.zeros((3, n))
-    use_list = interaction.skin > 0.0
-    starts, neighbours = verlet_list(positions, interaction)
-    reference = positions.copy()
-    timestep, mixing, n_downhill, largest = _TIMESTEP, _MIXING, 0, np.inf
-    for step in range(max_steps + 1):
-        if use_list:
-            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
-                starts, neighbours = verlet_list(positions, interaction)
-                reference[:] = positions
-            listed_forces(positions, interaction, starts, neighbours, forces)
-        else:
-            all_pairs_forces(positions, interaction, forces)
-        largest = np.sqrt(np.max(forces[0] ** 2 + forces[1] ** 2 + forces[2] ** 2))
-        if largest < force_tolerance or step == max_steps:
-            return step, largest
-
-        power = np.sum(forces * velocities)
-        if power > 0.0:
-            speed_over_force = np.sqrt(np.sum(velocities**2) / np.sum(forces**2))
-            velocities *= 1.0 - mixing
-            velocities += mixing * speed_over_force * forces
-            n_downhill += 1
-            if n_downhill > _DELAY:
-                timestep = min(timestep * _GROW, _LONGEST_TIMESTEP)
-                mixing *= _MIXING_DECAY
-        else:
-            velocities[:] = 0.0
-            timestep *= _SHRINK
-            mixing = _MIXING
-            n_downhill = 0
-        velocities += timestep * forces
-        fastest = np.sqrt(np.max(velocities[0] ** 2 + velocities[1] ** 2 + velocities[2] ** 2))
-        positions += min(timestep, _LONGEST_MOVE / fastest) * velocities
-    return max_steps, largest
 
 
 def find_inherent_structure(

@@ -12,20 +12,18 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
 from mgflows.surrogate.forces import (
-    Interaction,
     all_pairs_forces,
-    largest_displacement,
+    fire,
+    integrate,
     listed_forces,
     minimum_image_energy,
     reduced_interaction,
     verlet_list,
 )
-from mgflows.surrogate.inherent_structure import fire
 from mgflows.surrogate.lennard_jones import LennardJones
 
 if TYPE_CHECKING:
@@ -74,65 +72,6 @@ class LinearCooling:
         """Return the (n,) temperatures at the ends of the next ``n`` steps."""
         steps = self.n_done + 1 + np.arange(n)
         return self.reduced_temperature_high + (self.reduced_temperature_low - self.reduced_temperature_high) * (steps / self.n_steps)
-
-
-@njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-def integrate(
-    positions: NDArray[np.float64],
-    velocities: NDArray[np.float64],
-    forces: NDArray[np.float64],
-    reference: NDArray[np.float64],
-    interaction: Interaction,
-    timestep: float,
-    thermostat_time: float,
-    targets: NDArray[np.float64],
-    normals: NDArray[np.float64],
-    chi_squares: NDArray[np.float64],
-) -> None:
-    """Take ``len(targets)`` steps in place.
-
-    Parameters
-    ----------
-    positions, velocities, forces
-        (3, n) state; the forces are those at the positions.
-    reference
-        (3, n) positions at which the Verlet list was made; kept in the state so that a restarted run makes the same list.
-    interaction
-        The tables.
-    timestep, thermostat_time
-        Time step, and relaxation time of the kinetic energy; infinite for constant energy.
-    targets, normals, chi_squares
-        For each step the temperature, a standard normal number and a chi-squared number with one degree of freedom less than the system.
-    """
-    n = positions.shape[1]
-    memory = np.exp(-timestep / thermostat_time)
-    use_list = interaction.skin > 0.0
-    starts, neighbours = verlet_list(reference, interaction)
-    for step in range(len(targets)):
-        for d in range(3):
-            for i in range(n):
-                velocities[d, i] += 0.5 * timestep * forces[d, i]
-                positions[d, i] += timestep * velocities[d, i]
-        if use_list:
-            if largest_displacement(positions, reference) > 0.5 * interaction.skin:
-                reference[:] = positions
-                starts, neighbours = verlet_list(reference, interaction)
-            listed_forces(positions, interaction, starts, neighbours, forces)
-        else:
-            all_pairs_forces(positions, interaction, forces)
-        twice_kinetic = 0.0
-        for d in range(3):
-            for i in range(n):
-                velocities[d, i] += 0.5 * timestep * forces[d, i]
-                twice_kinetic += velocities[d, i] ** 2
-        if memory < 1.0:
-            # Equation A7 of the paper; a is the ratio of target to present kinetic energy a degree of freedom.
-            a = (1.0 - memory) * targets[step] / twice_kinetic
-            scale2 = memory + a * (normals[step] ** 2 + chi_squares[step]) + 2.0 * normals[step] * np.sqrt(memory * a)
-            scale = np.sqrt(scale2)
-            if normals[step] + np.sqrt(memory / a) < 0.0:
-                scale = -scale
-            velocities *= scale
 
 
 class SurrogateMolecularDynamics:

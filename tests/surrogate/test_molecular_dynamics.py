@@ -18,7 +18,7 @@ def test_same_seed_same_bits_and_another_seed_another_run(consistent, liquid):
     assert not np.allclose(energies[0], energies[2])
 
 
-@pytest.mark.parametrize("largest_all_pairs", [300, 10])
+@pytest.mark.parametrize("largest_all_pairs", [600, 10])
 def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(consistent, liquid, tmp_path, monkeypatch, largest_all_pairs):
     import mgflows.surrogate.forces as forces
 
