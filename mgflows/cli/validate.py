@@ -20,12 +20,16 @@ _SWEEPS = 10_000
 @click.command()
 @click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--suite", default="quick", show_default=True, help="Which quantities, and how much of each.")
-@click.option("--glasses", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Structures to validate on; any file ASE reads.")
+@click.option(
+    "--glasses", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Structures to validate on; any file ASE reads."
+)
 @click.option("--formula", default=None, help="Alloy to sample glasses of where no file is given; by default Cu46Zr46Al8 or equal parts.")
 @click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
-def validate(potential: Path, suite: str, glasses: Path | None, formula: str | None, reference: str | None, seed: int, as_json: bool) -> None:
+def validate(
+    potential: Path, suite: str, glasses: Path | None, formula: str | None, reference: str | None, seed: int, as_json: bool
+) -> None:
     """Validate the NEP in the file POTENTIAL: structure, elastic constants, quasi-static shear, dimers.
 
     Without --glasses, three glasses are made with swap Monte Carlo on the Lennard-Jones surrogate; the potential relaxes them itself.
@@ -58,7 +62,9 @@ def validate(potential: Path, suite: str, glasses: Path | None, formula: str | N
 
         result = run_suite(calculator, structures, other, suite=suite, seed=seed, progress=show)
     if as_json:
-        print_json({"potential": str(potential), "species": list(species), "protocol": result.protocol, "scaled_down": True, **result.summary()})
+        print_json(
+            {"potential": str(potential), "species": list(species), "protocol": result.protocol, "scaled_down": True, **result.summary()}
+        )
         return
     _print(result.summary(), result.protocol)
 
@@ -72,7 +78,9 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
         raise InputError(f"{path} cannot be read as structures ({error}); give a file that ASE reads, such as extended XYZ") from error
     strange = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species))
     if strange:
-        raise InputError(f"{path} has {', '.join(strange)}, which the potential ({', '.join(species)}) does not know; give other structures")
+        raise InputError(
+            f"{path} has {', '.join(strange)}, which the potential ({', '.join(species)}) does not know; give other structures"
+        )
     return structures
 
 

@@ -21,6 +21,7 @@ from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.sampling import surrogate_of
+from mgflows.jobs.training import TrainingMaker
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 
 __all__ = ["CampaignMaker"]
@@ -62,7 +63,7 @@ class CampaignMaker(Maker):
     label_maker: LabelFlowMaker = field(default_factory=LabelFlowMaker)
     training_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     feedback_maker: FeedbackFlowMaker | None = field(default_factory=FeedbackFlowMaker)
-    retraining_maker: TrainingFlowMaker = field(default_factory=lambda: TrainingFlowMaker(compare_splits=True))
+    retraining_maker: TrainingFlowMaker = field(default_factory=lambda: TrainingFlowMaker(comparison_maker=TrainingMaker(split="paper")))
     validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
     scale: str = "custom"
     scaled_down: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,13 @@ from mgflows.jobs.training import TrainingMaker
 from mgflows.jobs.validation import ValidationMaker
 from mgflows.nep.trainers import NeppoTrainer
 
+if TYPE_CHECKING:
+    from mgflows.schemas.training import Split
+
 __all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
+
+
+_LAST_LEARNING_RATE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class Scale:
         Steps of the trainer before the feedback, and in each training after it.
     training_batch
         Frames per step.
+    training_rates
+        First learning rate of a training from random parameters, and of one that goes on from a potential.
     quench_rates
         K/ps of the feedback quenches.
     n_quenches
@@ -71,6 +80,7 @@ class Scale:
     n_crystals: int | None
     training_steps: tuple[int, int]
     training_batch: int
+    training_rates: tuple[float, float]
     quench_rates: tuple[float, ...]
     n_quenches: int
     quench_equilibration: float
@@ -89,8 +99,9 @@ SCALES = {
             n_held_out=1,
             heating_steps=10,
             n_crystals=3,
-            training_steps=(40, 40),
-            training_batch=4,
+            training_steps=(300, 400),
+            training_batch=2,
+            training_rates=(2e-2, 1e-2),
             quench_rates=(4000.0, 2000.0),
             n_quenches=1,
             quench_equilibration=0.2,
@@ -105,8 +116,9 @@ SCALES = {
             n_held_out=2,
             heating_steps=120,
             n_crystals=None,
-            training_steps=(400, 900),
-            training_batch=8,
+            training_steps=(1500, 4000),
+            training_batch=2,
+            training_rates=(2e-2, 1e-2),
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
             quench_equilibration=2.0,
@@ -126,6 +138,7 @@ PAPER = {
     "n_crystals": "44 from the Materials Project",
     "training_steps": "10^5 generations of an evolution strategy",
     "training_batch": "not stated",
+    "training_rates": "none: an evolution strategy",
     "quench_rates": "1, 0.1, 0.01",
     "n_quenches": "not stated",
     "quench_equilibration": "not stated",
@@ -176,10 +189,13 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
     sampling, heating, quenching, training_seed, splitting, validating = np.random.SeedSequence(seed).generate_state(6).tolist()
     dataset = DatasetMaker(split_seed=splitting)
 
-    def training(steps: int) -> TrainingMaker:
-        trainer = NeppoTrainer(steps=steps, batch=numbers.training_batch)
-        return TrainingMaker(trainer=trainer, seed=training_seed, scaled_down=scaled_down)
+    def training(generation: int, rate: float, split: Split = "family") -> TrainingMaker:
+        trainer = NeppoTrainer(
+            steps=numbers.training_steps[generation], batch=numbers.training_batch, learning_rate=(rate, _LAST_LEARNING_RATE), reports=4
+        )
+        return TrainingMaker(trainer=trainer, split=split, seed=training_seed, scaled_down=scaled_down)
 
+    from_scratch, warm = numbers.training_rates
     return CampaignMaker(
         name=name or f"{alloy.name}-{scale}",
         alloy=alloy,
@@ -193,7 +209,7 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
             n_crystals=numbers.n_crystals,
             seed=heating,
         ),
-        training_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(numbers.training_steps[0])),
+        training_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(0, from_scratch)),
         feedback_maker=FeedbackFlowMaker(
             quench_maker=QuenchMaker(equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down),
             label_maker=AseLabelMaker(method=method),
@@ -201,10 +217,20 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
             n_glasses=numbers.n_quenches,
             seed=quenching,
         ),
-        retraining_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(numbers.training_steps[1]), compare_splits=True),
+        retraining_maker=TrainingFlowMaker(
+            dataset_maker=dataset, training_maker=training(1, warm), comparison_maker=training(1, from_scratch, "paper")
+        ),
         validation_maker=ValidationFlowMaker(
             validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down)
         ),
         scale=scale,
         scaled_down=scaled_down,
     )
+
+
+if __name__ == "__main__":
+    import sys
+
+    rows = ["| " + " | ".join(cell.replace("_", " ") for cell in row) + " |" for row in scale_table()]
+    rows.insert(1, "|" + "---|" * len(scale_table()[0]))
+    sys.stdout.write("\n".join(rows) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker
@@ -10,6 +10,7 @@ from jobflow import Flow, Maker
 from mgflows.flows.tags import tag
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.training import TrainingMaker
+from mgflows.nep.trainers import NeppoTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +32,15 @@ class TrainingFlowMaker(Maker):
         Name of the flow.
     dataset_maker, training_maker
         Makers of the jobs.
-    compare_splits
-        Train a second potential, from random parameters, on the other split of the same dataset: its test error says how much of the first
-        one's is owed to the split. It is never used for anything else.
+    comparison_maker
+        Trains a second potential, from random parameters, on another split of the same dataset: its test error says how much of the first
+        one's is owed to the split. It is never used for anything else. None leaves it out.
     """
 
     name: str = "training"
     dataset_maker: DatasetMaker = field(default_factory=DatasetMaker)
     training_maker: TrainingMaker = field(default_factory=TrainingMaker)
-    compare_splits: bool = False
+    comparison_maker: TrainingMaker | None = None
 
     def make(
         self,
@@ -56,7 +57,7 @@ class TrainingFlowMaker(Maker):
         previous_potential: OutputReference | None = None,
         scaled_down: str = "",
     ) -> Flow:
-        """A flow whose output has ``dataset``, ``potential`` and ``comparison`` (None without ``compare_splits``).
+        """A flow whose output has ``dataset``, ``potential`` and ``comparison`` (None without a maker for it).
 
         Parameters
         ----------
@@ -89,17 +90,21 @@ class TrainingFlowMaker(Maker):
             start = {"started_from": previous_potential.potential_id, "initial_potential": previous_potential.nep_txt}
         training = self.training_maker.make(dataset.output, generation=generation, **start)
         training.name = f"train {generation}"
-        # Forecast for a CPU: 23 ms a frame of 150 atoms and step (docs/training.md).
-        seconds = 0.023 * getattr(self.training_maker.trainer, "steps", 0) * getattr(self.training_maker.trainer, "batch", 0)
         jobs = [
             tag(dataset, stage=stage, category="sampling"),
-            tag(training, stage=stage, category="training", priority=5, seconds=seconds),
+            tag(training, stage=stage, category="training", priority=5, seconds=_seconds(self.training_maker)),
         ]
         output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
-        if self.compare_splits:
-            other = "paper" if self.training_maker.split == "family" else "family"
-            comparison = replace(self.training_maker, split=other).make(dataset.output, generation=generation)
-            comparison.name = f"train {generation} on the {other} split"
-            jobs.append(tag(comparison, stage=stage, category="training", seconds=seconds))
+        if self.comparison_maker:
+            comparison = self.comparison_maker.make(dataset.output, generation=generation)
+            comparison.name = f"train {generation} on the {self.comparison_maker.split} split"
+            jobs.append(tag(comparison, stage=stage, category="training", seconds=_seconds(self.comparison_maker)))
             output["comparison"] = comparison.output
         return Flow(jobs, output=output, name=f"{self.name} {generation}")
+
+
+def _seconds(maker: TrainingMaker) -> float:
+    """Forecast for a CPU: 15 ms a frame of 150 atoms and step (docs/training.md); an evolution strategy on a GPU takes days."""
+    if isinstance(maker.trainer, NeppoTrainer):
+        return 0.015 * maker.trainer.steps * maker.trainer.batch
+    return 86400.0

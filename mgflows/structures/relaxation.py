@@ -13,8 +13,14 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from ase.optimize.optimize import Optimizer
 
 __all__ = ["Relaxation", "relax"]
+
+_NEAR_FORCE, _NEAR_STRESS = 0.3, 3.0
+"""eV/A and GPa below which the landscape is taken for quadratic."""
+_LBFGS = {"alpha": 20.0, "maxstep": 0.1, "memory": 30}
+"""A curvature of 20 eV/A^2, softer than ASE's 70 as metals are, halves the calls; a memory beyond 30 costs time and saves none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,20 +100,20 @@ def relax(
         stress = float(np.abs(units.ev_per_a3_to_gpa(relaxed.get_stress())).max()) if relax_cell else 0.0
         return force, stress
 
-    n_steps = 0
-    force, stress = residuals()
-    # FIRE first: from a compressed glass the first steps are far from quadratic, and there LBFGS can jump into another basin.
-    for optimizer, share in ((FIRE, 0.1), (LBFGS, 1.0)):
-        target = FrechetCellFilter(relaxed) if relax_cell else relaxed
-        dynamics = optimizer(target, logfile=None)
-        limit = max(int(share * max_steps), 1)
-        for _ in dynamics.irun(fmax=0.0, steps=min(limit, max_steps - n_steps)):
+    def descend(dynamics: Optimizer, force_goal: float, stress_goal: float, steps: int) -> int:
+        for _ in dynamics.irun(fmax=0.0, steps=steps):
             force, stress = residuals()
-            if (force <= force_tolerance and stress <= stress_tolerance) or (optimizer is FIRE and force < 0.3 and stress < 3.0):
+            if force <= force_goal and stress <= stress_goal:
                 break
-        n_steps += dynamics.nsteps
-        if force <= force_tolerance and stress <= stress_tolerance:
-            break
+        return int(dynamics.nsteps)
+
+    n_steps = 0
+    target = FrechetCellFilter(relaxed) if relax_cell else relaxed
+    # FIRE first: from a compressed glass the first steps are far from quadratic, and there LBFGS can jump into another basin.
+    n_steps += descend(FIRE(target, logfile=None), max(force_tolerance, _NEAR_FORCE), max(stress_tolerance, _NEAR_STRESS), max_steps)
+    target = FrechetCellFilter(relaxed) if relax_cell else relaxed
+    n_steps += descend(LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, max_steps - n_steps)
+    force, stress = residuals()
     return Relaxation(
         atoms=relaxed,
         energy_before=energy_before,

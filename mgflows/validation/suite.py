@@ -69,6 +69,16 @@ class SuiteSettings:
 
 
 SUITES: dict[str, SuiteSettings] = {
+    "tiny": SuiteSettings(
+        n_elastic=1,
+        n_shear=1,
+        shear_directions=("xy",),
+        hold_time=0.2,
+        n_frames=5,
+        cooling_rate=None,
+        viscosity_temperature=None,
+        viscosity_time=0.0,
+    ),
     "quick": SuiteSettings(
         n_elastic=1,
         n_shear=2,
@@ -90,7 +100,7 @@ SUITES: dict[str, SuiteSettings] = {
         viscosity_time=50.0,
     ),
 }
-"""``quick`` takes seconds and is run after every training; ``standard`` takes minutes on one core."""
+"""``tiny`` is for tests of workflows; ``quick`` takes seconds and is run after every training; ``standard`` takes minutes on one core."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,9 @@ def test_the_papers_proportions(flow):
 
 def test_strained_families_have_the_papers_sizes(flow):
     by_subset = {
-        _tags(job)["subset"]: job for job in all_jobs(flow) if _tags(job).get("subset") in ("expanded_compressed", "distorted") and len(job.function_args)
+        _tags(job)["subset"]: job
+        for job in all_jobs(flow)
+        if _tags(job).get("subset") in ("expanded_compressed", "distorted") and len(job.function_args)
     }
     assert len(by_subset["expanded_compressed"].function_args[1]) == 6
     assert len(by_subset["distorted"].function_args[1]) == 36

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mgflows.cli.main import main
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command line; return exit code, standard output and standard error as one line each."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, re.sub(r"\s+", " ", captured.err)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("quickstart", "--directory", "q", "--scale", "huge"), "the scale 'huge' does not exist; choose one of tiny, small"),
+        (("status", "--directory", "nowhere"), "mgflows db start"),
+        (("datasets", "--directory", "nowhere"), "mgflows db start"),
+        (("export", "abc", "--directory", "nowhere"), "mgflows db start"),
+        (("validate", "missing.txt"), "missing.txt cannot be read"),
+        (("validate", "missing.txt", "--suite", "slow"), "the suite 'slow' is unknown"),
+        (("sample", "Cu50Xx50"), "'Xx' is not a chemical element"),
+        (("sample", "Cu50Zr50", "--atoms", "40"), "raise --atoms"),
+    ],
+)
+def test_errors_are_one_sentence_with_exit_code_2(run, arguments, words, tmp_path):
+    code, _, said = run(*arguments)
+    assert code == 2
+    assert said.startswith("error: ")
+    assert words in said
+    assert "Traceback" not in said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing half-written"
+
+
+def test_an_unknown_command_and_option_are_clicks_business(run):
+    assert run("quickstrat")[0] == 2
+    assert run("sample", "--no-such-option")[0] == 2
+
+
+def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, said = run("quickstart", "--directory", "file/below")
+    assert code == 2
+    assert "choose a directory that is yours" in said
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkeypatch):
+    import shutil
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10 << 30, 10 << 30, 5 << 20))
+    code, _, said = run("quickstart", "--directory", "q")
+    assert code == 2
+    assert "5 MiB of free space" in said
+    assert not list((tmp_path / "q").iterdir())
+
+
+def test_a_missing_extra_is_named_before_anything_runs(run, monkeypatch):
+    import mgflows.cli.quickstart as module
+
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "neppo" else True)
+    code, _, said = run("quickstart", "--directory", "q")
+    assert code == 2
+    assert "needs neppo" in said
+    assert "pip install 'mgflows[quickstart]'" in said
+
+
+def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
+    from ase.io import read
+
+    for workers in ("1", "2"):
+        arguments = ("--atoms", "120", "--sweeps", "200", "--samples", "3", "--workers", workers, "--output", f"{workers}.xyz")
+        assert run("sample", "Cu46Zr46Al8", *arguments)[0] == 0
+    one, two = (read(tmp_path / f"{workers}.xyz", ":") for workers in "12")
+    assert len(one) == 3
+    for first, second in zip(one, two, strict=True):
+        assert first.positions == pytest.approx(second.positions, abs=0.0)
+        assert first.info["e_is"] == second.info["e_is"]
+    assert one[0].info["e_is"] != one[1].info["e_is"]
+    assert one[0].get_potential_energy() / len(one[0]) > one[0].info["e_is"]
+
+
+def test_a_validation_is_json_for_programs(run, tmp_path):
+    from ase.io import write
+
+    from mgflows.surrogate import LennardJones, SwapMonteCarlo
+    from mgflows import Alloy
+
+    sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(113), seed=1)
+    sampler.equilibrate(200)
+    sampler.cool(1000)
+    write(tmp_path / "glass.xyz", sampler.atoms)
+    code, out, _ = run("validate", str(DATA / "tiny_nep.txt"), "--suite", "tiny", "--glasses", "glass.xyz", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["scaled_down"] is True
+    assert result["n_atoms"] == 113
+    assert len(result["dimers"]) == 6
+    assert 4.0 < result["model"]["density"] < 11.0

@@ -1,0 +1,163 @@
+"""The quickstart as a stranger runs it: a process of its own, killed at bad moments, and asked again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mgflows.database import GlassDatabase
+from mgflows.errors import ServiceError
+from mgflows.launch import PrivateMongod
+from mgflows.settings import Settings
+
+pytestmark = [pytest.mark.mongo, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+CAMPAIGN = "Cu46Zr46Al8-tiny"
+SUBSETS = {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "aimd", "crystal", "mlip_feedback"}
+
+
+def _start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mgflows", "quickstart", "--directory", str(directory), "--scale", "tiny", *arguments]
+    log = (directory.parent / "quickstart.log").open("a")
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"})
+
+
+def _completed(directory: Path) -> int:
+    try:
+        database = Settings.load(directory).database(wait_seconds=0.5)
+    except ServiceError:
+        return 0
+    return database["fireworks"].count_documents({"state": "COMPLETED"})
+
+
+def _wait_for(directory: Path, process: subprocess.Popen[str], n_completed: int) -> None:
+    deadline = time.monotonic() + 300.0
+    while _completed(directory) < n_completed:
+        assert process.poll() is None, (directory.parent / "quickstart.log").read_text()
+        assert time.monotonic() < deadline, f"fewer than {n_completed} jobs done within 300 s"
+        time.sleep(0.2)
+
+
+def _outputs(directory: Path) -> dict[str, str]:
+    """Label job to the time at which its label was stored."""
+    outputs = Settings.load(directory).database()["outputs"]
+    return {
+        document["uuid"]: document["completed_at"]
+        for document in outputs.find({"output.summaries": {"$exists": True}}, ["uuid", "completed_at"])
+    }
+
+
+def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(short_directory):
+    directory = short_directory / "q"
+    server = PrivateMongod(directory)
+    try:
+        # kill -9 of the command: its workers end with it, the database stays.
+        process = _start(directory)
+        _wait_for(directory, process, 12)
+        process.kill()
+        process.wait()
+        before = _outputs(directory)
+        assert before
+
+        # Ctrl-C: exit code 130, and a sentence.
+        process = _start(directory)
+        _wait_for(directory, process, 22)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert "the same command goes on from here" in (directory.parent / "quickstart.log").read_text()
+
+        # kill -9 of the database in mid-run, then kill -9 of the command before it can mend that.
+        process = _start(directory)
+        _wait_for(directory, process, 32)
+        pid = server.pid()
+        assert pid
+        process.send_signal(signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(1.0)
+        process.kill()
+        process.wait()
+
+        process = _start(directory)
+        assert process.wait(timeout=900) == 0, (directory.parent / "quickstart.log").read_text()
+        after = _outputs(directory)
+        assert {uuid: after[uuid] for uuid in before} == before, "labels stored before the kill were neither lost nor made again"
+
+        database = GlassDatabase(directory=directory)
+        status = database.status(CAMPAIGN)
+        assert status.succeeded, status.failures
+        outputs = database.mongo["outputs"]
+        assert outputs.count_documents({}) == status.total
+        assert len(outputs.distinct("uuid")) == status.total
+        done = Counter(launch["fw_id"] for launch in database.mongo["launches"].find({"state": "COMPLETED"}, ["fw_id"]))
+        assert set(done.values()) == {1}, "every job completed exactly once"
+        assert len(done) == status.total
+        _check_results(directory, database)
+
+        # A second run says that it is finished.
+        started = time.monotonic()
+        process = _start(directory)
+        assert process.wait(timeout=60) == 0
+        assert "is finished; nothing to do" in (directory.parent / "quickstart.log").read_text()
+        assert time.monotonic() - started < 60.0
+
+        _check_commands(directory)
+    finally:
+        server.stop()
+
+
+def _check_results(directory: Path, database: GlassDatabase) -> None:
+    summary = json.loads((directory / "summary.json").read_text())
+    assert summary["campaign"] == CAMPAIGN
+    assert set(summary["n_frames"]) == SUBSETS
+    assert summary["fireworks"] == {"COMPLETED": database.status(CAMPAIGN).total}
+    assert set(summary["test_rmse"]) == {"energy_mev_per_atom", "force_mev_per_angstrom", "virial_mev_per_atom"}
+    assert summary["scaled_down"] is True
+    assert summary["wall_seconds"] > 0
+    assert "not DFT" in summary["method"]
+
+    # What the files hold is what the documents say.
+    from ase.io import read
+
+    from mgflows.nep.results import parity
+
+    train, test = read(directory / "train.xyz", ":"), read(directory / "test.xyz", ":")
+    assert len(train) + len(test) == sum(summary["n_frames"].values())
+    for atoms in test:
+        atoms.info["subset"] = atoms.info.get("config_type", "")
+    errors = parity((directory / "nep.txt").read_text(), test).overall
+    assert errors.energy_rmse == pytest.approx(summary["test_rmse"]["energy_mev_per_atom"], rel=1e-3)
+    assert errors.force_rmse == pytest.approx(summary["test_rmse"]["force_mev_per_angstrom"], rel=1e-3)
+
+    potentials = database.potentials(CAMPAIGN)
+    assert [(each.generation, each.split) for each in potentials if each.generation == 0] == [(0, "family")]
+    assert {each.split for each in potentials if each.generation == 1} == {"family", "paper"}
+    final = next(each for each in potentials if each.potential_id == summary["potential_id"])
+    assert final.started_from == potentials[0].potential_id
+    (validation,) = database.validations(CAMPAIGN)
+    assert validation.potential_id == final.potential_id
+    assert validation.scaled_down
+    assert database.supercooling(CAMPAIGN).groups
+
+    report = (directory / "report.html").read_text()
+    assert not re.search(r"""(?:src|href)\s*=\s*["']https?://""", report), "the report needs no network"
+    assert "stand-in" in report
+
+
+def _check_commands(directory: Path) -> None:
+    """The three commands that the summary suggests work."""
+    log = (directory.parent / "quickstart.log").read_text()
+    commands = re.findall(r"^ {2}mgflows (.+)$", log, re.MULTILINE)[-3:]
+    assert [command.split()[0] for command in commands] == ["status", "potentials", "export"]
+    for command in commands:
+        result = subprocess.run([sys.executable, "-m", "mgflows", *command.split()], cwd=directory.parent, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+    assert (directory.parent / "frames" / "train.xyz").exists()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from mgflows.errors import InputError
+from mgflows.structures.relaxation import relax
+
+
+@pytest.fixture
+def strained():
+    atoms = bulk("Cu", cubic=True) * 2
+    atoms.rattle(0.1, seed=3)
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) * 0.93 + [[0, 0.02, 0], [0, 0, 0], [0.01, 0, 0]]), scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.physics
+def test_cell_and_positions_end_in_the_perfect_crystal(strained):
+    perfect = relax(bulk("Cu", cubic=True) * 2, EMT(), force_tolerance=1e-4, stress_tolerance=1e-3)
+    found = relax(strained, EMT(), force_tolerance=1e-4, stress_tolerance=1e-3)
+    assert found.converged
+    assert found.atoms.get_potential_energy() == pytest.approx(perfect.atoms.get_potential_energy(), abs=1e-5)
+    assert found.atoms.get_volume() == pytest.approx(perfect.atoms.get_volume(), rel=1e-4)
+    assert found.energy_before > found.atoms.get_potential_energy()
+    assert found.largest_force <= 1e-4
+    assert found.largest_stress <= 1e-3
+
+
+def test_at_fixed_cell_the_cell_stays(strained):
+    found = relax(strained, EMT(), relax_cell=False, force_tolerance=1e-3)
+    assert found.converged
+    assert found.atoms.cell.array == pytest.approx(strained.cell.array, abs=0.0)
+    assert found.largest_stress == 0.0
+
+
+def test_the_start_is_left_alone_and_too_few_steps_are_said(strained):
+    before = strained.positions.copy()
+    found = relax(strained, EMT(), max_steps=3)
+    assert not found.converged
+    assert found.n_steps <= 3
+    assert strained.positions == pytest.approx(before, abs=0.0)
+
+
+@pytest.mark.parametrize("setting", ["force_tolerance", "stress_tolerance", "max_steps"])
+def test_tolerances_must_be_positive(strained, setting):
+    with pytest.raises(InputError, match=setting):
+        relax(strained, EMT(), **{setting: 0})
