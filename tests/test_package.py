@@ -30,7 +30,9 @@ def test_help_loads_no_heavy_package():
 
 
 def test_the_layers_hold():
-    result = subprocess.run([sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stdout
 
 
@@ -60,5 +62,3 @@ def test_lazy_names_are_those_promised():
     assert mgflows.GlassDatabase.__name__ == "GlassDatabase"
     with pytest.raises(AttributeError, match="no_such_name"):
         mgflows.no_such_name  # noqa: B018
-
-

@@ -32,7 +32,9 @@ def _label(method, family, subset="lj_surrogate", n=3, broken=False):
 def _flow(method, families=10, **arguments):
     labels = [_label(method, f"family-{number}", subset) for number in range(families) for subset in ("lj_surrogate", "distorted")]
     dataset = tag(
-        DatasetMaker(split_seed=1).make("c", ["Cu", "Al"], [label.output for label in labels], **arguments), stage="training", category="sampling"
+        DatasetMaker(split_seed=1).make("c", ["Cu", "Al"], [label.output for label in labels], **arguments),
+        stage="training",
+        category="sampling",
     )
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")

@@ -75,7 +75,9 @@ def test_the_frame_id_sees_every_change_and_no_storage(atoms):
     relabelled = frame.model_copy(update={"energy": frame.energy + 1e-4})
     assert len({frame.frame_id, moved.frame_id, relabelled.frame_id}) == 3
     # Negative zeros and digits beyond the rounding are storage, not change.
-    same = frame.model_copy(update={"cell": [[value if value else -0.0 for value in row] for row in frame.cell], "energy": frame.energy + 1e-9})
+    same = frame.model_copy(
+        update={"cell": [[value if value else -0.0 for value in row] for row in frame.cell], "energy": frame.energy + 1e-9}
+    )
     assert same.frame_id == frame.frame_id
 
 
