@@ -59,7 +59,7 @@ FULL = Effort(
     arrhenius_above={"consistent": 4.0, "printed": 6.5},
     n_runs=6,
     times=((30.0, 10), (100.0, 10), (300.0, 8), (1000.0, 8), (3000.0, 4), (10000.0, 2)),
-    sweeps=((1_000, 16), (10_000, 16), (100_000, 8), (1_000_000, 3)),
+    sweeps=((1_000, 16), (10_000, 16), (100_000, 8), (1_000_000, 3), (10_000_000, 1)),
     windows=((30.0, 1e4), (30.0, 1e3)),
 )
 QUICK = Effort(
@@ -96,29 +96,26 @@ def say(text: str) -> None:
 
 
 class Stages:
-    """Results of finished stages, each a file; a stage with a file is not run again."""
+    """Results of finished stages, each a file; a stage with a file of the same settings is not run again."""
 
-    def __init__(self, directory: Path, effort: Effort) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.effort = effort
+        self.cpu_seconds = 0.0
         directory.mkdir(parents=True, exist_ok=True)
 
-    def run(self, name: str, compute: Callable[[], Any]) -> Any:
+    def run(self, name: str, settings: list[Any], compute: Callable[[], Any]) -> Any:
         path = self.directory / f"{name}.json"
-        settings = json.loads(json.dumps(asdict(self.effort)))
-        if path.exists():
-            kept = json.loads(path.read_text())
-            if kept["effort"] == settings:
-                say(f"{name}: kept from before")
-                return kept["result"]
-        say(name)
-        start = time.process_time()
-        result = compute()
-        path.write_text(json.dumps({"effort": settings, "cpu_seconds": time.process_time() - start, "result": result}))
-        return result
-
-    def cpu_seconds(self) -> float:
-        return sum(json.loads(path.read_text())["cpu_seconds"] for path in self.directory.glob("*.json"))
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        if kept.get("settings") == settings:
+            say(f"{name}: kept from before")
+        else:
+            say(name)
+            start = time.process_time()
+            result = compute()
+            kept = {"settings": settings, "cpu_seconds": time.process_time() - start, "result": result}
+            path.write_text(json.dumps(kept))
+        self.cpu_seconds += kept["cpu_seconds"]
+        return kept["result"]
 
 
 def relax(table: str, effort: Effort) -> dict[str, Any]:
@@ -138,7 +135,7 @@ def relax(table: str, effort: Effort) -> dict[str, Any]:
 def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
     """Measure onset, clock and coolings with one table."""
     lj = LennardJones.cuzral(table=table)
-    relaxation = stages.run(f"{table}-relaxation", lambda: relax(table, effort))
+    relaxation = stages.run(f"{table}-relaxation", [*effort.temperatures[table], effort.n_runs], lambda: relax(table, effort))
     onset = find_onset(
         relaxation["temperatures"],
         relaxation["log_tau"],
@@ -157,6 +154,7 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
     for reduced_time, n_seeds in effort.times:
         dynamics += stages.run(
             f"{table}-molecular-dynamics-{reduced_time:g}",
+            [reduced_time, n_seeds],
             lambda t=reduced_time, n=n_seeds: [molecular_dynamics(lj, t, seed) for seed in range(n)],
         )
     # Crystals have another energy than the glass of the same age; coolings that gave one are left out of the law.
@@ -177,6 +175,7 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
     for n_sweeps, n_seeds in effort.sweeps:
         sampled += stages.run(
             f"{table}-swap-monte-carlo-{n_sweeps}",
+            [n_sweeps, n_seeds],
             lambda s=n_sweeps, n=n_seeds: [swap_monte_carlo(lj, s, 100 + seed) for seed in range(n)],
         )
     return {
@@ -336,9 +335,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     effort = QUICK if arguments.quick else FULL
-    stages = Stages(arguments.directory / "stages", effort)
+    stages = Stages(arguments.directory / "stages")
     results = [study(table, effort, stages) for table in ("consistent", "printed")]
-    cpu_seconds = stages.cpu_seconds()
+    cpu_seconds = stages.cpu_seconds
     stem = arguments.directory / "supercooling_clock"
     for result in results:
         for clock in result["clocks"]:

@@ -106,7 +106,9 @@ class SupercoolingClock:
     @property
     def onset_time(self) -> float | None:
         """The reduced time ``t_on`` at which the law passes through the onset energy; None where that was not measured."""
-        return None if self.onset_energy is None else float(10.0 ** ((self.onset_energy - self.intercept) / self.slope))
+        if self.onset_energy is None:
+            return None
+        return float(10.0 ** np.clip((self.onset_energy - self.intercept) / self.slope, -_MOST_DECADES, _MOST_DECADES))
 
     @property
     def onset_time_interval(self) -> tuple[float, float] | None:
@@ -130,6 +132,8 @@ class SupercoolingClock:
         error
             Its standard error in eV per atom; of a single sample leave it out, or give the spread between samples.
         """
+        if not np.isfinite(e_is):
+            raise InputError(f"the energy is {e_is} eV/atom, which has no time; give a finite inherent-structure energy")
         if error is not None and not error >= 0.0:
             raise InputError(f"the error of the energy is {error:g} eV/atom but must not be negative; give a standard error")
         energy = e_is / self.energy_unit

@@ -101,6 +101,11 @@ def test_what_gives_no_clock_is_refused(consistent):
         fit_supercooling_clock(TIMES, e_is[:-1], lj=consistent)
     with pytest.raises(InputError, match="no coolings"):
         fit_supercooling_clock([], [], lj=consistent)
+    clock = fit_supercooling_clock(TIMES, e_is, lj=consistent)
+    with pytest.raises(InputError, match="has no time"):
+        clock.effective_time(float("nan"))
+    with pytest.raises(InputError, match="must not be negative"):
+        clock.effective_time(-1.5, error=-0.1)
     with pytest.raises(InputError, match="not positive"):
         fit_supercooling_clock(-TIMES, e_is, lj=consistent)
 
