@@ -134,6 +134,8 @@ def _divide_families(
     counts = np.array([[np.count_nonzero((families == name) & (subsets == subset)) for subset in subset_names] for name in names])
     shares = counts / counts.sum(axis=0)
     fixed = dict.fromkeys(families[held_out], True)
+    for name in set(families[subsets == "crystal"]) - set(fixed):
+        fixed[name] = False
     for identity, name in zip(frame_ids, families, strict=True):
         if identity in earlier and fixed.setdefault(name, earlier[identity]) != earlier[identity]:
             raise InputError(
