@@ -203,10 +203,12 @@ def _bonds(atoms: Atoms, cutoff: float, solid_bond: float) -> tuple[NDArray[np.i
     signs = np.sign(np.diag(r))
     box = freud.box.Box.from_matrix(signs[:, None] * r)
     points = box.wrap(positions @ (q * signs))
-    query = freud.locality.AABBQuery(box, points)
-    bonds = query.query(points, {"r_max": cutoff, "exclude_ii": True}).toNeighborList(sort_by_distance=False)
-    steinhardt = freud.order.Steinhardt(l=6)
-    steinhardt.compute((box, points), neighbors=bonds)
+    # One thread: samples are small and many, and jobs share a node.
+    with freud.parallel.NumThreads(1):
+        query = freud.locality.AABBQuery(box, points)
+        bonds = query.query(points, {"r_max": cutoff, "exclude_ii": True}).toNeighborList(sort_by_distance=False)
+        steinhardt = freud.order.Steinhardt(l=6)
+        steinhardt.compute((box, points), neighbors=bonds)
     q6 = np.asarray(steinhardt.particle_harmonics)
     q6 = q6 / np.maximum(np.linalg.norm(q6, axis=1, keepdims=True), 1e-300)
     i, j = np.asarray(bonds.query_point_indices), np.asarray(bonds.point_indices)
