@@ -11,10 +11,12 @@ from fireworks.core import launchpad as fireworks_launchpad
 from fireworks.core import rocket as fireworks_rocket
 
 from mgflows.launch.interruption import StopRequest, interruption_reason
-from mgflows.launch.patience import PatientCollection
+from mgflows.launch.patience import PatientCollection, patiently
+from mgflows.launch.processes import identity
 
 if TYPE_CHECKING:
     from fireworks import Firework, FWAction, FWorker
+    from pymongo.collection import Collection
 
     from mgflows.settings import Settings
 
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 # A lock that is held for a minute belongs to a worker that died: at most 1000 fireworks are rewritten under it.
 LOCK_SECONDS = 60
 EXPIRATION_PINGS = 5
+LOCK_HOLDER = "locked_by"
 
 
 class WorkerStopped(BaseException):
@@ -33,10 +36,55 @@ class BrokenEnvironment(WorkerStopped):
     """A worker cannot run jobs that others perhaps can."""
 
 
-class WorkerLaunchPad(LaunchPad):
+class _Workflows(PatientCollection):
+    """The collection of workflows, where a lock also says who holds it.
+
+    FireWorks locks with a bare ``locked: true``. With a name on it, a lock is known to be left behind when its holder died, and a
+    worker that got it but no answer, because the server crashed just then, does not wait for itself.
+    """
+
+    def __init__(self, collection: Collection, seconds: float, holder: dict[str, Any]) -> None:
+        super().__init__(collection, seconds)
+        self._holder = holder
+
+    def find_one_and_update(self, query: dict[str, Any], update: dict[str, Any]) -> dict[str, Any] | None:
+        """Lock, or unlock, as FireWorks' WFLock does."""
+        if update == {"$set": {"locked": True}}:
+            update = {"$set": {"locked": True, LOCK_HOLDER: self._holder}}
+            if "locked" in query:
+                query = {"nodes": query["nodes"], "$or": [{"locked": query["locked"]}, {LOCK_HOLDER: self._holder}]}
+        elif update == {"$unset": {"locked": ""}}:
+            update = {"$unset": {"locked": "", LOCK_HOLDER: ""}}
+        return patiently(lambda: self._collection.find_one_and_update(query, update), self._seconds)
+
+    def find_one_and_replace(self, query: dict[str, Any], document: dict[str, Any]) -> dict[str, Any] | None:
+        """Write a workflow anew, and keep the lock."""
+        if "locked" in document:
+            document = {**document, LOCK_HOLDER: self._holder}
+        return patiently(lambda: self._collection.find_one_and_replace(query, document), self._seconds)
+
+
+class PatientLaunchPad(LaunchPad):
+    """A LaunchPad that waits out an outage of the database and whose locks say who holds them.
+
+    Parameters
+    ----------
+    settings
+        Where the database is.
+    seconds
+        How long an outage may last, s.
+    """
+
+    def __init__(self, settings: Settings, seconds: float) -> None:
+        super().__init__(**settings.launchpad_options(seconds))
+        for name in ("fireworks", "launches", "fw_id_assigner"):
+            setattr(self, name, PatientCollection(getattr(self, name), seconds))
+        self.workflows = _Workflows(self.db.workflows, seconds, identity())
+
+
+class WorkerLaunchPad(PatientLaunchPad):
     """The LaunchPad of one worker.
 
-    - Reads and writes wait out an outage of the database.
     - An interrupted job goes back to READY, without its children ever seeing it fail, and its launch keeps the reason.
     - A worker that was told to stop takes no new job.
     - A worker whose jobs fail one after the other at once, or that cannot even import them, stops instead of failing the whole queue.
@@ -54,9 +102,7 @@ class WorkerLaunchPad(LaunchPad):
     """
 
     def __init__(self, settings: Settings, stop: StopRequest, max_quick_failures: int = 5, quick_seconds: float = 5.0) -> None:
-        super().__init__(**settings.launchpad_options(settings.outage_seconds))
-        for name in ("fireworks", "launches", "workflows", "fw_id_assigner"):
-            setattr(self, name, PatientCollection(getattr(self, name), settings.outage_seconds))
+        super().__init__(settings, settings.outage_seconds)
         self.stop = stop
         self.max_quick_failures = max_quick_failures
         self.quick_seconds = quick_seconds

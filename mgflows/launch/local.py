@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.5
+_LOOK_SECONDS = 10.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -72,6 +73,7 @@ class LocalLauncher:
         self._away_since: float | None = None
         self._server_error: ServiceError | None = None
         self._stopping = threading.Event()
+        self._recovered = -_LOOK_SECONDS
         self._n_crashes = 0
 
     @property
@@ -107,6 +109,7 @@ class LocalLauncher:
                 try:
                     self._notice_ended_workers()
                     progress = self._progress()
+                    self._look_for_lost(progress)
                     finished = not self._workers and not self._has_work(progress)
                 except (ConnectionFailure, ServiceError) as error:
                     self._tolerate(error)
@@ -129,6 +132,7 @@ class LocalLauncher:
     def recover(self, *, retry: bool = False) -> Recovery:
         """Make runnable again what was interrupted, see `mgflows.launch.recovery.recover`; `retry` includes jobs that failed."""
         found = recover(self.settings, self.campaign, retry=retry)
+        self._recovered = time.monotonic()
         if found.rerun:
             self._say(f"{len(found.rerun)} interrupted jobs run again")
         return found
@@ -161,6 +165,12 @@ class LocalLauncher:
     def _has_work(self, progress: Progress) -> bool:
         # Nothing to take is either the end, or a dead worker (of ours or another launcher's) still has something.
         return progress.states.get("READY", 0) > 0 or self.recover().changed or progress.n_active > 0
+
+    def _look_for_lost(self, progress: Progress) -> None:
+        """Look now and then whether what idle workers wait for is still being done by somebody."""
+        idle = progress.n_active > 0 and not progress.states.get("READY", 0)
+        if idle and time.monotonic() - self._recovered > _LOOK_SECONDS:
+            self.recover()
 
     def _tolerate(self, error: Exception) -> None:
         """Wait a moment if the database is away and has not been for too long; raise everything else."""

@@ -15,9 +15,10 @@ from jobflow import JobStore
 from pymongo.errors import AutoReconnect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pymongo.collection import Collection
+    from pymongo.cursor import Cursor
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ T = TypeVar("T")
 _PAUSE_SECONDS = 0.5
 _REPEATED = frozenset(
     {
+        "count_documents",
         "delete_many",
-        "delete_one",
         "find_one",
         "find_one_and_replace",
         "find_one_and_update",
@@ -63,8 +64,32 @@ def patiently(action: Callable[[], T], seconds: float) -> T:
             time.sleep(_PAUSE_SECONDS)
 
 
+class PatientRows:
+    """The documents of a query, all read before the first is given out: a broken cursor cannot be continued.
+
+    Parameters
+    ----------
+    read
+        Makes the pymongo cursor.
+    seconds
+        How long an outage may last.
+    """
+
+    def __init__(self, read: Callable[[], Cursor], seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Read the documents."""
+        return iter(patiently(lambda: list(self._read()), self._seconds))
+
+    def __getattr__(self, name: str) -> Callable[..., PatientRows]:
+        """Refine the query as pymongo's cursors do: sort, limit, and so on."""
+        return lambda *args, **kwargs: PatientRows(lambda: getattr(self._read(), name)(*args, **kwargs), self._seconds)
+
+
 class PatientCollection:
-    """A pymongo collection whose single reads and writes wait out an outage.
+    """A pymongo collection whose reads and writes wait out an outage.
 
     Parameters
     ----------
@@ -78,8 +103,12 @@ class PatientCollection:
         self._collection = collection
         self._seconds = seconds
 
+    def find(self, *args: Any, **kwargs: Any) -> PatientRows:
+        """Query documents."""
+        return PatientRows(lambda: self._collection.find(*args, **kwargs), self._seconds)
+
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the collection's own."""
+        """Everything else is the collection's own, made patient where it can be repeated."""
         attribute = getattr(self._collection, name)
         if name not in _REPEATED:
             return attribute

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mgflows.launch.interruption import interruption_reason
-from mgflows.launch.launchpad import EXPIRATION_PINGS, configure_fireworks
+from mgflows.launch.launchpad import EXPIRATION_PINGS, LOCK_HOLDER, PatientLaunchPad, configure_fireworks
 from mgflows.launch.processes import is_known_dead
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def list_failures(settings: Settings, campaign: str | None = None) -> list[Failu
 @contextmanager
 def _launchpad(settings: Settings) -> Iterator[LaunchPad]:
     settings.check_database()
-    launchpad = settings.launchpad()
+    launchpad = PatientLaunchPad(settings, seconds=5.0)
     try:
         yield launchpad
     finally:
@@ -145,7 +145,7 @@ def why_lost(launchpad: LaunchPad, firework: dict[str, Any]) -> str | None:
         Its document, at least `fw_id`, `launches` and `updated_on`.
     """
     launch = launchpad.launches.find_one({"fw_id": firework["fw_id"]}, {"action": 0, "finished": 0}, sort=[("launch_id", -1)])
-    if launch is None or (launch["launch_id"] not in firework["launches"] and launch["state"] != "RUNNING"):
+    if launch is None or launch["launch_id"] not in firework["launches"]:
         # Reserved, and its launch is not written yet, or never will be.
         return "its worker died while it took it" if _now() - _time(firework["updated_on"]) > timedelta(seconds=_GRACE_SECONDS) else None
     who = (launch.get("fworker") or {}).get("env") or {}
@@ -175,11 +175,10 @@ def _bring_back_lost(launchpad: LaunchPad, query: dict[str, Any], found: Recover
             launchpad.fireworks.delete_one({"fw_id": fw_id})
             found.removed.append(fw_id)
         else:
-            launchpad.launches.update_many(
-                {"fw_id": fw_id, "state": "RUNNING"},
-                {"$set": {"state": "FIZZLED", "action": None, "lost": reason}},
-            )
             launchpad.rerun_fw(fw_id)
+            launchpad.launches.update_many(
+                {"launch_id": {"$in": firework["launches"]}, "state": "RUNNING"}, {"$set": {"state": "FIZZLED", "lost": reason}}
+            )
             found.rerun[fw_id] = reason
 
 
@@ -192,28 +191,32 @@ def _ended(launchpad: LaunchPad, firework: dict[str, Any]) -> bool:
 def _mend_workflows(launchpad: LaunchPad, query: dict[str, Any], found: Recovery) -> None:
     """Unlock workflows whose lock nobody holds, and finish what was being written under it."""
     open_workflows = {**query, "state": {"$ne": "COMPLETED"}}
-    locked = [workflow["_id"] for workflow in launchpad.workflows.find({**open_workflows, "locked": True}, {"_id": 1})]
-    if locked:
+    nameless = {workflow["_id"] for workflow in launchpad.workflows.find({**open_workflows, "locked": True, LOCK_HOLDER: None}, {"_id": 1})}
+    if nameless:
         time.sleep(_GRACE_SECONDS)
     for workflow in launchpad.workflows.find(open_workflows):
         fireworks = list(launchpad.fireworks.find({"fw_id": {"$in": workflow["nodes"]}}, _FIELDS))
-        held = [firework for firework in fireworks if firework["state"] in _HELD]
-        newly_locked = "locked" in workflow and workflow["_id"] not in locked
-        if newly_locked or any(why_lost(launchpad, firework) is None and not _ended(launchpad, firework) for firework in held):
-            continue
+        locked, holder = "locked" in workflow, workflow.get(LOCK_HOLDER)
+        if not (locked and holder and is_known_dead(holder)):
+            # A live holder, a lock that is new, or work that goes on: whoever it is may be writing.
+            held = [firework for firework in fireworks if firework["state"] in _HELD and not _ended(launchpad, firework)]
+            if (locked and workflow["_id"] not in nameless) or any(why_lost(launchpad, firework) is None for firework in held):
+                continue
         states = workflow["fw_states"]
         half_written = [
             f["fw_id"] for f in fireworks if f["state"] in ("COMPLETED", "FIZZLED") and states.get(str(f["fw_id"])) != f["state"]
         ]
-        if "locked" not in workflow and not half_written:
+        if not locked and not half_written:
             continue
         # What follows from the end of a job is derived when its state changes, so it has to change again.
         launchpad.fireworks.update_many({"fw_id": {"$in": half_written}}, {"$set": {"state": "RUNNING"}})
         _remove_unlinked(launchpad, found)
-        launchpad.workflows.update_one({"_id": workflow["_id"]}, {"$unset": {"locked": ""}})
+        # Only the lock that was judged: somebody else may have mended this one meanwhile.
+        judged = {"_id": workflow["_id"], LOCK_HOLDER: holder}
+        launchpad.workflows.update_one(judged, {"$unset": {"locked": "", LOCK_HOLDER: ""}})
         for fw_id in half_written:
             launchpad._refresh_wf(fw_id)
-        found.unlocked += "locked" in workflow
+        found.unlocked += locked
         found.completed += half_written
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from jobflow import Flow
 
@@ -154,3 +155,30 @@ def test_a_server_that_is_killed_for_seconds_costs_nothing(short_directory: Path
         assert settings.database().outputs.count_documents({}) == 60
     finally:
         server.stop()
+
+
+@pytest.mark.slow
+def test_workers_killed_at_random_lose_nothing_and_repeat_little(settings: Settings, tmp_path: Path) -> None:
+    """Short jobs, so that many kills hit FireWorks' bookkeeping rather than a job."""
+    journal = tmp_path / "journal"
+    fans = [jobs.fan_out(str(journal), f"fan{i}", 3) for i in range(8)]
+    parts = [jobs.add(str(journal), f"a{i}", float(i), 1.0, 0.02) for i in range(30)]
+    submit(tagged([*fans, *parts, jobs.total(str(journal), "total", [part.output for part in parts])]), settings)
+    launcher = LocalLauncher(settings, n_workers=2, max_restarts=100)
+    random = np.random.default_rng(5)
+    n_kills, last = 0, time.monotonic()
+    for snapshot in launcher.run(poll_seconds=0.05):
+        if snapshot.n_done > 2 and n_kills < 8 and time.monotonic() - last > random.uniform(0.5, 1.5):
+            pids = sorted({int(line.split()[1]) for line in journal.read_text().splitlines()} & set(launcher.worker_pids))
+            if pids:
+                os.kill(int(random.choice(pids)), signal.SIGKILL)
+                n_kills, last = n_kills + 1, time.monotonic()
+    assert n_kills >= 3
+    assert snapshot.is_finished
+    assert snapshot.n_done == 8 + 8 * 4 + 31
+    names = jobs.ran(journal)
+    assert set(names) == {f"fan{i}" for i in range(8)} | {f"fan{i}-{j}" for i in range(8) for j in range(3)} | {
+        f"a{i}" for i in range(30)
+    } | {"total"}
+    # Two jobs at most are under way when a worker is killed: its own, and none of the other worker's.
+    assert len(names) - len(set(names)) <= n_kills
