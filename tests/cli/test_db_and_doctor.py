@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mgflows.cli.db import db
+from mgflows.cli.doctor import doctor
+from mgflows.errors import InputError
+from mgflows.launch import doctor as examination
+from mgflows.launch.mongod import PrivateMongod
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mgflows.settings import Settings
+
+
+def run(command: object, *arguments: str) -> Result:
+    return CliRunner().invoke(command, list(arguments))
+
+
+@pytest.mark.mongo
+def test_start_status_stop(short_directory: Path) -> None:
+    where = ("--directory", str(short_directory))
+    assert run(db, "status", *where).exit_code == 1
+    started = run(db, "start", *where)
+    assert started.exit_code == 0
+    assert PrivateMongod(short_directory).uri in started.output
+    assert "already running" in run(db, "start", *where).output
+    status = run(db, "status", "--json", *where)
+    assert status.exit_code == 0
+    assert json.loads(status.output)["pid"] == PrivateMongod(short_directory).pid()
+    findings = {finding["check"]: finding for finding in json.loads(run(doctor, "--json", *where).output)}
+    assert findings["job store"]["verdict"] == "good"
+    assert "is stopped" in run(db, "stop", *where).output
+    assert "was not running" in run(db, "stop", *where).output
+
+
+def test_there_is_no_private_server_beside_a_named_one(tmp_path: Path) -> None:
+    (tmp_path / "mgflows.yaml").write_text("mongodb_uri: mongodb://me:secret@host/")
+    result = run(db, "start", "--directory", str(tmp_path))
+    assert isinstance(result.exception, InputError)
+    assert "secret" not in str(result.exception)
+
+
+@pytest.mark.mongo
+def test_doctor_leaves_nothing_in_the_database(settings: Settings) -> None:
+    settings.write(settings.directory / "mgflows.yaml")
+    result = run(doctor, "--directory", str(settings.directory))
+    assert result.exit_code == 0, result.output
+    database = settings.database()
+    assert all(database[name].count_documents({}) == 0 for name in database.list_collection_names())
+
+
+@pytest.mark.faults
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "_version", lambda name: None if name in ("neppo", "pymongo") else "1.0")
+    path = tmp_path / "mgflows.yaml"
+    path.write_text("mongodb_uri: mongodb://me:secret@127.0.0.1:9/\nnep_command: no-such-nep")
+    path.chmod(0o644)
+    result = run(doctor, "--json", "--directory", str(tmp_path))
+    assert result.exit_code == 1
+    assert "secret" not in result.output
+    findings = {finding["check"]: finding for finding in json.loads(result.output)}
+    assert {check for check, finding in findings.items() if finding["verdict"] == "bad"} == {"packages", "configuration", "database"}
+    assert findings["configuration"]["mend"] == f"chmod 600 {path}"
+    assert findings["packages for training potentials"]["mend"] == "pip install 'mgflows[train]'"
+    assert findings["trainer"]["verdict"] == "missing"
+    assert all(finding["mend"] for finding in findings.values() if finding["verdict"] != "good")
+
+
+def test_doctor_survives_a_bad_configuration(tmp_path: Path) -> None:
+    (tmp_path / "mgflows.yaml").write_text("n_worker: 1")
+    result = run(doctor, "--directory", str(tmp_path))
+    assert result.exit_code == 1
+    assert "did you mean n_workers?" in result.output
