@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -147,11 +147,42 @@ PAPER = {
 """The paper's numbers beside those of a scale (section II and Methods)."""
 
 
+_TITLES = {
+    "n_atoms": "atoms in a sample",
+    "samples": "samples x sweeps of swap Monte Carlo",
+    "coolings": "runs x duration (t*) of surrogate molecular dynamics",
+    "relaxed_fraction": "fraction of the samples relaxed, strained and heated",
+    "n_held_out": "further heating trajectories, all in the test set",
+    "heating_steps": "steps of each, all of them frames",
+    "n_crystals": "crystal prototypes",
+    "training_steps": "training steps before and after the feedback",
+    "training_batch": "frames a step",
+    "training_rates": "first learning rate, from scratch and warm",
+    "quench_rates": "feedback quenches (K/ps)",
+    "n_quenches": "glasses a rate",
+    "quench_equilibration": "time in the melt (ps)",
+    "suite": "validation suite",
+}
+
+
 def scale_table() -> list[tuple[str, ...]]:
     """Rows (setting, value at each scale ..., the paper's), the first of them the header."""
     header = ("setting", *SCALES, "paper")
-    names = [entry.name for entry in fields(Scale) if entry.name != "name"]
-    return [header, *((name, *(str(getattr(scale, name)) for scale in SCALES.values()), PAPER[name]) for name in names)]
+    return [
+        header,
+        *((title, *(_words(getattr(scale, name)) for scale in SCALES.values()), PAPER[name]) for name, title in _TITLES.items()),
+    ]
+
+
+def _words(value: object) -> str:
+    """A setting as a table shows it; pairs of length and number become ``number x length``."""
+    if value is None:
+        return "all"
+    if isinstance(value, tuple) and isinstance(value[0], tuple):
+        return ", ".join(f"{count} x {length:g}" for length, count in value)
+    if isinstance(value, tuple):
+        return ", ".join(f"{member:g}" for member in value)
+    return str(value)
 
 
 def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0) -> CampaignMaker:
@@ -231,6 +262,6 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
 if __name__ == "__main__":
     import sys
 
-    rows = ["| " + " | ".join(cell.replace("_", " ") for cell in row) + " |" for row in scale_table()]
+    rows = ["| " + " | ".join(row) + " |" for row in scale_table()]
     rows.insert(1, "|" + "---|" * len(scale_table()[0]))
     sys.stdout.write("\n".join(rows) + "\n")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from monty.json import MontyDecoder, MontyEncoder
@@ -10,7 +12,7 @@ from mgflows import Alloy, CampaignMaker
 from mgflows.errors import InputError
 from mgflows.flows.dft import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
-from mgflows.flows.scales import PAPER, SCALES, scale_table, stand_in_campaign
+from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_campaign
 from mgflows.flows.tags import all_jobs
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
 from mgflows.jobs.sampling import surrogate_of
@@ -111,7 +113,10 @@ def test_the_surrogate_follows_the_alloy():
     assert set(surrogate_of(quinary, None).species) == set(quinary.species)
 
 
-def test_the_scale_table_is_complete():
+def test_the_scale_table_is_complete_and_the_docs_have_it():
     header, *rows = scale_table()
     assert header == ("setting", *SCALES, "paper")
-    assert [row[0] for row in rows] == list(PAPER)
+    assert set(PAPER) == {field.name for field in fields(Scale)} - {"name"}
+    assert len(rows) == len(PAPER)
+    page = (Path(__file__).parents[2] / "docs" / "scales.md").read_text()
+    assert all("| " + " | ".join(row) + " |" in page for row in rows), "print it anew with: python -m mgflows.flows.scales"
