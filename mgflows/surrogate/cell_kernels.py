@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
-from mgflows.surrogate.kernels import LATTICE, OPTIONS, borrowed_energy, displaced, inline, random_number, to_lattice
+from mgflows.surrogate.kernels import (
+    LATTICE,
+    OPTIONS,
+    borrowed_energy,
+    chosen_pair,
+    displaced,
+    high_below,
+    inline,
+    low_below,
+    random_bits,
+    to_lattice,
+)
 from mgflows.surrogate.rows import REGISTER_BYTES, replace_row, row_energy
 
 if TYPE_CHECKING:
@@ -265,18 +276,16 @@ def _change_cell(s, cell, capacity, positions, sigma_squared, four_epsilon, ener
 
 
 @inline
-def _displace(configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
+def _displace(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
     positions, energy, trial, blocks = configuration.positions, configuration.energy, configuration.trial_i, configuration.blocks_i
     sigma_squared, four_epsilon, constants = configuration.sigma_squared, configuration.four_epsilon, grid.constants
-    i = int(random_number(state) * configuration.species.size)
+    i = low_below(bits, configuration.species.size)
     a = configuration.species[i]
     s = configuration.slot[i]
     counters.displacements[0, a] += 1
     x, y, z = positions[0, s], positions[1, s], positions[2, s]
-    new_x = displaced(x, proposals.reach[0], state)
-    new_y = displaced(y, proposals.reach[1], state)
-    new_z = displaced(z, proposals.reach[2], state)
+    new_x, new_y, new_z = displaced(x, y, z, proposals.reach, state)
     borrowed = borrowed_energy(temperature, state)
     n_blocks = _blocks_near(
         x, y, z, grid.reach_squared[a], configuration.occupation, capacity, lanes, grid.shape, grid.width_squared, grid.neighbours, blocks
@@ -287,7 +296,7 @@ def _displace(configuration, grid, proposals, counters, temperature, state, capa
     stays = cell == s // capacity
     accepted = delta <= borrowed and (stays or configuration.occupation[cell] < capacity)
     if accepted:
-        replace_row(positions, x, y, z, a, (s,), sigma_squared, four_epsilon, constants, blocks, n_blocks, trial, energy)
+        replace_row(positions, x, y, z, a, (), sigma_squared, four_epsilon, constants, blocks, n_blocks, trial, energy)
         positions[0, s], positions[1, s], positions[2, s], energy[s] = new_x, new_y, new_z, new
         counters.displacements[1, a] += 1
         if not stays:
@@ -307,19 +316,17 @@ def _displace(configuration, grid, proposals, counters, temperature, state, capa
 
 
 @inline
-def _exchange(configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
+def _exchange(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
     """Try to swap the slots, that is the positions, of two atoms of different species; return the change of the energy."""
     positions, energy, atom, slot = configuration.positions, configuration.energy, configuration.atom, configuration.slot
     sigma_squared, four_epsilon, constants = configuration.sigma_squared, configuration.four_epsilon, grid.constants
     trial_i, trial_k, blocks_i, blocks_k = configuration.trial_i, configuration.trial_k, configuration.blocks_i, configuration.blocks_k
-    chosen = random_number(state)
-    pair = 0
-    while chosen >= proposals.exchange_cumulative[pair]:
-        pair += 1
+    pair = chosen_pair(bits, proposals.exchange_cumulative)
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first
-    i = first[a] + int(random_number(state) * (first[a + 1] - first[a]))
-    k = first[b] + int(random_number(state) * (first[b + 1] - first[b]))
+    bits = random_bits(state)
+    i = first[a] + high_below(bits, first[a + 1] - first[a])
+    k = first[b] + low_below(bits, first[b + 1] - first[b])
     counters.exchanges[0, pair] += 1
     borrowed = borrowed_energy(temperature, state)
     s, t = slot[i], slot[k]
@@ -342,8 +349,8 @@ def _exchange(configuration, grid, proposals, counters, temperature, state, capa
     delta = float(new_i) + float(new_k) - float(energy[s] - mutual) - float(energy[t] - mutual)
     accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x_k, y_k, z_k, b, (s, t), sigma_squared, four_epsilon, constants, blocks_i, n_i, trial_i, energy)
-        replace_row(positions, x_i, y_i, z_i, a, (s, t), sigma_squared, four_epsilon, constants, blocks_k, n_k, trial_k, energy)
+        replace_row(positions, x_k, y_k, z_k, b, (), sigma_squared, four_epsilon, constants, blocks_i, n_i, trial_i, energy)
+        replace_row(positions, x_i, y_i, z_i, a, (), sigma_squared, four_epsilon, constants, blocks_k, n_k, trial_k, energy)
         for species in range(sigma_squared.shape[0]):
             sigma_squared[species, s], sigma_squared[species, t] = sigma_squared[species, t], sigma_squared[species, s]
             four_epsilon[species, s], four_epsilon[species, t] = four_epsilon[species, t], four_epsilon[species, s]
@@ -389,14 +396,16 @@ def run_sweeps_in_cells(configuration, grid, proposals, counters, temperatures, 
     """Run one sweep, that is N trial moves, at each temperature; the parameters are those of :func:`mgflows.surrogate.kernels.run_sweeps`."""
     capacity = configuration.positions.shape[1] // configuration.occupation.size
     lanes = configuration.trial_i.size // configuration.blocks_i.size
+    exchanges = int(proposals.swap_fraction * 2**32)
     for sweep in range(temperatures.size):
         temperature = temperatures[sweep]
         change = 0.0
         for _ in range(configuration.species.size):
-            if random_number(state) < proposals.swap_fraction:
-                change += _exchange(configuration, grid, proposals, counters, temperature, state, capacity, lanes)
+            bits = random_bits(state)
+            if high_below(bits, 2**32) < exchanges:
+                change += _exchange(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes)
             else:
-                change += _displace(configuration, grid, proposals, counters, temperature, state, capacity, lanes)
+                change += _displace(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes)
         configuration.total[0] += change
         configuration.sweeps[0] += 1
         if configuration.sweeps[0] <= 100 or configuration.sweeps[0] % refresh_interval == 0:

@@ -104,7 +104,7 @@ class Proposals(NamedTuple):
     Parameters
     ----------
     reach
-        (3,) half the edges of the cube around the atom in which its new position is uniform, in lattice units.
+        (3,) half the edges of the cube around the atom in which its new position is uniform, in lattice units over 2^21.
     swap_fraction
         Probability that a move is an exchange.
     exchange_pairs
@@ -115,7 +115,7 @@ class Proposals(NamedTuple):
         (n_species + 1,) first atom of each species; the last entry is the number of atoms.
     """
 
-    reach: NDArray[np.int64]
+    reach: NDArray[np.float64]
     swap_fraction: float
     exchange_pairs: NDArray[np.int64]
     exchange_cumulative: NDArray[np.float64]
@@ -208,9 +208,10 @@ def seed_random_state(seed: int, stream: int = 0) -> RandomState:
 
 
 @inline
-def random_number(state):  # type: ignore[no-untyped-def]
-    """Uniform number in [0, 1) from xoshiro256+ (D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021))."""
-    result = state[0] + state[3]
+def random_bits(state):  # type: ignore[no-untyped-def]
+    """64 random bits from xoshiro256++ (D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021))."""
+    sum_ = state[0] + state[3]
+    result = ((sum_ << np.uint64(23)) | (sum_ >> np.uint64(41))) + state[0]
     t = state[1] << np.uint64(17)
     state[2] ^= state[0]
     state[3] ^= state[1]
@@ -218,7 +219,45 @@ def random_number(state):  # type: ignore[no-untyped-def]
     state[0] ^= state[3]
     state[2] ^= t
     state[3] = (state[3] << np.uint64(45)) | (state[3] >> np.uint64(19))
-    return (result >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+    return result
+
+
+@inline
+def random_number(state):  # type: ignore[no-untyped-def]
+    """Uniform number in [0, 1) of 53 bits."""
+    return (random_bits(state) >> np.uint64(11)) * 2.0**-53
+
+
+@inline
+def high_below(bits, n):  # type: ignore[no-untyped-def]
+    """Uniform integer below n, from the high half of random bits."""
+    return (np.int64(bits >> np.uint64(32)) * n) >> 32
+
+
+@inline
+def low_below(bits, n):  # type: ignore[no-untyped-def]
+    """Uniform integer below n, from the low half of random bits."""
+    return (np.int64(bits & np.uint64(0xFFFFFFFF)) * n) >> 32
+
+
+@inline
+def chosen_pair(bits, cumulative):  # type: ignore[no-untyped-def]
+    """Pair of species to exchange, from the low half of random bits; without a branch, which nobody could foresee."""
+    share = np.int64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
+    pair = 0
+    for limit in cumulative[:-1]:
+        pair += share >= limit
+    return pair
+
+
+@inline
+def displaced(x, y, z, reach, state):  # type: ignore[no-untyped-def]
+    """Lattice point displaced within the cube, in 2^21 steps along each edge that are symmetric about zero; it wraps as the box does."""
+    bits = random_bits(state)
+    step_x = 2 * np.int64(bits >> np.uint64(43)) - 0x1FFFFF
+    step_y = 2 * np.int64((bits >> np.uint64(22)) & np.uint64(0x1FFFFF)) - 0x1FFFFF
+    step_z = 2 * np.int64((bits >> np.uint64(1)) & np.uint64(0x1FFFFF)) - 0x1FFFFF
+    return np.int32(x + int(step_x * reach[0])), np.int32(y + int(step_y * reach[1])), np.int32(z + int(step_z * reach[2]))
 
 
 @inline
@@ -231,28 +270,20 @@ def borrowed_energy(temperature, state):  # type: ignore[no-untyped-def]
 
 
 @inline
-def displaced(coordinate, reach, state):  # type: ignore[no-untyped-def]
-    """Lattice coordinate displaced by -reach to +reach, all equally likely; it wraps as the box does."""
-    return np.int32(coordinate + int(random_number(state) * (2 * reach + 1)) - reach)
-
-
-@inline
-def _displace(positions, species, energy, trial, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
+def _displace(bits, positions, species, energy, trial, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
     sigma_squared, four_epsilon, constants, blocks = table.sigma_squared, table.four_epsilon, table.constants, table.blocks
-    i = int(random_number(state) * species.size)
+    i = low_below(bits, species.size)
     a = species[i]
     counters.displacements[0, a] += 1
     x, y, z = positions[0, i], positions[1, i], positions[2, i]
-    new_x = displaced(x, proposals.reach[0], state)
-    new_y = displaced(y, proposals.reach[1], state)
-    new_z = displaced(z, proposals.reach[2], state)
+    new_x, new_y, new_z = displaced(x, y, z, proposals.reach, state)
     borrowed = borrowed_energy(temperature, state)
     new = row_energy(positions, new_x, new_y, new_z, a, (i,), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial)
     delta = float(new) - float(energy[i])
     accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x, y, z, a, (i,), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial, energy)
+        replace_row(positions, x, y, z, a, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
         counters.displacements[1, a] += 1
     return delta if accepted else 0.0
@@ -273,21 +304,19 @@ def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-de
 
 
 @inline
-def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
+def _exchange(bits, positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
     """Try to swap the positions of two atoms of different species; return the change of the energy.
 
     Every pair of atoms whose species may exchange is equally likely, so the proposal is symmetric. The energy of the two with each other
     does not change.
     """
     sigma_squared, four_epsilon, constants, blocks = table.sigma_squared, table.four_epsilon, table.constants, table.blocks
-    chosen = random_number(state)
-    pair = 0
-    while chosen >= proposals.exchange_cumulative[pair]:
-        pair += 1
+    pair = chosen_pair(bits, proposals.exchange_cumulative)
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first
-    i = first[a] + int(random_number(state) * (first[a + 1] - first[a]))
-    k = first[b] + int(random_number(state) * (first[b + 1] - first[b]))
+    bits = random_bits(state)
+    i = first[a] + high_below(bits, first[a + 1] - first[a])
+    k = first[b] + low_below(bits, first[b + 1] - first[b])
     counters.exchanges[0, pair] += 1
     borrowed = borrowed_energy(temperature, state)
     mutual = _pair_energy(i, k, positions, species, table)
@@ -298,8 +327,8 @@ def _exchange(positions, species, energy, trial_i, trial_k, table, proposals, co
     delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
     accepted = delta <= borrowed
     if accepted:
-        replace_row(positions, x_i, y_i, z_i, a, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i, energy)
-        replace_row(positions, x_k, y_k, z_k, b, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k, energy)
+        replace_row(positions, x_i, y_i, z_i, a, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i, energy)
+        replace_row(positions, x_k, y_k, z_k, b, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = x_k, y_k, z_k, new_i + mutual
         positions[0, k], positions[1, k], positions[2, k], energy[k] = x_i, y_i, z_i, new_k + mutual
         counters.exchanges[1, pair] += 1
@@ -338,14 +367,16 @@ def run_sweeps(configuration, table, proposals, counters, temperatures, refresh_
     """
     positions, species, energy = configuration.positions, configuration.species, configuration.energy
     trial_i, trial_k = configuration.trial_i, configuration.trial_k
+    exchanges = int(proposals.swap_fraction * 2**32)
     for sweep in range(temperatures.size):
         temperature = temperatures[sweep]
         change = 0.0
         for _ in range(species.size):
-            if random_number(state) < proposals.swap_fraction:
-                change += _exchange(positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state)
+            bits = random_bits(state)
+            if high_below(bits, 2**32) < exchanges:
+                change += _exchange(bits, positions, species, energy, trial_i, trial_k, table, proposals, counters, temperature, state)
             else:
-                change += _displace(positions, species, energy, trial_i, table, proposals, counters, temperature, state)
+                change += _displace(bits, positions, species, energy, trial_i, table, proposals, counters, temperature, state)
         configuration.total[0] += change
         configuration.sweeps[0] += 1
         if configuration.sweeps[0] <= 100 or configuration.sweeps[0] % refresh_interval == 0:

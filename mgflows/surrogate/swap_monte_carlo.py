@@ -370,7 +370,7 @@ class SwapMonteCarlo:
         pairs = np.array([[self.lj.species.index(s) for s in pair] for pair in self.exchange_pairs], dtype=np.int64).reshape(-1, 2)
         weights = np.cumsum(counts[pairs[:, 0]] * counts[pairs[:, 1]]).astype(float)
         return kernels.Proposals(
-            reach=np.round(0.5 * self.max_displacement / box * kernels.LATTICE).astype(np.int64),
+            reach=0.5 * self.max_displacement / box * kernels.LATTICE / 2**21,
             swap_fraction=float(self.swap_fraction),
             exchange_pairs=pairs,
             exchange_cumulative=weights / max(weights.max(initial=0.0), 1.0),

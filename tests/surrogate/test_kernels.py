@@ -59,10 +59,11 @@ def test_streams_of_a_seed_differ_and_seeds_repeat() -> None:
     assert len(states) == 25
 
 
-def test_generator_is_xoshiro256_plus_and_uniform() -> None:
+def test_generator_is_xoshiro256_plus_plus_and_uniform() -> None:
     def reference(state: list[int]) -> float:
         mask = 2**64 - 1
-        result = (state[0] + state[3]) & mask
+        total = (state[0] + state[3]) & mask
+        result = ((((total << 23) | (total >> 41)) & mask) + state[0]) & mask
         t = (state[1] << 17) & mask
         state[2] ^= state[0]
         state[3] ^= state[1]

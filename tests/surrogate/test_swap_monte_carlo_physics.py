@@ -104,7 +104,7 @@ def test_exchanges_do_not_change_the_mean_energy_of_a_liquid() -> None:
 
 def test_single_precision_is_unbiased_within_the_errors() -> None:
     double, single = mean_and_error(liquid(5.0)), mean_and_error(liquid(5.0, dtype="float32"))
-    assert max(double[1], single[1]) < 0.02
+    assert max(double[1], single[1]) < 0.03
     assert agree(double, single)
 
 
