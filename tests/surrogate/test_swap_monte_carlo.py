@@ -15,7 +15,7 @@ from ase import Atoms
 from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones, SwapMonteCarlo
-from mgflows.surrogate.swap_monte_carlo import random_configuration
+from mgflows.surrogate.insertion import random_configuration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,6 +206,30 @@ def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: Le
     assert pairs("Cu50Zr50") == (("Cu", "Zr"),)
     assert pairs("Cu46Zr46Al8", exchange_pairs=[("Zr", "Cu"), ("Cu", "Zr")]) == (("Cu", "Zr"),)
     assert pairs("Cu50Zr50", exchange_pairs=[("Zr", "Al")]) == ()
+
+
+def test_density_unlike_the_glass_is_said_with_the_pressure(sampler: SwapMonteCarlo, caplog: pytest.LogCaptureFixture) -> None:
+    sampler.run(200, 3.0)
+    message = sampler.check_density(7.1, 3.0)
+    assert message is not None
+    assert "8.46 g/cm^3, 19% more than the glass with 7.10" in message
+    assert message in caplog.text
+    assert sampler.check_density(8.3, 3.0) is None
+
+
+@pytest.mark.physics
+def test_pressure_is_minus_the_volume_derivative_of_the_free_energy_of_the_ideal_gas_and_of_the_energy(sampler: SwapMonteCarlo) -> None:
+    sampler.run(100, 5.0)
+    atoms, lj = sampler.atoms, sampler.lj
+    strain = 1e-5
+    energies = []
+    for sign in (1, -1):
+        scaled = atoms.copy()
+        scaled.set_cell(atoms.cell * (1 + sign * strain), scale_atoms=True)
+        energies.append(lj.energy(scaled))
+    virial = -(energies[0] - energies[1]) / (6 * strain * atoms.get_volume())
+    ideal = 150 * 5.0 * lj.energy_unit / atoms.get_volume()
+    assert sampler.pressure(5.0) == pytest.approx((virial + ideal) * 160.2176634, rel=1e-3)
 
 
 def test_random_configuration_keeps_its_distance(lj: LennardJones) -> None:

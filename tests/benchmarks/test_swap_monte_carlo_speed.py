@@ -1,0 +1,65 @@
+"""Speed of the sampler: figures of pytest-benchmark, and the floors below which something is broken."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from mgflows import Alloy
+from mgflows.cli.bench import bench
+from mgflows.cli.swap_benchmark import CReference, LammpsReference
+from mgflows.surrogate import LennardJones, SwapMonteCarlo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def liquid() -> SwapMonteCarlo:
+    sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(), seed=1)
+    sampler.equilibrate(500)
+    sampler.run(500, 2.0)
+    return sampler
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sweeps(benchmark: Any, liquid: SwapMonteCarlo, dtype: str) -> None:
+    sampler = SwapMonteCarlo(liquid.lj, liquid.atoms, seed=2, dtype=dtype)
+    benchmark(sampler.run, 50, 2.0)
+
+
+@pytest.mark.physics
+def test_peers_start_from_the_same_energy(liquid: SwapMonteCarlo, tmp_path: Path) -> None:
+    lammps = LammpsReference(liquid.lj, liquid.atoms, 2.0)
+    assert lammps.energy / 150 == pytest.approx(liquid.energy_per_atom, rel=1e-10)
+    lammps.close()
+    reference = CReference(liquid.lj, liquid.atoms, "float64", tmp_path)
+    reference.run(0, 2.0)
+    assert reference.energy / 150 == pytest.approx(liquid.energy_per_atom, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_bench_compares_with_c_and_lammps() -> None:
+    result = CliRunner().invoke(bench, ["swap-mc", "--seconds", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["absent"] == {}
+    codes = {(m["code"], m["precision"]) for m in found["measurements"]}
+    assert codes == {("mgflows", "float64"), ("mgflows", "float32"), ("c", "float64"), ("c", "float32"), ("lammps", "float64")}
+    energies = [m["energy_per_atom"] for m in found["measurements"] if m["energy_per_atom"] is not None]
+    # Means of a fraction of a second of a liquid at T* = 2, where the energy fluctuates slowly by 0.15.
+    assert max(energies) - min(energies) < 0.5
+    # Half of what is demanded and measured on a quiet machine, so that a busy one passes.
+    assert found["ratios"]["mgflows_float64_over_c_float64"] > 0.5
+    assert found["ratios"]["mgflows_float64_over_lammps_float64"] > 75
+
+
+def test_bench_without_peers_is_a_table() -> None:
+    result = CliRunner().invoke(bench, ["swap-mc", "--seconds", "0.1", "--no-peers", "--atoms", "200"])
+    assert result.exit_code == 0, result.output
+    assert "200 atoms" in result.stdout
+    assert "float32" in result.stdout
+    assert "lammps" not in result.stdout
