@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mgflows.cli.options import directory_option, json_option, only_campaign, open_database, print_json
 from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from mgflows.schemas.training import Split
 
 
 @click.command()
@@ -103,7 +107,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
 )
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where the files go; by default here.")
 @directory_option
-def export(what: str, form: str | None, split: str, output: Path, directory: Path | None) -> None:
+def export(what: str, form: str | None, split: Split, output: Path, directory: Path | None) -> None:
     """Write the dataset or the potential with id WHAT (or its beginning) to files.
 
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them; a potential becomes nep.txt and nep.in.

@@ -145,7 +145,7 @@ def _run(launcher: Any, console: Console, settings: Settings, document: Campaign
 
     from mgflows.launch.forecast import forecast
 
-    database = settings.database(settings.outage_seconds)
+    database = settings.database()
     started = time.monotonic()
     shown = (-1, -1)
     with Live(console=console, refresh_per_second=4, transient=True) as live:

@@ -74,7 +74,7 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
 
     try:
         structures = read(path, index=":")
-    except Exception as error:  # noqa: BLE001  (ASE's readers raise whatever their format makes them)
+    except Exception as error:
         raise InputError(f"{path} cannot be read as structures ({error}); give a file that ASE reads, such as extended XYZ") from error
     strange = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species))
     if strange:

@@ -12,7 +12,7 @@ from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CampaignDocument
 from mgflows.schemas.labels import LabelDocument
-from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
+from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
 from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, PotentialDocument
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.settings import Settings
@@ -111,6 +111,8 @@ class GlassDatabase:
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
         """Family to the document of its sample, shortest cooling first."""
         found = [(tags["family"], sample) for tags, sample in self._tagged(SampleDocument, campaign)]
+        for several in self._documents(SampleSetDocument, campaign):
+            found += zip(several.families, several.samples, strict=True)
         return dict(sorted(found, key=lambda item: (item[1].n_sweeps, item[0])))
 
     def supercooling(self, campaign: str) -> SupercoolingDocument | None:

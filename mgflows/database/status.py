@@ -152,7 +152,7 @@ def failure_reason(launch: dict[str, Any]) -> str:
 
 def _run_times(database: Database, campaign: str) -> dict[str, float]:
     """Stage to seconds that its completed jobs ran."""
-    pipeline = [
+    pipeline: list[dict[str, Any]] = [
         {"$match": {"spec.mgflows.campaign": campaign, "state": "COMPLETED"}},
         {"$project": {"stage": "$spec.mgflows.stage", "launch": {"$last": "$launches"}}},
         {"$lookup": {"from": "launches", "localField": "launch", "foreignField": "launch_id", "as": "launch"}},

@@ -91,7 +91,9 @@ class CampaignMaker(Maker):
         )
         flows, last = [sampling, labels, training], training
         if self.feedback_maker:
-            feedback = self.feedback_maker.make(training.output["potential"], [sample.structure for sample in samples])
+            # The paper starts from relaxed glasses (section II, step ii); without any, from the samples.
+            starts = list(labels.output["relaxed"].values()) or samples
+            feedback = self.feedback_maker.make(training.output["potential"], [start.structure for start in starts])
             last = self.retraining_maker.make(
                 self.alloy,
                 self.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import Flow, Maker
@@ -13,6 +13,8 @@ from mgflows.flows.tags import tag
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
 
 if TYPE_CHECKING:
+    from jobflow import Job, OutputReference
+
     from mgflows.alloy import Alloy
 
 __all__ = ["SamplingFlowMaker"]
@@ -35,6 +37,8 @@ class SamplingFlowMaker(Maker):
         (cooling length in sweeps, number of samples) pairs. The paper cools in 10^4 to 10^9 sweeps (Methods, "Sampling PEL with swap-Monte Carlo").
     coolings
         (duration in t*, number of runs) pairs of the molecular dynamics. The paper: 10^2 to 4x10^6 (section II). Empty: no clock.
+    batched_sweeps
+        Coolings up to this length share one job a length; longer ones have a job each.
     monte_carlo_maker, dynamics_maker, clock_maker
         Makers of the jobs.
     seed
@@ -44,6 +48,7 @@ class SamplingFlowMaker(Maker):
     name: str = "sampling"
     samples: tuple[tuple[int, int], ...] = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 10), (100_000_000, 5))
     coolings: tuple[tuple[float, int], ...] = ((1e2, 8), (3e2, 8), (1e3, 8), (3e3, 8), (1e4, 8), (4e4, 4))
+    batched_sweeps: int = 10_000
     monte_carlo_maker: SwapMonteCarloMaker = field(default_factory=SwapMonteCarloMaker)
     dynamics_maker: SurrogateMDMaker = field(default_factory=SurrogateMDMaker)
     clock_maker: SupercoolingMaker = field(default_factory=SupercoolingMaker)
@@ -55,17 +60,28 @@ class SamplingFlowMaker(Maker):
             raise InputError(f"samples is {self.samples}; give pairs of cooling length and number of samples, both at least 1")
         lengths = [n_sweeps for n_sweeps, count in sorted(self.samples) for _ in range(count)]
         counters = [number for _, count in sorted(self.samples) for number in range(count)]
-        families = [f"mc-{n_sweeps:.0e}-{number:03d}".replace("e+0", "e") for n_sweeps, number in zip(lengths, counters, strict=True)]
+        families = [f"mc-{_short(n_sweeps)}-{number:03d}" for n_sweeps, number in zip(lengths, counters, strict=True)]
         seeds = _spawn(self.seed, len(families) + sum(count for _, count in self.coolings))
 
-        samples = []
-        for family, n_sweeps, seed in zip(families, lengths, seeds, strict=False):
-            sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
-            sample.name = f"cool {n_sweeps:.0e} sweeps {family}"
-            # The longest runs decide how long the stage takes: they start first.
+        jobs: list[Job] = []
+        samples: dict[str, OutputReference] = {}
+        for n_sweeps, count in sorted(self.samples):
+            group = [family for family, length in zip(families, lengths, strict=True) if length == n_sweeps]
+            group_seeds = [seeds[families.index(family)] for family in group]
             seconds = n_sweeps * alloy.n_atoms / _MOVES_PER_SECOND
-            priority = 10 + len(str(n_sweeps))
-            samples.append(tag(sample, stage="sampling", category="sampling", family=family, priority=priority, seconds=seconds))
+            # The longest runs decide how long the stage takes: they start first.
+            tags: dict[str, Any] = {"stage": "sampling", "category": "sampling", "priority": 10 + len(str(n_sweeps))}
+            if n_sweeps <= self.batched_sweeps:
+                batch = self.monte_carlo_maker.make_set(alloy, n_sweeps, group_seeds, group)
+                batch.name = f"cool {count} x {_short(n_sweeps)} sweeps"
+                jobs.append(tag(batch, seconds=count * seconds / self.monte_carlo_maker.n_processes, **tags))
+                samples |= {family: batch.output.samples[number] for number, family in enumerate(group)}
+                continue
+            for family, seed in zip(group, group_seeds, strict=True):
+                sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
+                sample.name = f"cool {family}"
+                jobs.append(tag(sample, seconds=seconds, family=family, **tags))
+                samples[family] = sample.output
 
         dynamics, rest = [], iter(seeds[len(families) :])
         for time, count in sorted(self.coolings):
@@ -74,12 +90,11 @@ class SamplingFlowMaker(Maker):
             seconds = count * time * alloy.n_atoms**2 / _PAIRS_PER_REDUCED_TIME
             dynamics.append(tag(run, stage="sampling", category="sampling", seconds=seconds))
 
-        jobs = [*samples, *dynamics]
-        output = {"families": families, "n_sweeps": lengths, "samples": [job.output for job in samples], "clock": None}
+        jobs += dynamics
+        references = [samples[family] for family in families]
+        output = {"families": families, "n_sweeps": lengths, "samples": references, "clock": None}
         if dynamics:
-            clock = self.clock_maker.make(
-                samples=[job.output for job in samples], families=families, coolings=[job.output for job in dynamics]
-            )
+            clock = self.clock_maker.make(samples=references, families=families, coolings=[job.output for job in dynamics])
             jobs.append(tag(clock, stage="sampling", category="sampling"))
             output["clock"] = clock.output
         return Flow(jobs, output=output, name=self.name)
@@ -88,3 +103,10 @@ class SamplingFlowMaker(Maker):
 def _spawn(seed: int, n: int) -> list[int]:
     """Seeds that are independent of each other and small enough for JSON and any generator."""
     return [int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(n)]
+
+
+def _short(n_sweeps: int) -> str:
+    """``1e4`` for 10000, ``1.5e6`` for 1500000, and all digits where these would not be exact."""
+    mantissa, _, exponent = f"{n_sweeps:.6e}".partition("e+")
+    text = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return text if float(text) == n_sweeps else str(n_sweeps)

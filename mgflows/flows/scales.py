@@ -64,8 +64,10 @@ class Scale:
         K/ps of the feedback quenches.
     n_quenches
         Glasses per rate.
+    quench_temperature
+        K from which the feedback quenches cool.
     quench_equilibration
-        ps in the melt.
+        ps at that temperature.
     suite
         Validation suite.
     """
@@ -83,6 +85,7 @@ class Scale:
     training_rates: tuple[float, float]
     quench_rates: tuple[float, ...]
     n_quenches: int
+    quench_temperature: float
     quench_equilibration: float
     suite: str
 
@@ -97,13 +100,14 @@ SCALES = {
             coolings=((10.0, 2), (30.0, 2), (100.0, 2)),
             relaxed_fraction=0.1,
             n_held_out=1,
-            heating_steps=10,
+            heating_steps=60,
             n_crystals=3,
             training_steps=(500, 500),
             training_batch=2,
             training_rates=(2e-2, 1e-2),
             quench_rates=(4000.0, 2000.0),
             n_quenches=1,
+            quench_temperature=1000.0,
             quench_equilibration=0.2,
             suite="tiny",
         ),
@@ -121,6 +125,7 @@ SCALES = {
             training_rates=(2e-2, 1e-2),
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
+            quench_temperature=2000.0,
             quench_equilibration=2.0,
             suite="quick",
         ),
@@ -141,6 +146,7 @@ PAPER = {
     "training_rates": "none: an evolution strategy",
     "quench_rates": "1, 0.1, 0.01",
     "n_quenches": "not stated",
+    "quench_temperature": "2000",
     "quench_equilibration": "not stated",
     "suite": "1500 to 4500 atoms, 20 to 85 samples",
 }
@@ -160,7 +166,8 @@ _TITLES = {
     "training_rates": "first learning rate, from scratch and warm",
     "quench_rates": "feedback quenches (K/ps)",
     "n_quenches": "glasses a rate",
-    "quench_equilibration": "time in the melt (ps)",
+    "quench_temperature": "from (K)",
+    "quench_equilibration": "after an equilibration there of (ps)",
     "suite": "validation suite",
 }
 
@@ -242,7 +249,9 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
         ),
         training_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(0, from_scratch)),
         feedback_maker=FeedbackFlowMaker(
-            quench_maker=QuenchMaker(equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down),
+            quench_maker=QuenchMaker(
+                temperature_high=numbers.quench_temperature, equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down
+            ),
             label_maker=AseLabelMaker(method=method),
             cooling_rates=numbers.quench_rates,
             n_glasses=numbers.n_quenches,

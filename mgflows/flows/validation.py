@@ -58,7 +58,7 @@ class ValidationFlowMaker(Maker):
             "label": [single_points[family].energy_per_atom for family in samples],
         }
         # The longest coolings come last, and are the glasses a validation is about.
-        glasses = [label.structure for label in reversed(relaxed.values())]
+        glasses = [label.structure for label in reversed(list(relaxed.values()))]
         job = self.validation_maker.make(potential, glasses, energies)
         job.name = "validate"
         return Flow([tag(job, stage="validation", category="md", seconds=60.0)], output=job.output, name=self.name)

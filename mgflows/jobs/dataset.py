@@ -213,8 +213,16 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
 
 
 def _ordered_families(store: Any, samples: Iterable[OutputReference]) -> set[str]:
-    documents = (document for _, document in read_summaries(store, samples, ["ordered"]) if document)
-    return {document["metadata"]["mgflows"]["family"] for document in documents if document["output"]["ordered"]}
+    ordered = set()
+    for _, document in read_summaries(store, samples, ["ordered", "families", "samples.ordered"]):
+        if document is None:
+            continue
+        output = document["output"]
+        if "families" in output:
+            ordered |= {family for family, sample in zip(output["families"], output["samples"], strict=True) if sample["ordered"]}
+        elif output["ordered"]:
+            ordered.add(document["metadata"]["mgflows"]["family"])
+    return ordered
 
 
 def _first(store: Any, reference: OutputReference | None, fields: list[str]) -> dict[str, Any]:

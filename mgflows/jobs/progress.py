@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 __all__ = ["PROGRESS_FILE", "JobProgress", "read_progress"]
 
@@ -42,7 +43,7 @@ class JobProgress:
         partial.replace(path)
 
 
-def read_progress(directory: str | Path) -> dict[str, str | int] | None:
+def read_progress(directory: str | Path) -> dict[str, Any] | None:
     """The last progress written in a directory: ``done``, ``total``, ``unit`` and ``note``; None if there is none."""
     try:
         return json.loads((Path(directory) / PROGRESS_FILE).read_text())

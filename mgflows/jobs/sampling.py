@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jobflow import JobConfig, Maker, OnMissing, job
+from jobflow import JobConfig, Maker, OnMissing, Response, job
 
 from mgflows import units
+from mgflows.errors import InputError
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.sampling import Acceptance, EffectiveTimeRecord, SampleDocument, SupercoolingDocument, SurrogateCoolingDocument
+from mgflows.schemas.sampling import (
+    Acceptance,
+    EffectiveTimeRecord,
+    SampleDocument,
+    SampleSetDocument,
+    SupercoolingDocument,
+    SurrogateCoolingDocument,
+)
 from mgflows.structures.order import OrderThresholds, analyse_order
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
 from mgflows.surrogate.supercooling import fit_supercooling_clock
 from mgflows.surrogate.swap_monte_carlo import random_configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -45,9 +59,10 @@ def surrogate_of(alloy: Alloy, lennard_jones: LennardJones | None) -> LennardJon
 
 @dataclass
 class SwapMonteCarloMaker(Maker):
-    """Cool one glass with swap Monte Carlo (paper, Methods, "Sampling PEL with swap-Monte Carlo").
+    """Cool glasses with swap Monte Carlo (paper, Methods, "Sampling PEL with swap-Monte Carlo").
 
-    An interrupted job that is started again in the same directory goes on from its checkpoint, bitwise as if nothing had happened.
+    An interrupted job that is started again in the same directory goes on from its checkpoint, bitwise as if nothing had happened. A cooling longer than
+    ``wall_time`` saves itself and hands over to a new job, as often as it takes: 10^9 sweeps run through any queue.
 
     Parameters
     ----------
@@ -57,6 +72,8 @@ class SwapMonteCarloMaker(Maker):
         The surrogate; by default the paper's or the estimate for the alloy's elements.
     reduced_temperature_high, reduced_temperature_low
         T* at the start and at the end (paper: 10.01 and 0.01).
+    schedule
+        How the temperature falls; linear in the paper.
     swap_fraction
         Fraction of moves that exchange two species (paper: 0.2).
     equilibration_sweeps
@@ -67,45 +84,114 @@ class SwapMonteCarloMaker(Maker):
         Order parameters above which a sample is flagged as ordered.
     checkpoint_interval
         Seconds between checkpoints.
+    wall_time
+        Seconds after which a job hands over to a new one; None: never. Leave some minutes to the queue's limit.
+    n_processes
+        Samples cooled at the same time by :meth:`make_set`.
     """
 
     name: str = "swap monte carlo"
     lennard_jones: LennardJones | None = None
     reduced_temperature_high: float = 10.01
     reduced_temperature_low: float = 0.01
+    schedule: Literal["linear", "exponential", "stepwise"] = "linear"
     swap_fraction: float = 0.2
     equilibration_sweeps: int = 1000
     dtype: Literal["float64", "float32"] = "float64"
     thresholds: OrderThresholds = field(default_factory=OrderThresholds)
     checkpoint_interval: float = 60.0
+    wall_time: float | None = None
+    n_processes: int = 1
 
     @job(output_schema=SampleDocument)
-    def make(self, alloy: Alloy, n_sweeps: int, seed: int) -> SampleDocument:
-        """Cool one sample in ``n_sweeps`` sweeps."""
+    def make(self, alloy: Alloy, n_sweeps: int, seed: int, checkpoint: str | None = None) -> SampleDocument | Response[SampleDocument]:
+        """Cool one sample in ``n_sweeps`` sweeps.
+
+        Parameters
+        ----------
+        alloy
+            The alloy.
+        n_sweeps
+            Length of the cooling.
+        seed
+            Seed of start and sampling.
+        checkpoint
+            File that an earlier job of the same cooling left; it must be on a file system that both jobs see.
+        """
+        path = Path(checkpoint) if checkpoint else Path.cwd() / _CHECKPOINT
+        report = JobProgress("sweeps")
+
+        def show(state: CoolingProgress) -> None:
+            report(state.sweeps_done, state.total_sweeps, f"T* = {state.reduced_temperature:.2f}")
+
+        document = self._cool(alloy, n_sweeps, seed, path, show)
+        if document is None:
+            logger.info("the wall time is over; a new job goes on from %s", path)
+            return Response(replace=self.make(alloy, n_sweeps, seed, checkpoint=str(path)))
+        path.unlink(missing_ok=True)
+        return document
+
+    @job(output_schema=SampleSetDocument)
+    def make_set(self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]) -> SampleSetDocument:
+        """Cool several samples in one job, for coolings so short that a job each would cost more than the cooling.
+
+        Each sample is the one that :meth:`make` gives for its seed, whatever the number of processes.
+
+        Parameters
+        ----------
+        alloy
+            The alloy.
+        n_sweeps
+            Length of each cooling.
+        seeds, families
+            Seed and family of each sample.
+        """
+        if self.wall_time is not None:
+            raise InputError(
+                f"a set of coolings cannot hand over after wall_time = {self.wall_time:g} s; make one job a sample for long coolings"
+            )
+        report = JobProgress("samples")
+        samples = []
+        with ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn")) if self.n_processes > 1 else nullcontext() as pool:
+            run = pool.map if pool else map
+            for number, sample in enumerate(run(partial(self._cool, alloy, n_sweeps), seeds)):
+                report(number, len(seeds))
+                samples.append(sample)
+        return SampleSetDocument(families=families, samples=samples)
+
+    def _cool(
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        seed: int,
+        checkpoint: Path | None = None,
+        progress: Callable[[CoolingProgress], None] | None = None,
+    ) -> SampleDocument | None:
+        """One sample; None where the wall time was over first."""
         lj = surrogate_of(alloy, self.lennard_jones)
         settings = {
             "n_sweeps": n_sweeps,
             "reduced_temperature_high": self.reduced_temperature_high,
             "reduced_temperature_low": self.reduced_temperature_low,
+            "schedule": self.schedule,
             "swap_fraction": self.swap_fraction,
             "equilibration_sweeps": self.equilibration_sweeps,
             "dtype": self.dtype,
         }
         with record_provenance(seed=seed, settings=settings) as provenance:
-            sampler = self._sampler(lj, alloy, seed)
-            report = JobProgress("sweeps")
-
-            def show(state: CoolingProgress) -> None:
-                report(state.sweeps_done, state.total_sweeps, f"T* = {state.reduced_temperature:.2f}")
-
+            sampler = self._sampler(lj, alloy, seed, checkpoint)
             cooling = sampler.cool(
                 n_sweeps,
                 self.reduced_temperature_high,
                 self.reduced_temperature_low,
-                progress=show,
-                checkpoint=Path.cwd() / _CHECKPOINT,
+                schedule=self.schedule,
+                progress=progress,
+                checkpoint=checkpoint,
                 checkpoint_interval=self.checkpoint_interval,
+                wall_time=self.wall_time,
             )
+            if not cooling.finished:
+                return None
             atoms = sampler.atoms
             relaxed, e_is = find_inherent_structure(atoms, lj)
             order = analyse_order(relaxed, self.thresholds)
@@ -129,9 +215,8 @@ class SwapMonteCarloMaker(Maker):
             provenance=provenance,
         )
 
-    def _sampler(self, lj: LennardJones, alloy: Alloy, seed: int) -> SwapMonteCarlo:
-        checkpoint = Path.cwd() / _CHECKPOINT
-        if checkpoint.exists():
+    def _sampler(self, lj: LennardJones, alloy: Alloy, seed: int, checkpoint: Path | None) -> SwapMonteCarlo:
+        if checkpoint is not None and checkpoint.exists():
             sampler = SwapMonteCarlo.load(checkpoint)
             logger.info("going on from the checkpoint at sweep %d", sampler.sweeps)
             return sampler

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Forecast", "RunningJob", "forecast"]
 
+_TRUST = 60.0
+"""Seconds for which the estimates are trusted before what was measured outweighs them: the first jobs are short and mostly overhead."""
 _OPEN = ("READY", "WAITING", "RESERVED", "RUNNING")
 
 
@@ -95,6 +97,6 @@ def forecast(database: Database, campaign: str, n_workers: int) -> Forecast:
                 running.append(job)
                 fraction = job.done / job.total if job.total else 0.0
             left[tags.get("stage")].append(seconds * (1.0 - fraction))
-    ratio = measured / estimated if estimated else 1.0
+    ratio = (measured + _TRUST) / (estimated + _TRUST)
     rest = sum(max(sum(seconds) / n_workers, max(seconds)) for seconds in left.values())
     return Forecast(running=tuple(running), seconds_left=ratio * rest if estimated or not left else None)

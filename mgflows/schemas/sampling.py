@@ -36,6 +36,13 @@ class SampleDocument(BaseModel):
     provenance: Provenance
 
 
+class SampleSetDocument(BaseModel):
+    """Several glasses that one job cooled, each a family of its own."""
+
+    families: list[str] = Field(description="family of each sample")
+    samples: list[SampleDocument] = Field(description="the samples")
+
+
 class SurrogateCoolingDocument(BaseModel):
     """Inherent-structure energies after molecular-dynamics coolings of one duration."""
 

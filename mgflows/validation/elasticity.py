@@ -195,7 +195,7 @@ def elastic_constants(
     )
 
 
-def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 5000) -> Atoms:
+def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 1500) -> Atoms:
     """A copy with cell and ions relaxed to 0.01 GPa and ``force_tolerance`` (eV/A); it keeps the calculator.
 
     Raises

@@ -25,7 +25,7 @@ _NEAR_MINIMUM = 0.3
 """eV/A; above it the landscape is not quadratic and FIRE, which cannot jump into another basin, takes the first steps."""
 
 
-def minimise_positions(atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 3000) -> int:
+def minimise_positions(atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 1000) -> int:
     """Move the atoms, which hold a calculator, to the minimum nearest to them; the cell stays.
 
     Parameters

@@ -63,8 +63,22 @@ def test_a_campaign_made_twice_is_the_same_campaign():
 
 
 def test_seeds_differ_between_runs_and_purposes(flow):
-    seeds = [job.function_kwargs["seed"] for job in all_jobs(flow) if "seed" in job.function_kwargs]
+    cooling = [job for job in all_jobs(flow) if job.name.startswith("cool")]
+    seeds = [seed for job in cooling for seed in (job.function_args[2] if "x" in job.name else [job.function_kwargs["seed"]])]
     assert len(seeds) == len(set(seeds)) == 40
+
+
+def test_short_coolings_share_a_job_and_names_tell_lengths_apart():
+    lengths = ((1_000, 5), (10_000, 3), (12_000, 2), (1_234_567, 1))
+    flow = SamplingFlowMaker(samples=lengths, coolings=()).make(Alloy.cuzral())
+    assert [job.name for job in flow.jobs] == [
+        "cool 5 x 1e3 sweeps",
+        "cool 3 x 1e4 sweeps",
+        "cool mc-1.2e4-000",
+        "cool mc-1.2e4-001",
+        "cool mc-1.234567e6-000",
+    ]
+    assert len(set(flow.output["families"])) == 11
 
 
 def test_a_maker_survives_storage():

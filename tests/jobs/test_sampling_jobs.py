@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mgflows import Alloy
+from mgflows.errors import InputError
+from mgflows.flows.sampling import SamplingFlowMaker
+from mgflows.flows.tags import set_campaign
+from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
+
+ALLOY = Alloy.cuzral(n_atoms=113)
+
+
+def _positions(sample):
+    return SampleDocument.model_validate(sample).structure.cart_coords
+
+
+def test_a_sample_says_what_it_is(run):
+    sample = SampleDocument.model_validate(run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=300, seed=5)))
+    assert sample.structure.composition.as_dict() == {"Cu": 52.0, "Zr": 52.0, "Al": 9.0}
+    assert sample.e_is < sample.energy_lj
+    assert sample.e_is_reduced == pytest.approx(sample.e_is / 0.739)
+    assert sample.reduced_cooling_rate == pytest.approx(10.0 / 300)
+    assert sample.pressure_lj > 100.0, "the surrogate's liquid is strongly compressed"
+    assert set(sample.acceptance) >= {"displacement Cu", "displacement Zr", "displacement Al"}
+    hot, cold = (sample.acceptance["displacement Cu"].accepted_fraction[index] for index in (0, -1))
+    assert hot > cold
+    assert not sample.ordered
+    assert sample.provenance.seed == 5
+
+
+def test_a_cooling_that_runs_out_of_time_hands_over_and_ends_the_same(run, store):
+    """As many jobs as it takes, and bitwise the sample of the uninterrupted run."""
+    whole = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=40_000, seed=7))
+    job = SwapMonteCarloMaker(wall_time=0.3).make(ALLOY, n_sweeps=40_000, seed=7)
+    pieces = run(job)
+    handed_over = store.count({"uuid": job.uuid}) - 1
+    assert handed_over >= 1
+    assert np.array_equal(_positions(pieces), _positions(whole))
+    assert pieces["acceptance"] == whole["acceptance"]
+
+
+def test_a_job_started_again_in_its_directory_goes_on(run, tmp_path, monkeypatch):
+    whole = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=20_000, seed=9))
+    maker = SwapMonteCarloMaker(wall_time=0.2)
+    checkpoint = tmp_path / "swap_monte_carlo.npz"
+    assert maker._cool(ALLOY, 20_000, 9, checkpoint) is None, "the wall time was over"
+    assert checkpoint.exists()
+    monkeypatch.chdir(tmp_path)
+    sample = SwapMonteCarloMaker()._cool(ALLOY, 20_000, 9, checkpoint)
+    assert np.array_equal(sample.structure.cart_coords, _positions(whole))
+
+
+def test_a_set_is_the_samples_of_its_seeds_whatever_the_number_of_processes(run):
+    single = [run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=200, seed=seed)) for seed in (1, 2)]
+    families = ["a", "b"]
+    for n_processes in (1, 2):
+        several = SampleSetDocument.model_validate(run(SwapMonteCarloMaker(n_processes=n_processes).make_set(ALLOY, 200, [1, 2], families)))
+        assert several.families == families
+        for one, other in zip(single, several.samples, strict=True):
+            assert np.array_equal(_positions(one), other.structure.cart_coords)
+
+
+def test_a_set_cannot_hand_over(run, store):
+    with pytest.raises(InputError, match="one job a sample"):
+        SwapMonteCarloMaker(wall_time=1.0).make_set(ALLOY, 100, [1], ["a"]).run(store)
+
+
+def test_the_clock_dates_every_sample(run):
+    """Molecular dynamics and Monte Carlo of one small system; batched and single coolings alike."""
+    flow = SamplingFlowMaker(samples=((300, 3), (4_000, 3)), coolings=((3.0, 3), (30.0, 3), (100.0, 3)), batched_sweeps=1_000, seed=1).make(
+        ALLOY
+    )
+    set_campaign(flow, "c")
+    clock = SupercoolingDocument.model_validate(run(flow))
+    assert set(clock.families) == set(flow.output["families"])
+    short, long = clock.groups
+    assert (short.n_sweeps, long.n_sweeps) == (300, 4_000)
+    assert short.n_samples == long.n_samples == 3
+    assert long.e_is_reduced < short.e_is_reduced
+    assert long.log10_time > short.log10_time
+    assert short.log10_time_low <= short.log10_time <= short.log10_time_high
+    # t* of the consistent table with the mass of Zr: 2.932 A sqrt(91.224 u / 0.739 eV).
+    assert clock.seconds_per_reduced_time == pytest.approx(3.3164e-13, rel=1e-4)
+
+
+def test_ordered_runs_and_failed_samples_are_left_out(store):
+    from mgflows.schemas.sampling import SurrogateCoolingDocument
+
+    cooling = SurrogateMDMaker().make(ALLOY, 10.0, [1, 2]).run(store).output
+    assert isinstance(cooling, SurrogateCoolingDocument)
+    documents = [
+        cooling.model_copy(update={"time_reduced": time, "e_is_reduced": energies, "ordered": [False, False, True]})
+        for time, energies in ((10.0, [-1.60, -1.62, -9.0]), (100.0, [-1.70, -1.72, -9.0]), (1000.0, [-1.80, -1.82, -9.0]))
+    ]
+    sample = SwapMonteCarloMaker()._cool(ALLOY, 100, 1)
+    clock = SupercoolingMaker().make([sample, None], ["a", "b"], documents).run(store).output
+    assert set(clock.families) == {"a"}
+    assert clock.clock["slope"] == pytest.approx(-0.1, abs=1e-9)
+    assert clock.dynamics["10"] == [-1.60, -1.62]
