@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mgflows.alloy import Alloy
 
-__all__ = ["SwapMonteCarlo"]
+__all__ = ["SwapMonteCarlo", "random_configuration"]
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +11,7 @@ from maggma.stores import MemoryStore
 from mgflows.jobs.labels import AseMethod
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -22,10 +22,14 @@ def store() -> JobStore:
     return store
 
 
-@pytest.fixture
-def run(store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a job or a flow; return the output of the last job, as a document would be read."""
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(store: JobStore) -> Callable[..., Any]:
+    """Run a job or a flow; return the output of the last job, as a document would be read."""
 
     def run(flow: Flow | Job, *, ensure_success: bool = True) -> Any:
         run_locally(flow, store=store, create_folders=True, ensure_success=ensure_success, log=False)
