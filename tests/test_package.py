@@ -36,6 +36,20 @@ def test_the_layers_hold():
     assert result.returncode == 0, result.stdout
 
 
+def test_the_code_is_lint_and_type_clean():
+    for command in (["ruff", "check", "."], ["mypy"]):
+        result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readme_and_the_continuous_integration_run_the_same_tests():
+    command = re.search(r"## Test it\n+```sh\n(.+)\n```", (ROOT / "README.md").read_text())
+    assert command
+    assert command.group(1).startswith("pip install -c constraints.txt -e")
+    assert command.group(1).endswith("&& pytest")
+    assert "/^## Test it/" in (ROOT / ".ci" / "run").read_text()
+
+
 def test_a_missing_extra_is_named():
     with pytest.raises(MissingDependencyError, match=r"pip install 'mgflows\[report\]'"):
         require("no_such_package_at_all", "report", "drawing")

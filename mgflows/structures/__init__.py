@@ -1,0 +1,3 @@
+"""Geometry of given atoms: strain, relaxation, crystals, similarity and order."""
+
+from __future__ import annotations

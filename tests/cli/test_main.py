@@ -64,7 +64,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkey
     import shutil
     from collections import namedtuple
 
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10 << 30, 10 << 30, 5 << 20))
     code, _, said = run("quickstart", "--directory", "q")
     assert code == 2
@@ -100,8 +100,8 @@ def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
 def test_a_validation_is_json_for_programs(run, tmp_path):
     from ase.io import write
 
-    from mgflows.surrogate import LennardJones, SwapMonteCarlo
     from mgflows import Alloy
+    from mgflows.surrogate import LennardJones, SwapMonteCarlo
 
     sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(113), seed=1)
     sampler.equilibrate(200)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import ServiceError
 from mgflows.launch import PrivateMongod
 from mgflows.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = [pytest.mark.mongo, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -91,7 +91,7 @@ def test_questions_without_sense_are_answered_in_words(glass_database):
         glass_database.frames(subset="lj")
     with pytest.raises(InputError, match="effective_time_min is -1"):
         glass_database.frames(effective_time_min=-1.0)
-    with pytest.raises(InputError, match="no campaign 'nothing'.*the campaigns are: test-campaign"):
+    with pytest.raises(InputError, match=r"no campaign 'nothing'.*the campaigns are: test-campaign"):
         glass_database.campaign("nothing")
 
 

@@ -92,7 +92,7 @@ def test_labels_that_cannot_be_true_are_refused(atoms, method):
             self.results["energy"] = self.results["free_energy"] = np.nan
 
     atoms.calc = Broken()
-    with pytest.raises(LabelError, match="energy of .* not finite"):
+    with pytest.raises(LabelError, match=r"energy of .* not finite"):
         Frame.from_atoms(atoms)
     with pytest.raises(LabelError, match="no structure could be labelled: a: broken"), record_provenance() as provenance:
         LabelSetDocument.from_frames([], method, provenance, failed=["a: broken"])
