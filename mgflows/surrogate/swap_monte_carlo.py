@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from ase import Atoms
@@ -116,7 +116,7 @@ class SwapMonteCarlo:
             )
 
     @classmethod
-    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> SwapMonteCarlo:
+    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
         """Start from atoms inserted at random in the alloy's box; :meth:`equilibrate` makes it a liquid.
 
         Parameters
@@ -141,7 +141,7 @@ class SwapMonteCarlo:
     @property
     def energy_per_atom(self) -> float:
         """Reduced potential energy per atom of the present configuration."""
-        return float(self._system.configuration.total[0]) / self.n_atoms
+        return float(self._system.configuration.total.mean()) / self.n_atoms
 
     @property
     def atoms(self) -> Atoms:
@@ -233,7 +233,7 @@ class SwapMonteCarlo:
         energies = [
             self._advance(temperatures[: n_sweeps - start], swap_fraction) for start in range(0, n_sweeps, self._chunk)
         ]  # fmt: skip
-        return np.concatenate([np.empty(0), *energies])[sample_every - 1 :: sample_every] / self.n_atoms
+        return np.concatenate([np.empty((0, *self._energy_shape)), *energies])[sample_every - 1 :: sample_every] / self.n_atoms
 
     def equilibrate(self, n_sweeps: int = 1000, reduced_temperature_high: float = 10.01) -> None:
         """Melt the start configuration: sweeps at the high temperature of a cooling run, not counted in the acceptances."""
@@ -344,9 +344,10 @@ class SwapMonteCarlo:
         """Write the whole state to a file, atomically; a sampler loaded from it goes on bitwise as this one would."""
         values: dict[str, Any] = {
             "format": _FORMAT,
+            "sampler": type(self).__name__,
             "lj": self.lj.as_dict(),
             "dtype": self.dtype,
-            "method": self._system.method,
+            "method": self._method,
             "max_displacement": self.max_displacement,
             "swap_fraction": self.swap_fraction,
             "exchange_pairs": self.exchange_pairs,
@@ -354,7 +355,7 @@ class SwapMonteCarlo:
         arrays = {
             "numbers": self._template.numbers,
             "cell": self._template.cell.array,
-            "positions": self.atoms.positions,
+            "positions": self._positions(),
             "random_state": self._random_state,
             "displacements": self._counters.displacements,
             "exchanges": self._counters.exchanges,
@@ -366,7 +367,7 @@ class SwapMonteCarlo:
         write_arrays(path, arrays | {"values": np.array(json.dumps(values))})
 
     @classmethod
-    def load(cls, path: Path | str) -> SwapMonteCarlo:
+    def load(cls, path: Path | str) -> Self:
         """Read a sampler that :meth:`save` wrote.
 
         Raises
@@ -376,20 +377,9 @@ class SwapMonteCarlo:
         """
         arrays = read_arrays(path)
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
-        if values.get("format") != _FORMAT:
-            raise InputError(f"{path} is not a checkpoint of format {_FORMAT}; give a file that SwapMonteCarlo.save wrote")
-        lj = LennardJones.from_dict(values["lj"])
-        atoms = Atoms(numbers=arrays["numbers"], positions=arrays["positions"], cell=arrays["cell"], pbc=True)
-        sampler = cls(
-            lj,
-            atoms,
-            seed=0,
-            exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
-            max_displacement=values["max_displacement"],
-            swap_fraction=values["swap_fraction"],
-            dtype=values["dtype"],
-            method=values["method"],
-        )
+        if values.get("format") != _FORMAT or values.get("sampler") != cls.__name__:
+            raise InputError(f"{path} is not a checkpoint of format {_FORMAT} of {cls.__name__}; give a file that its save() wrote")
+        sampler = cls._rebuild(arrays, values)
         # The energies kept and the order of the atoms decide the last bits of what follows: they are restored, not computed again.
         sampler._system.restore(_under("system_", arrays))
         sampler._random_state[:] = arrays["random_state"]
@@ -398,6 +388,29 @@ class SwapMonteCarlo:
         if "cooling" in values:
             sampler.cooling = Cooling.from_arrays(values["cooling"], _under("cooling_", arrays))
         return sampler
+
+    @classmethod
+    def _rebuild(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
+        """Return a sampler with the settings and about the positions of a checkpoint."""
+        return cls(
+            LennardJones.from_dict(values["lj"]),
+            Atoms(numbers=arrays["numbers"], positions=arrays["positions"], cell=arrays["cell"], pbc=True),
+            seed=0,
+            exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
+            max_displacement=values["max_displacement"],
+            swap_fraction=values["swap_fraction"],
+            dtype=values["dtype"],
+            method=values["method"],
+        )
+
+    @property
+    def _method(self) -> str:
+        return self._system.method
+
+    @property
+    def _energy_shape(self) -> tuple[int, ...]:
+        """Shape of one sample of the energy: a number, or one a replica."""
+        return ()
 
     @property
     def _chunk(self) -> int:
@@ -416,14 +429,15 @@ class SwapMonteCarlo:
 
     def _advance(self, temperatures: NDArray[np.float64], swap_fraction: float) -> NDArray[np.float64]:
         """Run one sweep at each temperature; return the total energies."""
-        energies = np.empty(len(temperatures))
+        energies = np.empty((len(temperatures), *self._energy_shape))
         proposals = self._proposals._replace(swap_fraction=float(swap_fraction) if self.exchange_pairs else 0.0)
         self._system.run(proposals, self._counters, temperatures, _REFRESH_INTERVAL[self.dtype], energies, self._random_state)
         return energies
 
     def _positions(self) -> NDArray[np.float64]:
-        positions = np.empty((self.n_atoms, 3))
-        positions[self._order] = kernels.from_lattice(self._system.lattice, np.diag(self._template.cell.array))
+        lattice = self._system.lattice
+        positions = np.empty(lattice.shape)
+        positions[..., self._order, :] = kernels.from_lattice(lattice, np.diag(self._template.cell.array))
         return positions
 
     def _record(self, cooling: Cooling) -> None:

@@ -1,4 +1,4 @@
-"""The atoms as the kernels hold them: all pairs in a small box, cells in a large one."""
+"""The atoms as the kernels hold them: all pairs in a small box, cells in a large one, replicas in the lanes of a register."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mgflows.errors import InputError
-from mgflows.surrogate import cell_kernels, kernels
+from mgflows.surrogate import cell_kernels, kernels, replica_kernels
+from mgflows.surrogate.rows import REGISTER_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
-__all__ = ["CROSSOVER", "AllPairs", "Cells", "Method", "lay_out"]
+__all__ = ["CROSSOVER", "AllPairs", "Cells", "Method", "Replicas", "lay_out"]
 
 Method = Literal["all_pairs", "cells"]
 CROSSOVER = {"float64": 1000, "float32": 1300}
@@ -93,6 +94,96 @@ class Cells:
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Go back to what :meth:`arrays` returned."""
         self.configuration = cell_kernels.CellConfiguration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+_REPLICA_REFRESH = 1000
+"""Sweeps between two computations of the replicas' energies from scratch; nothing but what is reported depends on them."""
+
+
+class Replicas:
+    """Independent systems of the same atoms in the same box, one in each lane of a register.
+
+    Parameters
+    ----------
+    systems
+        As many as a register has lanes; see :func:`mgflows.surrogate.kernels.prepare`.
+    random_states
+        (4, lanes) random state of each replica.
+    """
+
+    def __init__(self, systems: list[AllPairs], random_states: NDArray[np.uint64]) -> None:
+        lanes, first = len(systems), systems[0]
+        dtype = first.table.constants.dtype
+        assert lanes == self.lanes(dtype)
+        n_atoms = first.configuration.species.size
+        self._replica = first
+        self.table = first.table._replace(
+            sigma_squared=np.ascontiguousarray(first.table.sigma_squared[:, :n_atoms]),
+            four_epsilon=np.ascontiguousarray(first.table.four_epsilon[:, :n_atoms]),
+        )
+        self.configuration = replica_kernels.ReplicaConfiguration(
+            positions=np.stack([system.configuration.positions[:, :n_atoms] for system in systems], axis=-1),
+            species=first.configuration.species,
+            old=np.zeros((3, lanes), np.int32),
+            new=np.zeros((3, lanes), np.int32),
+            change=np.zeros(lanes, dtype),
+            accepted=np.zeros(lanes, np.int64),
+            bits=np.zeros(lanes, np.uint64),
+            total=np.zeros(lanes),
+            random_states=random_states,
+            sweeps=np.zeros(1, dtype=np.int64),
+        )
+        self.recompute_energies()
+
+    @staticmethod
+    def lanes(dtype: np.dtype[Any] | str) -> int:
+        """Return how many replicas a register holds."""
+        return REGISTER_BYTES // np.dtype(dtype).itemsize
+
+    def recompute_energies(self) -> None:
+        """Compute the energies afresh."""
+        n_atoms = self.configuration.species.size
+        for lane in range(self.configuration.total.size):
+            self._replica.configuration.positions[:, :n_atoms] = self.configuration.positions[:, :, lane]
+            self._replica.recompute_energies()
+            self.configuration.total[lane] = self._replica.configuration.total[0]
+
+    def run(
+        self,
+        proposals: kernels.Proposals,
+        counters: kernels.Counters,
+        temperatures: NDArray[np.float64],
+        refresh_interval: int,  # noqa: ARG002
+        energies: NDArray[np.float64],
+        random_state: kernels.RandomState,
+    ) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.run_sweeps` after the table."""
+        start = 0
+        while start < len(temperatures):
+            done = int(self.configuration.sweeps[0])
+            stop = min(len(temperatures), start + (1 if done < 100 else _REPLICA_REFRESH - done % _REPLICA_REFRESH))
+            replica_kernels.run_replica_sweeps(
+                self.configuration, self.table, proposals, counters, temperatures[start:stop], energies[start:stop], random_state
+            )
+            if done < 100 or self.configuration.sweeps[0] % _REPLICA_REFRESH == 0:
+                self.recompute_energies()
+                energies[stop - 1] = self.configuration.total
+            start = stop
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(lanes, n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions.T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = replica_kernels.ReplicaConfiguration(
             **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
         )
 

@@ -1,0 +1,133 @@
+"""Swap Monte Carlo of independent replicas side by side: the fastest way to many samples of one alloy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from ase import Atoms
+
+from mgflows.errors import InputError
+from mgflows.surrogate import kernels
+from mgflows.surrogate.insertion import random_configuration
+from mgflows.surrogate.lennard_jones import LennardJones
+from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
+from mgflows.surrogate.systems import AllPairs, Replicas, lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from mgflows.alloy import Alloy
+
+__all__ = ["SwapMonteCarloReplicas"]
+
+
+class SwapMonteCarloReplicas(SwapMonteCarlo):
+    """Samplers of the same alloy and schedule that run side by side on one core, one in each lane of a SIMD register.
+
+    The methods are those of :class:`SwapMonteCarlo`. :meth:`run` returns one column of energies a replica; ``energy_per_atom``, the history of
+    a cooling and its snapshots' energies are means over the replicas, the acceptances are sums; snapshots hold (n_replicas, n, 3) positions.
+
+    Parameters
+    ----------
+    lj
+        The surrogate.
+    starts
+        Start configurations of the same atoms in the same box, as many as there are lanes: 16 in float32, 8 in float64.
+    seed
+        Seed of the random numbers; each replica has a stream of its own.
+    exchange_pairs, max_displacement, swap_fraction, dtype
+        As in :class:`SwapMonteCarlo`.
+
+    Raises
+    ------
+    InputError
+        As :class:`SwapMonteCarlo`, and for another number of starts or starts that differ in atoms or box.
+
+    Notes
+    -----
+    The replicas share which atom, or which two, every move is about; displacements and decisions are each one's own.
+    """
+
+    def __init__(
+        self,
+        lj: LennardJones,
+        starts: Sequence[Atoms],
+        seed: int,
+        *,
+        exchange_pairs: Sequence[tuple[str, str]] | None = None,
+        max_displacement: float = 0.15,
+        swap_fraction: float = 0.2,
+        dtype: Literal["float64", "float32"] = "float32",
+    ) -> None:
+        super().__init__(
+            lj,
+            starts[0],
+            seed,
+            exchange_pairs=exchange_pairs,
+            max_displacement=max_displacement,
+            swap_fraction=swap_fraction,
+            dtype=dtype,
+            method="all_pairs",
+        )
+        lanes = Replicas.lanes(dtype)
+        if len(starts) != lanes:
+            raise InputError(f"{len(starts)} replicas are given but {dtype} has {lanes} lanes; give {lanes} start configurations")
+        systems: list[AllPairs] = []
+        for start in starts:
+            if start.get_chemical_symbols() != starts[0].get_chemical_symbols() or np.any(start.cell.array != starts[0].cell.array):
+                raise InputError("the replicas differ in their atoms or their box; give configurations of the same atoms in the same box")
+            system = lay_out(lj, lj.reduced_configuration(start), self._order, max_displacement, dtype, "all_pairs")
+            assert isinstance(system, AllPairs)
+            systems.append(system)
+        states = [kernels.seed_random_state(seed, stream) for stream in range(1, lanes + 1)]
+        self._replicas = Replicas(systems, np.stack(states, axis=-1))
+        self._system = self._replicas  # type: ignore[assignment]
+
+    @classmethod
+    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
+        """Start from atoms inserted at random in the alloy's box, differently in every replica."""
+        lanes = Replicas.lanes(settings.get("dtype", "float32"))
+        seeds = np.random.SeedSequence(seed).generate_state(lanes)
+        return cls(lj, [random_configuration(lj, alloy, int(own)) for own in seeds], seed, **settings)
+
+    @property
+    def energies_per_atom(self) -> NDArray[np.float64]:
+        """(n_replicas,) reduced potential energies per atom."""
+        return self._replicas.configuration.total / self.n_atoms
+
+    @property
+    def replicas(self) -> list[Atoms]:
+        """The present configurations in A, in the order of the atoms given."""
+        return [Atoms(numbers=self._template.numbers, positions=own, cell=self._template.cell, pbc=True) for own in self._positions()]
+
+    @property
+    def atoms(self) -> Atoms:
+        """The first replica."""
+        return self.replicas[0]
+
+    @classmethod
+    def _rebuild(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
+        return cls(
+            LennardJones.from_dict(values["lj"]),
+            [Atoms(numbers=arrays["numbers"], positions=own, cell=arrays["cell"], pbc=True) for own in arrays["positions"]],
+            seed=0,
+            exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
+            max_displacement=values["max_displacement"],
+            swap_fraction=values["swap_fraction"],
+            dtype=values["dtype"],
+        )
+
+    @property
+    def _method(self) -> str:
+        return "replicas"
+
+    @property
+    def _energy_shape(self) -> tuple[int, ...]:
+        return self._replicas.configuration.total.shape
+
+    @property
+    def _chunk(self) -> int:
+        return max(1, super()._chunk // Replicas.lanes(self.dtype))
