@@ -208,6 +208,10 @@ def group(runs: list[dict[str, Any]], key: str, energy_unit: float) -> list[dict
     return rows
 
 
+def plus_minus(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.3f} +- {row['sem']:.3f}" if np.isfinite(row["sem"]) else f"{row['mean']:.3f} (one run)"
+
+
 def effective(clock: SupercoolingClock, row: dict[str, Any]) -> Any:
     return clock.effective_time(row["mean"] * clock.energy_unit, np.nan_to_num(row["sem"]) * clock.energy_unit)
 
@@ -231,7 +235,7 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
             lines.append(f"| {t:g} | {log_tau:.3f} +- {error:.3f} | {ratio:.2f} |")
         lines += ["", "| MD cooling time t* | e_IS | coolings | of them crystalline |", "|---|---|---|---|"]
         for row in group(result["molecular_dynamics"], "time", unit):
-            lines.append(f"| {row['time']:g} | {row['mean']:.3f} +- {row['sem']:.3f} | {row['n']} | {row['crystalline']} |")
+            lines.append(f"| {row['time']:g} | {plus_minus(row)} | {row['n']} | {row['crystalline']} |")
         lines.append("")
         for clock in clocks:
             lines.append(
@@ -244,9 +248,7 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
         for row in group(result["swap_monte_carlo"], "n_sweeps", unit):
             times = [effective(clock, row) for clock in clocks]
             columns = "".join(f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times)
-            lines.append(
-                f"| {row['n_sweeps']} | {row['mean']:.3f} +- {row['sem']:.3f} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}"
-            )
+            lines.append(f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}")
         lines.append("")
     return "\n".join(lines)
 
