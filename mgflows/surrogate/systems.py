@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CROSSOVER", "AllPairs", "Cells", "Method", "Replicas", "lay_out"]
 
 Method = Literal["all_pairs", "cells"]
-CROSSOVER = {"float64": 1000, "float32": 1300}
+CROSSOVER = {"float64": 1000, "float32": 1500}
 """Number of atoms above which cells are faster, where the box holds enough of them (measured: ``docs/performance.md``)."""
 
 
