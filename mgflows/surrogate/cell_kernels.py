@@ -294,7 +294,7 @@ def _displace(bits, configuration, grid, proposals, counters, temperature, state
     delta = float(new) - float(energy[s])
     cell = _cell_at(new_x, new_y, new_z, grid.shape)
     stays = cell == s // capacity
-    accepted = delta <= borrowed and (stays or configuration.occupation[cell] < capacity)
+    accepted = delta < borrowed and (stays or configuration.occupation[cell] < capacity)
     if accepted:
         replace_row(positions, x, y, z, a, (), sigma_squared, four_epsilon, constants, blocks, n_blocks, trial, energy)
         positions[0, s], positions[1, s], positions[2, s], energy[s] = new_x, new_y, new_z, new
@@ -347,7 +347,7 @@ def _exchange(bits, configuration, grid, proposals, counters, temperature, state
     new_i = row_energy(positions, x_k, y_k, z_k, a, (s, t), sigma_squared, four_epsilon, constants, blocks_i, n_i, trial_i)
     new_k = row_energy(positions, x_i, y_i, z_i, b, (s, t), sigma_squared, four_epsilon, constants, blocks_k, n_k, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[s] - mutual) - float(energy[t] - mutual)
-    accepted = delta <= borrowed
+    accepted = delta < borrowed
     if accepted:
         replace_row(positions, x_k, y_k, z_k, b, (), sigma_squared, four_epsilon, constants, blocks_i, n_i, trial_i, energy)
         replace_row(positions, x_i, y_i, z_i, a, (), sigma_squared, four_epsilon, constants, blocks_k, n_k, trial_k, energy)

@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 RandomState = NDArray[np.uint64]
-"""State of the generator xoshiro256+: four 64-bit words."""
+"""State of the generator xoshiro256++: four 64-bit words."""
 LATTICE = 2.0**32
 """Lattice points along an edge of the box."""
 _LANES = REGISTER_BYTES // 4
@@ -264,7 +264,7 @@ def displaced(x, y, z, reach, state):  # type: ignore[no-untyped-def]
 def borrowed_energy(temperature, state):  # type: ignore[no-untyped-def]
     """Energy lent by the heat bath for one move: a move that costs less is accepted.
 
-    ``delta <= -T ln(u)`` with ``u`` uniform is Metropolis' ``u <= exp(-delta / T)``. Unlike the exponential it does not wait for the energies.
+    ``delta < -T ln(u)`` with ``u`` uniform is Metropolis' ``u < exp(-delta / T)``. Unlike the exponential it does not wait for the energies.
     """
     return -temperature * math.log(random_number(state))
 
@@ -281,7 +281,7 @@ def _displace(bits, positions, species, energy, trial, table, proposals, counter
     borrowed = borrowed_energy(temperature, state)
     new = row_energy(positions, new_x, new_y, new_z, a, (i,), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial)
     delta = float(new) - float(energy[i])
-    accepted = delta <= borrowed
+    accepted = delta < borrowed
     if accepted:
         replace_row(positions, x, y, z, a, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial, energy)
         positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
@@ -325,7 +325,7 @@ def _exchange(bits, positions, species, energy, trial_i, trial_k, table, proposa
     new_i = row_energy(positions, x_k, y_k, z_k, a, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i)
     new_k = row_energy(positions, x_i, y_i, z_i, b, (i, k), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
-    accepted = delta <= borrowed
+    accepted = delta < borrowed
     if accepted:
         replace_row(positions, x_i, y_i, z_i, a, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_i, energy)
         replace_row(positions, x_k, y_k, z_k, b, (), sigma_squared, four_epsilon, constants, blocks, blocks.size, trial_k, energy)

@@ -80,7 +80,7 @@ def _settle(configuration, temperature):  # type: ignore[no-untyped-def]
     n = 0
     for lane in range(bits.size):
         borrowed = -temperature * math.log((bits[lane] >> np.uint64(11)) * 2.0**-53)
-        accepted[lane] = change[lane] <= borrowed
+        accepted[lane] = change[lane] < borrowed
         total[lane] += change[lane] if accepted[lane] else 0.0
         n += accepted[lane]
     return n
