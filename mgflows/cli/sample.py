@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def sample(
         highlight=False,
     )
     frames: dict[int, Atoms] = {}
-    with Progress(console=console) as progress, ProcessPoolExecutor(workers) as pool:
+    with Progress(console=console) as progress, ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         task = progress.add_task("cooling", total=samples)
         futures = {pool.submit(_cool, lj, alloy, sweeps, seed, stream, inherent): stream for stream in range(samples)}
         for future in as_completed(futures):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mgflows.surrogate.inherent_structure import find_inherent_structure, find_inherent_structures
     from mgflows.surrogate.lennard_jones import LennardJones
     from mgflows.surrogate.molecular_dynamics import SurrogateMolecularDynamics
+    from mgflows.surrogate.replicas import SwapMonteCarloReplicas
     from mgflows.surrogate.supercooling import SupercoolingClock, fit_supercooling_clock
     from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
 
@@ -19,6 +20,7 @@ __all__ = [
     "SupercoolingClock",
     "SurrogateMolecularDynamics",
     "SwapMonteCarlo",
+    "SwapMonteCarloReplicas",
     "find_inherent_structure",
     "find_inherent_structures",
     "fit_supercooling_clock",
@@ -29,6 +31,7 @@ _HOME = {
     "SupercoolingClock": "supercooling",
     "SurrogateMolecularDynamics": "molecular_dynamics",
     "SwapMonteCarlo": "swap_monte_carlo",
+    "SwapMonteCarloReplicas": "replicas",
     "find_inherent_structure": "inherent_structure",
     "find_inherent_structures": "inherent_structure",
     "fit_supercooling_clock": "supercooling",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from surrogate_samples import random_atoms
+from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics
 

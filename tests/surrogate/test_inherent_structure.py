@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lammps_reference import run_lammps
-from surrogate_samples import random_atoms
+from tests.surrogate.lammps_reference import run_lammps
+from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate import find_inherent_structure, find_inherent_structures

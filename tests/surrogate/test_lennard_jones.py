@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from lammps_reference import run_lammps
+from tests.surrogate.lammps_reference import run_lammps
 
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lammps_reference import run_lammps
+from tests.surrogate.lammps_reference import run_lammps
 from scipy import stats
-from surrogate_samples import random_atoms
+from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows import Alloy
 from mgflows.errors import InputError, MgflowsError
