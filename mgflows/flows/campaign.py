@@ -21,7 +21,6 @@ from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.sampling import surrogate_of
-from mgflows.jobs.training import TrainingMaker
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 
 __all__ = ["CampaignMaker"]
@@ -46,6 +45,9 @@ class CampaignMaker(Maker):
         The feedback stage and the training after it; without a feedback maker the campaign has one training.
     validation_maker
         The last stage; None leaves it out.
+    crystals_from_start
+        Whether the first training has the crystals too, as in the paper. With few training steps it is better without: the crystals at +-10 % then
+        hide the glass (docs/training.md), and they join with the feedback.
     scale
         Name of the scale, for reports.
     scaled_down
@@ -63,8 +65,9 @@ class CampaignMaker(Maker):
     label_maker: LabelFlowMaker = field(default_factory=LabelFlowMaker)
     training_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     feedback_maker: FeedbackFlowMaker | None = field(default_factory=FeedbackFlowMaker)
-    retraining_maker: TrainingFlowMaker = field(default_factory=lambda: TrainingFlowMaker(comparison_maker=TrainingMaker(split="paper")))
+    retraining_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
+    crystals_from_start: bool = True
     scale: str = "custom"
     scaled_down: str = ""
 
@@ -86,9 +89,9 @@ class CampaignMaker(Maker):
         families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
         labels = self.label_maker.make(self.alloy, families, samples)
         collected = {"samples": samples, "held_out_families": labels.output["held_out_families"], "scaled_down": self.scaled_down}
-        training = self.training_maker.make(
-            self.alloy, self.name, stage="training", generation=0, labels=labels.output["labels"], clock=None, **collected
-        )
+        everything = [*labels.output["labels"], *labels.output["crystal_labels"]]
+        first = everything if self.crystals_from_start or not self.feedback_maker else labels.output["labels"]
+        training = self.training_maker.make(self.alloy, self.name, stage="training", generation=0, labels=first, clock=None, **collected)
         flows, last = [sampling, labels, training], training
         if self.feedback_maker:
             # The paper starts from relaxed glasses (section II, step ii); without any, from the samples.
@@ -99,10 +102,11 @@ class CampaignMaker(Maker):
                 self.name,
                 stage="feedback",
                 generation=1,
-                labels=[*labels.output["labels"], *feedback.output["labels"]],
+                labels=[*everything, *feedback.output["labels"]],
                 clock=clock,
                 previous_dataset=training.output["dataset"],
                 previous_potential=training.output["potential"],
+                previous_comparison=training.output["comparison"],
                 **collected,
             )
             flows += [feedback, last]

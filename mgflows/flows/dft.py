@@ -43,10 +43,12 @@ class LabelFlowMaker(Maker):
         The strains of the subsets iii, iv and vi; None leaves the subset out.
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
+    n_heated
+        How many of the relaxed samples are heated; None: all of them.
     n_held_out
         Further samples that are only relaxed and heated, and lie wholly in the test set (paper: two new trajectories).
     n_crystals
-        Largest number of crystal prototypes; None takes all that are known for the alloy's elements.
+        Largest number of crystal prototypes, the elements first and compounds spread over the list; None takes all that are known.
     label_sets
         Label the members of a strained family in one job: right for methods of milliseconds, wrong for a density functional.
     seed
@@ -61,6 +63,7 @@ class LabelFlowMaker(Maker):
     elastic_maker: DeformationMaker | None = field(default_factory=lambda: DeformationMaker(name="distort", kind="elastic"))
     crystal_maker: DeformationMaker | None = field(default_factory=lambda: DeformationMaker(name="strain crystal", kind="crystal"))
     relaxed_fraction: float = 0.1
+    n_heated: int | None = None
     n_held_out: int = 2
     n_crystals: int | None = None
     label_sets: bool = True
@@ -79,18 +82,20 @@ class LabelFlowMaker(Maker):
         Returns
         -------
         flow
-            Output: ``labels`` (references to all label documents), ``single_points`` and ``relaxed`` (by family), ``held_out_families``.
+            Output: ``labels`` (references to the label documents of glasses), ``crystal_labels``, ``single_points`` and ``relaxed`` (by family), ``held_out_families``.
         """
         relaxed_families, held_out = self._choose(families)
+        heated = relaxed_families[::-1][: self.n_heated]
         reference_of = dict(zip(families, samples, strict=True))
         jobs: list[Job] = []
         labels: list[OutputReference] = []
+        crystal_labels: list[OutputReference] = []
 
         def add(job: Job, name: str, *, subset: str | None = None, family: str, priority: int = 0) -> OutputReference:
             job.name = f"{name} {family}"
             jobs.append(tag(job, stage=_STAGE, category="dft", subset=subset, family=family, priority=priority, after_failure=True))
             if subset:
-                labels.append(job.output)
+                (crystal_labels if subset == "crystal" else labels).append(job.output)
             return job.output
 
         def strain(maker: DeformationMaker | None, structure: Any, subset: str, family: str) -> None:
@@ -119,14 +124,20 @@ class LabelFlowMaker(Maker):
                 if family in relaxed_families:
                     strain(self.volume_maker, structure, "expanded_compressed", family)
                     strain(self.elastic_maker, structure, "distorted", family)
-                if self.heating_maker:
+                if self.heating_maker and (family in heated or family in held_out):
                     add(self.heating_maker.make(structure, next(heating_seeds)), "heat", subset="aimd", family=family)
             for crystal in self._crystals(alloy):
                 family = f"crystal-{crystal.name}".replace(" ", "-")
                 relax = add(self.relax_maker.make(structure_from_atoms(crystal.atoms())), "relax", subset="crystal", family=family)
                 strain(self.crystal_maker, relax.structure, "crystal", family)
 
-        output = {"labels": labels, "single_points": single_points, "relaxed": relaxed, "held_out_families": list(held_out)}
+        output = {
+            "labels": labels,
+            "crystal_labels": crystal_labels,
+            "single_points": single_points,
+            "relaxed": relaxed,
+            "held_out_families": list(held_out),
+        }
         return Flow(jobs, output=output, name=self.name)
 
     def _choose(self, families: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -147,6 +158,10 @@ class LabelFlowMaker(Maker):
     def _crystals(self, alloy: Alloy) -> list[Any]:
         from mgflows.structures.crystals import crystal_prototypes
 
-        if self.crystal_maker is None and self.n_crystals == 0:
-            return []
-        return crystal_prototypes(alloy.species)[: self.n_crystals]
+        prototypes = crystal_prototypes(alloy.species)
+        if self.n_crystals is None or len(prototypes) <= self.n_crystals:
+            return prototypes
+        elements = [crystal for crystal in prototypes if len(crystal.species) == 1][: self.n_crystals]
+        compounds = [crystal for crystal in prototypes if len(crystal.species) > 1]
+        chosen = np.linspace(0, len(compounds) - 1, self.n_crystals - len(elements)).round().astype(int)
+        return [*elements, *(compounds[position] for position in chosen)]

@@ -30,6 +30,8 @@ __all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
 
 
 _LAST_LEARNING_RATE = 1e-4
+_REPORTS = 4
+"""Points of the loss curve; each evaluates all frames, which takes seconds."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Scale:
         (duration in t*, number of runs) pairs of the surrogate's molecular dynamics.
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated.
+    n_heated
+        How many of them are heated for the training set; None: all.
     n_held_out
         Further heating trajectories, wholly in the test set.
     heating_steps
@@ -56,10 +60,12 @@ class Scale:
         Largest number of crystal prototypes; None takes all.
     training_steps
         Steps of the trainer before the feedback, and in each training after it.
-    training_batch
-        Frames per step.
+    training_batches
+        Frames per step, likewise.
     training_rates
-        First learning rate of a training from random parameters, and of one that goes on from a potential.
+        First learning rate, likewise.
+    crystals_from_start
+        Whether the crystals are in the training before the feedback.
     quench_rates
         K/ps of the feedback quenches.
     n_quenches
@@ -77,12 +83,14 @@ class Scale:
     samples: tuple[tuple[int, int], ...]
     coolings: tuple[tuple[float, int], ...]
     relaxed_fraction: float
+    n_heated: int | None
     n_held_out: int
     heating_steps: int
     n_crystals: int | None
     training_steps: tuple[int, int]
-    training_batch: int
+    training_batches: tuple[int, int]
     training_rates: tuple[float, float]
+    crystals_from_start: bool
     quench_rates: tuple[float, ...]
     n_quenches: int
     quench_temperature: float
@@ -99,12 +107,14 @@ SCALES = {
             samples=((1_000, 8), (10_000, 6), (100_000, 1)),
             coolings=((10.0, 2), (30.0, 2), (100.0, 2)),
             relaxed_fraction=0.1,
+            n_heated=None,
             n_held_out=1,
             heating_steps=60,
             n_crystals=3,
-            training_steps=(500, 500),
-            training_batch=2,
+            training_steps=(400, 250),
+            training_batches=(2, 4),
             training_rates=(2e-2, 1e-2),
+            crystals_from_start=False,
             quench_rates=(4000.0, 2000.0),
             n_quenches=1,
             quench_temperature=1000.0,
@@ -117,12 +127,14 @@ SCALES = {
             samples=((1_000, 14), (10_000, 14), (100_000, 10), (1_000_000, 2)),
             coolings=((30.0, 4), (100.0, 4), (300.0, 4), (1000.0, 4)),
             relaxed_fraction=0.1,
+            n_heated=2,
             n_held_out=2,
             heating_steps=120,
-            n_crystals=None,
-            training_steps=(1500, 4000),
-            training_batch=2,
+            n_crystals=8,
+            training_steps=(2500, 2000),
+            training_batches=(2, 4),
             training_rates=(2e-2, 1e-2),
+            crystals_from_start=False,
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
             quench_temperature=2000.0,
@@ -138,12 +150,14 @@ PAPER = {
     "samples": "10^4 to 10^9 sweeps, numbers not stated",
     "coolings": "10^2 to 4x10^6, numbers not stated",
     "relaxed_fraction": "0.1",
+    "n_heated": "not stated",
     "n_held_out": "2",
     "heating_steps": "about 120",
     "n_crystals": "44 from the Materials Project",
     "training_steps": "10^5 generations of an evolution strategy",
-    "training_batch": "not stated",
+    "training_batches": "not stated",
     "training_rates": "none: an evolution strategy",
+    "crystals_from_start": "yes",
     "quench_rates": "1, 0.1, 0.01",
     "n_quenches": "not stated",
     "quench_temperature": "2000",
@@ -158,12 +172,14 @@ _TITLES = {
     "samples": "samples x sweeps of swap Monte Carlo",
     "coolings": "runs x duration (t*) of surrogate molecular dynamics",
     "relaxed_fraction": "fraction of the samples relaxed, strained and heated",
+    "n_heated": "of these heated for training",
     "n_held_out": "further heating trajectories, all in the test set",
     "heating_steps": "steps of each, all of them frames",
     "n_crystals": "crystal prototypes",
     "training_steps": "training steps before and after the feedback",
-    "training_batch": "frames a step",
-    "training_rates": "first learning rate, from scratch and warm",
+    "training_batches": "frames a step",
+    "training_rates": "first learning rate",
+    "crystals_from_start": "crystals in the training before the feedback",
     "quench_rates": "feedback quenches (K/ps)",
     "n_quenches": "glasses a rate",
     "quench_temperature": "from (K)",
@@ -185,6 +201,8 @@ def _words(value: object) -> str:
     """A setting as a table shows it; pairs of length and number become ``number x length``."""
     if value is None:
         return "all"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, tuple) and isinstance(value[0], tuple):
         return ", ".join(f"{count} x {length:g}" for length, count in value)
     if isinstance(value, tuple):
@@ -227,13 +245,20 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
     sampling, heating, quenching, training_seed, splitting, validating = np.random.SeedSequence(seed).generate_state(6).tolist()
     dataset = DatasetMaker(split_seed=splitting)
 
-    def training(generation: int, rate: float, split: Split = "family") -> TrainingMaker:
+    def training(generation: int, split: Split) -> TrainingMaker:
         trainer = NeppoTrainer(
-            steps=numbers.training_steps[generation], batch=numbers.training_batch, learning_rate=(rate, _LAST_LEARNING_RATE), reports=4
+            steps=numbers.training_steps[generation],
+            batch=numbers.training_batches[generation],
+            learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
+            reports=_REPORTS,
         )
         return TrainingMaker(trainer=trainer, split=split, seed=training_seed, scaled_down=scaled_down)
 
-    from_scratch, warm = numbers.training_rates
+    def train(generation: int) -> TrainingFlowMaker:
+        return TrainingFlowMaker(
+            dataset_maker=dataset, training_maker=training(generation, "family"), comparison_maker=training(generation, "paper")
+        )
+
     return CampaignMaker(
         name=name or f"{alloy.name}-{scale}",
         alloy=alloy,
@@ -243,11 +268,12 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
             relax_maker=AseRelaxMaker(method=method),
             heating_maker=AseHeatingMaker(method=method, n_steps=numbers.heating_steps),
             relaxed_fraction=numbers.relaxed_fraction,
+            n_heated=numbers.n_heated,
             n_held_out=numbers.n_held_out,
             n_crystals=numbers.n_crystals,
             seed=heating,
         ),
-        training_maker=TrainingFlowMaker(dataset_maker=dataset, training_maker=training(0, from_scratch)),
+        training_maker=train(0),
         feedback_maker=FeedbackFlowMaker(
             quench_maker=QuenchMaker(
                 temperature_high=numbers.quench_temperature, equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down
@@ -257,12 +283,11 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
             n_glasses=numbers.n_quenches,
             seed=quenching,
         ),
-        retraining_maker=TrainingFlowMaker(
-            dataset_maker=dataset, training_maker=training(1, warm), comparison_maker=training(1, from_scratch, "paper")
-        ),
+        retraining_maker=train(1),
         validation_maker=ValidationFlowMaker(
             validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down)
         ),
+        crystals_from_start=numbers.crystals_from_start,
         scale=scale,
         scaled_down=scaled_down,
     )

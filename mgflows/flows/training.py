@@ -33,8 +33,8 @@ class TrainingFlowMaker(Maker):
     dataset_maker, training_maker
         Makers of the jobs.
     comparison_maker
-        Trains a second potential, from random parameters, on another split of the same dataset: its test error says how much of the first
-        one's is owed to the split. It is never used for anything else. None leaves it out.
+        Trains a second potential on another split of the same dataset: its test error says how much of the first one's is owed to the split.
+        It is never used for anything else. None leaves it out.
     """
 
     name: str = "training"
@@ -55,6 +55,7 @@ class TrainingFlowMaker(Maker):
         held_out_families: Sequence[str],
         previous_dataset: OutputReference | None = None,
         previous_potential: OutputReference | None = None,
+        previous_comparison: OutputReference | None = None,
         scaled_down: str = "",
     ) -> Flow:
         """A flow whose output has ``dataset``, ``potential`` and ``comparison`` (None without a maker for it).
@@ -69,8 +70,8 @@ class TrainingFlowMaker(Maker):
             0 before the feedback step, 1 after it.
         labels, samples, clock, held_out_families
             As in :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
-        previous_dataset, previous_potential
-            Dataset whose splits are kept and potential from which the training goes on.
+        previous_dataset, previous_potential, previous_comparison
+            Dataset whose splits are kept, and potentials from which the trainings go on; each must have been trained on the same split.
         scaled_down
             In which way the campaign is smaller than the paper's.
         """
@@ -85,10 +86,7 @@ class TrainingFlowMaker(Maker):
             scaled_down=scaled_down,
         )
         dataset.name = f"dataset {generation}"
-        start = {}
-        if previous_potential is not None:
-            start = {"started_from": previous_potential.potential_id, "initial_potential": previous_potential.nep_txt}
-        training = self.training_maker.make(dataset.output, generation=generation, **start)
+        training = self.training_maker.make(dataset.output, generation=generation, **_start(previous_potential))
         training.name = f"train {generation}"
         jobs = [
             tag(dataset, stage=stage, category="sampling"),
@@ -96,11 +94,16 @@ class TrainingFlowMaker(Maker):
         ]
         output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
         if self.comparison_maker:
-            comparison = self.comparison_maker.make(dataset.output, generation=generation)
+            comparison = self.comparison_maker.make(dataset.output, generation=generation, **_start(previous_comparison))
             comparison.name = f"train {generation} on the {self.comparison_maker.split} split"
             jobs.append(tag(comparison, stage=stage, category="training", seconds=_seconds(self.comparison_maker)))
             output["comparison"] = comparison.output
         return Flow(jobs, output=output, name=f"{self.name} {generation}")
+
+
+def _start(potential: OutputReference | None) -> dict[str, OutputReference]:
+    """Arguments of a training that goes on from a potential."""
+    return {} if potential is None else {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}
 
 
 def _seconds(maker: TrainingMaker) -> float:

@@ -40,7 +40,22 @@ def test_the_papers_proportions(flow):
     families = Counter(_tags(job).get("subset") for job in all_jobs(flow) if _tags(job).get("family", "").startswith("mc-"))
     assert families["lj_surrogate"] == 40
     assert families["expanded_compressed"] == families["distorted"] == 4, "10 % of the samples are strained"
-    assert families["dft_minimized"] == families["aimd"] == 6, "and two more are relaxed and heated for the test set"
+    assert families["dft_minimized"] == 6, "and two more are relaxed for the test set"
+    assert families["aimd"] == 4, "two trajectories for training, two for the test set"
+
+
+def test_crystals_are_elements_first_and_spread_over_the_list():
+    chosen = {_tags(job)["family"] for job in all_jobs(stand_in_campaign("small").make()) if _tags(job).get("subset") == "crystal"}
+    assert len(chosen) == 8
+    assert chosen >= {"crystal-Cu-A1", "crystal-Zr-A3", "crystal-Al-A1", "crystal-CuZr-B2", "crystal-AlCu2Zr-L2_1"}
+
+
+def test_each_split_goes_on_from_its_own_potential():
+    """A potential warm-started from the other split would have trained on its test set."""
+    jobs = {job.name: job for job in all_jobs(stand_in_campaign("small").make())}
+    for first, second in (("train 0", "train 1"), ("train 0 on the paper split", "train 1 on the paper split")):
+        assert jobs[second].function_kwargs["initial_potential"].uuid == jobs[first].uuid
+        assert jobs[first].maker.split == jobs[second].maker.split
 
 
 def test_strained_families_have_the_papers_sizes(flow):
