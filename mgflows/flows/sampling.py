@@ -10,6 +10,7 @@ from jobflow import Flow, Maker
 
 from mgflows.errors import InputError
 from mgflows.flows.tags import tag
+from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class SamplingFlowMaker(Maker):
         Coolings up to this length share one job a length; longer ones have a job each.
     monte_carlo_maker, dynamics_maker, clock_maker
         Makers of the jobs.
+    onset_maker
+        Measures where supercooling begins, so that the clock counts decades from there; None leaves it out.
     seed
         Seed from which every run gets its own.
     """
@@ -52,6 +55,7 @@ class SamplingFlowMaker(Maker):
     monte_carlo_maker: SwapMonteCarloMaker = field(default_factory=SwapMonteCarloMaker)
     dynamics_maker: SurrogateMDMaker = field(default_factory=SurrogateMDMaker)
     clock_maker: SupercoolingMaker = field(default_factory=SupercoolingMaker)
+    onset_maker: OnsetMaker | None = field(default_factory=OnsetMaker)
     seed: int = 0
 
     def make(self, alloy: Alloy) -> Flow:
@@ -61,7 +65,7 @@ class SamplingFlowMaker(Maker):
         lengths = [n_sweeps for n_sweeps, count in sorted(self.samples) for _ in range(count)]
         counters = [number for _, count in sorted(self.samples) for number in range(count)]
         families = [f"mc-{_short(n_sweeps)}-{number:03d}" for n_sweeps, number in zip(lengths, counters, strict=True)]
-        seeds = _spawn(self.seed, len(families) + sum(count for _, count in self.coolings))
+        seeds = _spawn(self.seed, len(families) + sum(count for _, count in self.coolings) + 1)
 
         jobs: list[Job] = []
         samples: dict[str, OutputReference] = {}
@@ -94,7 +98,16 @@ class SamplingFlowMaker(Maker):
         references = [samples[family] for family in families]
         output = {"families": families, "n_sweeps": lengths, "samples": references, "clock": None}
         if dynamics:
-            clock = self.clock_maker.make(samples=references, families=families, coolings=[job.output for job in dynamics])
+            onset = None
+            if self.onset_maker:
+                onset = tag(self.onset_maker.make(alloy, next(rest)), stage="sampling", category="sampling", priority=20, seconds=200.0)
+                jobs.append(onset)
+            clock = self.clock_maker.make(
+                samples=references,
+                families=families,
+                coolings=[job.output for job in dynamics],
+                onset=onset.output if onset else None,
+            )
             jobs.append(tag(clock, stage="sampling", category="sampling"))
             output["clock"] = clock.output
         return Flow(jobs, output=output, name=self.name)

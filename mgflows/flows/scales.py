@@ -131,7 +131,7 @@ SCALES = {
             n_held_out=2,
             heating_steps=120,
             n_crystals=8,
-            training_steps=(2500, 2000),
+            training_steps=(3000, 3000),
             training_batches=(2, 4),
             training_rates=(2e-2, 1e-2),
             crystals_from_start=False,
@@ -262,7 +262,7 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
     return CampaignMaker(
         name=name or f"{alloy.name}-{scale}",
         alloy=alloy,
-        sampling_maker=SamplingFlowMaker(samples=numbers.samples, coolings=numbers.coolings, seed=sampling),
+        sampling_maker=SamplingFlowMaker(samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling),
         label_maker=LabelFlowMaker(
             label_maker=AseLabelMaker(method=method),
             relax_maker=AseRelaxMaker(method=method),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mgflows.alloy import Alloy
+    from mgflows.schemas.sampling import OnsetDocument
     from mgflows.surrogate.cooling import Cooling, CoolingProgress
 
 __all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker", "surrogate_of"]
@@ -152,12 +153,13 @@ class SwapMonteCarloMaker(Maker):
             )
         report = JobProgress("samples")
         samples = []
-        with ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn")) if self.n_processes > 1 else nullcontext() as pool:
-            run = pool.map if pool else map
+        pool = ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn")) if self.n_processes > 1 else nullcontext()
+        with record_provenance(settings={"n_sweeps": n_sweeps, "n_processes": self.n_processes}) as provenance, pool as executor:
+            run = executor.map if executor else map
             for number, sample in enumerate(run(partial(self._cool, alloy, n_sweeps), seeds)):
                 report(number, len(seeds))
                 samples.append(sample)
-        return SampleSetDocument(families=families, samples=samples)
+        return SampleSetDocument(families=families, samples=samples, provenance=provenance)
 
     def _cool(
         self,
@@ -294,7 +296,11 @@ class SupercoolingMaker(Maker):
 
     @job(output_schema=SupercoolingDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
     def make(
-        self, samples: list[SampleDocument | None], families: list[str], coolings: list[SurrogateCoolingDocument | None]
+        self,
+        samples: list[SampleDocument | None],
+        families: list[str],
+        coolings: list[SurrogateCoolingDocument | None],
+        onset: OnsetDocument | None = None,
     ) -> SupercoolingDocument:
         """Fit the clock.
 
@@ -304,6 +310,8 @@ class SupercoolingMaker(Maker):
             Documents of the Monte Carlo samples (None where a job failed) and their families, in the same order.
         coolings
             Documents of the molecular-dynamics coolings.
+        onset
+            The onset of supercooling, if it was measured: effective times are then also given in decades above it.
         """
         runs = [cooling for cooling in coolings if cooling is not None]
         dated = [(family, sample) for family, sample in zip(families, samples, strict=True) if sample is not None]
@@ -315,7 +323,15 @@ class SupercoolingMaker(Maker):
         with record_provenance(seed=self.seed, settings={"window": self.window}) as provenance:
             times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
             e_is = [energy * lj.energy_unit for _, energies in sorted(dynamics.items()) for energy in energies]
-            clock = fit_supercooling_clock(times, e_is, lj=lj, window=self.window, seed=self.seed)
+            clock = fit_supercooling_clock(
+                times,
+                e_is,
+                lj=lj,
+                window=self.window,
+                onset_energy=onset.e_is if onset else None,
+                onset_energy_error=(onset.e_is_error or 0.0) if onset else 0.0,
+                seed=self.seed,
+            )
             groups = []
             for n_sweeps in sorted({sample.n_sweeps for _, sample in dated}):
                 members = np.array([s.e_is for _, s in dated if s.n_sweeps == n_sweeps and not s.ordered])
@@ -332,6 +348,9 @@ class SupercoolingMaker(Maker):
                         log10_time=effective.log10_time,
                         log10_time_low=effective.low,
                         log10_time_high=effective.high,
+                        log10_seconds=effective.log10_seconds,
+                        decades_above_onset=effective.decades_above_onset,
+                        extrapolated=effective.extrapolated,
                     )
                 )
         return SupercoolingDocument(

@@ -41,6 +41,7 @@ class SampleSetDocument(BaseModel):
 
     families: list[str] = Field(description="family of each sample")
     samples: list[SampleDocument] = Field(description="the samples")
+    provenance: Provenance
 
 
 class SurrogateCoolingDocument(BaseModel):
@@ -50,6 +51,21 @@ class SurrogateCoolingDocument(BaseModel):
     e_is_reduced: list[float] = Field(description="inherent-structure energies per atom, one per seed, in epsilon of the reference species")
     seeds: list[int] = Field(description="seeds of the runs")
     ordered: list[bool] = Field(description="true where a run ended ordered; left out of the clock")
+    surrogate: PlainDict = Field(description="the Lennard-Jones tables")
+    provenance: Provenance
+
+
+class OnsetDocument(BaseModel):
+    """The onset of supercooling: where tau_alpha of the surrogate leaves its Arrhenius line."""
+
+    reduced_temperature: float | None = Field(description="T_on; none where the relaxation times stay within the criterion")
+    interval: tuple[float, float] | None = Field(description="its 68% interval")
+    e_is: float | None = Field(description="inherent-structure energy of the liquid at T_on, eV per atom")
+    e_is_error: float | None = Field(description="its standard error")
+    reduced_activation_energy: float = Field(description="slope of ln tau_alpha against 1/T* in the hot liquid")
+    relaxation: dict[str, list[float]] = Field(
+        description="columns over temperature: reduced_temperature, log_relaxation_time (ln tau_alpha in t*), log_error, e_is and e_is_error (eV per atom)"
+    )
     surrogate: PlainDict = Field(description="the Lennard-Jones tables")
     provenance: Provenance
 
@@ -64,6 +80,11 @@ class EffectiveTimeRecord(BaseModel):
     log10_time: float = Field(description="log10 of the effective time in t*")
     log10_time_low: float = Field(description="lower end of the 68% interval")
     log10_time_high: float = Field(description="upper end of the 68% interval")
+    log10_seconds: float = Field(description="log10 of the effective time in s, with the mass of the clock")
+    decades_above_onset: float | None = Field(
+        None, description="log10 of the effective time over that of the onset, where an onset was measured"
+    )
+    extrapolated: bool = Field(description="whether the time lies beyond the longest cooling of the fit")
 
 
 class SupercoolingDocument(BaseModel):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import ServiceError
 from mgflows.launch import PrivateMongod
 from mgflows.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.mongo, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -141,10 +138,13 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     assert errors.force_rmse == pytest.approx(summary["test_rmse"]["force_mev_per_angstrom"], rel=1e-3)
 
     potentials = database.potentials(CAMPAIGN)
-    assert [(each.generation, each.split) for each in potentials if each.generation == 0] == [(0, "family")]
-    assert {each.split for each in potentials if each.generation == 1} == {"family", "paper"}
-    final = next(each for each in potentials if each.potential_id == summary["potential_id"])
-    assert final.started_from == potentials[0].potential_id
+    assert sorted((each.generation, each.split) for each in potentials) == [(0, "family"), (0, "paper"), (1, "family"), (1, "paper")]
+    by_role = {(each.generation, each.split): each for each in potentials}
+    final = by_role[1, "family"]
+    assert final.potential_id == summary["potential_id"]
+    # Each goes on from its own split: the other's would have seen its test set.
+    for split in ("family", "paper"):
+        assert by_role[1, split].started_from == by_role[0, split].potential_id
     (validation,) = database.validations(CAMPAIGN)
     assert validation.potential_id == final.potential_id
     assert validation.scaled_down
@@ -164,3 +164,10 @@ def _check_commands(directory: Path) -> None:
         result = subprocess.run([sys.executable, "-m", "mgflows", *command.split()], cwd=directory.parent, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
     assert (directory.parent / "frames" / "train.xyz").exists()
+
+    # The example of docs/training.md that works on a quickstart's data.
+    example = Path(__file__).parents[2] / "docs" / "examples" / "staged_training.py"
+    command = [sys.executable, str(example), "--directory", str(directory), "--scale", "0.004"]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("batch") == 4

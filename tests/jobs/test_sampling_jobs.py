@@ -7,8 +7,9 @@ from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
+from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
-from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
+from mgflows.schemas.sampling import OnsetDocument, SampleDocument, SampleSetDocument, SupercoolingDocument, SurrogateCoolingDocument
 
 ALLOY = Alloy.cuzral(n_atoms=113)
 
@@ -70,9 +71,9 @@ def test_a_set_cannot_hand_over(run, store):
 
 def test_the_clock_dates_every_sample(run):
     """Molecular dynamics and Monte Carlo of one small system; batched and single coolings alike."""
-    flow = SamplingFlowMaker(samples=((300, 3), (4_000, 3)), coolings=((3.0, 3), (30.0, 3), (100.0, 3)), batched_sweeps=1_000, seed=1).make(
-        ALLOY
-    )
+    flow = SamplingFlowMaker(
+        samples=((300, 3), (4_000, 3)), coolings=((3.0, 3), (30.0, 3), (100.0, 3)), batched_sweeps=1_000, onset_maker=None, seed=1
+    ).make(ALLOY)
     set_campaign(flow, "c")
     clock = SupercoolingDocument.model_validate(run(flow))
     assert set(clock.families) == set(flow.output["families"])
@@ -86,9 +87,34 @@ def test_the_clock_dates_every_sample(run):
     assert clock.seconds_per_reduced_time == pytest.approx(3.3164e-13, rel=1e-4)
 
 
-def test_ordered_runs_and_failed_samples_are_left_out(store):
-    from mgflows.schemas.sampling import SurrogateCoolingDocument
+def test_the_onset_counts_decades(run, store):
+    """A rough measurement at five temperatures: the consistent table begins to supercool near T* = 2.1 (docs/surrogate.md)."""
+    onset = OnsetDocument.model_validate(
+        run(OnsetMaker(reduced_temperatures=(10.0, 6.5, 4.0, 2.4, 1.9), n_runs=2, longest_time=100.0).make(Alloy.cuzral(), seed=3))
+    )
+    assert onset.reduced_temperature == pytest.approx(2.1, abs=0.35)
+    assert onset.e_is is not None
+    sample = SwapMonteCarloMaker()._cool(ALLOY, 100, 1)
+    documents = [
+        SurrogateCoolingDocument(
+            time_reduced=time,
+            e_is_reduced=[energy, energy - 0.02],
+            seeds=[1, 2],
+            ordered=[False, False],
+            surrogate=sample.surrogate,
+            provenance=sample.provenance,
+        )
+        for time, energy in ((10.0, -1.6), (100.0, -1.7), (1000.0, -1.8))
+    ]
+    clock = SupercoolingMaker().make([sample], ["a"], documents, onset).run(store).output
+    (group,) = clock.groups
+    # The law is e = -1.51 - 0.1 log10 t*: both times follow by hand.
+    log_onset = (onset.e_is / 0.739 + 1.51) / -0.1
+    assert group.decades_above_onset == pytest.approx((group.e_is_reduced + 1.51) / -0.1 - log_onset, abs=1e-6)
+    assert group.log10_seconds == pytest.approx(group.log10_time + np.log10(3.3164e-13), abs=1e-3)
 
+
+def test_ordered_runs_and_failed_samples_are_left_out(store):
     cooling = SurrogateMDMaker().make(ALLOY, 10.0, [1, 2]).run(store).output
     assert isinstance(cooling, SurrogateCoolingDocument)
     documents = [

@@ -235,6 +235,8 @@ def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]
                 log10_time=float(time),
                 log10_time_low=float(time - 0.2 - 0.06 * time),
                 log10_time_high=float(time + 0.2 + 0.08 * time),
+                log10_seconds=float(time - 12.5),
+                extrapolated=bool(time > 3.0),
             )
         )
     dynamics = {

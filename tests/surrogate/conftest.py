@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics
+from tests.surrogate.surrogate_samples import random_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms

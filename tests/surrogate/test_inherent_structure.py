@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.surrogate.lammps_reference import run_lammps
-from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate import find_inherent_structure, find_inherent_structures
+from tests.surrogate.lammps_reference import run_lammps
+from tests.surrogate.surrogate_samples import random_atoms
 
 
 def test_forces_vanish_and_the_energy_is_that_of_the_calculator(consistent, liquid):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from tests.surrogate.lammps_reference import run_lammps
 
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones
+from tests.surrogate.lammps_reference import run_lammps
 
 
 def test_the_two_tables_differ_only_in_the_wells_of_copper_and_zirconium():

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.surrogate.lammps_reference import run_lammps
 from scipy import stats
-from tests.surrogate.surrogate_samples import random_atoms
 
 from mgflows import Alloy
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate import SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
+from tests.surrogate.lammps_reference import run_lammps
+from tests.surrogate.surrogate_samples import random_atoms
 
 
 def test_same_seed_same_bits_and_another_seed_another_run(consistent, liquid):
