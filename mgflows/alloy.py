@@ -35,6 +35,8 @@ class Alloy:
         Atoms per A^3 of the *surrogate* samples. The glass itself is less dense: the paper's value is 21 % above it.
     name
         Shown in reports; the formula by default.
+    glass_mass_density
+        Measured density of the glass in g/cm^3, if known: samplers then warn where their samples differ from it.
 
     Raises
     ------
@@ -46,6 +48,7 @@ class Alloy:
     n_atoms: int
     number_density: float
     name: str = ""
+    glass_mass_density: float | None = None
 
     def __post_init__(self) -> None:
         from ase.data import atomic_numbers
@@ -67,6 +70,10 @@ class Alloy:
         if not (math.isfinite(self.number_density) and self.number_density > 0.0):
             raise InputError(
                 f"the number density is {self.number_density:g} but must be positive; typical metals have 0.04 to 0.09 atoms/A^3"
+            )
+        if self.glass_mass_density is not None and not 0.1 < self.glass_mass_density < 30.0:
+            raise InputError(
+                f"the glass density is {self.glass_mass_density:g} g/cm^3, which no metal has; give a value such as 7.1, or none"
             )
         empty = [symbol for symbol, count in self.counts.items() if count == 0]
         if empty:

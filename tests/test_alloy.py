@@ -46,6 +46,7 @@ def test_a_dictionary_gives_back_the_alloy():
         ({"composition": {"Cu": 0.999, "Zr": 0.001}}, ["Zr", "n_atoms"]),
         ({"number_density": -1.0}, ["-1", "positive"]),
         ({"n_atoms": 1}, ["1 atoms", "2 species"]),
+        ({"glass_mass_density": 7100.0}, ["7100", "7.1"]),
     ],
 )
 def test_bad_alloys_are_refused_with_value_and_mend(arguments: dict, words: list[str]):

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 @click.option("--reduced-density", type=float, default=1.75, show_default=True, help="Atoms per cubed diameter of the largest species.")
 @click.option("--mass-density", type=float, default=None, help="g/cm^3, instead of the reduced density.")
 @click.option(
+    "--glass-density", type=float, default=None, help="Measured density of the glass, g/cm^3: says how far the samples are from it."
+)
+@click.option(
     "--table", type=click.Choice(["consistent", "printed"]), default="consistent", show_default=True, help="Which Cu-Zr-Al table."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed; sample i uses stream i of it, whatever the number of workers.")
@@ -44,6 +47,7 @@ def sample(
     n_atoms: int,
     reduced_density: float,
     mass_density: float | None,
+    glass_density: float | None,
     table: str,
     seed: int,
     workers: int,
@@ -58,6 +62,7 @@ def sample(
     from rich.progress import Progress
 
     from mgflows.alloy import Alloy
+    from mgflows.units import pressure_from_stress
 
     console = Console(stderr=True)
     # The density needs the surrogate's diameter, and the surrogate the species: any density does for the first look.
@@ -80,6 +85,15 @@ def sample(
         for future in as_completed(futures):
             frames[futures[future]] = future.result()
             progress.advance(task)
+    if glass_density:
+        difference = alloy.mass_density / glass_density - 1.0
+        pressure = pressure_from_stress(frames[0].get_stress())
+        if abs(difference) > 0.05:
+            console.print(
+                f"[yellow]the samples are {abs(difference):.0%} {'denser' if difference > 0 else 'less dense'} than the glass; "
+                f"their virial pressure is {pressure:.0f} GPa[/]",
+                highlight=False,
+            )
     write(output, [frames[stream] for stream in range(samples)], format="extxyz")
     console.print(f"wrote {output}", highlight=False)
 
@@ -105,6 +119,7 @@ def _cool(lj: LennardJones, alloy: Alloy, sweeps: int, seed: int, stream: int, i
     atoms = relaxed if inherent else sampler.atoms
     atoms.calc = lj.calculator()
     atoms.get_forces()
+    atoms.get_stress()
     atoms.info |= {
         "e_is": e_is,
         "n_sweeps": sweeps,

@@ -194,6 +194,8 @@ class SwapMonteCarloMaker(Maker):
             )
             if not cooling.finished:
                 return None
+            if alloy.glass_mass_density is not None:
+                sampler.check_density(alloy.glass_mass_density, self.reduced_temperature_low)
             atoms = sampler.atoms
             relaxed, e_is = find_inherent_structure(atoms, lj)
             order = analyse_order(relaxed, self.thresholds)

@@ -97,6 +97,12 @@ def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
     assert one[0].get_potential_energy() / len(one[0]) > one[0].info["e_is"]
 
 
+def test_samples_say_how_far_their_density_is_from_the_glass(run):
+    arguments = ("Cu46Zr46Al8", "--atoms", "120", "--sweeps", "50", "--glass-density")
+    assert "21% denser than the glass; their virial pressure is" in run("sample", *arguments, "7.0")[2]
+    assert "denser" not in run("sample", *arguments, "8.4")[2]
+
+
 def test_a_validation_is_json_for_programs(run, tmp_path):
     from ase.io import write
 
