@@ -303,7 +303,7 @@ def _print_summary(console: Console, directory: Path, summary: dict[str, Any]) -
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-_SECONDS_FILE = "wall_seconds.json"
+_SECONDS_FILE = ".wall_seconds"
 
 
 def _read_seconds(directory: Path) -> float:
