@@ -155,9 +155,9 @@ class CampaignMaker(Maker):
 
 
 def _without_versions(value: object) -> object:
-    """The same nested value without the version stamps of monty, so that a new version of a package is not another campaign."""
+    """The same nested value without monty's version stamps and without what is not set: a new version of a package is not another campaign."""
     if isinstance(value, dict):
-        return {key: _without_versions(member) for key, member in value.items() if key != "@version"}
+        return {key: _without_versions(member) for key, member in value.items() if key != "@version" and member is not None}
     if isinstance(value, list):
         return [_without_versions(member) for member in value]
     return value
