@@ -22,7 +22,7 @@ def bench() -> None:
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Compile the C reference and run LAMMPS where installed.")
 @json_option
 def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json: bool) -> None:
-    """Swap Monte Carlo moves per second on one core, against C (gcc -O3 -march=native -ffast-math) and LAMMPS."""
+    """Swap Monte Carlo moves and molecular-dynamics steps per second on one core, against C (gcc -O3 -march=native -ffast-math) and LAMMPS."""
     from mgflows.cli.swap_benchmark import benchmark
 
     with tempfile.TemporaryDirectory() as directory:
@@ -45,5 +45,9 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
     for name, ratio in result["ratios"].items():
         mine, _, theirs = name.partition("_over_")
         console.print(f"{mine.replace('_', ' ')} / {theirs.replace('_', ' ')}: {ratio:.2f}")
+    dynamics = result["molecular_dynamics"]
+    console.print(f"molecular dynamics: {dynamics['mgflows_steps_per_second']:.0f} steps/s", highlight=False)
+    if "mgflows_over_lammps" in dynamics:
+        console.print(f"molecular dynamics, mgflows / lammps: {dynamics['mgflows_over_lammps']:.2f}")
     for reason in result["absent"].values():
         console.print(f"[yellow]left out:[/] {reason}")

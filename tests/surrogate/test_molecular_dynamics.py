@@ -191,21 +191,6 @@ def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
 
 
 @pytest.mark.physics
-def test_at_least_twice_as_fast_as_lammps(consistent, liquid):
-    # CPU time of both in this process; four to five times is usual.
-    import time
-
-    configuration = consistent.reduced_configuration(liquid)
-    theirs = run_lammps(consistent, configuration.positions, configuration.box, configuration.types, dynamics=5000).steps_per_second
-    md = SurrogateMolecularDynamics(consistent, liquid, seed=6)
-    md.run(1.0, 2.0)
-    start = time.process_time()
-    md.run(60.0, 2.0, sample_every=15_000)
-    ours = 15_000 / (time.process_time() - start)
-    assert ours > 2.0 * theirs
-
-
-@pytest.mark.physics
 def test_mean_energy_extrapolated_in_the_timestep_equals_that_of_monte_carlo(consistent):
     # Velocity Verlet samples a neighbouring ensemble, off by the square of the timestep; Monte Carlo has no timestep.
     mc = SwapMonteCarlo.from_alloy(consistent, Alloy.cuzral(), seed=1)
