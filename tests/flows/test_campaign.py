@@ -38,9 +38,9 @@ def test_every_job_is_tagged_and_every_subset_is_there(flow):
 
 def test_the_papers_proportions(flow):
     families = Counter(_tags(job).get("subset") for job in all_jobs(flow) if _tags(job).get("family", "").startswith("mc-"))
-    assert families["lj_surrogate"] == 40
-    assert families["expanded_compressed"] == families["distorted"] == 4, "10 % of the samples are strained"
-    assert families["dft_minimized"] == 6, "and two more are relaxed for the test set"
+    assert families["lj_surrogate"] == 80
+    assert families["expanded_compressed"] == families["distorted"] == 8, "10 % of the samples are strained"
+    assert families["dft_minimized"] == 10, "and two more are relaxed for the test set"
     assert families["aimd"] == 4, "two trajectories for training, two for the test set"
 
 
@@ -80,7 +80,7 @@ def test_a_campaign_made_twice_is_the_same_campaign():
 def test_seeds_differ_between_runs_and_purposes(flow):
     cooling = [job for job in all_jobs(flow) if job.name.startswith("cool")]
     seeds = [seed for job in cooling for seed in (job.function_args[2] if "x" in job.name else [job.function_kwargs["seed"]])]
-    assert len(seeds) == len(set(seeds)) == 40
+    assert len(seeds) == len(set(seeds)) == 80
 
 
 def test_short_coolings_share_a_job_and_names_tell_lengths_apart():
@@ -107,8 +107,8 @@ def test_expensive_methods_get_one_job_a_label():
     maker = stand_in_campaign("small")
     maker.label_maker.label_sets = False
     labels = Counter(_tags(job).get("subset") for job in all_jobs(maker.make()))
-    assert labels["distorted"] == 4 * 36
-    assert labels["expanded_compressed"] == 4 * 6
+    assert labels["distorted"] == 8 * 36
+    assert labels["expanded_compressed"] == 8 * 6
 
 
 def test_a_box_too_small_is_refused_with_the_number_of_atoms_it_needs():
