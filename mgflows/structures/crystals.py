@@ -1,6 +1,6 @@
 """Crystals of an alloy's elements, from published structures: the start of the ``crystal`` subset.
 
-Compounds are in ``crystals.json``, each with the paper that determined its lattice parameters; free Wyckoff coordinates that a paper left open are those
+Compounds are in ``crystals.json``, each with the paper that determined its lattice parameters (a reference that was not checked says so); free Wyckoff coordinates that a paper left open are those
 of the prototype. They are starting points: whoever labels them relaxes them first. Elements come from ASE's table of ground states, which is that
 of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976).
 """
