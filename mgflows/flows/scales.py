@@ -30,7 +30,7 @@ __all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
 
 
 _LAST_LEARNING_RATE = 1e-4
-_REPORTS = 4
+_REPORTS = 3
 """Points of the loss curve; each evaluates all frames, which takes seconds."""
 
 
@@ -131,13 +131,13 @@ SCALES = {
             n_held_out=2,
             heating_steps=120,
             n_crystals=8,
-            training_steps=(3000, 4000),
+            training_steps=(2500, 2500),
             training_batches=(2, 4),
             training_rates=(2e-2, 1e-2),
             crystals_from_start=False,
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
-            quench_temperature=2000.0,
+            quench_temperature=1500.0,
             quench_equilibration=2.0,
             suite="quick",
         ),
