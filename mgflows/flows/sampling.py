@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SamplingFlowMaker"]
 
-_MOVES_PER_SECOND = 4e6
+_MOVES_PER_SECOND = 8e6
 """Monte Carlo moves of one core, for forecasts (docs/performance.md)."""
 _PAIRS_PER_REDUCED_TIME = 4.5e6
 """Molecular dynamics of one core, for forecasts: squared number of atoms times t*, per second."""
