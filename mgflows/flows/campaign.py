@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker
 from monty.json import MontyEncoder
@@ -22,6 +23,9 @@ from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.sampling import surrogate_of
 from mgflows.schemas.campaign import STAGES, CampaignDocument
+
+if TYPE_CHECKING:
+    from mgflows.jobs.labels import AseMethod
 
 __all__ = ["CampaignMaker"]
 
@@ -83,7 +87,9 @@ class CampaignMaker(Maker):
             If the alloy, its box or a setting cannot work; nothing has run then.
         """
         self._check_box()
-        self.label_maker.label_maker.method.fingerprint()
+        method = self._method
+        if method is not None:
+            method.fingerprint()
 
         sampling = self.sampling_maker.make(self.alloy)
         families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
@@ -133,7 +139,7 @@ class CampaignMaker(Maker):
         return CampaignDocument(
             campaign=self.name,
             alloy=settings["alloy"],
-            method=self.label_maker.label_maker.method.description,
+            method=self._method.description if self._method is not None else self.label_maker.label_maker.name,
             settings=settings,
             settings_digest=digest,
             scale=self.scale,
@@ -142,6 +148,11 @@ class CampaignMaker(Maker):
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             mgflows_version=mgflows.__version__,
         )
+
+    @property
+    def _method(self) -> AseMethod | None:
+        """The calculator of the labels; a label Maker of another code has none, and checks itself when it runs."""
+        return getattr(self.label_maker.label_maker, "method", None)
 
     def _check_box(self) -> None:
         lj = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones)
