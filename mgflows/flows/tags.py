@@ -25,6 +25,7 @@ def tag(
     priority: int = 0,
     seconds: float = 1.0,
     after_failure: bool = False,
+    gate: str | None = None,
 ) -> Job:
     """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
 
@@ -47,8 +48,10 @@ def tag(
     after_failure
         Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
         go on without it.
+    gate
+        Uuid of a job whose output must have ``passed: true`` before :func:`mgflows.launch.advance` submits this one.
     """
-    tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1)}
+    tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1), "gate": gate}
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
