@@ -15,6 +15,7 @@ from mgflows.errors import MgflowsError
 _COMMANDS = {
     "quickstart": ("mgflows.cli.quickstart:quickstart", "Run the whole method on this machine, small."),
     "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
+    "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
     "datasets": ("mgflows.cli.query:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.query:potentials", "List the potentials."),
     "export": ("mgflows.cli.query:export", "Write a dataset or a potential to files."),

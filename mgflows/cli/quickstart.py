@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mgflows.database import GlassDatabase
-    from mgflows.launch import Progress
+    from mgflows.flows.campaign import CampaignMaker
+    from mgflows.launch import Progress, Submission
     from mgflows.launch.forecast import Forecast
     from mgflows.schemas.campaign import CampaignDocument
     from mgflows.schemas.training import PotentialDocument
@@ -62,7 +63,7 @@ def quickstart(directory: Path, scale: str, workers: int | None, seed: int, retr
         return
 
     from mgflows.database import GlassDatabase
-    from mgflows.launch import LocalLauncher, PrivateMongod, submit
+    from mgflows.launch import LocalLauncher, PrivateMongod
     from mgflows.settings import Settings
 
     settings = Settings.load(directory)
@@ -76,16 +77,14 @@ def quickstart(directory: Path, scale: str, workers: int | None, seed: int, retr
     settings.write(directory / "mgflows.yaml")
     database = GlassDatabase(settings)
 
-    flow = maker.make()
-    document = maker.document(flow)
-    document = _register(database, document, directory)
-    submission = submit(flow, settings)
+    submission = _submit(maker, settings, directory)
+    document = database.campaign(maker.name)
     console.print(
         f"MongoDB answers at {settings.shown_uri}; "
         + (
-            f"{submission.n_added} jobs submitted."
-            if submission.n_added
-            else f"going on with the {submission.n_present} jobs submitted before."
+            f"{submission.n_added + submission.n_planned} jobs planned, {submission.n_added} of them can run now."
+            if submission.is_new
+            else "going on with the campaign submitted before."
         ),
         highlight=False,
     )
@@ -129,12 +128,12 @@ def _check_directory(directory: Path) -> None:
         )
 
 
-def _register(database: GlassDatabase, document: CampaignDocument, directory: Path) -> CampaignDocument:
-    """Store the campaign, or find it as it was stored; refuse one of other settings under the same name."""
-    from mgflows.database.glass import register_campaign
+def _submit(maker: CampaignMaker, settings: Settings, directory: Path) -> Submission:
+    """Submit the campaign, or find it as it was submitted; refuse one of other settings under the same name."""
+    from mgflows.launch import submit_campaign
 
     try:
-        return register_campaign(database.mongo, document)
+        return submit_campaign(maker, settings)[0]
     except InputError as error:
         raise InputError(f"{error} (it is in {directory}; choose another --directory for other settings)") from error
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from mgflows.database.frames import FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
-from mgflows.schemas.campaign import CampaignDocument
+from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
 from mgflows.schemas.labels import LabelDocument
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
 from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, PotentialDocument
@@ -25,39 +25,9 @@ if TYPE_CHECKING:
     from jobflow import JobStore
     from pymongo.database import Database
 
-__all__ = ["GlassDatabase", "register_campaign"]
-
-CAMPAIGNS = "campaigns"
-"""Collection with one :class:`~mgflows.schemas.campaign.CampaignDocument` a campaign."""
+__all__ = ["GlassDatabase"]
 
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
-
-
-def register_campaign(database: Database, document: CampaignDocument) -> CampaignDocument:
-    """Store a campaign, once; the stored document if it is there already.
-
-    Parameters
-    ----------
-    database
-        The pymongo database.
-    document
-        The campaign.
-
-    Raises
-    ------
-    InputError
-        If a campaign of this name but of other settings is there.
-    """
-    collection = database[CAMPAIGNS]
-    collection.create_index("campaign", unique=True)
-    collection.update_one({"campaign": document.campaign}, {"$setOnInsert": document.model_dump()}, upsert=True)
-    stored = CampaignDocument.model_validate(collection.find_one({"campaign": document.campaign}, {"_id": 0}))
-    if stored.settings_digest != document.settings_digest:
-        raise InputError(
-            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} (settings {stored.settings_digest}, not "
-            f"{document.settings_digest}); give the new one another name"
-        )
-    return stored
 
 
 class GlassDatabase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ from mgflows.jobs.sampling import surrogate_of
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mgflows.jobs.labels import AseMethod
 
 __all__ = ["CampaignMaker"]
@@ -52,6 +54,9 @@ class CampaignMaker(Maker):
     crystals_from_start
         Whether the first training has the crystals too, as in the paper. With few training steps it is better without: the crystals at +-10 % then
         hide the glass (docs/training.md), and they join with the feedback.
+    minimum_fraction
+        A dataset, or a validation, goes on without failed jobs if at least this fraction of those before it is there; :func:`mgflows.launch.advance`
+        stops otherwise.
     scale
         Name of the scale, for reports.
     scaled_down
@@ -72,6 +77,7 @@ class CampaignMaker(Maker):
     retraining_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
     crystals_from_start: bool = True
+    minimum_fraction: float = 0.5
     scale: str = "custom"
     scaled_down: str = ""
 
@@ -130,6 +136,21 @@ class CampaignMaker(Maker):
         flow = Flow(flows, output=output, name=self.name)
         set_campaign(flow, self.name)
         return flow
+
+    def for_alloys(self, alloys: Sequence[Alloy]) -> list[CampaignMaker]:
+        """The same campaign for each of several alloys, named after this one and the alloy; :func:`mgflows.launch.submit_campaign` takes the list.
+
+        Examples
+        --------
+        >>> from mgflows import Alloy, CampaignMaker
+        >>> alloys = [Alloy({"Cu": x, "Zr": 0.92 - x, "Al": 0.08}, n_atoms=150, number_density=0.0694) for x in (0.36, 0.46, 0.56)]
+        >>> makers = CampaignMaker(name="series").for_alloys(alloys)  # doctest: +SKIP
+        """
+        names = [alloy.name for alloy in alloys]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise InputError(f"the alloys {', '.join(repeated)} are given more than once; give each composition once")
+        return [replace(self, alloy=alloy, name=f"{self.name}-{alloy.name}") for alloy in alloys]
 
     def document(self, flow: Flow) -> CampaignDocument:
         """What is stored about the campaign when its flow is submitted."""

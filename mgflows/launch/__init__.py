@@ -9,33 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mgflows.launch.campaigns import Advance, Submission, advance, submit, submit_campaign
     from mgflows.launch.local import LocalLauncher
     from mgflows.launch.mongod import PrivateMongod
     from mgflows.launch.progress import Progress, read_progress
     from mgflows.launch.recovery import Recovery, recover
-    from mgflows.launch.workflows import Submission, submit, to_workflows
+    from mgflows.launch.workflows import to_workflows
 
 __all__ = [
+    "Advance",
     "LocalLauncher",
     "PrivateMongod",
     "Progress",
     "Recovery",
     "Submission",
+    "advance",
     "read_progress",
     "recover",
     "submit",
+    "submit_campaign",
     "to_workflows",
 ]
 
 _HOME = {
+    "Advance": "campaigns",
     "LocalLauncher": "local",
     "PrivateMongod": "mongod",
     "Progress": "progress",
     "Recovery": "recovery",
-    "Submission": "workflows",
+    "Submission": "campaigns",
+    "advance": "campaigns",
     "read_progress": "progress",
     "recover": "recovery",
-    "submit": "workflows",
+    "submit": "campaigns",
+    "submit_campaign": "campaigns",
     "to_workflows": "workflows",
 }
 

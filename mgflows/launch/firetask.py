@@ -93,7 +93,8 @@ class JobTask(JobFiretask):
         )
 
     def _workflow(self, flow: Flow | Job) -> Any:
-        from mgflows.launch.workflows import MAX_FIREWORKS, to_workflow
+        from mgflows.launch.plan import MAX_FIREWORKS
+        from mgflows.launch.workflows import to_workflow
 
         workflow = to_workflow(flow, allow_external_references=True)
         if hasattr(self, "fw_id"):

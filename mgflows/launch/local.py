@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pymongo.errors import ConnectionFailure
 
 from mgflows.errors import ServiceError
+from mgflows.launch.campaigns import advance
 from mgflows.launch.mongod import PrivateMongod
 from mgflows.launch.progress import Progress, read_progress
 from mgflows.launch.recovery import Recovery, recover
@@ -75,6 +76,8 @@ class LocalLauncher:
         self._stopping = threading.Event()
         self._recovered = -_LOOK_SECONDS
         self._n_crashes = 0
+        self._advanced: tuple[int, int] | None = None
+        self._stopped: dict[str, int] = {}
 
     @property
     def worker_pids(self) -> list[int]:
@@ -110,6 +113,9 @@ class LocalLauncher:
                     self._notice_ended_workers()
                     progress = self._progress()
                     self._look_for_lost(progress)
+                    if (progress.n_done, progress.n_failed) != self._advanced and self._advance():
+                        progress = self._progress()
+                    self._advanced = (progress.n_done, progress.n_failed)
                     finished = not self._workers and not self._has_work(progress)
                 except (ConnectionFailure, ServiceError) as error:
                     self._tolerate(error)
@@ -164,7 +170,18 @@ class LocalLauncher:
 
     def _has_work(self, progress: Progress) -> bool:
         # Nothing to take is either the end, or a dead worker (of ours or another launcher's) still has something.
-        return progress.states.get("READY", 0) > 0 or self.recover().changed or progress.n_active > 0
+        return progress.states.get("READY", 0) > 0 or self.recover().changed or progress.n_active > 0 or self._advance()
+
+    def _advance(self) -> bool:
+        """Submit what can run now of what is planned; whether there was something."""
+        added = False
+        for each in advance(self.settings, self.campaign):
+            added |= each.n_added > 0
+            for reason, n in each.stopped.items():
+                if self._stopped.get(reason) != n:
+                    self._say(f"{n} planned jobs of {each.campaign} do not go on: {reason}")
+                self._stopped[reason] = n
+        return added
 
     def _look_for_lost(self, progress: Progress) -> None:
         """Look now and then whether what idle workers wait for is still being done by somebody."""

@@ -10,6 +10,12 @@ STAGES = ("sampling", "labels", "training", "feedback", "validation")
 """Stages of a campaign in their order; the value of ``metadata.mgflows.stage``."""
 
 
+CAMPAIGNS = "campaigns"
+"""Collection with one :class:`CampaignDocument` a campaign."""
+PLANNED = "planned"
+"""Collection with one document a workflow of a campaign; those in state ``planned`` are not in the LaunchPad yet."""
+
+
 class CampaignDocument(BaseModel):
     """One run of the whole method for one alloy: written once, at submission."""
 

@@ -6,7 +6,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 
 from mgflows.database.export import write_dataset
-from mgflows.database.glass import register_campaign
+from mgflows.launch.campaigns import register_campaign
 from mgflows.errors import InputError
 from mgflows.schemas.sampling import SupercoolingDocument
 

@@ -14,7 +14,7 @@ from jobflow import Flow
 from mgflows.launch.local import LocalLauncher
 from mgflows.launch.mongod import PrivateMongod
 from mgflows.launch.recovery import recover
-from mgflows.launch.workflows import submit
+from mgflows.launch.campaigns import submit
 from mgflows.settings import Settings
 from tests.launch import jobs
 

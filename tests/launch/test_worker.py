@@ -18,7 +18,7 @@ from mgflows.launch.launchpad import configure_fireworks
 from mgflows.launch.processes import is_alive
 from mgflows.launch.recovery import list_failures, recover
 from mgflows.launch.worker import ExitCode
-from mgflows.launch.workflows import submit
+from mgflows.launch.campaigns import submit
 from mgflows.settings import Settings
 from tests.launch import jobs
 

@@ -10,7 +10,8 @@ from jobflow import Flow
 from jobflow.core.reference import OutputReference
 
 from mgflows.errors import InputError, ServiceError
-from mgflows.launch.workflows import _add_once, prepare_database, submit, to_workflows
+from mgflows.launch.campaigns import submit
+from mgflows.launch.workflows import to_workflows
 from mgflows.settings import Settings
 from tests.launch import jobs
 
@@ -47,13 +48,28 @@ def test_collectors_may_run_after_failures() -> None:
     assert [firework.spec.get("_allow_fizzled_parents") for firework in workflow.fws] == [None, True]
 
 
-def test_unconnected_pieces_are_workflows_of_their_own() -> None:
-    workflows = to_workflows([campaign(n=2), campaign(n=4)])
-    assert [len(workflow.fws) for workflow in workflows] == [3, 5]
+def test_families_and_stages_are_workflows_of_their_own() -> None:
+    first = [jobs.add("journal", f"a{i}", float(i), 1.0) for i in range(2)]
+    second = [jobs.add("journal", f"b{i}", parent.output, 1.0) for i, parent in enumerate(first)]
+    third = [jobs.add("journal", f"c{i}", parent.output, 1.0) for i, parent in enumerate(second)]
+    last = jobs.total("journal", "total", [job.output for job in third])
+    for family, stages in enumerate(zip(first, second, third, strict=True)):
+        for job, stage in zip(stages, ("sampling", "labels", "labels"), strict=True):
+            job.update_metadata({"mgflows": {"stage": stage, "family": f"family-{family}"}})
+    workflows = to_workflows(Flow([*first, *second, *third, last]))
+    assert sorted(len(workflow.fws) for workflow in workflows) == [1, 1, 1, 2, 2]
+    assert [firework.name for firework in workflows[-1].fws] == ["total"]
+
+
+def test_jobs_that_depend_on_nobody_share_workflows() -> None:
+    workflows = to_workflows(Flow([jobs.add("journal", f"a{i}", float(i), 1.0) for i in range(250)]))
+    assert [len(workflow.fws) for workflow in workflows] == [100, 100, 50]
 
 
 def test_a_piece_that_is_too_large_is_refused_with_figures() -> None:
-    with pytest.raises(InputError, match=r"has 21 connected jobs and one workflow holds at most 20; submit the campaign stage by stage"):
+    with pytest.raises(
+        InputError, match=r"has 21 connected jobs of one stage and family, and one workflow holds at most 20; give them families"
+    ):
         to_workflows(campaign(n=20), max_fireworks=20)
 
 
@@ -68,8 +84,7 @@ def test_references_to_strangers_are_refused_unless_asked_for() -> None:
 def test_submitting_again_adds_nothing(settings: Settings, database: Database) -> None:
     first = submit(campaign(), settings)
     again = submit(campaign(), settings)
-    assert (first.n_added, first.n_present, again.n_added, again.n_present) == (4, 0, 0, 4)
-    assert first.fw_ids == again.fw_ids
+    assert (first.n_added, first.is_new, again.n_added, again.is_new) == (4, True, 0, False)
     assert database.fireworks.count_documents({}) == 4
     assert database.workflows.count_documents({}) == 1
     assert submit(campaign("c2"), settings).n_added == 4
@@ -84,40 +99,11 @@ def test_submitting_from_several_places_at_once_adds_one(settings: Settings, dat
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(result.n_added for result in results) == [0, 0, 0, 9]
-    assert len({result.fw_ids for result in results}) == 1
+    assert sum(result.n_added for result in results) == 9
+    assert sum(result.is_new for result in results) == 1
     assert database.fireworks.count_documents({}) == 9
     assert database.fireworks.count_documents({"state": "READY"}) == 8
-
-
-@pytest.mark.mongo
-@pytest.mark.faults
-@pytest.mark.parametrize("dies_at", ["the workflow", "the roots"])
-def test_a_submission_that_dies_half_way_is_finished_by_the_next(
-    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, dies_at: str
-) -> None:
-    launchpad = settings.launchpad()
-    prepare_database(launchpad)
-    (workflow,) = to_workflows(campaign())
-
-    def die(*args: object) -> None:
-        raise SystemExit
-
-    if dies_at == "the workflow":
-        with monkeypatch.context() as patch:
-            patch.setattr(launchpad.workflows, "insert_one", die)
-            # A kill leaves no time to clean up.
-            patch.setattr(launchpad.fireworks, "delete_many", lambda query: None)
-            with pytest.raises(SystemExit):
-                _add_once(launchpad, workflow, "c1/all/0")
-    else:
-        _add_once(launchpad, workflow, "c1/all/0")
-    assert database.fireworks.count_documents({}) == 4
-    assert database.fireworks.count_documents({"state": "READY"}) == 0
-    submit(campaign(), settings)
-    assert database.fireworks.count_documents({}) == 4
-    assert database.fireworks.count_documents({"state": "READY"}) == 3
-    assert database.workflows.count_documents({}) == 1
+    assert database.planned.count_documents({"state": "submitted"}) == database.planned.count_documents({}) == 1
 
 
 @pytest.mark.mongo
