@@ -243,12 +243,17 @@ def advance(settings: Settings, campaign: str | None = None, *, accept_gate: boo
 
     Raises
     ------
+    InputError
+        If there is no such campaign.
     ServiceError
         If the database does not answer.
     """
     settings.check_database()
     launchpad = settings.launchpad()
     try:
+        if campaign and launchpad.db[_PLANS].find_one({"campaign": campaign}, {"_id": 1}) is None:
+            known = ", ".join(sorted(launchpad.db[_PLANS].distinct("campaign"))) or "none"
+            raise InputError(f"there is no campaign {campaign!r} in {settings.shown_uri}; the campaigns there are: {known}")
         names = [campaign] if campaign else sorted(launchpad.db[PLANNED].distinct("campaign", {"state": {"$ne": "submitted"}}))
         return [Advance(name, *_advance(launchpad, name, accept_gate=accept_gate)) for name in names]
     finally:

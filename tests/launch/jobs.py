@@ -69,3 +69,10 @@ def fan_out_references(journal: str, name: str, earlier: list[object]) -> Respon
 def collect(journal: str, name: str, values: list[float | None]) -> dict[str, int]:
     _note(journal, name)
     return {"there": sum(v is not None for v in values), "missing": sum(v is None for v in values)}
+
+
+@job
+def verdict(journal: str, passed: bool, reason: str) -> dict[str, object]:
+    """A gate."""
+    _note(journal, "verdict")
+    return {"passed": passed, "reason": reason}

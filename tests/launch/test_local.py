@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from jobflow import Flow
 
+from mgflows.launch.campaigns import submit
 from mgflows.launch.local import LocalLauncher
 from mgflows.launch.mongod import PrivateMongod
 from mgflows.launch.recovery import recover
-from mgflows.launch.campaigns import submit
 from mgflows.settings import Settings
 from tests.launch import jobs
 

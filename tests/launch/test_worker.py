@@ -13,12 +13,12 @@ from jobflow import Flow, JobStore
 from maggma.stores import MemoryStore
 
 from mgflows.errors import ServiceError
+from mgflows.launch.campaigns import submit
 from mgflows.launch.firetask import refuse_forgetful_store
 from mgflows.launch.launchpad import configure_fireworks
 from mgflows.launch.processes import is_alive
 from mgflows.launch.recovery import list_failures, recover
 from mgflows.launch.worker import ExitCode
-from mgflows.launch.campaigns import submit
 from mgflows.settings import Settings
 from tests.launch import jobs
 
