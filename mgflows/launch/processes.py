@@ -7,6 +7,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgflows.settings import batch_job
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,9 +20,13 @@ def identity() -> dict[str, Any]:
     -------
     dict
         `host`, `pid`, `kernel` (boot and process namespace: two processes see each other only if it is equal) and `started` (clock
-        ticks since boot: a later process with the same id has another one).
+        ticks since boot: a later process with the same id has another one); in a job of a batch system also `batch_job`
+        (see :func:`mgflows.settings.batch_job`), which others can ask the queue for.
     """
-    return {"host": socket.gethostname(), "pid": os.getpid(), "kernel": _kernel(), "started": _start_ticks(os.getpid())}
+    me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "kernel": _kernel(), "started": _start_ticks(os.getpid())}
+    if (job := batch_job()) is not None:
+        me["batch_job"] = job
+    return me
 
 
 def is_known_dead(who: Mapping[str, Any]) -> bool | None:
