@@ -273,6 +273,23 @@ def uri_file(directory: Path) -> Path:
     return directory / "mongodb" / "uri"
 
 
+def batch_job() -> dict[str, Any] | None:
+    """The job of a batch system that this process runs in; None if it runs in none.
+
+    Returns
+    -------
+    dict or None
+        `scheduler` (``"slurm"`` or ``"pbs"``), `id`, `cluster` (the name of the cluster or server whose id that is, perhaps empty), `restarts`
+        (how often the system has put the job back into the queue and started it again under the same id; Slurm only).
+    """
+    if number := os.environ.get("SLURM_JOB_ID"):
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+        return {"scheduler": "slurm", "id": number, "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""), "restarts": restarts}
+    if name := os.environ.get("PBS_JOBID"):
+        return {"scheduler": "pbs", "id": name, "cluster": name.partition(".")[2], "restarts": 0}
+    return None
+
+
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
