@@ -25,6 +25,7 @@ _COMMANDS = {
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and its peers."),
     "db": ("mgflows.cli.db:db", "Start, stop and look at a private MongoDB."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and say how to mend it."),
+    "heal": ("mgflows.cli.heal:heal", "Bring back what died, hangs or failed."),
 }
 
 

@@ -47,11 +47,6 @@ class Category(enum.StrEnum):
         """What to do before such a job runs again."""
         return _MEANINGS[self][1]
 
-    @property
-    def is_passing(self) -> bool:
-        """Whether the same job may well succeed when it runs again and nothing was changed but the machine."""
-        return self not in (Category.NOT_CONVERGED, Category.INPUT, Category.OTHER)
-
 
 _MEANINGS = {
     Category.INTERRUPTED: ("walltime, preemption or a kill", "rerun; if it was the walltime, give the job more"),
