@@ -281,12 +281,13 @@ def classify(text: str) -> Category:
         What a failed job left: the traceback, or the end of its standard error. A line nearer to the end counts more, because that is where an
         error that passed through several layers has the last word; ``During handling of`` and ``The above exception`` parts come before it.
     """
-    for line in reversed(text.splitlines()):
-        # Source lines and file names of a traceback say nothing about the error.
-        if not line.strip() or line.startswith(('  File "', "    ")):
+    lines = text.splitlines()
+    for number in range(len(lines) - 1, -1, -1):
+        # File names and source lines of a traceback say nothing about the error.
+        if any(line.startswith('  File "') for line in lines[max(0, number - 1) : number + 1]):
             continue
         for rule in RULES:
-            if rule.pattern.search(line):
+            if rule.pattern.search(lines[number]):
                 return rule.category
     return Category.OTHER
 
