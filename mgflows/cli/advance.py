@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.cli.options import directory_option, json_option, open_database, print_json
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ def advance(campaign: str | None, accept_gate: bool, directory: Path | None, as_
     Workers do this by themselves when they run dry; where jobs of another category come next, let cron do it. Any number may run at once.
     """
     from mgflows.launch import advance as advance_campaigns
-    from mgflows.settings import Settings
 
     if accept_gate and campaign is None:
         raise InputError("--accept-gate needs a campaign; name the one whose gate you accept")
-    went_on = advance_campaigns(Settings.load(directory), campaign, accept_gate=accept_gate)
+    database = open_database(directory)
+    name = database.campaign(campaign).campaign if campaign else None
+    went_on = advance_campaigns(database.settings, name, accept_gate=accept_gate)
     if as_json:
         print_json([asdict(each) for each in went_on])
         return

@@ -51,3 +51,44 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
         console.print(f"molecular dynamics, mgflows / lammps: {dynamics['mgflows_over_lammps']:.2f}")
     for reason in result["absent"].values():
         console.print(f"[yellow]left out:[/] {reason}")
+
+
+@bench.command("fireworks")
+@click.option(
+    "--size", "sizes", multiple=True, type=click.IntRange(min=10), help="Jobs of a campaign; may be repeated.  [default: 1000, 10000]"
+)
+@click.option("--run", "n_run", default=200, show_default=True, type=click.IntRange(min=2), help="How many of the jobs run.")
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the servers go; by default a temporary folder.")
+@json_option
+def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_json: bool) -> None:
+    """What MongoDB and FireWorks cost per job, in campaigns that do nothing, each on a private server of its own.
+
+    10^5 jobs take about five minutes and 1 GB.
+    """
+    from mgflows.cli.fireworks_benchmark import benchmark
+
+    with tempfile.TemporaryDirectory(prefix="mgb", dir=directory) as folder:
+        results = list(benchmark(list(sizes) or [1_000, 10_000], n_run, Path(folder)))
+    if as_json:
+        print_json(results)
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = {
+        "workflows": "workflows",
+        "making the flow (ms per job)": "making",
+        "planning and insertion (ms per job)": "insertion",
+        "advance (ms per job that it adds)": "advance_per_firework",
+        "advance with nothing to add (ms)": "advance",
+        "running one that does nothing (ms)": "overhead",
+        "what a worker asks for a job (ms)": "checkout",
+        "status (ms)": "status",
+        "mongod (MiB)": "mongod_mib",
+        "this process (MiB, peak so far)": "client_mib",
+    }
+    table = Table("", *(f"{result['fireworks']} jobs" for result in results), title=f"{n_run} of the jobs run, one after the other")
+    for title, key in rows.items():
+        table.add_row(title, *(f"{result[key]:.3g}" if isinstance(result[key], float) else str(result[key]) for result in results))
+    Console().print(table)

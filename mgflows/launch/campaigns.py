@@ -219,7 +219,7 @@ def submit(
     return Submission(campaign, part, n_added, n_planned, is_new)
 
 
-def advance(settings: Settings, campaign: str | None = None, *, accept_gate: bool = False) -> list[Advance]:
+def advance(settings: Settings, campaign: str | None = None, *, accept_gate: bool = False, wait_seconds: float = 5.0) -> list[Advance]:
     """Give the workers every planned workflow whose inputs are there.
 
     A workflow waits until each of its inputs is there or has failed. It goes on without failed ones if its jobs can and enough are there
@@ -235,6 +235,8 @@ def advance(settings: Settings, campaign: str | None = None, *, accept_gate: boo
         Only this campaign; all that have something planned by default.
     accept_gate
         Go on although a gate did not pass. It is remembered.
+    wait_seconds
+        How long to wait for a database that does not answer, s.
 
     Returns
     -------
@@ -243,17 +245,12 @@ def advance(settings: Settings, campaign: str | None = None, *, accept_gate: boo
 
     Raises
     ------
-    InputError
-        If there is no such campaign.
     ServiceError
         If the database does not answer.
     """
-    settings.check_database()
-    launchpad = settings.launchpad()
+    settings.check_database(wait_seconds)
+    launchpad = settings.launchpad(wait_seconds)
     try:
-        if campaign and launchpad.db[_PLANS].find_one({"campaign": campaign}, {"_id": 1}) is None:
-            known = ", ".join(sorted(launchpad.db[_PLANS].distinct("campaign"))) or "none"
-            raise InputError(f"there is no campaign {campaign!r} in {settings.shown_uri}; the campaigns there are: {known}")
         names = [campaign] if campaign else sorted(launchpad.db[PLANNED].distinct("campaign", {"state": {"$ne": "submitted"}}))
         return [Advance(name, *_advance(launchpad, name, accept_gate=accept_gate)) for name in names]
     finally:

@@ -15,6 +15,8 @@ from mgflows.launch.patience import PatientCollection, patiently
 from mgflows.launch.processes import identity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fireworks import Firework, FWAction, FWorker
     from pymongo.collection import Collection
 
@@ -26,10 +28,15 @@ logger = logging.getLogger(__name__)
 LOCK_SECONDS = 60
 EXPIRATION_PINGS = 5
 LOCK_HOLDER = "locked_by"
+_NOW_AND_THEN_SECONDS = 30.0
 
 
 class WorkerStopped(BaseException):
     """A worker takes no more jobs; the message says why."""
+
+
+class EnoughJobs(WorkerStopped):
+    """A worker took as many jobs as it was told to."""
 
 
 class BrokenEnvironment(WorkerStopped):
@@ -87,6 +94,7 @@ class WorkerLaunchPad(PatientLaunchPad):
 
     - An interrupted job goes back to READY, without its children ever seeing it fail, and its launch keeps the reason.
     - A worker that was told to stop takes no new job.
+    - Between two jobs it calls `now_and_then`, if half a minute has passed: others may wait for what it then submits.
     - A worker whose jobs fail one after the other at once, or that cannot even import them, stops instead of failing the whole queue.
 
     Parameters
@@ -99,14 +107,22 @@ class WorkerLaunchPad(PatientLaunchPad):
         The worker stops after so many failures in a row, each within `quick_seconds`.
     quick_seconds
         A failure is quick if the job had run for less, s.
+    max_jobs
+        The worker takes no more jobs than this; 0: any number.
     """
 
-    def __init__(self, settings: Settings, stop: StopRequest, max_quick_failures: int = 5, quick_seconds: float = 5.0) -> None:
+    def __init__(
+        self, settings: Settings, stop: StopRequest, max_quick_failures: int = 5, quick_seconds: float = 5.0, max_jobs: int = 0
+    ) -> None:
         super().__init__(settings, settings.outage_seconds)
         self.stop = stop
         self.max_quick_failures = max_quick_failures
         self.quick_seconds = quick_seconds
+        self.max_jobs = max_jobs
         self.n_failed = 0
+        self._n_taken = 0
+        self.now_and_then: Callable[[], object] | None = None
+        self._last_time = time.monotonic()
         self._n_quick_failures = 0
         self._started = time.monotonic()
 
@@ -118,8 +134,13 @@ class WorkerLaunchPad(PatientLaunchPad):
     def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
         """Take a job."""
         self._leave_if_asked()
+        if self.now_and_then is not None and time.monotonic() - self._last_time > _NOW_AND_THEN_SECONDS:
+            self.now_and_then()
+            self._last_time = time.monotonic()
         self._started = time.monotonic()
-        return super().checkout_fw(*args, **kwargs)
+        firework, launch_id = super().checkout_fw(*args, **kwargs)
+        self._n_taken += firework is not None
+        return firework, launch_id
 
     def get_fw_by_id(self, fw_id: int) -> Firework:
         """Read a firework; one that this machine cannot read is left for others.
@@ -169,6 +190,8 @@ class WorkerLaunchPad(PatientLaunchPad):
     def _leave_if_asked(self) -> None:
         if self.stop.reason is not None:
             raise WorkerStopped(self.stop.reason)
+        if self.max_jobs and self._n_taken >= self.max_jobs:
+            raise EnoughJobs
 
 
 def configure_fireworks(ping_seconds: float) -> None:

@@ -37,8 +37,8 @@ class ExitCode(enum.IntEnum):
     TOLD_TO_STOP = 12
 
 
-def work(settings: Settings, campaign: str | None = None, category: str | list[str] = "") -> ExitCode:
-    """Run jobs in this process until none is left.
+def work(settings: Settings, campaign: str | None = None, category: str | list[str] = "", *, n_launches: int = 0) -> ExitCode:
+    """Run jobs in this process until none is left, and none of those that are planned can run.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
         Only jobs of this campaign; all by default.
     category
         Only jobs of this category (or these); all by default.
+    n_launches
+        Stop after so many jobs; 0: when none is left.
 
     Returns
     -------
@@ -63,10 +65,11 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
     from fireworks import FWorker
     from fireworks.core.rocket_launcher import rapidfire
 
+    from mgflows.launch.campaigns import advance
     from mgflows.launch.firetask import refuse_forgetful_store
     from mgflows.launch.interruption import stop_request
-    from mgflows.launch.launchpad import BrokenEnvironment, WorkerLaunchPad, WorkerStopped, configure_fireworks
-    from mgflows.launch.patience import PatientJobStore
+    from mgflows.launch.launchpad import BrokenEnvironment, EnoughJobs, WorkerLaunchPad, WorkerStopped, configure_fireworks
+    from mgflows.launch.patience import PatientJobStore, patiently
     from mgflows.launch.processes import identity
 
     settings.check_database()
@@ -75,7 +78,7 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
     store = PatientJobStore(settings.job_store(settings.outage_seconds), settings.outage_seconds)
     refuse_forgetful_store(store)
     jobflow.SETTINGS.JOB_STORE = store
-    launchpad = WorkerLaunchPad(settings, stop_request)
+    launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches)
     me = {**identity(), "ping_seconds": settings.ping_seconds}
     worker = FWorker(
         name=f"{me['host']}:{me['pid']}", category=category, query={"spec.mgflows.campaign": campaign} if campaign else {}, env=me
@@ -83,11 +86,23 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
     launches = settings.directory / "launches"
     launches.mkdir(parents=True, exist_ok=True)
     home = Path.cwd()
+
+    def go_on() -> bool:
+        """Submit what is planned and can run now; whether there was something."""
+        seconds = settings.outage_seconds
+        return any(each.n_added for each in patiently(lambda: advance(settings, campaign, wait_seconds=seconds), seconds))
+
+    launchpad.now_and_then = go_on
     try:
-        rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
+        while True:
+            rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
+            if not go_on():
+                break
     except BrokenEnvironment as stopped:
         logger.error("this worker stops: %s", stopped)
         return ExitCode.BROKEN_ENVIRONMENT
+    except EnoughJobs:
+        logger.info("this worker ran %d jobs, as it was told to", n_launches)
     except WorkerStopped as stopped:
         logger.warning("this worker stops: %s", stopped)
         return ExitCode.TOLD_TO_STOP

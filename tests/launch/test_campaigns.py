@@ -12,8 +12,7 @@ from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.launch import advance, recover, submit, submit_campaign
-from mgflows.launch.worker import work
+from mgflows.launch import advance, campaigns, recover, submit, submit_campaign, worker
 from tests.launch import jobs
 
 if TYPE_CHECKING:
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
     from mgflows.settings import Settings
 
 pytestmark = pytest.mark.mongo
+
+
+def work(settings: Settings, category: str = "") -> None:
+    """A worker that leaves it to the tests to advance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(campaigns, "advance", lambda *args, **kwargs: [])
+        worker.work(settings, category=category)
 
 
 def families(journal: Path, n: int = 4, *, failing: tuple[int, ...] = (), gate: Job | None = None) -> Flow:
@@ -63,6 +69,13 @@ def test_each_family_goes_on_as_soon_as_its_sample_is_there(settings: Settings, 
     assert ran(journal) == ["dataset", "l0", "l1", "l2", "l3", "s0", "s1", "s2", "s3"]
     assert advance(settings) == []
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 4, "missing": 0}
+
+
+def test_workers_advance_by_themselves_when_they_run_dry(settings: Settings, database: Database, tmp_path: Path) -> None:
+    submit(families(tmp_path / "journal"), settings)
+    worker.work(settings)
+    assert len(ran(tmp_path / "journal")) == database.fireworks.count_documents({"state": "COMPLETED"}) == 9
+    assert database.planned.count_documents({"state": "planned"}) == 0
 
 
 def test_the_rest_goes_on_after_partial_failure(settings: Settings, database: Database, tmp_path: Path) -> None:
@@ -136,7 +149,7 @@ def test_an_advance_that_is_killed_is_finished_by_the_next(
 ) -> None:
     from pymongo.collection import Collection
 
-    from mgflows.launch import campaigns, workflows
+    from mgflows.launch import workflows
 
     journal = tmp_path / "journal"
     submit(families(journal), settings)
