@@ -27,6 +27,10 @@ FILE_NAME = "mgflows.yaml"
 _PREFIX = "MGFLOWS_"
 # Variables that say where the file is, rather than what is in it.
 _LOCATORS = {"MGFLOWS_CONFIG"}
+_FOREIGN_VARIABLES = (
+    *("FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE", "ATOMATE2_CONFIG_FILE", "MONGOMOCK_SERVERSTORE_FILE"),
+    *("CP2K_DATA_DIR", "ESPRESSO_PSEUDO", "GPAW_SETUP_PATH"),
+)
 
 
 class Settings(BaseSettings):
@@ -288,6 +292,11 @@ def batch_job() -> dict[str, Any] | None:
     if name := os.environ.get("PBS_JOBID"):
         return {"scheduler": "pbs", "id": name, "cluster": name.partition(".")[2], "restarts": 0}
     return None
+
+
+def foreign_variables() -> dict[str, str]:
+    """The variables of other packages that decide where these find their files, as far as they are set."""
+    return {name: os.environ[name] for name in _FOREIGN_VARIABLES if os.environ.get(name)}
 
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:

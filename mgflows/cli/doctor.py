@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--category",
+    type=click.Choice(["sampling", "dft", "training", "md"]),
+    help="Only what workers for such jobs need, which must then be there; everything by default.",
+)
 @directory_option
 @json_option
 @click.pass_context
-def doctor(context: click.Context, directory: Path | None, as_json: bool) -> None:
-    """Check this machine: packages, database, disk. Exits with 1 if something needs mending.
+def doctor(context: click.Context, category: str | None, directory: Path | None, as_json: bool) -> None:
+    """Check this machine: packages, configuration, programs, batch system, database, disk. Exits with 1 if something needs mending.
 
     A tick is good, a dash is something that one can do without, a cross needs mending; the arrow says how.
     """
     from mgflows.launch.doctor import Verdict, examine
 
-    findings = examine(directory)
+    findings = examine(directory, category)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import enum
 import platform
 import re
+import resource
 import shutil
 import stat
 import sys
 import uuid
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mgflows.errors import MgflowsError
-from mgflows.launch.mongod import MINIMUM_FREE_BYTES, PrivateMongod, find_mongod
+import mgflows
+from mgflows.errors import InputError, MgflowsError
+from mgflows.launch import findings as found_here
+from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store
+from mgflows.launch.findings import Finding, Verdict, judged
+from mgflows.launch.mongod import MENDED_RELEASES, MINIMUM_FREE_BYTES, PrivateMongod, find_mongod
+from mgflows.launch.programs import CATEGORIES, check_programs
+from mgflows.launch.queues import Queues, partitions
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from pymongo.database import Database
+
+__all__ = ["Finding", "Verdict", "examine"]
 
 _OLDEST_PYTHON = (3, 11)
 _ROOMY_BYTES = 5 * 1024**3
+# A worker holds about seven connections, and mongod stops at four fifths of its limit of open files.
+_FEW_FILES, _ENOUGH_FILES = 1024, 4096
+_SKEW_SECONDS = 5.0
 # What users need; the other extras are for developers, or sums of these.
 _EXTRAS = ("mongod", "train", "md", "report", "gpaw", "vasp")
 _PURPOSES = {
@@ -33,71 +45,50 @@ _PURPOSES = {
     "gpaw": "labels with GPAW",
     "vasp": "labels with VASP",
 }
+_CATEGORY_EXTRAS = {"sampling": (), "dft": ("gpaw", "vasp"), "training": ("train",), "md": ("md",)}
+# Series (constraints.txt has the exact versions) whose inner workings mgflows relies on and tests.
+_TESTED_SERIES = {"FireWorks": "2.1", "jobflow": "0.4", "maggma": "0.77", "atomate2": "0.1", "pymongo": "4"}
+# Packages whose versions decide whether one machine can read the jobs of another.
+_SHARED_PACKAGES = ("jobflow", "FireWorks", "pymatgen", "monty", "atomate2")
 
 
-class Verdict(enum.StrEnum):
-    """How serious a finding is: `MISSING` is what one can do without, `BAD` is not."""
-
-    GOOD = "good"
-    MISSING = "missing"
-    BAD = "bad"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes
-    ----------
-    check
-        What was looked at.
-    verdict
-        Whether it is good.
-    reason
-        What was found.
-    mend
-        What to do about it; empty if it is good.
-    """
-
-    check: str
-    verdict: Verdict
-    reason: str
-    mend: str = ""
-
-
-def examine(directory: Path | str | None = None) -> list[Finding]:
+def examine(directory: Path | str | None = None, category: str | None = None) -> list[Finding]:
     """Check this machine.
 
     Parameters
     ----------
     directory
         Folder whose settings to use, as for `Settings.load`.
+    category
+        Only what workers for this category of jobs (``sampling``, ``dft``, ``training`` or ``md``) need; everything by default.
 
     Returns
     -------
     list of Finding
         In an order in which to mend them.
+
+    Raises
+    ------
+    InputError
+        If there is no such category.
     """
-    findings = [_python(), *_packages()]
+    if category is not None and category not in CATEGORIES:
+        raise InputError(f"there is no category {category!r}; choose one of {', '.join(CATEGORIES)}")
+    findings = [_python(), *_packages(category), _series(), _atomate2()]
     try:
         settings = Settings.load(directory)
     except MgflowsError as error:
         return [*findings, Finding("configuration", Verdict.BAD, str(error), "correct that, then run mgflows doctor again")]
-    findings += [_configuration(settings, directory), _free_space(settings), _mongod(settings), _trainer(settings)]
-    database = _judged("database", lambda: _database(settings))
+    findings += [_configuration(settings, directory), *check_fireworks_files(settings), check_jobflow_store(settings)]
+    findings += [_free_space(settings), _open_files(), _mongod(settings)]
+    findings += check_programs(settings, category)
+    findings += _batch_system()
+    database = judged("database", lambda: _database(settings))
     findings.append(database)
     if database.verdict is Verdict.GOOD:
-        findings.append(_judged("job store", lambda: _job_store(settings)))
+        findings += _server(settings)
+        findings.append(judged("job store", lambda: _job_store(settings)))
     return findings
-
-
-def _judged(check: str, look: Callable[[], Finding]) -> Finding:
-    """Turn the error a check raises into a finding; those of mgflows end with the mend."""
-    try:
-        return look()
-    except MgflowsError as error:
-        reason, _, mend = str(error).rpartition("; ")
-        return Finding(check, Verdict.BAD, reason or mend, mend)
 
 
 def _python() -> Finding:
@@ -107,7 +98,7 @@ def _python() -> Finding:
     return Finding("python", Verdict.GOOD, f"Python {version}")
 
 
-def _packages() -> list[Finding]:
+def _packages(category: str | None) -> list[Finding]:
     wanted: dict[str, list[str]] = {"": []}
     for requirement in metadata.requires("mgflows") or []:
         extra = re.search(r"extra == ['\"](\w+)['\"]", requirement)
@@ -115,8 +106,9 @@ def _packages() -> list[Finding]:
         if name is not None and name.group() != "mgflows":
             wanted.setdefault(extra.group(1) if extra else "", []).append(name.group())
     findings = []
-    for group in ("", *_EXTRAS):
-        versions = {name: _version(name) for name in wanted.get(group, [])}
+    extras = _EXTRAS if category is None else _CATEGORY_EXTRAS[category]
+    for group in ("", *extras):
+        versions = {name: found_here.installed_version(name) for name in wanted.get(group, [])}
         missing = [name for name, version in versions.items() if version is None]
         check = f"packages for {_PURPOSES[group]}" if group else "packages"
         there = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
@@ -129,11 +121,30 @@ def _packages() -> list[Finding]:
     return findings
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+def _series() -> Finding:
+    there = {name: found_here.installed_version(name) for name in _TESTED_SERIES}
+    other = [
+        f"{name} {version} (tested: {_TESTED_SERIES[name]})"
+        for name, version in there.items()
+        if version is not None and not f"{version}.".startswith(f"{_TESTED_SERIES[name]}.")
+    ]
+    if other:
+        mend = "pip install -c constraints.txt mgflows, with the file of mgflows' source; or trust them after a quickstart"
+        return Finding("tested versions", Verdict.MISSING, f"mgflows was not tested with {', '.join(other)}", mend)
+    return Finding("tested versions", Verdict.GOOD, ", ".join(f"{name} {version}" for name, version in there.items() if version))
+
+
+def _atomate2() -> Finding:
+    """atomate2 before 0.1.6 writes the species of a POSCAR in the order of the atoms, one block for each change of species."""
+    check = "order of atoms in VASP inputs"
+    version = found_here.installed_version("atomate2")
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:3])
+    if version is not None and numbers < (0, 1, 6):
+        reason = f"atomate2 {version} does not sort the atoms by species; the labels of mgflows sort them first, your own VASP jobs have to"
+        return Finding(
+            check, Verdict.MISSING, reason, "structure.get_sorted_structure() before your own jobs, or atomate2 0.1.6 (Python 3.12)"
+        )
+    return Finding(check, Verdict.GOOD, f"atomate2 {version} sorts them" if version else "no atomate2")
 
 
 def _configuration(settings: Settings, directory: Path | str | None) -> Finding:
@@ -149,19 +160,39 @@ def _configuration(settings: Settings, directory: Path | str | None) -> Finding:
 
 
 def _free_space(settings: Settings) -> Finding:
-    existing = next(path for path in (settings.directory, *settings.directory.parents) if path.exists())
-    free = shutil.disk_usage(existing).free
-    reason = f"{free / 1024**3:.1f} GiB free for {settings.directory}"
+    """Free space of the launches, which is that of a private database, too, unless one of them is a link."""
+    check = "free space"
+    free, where = min(
+        (shutil.disk_usage(existing).free, path)
+        for path in (settings.directory, settings.directory / "launches", settings.directory / "mongodb")
+        if (existing := next(place for place in (path, *path.parents) if place.exists()))
+    )
+    reason = f"{free / 1024**3:.1f} GiB free for {where}"
     if free < MINIMUM_FREE_BYTES:
-        return Finding(
-            "free space",
-            Verdict.BAD,
-            reason,
-            f"free some, or choose another directory; {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB is the least",
-        )
+        mend = f"free some, or choose another directory; {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB is the least"
+        return Finding(check, Verdict.BAD, reason, mend)
     if free < _ROOMY_BYTES:
-        return Finding("free space", Verdict.MISSING, reason, f"a campaign may need {_ROOMY_BYTES / 1024**3:.0f} GiB")
-    return Finding("free space", Verdict.GOOD, reason)
+        return Finding(check, Verdict.MISSING, reason, f"a campaign may need {_ROOMY_BYTES / 1024**3:.0f} GiB")
+    return Finding(check, Verdict.GOOD, reason)
+
+
+def _open_files() -> Finding:
+    check = "open files"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reason = f"{_limit(soft)} at once, {_limit(hard)} at most"
+    if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
+        return Finding(check, Verdict.BAD, reason, f"ask for a limit (nofile) of {_ENOUGH_FILES} in /etc/security/limits.conf")
+    if hard != resource.RLIM_INFINITY and hard < _ENOUGH_FILES:
+        return Finding(
+            check, Verdict.MISSING, reason, f"a private database serves about {hard // 9} workers with that; ask for {_ENOUGH_FILES}"
+        )
+    if soft != resource.RLIM_INFINITY and soft < _FEW_FILES // 4:
+        return Finding(check, Verdict.BAD, reason, f"ulimit -n {_FEW_FILES}")
+    return Finding(check, Verdict.GOOD, reason)
+
+
+def _limit(number: int) -> str:
+    return "unlimited" if number == resource.RLIM_INFINITY else str(number)
 
 
 def _mongod(settings: Settings) -> Finding:
@@ -170,9 +201,19 @@ def _mongod(settings: Settings) -> Finding:
 
     def look() -> Finding:
         executable, version = find_mongod(settings.mongod)
-        return Finding("mongod", Verdict.GOOD, f"{executable}, version {'.'.join(map(str, version))}")
+        reason = f"{executable}, version {'.'.join(map(str, version))}"
+        if _is_flawed(version):
+            reason += " (it has CVE-2025-14847, which nobody can use on a private socket without compression)"
+        return Finding("mongod", Verdict.GOOD, reason)
 
-    return _judged("mongod", look)
+    return judged("mongod", look)
+
+
+def _is_flawed(version: tuple[int, ...]) -> bool:
+    """Whether a MongoDB server is older than the first release of its series without CVE-2025-14847."""
+    series, patch = version[:2], version[2]
+    # Series that were given up without a mended release are older than the oldest mended one.
+    return patch < MENDED_RELEASES[series] if series in MENDED_RELEASES else (3, 6) <= series < max(MENDED_RELEASES)
 
 
 def _database(settings: Settings) -> Finding:
@@ -181,6 +222,106 @@ def _database(settings: Settings) -> Finding:
         return Finding("database", Verdict.MISSING, f"the private server in {settings.directory} does not run; quickstart starts it", mend)
     settings.check_database()
     return Finding("database", Verdict.GOOD, f"{settings.shown_uri}, database {settings.database_name}")
+
+
+def _server(settings: Settings) -> list[Finding]:
+    """What the server itself says: version and compression, clock, disk, and who submitted to it."""
+    database = settings.database()
+    try:
+        return [_flaw(database), _clock(settings, database), *_disk(database), *_submitters(database)]
+    finally:
+        database.client.close()
+
+
+def _flaw(database: Database) -> Finding:
+    check = "database server"
+    parts = re.findall(r"\d+", database.client.server_info()["version"])[:3]
+    version, words = tuple(int(part) for part in parts), ".".join(parts)
+    # What the server would agree to, of all that there is.
+    offered = database.client.admin.command("hello", compression=["zlib", "snappy", "zstd"]).get("compression", [])
+    if not _is_flawed(version):
+        return Finding(check, Verdict.GOOD, f"MongoDB {words}")
+    if "zlib" not in offered:
+        return Finding(check, Verdict.GOOD, f"MongoDB {words}, which has CVE-2025-14847, with zlib off: it cannot be used")
+    reason = f"MongoDB {words} has CVE-2025-14847 and accepts zlib: whoever reaches it can read its memory without a password"
+    return Finding(check, Verdict.BAD, reason, "update the server, or start it with --networkMessageCompressors snappy,zstd")
+
+
+def _clock(settings: Settings, database: Database) -> Finding:
+    """Compare clocks: what a worker was last heard is written by its clock and read by another."""
+    check = "clock"
+    before = datetime.now(UTC)
+    theirs = database.client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
+    after = datetime.now(UTC)
+    # The server read its clock somewhere in between.
+    ahead = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
+    reason = f"{ahead:.1f} s off the server's" if ahead else "agrees with the server's"
+    if ahead > max(settings.ping_seconds, _SKEW_SECONDS):
+        return Finding(
+            check, Verdict.BAD, f"{reason}: jobs that live may be taken for lost", "set the clock (chronyd or timedatectl set-ntp true)"
+        )
+    if ahead > _SKEW_SECONDS:
+        return Finding(check, Verdict.MISSING, reason, "set the clock (chronyd or timedatectl set-ntp true)")
+    return Finding(check, Verdict.GOOD, reason)
+
+
+def _disk(database: Database) -> list[Finding]:
+    """The disk of the database, wherever it is; nothing if the server does not tell."""
+    numbers = database.command("dbStats")
+    if not numbers.get("fsTotalSize"):
+        return []
+    free = numbers["fsTotalSize"] - numbers["fsUsedSize"]
+    reason = f"{free / 1024**3:.1f} GiB free, this database takes {numbers['storageSize'] / 1024**3:.2f} GiB"
+    if free < MINIMUM_FREE_BYTES:
+        return [Finding("disk of the database", Verdict.BAD, reason, "free some there: mongod stops when nothing is left")]
+    if free < _ROOMY_BYTES:
+        return [Finding("disk of the database", Verdict.MISSING, reason, f"a campaign may need {_ROOMY_BYTES / 1024**3:.0f} GiB")]
+    return [Finding("disk of the database", Verdict.GOOD, reason)]
+
+
+def _submitters(database: Database) -> list[Finding]:
+    """Compare versions here with those of the last campaign's submitter and of the last worker."""
+    check = "versions elsewhere"
+    campaign = database["campaigns"].find_one({}, {"campaign": 1, "mgflows_version": 1}, sort=[("created_at", -1)])
+    recent = database["outputs"].find({}, {"output.provenance": 1}).sort("_id", -1).limit(50)
+    worker: dict[str, Any] = next((p for row in recent if (p := _provenance(row)) is not None), {})
+    differences = []
+    if campaign is not None and campaign.get("mgflows_version") not in (None, mgflows.__version__):
+        differences.append(
+            f"the campaign {campaign['campaign']} was submitted with mgflows {campaign['mgflows_version']}, here is {mgflows.__version__}"
+        )
+    theirs = {name.lower(): version for name, version in (worker.get("packages") or {}).items()}
+    for name in _SHARED_PACKAGES:
+        here = found_here.installed_version(name)
+        if name.lower() in theirs and here is not None and theirs[name.lower()] != here:
+            differences.append(f"{name} {theirs[name.lower()]} on {worker.get('host')}, {here} here")
+    if differences:
+        mend = "install the same versions on all machines: pip install -c constraints.txt mgflows"
+        return [Finding(check, Verdict.MISSING, "; ".join(differences), mend)]
+    if campaign is None and not worker:
+        return []
+    return [Finding(check, Verdict.GOOD, "the last submitter and the last worker have the versions of this machine")]
+
+
+def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:
+    output = row.get("output")
+    found = output.get("provenance") if isinstance(output, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def _batch_system() -> list[Finding]:
+    check = "batch system"
+    scheduler = Queues().scheduler
+    if scheduler is None:
+        return [Finding(check, Verdict.GOOD, "neither squeue nor qstat here; jobs run on this machine")]
+    names = partitions(scheduler)
+    submit = "sbatch" if scheduler == "slurm" else "qsub"
+    if names is None:
+        mend = "run on a login node, or set SLURM_CONF" if scheduler == "slurm" else "run on a login node, or set PBS_DEFAULT"
+        return [Finding(check, Verdict.MISSING, f"{scheduler} is installed, but does not answer", mend)]
+    if shutil.which(submit) is None:
+        return [Finding(check, Verdict.BAD, f"{scheduler} answers, but there is no {submit}", "put its programs on PATH")]
+    return [Finding(check, Verdict.GOOD, f"{scheduler}, partitions {', '.join(names)}")]
 
 
 def _job_store(settings: Settings) -> Finding:
@@ -213,14 +354,3 @@ def _job_store(settings: Settings) -> Finding:
     if values != [1.0, 2.0]:
         return Finding("job store", Verdict.BAD, f"[1.0, 2.0] came back as {values}", "check the server's disk and version")
     return Finding("job store", Verdict.GOOD, "documents and arrays are written and read")
-
-
-def _trainer(settings: Settings) -> Finding:
-    command = shutil.which(settings.nep_command.split()[0])
-    neppo = _version("neppo")
-    found = [f"neppo {neppo}"] if neppo else []
-    found += [f"GPUMD's nep: {command}"] if command else []
-    if not found:
-        mend = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
-        return Finding("trainer", Verdict.MISSING, f"neither neppo nor the command {settings.nep_command!r}", mend)
-    return Finding("trainer", Verdict.GOOD, ", ".join(found))

