@@ -139,8 +139,7 @@ def prepare_database(launchpad: LaunchPad) -> None:
     if launchpad.fw_id_assigner.find_one({}) is None:
         launchpad.fw_id_assigner.update_one({"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True)
     launchpad.tuneup()
-    group = [f"spec.mgflows.{name}" for name in ("campaign", "stage", "subset")]
-    launchpad.fireworks.create_index([(name, 1) for name in (*group, "state")])
+    launchpad.fireworks.create_index([("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)])
     launchpad.fireworks.create_index("spec.submission", sparse=True)
     launchpad.fireworks.create_index([("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)])
     # One workflow a submission, whoever else submits at the same time.
@@ -187,9 +186,12 @@ def _compile(jobs: Iterable[tuple[Job, Sequence[str]]], name: str) -> Workflow:
             spec["_allow_fizzled_parents"] = True
         spec.update(job.config.manager_config)
         spec.update(job.metadata)
+        tags = job.metadata.get("mgflows", {})
+        # One field, always there, so that progress can be counted in an index.
+        spec["group"] = f"{tags.get('stage') or ''}/{tags.get('subset') or ''}"
         known = [fireworks[parent] for parent in parents if parent in fireworks]
         fireworks[job.uuid] = Firework([JobTask(job=job)], spec=spec, name=job.name, parents=known or None)
-        campaigns.add(job.metadata.get("mgflows", {}).get("campaign"))
+        campaigns.add(tags.get("campaign"))
     campaign = campaigns.pop() if len(campaigns) == 1 else None
     return Workflow(list(fireworks.values()), name=name, metadata={"mgflows": {"campaign": campaign}} if campaign else {})
 

@@ -7,10 +7,10 @@ from ase.build import bulk
 from jobflow import Flow, run_locally
 
 from mgflows.database import GlassDatabase
-from mgflows.launch.campaigns import register_campaign
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
+from mgflows.launch.campaigns import register_campaign
 from mgflows.schemas.campaign import CampaignDocument
 from mgflows.schemas.labels import structure_from_atoms
 

@@ -6,8 +6,8 @@ from ase.calculators.emt import EMT
 from ase.io import read
 
 from mgflows.database.export import write_dataset
-from mgflows.launch.campaigns import register_campaign
 from mgflows.errors import InputError
+from mgflows.launch.campaigns import register_campaign
 from mgflows.schemas.sampling import SupercoolingDocument
 
 pytestmark = pytest.mark.mongo

@@ -11,6 +11,7 @@ from jobflow.core.reference import OutputReference
 
 from mgflows.errors import InputError, ServiceError
 from mgflows.launch.campaigns import submit
+from mgflows.launch.progress import read_progress
 from mgflows.launch.workflows import to_workflows
 from mgflows.settings import Settings
 from tests.launch import jobs
@@ -156,8 +157,14 @@ def test_no_password_gets_into_the_database(mongod: PrivateMongod, settings: Set
 
 
 @pytest.mark.mongo
-def test_the_progress_query_uses_its_index(settings: Settings, database: Database) -> None:
-    submit(campaign(), settings)
-    query = {"aggregate": "fireworks", "pipeline": [{"$match": {"spec.mgflows.campaign": "c1"}}], "cursor": {}}
-    plan = database.command("explain", query)
-    assert "IXSCAN" in json.dumps(plan, default=json_util.default)
+def test_progress_is_counted_in_an_index_and_is_right(settings: Settings, database: Database) -> None:
+    submit([campaign(n=5), campaign(n=2)], settings)
+    database.fireworks.update_many({"name": "add", "fw_id": {"$lte": 3}}, {"$set": {"state": "COMPLETED"}})
+    counts: dict[str, int] = {}
+    for firework in database.fireworks.find():
+        counts[firework["state"]] = counts.get(firework["state"], 0) + 1
+    assert read_progress(database, "c1").groups == {("sampling", "aimd"): counts}
+    assert read_progress(database).groups == {("sampling", "aimd"): counts}
+    query = {"spec.mgflows.campaign": "c1", "spec.group": "sampling/aimd", "state": "READY"}
+    plan = database.command("explain", {"count": "fireworks", "query": query}, verbosity="executionStats")
+    assert plan["executionStats"]["totalDocsExamined"] == 0
