@@ -84,8 +84,8 @@ def _potcars() -> list[Finding]:
     if not folders:
         mend = f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_PAW_PBE_54 in it"
         return [Finding(check, Verdict.BAD, f"{named} has none of the folders that pymatgen looks for", mend)]
-    without = [folder for folder in folders if not any((Path(named) / folder).glob(f"POTCAR.{species}*") for species in _SPECIES)]
-    if len(without) == len(folders):
+    filled = [folder for folder in folders if any(any((Path(named) / folder).glob(f"POTCAR.{species}*")) for species in _SPECIES)]
+    if not filled:
         mend = f"pmg config -p VASP_POTENTIALS {named}"
         return [Finding(check, Verdict.BAD, f"{named} ({', '.join(folders)}) has no POTCAR of {', '.join(_SPECIES)}", mend)]
     return [Finding(check, Verdict.GOOD, f"{named}: {', '.join(folders)}")]
