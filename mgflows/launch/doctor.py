@@ -9,7 +9,6 @@ import shutil
 import stat
 import sys
 import uuid
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,10 @@ from mgflows.launch import findings as found_here
 from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store
 from mgflows.launch.findings import Finding, Verdict, judged
 from mgflows.launch.mongod import MENDED_RELEASES, MINIMUM_FREE_BYTES, PrivateMongod, find_mongod
-from mgflows.launch.programs import CATEGORIES, check_programs
+from mgflows.launch.processes import clock_ahead
+from mgflows.launch.programs import check_programs
 from mgflows.launch.queues import Queues, partitions
-from mgflows.settings import Settings
+from mgflows.settings import CATEGORIES, Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,7 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     findings.append(database)
     if database.verdict is Verdict.GOOD:
         findings += _server(settings)
-        findings.append(judged("job store", lambda: _job_store(settings)))
+        findings.append(judged("job store", lambda: check_job_store(settings)))
     return findings
 
 
@@ -250,12 +250,8 @@ def _flaw(database: Database) -> Finding:
 def _clock(settings: Settings, database: Database) -> Finding:
     """Compare clocks: what a worker was last heard is written by its clock and read by another."""
     check = "clock"
-    before = datetime.now(UTC)
-    theirs = database.client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
-    after = datetime.now(UTC)
-    # The server read its clock somewhere in between.
-    ahead = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0.0)
-    reason = f"{ahead:.1f} s off the server's" if ahead else "agrees with the server's"
+    ahead = abs(clock_ahead(database.client))
+    reason = f"{ahead:.1f} s off the server's" if ahead > 0.1 else "agrees with the server's"
     if ahead > max(settings.ping_seconds, _SKEW_SECONDS):
         return Finding(
             check, Verdict.BAD, f"{reason}: jobs that live may be taken for lost", "set the clock (chronyd or timedatectl set-ntp true)"
@@ -324,7 +320,7 @@ def _batch_system() -> list[Finding]:
     return [Finding(check, Verdict.GOOD, f"{scheduler}, partitions {', '.join(names)}")]
 
 
-def _job_store(settings: Settings) -> Finding:
+def check_job_store(settings: Settings) -> Finding:
     """Write a document and an array, read them back, and remove them."""
     from pymongo.errors import PyMongoError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from mgflows.settings import batch_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pymongo import MongoClient
 
 
 def identity() -> dict[str, Any]:
@@ -27,6 +30,18 @@ def identity() -> dict[str, Any]:
     if (job := batch_job()) is not None:
         me["batch_job"] = job
     return me
+
+
+def clock_ahead(client: MongoClient) -> float:
+    """How far the clock of this machine is ahead of the database server's, s.
+
+    Times in the database are written by one machine's clock and read by another; all of them know how far they are off the server's.
+    """
+    before = datetime.now(UTC)
+    theirs = client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
+    after = datetime.now(UTC)
+    # The server read its clock somewhere in between.
+    return ((before - theirs) + (after - theirs)).total_seconds() / 2
 
 
 def is_known_dead(who: Mapping[str, Any]) -> bool | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.launch.failures import Category, Failure, read_failures
 from mgflows.launch.launchpad import EXPIRATION_PINGS, LOCK_HOLDER, PatientLaunchPad, configure_fireworks
-from mgflows.launch.processes import is_known_dead
+from mgflows.launch.processes import clock_ahead, is_known_dead
 from mgflows.launch.queues import JobState, Queues
 
 if TYPE_CHECKING:
@@ -290,6 +290,14 @@ class _Search:
         launchpad, queues = self.launchpad, Queues()
         fireworks = list(launchpad.fireworks.find({**self.fireworks_query, "state": {"$in": _HELD}}, _FIELDS).sort("fw_id", 1))
         queues.look_up(job for firework in fireworks if (job := _batch_job(_last_launch(launchpad, firework))) is not None)
+        if taken := [firework for firework in fireworks if self._was_never_started(firework, queues)]:
+            # The clock of who took it is not known: only what stays so while we wait was left behind.
+            time.sleep(_GRACE_SECONDS)
+            same = ({"fw_id": f["fw_id"], "state": f["state"], "launches": f["launches"], "updated_on": f["updated_on"]} for f in taken)
+            left = {query["fw_id"] for query in same if launchpad.fireworks.find_one(query, {"_id": 1}) is not None}
+            moved = {firework["fw_id"] for firework in taken} - left
+            fireworks = [firework for firework in fireworks if firework["fw_id"] not in moved]
+            self.found.running += sorted(moved)
         for firework in fireworks:
             fw_id, name = firework["fw_id"], firework["name"]
             seen = {"fw_id": fw_id, "state": firework["state"], "launches": firework["launches"]}
@@ -308,9 +316,13 @@ class _Search:
                 problem = "stuck reservation" if firework["state"] == "RESERVED" and firework["launches"] else "lost run"
                 yield Step(Action.RERUN, problem, (fw_id,), name, judgement.reason, seen)
 
+    def _was_never_started(self, firework: dict[str, Any], queues: Queues) -> bool:
+        """Whether somebody took a firework and seems to have died before there was a launch."""
+        return _last_launch(self.launchpad, firework) is None and judge(self.launchpad, firework, queues).vitality is Vitality.LOST
+
     def orphans(self) -> Iterator[Step]:
         """Fireworks that wait, in no workflow, since so long that nobody can be about to add them to one."""
-        before = _now() - timedelta(seconds=_SUBMISSION_SECONDS)
+        before = _now(self.launchpad) - timedelta(seconds=_SUBMISSION_SECONDS)
         planned = set(self.found.removed)
         for fw_id in _unlinked(self.launchpad, self.fireworks_query):
             firework = self.launchpad.fireworks.find_one({"fw_id": fw_id}, _FIELDS)
@@ -334,11 +346,11 @@ def judge(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> Jud
     launch = _last_launch(launchpad, firework)
     if launch is None:
         # Reserved, and its launch is not written yet, or never will be.
-        if _now() - _time(firework["updated_on"]) > timedelta(seconds=_GRACE_SECONDS):
+        if _now(launchpad) - _time(firework["updated_on"]) > timedelta(seconds=_GRACE_SECONDS):
             return Judgement(Vitality.LOST, "its worker died while it took it")
         return Judgement(Vitality.LIVE, "a worker is taking it")
     if launch["state"] == "RESERVED":
-        return _judge_reservation(launch, queues)
+        return _judge_reservation(launch, queues, _now(launchpad))
     if launch["state"] != "RUNNING":
         return Judgement(Vitality.LIVE, f"its launch is {launch['state']}")
     who = (launch.get("fworker") or {}).get("env") or {}
@@ -350,10 +362,12 @@ def judge(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> Jud
     judgement = _judge_job(job, queues) if job is not None else None
     if judgement is not None:
         return judgement
-    heard = _time(next(entry["updated_on"] for entry in reversed(launch["state_history"]) if entry["state"] == "RUNNING"))
+    heard = -timedelta(seconds=who.get("clock_ahead", 0.0)) + _time(
+        next(entry["updated_on"] for entry in reversed(launch["state_history"]) if entry["state"] == "RUNNING")
+    )
     patience = EXPIRATION_PINGS * who["ping_seconds"] if "ping_seconds" in who else _STRANGER_SECONDS
     where = who.get("host") or launch.get("host") or "another machine"
-    if _now() - heard <= timedelta(seconds=patience):
+    if _now(launchpad) - heard <= timedelta(seconds=patience):
         return Judgement(Vitality.LIVE, f"its worker on {where} was heard at {heard:%Y-%m-%d %H:%M:%S} UTC")
     words = f"nothing was heard from its worker on {where} since {heard:%Y-%m-%d %H:%M:%S} UTC"
     if job is None:
@@ -361,11 +375,11 @@ def judge(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> Jud
     return Judgement(Vitality.UNCLEAR, f"{words}, but its job {job['id']} is in a queue that cannot be asked here; run mgflows heal there")
 
 
-def _judge_reservation(launch: dict[str, Any], queues: Queues) -> Judgement:
+def _judge_reservation(launch: dict[str, Any], queues: Queues, now: datetime) -> Judgement:
     job = _batch_job(launch)
     if job is None:
         since = _time(launch["state_history"][-1].get("created_on") or launch["state_history"][-1]["updated_on"])
-        if _now() - since > timedelta(seconds=_SUBMISSION_SECONDS):
+        if now - since > timedelta(seconds=_SUBMISSION_SECONDS):
             return Judgement(Vitality.LOST, f"it is reserved since {since:%Y-%m-%d %H:%M:%S} UTC, but no job was submitted for it")
         return Judgement(Vitality.LIVE, "a job is being submitted for it")
     state = queues.state(job)
@@ -481,8 +495,9 @@ def _unlock(launchpad: LaunchPad, step: Step) -> bool:
     return True
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _now(launchpad: LaunchPad) -> datetime:
+    """Time by the server's clock, the only one that all machines can compare theirs with."""
+    return datetime.now(UTC) - timedelta(seconds=clock_ahead(launchpad.connection))
 
 
 def _time(value: datetime | str) -> datetime:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgflows.errors import MgflowsError, ServiceError
-from mgflows.settings import Settings
+from mgflows.settings import CATEGORIES, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,15 @@ class ExitCode(enum.IntEnum):
     TOLD_TO_STOP = 12
 
 
-def work(settings: Settings, campaign: str | None = None, category: str | list[str] = "", *, n_launches: int = 0) -> ExitCode:
+def work(
+    settings: Settings,
+    campaign: str | None = None,
+    category: str | list[str] = "",
+    *,
+    n_launches: int = 0,
+    timeout: float | None = None,
+    fw_id: int | None = None,
+) -> ExitCode:
     """Run jobs in this process until none is left, and none of those that are planned can run.
 
     Parameters
@@ -50,6 +58,10 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
         Only jobs of this category (or these); all by default.
     n_launches
         Stop after so many jobs; 0: when none is left.
+    timeout
+        Take no job after this time, s.
+    fw_id
+        Run this firework, which was reserved for this worker, in the current directory, and nothing else.
 
     Returns
     -------
@@ -63,23 +75,26 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
     """
     import jobflow
     from fireworks import FWorker
-    from fireworks.core.rocket_launcher import rapidfire
+    from fireworks.core.rocket_launcher import launch_rocket, rapidfire
 
     from mgflows.launch.campaigns import advance
     from mgflows.launch.firetask import refuse_forgetful_store
     from mgflows.launch.interruption import stop_request
     from mgflows.launch.launchpad import BrokenEnvironment, EnoughJobs, WorkerLaunchPad, WorkerStopped, configure_fireworks
     from mgflows.launch.patience import PatientJobStore, patiently
-    from mgflows.launch.processes import identity
+    from mgflows.launch.preflight import preflight
+    from mgflows.launch.processes import clock_ahead, identity
 
     settings.check_database()
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    preflight(settings, campaign, [category] if isinstance(category, str) else category)
     configure_fireworks(settings.ping_seconds)
     stop_request.listen()
     store = PatientJobStore(settings.job_store(settings.outage_seconds), settings.outage_seconds)
     refuse_forgetful_store(store)
     jobflow.SETTINGS.JOB_STORE = store
-    launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches)
-    me = {**identity(), "ping_seconds": settings.ping_seconds}
+    launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
+    me = {**identity(), "ping_seconds": settings.ping_seconds, "clock_ahead": clock_ahead(launchpad.connection)}
     worker = FWorker(
         name=f"{me['host']}:{me['pid']}", category=category, query={"spec.mgflows.campaign": campaign} if campaign else {}, env=me
     )
@@ -94,15 +109,18 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
 
     launchpad.now_and_then = go_on
     try:
-        while True:
+        while fw_id is None:
             rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
             if not go_on():
                 break
+        else:
+            launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
+            go_on()
     except BrokenEnvironment as stopped:
         logger.error("this worker stops: %s", stopped)
         return ExitCode.BROKEN_ENVIRONMENT
-    except EnoughJobs:
-        logger.info("this worker ran %d jobs, as it was told to", n_launches)
+    except EnoughJobs as stopped:
+        logger.info("this worker stops: %s", stopped)
     except WorkerStopped as stopped:
         logger.warning("this worker stops: %s", stopped)
         return ExitCode.TOLD_TO_STOP
@@ -113,11 +131,17 @@ def work(settings: Settings, campaign: str | None = None, category: str | list[s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker as a program."""
-    parser = argparse.ArgumentParser(prog="python -m mgflows.launch.worker", description="Run jobs of mgflows until none is left.")
+    parser = argparse.ArgumentParser(prog="mgflows worker", description="Run jobs of mgflows until none is left.")
+    parser.add_argument(
+        "mode", nargs="?", choices=["rapidfire", "singleshot"], default="rapidfire", help="many jobs (default), or one: the words of rlaunch"
+    )
     parser.add_argument("--directory", type=Path, help="directory whose mgflows.yaml says where the database is")
     parser.add_argument("--settings", type=Path, help="the settings file itself, instead of a directory")
     parser.add_argument("--campaign", help="only jobs of this campaign")
-    parser.add_argument("--category", nargs="*", default=[], help="only jobs of these categories")
+    parser.add_argument("--category", action="append", default=[], choices=CATEGORIES, help="only jobs of this category; may be repeated")
+    parser.add_argument("--timeout", type=float, help="take no job after so many seconds")
+    parser.add_argument("--fw_id", type=int, help="run this firework, which was reserved (qlaunch -r says so)")
+    parser.add_argument("--launches", type=int, default=0, help="stop after so many jobs")
     parser.add_argument("--parent", type=int, help="process id of the program that started this worker, with which it ends")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -125,7 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _end_with_parent(options.parent)
     try:
         settings = Settings.read(options.settings) if options.settings else Settings.load(options.directory)
-        return work(settings, options.campaign, options.category or "")
+        n_launches = 1 if options.mode == "singleshot" else options.launches
+        category = options.category[0] if len(options.category) == 1 else options.category or ""
+        return work(settings, options.campaign, category, n_launches=n_launches, timeout=options.timeout, fw_id=options.fw_id)
     except MgflowsError as error:
         logger.error("%s", error)
         return ExitCode.UNUSABLE

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from mgflows.errors import InputError
-from mgflows.launch import doctor, programs
+from mgflows.launch import doctor, processes, programs
 from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store
 from mgflows.launch.doctor import examine
 from mgflows.launch.findings import Finding, Verdict
@@ -151,7 +151,7 @@ def test_a_clock_that_is_off(
         def now(cls, tz: object = None) -> datetime:
             return datetime.now(UTC) + timedelta(seconds=ahead)
 
-    monkeypatch.setattr(doctor, "datetime", Clock)
+    monkeypatch.setattr(processes, "datetime", Clock)
     assert doctor._clock(settings.model_copy(update={"ping_seconds": 30.0}), database).verdict is verdict
 
 

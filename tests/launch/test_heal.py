@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from jobflow import Flow
 
 from mgflows.cli.heal import heal
+from mgflows.launch import recovery
 from mgflows.launch.recovery import list_failures
 from tests.launch import jobs
 from tests.launch.failing_jobs import break_down
@@ -78,7 +79,10 @@ def test_exit_code_and_words_when_all_is_well(settings: Settings, tmp_path: Path
     assert "nothing died and nothing hangs" in CliRunner().invoke(heal, ["--directory", str(settings.directory)]).output
 
 
-def test_a_dry_run_shows_a_table_and_yes_does_it(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_dry_run_shows_a_table_and_yes_does_it(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "_GRACE_SECONDS", 0.2)
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
     settings.write(settings.directory / "mgflows.yaml")
     database.fireworks.update_one({}, {"$set": {"state": "RESERVED", "updated_on": "2026-01-01T00:00:00"}})

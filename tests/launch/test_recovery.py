@@ -15,6 +15,7 @@ import pytest
 from fireworks import FWorker
 from jobflow import Flow
 
+from mgflows.launch import processes, recovery
 from mgflows.launch.queues import JobState, QueuedJob, Queues, parse_qstat, parse_squeue
 from mgflows.launch.recovery import Action, plan_recovery, recover
 from mgflows.launch.workflows import prepare_database
@@ -201,6 +202,53 @@ def test_a_reservation_without_its_queue_job_is_given_back(
         old: "READY",
     }
     assert not plan_recovery(settings).steps
+
+
+def test_clocks_that_are_off_do_not_kill(settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker whose clock is ten minutes slow, on a machine where nobody can look, and a look from one that is ten minutes fast."""
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0, 60.0), settings)
+    with working(settings) as (worker,):
+        wait_for(lambda: jobs.ran(tmp_path / "journal") == ["a"])
+        os.kill(worker.pid, signal.SIGSTOP)
+        launch = database.launches.find_one({})
+        assert abs(launch["fworker"]["env"]["clock_ahead"]) < 1.0
+        elsewhere(database, launch["fw_id"])
+        (entry,) = [entry for entry in launch["state_history"] if entry["state"] == "RUNNING"]
+        written = datetime.fromisoformat(str(entry["updated_on"])) - timedelta(minutes=10)
+        slow = {"state_history.$.updated_on": written.isoformat(), "fworker.env.ping_seconds": 30.0}
+        database.launches.update_one({"state_history.state": "RUNNING"}, {"$set": {**slow, "fworker.env.clock_ahead": -600.0}})
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: object = None) -> datetime:
+                return datetime.now(UTC) + timedelta(minutes=10)
+
+        monkeypatch.setattr(recovery, "datetime", Clock)
+        monkeypatch.setattr(processes, "datetime", Clock)
+        assert plan_recovery(settings).running == [launch["fw_id"]]
+        database.launches.update_one({}, {"$set": {"fworker.env.clock_ahead": 0.0}})
+        assert list(plan_recovery(settings).rerun) == [launch["fw_id"]]
+
+
+def test_a_job_that_is_just_being_taken_is_left(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time that stands on it, it was taken long ago; but while we look it moves."""
+    submit([jobs.add(str(tmp_path / "journal"), name, 1.0, 1.0) for name in ("dead", "moves")], settings)
+    database.fireworks.update_many({}, {"$set": {"state": "RESERVED", "updated_on": "2026-01-01T00:00:00"}})
+    ids = fw_ids(database)
+    wait = time.sleep
+
+    def go_on(seconds: float) -> None:
+        # pymongo's threads sleep, too.
+        if seconds == recovery._GRACE_SECONDS:
+            database.fireworks.update_one({"fw_id": ids["moves"]}, {"$set": {"state": "RUNNING", "updated_on": "2026-01-01T00:00:02"}})
+        wait(min(seconds, 0.5))
+
+    monkeypatch.setattr(recovery.time, "sleep", go_on)
+    found = recover(settings)
+    assert list(found.rerun) == [ids["dead"]]
+    assert found.running == [ids["moves"]]
 
 
 def test_a_queue_job_that_comes_late_does_not_run_a_job_twice(settings: Settings, database: Database, tmp_path: Path) -> None:
