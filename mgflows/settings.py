@@ -9,10 +9,10 @@ import difflib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mgflows.errors import InputError, ServiceError
@@ -31,6 +31,46 @@ _FOREIGN_VARIABLES = (
     *("FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE", "ATOMATE2_CONFIG_FILE", "MONGOMOCK_SERVERSTORE_FILE"),
     *("CP2K_DATA_DIR", "ESPRESSO_PSEUDO", "GPAW_SETUP_PATH"),
 )
+
+
+Category = Literal["sampling", "dft", "training", "md"]
+CATEGORIES: tuple[Category, ...] = ("sampling", "dft", "training", "md")
+"""Kinds of jobs, by the kind of worker that they need."""
+
+
+class Resources(BaseModel):
+    """What the jobs of one category ask of the batch system."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str | None = Field(default=None, description="Partition (Slurm) or queue (PBS); the cluster's default without it.")
+    account: str | None = Field(default=None, description="Account that pays.")
+    qos: str | None = Field(default=None, description="Quality of service (Slurm).")
+    constraint: str | None = Field(default=None, description="Kind of node (Slurm).")
+    nodes: int = Field(default=1, ge=1, description="Nodes of one job.")
+    cores: int = Field(default=1, ge=1, description="Cores on each node.")
+    gpus: int = Field(default=0, ge=0, description="GPUs on each node.")
+    memory: str | None = Field(default=None, description="Memory on each node, such as 8G.")
+    walltime: str = Field(default="24:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="Longest time of one job, h:mm:ss.")
+    reserve: bool = Field(
+        default=False, description="One firework a batch job, submitted with `qlaunch -r`; otherwise a batch job works through many of them."
+    )
+    setup: list[str] = Field(default_factory=list, description="Shell lines before the work, such as `module load vasp`.")
+
+    @property
+    def walltime_seconds(self) -> int:
+        """The walltime in s."""
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+
+
+def _resources() -> dict[Category, Resources]:
+    return {
+        "sampling": Resources(),
+        "dft": Resources(cores=32, reserve=True),
+        "training": Resources(cores=4, gpus=1),
+        "md": Resources(),
+    }
 
 
 class Settings(BaseSettings):
@@ -60,6 +100,23 @@ class Settings(BaseSettings):
         default=30.0, gt=0, description="How often a running job says that it is alive, s; after five times this it counts as lost."
     )
     outage_seconds: float = Field(default=600.0, gt=0, description="How long a worker waits for a database that does not answer, s.")
+    max_quick_failures: int = Field(
+        default=5, ge=1, description="A worker stops after so many jobs in a row that failed within seconds: its machine may be at fault."
+    )
+    max_interruptions: int = Field(
+        default=20, ge=1, description="A job that was interrupted (walltime, preemption) so often counts as failed; it may never fit."
+    )
+    minimum_free_gb: float = Field(default=1.0, ge=0, description="A worker takes no job when less is free where it writes, GB.")
+    scheduler: Literal["none", "slurm", "pbs"] = Field(default="none", description="Batch system of this cluster.")
+    resources: dict[Category, Resources] = Field(
+        default_factory=_resources, description="What the jobs of each category ask of the batch system."
+    )
+    vasp_command: str = Field(default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`.")
+
+    @field_validator("resources", mode="before")
+    @classmethod
+    def _every_category(cls, value: Any) -> Any:
+        return {**_resources(), **value} if isinstance(value, dict) else value
 
     @classmethod
     def load(cls, directory: Path | str | None = None) -> Settings:
@@ -112,13 +169,27 @@ class Settings(BaseSettings):
         return cls._validated(_read_file(path, cls), path)
 
     @classmethod
+    def checked(cls, values: dict[str, Any]) -> Settings:
+        """Settings of given values; variables and files change nothing that is given.
+
+        Raises
+        ------
+        InputError
+            If a value cannot be used.
+        """
+        return cls._validated(values, None)
+
+    @classmethod
     def _validated(cls, values: dict[str, Any], path: Path | None) -> Settings:
         try:
             settings = cls(**values)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
-            source = str(path) if path and name in values else f"the variable {_PREFIX}{name.upper()}"
+            if path and first["loc"][0] in values:
+                source = str(path)
+            else:
+                source = "what was given" if first["loc"][0] in values else f"the variable {_PREFIX}{name.upper()}"
             raise InputError(f"the setting {name} in {source} cannot be used: {first['msg']}; its value is {first['input']!r}") from error
         settings.directory = settings.directory.expanduser().absolute()
         return settings
@@ -139,6 +210,8 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             if isinstance(value, SecretStr):
                 value = value.get_secret_value()
+            elif name == "resources":
+                value = {category: resources.model_dump() for category, resources in value.items()}
             elif isinstance(value, Path):
                 value = str(value.relative_to(path.parent)) if value.is_relative_to(path.parent) else str(value)
             values[name] = value

@@ -14,6 +14,8 @@ from mgflows.errors import MgflowsError
 
 _COMMANDS = {
     "quickstart": ("mgflows.cli.quickstart:quickstart", "Run the whole method on this machine, small."),
+    "init": ("mgflows.cli.init:init", "Write the configuration of a cluster."),
+    "worker": ("mgflows.cli.worker:worker", "Run jobs on this machine."),
     "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
     "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
     "datasets": ("mgflows.cli.query:datasets", "List the datasets."),

@@ -10,8 +10,10 @@ from fireworks import LaunchPad
 from fireworks.core import launchpad as fireworks_launchpad
 from fireworks.core import rocket as fireworks_rocket
 
+from mgflows.errors import ServiceError
 from mgflows.launch.interruption import StopRequest, interruption_reason
 from mgflows.launch.patience import PatientCollection, patiently
+from mgflows.launch.preflight import check_free_space
 from mgflows.launch.processes import identity
 
 if TYPE_CHECKING:
@@ -103,24 +105,25 @@ class WorkerLaunchPad(PatientLaunchPad):
         Where the database is, and how long to wait for it.
     stop
         This process's request to stop.
-    max_quick_failures
-        The worker stops after so many failures in a row, each within `quick_seconds`.
     quick_seconds
-        A failure is quick if the job had run for less, s.
+        A failure is quick if the job had run for less, s; after `settings.max_quick_failures` of them in a row the worker stops.
     max_jobs
         The worker takes no more jobs than this; 0: any number.
+    timeout
+        It takes no job after this time, s.
     """
 
     def __init__(
-        self, settings: Settings, stop: StopRequest, max_quick_failures: int = 5, quick_seconds: float = 5.0, max_jobs: int = 0
+        self, settings: Settings, stop: StopRequest, quick_seconds: float = 5.0, max_jobs: int = 0, timeout: float | None = None
     ) -> None:
         super().__init__(settings, settings.outage_seconds)
         self.stop = stop
-        self.max_quick_failures = max_quick_failures
+        self.settings = settings
         self.quick_seconds = quick_seconds
         self.max_jobs = max_jobs
         self.n_failed = 0
         self._n_taken = 0
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         self.now_and_then: Callable[[], object] | None = None
         self._last_time = time.monotonic()
         self._n_quick_failures = 0
@@ -168,6 +171,16 @@ class WorkerLaunchPad(PatientLaunchPad):
 
     def _give_back(self, launch_id: int, action: FWAction) -> dict[str, Any]:
         launch = self.get_launch_by_id(launch_id)
+        earlier = {"fw_id": launch.fw_id, "action.stored_data._exception._details.interrupted": True}
+        if self.launches.count_documents(earlier) + 1 >= self.settings.max_interruptions:
+            details = action.stored_data["_exception"]
+            message = (
+                f"it was interrupted {self.settings.max_interruptions} times, the last time by {interruption_reason(action.stored_data)}; give it a "
+                "longer walltime, or let it write checkpoints, and run it again with: mgflows heal"
+            )
+            details["_stacktrace"] = f"{details.get('_stacktrace', '')}\nmgflows.errors.ServiceError: {message}"
+            details["_details"] = None
+            return super().complete_launch(launch_id, action, "FIZZLED")
         launch.state = "FIZZLED"
         launch.action = action
         self.launches.find_one_and_replace({"launch_id": launch_id}, launch.to_db_dict(), upsert=True)
@@ -181,7 +194,7 @@ class WorkerLaunchPad(PatientLaunchPad):
         self.n_failed += 1
         quick = time.monotonic() - self._started < self.quick_seconds
         self._n_quick_failures = self._n_quick_failures + 1 if quick else 0
-        if self._n_quick_failures >= self.max_quick_failures:
+        if self._n_quick_failures >= self.settings.max_quick_failures:
             self.stop.ask(
                 f"{self._n_quick_failures} jobs in a row failed within {self.quick_seconds:g} s each; look into the last launch directory"
             )
@@ -191,7 +204,13 @@ class WorkerLaunchPad(PatientLaunchPad):
         if self.stop.reason is not None:
             raise WorkerStopped(self.stop.reason)
         if self.max_jobs and self._n_taken >= self.max_jobs:
-            raise EnoughJobs
+            raise EnoughJobs(f"it ran {self._n_taken} jobs, as it was told to")
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise EnoughJobs("its time is over")
+        try:
+            check_free_space(self.settings, self.settings.directory)
+        except ServiceError as error:
+            raise BrokenEnvironment(str(error)) from error
 
 
 def configure_fireworks(ping_seconds: float) -> None:

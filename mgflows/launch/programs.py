@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from mgflows.launch import findings
 from mgflows.launch.findings import Finding, Verdict
-from mgflows.settings import foreign_variables
+from mgflows.settings import CATEGORIES, foreign_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mgflows.settings import Settings
 
-__all__ = ["CATEGORIES", "check_programs"]
+__all__ = ["check_programs"]
 
-CATEGORIES = ("sampling", "dft", "training", "md")
 _LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "srun", "ibrun", "aprun", "jsrun")
 # The elements of the paper's glasses, whose files are looked for; others are asked for when a job needs them.
 _SPECIES = ("Cu", "Zr", "Al")

@@ -1,0 +1,11 @@
+# Source this in every shell, and in batch jobs, that work with these campaigns.
+# Rendered from mgflows.yaml by `mgflows init`; edit that and run it again.
+export MGFLOWS_CONFIG=/path/to/launcher_configs/local/mgflows.yaml
+export FW_CONFIG_FILE=/path/to/launcher_configs/local/FW_config.yaml
+export JOBFLOW_CONFIG_FILE=/path/to/launcher_configs/local/jobflow.yaml
+export ATOMATE2_CONFIG_FILE=/path/to/launcher_configs/local/atomate2.yaml
+export OMP_NUM_THREADS=1
+export OPENBLAS_NUM_THREADS=1
+export MKL_NUM_THREADS=1
+export NUMBA_NUM_THREADS=1
+export PATH=/path/to/venv/bin:$PATH
