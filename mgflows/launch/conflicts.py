@@ -5,20 +5,69 @@ The workers of mgflows read none of them (`launchpad.configure_fireworks`), but 
 
 from __future__ import annotations
 
+import shlex
+import stat
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from mgflows.launch.configuration import render
 from mgflows.launch.findings import Finding, Verdict
-from mgflows.settings import foreign_variables
+from mgflows.settings import Settings, foreign_variables
 
-if TYPE_CHECKING:
-    from mgflows.settings import Settings
-
-__all__ = ["check_fireworks_files", "check_jobflow_store"]
+__all__ = ["check_fireworks_files", "check_jobflow_store", "check_rendered_files"]
 
 _OWN = "mgflows' workers do not read it, lpad, rlaunch and qlaunch do"
+
+
+def check_rendered_files(path: Path | None) -> list[Finding]:
+    """Compare the files that were rendered from an mgflows.yaml with what it says now.
+
+    Parameters
+    ----------
+    path
+        The mgflows.yaml; without it there is nothing to compare.
+    """
+    check = "rendered configuration"
+    if path is None:
+        return []
+    folder = path.parent
+    # As it is written, because it was rendered so: variables of this shell are not those of a batch job.
+    settings = Settings.read(path)
+    present = (folder / "FW_config.yaml").is_file() or (folder / "env.sh").is_file()
+    if settings.scheduler == "none" and not present:
+        return []
+    mend = f"mgflows init --directory {folder}"
+    python = _rendered_python(folder) or sys.executable
+    expected = render(settings, folder, python)
+    missing = [name for name in expected if not (folder / name).is_file()]
+    if missing:
+        return [Finding(check, Verdict.BAD, f"{folder} has no {', '.join(missing)}", mend)]
+    changed = [name for name, text in expected.items() if (folder / name).read_text() != text]
+    if changed:
+        reason = f"{', '.join(changed)} in {folder} does not say what {path.name} says: one of them was edited since"
+        return [Finding(check, Verdict.BAD, reason, f"put your changes into {path}, then: {mend}")]
+    readable = [str(folder / name) for name in expected if stat.S_IMODE((folder / name).stat().st_mode) & 0o077]
+    if readable and not settings.is_private and "@" in settings.uri:
+        return [Finding(check, Verdict.BAD, "others may read files with the database's password", f"chmod 600 {' '.join(readable)}")]
+    if not Path(python).is_file():
+        return [Finding(check, Verdict.BAD, f"it starts {python}, which is not there", f"{mend} with the Python that has mgflows")]
+    if not Path(python).samefile(sys.executable) or Path(python).parent != Path(sys.executable).parent:
+        reason = f"it starts {python}, and this is {sys.executable}"
+        return [Finding(check, Verdict.MISSING, reason, f"run doctor with that Python, or with this one: {mend}")]
+    return [Finding(check, Verdict.GOOD, f"{len(expected)} files in {folder} agree with {path.name}")]
+
+
+def _rendered_python(folder: Path) -> str | None:
+    """The Python that the batch jobs start, as the first file says that names it."""
+    for file in sorted(folder.glob("my_qadapter_*.yaml")):
+        words = shlex.split(str((_read(file) or {}).get("rocket_launch", "")))
+        found = next((word for word in words if Path(word).is_absolute()), None)
+        if found:
+            return found
+    return None
 
 
 def check_fireworks_files(settings: Settings) -> list[Finding]:
@@ -60,8 +109,16 @@ def check_fireworks_files(settings: Settings) -> list[Finding]:
     return findings + _launchpad(settings, [Path(directory), *folders] if directory else folders)
 
 
-def check_jobflow_store(settings: Settings) -> Finding:
-    """Look at the JobStore that jobflow would take by itself, as a plain `rlaunch` does."""
+def check_jobflow_store(settings: Settings, path: Path | None = None) -> Finding:
+    """Look at the JobStore that jobflow would take by itself, as a plain `rlaunch` does.
+
+    Parameters
+    ----------
+    settings
+        Which database it should be.
+    path
+        The mgflows.yaml they are from, beside which a jobflow.yaml may have been rendered.
+    """
     from jobflow.settings import JobflowSettings
     from maggma.stores import GridFSStore
 
@@ -77,7 +134,11 @@ def check_jobflow_store(settings: Settings) -> Finding:
         return Finding(
             check, Verdict.BAD, f"jobflow cannot read its configuration ({words})", f"correct or remove {file or '~/.jobflow.yaml'}"
         )
-    mend = "start workers with mgflows, or let JOBFLOW_CONFIG_FILE name a jobflow.yaml of this database"
+    script = path.parent / "env.sh" if path is not None else None
+    if script is not None and script.is_file():
+        mend = f"source {script}"
+    else:
+        mend = "start workers with mgflows, or let JOBFLOW_CONFIG_FILE name a jobflow.yaml of this database"
     try:
         refuse_forgetful_store(store)
     except ServiceError:

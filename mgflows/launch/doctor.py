@@ -8,16 +8,16 @@ import resource
 import shutil
 import stat
 import sys
-import uuid
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import mgflows
 from mgflows.errors import InputError, MgflowsError
 from mgflows.launch import findings as found_here
-from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store
+from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store, check_rendered_files
 from mgflows.launch.findings import Finding, Verdict, judged
 from mgflows.launch.mongod import MENDED_RELEASES, MINIMUM_FREE_BYTES, PrivateMongod, find_mongod
+from mgflows.launch.preflight import check_job_store
 from mgflows.launch.processes import clock_ahead
 from mgflows.launch.programs import check_programs
 from mgflows.launch.queues import Queues, partitions
@@ -79,10 +79,11 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
         settings = Settings.load(directory)
     except MgflowsError as error:
         return [*findings, Finding("configuration", Verdict.BAD, str(error), "correct that, then run mgflows doctor again")]
-    findings += [_configuration(settings, directory), *check_fireworks_files(settings), check_jobflow_store(settings)]
+    findings += [_configuration(settings, directory), *_rendered(directory), *check_fireworks_files(settings)]
+    findings.append(check_jobflow_store(settings, Settings.find_file(directory)))
     findings += [_free_space(settings), _open_files(), _mongod(settings)]
     findings += check_programs(settings, category)
-    findings += _batch_system()
+    findings += _batch_system(settings, category)
     database = judged("database", lambda: _database(settings))
     findings.append(database)
     if database.verdict is Verdict.GOOD:
@@ -157,6 +158,15 @@ def _configuration(settings: Settings, directory: Path | str | None) -> Finding:
             "configuration", Verdict.BAD, f"{path} has a password in it and others may read it (mode {mode:o})", f"chmod 600 {path}"
         )
     return Finding("configuration", Verdict.GOOD, str(path))
+
+
+def _rendered(directory: Path | str | None) -> list[Finding]:
+    try:
+        return check_rendered_files(Settings.find_file(directory))
+    except MgflowsError as error:
+        # A private server that never ran has no URI yet.
+        reason, _, mend = str(error).rpartition("; ")
+        return [Finding("rendered configuration", Verdict.BAD, reason or mend, mend)]
 
 
 def _free_space(settings: Settings) -> Finding:
@@ -305,48 +315,31 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _batch_system() -> list[Finding]:
+def _batch_system(settings: Settings, category: str | None) -> list[Finding]:
+    """The commands of the batch system, and whether the partitions (queues) that the settings name are there."""
     check = "batch system"
-    scheduler = Queues().scheduler
+    wanted = None if settings.scheduler == "none" else settings.scheduler
+    scheduler = wanted or Queues().scheduler
     if scheduler is None:
         return [Finding(check, Verdict.GOOD, "neither squeue nor qstat here; jobs run on this machine")]
+    commands = ("squeue", "sinfo", "sbatch") if scheduler == "slurm" else ("qstat", "qsub")
+    serious = Verdict.BAD if wanted else Verdict.MISSING
+    missing = [name for name in commands if shutil.which(name) is None]
+    if missing:
+        mend = "put its programs on PATH (a login node has them), or set scheduler: none in mgflows.yaml"
+        return [Finding(check, serious, f"the batch system is {scheduler}, but there is no {' and no '.join(missing)} here", mend)]
     names = partitions(scheduler)
-    submit = "sbatch" if scheduler == "slurm" else "qsub"
     if names is None:
-        mend = "run on a login node, or set SLURM_CONF" if scheduler == "slurm" else "run on a login node, or set PBS_DEFAULT"
-        return [Finding(check, Verdict.MISSING, f"{scheduler} is installed, but does not answer", mend)]
-    if shutil.which(submit) is None:
-        return [Finding(check, Verdict.BAD, f"{scheduler} answers, but there is no {submit}", "put its programs on PATH")]
+        variable = "SLURM_CONF" if scheduler == "slurm" else "PBS_DEFAULT"
+        return [Finding(check, serious, f"{scheduler} is installed, but does not answer", f"run on a login node, or set {variable}")]
+    asked = settings.resources.items() if wanted else ()
+    unknown = {
+        each: resources.queue
+        for each, resources in asked
+        if category in (None, each) and resources.queue is not None and not set(resources.queue.split(",")) <= set(names)
+    }
+    if unknown:
+        words = ", ".join(f"{queue!r} (for {each})" for each, queue in unknown.items())
+        mend = f"choose of {', '.join(names)} for resources in mgflows.yaml, then run mgflows init again"
+        return [Finding(check, Verdict.BAD, f"{scheduler} has no partition {words}", mend)]
     return [Finding(check, Verdict.GOOD, f"{scheduler}, partitions {', '.join(names)}")]
-
-
-def check_job_store(settings: Settings) -> Finding:
-    """Write a document and an array, read them back, and remove them."""
-    from pymongo.errors import PyMongoError
-
-    store = settings.job_store()
-    name = f"doctor-{uuid.uuid4()}"
-    try:
-        store.connect()
-        document = {
-            "uuid": name,
-            "index": 1,
-            "output": {"values": [1.0, 2.0]},
-            "completed_at": "",
-            "metadata": {},
-            "hosts": [],
-            "name": "doctor",
-        }
-        store.update(document, save={"data": ["values"]})
-        values = store.get_output(name, load=True)["values"]
-        store.additional_stores["data"].remove_docs({"job_uuid": name})
-        store.remove_docs({"uuid": name})
-    except PyMongoError as error:
-        return Finding(
-            "job store", Verdict.BAD, f"a document cannot be written and read: {error}", "give the database's user the role readWrite"
-        )
-    finally:
-        store.close()
-    if values != [1.0, 2.0]:
-        return Finding("job store", Verdict.BAD, f"[1.0, 2.0] came back as {values}", "check the server's disk and version")
-    return Finding("job store", Verdict.GOOD, "documents and arrays are written and read")

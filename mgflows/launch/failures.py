@@ -90,7 +90,13 @@ def _rule(name: str, category: Category, *patterns: str) -> Rule:
 
 # In order: what is specific before what is general (a disk that is full raises an OSError in a database's client, too).
 RULES = (
-    _rule("mgflows' own interruption", Category.INTERRUPTED, r"\bInterrupted: ", r"\bsignal SIG(TERM|USR1|INT|XCPU)\b"),
+    _rule(
+        "mgflows' own interruption",
+        Category.INTERRUPTED,
+        r"\bInterrupted: ",
+        r"\bit was interrupted \d+ times",
+        r"\bsignal SIG(TERM|USR1|INT|XCPU)\b",
+    ),
     _rule(
         "scheduler's end of a job",
         Category.INTERRUPTED,

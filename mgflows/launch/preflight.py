@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+import uuid
 from typing import TYPE_CHECKING
 
 import mgflows
 from mgflows.errors import ServiceError
-from mgflows.launch.doctor import check_job_store
-from mgflows.launch.findings import Verdict
+from mgflows.launch.findings import Finding, Verdict
 from mgflows.launch.programs import check_programs
 from mgflows.schemas.campaign import CAMPAIGNS
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mgflows.settings import Settings
 
-__all__ = ["check_free_space", "preflight"]
+__all__ = ["check_free_space", "check_job_store", "preflight"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,38 @@ def check_free_space(settings: Settings, directory: Path) -> None:
         raise ServiceError(
             f"{directory} has {free:.2f} GB of free space and a worker wants {settings.minimum_free_gb:g}; free some, or lower minimum_free_gb"
         )
+
+
+def check_job_store(settings: Settings) -> Finding:
+    """Write a document and an array, read them back, and remove them."""
+    from pymongo.errors import PyMongoError
+
+    store = settings.job_store()
+    name = f"doctor-{uuid.uuid4()}"
+    try:
+        store.connect()
+        document = {
+            "uuid": name,
+            "index": 1,
+            "output": {"values": [1.0, 2.0]},
+            "completed_at": "",
+            "metadata": {},
+            "hosts": [],
+            "name": "doctor",
+        }
+        store.update(document, save={"data": ["values"]})
+        values = store.get_output(name, load=True)["values"]
+        store.additional_stores["data"].remove_docs({"job_uuid": name})
+        store.remove_docs({"uuid": name})
+    except PyMongoError as error:
+        return Finding(
+            "job store", Verdict.BAD, f"a document cannot be written and read: {error}", "give the database's user the role readWrite"
+        )
+    finally:
+        store.close()
+    if values != [1.0, 2.0]:
+        return Finding("job store", Verdict.BAD, f"[1.0, 2.0] came back as {values}", "check the server's disk and version")
+    return Finding("job store", Verdict.GOOD, "documents and arrays are written and read")
 
 
 def _check_versions(database: Database, campaign: str | None) -> None:

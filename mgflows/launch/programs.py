@@ -52,18 +52,24 @@ def check_programs(settings: Settings, category: str | None = None) -> list[Find
 
 
 def _dft(settings: Settings) -> list[Finding]:
-    return [_vasp(), *_potcars(), _gpaw(), _cp2k(), _espresso(settings)]
+    return [_vasp(settings), *_potcars(), _gpaw(), _cp2k(), _espresso(settings)]
 
 
-def _vasp() -> Finding:
+def _vasp(settings: Settings) -> Finding:
+    """The command of mgflows.yaml, which jobs get through atomate2's settings."""
     check = "labels with VASP"
     from atomate2.settings import Atomate2Settings
 
-    command = Atomate2Settings().VASP_CMD
+    command = settings.vasp_command
     missing = _missing(command)
     if missing:
-        mend = "set VASP_CMD in ~/.atomate2.yaml (or the variable ATOMATE2_VASP_CMD) to how VASP is called here, such as: srun vasp_std"
-        return Finding(check, Verdict.MISSING, f"{missing} is not found (VASP_CMD is {command!r})", mend)
+        mend = "set vasp_command in mgflows.yaml to how VASP is called here, such as: srun vasp_std"
+        return Finding(check, Verdict.MISSING, f"{missing} is not found (vasp_command is {command!r})", mend)
+    theirs = Atomate2Settings().VASP_CMD
+    if theirs != command:
+        reason = f"vasp_command is {command!r}, but atomate2 would call {theirs!r}"
+        mend = "let ATOMATE2_CONFIG_FILE name the atomate2.yaml that mgflows init made (source its env.sh)"
+        return Finding(check, Verdict.MISSING, reason, mend)
     return Finding(check, Verdict.GOOD, command)
 
 

@@ -13,7 +13,8 @@ import yaml
 
 from mgflows.errors import InputError
 from mgflows.launch import doctor, processes, programs
-from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store
+from mgflows.launch.configuration import write_configuration
+from mgflows.launch.conflicts import check_fireworks_files, check_jobflow_store, check_rendered_files
 from mgflows.launch.doctor import examine
 from mgflows.launch.findings import Finding, Verdict
 from mgflows.launch.mongod import find_mongod
@@ -207,19 +208,55 @@ def test_programs_of_a_category(settings: Settings, home: Path, monkeypatch: pyt
     assert by_check(programs.check_programs(settings, "training"))["trainer"].verdict is Verdict.BAD
     assert by_check(programs.check_programs(settings))["trainer"].verdict is Verdict.MISSING
     commands(home / "bin", monkeypatch, **{"pw.x": "exit 0", "srun": "exit 0"})
-    monkeypatch.setenv("ATOMATE2_VASP_CMD", "srun -n 8 vasp_std")
+    settings = settings.model_copy(update={"vasp_command": "srun -n 8 vasp_std"})
     found = by_check(programs.check_programs(settings, "dft"))
     assert "labels" not in found
-    assert found["labels with VASP"].reason == "vasp_std is not found (VASP_CMD is 'srun -n 8 vasp_std')"
+    assert found["labels with VASP"].reason == "vasp_std is not found (vasp_command is 'srun -n 8 vasp_std')"
     commands(home / "bin", monkeypatch, vasp_std="exit 0")
+    assert "atomate2 would call 'vasp_std'" in by_check(programs.check_programs(settings, "dft"))["labels with VASP"].reason
+    monkeypatch.setenv("ATOMATE2_VASP_CMD", "srun -n 8 vasp_std")
     assert by_check(programs.check_programs(settings, "dft"))["labels with VASP"].verdict is Verdict.GOOD
 
 
-def test_a_batch_system_that_answers_and_one_that_does_not(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands(home / "bin", monkeypatch, squeue="exit 0", sinfo="echo 'error: Unable to contact slurm controller' >&2; exit 1")
-    assert doctor._batch_system()[0].verdict is Verdict.MISSING
-    commands(home / "bin", monkeypatch, sinfo="echo debug; echo gpu; echo debug", sbatch="exit 0")
-    assert doctor._batch_system()[0].reason == "slurm, partitions debug, gpu"
+def test_a_batch_system_that_answers_and_one_that_does_not(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(home / "bin", monkeypatch, squeue="exit 0", sbatch="exit 0", sinfo="echo 'Unable to contact slurm controller' >&2; exit 1")
+    assert doctor._batch_system(settings, None)[0].verdict is Verdict.MISSING
+    values = {"directory": settings.directory, "scheduler": "slurm", "resources": {"dft": {"queue": "big"}, "md": {"queue": "gpu,debug"}}}
+    cluster = Settings.checked(values)
+    assert doctor._batch_system(cluster, None)[0].verdict is Verdict.BAD
+    commands(home / "bin", monkeypatch, sinfo="echo debug; echo gpu; echo debug")
+    assert doctor._batch_system(settings, None)[0].reason == "slurm, partitions debug, gpu"
+    assert doctor._batch_system(cluster, None)[0].reason == "slurm has no partition 'big' (for dft)"
+    assert doctor._batch_system(cluster, "md")[0].verdict is Verdict.GOOD
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "no squeue and no sinfo and no sbatch" in doctor._batch_system(cluster, None)[0].reason
+
+
+def test_rendered_files_that_do_not_agree(settings: Settings, home: Path) -> None:
+    folder = home / "cluster"
+    folder.mkdir()
+    assert check_rendered_files(None) == []
+    uri = "mongodb://me:secret@db.example.org/?authSource=mgflows"
+    cluster = Settings.checked({"directory": folder, "scheduler": "slurm", "mongodb_uri": uri})
+    path = cluster.write(folder / "mgflows.yaml")
+
+    def finding() -> Finding:
+        (found,) = check_rendered_files(path)
+        assert "secret" not in found.reason + found.mend
+        return found
+
+    assert finding().verdict is Verdict.BAD
+    assert finding().mend == f"mgflows init --directory {folder}"
+    write_configuration(cluster, folder, sys.executable)
+    assert finding().verdict is Verdict.GOOD, finding()
+    file = folder / "jobflow.yaml"
+    file.chmod(0o644)
+    assert finding().mend == f"chmod 600 {file}"
+    file.chmod(0o600)
+    path.write_text(path.read_text().replace("ping_seconds: 30.0", "ping_seconds: 60.0"))
+    assert "FW_config.yaml in" in finding().reason
+    write_configuration(Settings.read(path), folder, "/opt/another/bin/python")
+    assert "/opt/another/bin/python, which is not there" in finding().reason
 
 
 def test_all_checks_together(settings: Settings) -> None:
