@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["render", "write_configuration"]
 
 _NOTICE = f"# Rendered from {FILE_NAME} by `mgflows init`; edit that and run it again.\n"
+_LOGS = "queue_logs"
 _SIGNAL_SECONDS = 120
 """A job hears of the end of its walltime so long before it, and writes its checkpoint."""
 _LAST_START = 0.9
@@ -79,6 +80,11 @@ def write_configuration(settings: Settings, folder: Path, python: str) -> list[P
         If a file cannot be written.
     """
     paths = []
+    try:
+        # qlaunch does not make it, and waits for ever without it.
+        (folder / _LOGS).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ServiceError(f"{folder} cannot be written: {error.strerror}; choose a directory that is yours and has space") from error
     for name, text in render(settings, folder, python).items():
         path = folder / name
         try:
@@ -150,7 +156,7 @@ def _queue(scheduler: str, category: str, resources: Resources, folder: Path, py
         "queue": resources.queue,
         "account": resources.account,
         "job_name": f"mgflows-{category}",
-        "logdir": str(folder / "queue_logs"),
+        "logdir": str(folder / _LOGS),
         "pre_rocket": "\n".join(lines),
         "post_rocket": None,
     }

@@ -75,7 +75,8 @@ def test_pbs_scripts_ask_for_nodes_and_cores(tmp_path: Path) -> None:
 
 def test_only_the_owner_may_read_any_of_it(tmp_path: Path) -> None:
     run_init(tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI)
-    files = list(tmp_path.iterdir())
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert stat.S_IMODE((tmp_path / "queue_logs").stat().st_mode) == 0o700
     assert len(files) == 14
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert {path.name for path in files if SECRET in path.read_text()} == {"mgflows.yaml", "my_launchpad.yaml", "jobflow.yaml"}

@@ -1,0 +1,142 @@
+"""A real Slurm: slurmctld and slurmd of Debian's slurm-wlm on this machine, with no munge, no root and no port open to others."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIGURATION = """
+ClusterName=mgflows
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/none
+CredType=cred/none
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
+StateSaveLocation={directory}/state
+SlurmdSpoolDir={directory}/spool
+SlurmctldPidFile={directory}/slurmctld.pid
+SlurmdPidFile={directory}/slurmd.pid
+SlurmctldLogFile={directory}/slurmctld.log
+SlurmdLogFile={directory}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SwitchType=switch/none
+ReturnToService=2
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+MinJobAge=300
+KillWait=10
+InactiveLimit=0
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory=2000 State=UNKNOWN
+PartitionName=cpu Nodes={host} Default=YES MaxTime=60 State=UP OverSubscribe=NO
+PartitionName=large Nodes={host} MaxTime=60 State=UP OverSubscribe=NO
+"""
+
+
+class Cluster:
+    """A running Slurm.
+
+    Parameters
+    ----------
+    directory
+        Its files.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.configuration = directory / "slurm.conf"
+        self._daemons: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "SLURM_CONF": str(self.configuration)}
+
+    def start(self) -> None:
+        for name in ("state", "spool"):
+            (self.directory / name).mkdir()
+        host = socket.gethostname().split(".")[0]
+        text = CONFIGURATION.format(
+            host=host, user=getpass.getuser(), ports=_free_ports(2), directory=self.directory, cores=max(2, os.cpu_count() or 2)
+        )
+        self.configuration.write_text(text)
+        for program in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
+            path = shutil.which(program[0]) or f"/usr/sbin/{program[0]}"
+            with (self.directory / f"{program[0]}.out").open("wb") as out:
+                command = [path, *program[1:], "-f", str(self.configuration)]
+                self._daemons.append(subprocess.Popen(command, stdout=out, stderr=out, env=self.environment, start_new_session=True))
+        deadline = time.monotonic() + 60
+        while "idle" not in (state := self.run("sinfo", "-h", "-o", "%T", check=False)):
+            if time.monotonic() > deadline:
+                logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.directory.glob("slurm*.*o*")))
+                raise RuntimeError(f"Slurm did not start; sinfo says {state!r}\n{logs}")
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        for daemon in reversed(self._daemons):
+            daemon.send_signal(signal.SIGTERM)
+        for daemon in self._daemons:
+            try:
+                daemon.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+
+    def run(self, *command: str, check: bool = True, cwd: Path | None = None, timeout: float = 90) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False, cwd=cwd, timeout=timeout)
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def jobs(self, states: str = "all") -> list[list[str]]:
+        """(id, name, state, partition) of the jobs."""
+        return [line.split("|") for line in self.run("squeue", "-h", "-t", states, "-o", "%i|%j|%T|%P").splitlines()]
+
+    def wait(self, seconds: float = 120) -> None:
+        """Until no job runs or waits."""
+        deadline = time.monotonic() + seconds
+        while self.jobs("pending,running,completing"):
+            assert time.monotonic() < deadline, self.run("squeue")
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    directory = Path(tempfile.mkdtemp(prefix="mgs"))
+    slurm = Cluster(directory)
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.run("scancel", "-u", getpass.getuser(), check=False)
+        slurm.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,199 @@
+"""Campaigns through ``qlaunch`` on a real Slurm, with the files that ``mgflows init`` renders."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from jobflow import Flow
+
+from mgflows.flows.tags import set_campaign, tag
+from mgflows.launch import advance, recover, submit
+from mgflows.launch.configuration import write_configuration
+from mgflows.settings import Settings
+from tests.launch import jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jobflow import Job
+    from pymongo.database import Database
+
+    from tests.slurm.conftest import Cluster
+
+pytestmark = [pytest.mark.slurm, pytest.mark.mongo]
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def site(settings: Settings, cluster: Cluster, tmp_path: Path) -> Iterator[Settings]:
+    """A configured site: sampling packed in the partition `cpu`, labels reserved, in `large`."""
+    resources = {
+        # The jobs of the tests are in a module that only this checkout has.
+        "sampling": {"queue": "cpu", "walltime": "0:05:00", "setup": [f"export PYTHONPATH={ROOT}"]},
+        "dft": {"queue": "large", "walltime": "0:05:00", "cores": 2, "reserve": True, "setup": [f"export PYTHONPATH={ROOT}"]},
+    }
+    values = {"directory": tmp_path, "scheduler": "slurm", "mongodb_uri": settings.uri, "database_name": settings.database_name}
+    site = Settings.checked({**values, "resources": resources, "ping_seconds": 1.0, "outage_seconds": 60.0, "minimum_free_gb": 0.01})
+    configure(site)
+    yield site
+    cluster.run("scancel", "--full", "--partition=cpu", check=False)
+    cluster.run("scancel", "--full", "--partition=large", check=False)
+    cluster.wait()
+
+
+def configure(site: Settings) -> None:
+    site.write(site.directory / "mgflows.yaml")
+    write_configuration(site, site.directory, sys.executable)
+
+
+def qlaunch(cluster: Cluster, site: Settings, category: str, *arguments: str) -> str:
+    folder = site.directory
+    (folder / "queue").mkdir(exist_ok=True)
+    program = Path(sys.executable).parent / "qlaunch"
+    files = ["-c", str(folder), "-w", str(folder / f"my_fworker_{category}.yaml"), "-q", str(folder / f"my_qadapter_{category}.yaml")]
+    reserve = ["-r"] if site.resources[category].reserve else []
+    return cluster.run(str(program), *files, *reserve, "--launch_dir", str(folder / "queue"), *arguments, cwd=folder)
+
+
+def in_category(job: Job, category: str, **tags: str) -> Job:
+    return tag(job, stage={"sampling": "sampling", "dft": "labels"}[category], category=category, **tags)
+
+
+def submit_jobs(site: Settings, *made: Job) -> None:
+    flow = Flow(list(made))
+    set_campaign(flow, "c1")
+    submit(flow, site)
+
+
+def wait_for(cluster: Cluster, what: object, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 90
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}\n{cluster.run('squeue')}"
+        time.sleep(0.2)
+
+
+def state_of(database: Database, name: str) -> str:
+    return database.fireworks.find_one({"name": name}, sort=[("fw_id", -1)])["state"]
+
+
+def output_of(site: Settings) -> str:
+    return "\n".join(path.read_text() for path in (site.directory / "queue").rglob("*.error"))
+
+
+def test_two_stages_in_two_partitions_packed_and_reserved(cluster: Cluster, site: Settings, database: Database) -> None:
+    journal = str(site.directory / "journal")
+    samples = [in_category(jobs.add(journal, f"s{i}", float(i), 1.0), "sampling", family=f"f{i}") for i in range(12)]
+    labels = [in_category(jobs.add(journal, f"l{i}", s.output, 1.0), "dft", family=f"f{i}") for i, s in enumerate(samples[:3])]
+    for number, label in enumerate(labels):
+        label.name = f"label {number}"
+    labels[2].update_config({"manager_config": {"_category": "dft", "_queueadapter": {"walltime": "00:03:00", "job_name": "my-own"}}})
+    submit_jobs(site, *samples, *labels)
+
+    qlaunch(cluster, site, "sampling", "rapidfire", "-m", "2", "--nlaunches", "1")
+    cluster.wait()
+    assert sorted(jobs.ran(Path(journal))) == sorted(f"s{i}" for i in range(12)), output_of(site)
+    # The worker that ran dry has submitted the labels.
+    assert database.fireworks.count_documents({"spec._category": "dft", "state": "READY"}) == 3
+    before = {job[0] for job in cluster.jobs()}
+    qlaunch(cluster, site, "dft", "rapidfire", "-m", "5", "--nlaunches", "3")
+    cluster.wait()
+    assert database.fireworks.count_documents({"state": "COMPLETED"}) == 15, output_of(site)
+    reserved = [job for job in cluster.jobs() if job[0] not in before]
+    assert [(job[3], job[2]) for job in reserved] == [("large", "COMPLETED")] * 3
+    assert {job[1] for job in reserved} == {"label_0", "label_1", "my-own"}
+    launches = database.launches.find({"fw_id": {"$in": [f["fw_id"] for f in database.fireworks.find({"spec._category": "dft"})]}})
+    assert {launch["state_history"][0]["reservation_id"] for launch in launches if "reservation_id" in launch["state_history"][0]} == {
+        job[0] for job in reserved
+    }
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["walltime", "scancel", "preemption"])
+def test_an_ended_batch_job_gives_its_work_back(cluster: Cluster, site: Settings, database: Database, how: str) -> None:
+    journal = site.directory / "journal"
+    submit_jobs(site, in_category(jobs.add(str(journal), "slow", 1.0, 2.0, 600.0), "sampling"))
+    qlaunch(cluster, site, "sampling", "singleshot")
+    wait_for(cluster, "the job runs", lambda: jobs.ran(journal) == ["slow"])
+    ((number, *_),) = cluster.jobs("running")
+    if how == "walltime":
+        # What Slurm does at the end of the walltime, without waiting a minute for its clock: the early signal to the batch step.
+        cluster.run("scancel", "--signal=USR1", "--batch", number)
+    elif how == "scancel":
+        cluster.run("scancel", number)
+    else:
+        cluster.run("scancel", "--signal=TERM", "--full", number)
+    wait_for(cluster, "the work is back", lambda: state_of(database, "add") == "READY")
+    launch = database.launches.find_one({}, sort=[("launch_id", -1)])
+    reason = launch["action"]["stored_data"]["_exception"]["_details"]["reason"]
+    assert reason.startswith("SIGUSR1" if how == "walltime" else "SIGTERM")
+    cluster.wait()
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_the_real_end_of_a_walltime(cluster: Cluster, site: Settings, database: Database) -> None:
+    """One minute is the shortest walltime of Slurm; its signal comes within it."""
+    site.resources["sampling"].walltime = "0:01:00"
+    configure(site)
+    adapter = site.directory / "my_qadapter_sampling.yaml"
+    adapter.write_text(adapter.read_text().replace("B:USR1@120", "B:USR1@20"))
+    journal = site.directory / "journal"
+    submit_jobs(site, in_category(jobs.add(str(journal), "slow", 1.0, 2.0, 600.0), "sampling"))
+    qlaunch(cluster, site, "sampling", "singleshot")
+    wait_for(cluster, "the job runs", lambda: jobs.ran(journal) == ["slow"])
+    wait_for(cluster, "the work is back", lambda: state_of(database, "add") == "READY")
+    cluster.wait()
+    reason = database.launches.find_one()["action"]["stored_data"]["_exception"]["_details"]["reason"]
+    assert reason.startswith("SIGUSR1")
+
+
+@pytest.mark.faults
+def test_a_killed_reservation_is_healed(cluster: Cluster, site: Settings, database: Database) -> None:
+    journal = site.directory / "journal"
+    submit_jobs(site, in_category(jobs.add(str(journal), "label", 1.0, 2.0), "dft"))
+    cluster.run("scontrol", "update", "PartitionName=large", "State=DOWN")
+    try:
+        qlaunch(cluster, site, "dft", "singleshot")
+        assert state_of(database, "add") == "RESERVED"
+        ((number, *_),) = cluster.jobs("pending")
+        cluster.run("scancel", number)
+    finally:
+        cluster.run("scontrol", "update", "PartitionName=large", "State=UP")
+    cluster.wait()
+    folder = str(site.directory)
+    mgflows = str(Path(sys.executable).parent / "mgflows")
+    shown = cluster.run(mgflows, "heal", "--directory", folder, check=False)
+    assert state_of(database, "add") == "RESERVED", shown
+    cluster.run(mgflows, "heal", "--directory", folder, "--yes", check=False)
+    assert state_of(database, "add") == "READY", shown
+    qlaunch(cluster, site, "dft", "singleshot")
+    cluster.wait()
+    assert jobs.ran(journal) == ["label"]
+
+
+@pytest.mark.faults
+def test_full_scratch_stops_the_worker_and_costs_no_job(cluster: Cluster, site: Settings, database: Database) -> None:
+    journal = site.directory / "journal"
+    submit_jobs(site, *[in_category(jobs.add(str(journal), f"s{i}", 1.0, 2.0), "sampling", family=f"f{i}") for i in range(8)])
+    # Nothing larger than a few bytes can be written by what the batch job starts: every file of a launch directory fails.
+    adapter = site.directory / "my_qadapter_sampling.yaml"
+    text = adapter.read_text()
+    adapter.write_text(text.replace("rocket_launch: exec", "rocket_launch: ulimit -f 0; exec"))
+    qlaunch(cluster, site, "sampling", "singleshot")
+    cluster.wait()
+    states = {f["state"] for f in database.fireworks.find({}, ["state"])}
+    assert "COMPLETED" not in states
+    assert database.fireworks.count_documents({"state": "READY"}) >= 8 - site.max_quick_failures
+    adapter.write_text(text)
+    # What the worker had in hand when it could not even write that it failed is brought back.
+    recover(site, retry=True)
+    assert database.fireworks.count_documents({"state": "READY"}) == 8
+    qlaunch(cluster, site, "sampling", "singleshot")
+    cluster.wait()
+    assert sorted(jobs.ran(journal)) == [f"s{i}" for i in range(8)], output_of(site)
+    assert [each.n_planned for each in advance(site)] == []
