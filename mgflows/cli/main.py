@@ -17,6 +17,7 @@ _COMMANDS = {
     "init": ("mgflows.cli.init:init", "Write the configuration of a cluster."),
     "worker": ("mgflows.cli.worker:worker", "Run jobs on this machine."),
     "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
+    "cost": ("mgflows.cli.query:cost", "Show what a campaign has cost."),
     "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
     "datasets": ("mgflows.cli.query:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.query:potentials", "List the potentials."),

@@ -1,10 +1,12 @@
-"""``mgflows status``, ``datasets``, ``potentials`` and ``export``: questions to the database."""
+"""``mgflows status``, ``cost``, ``datasets``, ``potentials`` and ``export``: questions to the database."""
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,36 +14,160 @@ from mgflows.cli.options import directory_option, json_option, only_campaign, op
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mgflows.database import GlassDatabase
     from mgflows.schemas.training import Split
+
+_SHOWN_FAILURES = 5
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@click.option("--watch", is_flag=True, help="Keep looking until it is finished; Ctrl-C ends the looking, not the campaign.")
+@click.option("--every", default=5.0, show_default=True, type=click.FloatRange(min=0.5), help="Seconds between two looks of --watch.")
+@directory_option
+@json_option
+def status(campaign: str | None, watch: bool, every: float, directory: Path | None, as_json: bool) -> None:
+    """Show how far CAMPAIGN is: jobs by stage and subset, core hours, time left, and failures in words.
+
+    Without CAMPAIGN and with several of them, one line for each.
+    """
+    database = open_database(directory)
+    names = [each.campaign for each in database.campaigns()]
+    if campaign is None and len(names) > 1:
+        _print_campaigns(database, names, as_json=as_json)
+        return
+    name = only_campaign(database, campaign)
+    if as_json:
+        print_json(_as_json(database, name))
+        return
+
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    if not watch:
+        console.print(_status_display(database, name))
+        return
+    with Live(console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            live.update(_status_display(database, name), refresh=True)
+            if database.status(name).finished:
+                break
+            time.sleep(every)
 
 
 @click.command()
 @click.argument("campaign", required=False)
 @directory_option
 @json_option
-def status(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """Show how far CAMPAIGN is: jobs by stage, run times and failures in words."""
+def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
+    """Show what CAMPAIGN has cost, by stage and subset, and what the rest of it will."""
     database = open_database(directory)
     name = only_campaign(database, campaign)
-    document, state = database.campaign(name), database.status(name)
+    costs = database.cost(name)
+    state = database.status(name)
     if as_json:
-        print_json(asdict(state) | {"finished": state.finished, "succeeded": state.succeeded, "scaled_down": document.scaled_down})
+        print_json({"costs": [asdict(each) for each in costs], "core_hours": state.core_hours, "core_hours_left": state.core_hours_left})
         return
 
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    table = Table("stage", "subset", box=box.SIMPLE_HEAD)
+    for title in ("documents", "core h", "wall h", "core s each", "largest", "memory MiB"):
+        table.add_column(title, justify="right")
+    for each in costs:
+        numbers = (f"{each.core_hours:.3g}", f"{each.wall_hours:.3g}", f"{each.mean_core_seconds:.3g}", f"{each.largest_core_seconds:.3g}")
+        table.add_row(each.stage or "", each.subset or "", str(each.n), *numbers, f"{each.largest_memory:.0f}")
     console = Console()
-    console.print(f"[bold]{name}[/]  {document.alloy['name']}, labels: {document.method}")
-    table = Table("stage", "planned", "done", "running", "waiting", "failed", "job seconds")
-    for stage in state.stages:
-        numbers = (stage.planned, stage.completed, stage.running, stage.waiting, stage.failed)
-        table.add_row(stage.stage, *map(str, numbers), f"{stage.seconds:.0f}")
     console.print(table)
-    for job, reason in state.failures:
-        console.print(f"[red]failed[/] {job}: {reason}", highlight=False)
+    hosts = sorted({host for each in costs for host in each.hosts})
+    console.print(
+        f"{state.core_hours:.3g} core hours so far, about {state.core_hours_left:.3g} to come; on {', '.join(hosts) or 'no machine yet'}"
+    )
+
+
+def _as_json(database: GlassDatabase, name: str) -> dict[str, Any]:
+    state = database.status(name)
+    groups = [asdict(group) | {"total": group.total} for group in state.groups]
+    summary = {
+        key: getattr(state, key) for key in ("total", "completed", "planned", "core_hours", "core_hours_left", "finished", "succeeded")
+    }
+    return asdict(state) | {"groups": groups, **summary, "scaled_down": database.campaign(name).scaled_down}
+
+
+def _print_campaigns(database: GlassDatabase, names: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({name: _as_json(database, name) for name in names})
+        return
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("campaign", "done", "running", "waiting", "failed", "planned", "core h", box=box.SIMPLE_HEAD)
+    for name in names:
+        groups = database.status(name).groups
+        counts = [sum(getattr(group, key) for group in groups) for key in ("completed", "running", "waiting", "failed", "planned")]
+        table.add_row(name, *map(str, counts), f"{sum(group.core_hours for group in groups):.3g}")
+    Console().print(table)
+
+
+def _status_display(database: GlassDatabase, name: str) -> RenderableType:
+    from rich import box
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    document, state = database.campaign(name), database.status(name)
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("stage", "subset", ""):
+        table.add_column(title)
+    for title in ("done", "running", "waiting", "failed", "planned", "core h", "to come"):
+        table.add_column(title, justify="right")
+    stage: str | None = ""
+    for group in state.groups:
+        table.add_row(
+            "" if group.stage == stage else group.stage or "other",
+            group.subset or "",
+            ProgressBar(total=max(group.total, 1), completed=group.completed, width=20),
+            str(group.completed),
+            Text(_unless_zero(group.running), style="cyan"),
+            _unless_zero(group.waiting),
+            Text(_unless_zero(group.failed), style="red"),
+            _unless_zero(group.planned),
+            f"{group.core_hours:.3g}" if group.core_hours else "",
+            f"{group.core_hours_left:.3g}" if group.core_hours_left else "",
+        )
+        stage = group.stage
+    left = f"{state.core_hours_left:.3g} to come"
+    if state.seconds_left:
+        left += f", about {_duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
+    lines: list[RenderableType] = [
+        Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
+        table,
+        Text(f"{state.completed} of {state.total} jobs done; {state.core_hours:.3g} core hours spent, {left}"),
+    ]
+    lines += [Text.assemble(("stopped ", "yellow"), f"{number} planned jobs: {reason}") for reason, number in state.stopped.items()]
+    lines += [Text.assemble(("failed ", "red"), f"{job}: {reason}") for job, reason in state.failures[-_SHOWN_FAILURES:]]
+    if len(state.failures) > _SHOWN_FAILURES:
+        lines.append(Text(f"and {len(state.failures) - _SHOWN_FAILURES} more; all of them by kind: mgflows heal", style="dim"))
     if document.scaled_down:
-        console.print(f"[dim]{document.scaled_down}[/]", highlight=False)
+        lines.append(Text(document.scaled_down, style="dim"))
+    return Group(*lines)
+
+
+def _unless_zero(number: int) -> str:
+    return str(number) if number else ""
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60.0), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 @click.command()

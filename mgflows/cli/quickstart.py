@@ -160,7 +160,7 @@ def _run(launcher: Any, console: Console, settings: Settings, document: Campaign
                 left = "" if outlook.seconds_left is None else f", about {_duration(outlook.seconds_left)} left"
                 running = ", ".join(job.name for job in outlook.running)
                 console.print(
-                    f"{progress.n_done}/{progress.n_total} jobs done{left}; running: {running or 'nothing'}",
+                    f"{progress.n_done}/{max(sum(document.planned.values()), progress.n_total)} jobs done{left}; running: {running or 'nothing'}",
                     highlight=False,
                     soft_wrap=True,
                 )

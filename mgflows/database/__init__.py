@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from mgflows.database.frames import FrameRecord
 from mgflows.database.glass import GlassDatabase
-from mgflows.database.status import CampaignStatus, StageStatus
+from mgflows.database.status import CampaignStatus, GroupStatus
 
-__all__ = ["CampaignStatus", "FrameRecord", "GlassDatabase", "StageStatus"]
+__all__ = ["CampaignStatus", "FrameRecord", "GlassDatabase", "GroupStatus"]

@@ -93,7 +93,12 @@ def load_atoms(store: JobStore, records: Iterable[FrameRecord]) -> list[Atoms]:
     for uuid, members in by_uuid.items():
         frames = load_frames(store, uuid)
         for position, record in members:
-            info: dict[str, Any] = {"frame_id": record.frame_id, "campaign": record.campaign, "subset": record.subset, "family": record.family}
+            info: dict[str, Any] = {
+                "frame_id": record.frame_id,
+                "campaign": record.campaign,
+                "subset": record.subset,
+                "family": record.family,
+            }
             if record.log10_time is not None:
                 info["log10_time"] = record.log10_time
             atoms[position] = frames[record.number].to_atoms(**info)

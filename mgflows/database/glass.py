@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from mgflows.database.cost import Cost, campaign_cost
 from mgflows.database.frames import FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
@@ -75,8 +76,12 @@ class GlassDatabase:
         return CampaignDocument.model_validate(document)
 
     def status(self, campaign: str) -> CampaignStatus:
-        """How far a campaign is."""
-        return campaign_status(self.mongo, campaign, self.campaign(campaign).planned)
+        """How far a campaign is, what it has cost and how long it will take."""
+        return campaign_status(self.mongo, self.campaign(campaign).campaign)
+
+    def cost(self, campaign: str) -> list[Cost]:
+        """What the documents of a campaign have cost, by stage and subset."""
+        return campaign_cost(self.mongo, self.campaign(campaign).campaign)
 
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
         """Family to the document of its sample, shortest cooling first."""

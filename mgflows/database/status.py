@@ -1,71 +1,98 @@
-"""How far a campaign is, from FireWorks' own records."""
+"""How far a campaign is: what is done, runs, waits, failed and is planned, what it has cost, and how long it will take."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from mgflows.database.cost import Cost, campaign_cost, estimated_seconds
+from mgflows.launch.failures import read_failures
+from mgflows.launch.progress import read_progress
+from mgflows.schemas.campaign import STAGES
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-__all__ = ["CampaignStatus", "StageStatus", "campaign_status"]
+__all__ = ["CampaignStatus", "GroupStatus", "campaign_status"]
 
-_WAITING = ("WAITING", "READY", "RESERVED", "PAUSED", "DEFUSED")
+_WAITING = ("WAITING", "READY", "RESERVED", "PAUSED")
+_ACTIVE = ("READY", "RESERVED", "RUNNING")
 
 
 @dataclass(frozen=True)
-class StageStatus:
-    """Jobs of one stage.
+class GroupStatus:
+    """Jobs of one stage and subset.
 
-    Parameters
+    Attributes
     ----------
-    stage
-        Name of the stage.
-    planned
-        Jobs the campaign plans in it.
+    stage, subset
+        What they are for; None where the jobs say nothing.
     completed, running, waiting, failed
-        Jobs in that state.
-    seconds
-        Time its jobs have run so far, in s.
+        Fireworks in that state.
+    planned
+        Jobs that are not in the LaunchPad yet.
+    core_hours
+        Processor time of those that are done, h.
+    core_hours_left
+        Estimate for the others, h: the mean of those that are done, or the estimate each job carries where none is.
     """
 
-    stage: str
-    planned: int
+    stage: str | None
+    subset: str | None
     completed: int
     running: int
     waiting: int
     failed: int
-    seconds: float
+    planned: int
+    core_hours: float
+    core_hours_left: float
+
+    @property
+    def total(self) -> int:
+        """All jobs."""
+        return self.completed + self.running + self.waiting + self.failed + self.planned
+
+    @property
+    def left(self) -> int:
+        """Jobs that will run."""
+        return self.running + self.waiting + self.planned
 
 
 @dataclass(frozen=True)
 class CampaignStatus:
     """Progress of a campaign.
 
-    Parameters
+    Attributes
     ----------
     campaign
         Its name.
     states
         FireWorks state to number of fireworks.
-    stages
-        One entry a stage, in order.
+    groups
+        One entry for each stage and subset, in the order of the stages.
     running
         Name and launch directory of each running job.
     failures
         Name and reason of each failed job.
+    stopped
+        Why planned jobs do not go on by themselves; reason to number of jobs.
+    seconds_left
+        Estimated time to the end with as many jobs at a time as run now, s; None while nothing runs or nothing was measured.
     """
 
     campaign: str
     states: dict[str, int]
-    stages: list[StageStatus]
+    groups: list[GroupStatus]
     running: list[tuple[str, str]]
     failures: list[tuple[str, str]]
+    stopped: dict[str, int]
+    seconds_left: float | None
 
     @property
     def total(self) -> int:
-        """Number of fireworks."""
-        return sum(self.states.values())
+        """Number of fireworks, and of jobs that are planned."""
+        return sum(group.total for group in self.groups)
 
     @property
     def completed(self) -> int:
@@ -73,9 +100,25 @@ class CampaignStatus:
         return self.states.get("COMPLETED", 0)
 
     @property
+    def planned(self) -> int:
+        """Jobs that are not in the LaunchPad yet."""
+        return sum(group.planned for group in self.groups)
+
+    @property
+    def core_hours(self) -> float:
+        """Processor time so far, h."""
+        return sum(group.core_hours for group in self.groups)
+
+    @property
+    def core_hours_left(self) -> float:
+        """Estimated processor time of the rest, h."""
+        return sum(group.core_hours_left for group in self.groups)
+
+    @property
     def finished(self) -> bool:
         """Whether nothing is left that could run."""
-        return self.total > 0 and not (self.states.get("READY", 0) or self.states.get("RUNNING", 0) or self.states.get("RESERVED", 0))
+        going_on = self.planned - sum(self.stopped.values())
+        return bool(self.states) and not going_on and not any(self.states.get(state, 0) for state in _ACTIVE)
 
     @property
     def succeeded(self) -> bool:
@@ -83,8 +126,10 @@ class CampaignStatus:
         return self.total > 0 and self.completed == self.total
 
 
-def campaign_status(database: Database, campaign: str, planned: dict[str, int]) -> CampaignStatus:
-    """Aggregate the fireworks of a campaign.
+def campaign_status(database: Database, campaign: str) -> CampaignStatus:
+    """Look at a campaign.
+
+    The numbers of jobs come from an index, and take milliseconds however large the campaign is; processor times are summed up over its documents.
 
     Parameters
     ----------
@@ -92,70 +137,76 @@ def campaign_status(database: Database, campaign: str, planned: dict[str, int]) 
         Database of the LaunchPad.
     campaign
         Its name.
-    planned
-        Stage to number of jobs planned.
     """
-    groups = database["fireworks"].aggregate(
-        [
-            {"$match": {"spec.mgflows.campaign": campaign}},
-            {"$group": {"_id": {"stage": "$spec.mgflows.stage", "state": "$state"}, "count": {"$sum": 1}}},
-        ]
-    )
-    states: dict[str, int] = {}
-    by_stage: dict[str, dict[str, int]] = {stage: {} for stage in planned}
-    for group in groups:
-        stage, state, count = group["_id"].get("stage", ""), group["_id"]["state"], group["count"]
-        states[state] = states.get(state, 0) + count
-        by_stage.setdefault(stage, {})[state] = count
-    seconds = _run_times(database, campaign)
-    stages = [
-        StageStatus(
-            stage=stage,
-            planned=planned.get(stage, sum(counts.values())),
-            completed=counts.get("COMPLETED", 0),
-            running=counts.get("RUNNING", 0),
-            waiting=sum(counts.get(state, 0) for state in _WAITING),
-            failed=counts.get("FIZZLED", 0),
-            seconds=seconds.get(stage, 0.0),
-        )
-        for stage, counts in by_stage.items()
-    ]
+    progress = read_progress(database, campaign)
+    planned = estimated_seconds(database, campaign)
+    costs = {(cost.stage, cost.subset): cost for cost in campaign_cost(database, campaign)}
+    keys = sorted({*progress.groups, *planned}, key=_order)
+    groups = [_group(key, progress.groups.get(key, {}), planned.get(key, (0, 0.0)), costs.get(key)) for key in keys]
     return CampaignStatus(
-        campaign=campaign, states=states, stages=stages, running=_running(database, campaign), failures=_failures(database, campaign)
+        campaign=campaign,
+        states=progress.states,
+        groups=groups,
+        running=_running(database, campaign),
+        failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
+        stopped=_stopped(database, campaign),
+        seconds_left=_seconds_left(groups, costs, progress.states.get("RUNNING", 0)),
     )
 
 
-def _launches(database: Database, campaign: str, state: str, fields: list[str]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(firework, last launch) of every firework of a campaign in a state."""
-    fireworks = list(database["fireworks"].find({"spec.mgflows.campaign": campaign, "state": state}, ["name", "launches", "spec.mgflows"]))
-    ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
-    launches = {launch["launch_id"]: launch for launch in database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", *fields])}
-    return [(firework, launches.get(firework["launches"][-1], {}) if firework.get("launches") else {}) for firework in fireworks]
+def _order(key: tuple[str | None, str | None]) -> tuple[int, str, str]:
+    stage, subset = key
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage or "", subset or "")
+
+
+def _group(key: tuple[str | None, str | None], states: dict[str, int], planned: tuple[int, float], cost: Cost | None) -> GroupStatus:
+    waiting = sum(states.get(state, 0) for state in _WAITING)
+    running = states.get("RUNNING", 0)
+    if cost is not None:
+        seconds_left = (planned[0] + waiting + running) * cost.mean_core_seconds
+    else:
+        # Nothing of this kind is done: what each job says of itself, for those that are planned.
+        mean = planned[1] / planned[0] if planned[0] else 0.0
+        seconds_left = planned[1] + (waiting + running) * mean
+    return GroupStatus(
+        stage=key[0],
+        subset=key[1],
+        completed=states.get("COMPLETED", 0),
+        running=running,
+        waiting=waiting,
+        failed=states.get("FIZZLED", 0) + states.get("DEFUSED", 0),
+        planned=planned[0],
+        core_hours=cost.core_hours if cost is not None else 0.0,
+        core_hours_left=seconds_left / 3600.0,
+    )
+
+
+def _seconds_left(groups: list[GroupStatus], costs: dict[tuple[str | None, str | None], Cost], n_running: int) -> float | None:
+    if not any(group.left for group in groups):
+        return 0.0
+    if not n_running or not costs:
+        return None
+    # Walltime rather than processor time: a job on many cores is one job.
+    seconds = 0.0
+    for group in groups:
+        cost = costs.get((group.stage, group.subset))
+        each = 3600.0 * cost.wall_hours / cost.n if cost is not None else 3600.0 * group.core_hours_left / max(group.left, 1)
+        seconds += each * group.left
+    return seconds / n_running
 
 
 def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
-    return [
-        (firework["name"], launch.get("launch_dir", "")) for firework, launch in _launches(database, campaign, "RUNNING", ["launch_dir"])
-    ]
+    query = {"spec.mgflows.campaign": campaign, "state": "RUNNING"}
+    fireworks = list(database["fireworks"].find(query, ["name", "launches"]))
+    ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
+    found = database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", "launch_dir"])
+    directories = {launch["launch_id"]: launch["launch_dir"] for launch in found}
+    return [(firework["name"], directories.get((firework.get("launches") or [None])[-1], "")) for firework in fireworks]
 
 
-def _failures(database: Database, campaign: str) -> list[tuple[str, str]]:
-    return [(firework["name"], failure_reason(launch)) for firework, launch in _launches(database, campaign, "FIZZLED", ["action"])]
-
-
-def failure_reason(launch: dict[str, Any]) -> str:
-    """The last line of the traceback FireWorks stored with a launch: the error and what it says."""
-    stored = ((launch.get("action") or {}).get("stored_data") or {}).get("_exception") or {}
-    trace = str(stored.get("_stacktrace") or "").strip()
-    return trace.splitlines()[-1] if trace else "no reason was stored; look at the launch directory"
-
-
-def _run_times(database: Database, campaign: str) -> dict[str, float]:
-    """Stage to seconds that its completed jobs ran."""
-    pipeline: list[dict[str, Any]] = [
-        {"$match": {"spec.mgflows.campaign": campaign, "state": "COMPLETED"}},
-        {"$project": {"stage": "$spec.mgflows.stage", "launch": {"$last": "$launches"}}},
-        {"$lookup": {"from": "launches", "localField": "launch", "foreignField": "launch_id", "as": "launch"}},
-        {"$group": {"_id": "$stage", "seconds": {"$sum": {"$first": "$launch.runtime_secs"}}}},
-    ]
-    return {group["_id"] or "": float(group["seconds"] or 0.0) for group in database["fireworks"].aggregate(pipeline)}
+def _stopped(database: Database, campaign: str) -> dict[str, int]:
+    reasons: Counter[str] = Counter()
+    query: dict[str, Any] = {"campaign": campaign, "state": "planned", "stopped": True}
+    for piece in database["planned"].find(query, ["reason", "groups.n"]):
+        reasons[piece["reason"]] += sum(group["n"] for group in piece["groups"])
+    return dict(reasons)

@@ -307,6 +307,7 @@ def _store_plan(
                 "campaign": campaign,
                 "state": "draft",
                 "reason": "",
+                "stopped": False,
                 "groups": piece.groups,
                 "jobs": piece.uuids,
                 "waits_for": waits_for,
@@ -373,7 +374,7 @@ def _advance(launchpad: LaunchPad, campaign: str, *, accept_gate: bool) -> tuple
             stopped[reason] += len(piece["jobs"])
             failed |= set(piece["jobs"])
         if reason != piece["reason"]:
-            planned.update_one({"_id": piece["_id"]}, {"$set": {"reason": reason}})
+            planned.update_one({"_id": piece["_id"]}, {"$set": {"reason": reason, "stopped": for_ever}})
 
     n_added = 0
     for some in _batches(ready, _BATCH):
@@ -381,7 +382,8 @@ def _advance(launchpad: LaunchPad, campaign: str, *, accept_gate: bool) -> tuple
         found = planned.find({"_id": {"$in": some}, "state": "planned"}, ["workflow"])
         n_added += insert_once(launchpad, [(piece["_id"], piece["workflow"]) for piece in found])
         planned.update_many(
-            {"_id": {"$in": some}}, {"$set": {"state": "submitted", "reason": ""}, "$unset": {"workflow": "", "required": ""}}
+            {"_id": {"$in": some}},
+            {"$set": {"state": "submitted", "reason": "", "stopped": False}, "$unset": {"workflow": "", "required": ""}},
         )
     return n_added, n_waiting, dict(stopped)
 

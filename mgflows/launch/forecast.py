@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mgflows.jobs.progress import read_progress as read_job_progress
+from mgflows.schemas.campaign import PLANNED
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -97,6 +98,9 @@ def forecast(database: Database, campaign: str, n_workers: int) -> Forecast:
                 running.append(job)
                 fraction = job.done / job.total if job.total else 0.0
             left[tags.get("stage")].append(seconds * (1.0 - fraction))
+    for piece in database[PLANNED].find({"campaign": campaign, "state": "planned"}, ["groups"]):
+        for group in piece["groups"]:
+            left[group["stage"]] += [group["seconds"] / group["n"]] * group["n"]
     ratio = (measured + _TRUST) / (estimated + _TRUST)
     rest = sum(max(sum(seconds) / n_workers, max(seconds)) for seconds in left.values())
     return Forecast(running=tuple(running), seconds_left=ratio * rest if estimated or not left else None)

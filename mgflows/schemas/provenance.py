@@ -20,6 +20,7 @@ import mgflows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _PACKAGES = ("ase", "atomate2", "fireworks", "jobflow", "numba", "numpy", "pymatgen", "scipy")
 
 
@@ -45,8 +46,9 @@ class Provenance(BaseModel):
     pid: int = Field(description="process id on that machine")
     directory: str = Field(description="working directory of the computation on that machine")
     wall_seconds: float = Field(0.0, description="elapsed time in s")
-    cpu_seconds: float = Field(0.0, description="processor time in s, child processes included")
-    max_rss_mib: float = Field(0.0, description="largest resident memory of the process so far in MiB")
+    cpu_seconds: float = Field(0.0, description="processor time in s, child processes that have ended included")
+    n_cores: int = Field(1, description="cores that the process may use")
+    max_rss_mib: float = Field(0.0, description="largest resident memory so far of the process, or of one of its child processes, in MiB")
     seed: int | None = Field(None, description="seed of every random choice made")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
     parents: list[str] = Field(default_factory=list, description="uuids of the jobs this one was made from")
@@ -89,6 +91,7 @@ def record_provenance(
         host=socket.gethostname(),
         pid=os.getpid(),
         directory=os.getcwd(),
+        n_cores=len(os.sched_getaffinity(0)),
         seed=seed,
         settings=settings or {},
         parents=parents or [],
@@ -99,9 +102,9 @@ def record_provenance(
     finally:
         record.wall_seconds = time.perf_counter() - wall
         record.cpu_seconds = _cpu_seconds() - cpu
-        record.max_rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+        record.max_rss_mib = max(resource.getrusage(who).ru_maxrss for who in _WHO) / 1024.0
 
 
 def _cpu_seconds() -> float:
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    used = (resource.getrusage(who) for who in _WHO)
     return sum(u.ru_utime + u.ru_stime for u in used)

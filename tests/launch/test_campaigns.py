@@ -9,9 +9,10 @@ import pytest
 from jobflow import Flow
 
 from mgflows import Alloy
+from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
-from mgflows.flows.tags import set_campaign, tag
+from mgflows.flows.tags import all_jobs, set_campaign, tag
 from mgflows.launch import advance, campaigns, recover, submit, submit_campaign, worker
 from tests.launch import jobs
 
@@ -250,6 +251,13 @@ def test_several_alloys_in_one_call(settings: Settings, database: Database) -> N
     assert all(each.is_new and each.n_added > 0 and each.n_planned > each.n_added for each in submissions)
     assert database.campaigns.count_documents({}) == 2
     assert max(len(workflow["nodes"]) for workflow in database.workflows.find()) <= 100
+    for maker, submission in zip(makers, submissions, strict=True):
+        status = GlassDatabase(settings).status(maker.name)
+        assert (status.total, status.planned) == (submission.n_added + submission.n_planned, submission.n_planned)
+        assert status.total == len(all_jobs(maker.make()))
+        assert sum(group.waiting for group in status.groups) == submission.n_added
+        assert status.core_hours == 0.0 < status.core_hours_left
+        assert not status.finished
     again = submit_campaign(makers, settings)
     assert [(each.is_new, each.n_added) for each in again] == [(False, 0), (False, 0)]
     with pytest.raises(InputError, match="given more than once"):

@@ -37,7 +37,6 @@ def test_the_examples_are_what_their_settings_render(name: str) -> None:
 def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
     from fireworks import FWorker, LaunchPad
     from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
-    from jobflow import JobStore
     from jobflow.settings import JobflowSettings
 
     run_init(tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI, "--queue", "cpu", "--queue", "training=gpu", "--account", "dft=abc")
@@ -47,7 +46,7 @@ def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "my_launchpad.yaml").read_text())["mongoclient_kwargs"]["journal"] is True
     assert FWorker.from_file(str(tmp_path / "my_fworker_dft.yaml")).category == "dft"
 
-    store: JobStore = JobflowSettings(CONFIG_FILE=str(tmp_path / "jobflow.yaml")).JOB_STORE
+    store = JobflowSettings(CONFIG_FILE=str(tmp_path / "jobflow.yaml")).JOB_STORE
     assert set(store.additional_stores) == {"data"}
     assert store.docs_store.uri == URI
 
