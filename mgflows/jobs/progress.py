@@ -15,6 +15,10 @@ PROGRESS_FILE = "mgflows_progress.json"
 _SECONDS_BETWEEN_WRITES = 0.5
 
 
+CHECKPOINTS = ("checkpoint-*", "nep")
+"""Files and folders, as patterns, from which jobs go on; who runs a job again puts those of its last launch into the new launch directory."""
+
+
 @dataclass
 class JobProgress:
     """Write the progress of the current job, at most twice a second.

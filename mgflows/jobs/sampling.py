@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -46,7 +47,9 @@ __all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker", "surr
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINT = "swap_monte_carlo.npz"
+_CHECKPOINT = "checkpoint-swap-monte-carlo.npz"
+_DYNAMICS = "checkpoint-dynamics-{}.npz"
+_FINISHED_RUNS = "checkpoint-runs.json"
 
 
 def surrogate_of(alloy: Alloy, lennard_jones: LennardJones | None) -> LennardJones:
@@ -62,7 +65,7 @@ def surrogate_of(alloy: Alloy, lennard_jones: LennardJones | None) -> LennardJon
 class SwapMonteCarloMaker(Maker):
     """Cool glasses with swap Monte Carlo (paper, Methods, "Sampling PEL with swap-Monte Carlo").
 
-    An interrupted job that is started again in the same directory goes on from its checkpoint, bitwise as if nothing had happened. A cooling longer than
+    An interrupted job that is started again goes on from its checkpoint, bitwise as if nothing had happened. A cooling longer than
     ``wall_time`` saves itself and hands over to a new job, as often as it takes: 10^9 sweeps run through any queue.
 
     Parameters
@@ -245,6 +248,8 @@ class SurrogateMDMaker(Maker):
         Monte Carlo sweeps that melt the random start.
     thresholds
         Order parameters above which a run is left out of the clock.
+    checkpoint_interval
+        Seconds between checkpoints.
     """
 
     name: str = "surrogate molecular dynamics"
@@ -254,28 +259,67 @@ class SurrogateMDMaker(Maker):
     equilibration_sweeps: int = 200
     thresholds: OrderThresholds = field(default_factory=OrderThresholds)
 
+    checkpoint_interval: float = 60.0
+
     @job(output_schema=SurrogateCoolingDocument)
-    def make(self, alloy: Alloy, time: float, seeds: list[int]) -> SurrogateCoolingDocument:
-        """Cool one run per seed within ``time`` (in t*) and minimise each."""
+    def make(
+        self, alloy: Alloy, time: float, seeds: list[int], checkpoint: str | None = None
+    ) -> SurrogateCoolingDocument | Response[SurrogateCoolingDocument]:
+        """Cool one run per seed within ``time`` (in t*) and minimise each.
+
+        Parameters
+        ----------
+        alloy
+            The alloy.
+        time
+            Duration of a cooling, t*.
+        seeds
+            One for each run.
+        checkpoint
+            Directory in which an earlier job of the same runs left its checkpoints; it must be on a file system that both jobs see.
+        """
         lj = surrogate_of(alloy, self.lennard_jones)
-        energies, ordered = [], []
+        directory = Path(checkpoint) if checkpoint else Path.cwd()
         report = JobProgress("runs")
         settings = {"time_reduced": time, "equilibration_sweeps": self.equilibration_sweeps}
+        finished = directory / _FINISHED_RUNS
+        runs: list[tuple[float, bool]] = json.loads(finished.read_text()) if finished.exists() else []
         with record_provenance(settings=settings) as provenance:
-            for number, seed in enumerate(seeds):
+            for number, seed in enumerate(seeds[len(runs) :], start=len(runs)):
                 report(number, len(seeds))
-                start = SwapMonteCarlo(lj, random_configuration(lj, alloy, seed), seed)
-                start.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
-                dynamics = SurrogateMolecularDynamics(lj, start.atoms, seed=seed)
-                dynamics.cool(
-                    time, reduced_temperature_high=self.reduced_temperature_high, reduced_temperature_low=self.reduced_temperature_low
-                )
+                path = directory / _DYNAMICS.format(number)
+                dynamics = self._cool(lj, alloy, time, seed, path)
+                if dynamics is None:
+                    logger.info("told to stop; a new job goes on from %s", directory)
+                    return Response(replace=self.make(alloy, time, seeds, checkpoint=str(directory)))
                 relaxed, e_is = find_inherent_structure(dynamics.atoms, lj)
-                energies.append(e_is / lj.energy_unit)
-                ordered.append(analyse_order(relaxed, self.thresholds).ordered)
+                runs.append((e_is / lj.energy_unit, analyse_order(relaxed, self.thresholds).ordered))
+                partial = finished.with_suffix(".partial")
+                partial.write_text(json.dumps(runs))
+                partial.replace(finished)
+                path.unlink(missing_ok=True)
+        energies, ordered = [energy for energy, _ in runs], [flag for _, flag in runs]
         return SurrogateCoolingDocument(
             time_reduced=time, e_is_reduced=energies, seeds=seeds, ordered=ordered, surrogate=lj.as_dict(), provenance=provenance
         )
+
+    def _cool(self, lj: LennardJones, alloy: Alloy, time: float, seed: int, path: Path) -> SurrogateMolecularDynamics | None:
+        """One finished run, from its checkpoint if there is one; None if it was told to stop before its end."""
+        if path.exists():
+            dynamics = SurrogateMolecularDynamics.load(path)
+            cooling = dynamics.resume(checkpoint=path, checkpoint_interval=self.checkpoint_interval)
+        else:
+            start = SwapMonteCarlo(lj, random_configuration(lj, alloy, seed), seed)
+            start.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
+            dynamics = SurrogateMolecularDynamics(lj, start.atoms, seed=seed)
+            cooling = dynamics.cool(
+                time,
+                reduced_temperature_high=self.reduced_temperature_high,
+                reduced_temperature_low=self.reduced_temperature_low,
+                checkpoint=path,
+                checkpoint_interval=self.checkpoint_interval,
+            )
+        return dynamics if cooling.finished else None
 
 
 @dataclass

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireworks import FWAction, explicit_serialize
@@ -18,6 +20,7 @@ from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
 from mgflows.errors import ServiceError
+from mgflows.jobs.progress import CHECKPOINTS
 from mgflows.launch.interruption import Interrupted, stop_request
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ class JobTask(JobFiretask):
             return action
         if hasattr(self, "fw_id"):
             job.metadata.update({"fw_id": self.fw_id})
+            self._take_over_checkpoints()
         try:
             with stop_request.job():
                 response = job.run(store=store)
@@ -120,6 +124,24 @@ class JobTask(JobFiretask):
             return FWAction.from_dict(finished[-1])
         return None
 
+    def _take_over_checkpoints(self) -> None:
+        """Copy what an earlier launch of this firework left to go on from, if it is the same job and its directory can be seen from here."""
+        here = Path.cwd()
+        earlier = self.launchpad.launches.find({"fw_id": self.fw_id}, {"launch_dir": 1, "state": 1}).sort("launch_id", -1)
+        for launch in earlier:
+            # One that was completed and runs again was asked to compute again.
+            if launch["state"] == "COMPLETED":
+                return
+            directory = Path(launch["launch_dir"])
+            if directory == here or not directory.is_dir():
+                continue
+            found = sorted(path for pattern in CHECKPOINTS for path in directory.glob(pattern))
+            for path in found:
+                _copy(path, here / path.name)
+            if found:
+                logger.info("going on from %s of %s", ", ".join(path.name for path in found), directory)
+                return
+
     def _remember(self, action: FWAction) -> None:
         """Note on the launch that the output is stored; FireWorks writes the launch anew, without the note, when it completes it."""
         if not hasattr(self, "fw_id"):
@@ -144,6 +166,16 @@ def refuse_forgetful_store(store: JobStore) -> None:
             "the JobStore of this worker is in memory, all results would be lost; start workers with `python -m mgflows.launch.worker`, "
             "or set JOBFLOW_CONFIG_FILE to a jobflow.yaml with a MongoStore"
         )
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or folder so that there is all of it or none: this launch may be killed, too."""
+    partial = target.with_name(f".{target.name}.partial")
+    if source.is_dir():
+        shutil.copytree(source, partial)
+    else:
+        shutil.copy2(source, partial)
+    partial.replace(target)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def test_a_cooling_that_runs_out_of_time_hands_over_and_ends_the_same(run, store
 def test_a_job_started_again_in_its_directory_goes_on(run, tmp_path, monkeypatch):
     whole = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=20_000, seed=9))
     maker = SwapMonteCarloMaker(wall_time=0.2)
-    checkpoint = tmp_path / "swap_monte_carlo.npz"
+    checkpoint = tmp_path / "checkpoint-swap-monte-carlo.npz"
     assert maker._cool(ALLOY, 20_000, 9, checkpoint) is None, "the wall time was over"
     assert checkpoint.exists()
     monkeypatch.chdir(tmp_path)

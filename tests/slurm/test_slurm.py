@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from jobflow import Flow
 
-from mgflows.flows.tags import set_campaign, tag
-from mgflows.launch import advance, recover, submit
+from mgflows.database import GlassDatabase
+from mgflows.flows.tags import all_jobs, set_campaign, tag
+from mgflows.launch import advance, recover, submit, submit_campaign
 from mgflows.launch.configuration import write_configuration
 from mgflows.settings import Settings
+from tests.flows.smallest import smallest_campaign
 from tests.launch import jobs
 
 if TYPE_CHECKING:
@@ -197,3 +199,32 @@ def test_full_scratch_stops_the_worker_and_costs_no_job(cluster: Cluster, site: 
     cluster.wait()
     assert sorted(jobs.ran(journal)) == [f"s{i}" for i in range(8)], output_of(site)
     assert [each.n_planned for each in advance(site)] == []
+
+
+@pytest.mark.slow
+def test_a_campaign_of_every_kind_of_job(cluster: Cluster, site: Settings, database: Database) -> None:
+    """What the quickstart does, smaller, with nothing but ``qlaunch`` and ``mgflows advance``."""
+    for category, resources in site.resources.items():
+        resources.queue, resources.cores, resources.gpus, resources.walltime = {"dft": "large"}.get(category, "cpu"), 1, 0, "0:10:00"
+    configure(site)
+    maker = smallest_campaign()
+    submit_campaign(maker, site)
+    for _ in range(15):
+        for category, resources in site.resources.items():
+            ready = database.fireworks.count_documents({"spec._category": category, "state": "READY"})
+            if ready and resources.reserve:
+                qlaunch(cluster, site, category, "rapidfire", "-m", "50", "--nlaunches", str(ready))
+            elif ready:
+                qlaunch(cluster, site, category, "singleshot")
+        cluster.wait(300)
+        advance(site)
+        status = GlassDatabase(site).status(maker.name)
+        if status.finished:
+            break
+    assert status.succeeded, status.failures
+    assert status.total == len(all_jobs(maker.make()))
+    ran = {job[3] for job in cluster.jobs()}
+    assert ran == {"cpu", "large"}
+    (potential,) = [p for p in GlassDatabase(site).potentials(maker.name) if p.generation == 1 and p.split == "family"]
+    (validation,) = GlassDatabase(site).validations()
+    assert validation.potential_id == potential.potential_id

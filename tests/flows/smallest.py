@@ -1,0 +1,30 @@
+"""The smallest campaign that has every kind of job and ends with a validated potential: for tests of how campaigns run, not of what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mgflows.flows.scales import SCALES, stand_in_campaign
+
+if TYPE_CHECKING:
+    from mgflows.flows.campaign import CampaignMaker
+
+
+def smallest_campaign(name: str = "smallest") -> CampaignMaker:
+    tiny = SCALES["tiny"]
+    SCALES["smallest"] = replace(
+        tiny,
+        name="smallest",
+        samples=((200, 6),),
+        coolings=((10.0, 1), (30.0, 1), (100.0, 1)),
+        n_crystals=1,
+        heating_steps=12,
+        training_steps=(150, 60),
+        quench_rates=(4000.0,),
+        quench_equilibration=0.05,
+    )
+    try:
+        return stand_in_campaign("smallest", name=name)
+    finally:
+        del SCALES["smallest"]
