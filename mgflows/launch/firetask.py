@@ -19,7 +19,7 @@ from fireworks import FWAction, explicit_serialize
 from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
-from mgflows.errors import ServiceError
+from mgflows.errors import InputError, ServiceError
 from mgflows.jobs.progress import CHECKPOINTS
 from mgflows.launch.interruption import Interrupted, stop_request
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STDOUT, STDERR = "job.out", "job.err"
+_TOO_LARGE = 10334
+"""MongoDB's code for a document that is too large."""
 
 
 @explicit_serialize
@@ -79,6 +81,13 @@ class JobTask(JobFiretask):
         try:
             with stop_request.job():
                 response = job.run(store=store)
+        except (DocumentTooLarge, OperationFailure) as error:
+            if isinstance(error, DocumentTooLarge) or error.code == _TOO_LARGE:
+                raise InputError(
+                    f"the output of {job.name!r} does not fit into a document of 16 MB; let the job declare its arrays for the additional store "
+                    "(@job(data=[...])), or write files and return their paths"
+                ) from error
+            raise
         except ConnectionFailure as error:
             raise Interrupted(f"the database went away and did not come back: {error}") from error
         action = self._action(response)

@@ -76,3 +76,10 @@ def verdict(journal: str, passed: bool, reason: str) -> dict[str, object]:
     """A gate."""
     _note(journal, "verdict")
     return {"passed": passed, "reason": reason}
+
+
+@job
+def large(journal: str, name: str, megabytes: int) -> list[str]:
+    """An output of so many MB."""
+    _note(journal, name)
+    return ["x" * 1_000_000] * megabytes
