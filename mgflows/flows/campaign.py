@@ -99,7 +99,7 @@ class CampaignMaker(Maker):
 
         sampling = self.sampling_maker.make(self.alloy)
         families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
-        labels = self.label_maker.make(self.alloy, families, samples)
+        labels = self.label_maker.make(self.alloy, families, samples, n_sweeps=sampling.output["n_sweeps"])
         collected = {"samples": samples, "held_out_families": labels.output["held_out_families"], "scaled_down": self.scaled_down}
         everything = [*labels.output["labels"], *labels.output["crystal_labels"]]
         first = everything if self.crystals_from_start or not self.feedback_maker else labels.output["labels"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from jobflow import Flow, Job, Maker, OutputReference
 from mgflows.errors import InputError
 from mgflows.flows.tags import tag
 from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.schemas.labels import structure_from_atoms
+from mgflows.structures.fitness import choose_pilots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["LabelFlowMaker"]
 
 _STAGE = "labels"
+_KINDS = ("static", "relax", "aimd")
+_SAMPLES_A_PILOT = 2
+"""A campaign has a gate if it has more than this many samples for each pilot."""
 
 
 @dataclass
@@ -41,6 +47,11 @@ class LabelFlowMaker(Maker):
         Relax and heat one structure with the same method; None leaves their subsets out.
     volume_maker, elastic_maker, crystal_maker
         The strains of the subsets iii, iv and vi; None leaves the subset out.
+    fitness_maker
+        Judges the surrogate by the first labels; all other jobs of this stage wait for its verdict (see :class:`~mgflows.jobs.fitness.FitnessMaker`
+        and docs/fitness.md). None, or at most twice as many samples as it wants labels: no gate.
+    similarity_maker
+        Averages what the relaxations changed, by cooling length; None leaves it out.
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
     n_heated
@@ -51,6 +62,9 @@ class LabelFlowMaker(Maker):
         Largest number of crystal prototypes, the elements first and compounds spread over the list; None takes all that are known.
     label_sets
         Label the members of a strained family in one job: right for methods of milliseconds, wrong for a density functional.
+    resources
+        What jobs want of the batch system other than the queue file of their category says: kind (``"static"``, ``"relax"`` or ``"aimd"``) to values of that
+        file, such as ``{"relax": {"nodes": 4, "walltime": "24:00:00"}}``. Honoured by ``qlaunch -r``.
     seed
         Seed of the heating runs.
     """
@@ -66,10 +80,20 @@ class LabelFlowMaker(Maker):
     n_heated: int | None = None
     n_held_out: int = 2
     n_crystals: int | None = None
+    fitness_maker: FitnessMaker | None = field(default_factory=FitnessMaker)
+    similarity_maker: SimilarityMaker | None = field(default_factory=SimilarityMaker)
     label_sets: bool = True
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
 
-    def make(self, alloy: Alloy, families: Sequence[str], samples: Sequence[OutputReference]) -> Flow:
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.resources) - set(_KINDS))
+        if unknown:
+            raise InputError(f"resources names the kind of job {unknown[0]!r}; the kinds are {', '.join(_KINDS)}")
+
+    def make(
+        self, alloy: Alloy, families: Sequence[str], samples: Sequence[OutputReference], n_sweeps: Sequence[int] | None = None
+    ) -> Flow:
         """A flow over the samples.
 
         Parameters
@@ -78,6 +102,8 @@ class LabelFlowMaker(Maker):
             The alloy; decides which crystals are added.
         families, samples
             Name of each sample and reference to its :class:`~mgflows.schemas.sampling.SampleDocument`, shortest cooling first.
+        n_sweeps
+            Cooling length of each sample, so that the first labels are of all lengths; without it they are spread over the list.
 
         Returns
         -------
@@ -87,30 +113,19 @@ class LabelFlowMaker(Maker):
         relaxed_families, held_out = self._choose(families)
         heated = relaxed_families[::-1][: self.n_heated]
         reference_of = dict(zip(families, samples, strict=True))
-        jobs: list[Job] = []
-        labels: list[OutputReference] = []
-        crystal_labels: list[OutputReference] = []
-
-        def add(job: Job, name: str, *, subset: str | None = None, family: str, priority: int = 0) -> OutputReference:
-            job.name = f"{name} {family}"
-            jobs.append(tag(job, stage=_STAGE, category="dft", subset=subset, family=family, priority=priority, after_failure=True))
-            if subset:
-                (crystal_labels if subset == "crystal" else labels).append(job.output)
-            return job.output
-
-        def strain(maker: DeformationMaker | None, structure: Any, subset: str, family: str) -> None:
-            if maker is None:
-                return
-            deformed = add(maker.make(structure), maker.name, family=family)
-            names = [deformation.name for deformation in maker.deformations]
-            if self.label_sets:
-                add(self.label_maker.make_set(deformed.structures, names), f"label {maker.name}", subset=subset, family=family)
-                return
-            for number, name in enumerate(names):
-                add(self.label_maker.make(deformed.structures[number]), f"label {maker.name} {name}", subset=subset, family=family)
+        pilots = self._pilots(families, n_sweeps)
+        members = _Members(self.resources)
 
         single_points = {
-            family: add(self.label_maker.make(sample.structure), "label", subset="lj_surrogate", family=family, priority=1)
+            family: members.add(
+                self.label_maker.make(sample.structure),
+                "label",
+                kind="static",
+                subset="lj_surrogate",
+                family=family,
+                priority=10 if family in pilots else 1,
+                is_pilot=family in pilots,
+            )
             for family, sample in reference_of.items()
         }
 
@@ -119,26 +134,69 @@ class LabelFlowMaker(Maker):
         if self.relax_maker:
             for family in (*relaxed_families, *held_out):
                 relax = self.relax_maker.make(reference_of[family].structure)
-                relaxed[family] = add(relax, "relax", subset="dft_minimized", family=family, priority=9)
+                relaxed[family] = members.add(relax, "relax", kind="relax", subset="dft_minimized", family=family, priority=9)
                 structure = relaxed[family].structure
                 if family in relaxed_families:
-                    strain(self.volume_maker, structure, "expanded_compressed", family)
-                    strain(self.elastic_maker, structure, "distorted", family)
+                    self._strain(members, self.volume_maker, structure, "expanded_compressed", family)
+                    self._strain(members, self.elastic_maker, structure, "distorted", family)
                 if self.heating_maker and (family in heated or family in held_out):
-                    add(self.heating_maker.make(structure, next(heating_seeds)), "heat", subset="aimd", family=family)
+                    heating = self.heating_maker.make(structure, next(heating_seeds))
+                    members.add(heating, "heat", kind="aimd", subset="aimd", family=family, evaluations=self.heating_maker.n_steps)
             for crystal in self._crystals(alloy):
                 family = f"crystal-{crystal.name}".replace(" ", "-")
-                relax = add(self.relax_maker.make(structure_from_atoms(crystal.atoms())), "relax", subset="crystal", family=family)
-                strain(self.crystal_maker, relax.structure, "crystal", family)
+                relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
+                members.add(relax, "relax", kind="relax", subset="crystal", family=family)
+                self._strain(members, self.crystal_maker, relax.output.structure, "crystal", family)
+            if self.similarity_maker and relaxed:
+                similarity = self.similarity_maker.make(list(relaxed.values()), [reference_of[family] for family in relaxed])
+                members.add(similarity, self.similarity_maker.name)
 
+        jobs = members.finish(self._gate(members, single_points, reference_of, pilots))
         output = {
-            "labels": labels,
-            "crystal_labels": crystal_labels,
+            "labels": members.labels,
+            "crystal_labels": members.crystal_labels,
             "single_points": single_points,
             "relaxed": relaxed,
             "held_out_families": list(held_out),
         }
         return Flow(jobs, output=output, name=self.name)
+
+    def _strain(self, members: _Members, maker: DeformationMaker | None, structure: OutputReference, subset: str, family: str) -> None:
+        if maker is None:
+            return
+        deformed = members.add(maker.make(structure), maker.name, family=family)
+        names = [deformation.name for deformation in maker.deformations]
+        if self.label_sets:
+            if not hasattr(self.label_maker, "make_set"):
+                raise InputError(
+                    f"{type(self.label_maker).__name__} labels one structure a job; give LabelFlowMaker label_sets=False with it"
+                )
+            labels = self.label_maker.make_set(deformed.structures, names)
+            members.add(labels, f"label {maker.name}", kind="static", subset=subset, family=family, evaluations=len(names))
+            return
+        for number, name in enumerate(names):
+            label = self.label_maker.make(deformed.structures[number])
+            members.add(label, f"label {maker.name} {name}", kind="static", subset=subset, family=family)
+
+    def _pilots(self, families: Sequence[str], n_sweeps: Sequence[int] | None) -> set[str]:
+        """The samples whose labels decide on the others; none without a gate."""
+        if self.fitness_maker is None or len(families) <= _SAMPLES_A_PILOT * self.fitness_maker.n_pilots:
+            return set()
+        positions = choose_pilots(n_sweeps or [0] * len(families), self.fitness_maker.n_pilots)
+        return {families[position] for position in positions}
+
+    def _gate(
+        self, members: _Members, single_points: dict[str, OutputReference], samples: dict[str, OutputReference], pilots: set[str]
+    ) -> Job | None:
+        if self.fitness_maker is None or not pilots:
+            return None
+        chosen = [family for family in single_points if family in pilots]
+        return self.fitness_maker.make(
+            labels=[single_points[family] for family in chosen],
+            samples=[samples[family] for family in chosen],
+            evaluations=dict(members.evaluations),
+            n_relaxations=dict(members.n_relaxations),
+        )
 
     def _choose(self, families: Sequence[str]) -> tuple[list[str], list[str]]:
         """Families to relax, and to hold out: spread evenly over the cooling lengths, without overlap."""
@@ -165,3 +223,56 @@ class LabelFlowMaker(Maker):
         compounds = [crystal for crystal in prototypes if len(crystal.species) > 1]
         chosen = np.linspace(0, len(compounds) - 1, self.n_crystals - len(elements)).round().astype(int)
         return [*elements, *(compounds[position] for position in chosen)]
+
+
+class _Members:
+    """The jobs of the stage, what becomes of their outputs, and how much of a density functional waits behind the gate."""
+
+    def __init__(self, resources: dict[str, dict[str, Any]]) -> None:
+        self.labels: list[OutputReference] = []
+        self.crystal_labels: list[OutputReference] = []
+        self.evaluations: Counter[str] = Counter()
+        self.n_relaxations: Counter[str] = Counter()
+        self._resources = resources
+        self._jobs: list[tuple[Job, bool, dict[str, Any]]] = []
+
+    def add(
+        self,
+        job: Job,
+        name: str,
+        *,
+        kind: str | None = None,
+        subset: str | None = None,
+        family: str | None = None,
+        priority: int = 0,
+        evaluations: int = 1,
+        is_pilot: bool = False,
+    ) -> OutputReference:
+        """Take a job.
+
+        ``kind`` says which resources it needs; a job without one computes nothing that needs a node, and runs where samples are cooled.
+        """
+        job.name = f"{name} {family}" if family else name
+        category = "dft" if kind else "sampling"
+        tags = {
+            "category": category,
+            "subset": subset,
+            "family": family,
+            "priority": priority,
+            "resources": self._resources.get(kind or ""),
+        }
+        self._jobs.append((job, is_pilot, tags))
+        if subset:
+            (self.crystal_labels if subset == "crystal" else self.labels).append(job.output)
+        # Crystals have few atoms: what a label of a sample costs says nothing about them.
+        if subset and subset != "crystal" and not is_pilot:
+            (self.n_relaxations if kind == "relax" else self.evaluations)[subset] += evaluations
+        return job.output
+
+    def finish(self, gate: Job | None) -> list[Job]:
+        """All jobs, tagged; those that are not pilots wait for the gate."""
+        jobs = [
+            tag(job, stage=_STAGE, after_failure=True, gate=None if gate is None or is_pilot else gate.uuid, **tags)
+            for job, is_pilot, tags in self._jobs
+        ]
+        return jobs if gate is None else [*jobs, tag(gate, stage=_STAGE, category="sampling", priority=10)]

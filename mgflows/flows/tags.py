@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jobflow import OnMissing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobflow import Flow, Job
 
 __all__ = ["Category", "all_jobs", "set_campaign", "tag"]
@@ -26,6 +28,7 @@ def tag(
     seconds: float = 1.0,
     after_failure: bool = False,
     gate: str | None = None,
+    resources: Mapping[str, Any] | None = None,
 ) -> Job:
     """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
 
@@ -50,12 +53,18 @@ def tag(
         go on without it.
     gate
         Uuid of a job whose output must have ``passed: true`` before :func:`mgflows.launch.advance` submits this one.
+    resources
+        Values of the queue file that this job wants otherwise, such as ``{"nodes": 4, "walltime": "24:00:00"}``: FireWorks' ``_queueadapter``, which
+        ``qlaunch -r`` honours. Workers that take whatever comes cannot.
     """
     tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1), "gate": gate}
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
-    job.update_config({"manager_config": {"_category": category, "_priority": priority}})
+    manager: dict[str, Any] = {"_category": category, "_priority": priority}
+    if resources:
+        manager["_queueadapter"] = dict(resources)
+    job.update_config({"manager_config": manager})
     return job
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
-from mgflows.jobs.store import current_store, read_summaries
+from mgflows.jobs.store import current_store, read_samples, read_summaries
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, Split
@@ -213,16 +213,7 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
 
 
 def _ordered_families(store: Any, samples: Iterable[OutputReference]) -> set[str]:
-    ordered = set()
-    for _, document in read_summaries(store, samples, ["ordered", "families", "samples.ordered"]):
-        if document is None:
-            continue
-        output = document["output"]
-        if "families" in output:
-            ordered |= {family for family, sample in zip(output["families"], output["samples"], strict=True) if sample["ordered"]}
-        elif output["ordered"]:
-            ordered.add(document["metadata"]["mgflows"]["family"])
-    return ordered
+    return {family for family, sample in read_samples(store, samples, ["ordered"]).items() if sample["ordered"]}
 
 
 def _first(store: Any, reference: OutputReference | None, fields: list[str]) -> dict[str, Any]:

@@ -186,8 +186,9 @@ class AseRelaxMaker(Maker):
     def make(self, structure: Structure) -> LabelDocument:
         """Relax one structure.
 
-        ``relaxation`` of the document holds the number of steps, the energy before (eV per atom), the relative change of volume and, by
-        :func:`mgflows.structures.similarity.compare_structures`, the displacements (A) and the preserved fraction of bonds.
+        ``relaxation`` of the document holds the number of steps, the energy before (eV per atom) and the summary of
+        :func:`mgflows.structures.similarity.compare_structures`: displacements (A), the rigid shift and the deformation of the cell that were taken
+        out of them, and the preserved fractions of bonds.
 
         Raises
         ------
@@ -222,10 +223,7 @@ class AseRelaxMaker(Maker):
             "n_steps": outcome.n_steps,
             "largest_force": outcome.largest_force,
             "energy_per_atom_before": outcome.energy_before / len(initial),
-            "relative_volume": outcome.atoms.get_volume() / initial.get_volume(),
-            "displacements": similarity.displacements.tolist(),
-            "delta_cb": similarity.delta_cb,
-            "delta_cb_affine": similarity.delta_cb_affine,
+            **similarity.as_dict(),
         }
         return LabelDocument.from_atoms(outcome.atoms, self.method.fingerprint(), provenance, relaxation=relaxation)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobflow import JobStore, OutputReference
 
-__all__ = ["current_store", "load_frames", "read_summaries"]
+__all__ = ["current_store", "load_frames", "read_samples", "read_summaries"]
 
 
 def current_store() -> JobStore:
@@ -42,6 +42,22 @@ def read_summaries(
             found[document["uuid"]] = document
     for uuid in uuids:
         yield uuid, found.get(uuid)
+
+
+def read_samples(store: JobStore, references: Iterable[OutputReference], fields: list[str]) -> dict[str, dict[str, Any]]:
+    """Family to the fields asked for of its sample, whether it was cooled alone or in a set; without the samples whose job failed."""
+    # Members of a set have one document, which is read once.
+    unique = {reference.uuid: reference for reference in references}
+    samples: dict[str, dict[str, Any]] = {}
+    for _, document in read_summaries(store, unique.values(), [*fields, "families", *(f"samples.{name}" for name in fields)]):
+        if document is None:
+            continue
+        output = document["output"]
+        if "families" in output:
+            samples |= dict(zip(output["families"], output["samples"], strict=True))
+        else:
+            samples[document["metadata"]["mgflows"]["family"]] = output
+    return samples
 
 
 def load_frames(store: JobStore, uuid: str) -> list[Frame]:

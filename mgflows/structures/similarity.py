@@ -11,27 +11,37 @@ trivial parts are therefore removed before a displacement is measured:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["BOND_CUTOFF", "Similarity", "SimilarityAverage", "average_similarity", "compare_structures"]
+__all__ = [
+    "BOND_CUTOFF",
+    "HISTOGRAM_WIDTH",
+    "Similarity",
+    "SimilarityAverage",
+    "SimilaritySummary",
+    "average_similarity",
+    "compare_structures",
+]
 
 BOND_CUTOFF = 4.0
 """Neighbours are closer than this, in A (paper, Methods, "Particle's local neighborhood changes")."""
+HISTOGRAM_WIDTH = 0.01
+"""Width of the bins of displacement magnitudes, in A."""
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity:
-    """One sample compared with its relaxed version.
+class SimilaritySummary:
+    """What is kept of the comparison of one sample with its relaxed version.
 
     Parameters
     ----------
@@ -40,23 +50,64 @@ class Similarity:
     rigid_shift
         (3,) the mean displacement that was removed, in A.
     deformation
-        (3, 3) gradient ``F`` that was removed: initial cell vectors (columns) times ``F`` are the relaxed ones.
-    preserved
-        (N,) fraction of each atom's initial bonds that survive (Eq. 2); nan for an atom that had none. Bonds are shorter than the cutoff
-        in the initial *and* in the relaxed structure, each measured in its own cell: an expansion of the cell breaks bonds.
-    preserved_affine
-        (N,) the same with the relaxed structure scaled back into the initial cell: rearrangements only.
+        (3, 3) gradient ``F`` that was removed: ``F`` times the initial cell vectors are the relaxed ones.
     delta_cb, delta_cb_affine
-        Means of the two over the atoms (the inner average of Eq. 3).
+        Mean over the atoms of the fraction of bonds that survive (the inner average of Eq. 3), measured in the relaxed cell and in the initial one.
     """
 
     displacements: NDArray[np.float64]
     rigid_shift: NDArray[np.float64]
     deformation: NDArray[np.float64]
-    preserved: NDArray[np.float64]
-    preserved_affine: NDArray[np.float64]
     delta_cb: float
     delta_cb_affine: float
+
+    @property
+    def relative_volume(self) -> float:
+        """Volume after over volume before."""
+        return float(np.linalg.det(self.deformation))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as label Makers put them into the ``relaxation`` of a label."""
+        return {
+            "displacements": self.displacements.tolist(),
+            "rigid_shift": self.rigid_shift.tolist(),
+            "deformation": self.deformation.tolist(),
+            "relative_volume": self.relative_volume,
+            "delta_cb": self.delta_cb,
+            "delta_cb_affine": self.delta_cb_affine,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SimilaritySummary:
+        """The summary of what :meth:`as_dict` gave.
+
+        Version 0.1.0 kept the volume only: its documents have no rigid shift (nan) and count as uniformly expanded.
+        """
+        uniform = np.cbrt(values["relative_volume"]) * np.eye(3)
+        return cls(
+            displacements=np.asarray(values["displacements"], dtype=float),
+            rigid_shift=np.asarray(values.get("rigid_shift", [np.nan] * 3), dtype=float),
+            deformation=np.asarray(values.get("deformation", uniform), dtype=float),
+            delta_cb=float(values["delta_cb"]),
+            delta_cb_affine=float(values["delta_cb_affine"]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity(SimilaritySummary):
+    """One sample compared with its relaxed version.
+
+    Parameters
+    ----------
+    preserved
+        (N,) fraction of each atom's initial bonds that survive (Eq. 2); nan for an atom that had none. Bonds are shorter than the cutoff
+        in the initial *and* in the relaxed structure, each measured in its own cell: an expansion of the cell breaks bonds.
+    preserved_affine
+        (N,) the same with the relaxed structure scaled back into the initial cell: rearrangements only.
+    """
+
+    preserved: NDArray[np.float64]
+    preserved_affine: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,10 +122,16 @@ class SimilarityAverage:
         Mean of :class:`Similarity`'s values of the same names.
     delta_cb_error, delta_cb_affine_error
         Standard errors of these means; nan for one sample.
-    mean_displacement, rms_displacement
-        Over all atoms of all samples, in A.
+    mean_displacement, rms_displacement, median_displacement, percentile_95
+        Over all atoms of all samples, in A; the last is what 95 % of the displacements stay below.
     linear_expansion
         Mean of ``det(F)^(1/3) - 1``: what the relaxation does to all lengths.
+    distortion
+        Mean Frobenius norm of ``F / det(F)^(1/3) - 1``: what it does to the shape of the cell.
+    rigid_shift
+        Mean magnitude of the rigid shift in A; it has no meaning but was removed.
+    histogram
+        Number of displacements in each bin of :data:`HISTOGRAM_WIDTH`, from zero up.
     """
 
     n_samples: int
@@ -84,7 +141,12 @@ class SimilarityAverage:
     delta_cb_affine_error: float
     mean_displacement: float
     rms_displacement: float
+    median_displacement: float
+    percentile_95: float
     linear_expansion: float
+    distortion: float
+    rigid_shift: float
+    histogram: tuple[int, ...]
 
 
 def compare_structures(initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND_CUTOFF) -> Similarity:
@@ -135,7 +197,7 @@ def compare_structures(initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND
     )
 
 
-def average_similarity(samples: Sequence[Similarity]) -> SimilarityAverage:
+def average_similarity(samples: Sequence[SimilaritySummary]) -> SimilarityAverage:
     """Average over the samples of one cooling rate.
 
     Raises
@@ -148,6 +210,8 @@ def average_similarity(samples: Sequence[Similarity]) -> SimilarityAverage:
     delta = np.array([sample.delta_cb for sample in samples])
     delta_affine = np.array([sample.delta_cb_affine for sample in samples])
     displacements = np.concatenate([sample.displacements for sample in samples])
+    scales = np.cbrt([sample.relative_volume for sample in samples])
+    shapes = [np.linalg.norm(sample.deformation / scale - np.eye(3)) for sample, scale in zip(samples, scales, strict=True)]
     return SimilarityAverage(
         n_samples=len(samples),
         delta_cb=float(delta.mean()),
@@ -156,7 +220,12 @@ def average_similarity(samples: Sequence[Similarity]) -> SimilarityAverage:
         delta_cb_affine_error=_standard_error(delta_affine),
         mean_displacement=float(displacements.mean()),
         rms_displacement=float(np.sqrt(np.mean(displacements**2))),
-        linear_expansion=float(np.mean([np.cbrt(np.linalg.det(sample.deformation)) - 1.0 for sample in samples])),
+        median_displacement=float(np.median(displacements)),
+        percentile_95=float(np.quantile(displacements, 0.95)),
+        linear_expansion=float(np.mean(scales - 1.0)),
+        distortion=float(np.mean(shapes)),
+        rigid_shift=float(np.mean([np.linalg.norm(sample.rigid_shift) for sample in samples])),
+        histogram=tuple(np.bincount((displacements / HISTOGRAM_WIDTH).astype(int)).tolist()),
     )
 
 

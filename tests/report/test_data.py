@@ -92,7 +92,13 @@ def stored(settings: Settings, full: ReportData) -> Settings:
     states = [("sampling", "COMPLETED"), ("labels", "COMPLETED"), ("training", "FIZZLED")]
     settings.database()["fireworks"].insert_many(
         [
-            {"fw_id": i, "name": stage, "state": state, "launches": [], "spec": {"mgflows": {"campaign": name, "stage": stage}}}
+            {
+                "fw_id": i,
+                "name": stage,
+                "state": state,
+                "launches": [],
+                "spec": {"mgflows": {"campaign": name, "stage": stage}, "group": f"{stage}/"},
+            }
             for i, (stage, state) in enumerate(states)
         ]
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.report import style
-from mgflows.report.statistics import fit_line, mean_and_error
+from mgflows.report.statistics import mean_and_error
+from mgflows.structures.fitness import fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.report import style
-from mgflows.report.statistics import fit_line
+from mgflows.structures.fitness import fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

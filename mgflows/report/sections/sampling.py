@@ -9,7 +9,8 @@ import numpy as np
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, plural, scaled_down, with_error
 from mgflows.report.figures import sampling as figures
-from mgflows.report.statistics import fit_line, mean_and_error
+from mgflows.report.statistics import mean_and_error
+from mgflows.structures.fitness import fit_line
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData

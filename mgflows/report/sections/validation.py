@@ -19,7 +19,8 @@ from mgflows.report.records import (
     shear_of,
     viscosities_of,
 )
-from mgflows.report.statistics import fit_line, mean_and_error, root_mean_square
+from mgflows.report.statistics import mean_and_error, root_mean_square
+from mgflows.structures.fitness import fit_line
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
