@@ -90,5 +90,9 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     }
     table = Table("", *(f"{result['fireworks']} jobs" for result in results), title=f"{n_run} of the jobs run, one after the other")
     for title, key in rows.items():
-        table.add_row(title, *(f"{result[key]:.3g}" if isinstance(result[key], float) else str(result[key]) for result in results))
+        table.add_row(title, *(_in_words(result[key]) for result in results))
     Console().print(table)
+
+
+def _in_words(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark", "measure"]
 
+_ENOUGH = 100
+"""Fewer added jobs say nothing of what one of many costs."""
 LABELS = 9
 """Labels of each family: strains of one relaxed sample, say."""
 
@@ -130,7 +132,7 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
         "status": 1e3 * _median(lambda: read_progress(database, name)),
         "checkout": 1e3 * _median(lambda: launchpad.fireworks.find_one(query, sort=[("spec._priority", -1), ("created_on", 1)])),
         "advance": 1e3 * _median(lambda: advance(settings, name)),
-        "advance_per_firework": 1e3 * advancing / max(n_added, 1),
+        "advance_per_firework": 1e3 * advancing / n_added if n_added >= _ENOUGH else None,
         "client_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "fireworks": database.fireworks.estimated_document_count(),
         "workflows": database.workflows.estimated_document_count(),

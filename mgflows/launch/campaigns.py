@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mgflows.errors import InputError
-from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
+from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepare_database
 from mgflows.schemas.campaign import CAMPAIGNS, PLANNED, CampaignDocument
 
@@ -267,7 +267,7 @@ def _prepare_plans(database: Database) -> None:
 
 
 def _campaign_of(flow: Flow) -> str | None:
-    campaigns = {job.metadata.get("mgflows", {}).get("campaign") for job, _ in flow.iterflow()}
+    campaigns = {job.metadata.get("mgflows", {}).get("campaign") for job, _ in jobs_of(flow)}
     if len(campaigns) > 1:
         raise InputError(f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))}); submit one campaign at a time")
     return campaigns.pop()
@@ -277,7 +277,7 @@ def _check_external_references(flow: Flow, launchpad: LaunchPad) -> set[str]:
     """Uuids of the outputs of others that the flow refers to; all are there, or there will be one from a job that is submitted or planned."""
     known = set(flow.job_uuids)
     elsewhere: set[str] = set()
-    for job, _ in flow.iterflow():
+    for job, _ in jobs_of(flow):
         for uuid_ in set(job.input_uuids) - known:
             if launchpad.db["outputs"].find_one({"uuid": uuid_}, {"_id": 1}) is None:
                 raise InputError(

@@ -6,6 +6,7 @@ second for each job at 10^4 fireworks. One workflow a family and stage keeps it 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from jobflow import Flow, Job
 
-__all__ = ["MAX_FIREWORKS", "Piece", "plan_pieces"]
+__all__ = ["MAX_FIREWORKS", "Piece", "connected", "jobs_of", "plan_pieces"]
 
 MAX_FIREWORKS = 1000
 """The most connected jobs that a workflow may hold."""
@@ -86,7 +87,7 @@ def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:
     InputError
         If connected jobs of one piece are too many.
     """
-    jobs = [(job, tuple(parents or ())) for job, parents in flow.iterflow()]
+    jobs = jobs_of(flow)
     key_of: dict[str, tuple[Any, ...]] = {}
     members: dict[tuple[Any, ...], list[tuple[Job, tuple[str, ...]]]] = {}
     inputs_of: dict[str, frozenset[str]] = {}
@@ -107,6 +108,14 @@ def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:
         for key, group in members.items()
         for part in _pack(group, min(_PACKED, max_fireworks), max_fireworks, flow.name)
     ]
+
+
+def jobs_of(flow: Flow) -> list[tuple[Job, tuple[str, ...]]]:
+    """(job, uuids of its parents) of each job of a flow, parents first."""
+    with warnings.catch_warnings():
+        # A campaign begins with many jobs that have nothing to do with each other.
+        warnings.filterwarnings("ignore", "Some jobs are not connected")
+        return [(job, tuple(parents or ())) for job, parents in flow.iterflow()]
 
 
 def connected(parents_of: dict[str, tuple[str, ...]]) -> list[list[str]]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import InputError
-from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
+from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ def to_workflow(flow: Flow | Job, *, allow_external_references: bool = False) ->
         If a job refers to one that is not there.
     """
     flow = as_flow(flow, allow_external_references)
-    return _compile([(job, tuple(parents or ())) for job, parents in flow.iterflow()], flow.name)
+    return _compile(jobs_of(flow), flow.name)
 
 
 def compile_piece(piece: Piece, name: str) -> dict[str, Any]:
