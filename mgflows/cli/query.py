@@ -140,8 +140,8 @@ def _status_display(database: GlassDatabase, name: str) -> RenderableType:
             _unless_zero(group.waiting),
             Text(_unless_zero(group.failed), style="red"),
             _unless_zero(group.planned),
-            f"{group.core_hours:.3g}" if group.core_hours else "",
-            f"{group.core_hours_left:.3g}" if group.core_hours_left else "",
+            _hours(group.core_hours),
+            _hours(group.core_hours_left),
         )
         stage = group.stage
     left = f"{state.core_hours_left:.3g} to come"
@@ -163,6 +163,10 @@ def _status_display(database: GlassDatabase, name: str) -> RenderableType:
 
 def _unless_zero(number: int) -> str:
     return str(number) if number else ""
+
+
+def _hours(hours: float) -> str:
+    return "" if hours == 0.0 else "<0.01" if hours < 0.01 else f"{hours:.3g}"
 
 
 def _duration(seconds: float) -> str:
