@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,9 @@ class JobTask(JobFiretask):
             try:
                 return self._run()
             except BaseException:
-                # FireWorks stores it in the database; whoever looks into the launch directory wants it too.
-                traceback.print_exc()
+                # FireWorks stores it in the database; whoever looks into the launch directory wants it too, if there is space for it.
+                with suppress(OSError):
+                    traceback.print_exc()
                 raise
 
     def _run(self) -> FWAction:
@@ -200,8 +201,18 @@ def _printing_to_files() -> Iterator[None]:
                 os.dup2(stream.fileno(), descriptor)
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        lost = []
+        for descriptor, text, name in ((1, sys.stdout, STDOUT), (2, sys.stderr, STDERR)):
+            try:
+                text.flush()
+            except OSError as error:
+                lost.append(f"{name}: {error.strerror}")
+                # What a full disk did not take must not go where the worker itself prints.
+                with open(os.devnull, "wb") as nowhere:
+                    os.dup2(nowhere.fileno(), descriptor)
+                text.flush()
         for descriptor, original in saved:
             os.dup2(original, descriptor)
             os.close(original)
+        if lost:
+            logger.warning("a part of what the job printed is lost (%s)", ", ".join(lost))

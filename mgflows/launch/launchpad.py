@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fireworks import LaunchPad
@@ -140,6 +141,8 @@ class WorkerLaunchPad(PatientLaunchPad):
         if self.now_and_then is not None and time.monotonic() - self._last_time > _NOW_AND_THEN_SECONDS:
             self.now_and_then()
             self._last_time = time.monotonic()
+        # Here the process is in the directory of the launch, which may be on another disk than the rest.
+        self._stop_without_space(Path.cwd())
         self._started = time.monotonic()
         firework, launch_id = super().checkout_fw(*args, **kwargs)
         self._n_taken += firework is not None
@@ -207,8 +210,11 @@ class WorkerLaunchPad(PatientLaunchPad):
             raise EnoughJobs(f"it ran {self._n_taken} jobs, as it was told to")
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise EnoughJobs("its time is over")
+        self._stop_without_space(self.settings.directory)
+
+    def _stop_without_space(self, directory: Path) -> None:
         try:
-            check_free_space(self.settings, self.settings.directory)
+            check_free_space(self.settings, directory)
         except ServiceError as error:
             raise BrokenEnvironment(str(error)) from error
 

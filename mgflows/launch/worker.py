@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import enum
+import errno
 import logging
 import os
 import signal
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 SLEEP_SECONDS = 1
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class ExitCode(enum.IntEnum):
@@ -119,6 +121,14 @@ def work(
     except BrokenEnvironment as stopped:
         logger.error("this worker stops: %s", stopped)
         return ExitCode.BROKEN_ENVIRONMENT
+    except OSError as error:
+        # No job was taken when not even its directory could be made.
+        if error.errno not in _UNWRITABLE:
+            raise
+        logger.error(
+            "this worker stops: %s cannot be written: %s; free some space there or choose another directory", launches, error.strerror
+        )
+        return ExitCode.BROKEN_ENVIRONMENT
     except EnoughJobs as stopped:
         logger.info("this worker stops: %s", stopped)
     except WorkerStopped as stopped:
@@ -133,7 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker as a program."""
     parser = argparse.ArgumentParser(prog="mgflows worker", description="Run jobs of mgflows until none is left.")
     parser.add_argument(
-        "mode", nargs="?", choices=["rapidfire", "singleshot"], default="rapidfire", help="many jobs (default), or one: the words of rlaunch"
+        "mode",
+        nargs="?",
+        choices=["rapidfire", "singleshot"],
+        default="rapidfire",
+        help="many jobs (default), or one: the words of rlaunch",
     )
     parser.add_argument("--directory", type=Path, help="directory whose mgflows.yaml says where the database is")
     parser.add_argument("--settings", type=Path, help="the settings file itself, instead of a directory")
