@@ -18,6 +18,7 @@ _COMMANDS = {
     "worker": ("mgflows.cli.worker:worker", "Run jobs on this machine."),
     "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
     "cost": ("mgflows.cli.query:cost", "Show what a campaign has cost."),
+    "fitness": ("mgflows.cli.fitness:fitness", "Show whether the surrogate is worth its labels."),
     "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
     "datasets": ("mgflows.cli.query:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.query:potentials", "List the potentials."),

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from mgflows.database.cost import Cost, campaign_cost
+from mgflows.database.fitness import labelled_samples
 from mgflows.database.frames import FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
+from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, SimilarityDocument
 from mgflows.schemas.labels import LabelDocument
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
 from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, PotentialDocument
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.settings import Settings
+from mgflows.structures.fitness import measure_fitness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,6 +100,25 @@ class GlassDatabase:
     def relaxations(self, campaign: str | None = None) -> dict[str, LabelDocument]:
         """Family to the label of its relaxed sample."""
         return {tags["family"]: label for tags, label in self._tagged(LabelDocument, campaign, subset="dft_minimized")}
+
+    def fitness(self, campaign: str) -> FitnessRecord:
+        """What all labels of the samples that are there now say about the surrogate.
+
+        Raises
+        ------
+        InputError
+            If no sample has a label yet.
+        """
+        samples = labelled_samples(self.store, self.campaign(campaign).campaign, self.frames(campaign, subset="lj_surrogate"))
+        return FitnessRecord.from_fitness(measure_fitness(samples))
+
+    def gate(self, campaign: str) -> FitnessDocument | None:
+        """The verdict of the first labels, at which the others wait; None before it, or in a campaign without a gate."""
+        return next(iter(self._documents(FitnessDocument, campaign)), None)
+
+    def similarity(self, campaign: str) -> SimilarityDocument | None:
+        """What relaxation changed in the samples, by cooling length, once all relaxations have ended."""
+        return next(iter(self._documents(SimilarityDocument, campaign)), None)
 
     def frames(
         self,

@@ -11,7 +11,7 @@ from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
 from mgflows.jobs.store import current_store, read_samples, read_summaries
-from mgflows.schemas.fitness import CostForecast, FitnessDocument, SimilarityDocument, SimilarityRecord
+from mgflows.schemas.fitness import CostForecast, FitnessDocument, FitnessRecord, SimilarityDocument, SimilarityRecord
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import record_provenance
 from mgflows.structures.fitness import FitnessLimits, LabelledSample, measure_fitness
@@ -107,9 +107,14 @@ class FitnessMaker(Maker):
             ]
             fitness = measure_fitness(points)
             cost = self._forecast([label["provenance"] for label in found.documents.values()], evaluations or {}, n_relaxations or {})
-        document = FitnessDocument.from_fitness(
-            fitness,
-            self.limits,
+        objections = self.limits.objections(fitness)
+        reason = "; ".join(objections) or self.limits.praise(fitness)
+        logger.log(logging.WARNING if objections else logging.INFO, "the gate is %s: %s", "closed" if objections else "open", reason)
+        return FitnessDocument(
+            **dict(FitnessRecord.from_fitness(fitness)),
+            passed=not objections,
+            reason=reason,
+            limits=asdict(self.limits),
             n_pilots=len(labels),
             missing=found.missing,
             families=list(found.documents),
@@ -117,10 +122,6 @@ class FitnessMaker(Maker):
             fingerprint=found.fingerprint,
             provenance=provenance,
         )
-        logger.log(
-            logging.INFO if document.passed else logging.WARNING, "gate %s: %s", "open" if document.passed else "closed", document.reason
-        )
-        return document
 
     def _forecast(self, costs: Sequence[dict[str, Any]], evaluations: dict[str, int], n_relaxations: dict[str, int]) -> CostForecast:
         core, wall = (np.array([cost[key] for cost in costs], dtype=float) for key in ("cpu_seconds", "wall_seconds"))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 from mgflows.report import records
 from mgflows.schemas.campaign import STAGES
 from mgflows.schemas.training import SUBSETS
+from mgflows.structures.fitness import LabelledSample
 
 if TYPE_CHECKING:
     from mgflows.database import FrameRecord, GlassDatabase
     from mgflows.report.records import RelaxationRecord, StageCost
     from mgflows.schemas.campaign import CampaignDocument
+    from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
     from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
     from mgflows.schemas.training import DatasetDocument, PotentialDocument, Split
     from mgflows.schemas.validation import QuenchDocument, ValidationDocument
@@ -34,6 +36,10 @@ class ReportData:
         The clock, with the molecular-dynamics coolings it was fitted to.
     frames, relaxations
         Summaries of labelled frames, and relaxed samples with what the relaxation changed.
+    similarity
+        The same averaged by cooling length; none before all relaxations have ended.
+    gate
+        The verdict of the first labels; none before it, or without a gate.
     datasets, potentials, quenches, validations
         Documents of the later stages.
     costs
@@ -51,6 +57,8 @@ class ReportData:
     supercooling: SupercoolingDocument | None = None
     frames: list[FrameRecord] = field(default_factory=list)
     relaxations: list[RelaxationRecord] = field(default_factory=list)
+    similarity: SimilarityDocument | None = None
+    gate: FitnessDocument | None = None
     datasets: list[DatasetDocument] = field(default_factory=list)
     potentials: list[PotentialDocument] = field(default_factory=list)
     quenches: list[QuenchDocument] = field(default_factory=list)
@@ -82,6 +90,8 @@ class ReportData:
             supercooling=database.supercooling(campaign),
             frames=database.frames(campaign),
             relaxations=[relaxation for relaxation in relaxations if relaxation is not None],
+            similarity=database.similarity(campaign),
+            gate=database.gate(campaign),
             datasets=database.datasets(campaign),
             potentials=database.potentials(campaign),
             quenches=database.quenches(campaign),
@@ -151,10 +161,19 @@ class ReportData:
         return {subset: counts[subset] for subset in SUBSETS if counts.get(subset)}
 
     @property
+    def labelled_samples(self) -> list[LabelledSample]:
+        """Every sample that was labelled as sampled, with its label."""
+        labels = {frame.family: frame for frame in self.frames if frame.subset == "lj_surrogate"}
+        return [
+            LabelledSample(family, sample.n_sweeps, sample.energy_lj, sample.e_is, labels[family].energy_per_atom, labels[family].pressure)
+            for family, sample in self.samples
+            if family in labels
+        ]
+
+    @property
     def energy_records(self) -> list[tuple[int, float, float]]:
         """Cooling length, surrogate energy and label energy (eV per atom) of every sample that was labelled as sampled."""
-        labels = {frame.family: frame.energy_per_atom for frame in self.frames if frame.subset == "lj_surrogate"}
-        return [(sample.n_sweeps, sample.energy_lj, labels[family]) for family, sample in self.samples if family in labels]
+        return [(sample.n_sweeps, sample.energy_lj, sample.energy_label) for sample in self.labelled_samples]
 
     @property
     def clock(self) -> records.Clock | None:

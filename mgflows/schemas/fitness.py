@@ -13,7 +13,7 @@ from mgflows.schemas.provenance import Provenance
 from mgflows.structures.similarity import HISTOGRAM_WIDTH
 
 if TYPE_CHECKING:
-    from mgflows.structures.fitness import FitnessLimits, LinearFit, SurrogateFitness
+    from mgflows.structures.fitness import LinearFit, SurrogateFitness
     from mgflows.structures.similarity import SimilarityAverage
 
 
@@ -62,7 +62,30 @@ class CostForecast(BaseModel):
     wall_hours_left: float = Field(description="elapsed time of the same, one after the other, h")
 
 
-class FitnessDocument(BaseModel):
+class FitnessRecord(BaseModel):
+    """What labels say about the surrogate."""
+
+    n_samples: int = Field(description="samples with a label")
+    fit: FitRecord | None = Field(description="label energy against surrogate energy of the same structure, all cooling lengths")
+    fit_inherent: FitRecord | None = Field(description="the same against e_IS, the surrogate energy of the inherent structure")
+    rates: list[RateRecord] = Field(description="one entry a cooling length")
+    pressure: float = Field(description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's density")
+    pressure_std: float | None = Field(description="its standard deviation over the samples, GPa; none for a single one")
+
+    @classmethod
+    def from_fitness(cls, fitness: SurrogateFitness) -> FitnessRecord:
+        """The record of what was measured."""
+        return FitnessRecord(
+            n_samples=fitness.n_samples,
+            fit=FitRecord.from_fit(fitness.fit),
+            fit_inherent=FitRecord.from_fit(fitness.fit_inherent),
+            rates=[RateRecord.model_validate({**asdict(rate), "fit": FitRecord.from_fit(rate.fit)}) for rate in fitness.rates],
+            pressure=fitness.pressure,
+            pressure_std=None if math.isnan(fitness.pressure_std) else fitness.pressure_std,
+        )
+
+
+class FitnessDocument(FitnessRecord):
     """The gate before the bulk of the labels: what the first few say about the surrogate, and whether to go on."""
 
     passed: bool = Field(description="whether the rest of the labels may be submitted")
@@ -71,46 +94,9 @@ class FitnessDocument(BaseModel):
     n_pilots: int = Field(description="labels that were asked for")
     missing: list[str] = Field(description="label jobs without an output, by uuid: they failed and were left out")
     families: list[str] = Field(description="the samples whose labels are in")
-    fit: FitRecord | None = Field(description="label energy against surrogate energy of the same structure, all cooling lengths")
-    fit_inherent: FitRecord | None = Field(description="the same against e_IS, the surrogate energy of the inherent structure")
-    rates: list[RateRecord] = Field(description="one entry a cooling length")
-    pressure: float = Field(description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's density")
-    pressure_std: float | None = Field(description="its standard deviation over the samples, GPa; none for a single one")
     cost: CostForecast = Field(description="what the labels cost and will")
     fingerprint: MethodFingerprint = Field(description="the method of the labels")
     provenance: Provenance
-
-    @classmethod
-    def from_fitness(
-        cls,
-        fitness: SurrogateFitness,
-        limits: FitnessLimits,
-        *,
-        n_pilots: int,
-        missing: list[str],
-        families: list[str],
-        cost: CostForecast,
-        fingerprint: MethodFingerprint,
-        provenance: Provenance,
-    ) -> Self:
-        """The verdict on a surrogate."""
-        objections = limits.objections(fitness)
-        return cls(
-            passed=not objections,
-            reason="; ".join(objections) or _praise(fitness),
-            limits=asdict(limits),
-            n_pilots=n_pilots,
-            missing=missing,
-            families=families,
-            fit=FitRecord.from_fit(fitness.fit),
-            fit_inherent=FitRecord.from_fit(fitness.fit_inherent),
-            rates=[RateRecord.model_validate({**asdict(rate), "fit": FitRecord.from_fit(rate.fit)}) for rate in fitness.rates],
-            pressure=fitness.pressure,
-            pressure_std=_number(fitness.pressure_std),
-            cost=cost,
-            fingerprint=fingerprint,
-            provenance=provenance,
-        )
 
 
 class SimilarityRecord(BaseModel):
@@ -149,18 +135,6 @@ class SimilarityDocument(BaseModel):
     missing: list[str] = Field(description="relaxations without an output, by uuid: they failed and were left out")
     fingerprint: MethodFingerprint = Field(description="the method that relaxed them")
     provenance: Provenance
-
-
-def _praise(fitness: SurrogateFitness) -> str:
-    assert fitness.fit is not None
-    return (
-        f"over {fitness.n_samples} samples the label energy follows the surrogate's with a slope of {fitness.fit.slope:.2f} and R2 = {fitness.fit.r2:.2f}, "
-        f"at {fitness.pressure:+.0f} GPa"
-    )
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:

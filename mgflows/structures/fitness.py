@@ -176,6 +176,14 @@ class FitnessLimits:
             found.append(f"the labels find the samples at {fitness.pressure:+.0f} GPa, outside {low:g} to {high:g}")
         return found
 
+    def praise(self, fitness: SurrogateFitness) -> str:
+        """What speaks for a surrogate to which there are no objections."""
+        assert fitness.fit is not None
+        return (
+            f"over {fitness.n_samples} samples the label energy follows the surrogate's with a slope of {fitness.fit.slope:.2f} and "
+            f"R2 = {fitness.fit.r2:.2f}, at {fitness.pressure:+.0f} GPa"
+        )
+
 
 def fit_line(x: ArrayLike, y: ArrayLike) -> LinearFit | None:
     """Fit a line, or return None where fewer than three points or a single abscissa leave nothing to fit."""

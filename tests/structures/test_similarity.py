@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -8,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from mgflows.errors import InputError
-from mgflows.structures.similarity import average_similarity, compare_structures
+from mgflows.structures.similarity import HISTOGRAM_WIDTH, SimilaritySummary, average_similarity, compare_structures
 
 
 @pytest.fixture
@@ -83,6 +84,39 @@ def test_average_over_samples(glass):
     assert average.rms_displacement == pytest.approx(np.sqrt(np.mean(other.displacements**2) / 2))
     assert average.linear_expansion == pytest.approx(0.0, abs=1e-12)
     assert math.isnan(average_similarity([one]).delta_cb_error)
+
+
+def test_what_was_taken_out_is_stated(glass):
+    relaxed = glass.copy()
+    gradient = 1.05 * np.array([[1.0, 0.02, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    relaxed.set_cell(glass.cell.array @ gradient.T, scale_atoms=True)
+    relaxed.rattle(0.1, seed=6)
+    relaxed.translate([0.0, 0.3, 0.4])
+    one = compare_structures(glass, relaxed)
+    average = average_similarity([one])
+    assert average.linear_expansion == pytest.approx(0.05)
+    assert average.distortion == pytest.approx(0.02)
+    # Measured in the initial cell; the rattle has a mean of its own.
+    assert average.rigid_shift == pytest.approx(0.5 / 1.05, abs=0.05)
+    assert one.relative_volume == pytest.approx(relaxed.get_volume() / glass.get_volume())
+    assert sum(average.histogram) == len(glass)
+    centres = HISTOGRAM_WIDTH * (np.arange(len(average.histogram)) + 0.5)
+    assert np.average(centres, weights=average.histogram) == pytest.approx(average.mean_displacement, abs=HISTOGRAM_WIDTH / 4)
+    assert np.mean(one.displacements < average.percentile_95) == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_summary_survives_storage(glass):
+    relaxed = glass.copy()
+    relaxed.rattle(0.2, seed=5)
+    one = compare_structures(glass, relaxed)
+    again = SimilaritySummary.from_dict(json.loads(json.dumps(one.as_dict())))
+    assert average_similarity([again]).histogram == average_similarity([one]).histogram
+    np.testing.assert_allclose(again.deformation, one.deformation)
+    # Version 0.1.0 kept displacements, bonds and the volume.
+    old = {key: value for key, value in one.as_dict().items() if key not in ("rigid_shift", "deformation")}
+    average = average_similarity([SimilaritySummary.from_dict({**old, "relative_volume": 1.331})])
+    assert average.linear_expansion == pytest.approx(0.1)
+    assert math.isnan(average.rigid_shift)
 
 
 def test_wrong_pairs_are_refused(glass):

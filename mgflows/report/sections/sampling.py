@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, plural, scaled_down, with_error
+from mgflows.report.content import Panel, Section, Table, plural, scaled_down, with_error
 from mgflows.report.figures import sampling as figures
 from mgflows.report.statistics import mean_and_error
-from mgflows.structures.fitness import fit_line
+from mgflows.structures.fitness import measure_fitness
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
+    from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
+    from mgflows.structures.fitness import RateFitness, SurrogateFitness
 
 PAPER_SWEEPS = "10⁴ to 10⁹ sweeps"
 """Cooling lengths of the paper, section II, "Effectiveness of LJ-surrogate model"."""
@@ -48,6 +50,8 @@ def similarity(data: ReportData) -> Section:
             f"errors over samples. {scaled_down(note)}",
         )
     )
+    if data.similarity is not None:
+        section.tables.append(_similarity_table(data.similarity))
     points = data.energy_records
     if points and any(r.energy_lj is not None for r in data.relaxations):
         drop, error = mean_and_error([r.energy_before - r.energy_after for r in data.relaxations])
@@ -128,12 +132,17 @@ def _add_correlation(section: Section, data: ReportData) -> None:
     if not points:
         section.missing.append("No surrogate sample has a label yet, so the surrogate's energies cannot be compared with label energies.")
         return
-    fit = fit_line([x for _, x, _ in points], [y for _, _, y in points])
+    fitness = measure_fitness(data.labelled_samples)
+    fit = fitness.fit
     if fit is not None:
         section.paragraphs.append(
             f"Over {plural(fit.n_points, 'snapshot')} the label energy follows the surrogate energy with a slope of {fit.slope:.2f} "
-            f"and R² = {fit.r2:.2f}: the surrogate's energy explains {100 * max(fit.r2, 0.0):.0f}% of the variance of the label energies."
+            f"and R² = {fit.r2:.2f}: the surrogate's energy explains {100 * max(fit.r2, 0.0):.0f}% of the variance of the label energies. "
+            f"At the surrogate's density the labels find a pressure of {with_error(fitness.pressure, fitness.pressure_std)} GPa (standard deviation)."
         )
+    if data.gate is not None:
+        section.paragraphs.append(_verdict(data.gate))
+    section.tables.append(_fitness_table(fitness))
     section.panels.append(
         Panel(
             "correlation",
@@ -143,6 +152,70 @@ def _add_correlation(section: Section, data: ReportData) -> None:
             "Energy per atom of each snapshot by the surrogate and by the labelling method, coloured by cooling length; the dashed line is a "
             f"least-squares fit. {scaled_down(plural(len(points), 'sample'))}",
         )
+    )
+
+
+def _verdict(gate: FitnessDocument) -> str:
+    cost = gate.cost
+    return (
+        f"The gate after the first {plural(gate.n_samples, 'label')} was {'open' if gate.passed else 'closed'}: {gate.reason}. These labels took "
+        f"{cost.core_seconds_each:.3g} s of processor time each; by that measure the {sum(cost.evaluations.values())} evaluations of glasses behind the gate "
+        f"were forecast to take at most {cost.core_hours_left:.3g} core hours."
+    )
+
+
+def _fitness_table(fitness: SurrogateFitness) -> Table:
+    rows: list[tuple[str, RateFitness | SurrogateFitness]] = [(style.scientific(rate.n_sweeps), rate) for rate in fitness.rates]
+    return Table(
+        title="Label energy against surrogate energy",
+        header=["cooling (sweeps)", "samples", "slope", "R²", "pressure (GPa)"],
+        rows=[
+            [
+                name,
+                str(row.n_samples),
+                with_error(row.fit.slope, row.fit.slope_error, 2) if row.fit else "–",
+                f"{row.fit.r2:.2f}" if row.fit else "–",
+                f"{row.pressure:.1f}",
+            ]
+            for name, row in [*rows, ("all", fitness)]
+        ],
+        note="Within one cooling length the energies differ little: there the error of the slope says more than the slope.",
+        emphasised_rows=(len(rows),),
+    )
+
+
+def _similarity_table(similarity: SimilarityDocument) -> Table:
+    def fraction(value: float, error: float | None) -> str:
+        return with_error(100.0 * value, np.nan if error is None else 100.0 * error)
+
+    shift = similarity.overall.rigid_shift
+    taken_out = f"a rigid shift ({shift:.2f} Å on average)" if shift is not None else "the rigid shift"
+    return Table(
+        title="What relaxation changes, by cooling length",
+        header=[
+            "cooling (sweeps)",
+            "samples",
+            "median displacement (Å)",
+            "95% below (Å)",
+            "bonds kept (%)",
+            "in the same cell (%)",
+            "lengths (%)",
+        ],
+        rows=[
+            [
+                style.scientific(rate.n_sweeps) if rate.n_sweeps else "all",
+                str(rate.n_samples),
+                f"{rate.median_displacement:.3f}",
+                f"{rate.percentile_95:.3f}",
+                fraction(rate.delta_cb, rate.delta_cb_error),
+                fraction(rate.delta_cb_affine, rate.delta_cb_affine_error),
+                f"{100.0 * rate.linear_expansion:+.1f}",
+            ]
+            for rate in (*similarity.rates, similarity.overall)
+        ],
+        note=f"Taken out of the displacements: {taken_out} and the affine change of the cell, its lengths in the last column and its shape "
+        f"by {100.0 * similarity.overall.distortion:.1f}%.",
+        emphasised_rows=(len(similarity.rates),),
     )
 
 
