@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -67,6 +67,7 @@ class Cluster:
         self.directory = directory
         self.configuration = directory / "slurm.conf"
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self.is_up = False
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,20 +78,26 @@ class Cluster:
             (self.directory / name).mkdir()
         host = socket.gethostname().split(".")[0]
         text = CONFIGURATION.format(
-            host=host, user=getpass.getuser(), ports=_free_ports(2), directory=self.directory, cores=max(2, os.cpu_count() or 2)
+            host=host, user=_user(), ports=_free_ports(2), directory=self.directory, cores=max(2, os.cpu_count() or 2)
         )
         self.configuration.write_text(text)
+        # slurmd guesses the version of cgroups from where they are mounted, and in a container they may not be; nothing here uses them.
+        (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         for program in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
-            path = shutil.which(program[0]) or f"/usr/sbin/{program[0]}"
+            # An ordinary user's PATH has no /usr/sbin.
+            path = shutil.which(program[0], path=f"{os.environ['PATH']}:/usr/sbin")
+            if path is None:
+                raise RuntimeError(f"the tests marked slurm need {program[0]}; install it with: apt-get install slurm-wlm")
             with (self.directory / f"{program[0]}.out").open("wb") as out:
                 command = [path, *program[1:], "-f", str(self.configuration)]
                 self._daemons.append(subprocess.Popen(command, stdout=out, stderr=out, env=self.environment, start_new_session=True))
         deadline = time.monotonic() + 60
         while "idle" not in (state := self.run("sinfo", "-h", "-o", "%T", check=False)):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in self._daemons):
                 logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.directory.glob("slurm*.*o*")))
                 raise RuntimeError(f"Slurm did not start; sinfo says {state!r}\n{logs}")
             time.sleep(0.2)
+        self.is_up = True
 
     def stop(self) -> None:
         for daemon in reversed(self._daemons):
@@ -126,7 +133,8 @@ def cluster() -> Iterator[Cluster]:
         slurm.start()
         yield slurm
     finally:
-        slurm.run("scancel", "-u", getpass.getuser(), check=False)
+        if slurm.is_up:
+            slurm.run("scancel", "-u", _user(), check=False)
         slurm.stop()
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -140,3 +148,8 @@ def _free_ports(number: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def _user() -> str:
+    """Who really runs this; LOGNAME may be another one's."""
+    return pwd.getpwuid(os.geteuid()).pw_name
