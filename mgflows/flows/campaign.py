@@ -93,9 +93,7 @@ class CampaignMaker(Maker):
             If the alloy, its box or a setting cannot work; nothing has run then.
         """
         self._check_box()
-        method = self._method
-        if method is not None:
-            method.fingerprint()
+        self._check_methods()
 
         sampling = self.sampling_maker.make(self.alloy)
         families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
@@ -174,6 +172,29 @@ class CampaignMaker(Maker):
     def _method(self) -> AseMethod | None:
         """The calculator of the labels; a label Maker of another code has none, and checks itself when it runs."""
         return getattr(self.label_maker.label_maker, "method", None)
+
+    def _check_methods(self) -> None:
+        """One method for all labels: a dataset refuses any other, but only when all of them are paid for."""
+        makers = {
+            "label_maker.label_maker": self.label_maker.label_maker,
+            "label_maker.relax_maker": self.label_maker.relax_maker,
+            "label_maker.heating_maker": self.label_maker.heating_maker if self.label_maker.relax_maker else None,
+            "feedback_maker.label_maker": self.feedback_maker.label_maker if self.feedback_maker else None,
+        }
+        methods = {name: getattr(maker, "method", None) and maker.method.fingerprint() for name, maker in makers.items() if maker}
+
+        def words(name: str) -> str:
+            found = methods[name]
+            return f"{name} labels with {found.description if found else type(makers[name]).__name__}"
+
+        first, *others = methods
+        for name in others:
+            one, other = methods[first], methods[name]
+            if (one and one.digest) != (other and other.digest):
+                differences = f" ({'; '.join(one.differences(other))})" if one and other else ""
+                raise InputError(
+                    f"{words(first)} but {words(name)}{differences}, and a dataset takes labels of one method only; give both the same one"
+                )
 
     def _check_box(self) -> None:
         lj = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones)

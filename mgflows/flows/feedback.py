@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import Flow, Maker
@@ -34,6 +34,9 @@ class FeedbackFlowMaker(Maker):
         K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
     n_glasses
         Glasses for each rate.
+    resources
+        What the labels want of the batch system other than the queue file of their category says, as in
+        :class:`~mgflows.flows.dft.LabelFlowMaker` for kind ``"static"``.
     seed
         Seed from which every quench gets its own.
     """
@@ -43,6 +46,7 @@ class FeedbackFlowMaker(Maker):
     label_maker: AseLabelMaker = field(default_factory=AseLabelMaker)
     cooling_rates: tuple[float, ...] = (1.0, 0.1, 0.01)
     n_glasses: int = 1
+    resources: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     def make(self, potential: OutputReference, structures: Sequence[OutputReference]) -> Flow:
@@ -68,9 +72,8 @@ class FeedbackFlowMaker(Maker):
             jobs.append(
                 tag(quench, stage="feedback", category="md", family=family, priority=len(runs) - index, seconds=self._seconds(rate))
             )
-            jobs.append(
-                tag(label, stage="feedback", category="dft", subset="mlip_feedback", family=family, priority=len(runs), after_failure=True)
-            )
+            tags: dict[str, Any] = {"subset": "mlip_feedback", "family": family, "priority": len(runs), "resources": self.resources}
+            jobs.append(tag(label, stage="feedback", category="dft", after_failure=True, **tags))
             labels.append(label.output)
             quenches.append(quench.output)
             families.append(family)
