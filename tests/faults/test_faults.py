@@ -84,6 +84,32 @@ def test_workers_race_through_a_campaign(settings: Settings, database: Database,
     assert database.fireworks.count_documents({"state": {"$ne": "COMPLETED"}}) == 0
 
 
+def test_two_launchers_share_a_campaign_and_one_is_killed(settings: Settings, database: Database, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    settings.write(tmp_path / "mgflows.yaml")
+    submit([jobs.add(str(journal), f"a{i}", float(i), 1.0, 0.1) for i in range(40)], settings)
+    code = (
+        "import sys\n"
+        "from mgflows.launch import LocalLauncher\n"
+        "from mgflows.settings import Settings\n"
+        "for progress in LocalLauncher(Settings.read(sys.argv[1]), n_workers=2).run(poll_seconds=0.2): pass\n"
+        "sys.exit(0 if progress.is_finished else 1)\n"
+    )
+    launchers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "mgflows.yaml")]) for _ in range(2)]
+    # Both have workers at work.
+    while len({line.split()[1] for line in (journal.read_text().splitlines() if journal.exists() else [])}) < 4:
+        assert launchers[0].poll() is None
+        time.sleep(0.02)
+    launchers[1].kill()
+    assert launchers[0].wait(timeout=120) == 0
+    ran = Counter(jobs.ran(journal))
+    assert set(ran) == {f"a{i}" for i in range(40)}
+    # Its workers are told to stop when it dies, and give back at most the job that each has in hand.
+    assert ran.total() <= 42
+    assert database.fireworks.count_documents({"state": {"$ne": "COMPLETED"}}) == 0
+    assert database.outputs.count_documents({}) == 40
+
+
 def test_an_output_above_16_mb_costs_that_job_only(settings: Settings, database: Database, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     large, small = jobs.large(str(journal), "large", 20), jobs.add(str(journal), "small", 1.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +113,21 @@ def test_two_stages_in_two_partitions_packed_and_reserved(cluster: Cluster, site
     assert {launch["state_history"][0]["reservation_id"] for launch in launches if "reservation_id" in launch["state_history"][0]} == {
         job[0] for job in reserved
     }
+
+
+@pytest.mark.faults
+def test_two_qlaunch_reserve_each_job_once(cluster: Cluster, site: Settings, database: Database) -> None:
+    journal = site.directory / "journal"
+    names = [f"l{i}" for i in range(6)]
+    submit_jobs(site, *(in_category(jobs.add(str(journal), name, 1.0, 2.0), "dft", family=name) for name in names))
+    before = {job[0] for job in cluster.jobs()}
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(qlaunch, cluster, site, "dft", "rapidfire", "-m", "10", "--nlaunches", "3") for _ in range(2)]
+    said = "\n".join(each.result() for each in both)
+    cluster.wait()
+    assert sorted(jobs.ran(journal)) == names, said + output_of(site)
+    assert len({job[0] for job in cluster.jobs()} - before) == 6, said
+    assert database.fireworks.distinct("state") == ["COMPLETED"]
 
 
 @pytest.mark.faults
