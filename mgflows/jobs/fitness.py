@@ -178,7 +178,17 @@ class SimilarityMaker(Maker):
         with record_provenance(parents=[label.uuid for label in relaxed]) as provenance:
             lengths = {family: sample["n_sweeps"] for family, sample in read_samples(store, samples, ["n_sweeps"]).items()}
             found = _read_labels(store, relaxed, ["relaxation"], 1, "relaxations")
-            changes = {family: SimilaritySummary.from_dict(label["relaxation"]) for family, label in found.documents.items()}
+            # A relaxation of another code may say nothing about displacements.
+            told = {
+                family: label["relaxation"]
+                for family, label in found.documents.items()
+                if "displacements" in (label.get("relaxation") or {})
+            }
+            if not told:
+                raise InputError(
+                    "no relaxation says how far its atoms moved; let its Maker put SimilaritySummary.as_dict() into the label's relaxation"
+                )
+            changes = {family: SimilaritySummary.from_dict(relaxation) for family, relaxation in told.items()}
             rates = [
                 SimilarityRecord.from_average(
                     length, average_similarity([changes[family] for family in changes if lengths[family] == length])
