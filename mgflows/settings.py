@@ -53,7 +53,8 @@ class Resources(BaseModel):
     memory: str | None = Field(default=None, description="Memory on each node, such as 8G.")
     walltime: str = Field(default="24:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="Longest time of one job, h:mm:ss.")
     reserve: bool = Field(
-        default=False, description="One firework a batch job, submitted with `qlaunch -r`; otherwise a batch job works through many of them."
+        default=False,
+        description="One firework a batch job, submitted with `qlaunch -r`; otherwise a batch job works through many of them.",
     )
     setup: list[str] = Field(default_factory=list, description="Shell lines before the work, such as `module load vasp`.")
 

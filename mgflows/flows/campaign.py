@@ -27,7 +27,7 @@ from mgflows.schemas.campaign import STAGES, CampaignDocument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgflows.jobs.labels import AseMethod
+    from mgflows.sets.method import LabelMethod
 
 __all__ = ["CampaignMaker"]
 
@@ -169,8 +169,8 @@ class CampaignMaker(Maker):
         )
 
     @property
-    def _method(self) -> AseMethod | None:
-        """The calculator of the labels; a label Maker of another code has none, and checks itself when it runs."""
+    def _method(self) -> LabelMethod | None:
+        """The method of the labels; a label Maker of another code may have none, and checks itself when it runs."""
         return getattr(self.label_maker.label_maker, "method", None)
 
     def _check_methods(self) -> None:
@@ -181,7 +181,9 @@ class CampaignMaker(Maker):
             "label_maker.heating_maker": self.label_maker.heating_maker if self.label_maker.relax_maker else None,
             "feedback_maker.label_maker": self.feedback_maker.label_maker if self.feedback_maker else None,
         }
-        methods = {name: getattr(maker, "method", None) and maker.method.fingerprint() for name, maker in makers.items() if maker}
+        methods = {
+            name: getattr(maker, "method", None) and maker.method.fingerprint(self.alloy.species) for name, maker in makers.items() if maker
+        }
 
         def words(name: str) -> str:
             found = methods[name]
@@ -190,8 +192,9 @@ class CampaignMaker(Maker):
         first, *others = methods
         for name in others:
             one, other = methods[first], methods[name]
-            if (one and one.digest) != (other and other.digest):
-                differences = f" ({'; '.join(one.differences(other))})" if one and other else ""
+            found = one.differences(other) if one and other else []
+            if found or (one is None) != (other is None):
+                differences = f" ({'; '.join(found)})" if found else ""
                 raise InputError(
                     f"{words(first)} but {words(name)}{differences}, and a dataset takes labels of one method only; give both the same one"
                 )

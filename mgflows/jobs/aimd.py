@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 from jobflow import Maker, job
 
-from mgflows.jobs.labels import AseMethod
+from mgflows.jobs.labels import calculator_of, method_settings, prepare
 from mgflows.jobs.progress import JobProgress
-from mgflows.schemas.labels import Frame, LabelSetDocument, atoms_from_structure
+from mgflows.schemas.labels import Frame, LabelError, LabelSetDocument
 from mgflows.schemas.provenance import record_provenance
+from mgflows.sets.ase import AseMethod
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from mgflows.sets.method import LabelMethod
 
 __all__ = ["AseHeatingMaker"]
 
@@ -30,7 +33,7 @@ class AseHeatingMaker(Maker):
     name
         Name of the jobs.
     method
-        The calculator; the stand-in EAM by default. With anything but a density functional the trajectory is molecular dynamics, not ab initio.
+        The calculator and its settings; the stand-in EAM by default. With anything but a density functional the trajectory is molecular dynamics, not ab initio.
     temperature_end
         K of the thermostat at the last step; the atoms lag behind it.
     n_steps
@@ -40,7 +43,7 @@ class AseHeatingMaker(Maker):
     """
 
     name: str = "heat"
-    method: AseMethod = field(default_factory=AseMethod.stand_in)
+    method: LabelMethod = field(default_factory=AseMethod.stand_in)
     temperature_end: float = 2000.0
     n_steps: int = 120
     timestep: float = 1.0
@@ -50,17 +53,26 @@ class AseHeatingMaker(Maker):
         """Heat one structure; the seed decides velocities and noise."""
         from mgflows.validation.quench import heat
 
-        settings = {"temperature_end": self.temperature_end, "n_steps": self.n_steps, "timestep": self.timestep}
-        with record_provenance(seed=seed, settings=settings) as provenance:
-            result = heat(
-                atoms_from_structure(structure),
-                self.method.build(),
-                temperature_end=self.temperature_end,
-                n_steps=self.n_steps,
-                timestep=self.timestep,
-                seed=seed,
-                progress=JobProgress("steps"),
-            )
-            frames = [Frame.from_atoms(atoms, f"step {number}") for number, atoms in enumerate(result.frames, start=1)]
-        trajectory = settings | {"ensemble": "NPT Langevin, 0 GPa", "temperature": result.trace.temperature.tolist()}
-        return LabelSetDocument.from_frames(frames, self.method.fingerprint(), provenance, trajectory=trajectory)
+        protocol = {"temperature_end": self.temperature_end, "n_steps": self.n_steps, "timestep": self.timestep}
+        settings = method_settings(self.method) | protocol
+        with record_provenance(seed=seed, settings=settings, n_cores=self.method.n_cores) as provenance:
+            atoms = prepare(structure)
+            with calculator_of(self.method, atoms) as calculator:
+                result = heat(
+                    atoms,
+                    calculator,
+                    temperature_end=self.temperature_end,
+                    n_steps=self.n_steps,
+                    timestep=self.timestep,
+                    seed=seed,
+                    progress=JobProgress("steps"),
+                )
+            frames, failed = [], []
+            for number, labelled in enumerate(result.frames, start=1):
+                try:
+                    frames.append(Frame.from_atoms(labelled, f"step {number}"))
+                except LabelError as error:
+                    failed.append(f"step {number}: {error}")
+        trajectory = protocol | {"ensemble": "NPT Langevin, 0 GPa", "temperature": result.trace.temperature.tolist()}
+        fingerprint = self.method.fingerprint(sorted(set(atoms.symbols)))
+        return LabelSetDocument.from_frames(frames, fingerprint, provenance, failed=failed, trajectory=trajectory)

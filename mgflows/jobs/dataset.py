@@ -171,11 +171,13 @@ class _Collection:
     def check_method(self, fingerprint: MethodFingerprint, uuid: str) -> None:
         if self._fingerprint is None:
             self._fingerprint = fingerprint
-        elif fingerprint.digest != self._fingerprint.digest:
-            differences = "; ".join(self._fingerprint.differences(fingerprint))
+        elif found := self._fingerprint.differences(fingerprint):
+            differences = "; ".join(found)
             raise MixedMethodsError(
                 f"label {uuid} was made by another method than the others ({differences}); label all frames with one method"
             )
+        else:
+            self._fingerprint = self._fingerprint.merge(fingerprint)
 
 
 def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], times: dict[str, float]) -> _Collection:

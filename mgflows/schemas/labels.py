@@ -16,6 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from mgflows import units
 from mgflows.errors import InputError, MgflowsError
 from mgflows.schemas.provenance import Provenance
+from mgflows.schemas.quality import CalculationReport, LabelQuality, objections
 
 MAXIMUM_FORCE = 100.0
 """A force above this (eV/A) is taken for a failed label; the paper's most compressed frames stay below 20."""
@@ -30,23 +31,36 @@ class MethodFingerprint(BaseModel):
 
     code: str = Field(description="what computed the label, such as 'vasp' or 'ase:mgflows.eam.stand_in_calculator'")
     version: str = Field(description="its version")
-    settings: dict[str, Any] = Field(description="functional, cutoff, k-mesh, smearing, potentials: all that changes a label")
+    settings: dict[str, Any] = Field(description="functional, cutoff, k-mesh, smearing: all that changes a label, whatever its elements")
+    potentials: dict[str, str] = Field(
+        default_factory=dict, description="pseudopotential or data set of each element that the label has: its name and hash"
+    )
     is_dft: bool = Field(False, description="false for a stand-in or a classical or machine-learned potential")
     description: str = Field("", description="one line for reports")
 
     @property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits; equal exactly when all fields that decide a label are equal."""
+        """Sixteen hexadecimal digits of code, version and settings.
+
+        Potentials are not part of it, since a crystal of one element has fewer of them than a glass; :meth:`differences` compares them.
+        """
         text = json.dumps([self.code, self.version, self.settings], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def differences(self, other: MethodFingerprint) -> list[str]:
-        """What differs between two methods, one phrase a field."""
+        """What differs between two methods, one phrase a field; of the potentials those of the elements that both have."""
         mine = {"code": self.code, "version": self.version, **self.settings}
         theirs = {"code": other.code, "version": other.version, **other.settings}
+        for element in sorted(self.potentials.keys() & other.potentials.keys()):
+            mine[f"potential of {element}"] = self.potentials[element]
+            theirs[f"potential of {element}"] = other.potentials[element]
         return [
             f"{key}: {mine.get(key)!r} against {theirs.get(key)!r}" for key in sorted(mine | theirs) if mine.get(key) != theirs.get(key)
         ]
+
+    def merge(self, other: MethodFingerprint) -> MethodFingerprint:
+        """The same method with the potentials of both; only for methods without :meth:`differences`."""
+        return self.model_copy(update={"potentials": dict(sorted((self.potentials | other.potentials).items()))})
 
 
 class Frame(BaseModel):
@@ -163,7 +177,7 @@ class LabelDocument(BaseModel):
     summaries: list[FrameSummary] = Field(description="summary of the frame (a list of one)")
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
-    converged: bool = Field(True, description="electronic and, where asked, ionic convergence")
+    quality: LabelQuality = Field(description="what was checked before the label was stored")
     relaxation: dict[str, Any] | None = Field(None, description="for a relaxed structure: steps, initial energy, largest force, and so on")
     provenance: Provenance
 
@@ -174,11 +188,36 @@ class LabelDocument(BaseModel):
         fingerprint: MethodFingerprint,
         provenance: Provenance,
         *,
-        converged: bool = True,
+        report: CalculationReport | None = None,
+        asked: Atoms | None = None,
         relaxation: dict[str, Any] | None = None,
     ) -> Self:
-        """A label from atoms with a calculator."""
+        """A label from atoms with a calculator, if it passes the gate.
+
+        Parameters
+        ----------
+        atoms
+            The labelled atoms, grouped by species, with a calculator that has (or can compute) energy, forces and stress.
+        fingerprint
+            The method.
+        provenance
+            Its origin.
+        report
+            What the code says of the calculation.
+        asked
+            The structure that was to be labelled.
+        relaxation
+            For a relaxed structure, what the relaxation did.
+
+        Raises
+        ------
+        LabelError
+            If the result is not finite, a force too large, or for each of the :func:`~mgflows.schemas.quality.objections`.
+        """
         frame = Frame.from_atoms(atoms)
+        report = report or CalculationReport()
+        if found := objections(frame, report, asked, fixed_cell=relaxation is None):
+            raise LabelError(f"{atoms.get_chemical_formula()} has no label: {'; '.join(found)}")
         return cls(
             structure=structure_from_atoms(atoms),
             energy=frame.energy,
@@ -190,7 +229,7 @@ class LabelDocument(BaseModel):
             summaries=[FrameSummary.from_frame(frame)],
             fingerprint=fingerprint,
             fingerprint_digest=fingerprint.digest,
-            converged=converged,
+            quality=LabelQuality.from_report(report, asked=asked is not None),
             relaxation=relaxation,
             provenance=provenance,
         )
@@ -220,6 +259,7 @@ class LabelSetDocument(BaseModel):
     frames: list[Frame] = Field(description="the frames; stored in the additional store 'data'")
     failed: list[str] = Field(default_factory=list, description="members that could not be labelled, with the reason")
     trajectory: dict[str, Any] | None = Field(None, description="for molecular dynamics: ensemble, time step and temperatures")
+    last_structure: Structure | None = Field(None, description="for molecular dynamics: the last frame's structure, to be labelled again")
     provenance: Provenance
 
     @classmethod
@@ -243,6 +283,7 @@ class LabelSetDocument(BaseModel):
             frames=frames,
             failed=failed or [],
             trajectory=trajectory,
+            last_structure=structure_from_atoms(frames[-1].to_atoms()) if trajectory else None,
             provenance=provenance,
         )
 

@@ -47,7 +47,7 @@ class Provenance(BaseModel):
     directory: str = Field(description="working directory of the computation on that machine")
     wall_seconds: float = Field(0.0, description="elapsed time in s")
     cpu_seconds: float = Field(0.0, description="processor time in s, child processes that have ended included")
-    n_cores: int = Field(1, description="cores that the process may use")
+    n_cores: int = Field(1, description="cores that the computation used, or that its process may use where it does not say")
     max_rss_mib: float = Field(0.0, description="largest resident memory so far of the process, or of one of its child processes, in MiB")
     seed: int | None = Field(None, description="seed of every random choice made")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
@@ -73,8 +73,18 @@ def record_provenance(
     settings: dict[str, Any] | None = None,
     parents: list[str] | None = None,
     packages: tuple[str, ...] = (),
+    n_cores: int | None = None,
 ) -> Iterator[Provenance]:
     """Measure a computation: the record is complete once the block has ended.
+
+    Parameters
+    ----------
+    seed, settings, parents
+        As given to the computation.
+    packages
+        Further packages whose versions can change the result.
+    n_cores
+        Cores that it uses: ranks times threads. Without it, those that the process may use.
 
     Examples
     --------
@@ -91,7 +101,7 @@ def record_provenance(
         host=socket.gethostname(),
         pid=os.getpid(),
         directory=os.getcwd(),
-        n_cores=len(os.sched_getaffinity(0)),
+        n_cores=n_cores or len(os.sched_getaffinity(0)),
         seed=seed,
         settings=settings or {},
         parents=parents or [],

@@ -32,7 +32,7 @@ class Relaxation:
     atoms
         The relaxed atoms, in the order given, with the calculator's results attached.
     energy_before
-        Energy of the cell at the start in eV.
+        Energy of the cell at the start in eV, the free energy where the calculator has one.
     n_steps
         Steps taken.
     largest_force
@@ -93,7 +93,8 @@ def relax(
             raise InputError(f"{name} is {value:g} but must be positive")
     relaxed = atoms.copy()
     relaxed.calc = calculator
-    energy_before = float(relaxed.get_potential_energy())
+    energy = float(relaxed.get_potential_energy())
+    energy_before = float(calculator.results.get("free_energy", energy))
 
     def residuals() -> tuple[float, float]:
         force = float(np.linalg.norm(relaxed.get_forces(), axis=1).max())
