@@ -98,7 +98,12 @@ class CampaignMaker(Maker):
         sampling = self.sampling_maker.make(self.alloy)
         families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
         labels = self.label_maker.make(self.alloy, families, samples, n_sweeps=sampling.output["n_sweeps"])
-        collected = {"samples": samples, "held_out_families": labels.output["held_out_families"], "scaled_down": self.scaled_down}
+        collected = {
+            "samples": samples,
+            "held_out_families": labels.output["held_out_families"],
+            "trajectory_checks": labels.output["trajectory_checks"],
+            "scaled_down": self.scaled_down,
+        }
         everything = [*labels.output["labels"], *labels.output["crystal_labels"]]
         first = everything if self.crystals_from_start or not self.feedback_maker else labels.output["labels"]
         training = self.training_maker.make(self.alloy, self.name, stage="training", generation=0, labels=first, clock=None, **collected)

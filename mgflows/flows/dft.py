@@ -11,7 +11,7 @@ from jobflow import Flow, Job, Maker, OutputReference
 
 from mgflows.errors import InputError
 from mgflows.flows.tags import tag
-from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.aimd import AseHeatingMaker, TrajectoryCheckMaker
 from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
@@ -52,6 +52,9 @@ class LabelFlowMaker(Maker):
         and docs/fitness.md). None, or at most twice as many samples as it wants labels: no gate.
     similarity_maker
         Averages what the relaxations changed, by cooling length; None leaves it out.
+    trajectory_check_maker
+        Compares the last frame of the first heated family with a single point, since a stress of molecular dynamics may hold a kinetic part; a dataset
+        refuses such frames. None leaves it out.
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
     n_heated
@@ -82,6 +85,7 @@ class LabelFlowMaker(Maker):
     n_crystals: int | None = None
     fitness_maker: FitnessMaker | None = field(default_factory=FitnessMaker)
     similarity_maker: SimilarityMaker | None = field(default_factory=SimilarityMaker)
+    trajectory_check_maker: TrajectoryCheckMaker | None = field(default_factory=TrajectoryCheckMaker)
     label_sets: bool = True
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
@@ -108,7 +112,8 @@ class LabelFlowMaker(Maker):
         Returns
         -------
         flow
-            Output: ``labels`` (references to the label documents of glasses), ``crystal_labels``, ``single_points`` and ``relaxed`` (by family), ``held_out_families``.
+            Output: ``labels`` (references to the label documents of glasses), ``crystal_labels``, ``single_points`` and ``relaxed`` (by family), ``held_out_families``,
+            ``trajectory_checks``.
         """
         relaxed_families, held_out = self._choose(families)
         heated = relaxed_families[::-1][: self.n_heated]
@@ -130,6 +135,7 @@ class LabelFlowMaker(Maker):
         }
 
         relaxed: dict[str, OutputReference] = {}
+        trajectory_checks: list[OutputReference] = []
         heating_seeds = iter(np.random.SeedSequence(self.seed).generate_state(len(relaxed_families) + len(held_out)).tolist())
         if self.relax_maker:
             for family in (*relaxed_families, *held_out):
@@ -142,6 +148,11 @@ class LabelFlowMaker(Maker):
                 if self.heating_maker and (family in heated or family in held_out):
                     heating = self.heating_maker.make(structure, next(heating_seeds))
                     members.add(heating, "heat", kind="aimd", subset="aimd", family=family, evaluations=self.heating_maker.n_steps)
+                    if self.trajectory_check_maker and not trajectory_checks:
+                        again = self.label_maker.make(heating.output.last_structure)
+                        members.add(again, "label last frame", kind="static", family=family)
+                        check = self.trajectory_check_maker.make(heating.output, again.output)
+                        trajectory_checks.append(members.add(check, self.trajectory_check_maker.name, family=family))
             for crystal in self._crystals(alloy):
                 family = f"crystal-{crystal.name}".replace(" ", "-")
                 relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
@@ -158,6 +169,7 @@ class LabelFlowMaker(Maker):
             "single_points": single_points,
             "relaxed": relaxed,
             "held_out_families": list(held_out),
+            "trajectory_checks": trajectory_checks,
         }
         return Flow(jobs, output=output, name=self.name)
 

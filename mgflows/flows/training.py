@@ -56,6 +56,7 @@ class TrainingFlowMaker(Maker):
         previous_dataset: OutputReference | None = None,
         previous_potential: OutputReference | None = None,
         previous_comparison: OutputReference | None = None,
+        trajectory_checks: Sequence[OutputReference] = (),
         scaled_down: str = "",
     ) -> Flow:
         """A flow whose output has ``dataset``, ``potential`` and ``comparison`` (None without a maker for it).
@@ -68,7 +69,7 @@ class TrainingFlowMaker(Maker):
             The stage these jobs belong to.
         generation
             0 before the feedback step, 1 after it.
-        labels, samples, clock, held_out_families
+        labels, samples, clock, held_out_families, trajectory_checks
             As in :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
         previous_dataset, previous_potential, previous_comparison
             Dataset whose splits are kept, and potentials from which the trainings go on; each must have been trained on the same split.
@@ -83,6 +84,7 @@ class TrainingFlowMaker(Maker):
             clock=clock,
             held_out_families=list(held_out_families),
             previous=previous_dataset,
+            trajectory_checks=list(trajectory_checks),
             scaled_down=scaled_down,
         )
         dataset.name = f"dataset {generation}"

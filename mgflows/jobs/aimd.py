@@ -1,24 +1,29 @@
-"""Molecular dynamics as a source of labels: heating from 0 to 2000 K, every step a frame."""
+"""Molecular dynamics as a source of labels: heating from 0 to 2000 K, every step a frame, and a check of what their stresses hold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jobflow import Maker, job
+import numpy as np
+from jobflow import JobConfig, Maker, job
 
+from mgflows import units
+from mgflows.errors import InputError
 from mgflows.jobs.labels import calculator_of, method_settings, prepare
 from mgflows.jobs.progress import JobProgress
-from mgflows.schemas.labels import Frame, LabelError, LabelSetDocument
+from mgflows.jobs.store import current_store, load_frames, read_summaries
+from mgflows.schemas.labels import Frame, LabelError, LabelSetDocument, TrajectoryCheckDocument
 from mgflows.schemas.provenance import record_provenance
 from mgflows.sets.ase import AseMethod
 
 if TYPE_CHECKING:
+    from jobflow import OutputReference
     from pymatgen.core import Structure
 
     from mgflows.sets.method import LabelMethod
 
-__all__ = ["AseHeatingMaker"]
+__all__ = ["AseHeatingMaker", "TrajectoryCheckMaker"]
 
 
 @dataclass
@@ -76,3 +81,71 @@ class AseHeatingMaker(Maker):
         trajectory = protocol | {"ensemble": "NPT Langevin, 0 GPa", "temperature": result.trace.temperature.tolist()}
         fingerprint = self.method.fingerprint(sorted(set(atoms.symbols)))
         return LabelSetDocument.from_frames(frames, fingerprint, provenance, failed=failed, trajectory=trajectory)
+
+
+@dataclass
+class TrajectoryCheckMaker(Maker):
+    """Compare the last frame of a trajectory with a single point of the same structure.
+
+    A stress of molecular dynamics may hold the kinetic part ``N k T / V``, which is no property of a structure and must not be trained on; codes do not
+    agree on it, nor always with their own manual. At the end of the paper's heating it is about 1 GPa, far more than anything else that
+    differs between the two calculations.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    largest_fraction
+        Largest part of the kinetic pressure that the difference of the two pressures may be.
+    """
+
+    name: str = "check trajectory"
+    largest_fraction: float = 0.5
+
+    @job(output_schema=TrajectoryCheckDocument, config=JobConfig(resolve_references=False, expose_store=True))
+    def make(self, trajectory: OutputReference, label: OutputReference) -> TrajectoryCheckDocument:
+        """Compare.
+
+        Parameters
+        ----------
+        trajectory
+            Output of a heating job.
+        label
+            Output of the job that labelled its ``last_structure``.
+
+        Raises
+        ------
+        InputError
+            If one of the two failed.
+        """
+        store = current_store()
+        with record_provenance(settings={"largest_fraction": self.largest_fraction}, parents=[trajectory.uuid, label.uuid]) as provenance:
+            found = dict(read_summaries(store, [trajectory, label], ["n_frames", "energy", "trajectory"]))
+            for reference, what in ((trajectory, "the trajectory"), (label, "the label of its last frame")):
+                if found[reference.uuid] is None:
+                    raise InputError(f"{what} has no output because its job failed; mend that one and rerun both")
+            last, again = load_frames(store, trajectory.uuid)[-1], load_frames(store, label.uuid)[0]
+            document = found[trajectory.uuid]
+            step = int(last.name.rpartition(" ")[2])
+            temperature = float(document["output"]["trajectory"]["temperature"][step - 1]) if document else float("nan")
+            difference = units.pressure_from_stress(last.stress) - units.pressure_from_stress(again.stress)
+            kinetic = float(units.ev_per_a3_to_gpa(len(last.numbers) * units.BOLTZMANN * temperature / last.volume))
+            forces = np.array(last.forces) - np.array(again.forces)
+        holds = difference > self.largest_fraction * kinetic
+        return TrajectoryCheckDocument(
+            passed=not holds,
+            reason=(
+                f"the pressure of the last frame is {difference:+.3f} GPa from that of a single point, and its kinetic part is {kinetic:.3f} GPa: "
+                + (
+                    "the stresses of the trajectory hold it and cannot be trained on"
+                    if holds
+                    else "the stresses of the trajectory do not hold it"
+                )
+            ),
+            pressure_difference=difference,
+            kinetic_pressure=kinetic,
+            energy_difference=last.energy_per_atom - again.energy_per_atom,
+            force_difference=float(np.sqrt(np.mean(forces**2))),
+            temperature=temperature,
+            provenance=provenance,
+        )

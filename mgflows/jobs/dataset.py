@@ -72,6 +72,7 @@ class DatasetMaker(Maker):
         clock: OutputReference | None = None,
         held_out_families: list[str] | None = None,
         previous: OutputReference | None = None,
+        trajectory_checks: list[OutputReference] | None = None,
         scaled_down: str = "",
     ) -> DatasetDocument:
         """Freeze a dataset.
@@ -92,6 +93,8 @@ class DatasetMaker(Maker):
             Families that are wholly in the test set (the paper's two new AIMD trajectories).
         previous
             An earlier dataset of the campaign: its frames keep their side of the splits, so that a warm start never sees its own test set.
+        trajectory_checks
+            Outputs of the jobs that compared a trajectory with a single point.
         scaled_down
             In which way the campaign is smaller than the paper's.
 
@@ -100,13 +103,14 @@ class DatasetMaker(Maker):
         MixedMethodsError
             If the labels come from more than one method; says which settings differ.
         InputError
-            If too few labels succeeded.
+            If too few labels succeeded, or the stresses of a trajectory hold the kinetic part.
         """
         from mgflows.nep.split import split_frames
 
         store = current_store()
         settings = {"test_fraction": self.test_fraction, "split_seed": self.split_seed, "include_ordered": self.include_ordered}
         with record_provenance(seed=self.split_seed, settings=settings, parents=[label.uuid for label in labels]) as provenance:
+            _refuse_kinetic_stresses(store, trajectory_checks or [])
             ordered = set() if self.include_ordered else _ordered_families(store, samples or [])
             times = _first(store, clock, ["families"]).get("families", {})
             collected = _collect(store, labels, ordered, times)
@@ -212,6 +216,16 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
     if collection.missing:
         logger.warning("%d label jobs have no output and are left out", len(collection.missing))
     return collection
+
+
+def _refuse_kinetic_stresses(store: Any, checks: Iterable[OutputReference]) -> None:
+    for uuid, document in read_summaries(store, checks, ["passed", "reason"]):
+        if document is None:
+            logger.warning("the check %s of a trajectory has no output: whether its stresses hold the kinetic part is not known", uuid)
+        elif not document["output"]["passed"]:
+            raise InputError(
+                f"{document['output']['reason']}; label the frames of the trajectories again as single points, or leave them out"
+            )
 
 
 def _ordered_families(store: Any, samples: Iterable[OutputReference]) -> set[str]:

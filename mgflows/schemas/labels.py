@@ -288,6 +288,19 @@ class LabelSetDocument(BaseModel):
         )
 
 
+class TrajectoryCheckDocument(BaseModel):
+    """The last frame of a trajectory against a single point of the same structure: whether its stresses hold what a label must not hold."""
+
+    passed: bool = Field(description="false if the stresses of the trajectory hold the kinetic part")
+    reason: str = Field(description="the verdict in words")
+    pressure_difference: float = Field(description="pressure of the frame less that of the single point, GPa")
+    kinetic_pressure: float = Field(description="N k T / V of the frame, what the difference would be with the kinetic part, GPa")
+    energy_difference: float = Field(description="energy of the frame less that of the single point, eV per atom")
+    force_difference: float = Field(description="root mean square of the difference of the forces, eV/A")
+    temperature: float = Field(description="temperature of the frame, K")
+    provenance: Provenance
+
+
 def structure_from_atoms(atoms: Atoms) -> Structure:
     """Pymatgen structure of ASE atoms, without calculator, constraints or tags."""
     return Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True)

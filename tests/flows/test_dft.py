@@ -68,7 +68,7 @@ def test_what_computes_nothing_needs_no_node(small: Flow) -> None:
     light = {
         job.name.split(" mc-")[0].split(" crystal-")[0] for job in label_jobs(small) if job.config.manager_config["_category"] != "dft"
     }
-    assert light == {"expand and compress", "distort", "strain crystal", "similarity", "surrogate fitness"}
+    assert light == {"expand and compress", "distort", "strain crystal", "similarity", "surrogate fitness", "check trajectory"}
 
 
 def test_resources_reach_the_fireworks_of_their_kind() -> None:

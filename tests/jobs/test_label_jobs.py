@@ -7,10 +7,10 @@ from ase.calculators.emt import EMT
 from jobflow import Flow
 
 from mgflows.errors import InputError
-from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.aimd import AseHeatingMaker, TrajectoryCheckMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
-from mgflows.schemas.labels import LabelDocument, LabelSetDocument, structure_from_atoms
+from mgflows.schemas.labels import LabelDocument, LabelSetDocument, TrajectoryCheckDocument, structure_from_atoms
 from mgflows.structures.strain import elastic_deformations
 
 
@@ -103,6 +103,20 @@ def test_heating_keeps_every_step_and_repeats_itself(run, method, atoms):
     expected = frame.get_potential_energy()
     frame.calc = EMT()
     assert frame.get_potential_energy() == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize(("calculator", "passed"), [("ase.calculators.emt.EMT", True), ("tests.jobs.kinetic_emt.KineticEMT", False)])
+def test_stresses_that_hold_the_kinetic_part_are_found(run, store, atoms, calculator, passed):
+    heating = AseHeatingMaker(method=AseMethod(calculator), n_steps=40).make(structure_from_atoms(atoms), seed=1)
+    label = AseLabelMaker(method=AseMethod(calculator)).make(heating.output.last_structure)
+    check = TrajectoryCheckMaker().make(heating.output, label.output)
+    document = TrajectoryCheckDocument.model_validate(run(Flow([heating, label, check])))
+    assert document.passed is passed
+    assert document.temperature > 100.0
+    assert document.kinetic_pressure > 0.1
+    assert document.pressure_difference == pytest.approx(0.0 if passed else document.kinetic_pressure, rel=0.05, abs=1e-6)
+    assert abs(document.energy_difference) < 1e-8
+    assert document.force_difference < 1e-8
 
 
 def test_a_job_whose_parent_failed_fails_with_a_reason(run, store, method, atoms):
