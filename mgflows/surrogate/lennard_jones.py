@@ -41,11 +41,20 @@ class ReducedConfiguration:
         (3,) edges of the box in units of ``length_unit``.
     types
         (n,) indices into ``LennardJones.species``.
+    images
+        (n_images, 3) whole edges by which the nearest image of a partner may be shifted and still lie within the largest cutoff; the first is
+        the nearest image itself, and the only one where every edge is at least twice that cutoff.
     """
 
     positions: NDArray[np.float64]
     box: NDArray[np.float64]
     types: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    @property
+    def nearest_image_suffices(self) -> bool:
+        """Whether no atom sees more than one image of another, nor one of itself."""
+        return len(self.images) == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,13 +308,13 @@ class LennardJones:
         return np.array([index[symbol] for symbol in symbols], dtype=np.int64)
 
     def reduced_configuration(self, atoms: Atoms) -> ReducedConfiguration:
-        """Return the atoms in reduced units, in the order given, for the kernels that use the minimum image.
+        """Return the atoms in reduced units, in the order given, with the images that the kernels must visit.
 
         Raises
         ------
         InputError
-            If the cell is not a fully periodic orthorhombic box along the axes, or an edge is below twice the largest cutoff of
-            the species present, so that an atom would see two images of another. :meth:`calculator` treats such cells exactly.
+            If the cell is not a fully periodic orthorhombic box along the axes, which :meth:`calculator` treats exactly, or a position is not
+            finite.
         """
         types = self.types(atoms)
         cell = atoms.cell.array
@@ -314,18 +323,13 @@ class LennardJones:
             raise InputError(
                 "the cell is not a periodic orthorhombic box along x, y, z; use such a box, or LennardJones.calculator() for any cell"
             )
-        present = np.unique(types)
-        largest = float(self.cutoff[np.ix_(present, present)].max())
-        if edges.min() < 2.0 * largest:
-            raise InputError(
-                f"the box edge {edges.min():.4g} A is below twice the largest cutoff, {2.0 * largest:.4g} A: the minimum image would miss "
-                "neighbours; use more atoms, or LennardJones.calculator(), which sums over images"
-            )
         if not np.all(np.isfinite(atoms.positions)):
             raise InputError("a position is not a finite number; give finite positions in A")
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
-        return ReducedConfiguration(np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types)
+        present = np.unique(types)
+        images = _images_within(float(self.cutoff[np.ix_(present, present)].max()) / self.length_unit, box)
+        return ReducedConfiguration(np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types, images)
 
     def energy(self, atoms: Atoms) -> float:
         """Return the potential energy in eV of a configuration; any cell, periodic or not."""
@@ -338,3 +342,15 @@ class LennardJones:
         from mgflows.surrogate.calculator import LennardJonesCalculator
 
         return LennardJonesCalculator(self)
+
+
+def _images_within(cutoff: float, box: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the (n_images, 3) shifts, zero first, that bring some point of the cell around an atom closer to it than the cutoff.
+
+    The nearest image is at most half an edge away along each axis, so that shifted by n edges it is at least ``|n| - 1/2`` of them away.
+    """
+    most = np.ceil(cutoff / box + 0.5).astype(int)
+    shifts = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))), dtype=np.int64)
+    closest = np.maximum(np.abs(shifts) - 0.5, 0.0) * box
+    shifts = shifts[(closest**2).sum(axis=1) < cutoff**2]
+    return np.ascontiguousarray(shifts[np.argsort(np.abs(shifts).sum(axis=1), kind="stable")])
