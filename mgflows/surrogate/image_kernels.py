@@ -14,11 +14,10 @@ but not when ``kernels.py`` does: clear ``__pycache__`` after that.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from mgflows.surrogate.kernels import (
     LATTICE,
@@ -31,6 +30,9 @@ from mgflows.surrogate.kernels import (
     random_bits,
     to_lattice,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["ImageConfiguration", "ImageTable", "prepare_images", "recompute_energy_of_images", "run_sweeps_over_images"]
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from mgflows.alloy import Alloy
     from mgflows.surrogate.calculator import LennardJonesCalculator
 
 __all__ = ["LennardJones", "ReducedConfiguration"]
 
+_FEWEST_ATOMS = 8
 _CUZRAL_SIGMA = {"Cu": 2.338, "Zr": 2.932, "Al": 2.620}
 _CUZRAL_EPSILON = {
     "consistent": {"Cu": 0.409, "Zr": 0.739, "Al": 0.392},
@@ -287,6 +289,34 @@ class LennardJones:
         """
         order = np.argsort(np.diag(self.sigma), kind="stable")
         return tuple((self.species[a], self.species[b]) for a, b in itertools.pairwise(order))
+
+    def check_box(self, alloy: Alloy) -> str | None:
+        """Say whether the alloy's box is so small that the nearest image of an atom is not enough.
+
+        Returns
+        -------
+        A note for the user; None if every edge is at least twice the largest cutoff.
+
+        Raises
+        ------
+        InputError
+            For fewer than eight atoms. Their box is less than two mean atomic distances wide, so that an atom has the same neighbour on either side.
+        """
+        length = alloy.box_length
+        if alloy.n_atoms < _FEWEST_ATOMS:
+            raise InputError(
+                f"{alloy.n_atoms} atoms make a box of {length:.2f} A, less than two mean atomic distances wide, in which an atom has the same neighbour "
+                f"on either side: a crystal and no glass; take at least {_FEWEST_ATOMS} atoms"
+            )
+        present = [self.species.index(symbol) for symbol in alloy.species]
+        needed = 2.0 * float(self.cutoff[np.ix_(present, present)].max())
+        if length >= needed:
+            return None
+        return (
+            f"the box of {alloy.n_atoms} atoms is {length:.2f} A wide, less than twice the surrogate's largest cutoff ({needed:.2f} A): its energies are sums "
+            f"over periodic images, which is exact but slower, and atoms see their own images; "
+            f"{int(alloy.number_density * needed**3) + 1} atoms at this density would not"
+        )
 
     def types(self, atoms: Atoms) -> NDArray[np.int64]:
         """Return the (n,) indices into :attr:`species` of the atoms.
