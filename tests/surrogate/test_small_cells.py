@@ -171,7 +171,9 @@ def test_in_a_large_box_images_and_all_pairs_give_the_same_run(lj: LennardJones)
 
 @pytest.mark.physics
 @pytest.mark.parametrize("shape", [(1.0, 1.0, 1.0), (0.8, 1.0, 1.4)])
-def test_the_running_energy_is_that_of_the_calculator(monkeypatch: pytest.MonkeyPatch, lj: LennardJones, shape: tuple[float, float, float]) -> None:
+def test_the_running_energy_is_that_of_the_calculator(
+    monkeypatch: pytest.MonkeyPatch, lj: LennardJones, shape: tuple[float, float, float]
+) -> None:
     monkeypatch.setitem(swap_monte_carlo._REFRESH_INTERVAL, "float64", 10**9)
     sampler = SwapMonteCarlo(lj, melt(lj, 24, shape), seed=3)
     sampler.run(5000, 4.0)
