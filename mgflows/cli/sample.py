@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.errors import InputError
-
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -69,11 +67,8 @@ def sample(
     lj = _surrogate(Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species, table)
     density = {"mass_density": mass_density} if mass_density else {"number_density": reduced_density / lj.length_unit**3}
     alloy = Alloy.from_formula(formula, n_atoms=n_atoms, **density)
-    if alloy.box_length < 2.0 * lj.cutoff.max():
-        raise InputError(
-            f"{n_atoms} atoms make a box of {alloy.box_length:.2f} A, less than twice the largest cutoff ({2 * lj.cutoff.max():.2f} A); "
-            "raise --atoms"
-        )
+    if note := lj.check_box(alloy):
+        console.print(f"[yellow]{note}[/]", highlight=False)
     console.print(
         f"{samples} x {alloy.formula}, {n_atoms} atoms, {alloy.mass_density:.2f} g/cm3, exchanges {', '.join('-'.join(p) for p in lj.exchange_pairs)}",
         highlight=False,

@@ -31,7 +31,7 @@ _SWAP_FRACTION = 0.2
 _MAX_DISPLACEMENT = 0.15
 _TIMESTEP, _THERMOSTAT_TIME = 0.004, 0.5
 _MOST_ATOMS_OF_REPLICAS = 1000
-"""Replicas look at all pairs: beyond this they are not worth measuring."""
+"""Replicas and images look at all pairs: beyond this they are not worth measuring."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Measurement:
     Parameters
     ----------
     code
-        ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes), ``c`` or ``lammps``.
+        ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes), ``mgflows_images`` (the kernel of small cells, whatever the
+        box), ``c`` or ``lammps``.
     precision
         ``float64`` or ``float32``.
     n_atoms
@@ -250,7 +251,7 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
     Returns
     -------
     ``n_atoms``, ``reduced_temperature``, ``processor``, ``measurements``, ``ratios``, ``molecular_dynamics`` (steps per second by code and their
-    ratio) and ``absent``: why a peer is missing.
+    ratio) and ``absent``: why a peer is missing. In a box below twice the largest cutoff there is the kernel of small cells only, and no peer.
     """
     lj = LennardJones.cuzral()
     preset = Alloy.cuzral()
@@ -262,10 +263,16 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
     runners: dict[tuple[str, str], Callable[[int], float]] = {}
     replicas: dict[str, int] = {}
     absent: dict[str, str] = {}
-    for precision in ("float64", "float32"):
+    small = lj.check_box(alloy) is not None
+    if small:
+        peers, absent["peers"] = False, "the peers and the replicas see the nearest image only, which is not enough in a box this small"
+    if n_atoms <= _MOST_ATOMS_OF_REPLICAS:
+        slow = SwapMonteCarlo(lj, liquid.atoms, seed=2, method="images", **settings)
+        runners["mgflows_images", "float64"] = lambda n: float(np.mean(slow.run(n, reduced_temperature)))
+    for precision in () if small else ("float64", "float32"):
         sampler = SwapMonteCarlo(lj, liquid.atoms, seed=2, dtype=precision, **settings)
         runners["mgflows", precision] = lambda n, sampler=sampler: float(np.mean(sampler.run(n, reduced_temperature)))  # type: ignore[misc]
-    for precision in ("float64", "float32") if n_atoms <= _MOST_ATOMS_OF_REPLICAS else ():
+    for precision in ("float64", "float32") if n_atoms <= _MOST_ATOMS_OF_REPLICAS and not small else ():
         replicas[precision] = Replicas.lanes(precision)
         side_by_side = SwapMonteCarloReplicas(lj, [liquid.atoms] * replicas[precision], seed=2, dtype=precision, **settings)  # type: ignore[arg-type]
         runners["mgflows_replicas", precision] = lambda n, sampler=side_by_side: float(np.mean(sampler.run(n, reduced_temperature)))  # type: ignore[misc]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mgflows.sets.method import LabelMethod
 
 __all__ = ["CampaignMaker"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -205,14 +208,9 @@ class CampaignMaker(Maker):
                 )
 
     def _check_box(self) -> None:
-        lj = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones)
-        needed = 2.0 * float(lj.cutoff.max())
-        if self.alloy.box_length < needed:
-            atoms = int(self.alloy.number_density * needed**3) + 1
-            raise InputError(
-                f"the box of {self.alloy.n_atoms} atoms is {self.alloy.box_length:.2f} A wide, less than twice the surrogate's largest cutoff "
-                f"({needed:.2f} A); take at least {atoms} atoms at this density"
-            )
+        note = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones).check_box(self.alloy)
+        if note is not None:
+            logger.warning("%s: %s", self.name, note)
 
 
 def _without_versions(value: object) -> object:

@@ -34,6 +34,7 @@ __all__ = [
     "Deformation",
     "apply_deformation",
     "crystal_deformations",
+    "deformation_tables",
     "elastic_deformations",
     "strain_from_voigt",
     "volume_deformations",
@@ -153,8 +154,38 @@ def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Ato
     return deformed
 
 
+def deformation_tables() -> str:
+    """Markdown tables of docs/strains.md: what each direction means, and the gradient of every default deformation."""
+    names = ["xx", "yy", "zz", "yz", "xz", "xy"]
+    lines = ["| component | strain of magnitude m | elastic energy density at m |", "|---|---|---|"]
+    for component, direction in ELASTIC_DIRECTIONS.items():
+        strained = [index for index, value in enumerate(direction) if value]
+        strains = [f"e_{names[index]} = {'m' if index < 3 else f'e_{names[index][::-1]} = m'}" for index in strained]
+        # Half the quadratic form of the Voigt strain: a doubled shear brings a factor of four.
+        terms = []
+        for i in strained:
+            for j in (other for other in strained if other >= i):
+                factor = direction[i] * direction[j] * (1.0 if i == j else 2.0)
+                terms.append(f"{'' if factor == 1.0 else f'{factor:g} '}C{i + 1}{j + 1}")
+        energy = " + ".join(terms)
+        lines.append(f"| {component} | {', '.join(strains)} | m²/2 {f'({energy})' if len(terms) > 1 else f'× {energy}'} |")
+    crystals = {deformation.name for deformation in crystal_deformations()}
+    lines += ["", "| name | F, first row | second row | third row | det F | crystals too |", "|---|---|---|---|---|---|"]
+    for deformation in (*volume_deformations(), *elastic_deformations()):
+        rows = " | ".join(" ".join(f"{value:.6g}" for value in row) for row in deformation.matrix)
+        determinant = f"{np.linalg.det(deformation.matrix):.8g}"
+        lines.append(f"| {deformation.name} | {rows} | {determinant} | {'yes' if deformation.name in crystals else 'no'} |")
+    return "\n".join(lines)
+
+
 def _checked(magnitudes: Sequence[float]) -> Sequence[float]:
     for magnitude in magnitudes:
         if not 0.0 < magnitude < 1.0:
             raise InputError(f"the strain magnitude {magnitude:g} must lie between 0 and 1; both signs are made of it, 0.008 means +-0.8 %")
     return magnitudes
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(deformation_tables() + "\n")

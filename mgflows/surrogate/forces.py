@@ -1,8 +1,9 @@
-"""Numba kernels of molecular dynamics and FIRE: minimum-image forces, the minimisation and the integration that stand on them.
+"""Numba kernels of molecular dynamics and FIRE: the forces, and the minimisation and the integration that stand on them.
 
-All take an orthorhombic box with edges of at least twice the cutoff, and reduced units. :func:`all_pairs_forces` visits every pair, which the processor's
-vector units make faster than any list for some hundred atoms; :func:`listed_forces` visits the pairs of a Verlet list (Phys. Rev. 159, 98
-(1967), doi:10.1103/PhysRev.159.98). They share one file because numba's cache of compiled code notices a change of the file it belongs to
+All take an orthorhombic box and reduced units. In boxes with edges of at least twice the cutoff an atom sees the nearest image of another only:
+:func:`all_pairs_forces` visits every pair, which the processor's vector units make faster than any list for some hundred atoms; :func:`listed_forces`
+visits the pairs of a Verlet list (Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98). In smaller boxes :func:`image_forces` visits every image
+within reach. They share one file because numba's cache of compiled code notices a change of the file it belongs to
 only: a kernel in another file would go on with the old forces.
 
 With ``f`` the cutoff factor and ``x = sigma^2/r^2``, a pair has ``u = 4 eps (x^6 - x^3 - f^-12 + f^-6)`` for ``x > f^-2``.
@@ -44,6 +45,8 @@ class Interaction(NamedTuple):
         Value of ``x^6 - x^3`` at the cutoff.
     skin
         How much further than the cutoffs a Verlet list reaches; zero where all pairs are visited and no list is kept.
+    translations
+        (3, n_images) shifts of the nearest image of a partner to the images to visit, zero first; only that one unless the box is small.
     """
 
     types: NDArray[np.int64]
@@ -53,10 +56,11 @@ class Interaction(NamedTuple):
     cutoff2: NDArray[np.float64]
     shift: float
     skin: float
+    translations: NDArray[np.float64]
 
 
 def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -> Interaction:
-    """Gather the tables of a configuration in reduced units; a Verlet list is used above 600 atoms (docs/surrogate.md, "Speed")."""
+    """Gather the tables of a configuration in reduced units; a Verlet list is used above 600 atoms (docs/surrogate.md, "Speed") if the box is not small."""
     types = configuration.types
     sigma2 = np.ascontiguousarray((lj.reduced_sigma**2)[:, types])
     return Interaction(
@@ -66,7 +70,8 @@ def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -
         epsilon=np.ascontiguousarray(lj.reduced_epsilon[:, types]),
         cutoff2=lj.cutoff_factor**2 * sigma2,
         shift=float(lj.cutoff_factor**-12 - lj.cutoff_factor**-6),
-        skin=_SKIN if len(types) > _LARGEST_ALL_PAIRS else 0.0,
+        skin=_SKIN if len(types) > _LARGEST_ALL_PAIRS and configuration.nearest_image_suffices else 0.0,
+        translations=np.ascontiguousarray((configuration.images * configuration.box).T),
     )
 
 
@@ -176,6 +181,55 @@ def listed_forces(
 
 
 @njit(**_VECTOR_OPTIONS)
+def image_forces(positions: NDArray[np.float64], interaction: Interaction, forces: NDArray[np.float64]) -> None:
+    """Write the forces on all atoms, visiting every image of every pair: for boxes of any size.
+
+    The forces of an atom's own images on it cancel in pairs and are left out.
+
+    Parameters
+    ----------
+    positions, forces
+        (3, n); the positions need not be wrapped.
+    interaction
+        The tables.
+    """
+    n = positions.shape[1]
+    lx, ly, lz = interaction.box[0], interaction.box[1], interaction.box[2]
+    shift_x, shift_y, shift_z = interaction.translations[0], interaction.translations[1], interaction.translations[2]
+    forces[:] = 0.0
+    for i in range(n - 1):
+        t = interaction.types[i]
+        for j in range(i + 1, n):
+            nearest_x = positions[0, i] - positions[0, j]
+            nearest_y = positions[1, i] - positions[1, j]
+            nearest_z = positions[2, i] - positions[2, j]
+            nearest_x -= lx * np.rint(nearest_x / lx)
+            nearest_y -= ly * np.rint(nearest_y / ly)
+            nearest_z -= lz * np.rint(nearest_z / lz)
+            sigma2, epsilon, cutoff2 = interaction.sigma2[t, j], interaction.epsilon[t, j], interaction.cutoff2[t, j]
+            fx = fy = fz = 0.0
+            for m in range(len(shift_x)):
+                dx = nearest_x + shift_x[m]
+                dy = nearest_y + shift_y[m]
+                dz = nearest_z + shift_z[m]
+                r2 = dx * dx + dy * dy + dz * dz
+                inverse_r2 = 1.0 / r2
+                x1 = sigma2 * inverse_r2
+                x3 = x1 * x1 * x1
+                force_over_r = 24.0 * epsilon * x3 * (2.0 * x3 - 1.0) * inverse_r2
+                force_over_r = force_over_r if r2 < cutoff2 else 0.0
+                fx += force_over_r * dx
+                fy += force_over_r * dy
+                fz += force_over_r * dz
+            forces[0, i] += fx
+            forces[1, i] += fy
+            forces[2, i] += fz
+            forces[0, j] -= fx
+            forces[1, j] -= fy
+            forces[2, j] -= fz
+
+
+@njit(**_VECTOR_OPTIONS)
 def verlet_list(positions: NDArray[np.float64], interaction: Interaction) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """List the pairs closer than their cutoff plus the skin, each once.
 
@@ -258,6 +312,36 @@ def minimum_image_energy(positions: NDArray[np.float64], interaction: Interactio
     return energy
 
 
+@njit(**_OPTIONS)
+def image_energy(positions: NDArray[np.float64], interaction: Interaction) -> float:
+    """Potential energy of (3, n) positions, every image of every pair visited.
+
+    An atom has half the energy of itself with each of its own images, since the image's half belongs to another cell.
+    """
+    n = positions.shape[1]
+    energy = 0.0
+    for i in range(n):
+        t = interaction.types[i]
+        for j in range(i, n):
+            share = 0.5 if i == j else 1.0
+            for m in range(1 if i == j else 0, interaction.translations.shape[1]):
+                r2 = 0.0
+                for d in range(3):
+                    separation = positions[d, i] - positions[d, j]
+                    separation += interaction.translations[d, m] - interaction.box[d] * np.rint(separation / interaction.box[d])
+                    r2 += separation * separation
+                if r2 < interaction.cutoff2[t, j]:
+                    x3 = (interaction.sigma2[t, j] / r2) ** 3
+                    energy += share * 4.0 * interaction.epsilon[t, j] * (x3 * (x3 - 1.0) - interaction.shift)
+    return energy
+
+
+def potential_energy(positions: NDArray[np.float64], interaction: Interaction) -> float:
+    """Potential energy of (3, n) positions, by the nearest image where that suffices."""
+    kernel = minimum_image_energy if interaction.translations.shape[1] == 1 else image_energy
+    return float(kernel(positions, interaction))
+
+
 # The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
 _TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
 _DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
@@ -278,6 +362,7 @@ def fire(positions: NDArray[np.float64], interaction: Interaction, force_toleran
     forces = np.empty((3, n))
     velocities = np.zeros((3, n))
     use_list = interaction.skin > 0.0
+    use_images = interaction.translations.shape[1] > 1
     starts, neighbours = verlet_list(positions, interaction)
     reference = positions.copy()
     timestep, mixing, n_downhill, largest = _TIMESTEP, _MIXING, 0, np.inf
@@ -287,6 +372,8 @@ def fire(positions: NDArray[np.float64], interaction: Interaction, force_toleran
                 starts, neighbours = verlet_list(positions, interaction)
                 reference[:] = positions
             listed_forces(positions, interaction, starts, neighbours, forces)
+        elif use_images:
+            image_forces(positions, interaction, forces)
         else:
             all_pairs_forces(positions, interaction, forces)
         largest = np.sqrt(np.max(forces[0] ** 2 + forces[1] ** 2 + forces[2] ** 2))
@@ -344,6 +431,7 @@ def integrate(
     n = positions.shape[1]
     memory = np.exp(-timestep / thermostat_time)
     use_list = interaction.skin > 0.0
+    use_images = interaction.translations.shape[1] > 1
     starts, neighbours = verlet_list(reference, interaction)
     for step in range(len(targets)):
         for d in range(3):
@@ -355,6 +443,8 @@ def integrate(
                 reference[:] = positions
                 starts, neighbours = verlet_list(reference, interaction)
             listed_forces(positions, interaction, starts, neighbours, forces)
+        elif use_images:
+            image_forces(positions, interaction, forces)
         else:
             all_pairs_forces(positions, interaction, forces)
         twice_kinetic = 0.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
-from mgflows.surrogate.forces import fire, minimum_image_energy, reduced_interaction
+from mgflows.surrogate.forces import fire, potential_energy, reduced_interaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ def find_inherent_structure(
     Parameters
     ----------
     atoms
-        A periodic orthorhombic box with edges of at least twice the largest cutoff; not changed.
+        A periodic orthorhombic box; below twice the largest cutoff every image is visited, which is slower. Not changed.
     lj
         The surrogate.
     force_tolerance
@@ -51,7 +51,7 @@ def find_inherent_structure(
     Raises
     ------
     InputError
-        For a box that the minimum image does not allow, an unknown species or a tolerance that double precision cannot reach.
+        For another cell, an unknown species or a tolerance that double precision cannot reach.
     MgflowsError
         If the forces are still above the tolerance after ``max_steps``.
     """
@@ -67,7 +67,7 @@ def find_inherent_structure(
             "check the configuration if it began with overlapping atoms"
         )
     logger.debug("inherent structure after %d FIRE steps, largest reduced force %.2g", n_steps, largest)
-    e_is = minimum_image_energy(positions, interaction) / len(atoms) * lj.energy_unit
+    e_is = potential_energy(positions, interaction) / len(atoms) * lj.energy_unit
     relaxed = atoms.copy()
     relaxed.calc = None
     relaxed.positions = positions.T * lj.length_unit

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from mgflows.alloy import Alloy
     from mgflows.surrogate.calculator import LennardJonesCalculator
 
 __all__ = ["LennardJones", "ReducedConfiguration"]
 
+_FEWEST_ATOMS = 8
 _CUZRAL_SIGMA = {"Cu": 2.338, "Zr": 2.932, "Al": 2.620}
 _CUZRAL_EPSILON = {
     "consistent": {"Cu": 0.409, "Zr": 0.739, "Al": 0.392},
@@ -41,11 +43,20 @@ class ReducedConfiguration:
         (3,) edges of the box in units of ``length_unit``.
     types
         (n,) indices into ``LennardJones.species``.
+    images
+        (n_images, 3) whole edges by which the nearest image of a partner may be shifted and still lie within the largest cutoff; the first is
+        the nearest image itself, and the only one where every edge is at least twice that cutoff.
     """
 
     positions: NDArray[np.float64]
     box: NDArray[np.float64]
     types: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    @property
+    def nearest_image_suffices(self) -> bool:
+        """Whether no atom sees more than one image of another, nor one of itself."""
+        return len(self.images) == 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,6 +290,34 @@ class LennardJones:
         order = np.argsort(np.diag(self.sigma), kind="stable")
         return tuple((self.species[a], self.species[b]) for a, b in itertools.pairwise(order))
 
+    def check_box(self, alloy: Alloy) -> str | None:
+        """Say whether the alloy's box is so small that the nearest image of an atom is not enough.
+
+        Returns
+        -------
+        A note for the user; None if every edge is at least twice the largest cutoff.
+
+        Raises
+        ------
+        InputError
+            For fewer than eight atoms. Their box is less than two mean atomic distances wide, so that an atom has the same neighbour on either side.
+        """
+        length = alloy.box_length
+        if alloy.n_atoms < _FEWEST_ATOMS:
+            raise InputError(
+                f"{alloy.n_atoms} atoms make a box of {length:.2f} A, less than two mean atomic distances wide, in which an atom has the same neighbour "
+                f"on either side: a crystal and no glass; take at least {_FEWEST_ATOMS} atoms"
+            )
+        present = [self.species.index(symbol) for symbol in alloy.species]
+        needed = 2.0 * float(self.cutoff[np.ix_(present, present)].max())
+        if length >= needed:
+            return None
+        return (
+            f"the box of {alloy.n_atoms} atoms is {length:.2f} A wide, less than twice the surrogate's largest cutoff ({needed:.2f} A): its energies are sums "
+            f"over periodic images, which is exact but slower, and atoms see their own images; "
+            f"{int(alloy.number_density * needed**3) + 1} atoms at this density would not"
+        )
+
     def types(self, atoms: Atoms) -> NDArray[np.int64]:
         """Return the (n,) indices into :attr:`species` of the atoms.
 
@@ -299,13 +338,13 @@ class LennardJones:
         return np.array([index[symbol] for symbol in symbols], dtype=np.int64)
 
     def reduced_configuration(self, atoms: Atoms) -> ReducedConfiguration:
-        """Return the atoms in reduced units, in the order given, for the kernels that use the minimum image.
+        """Return the atoms in reduced units, in the order given, with the images that the kernels must visit.
 
         Raises
         ------
         InputError
-            If the cell is not a fully periodic orthorhombic box along the axes, or an edge is below twice the largest cutoff of
-            the species present, so that an atom would see two images of another. :meth:`calculator` treats such cells exactly.
+            If the cell is not a fully periodic orthorhombic box along the axes, which :meth:`calculator` treats exactly, or a position is not
+            finite.
         """
         types = self.types(atoms)
         cell = atoms.cell.array
@@ -314,18 +353,13 @@ class LennardJones:
             raise InputError(
                 "the cell is not a periodic orthorhombic box along x, y, z; use such a box, or LennardJones.calculator() for any cell"
             )
-        present = np.unique(types)
-        largest = float(self.cutoff[np.ix_(present, present)].max())
-        if edges.min() < 2.0 * largest:
-            raise InputError(
-                f"the box edge {edges.min():.4g} A is below twice the largest cutoff, {2.0 * largest:.4g} A: the minimum image would miss "
-                "neighbours; use more atoms, or LennardJones.calculator(), which sums over images"
-            )
         if not np.all(np.isfinite(atoms.positions)):
             raise InputError("a position is not a finite number; give finite positions in A")
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
-        return ReducedConfiguration(np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types)
+        present = np.unique(types)
+        images = _images_within(float(self.cutoff[np.ix_(present, present)].max()) / self.length_unit, box)
+        return ReducedConfiguration(np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types, images)
 
     def energy(self, atoms: Atoms) -> float:
         """Return the potential energy in eV of a configuration; any cell, periodic or not."""
@@ -338,3 +372,15 @@ class LennardJones:
         from mgflows.surrogate.calculator import LennardJonesCalculator
 
         return LennardJonesCalculator(self)
+
+
+def _images_within(cutoff: float, box: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the (n_images, 3) shifts, zero first, that bring some point of the cell around an atom closer to it than the cutoff.
+
+    The nearest image is at most half an edge away along each axis, so that shifted by n edges it is at least ``|n| - 1/2`` of them away.
+    """
+    most = np.ceil(cutoff / box + 0.5).astype(int)
+    shifts = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))), dtype=np.int64)
+    closest = np.maximum(np.abs(shifts) - 0.5, 0.0) * box
+    shifts = shifts[(closest**2).sum(axis=1) < cutoff**2]
+    return np.ascontiguousarray(shifts[np.argsort(np.abs(shifts).sum(axis=1), kind="stable")])

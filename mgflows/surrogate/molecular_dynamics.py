@@ -18,9 +18,10 @@ from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
 from mgflows.surrogate.forces import (
     all_pairs_forces,
     fire,
+    image_forces,
     integrate,
     listed_forces,
-    minimum_image_energy,
+    potential_energy,
     reduced_interaction,
     verlet_list,
 )
@@ -82,8 +83,8 @@ class SurrogateMolecularDynamics:
     lj
         The surrogate.
     atoms
-        A periodic orthorhombic box with edges of at least twice the largest cutoff. Overlapping atoms, as after random insertion, are relaxed
-        first. Not changed.
+        A periodic orthorhombic box; below twice the largest cutoff every image is visited, which is slower. Overlapping atoms, as after random
+        insertion, are relaxed first. Not changed.
     seed
         Seed of the initial velocities and of the thermostat.
     reduced_timestep
@@ -136,6 +137,8 @@ class SurrogateMolecularDynamics:
         if self._interaction.skin > 0.0:
             starts, neighbours = verlet_list(self._positions, self._interaction)
             listed_forces(self._positions, self._interaction, starts, neighbours, self._forces)
+        elif self._interaction.translations.shape[1] > 1:
+            image_forces(self._positions, self._interaction, self._forces)
         else:
             all_pairs_forces(self._positions, self._interaction, self._forces)
 
@@ -155,7 +158,7 @@ class SurrogateMolecularDynamics:
     @property
     def reduced_potential_energy(self) -> float:
         """Potential energy per atom."""
-        return float(minimum_image_energy(self._positions, self._interaction) / self._positions.shape[1])
+        return potential_energy(self._positions, self._interaction) / self._positions.shape[1]
 
     @property
     def reduced_kinetic_energy(self) -> float:

@@ -50,7 +50,7 @@ class SwapMonteCarlo:
     lj
         The surrogate.
     atoms
-        Start configuration in A, species in any order, in a periodic orthorhombic box with edges of at least twice the largest cutoff.
+        Start configuration in A, species in any order, in a periodic orthorhombic box.
     seed, stream
         Seed of the random numbers; streams of one seed are independent.
     exchange_pairs
@@ -62,12 +62,13 @@ class SwapMonteCarlo:
     dtype
         ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6 (``docs/performance.md`` has the check for a bias).
     method
-        ``"all_pairs"``, ``"cells"``, or ``"auto"``: whichever is faster for this number of atoms.
+        ``"all_pairs"``, ``"cells"``, ``"images"``, or ``"auto"``: in a box below twice the largest cutoff images, which is slow (``docs/surrogate.md``, "Small
+        cells") and always in double precision; else whichever of the other two is faster for this number of atoms.
 
     Raises
     ------
     InputError
-        For a box too small for the cutoffs, species that the surrogate lacks, coinciding atoms or settings out of range.
+        For a cell that is no such box, species that the surrogate lacks, coinciding atoms or settings out of range.
 
     Notes
     -----
@@ -86,7 +87,7 @@ class SwapMonteCarlo:
         max_displacement: float = 0.15,
         swap_fraction: float = 0.2,
         dtype: Literal["float64", "float32"] = "float64",
-        method: Literal["auto", "all_pairs", "cells"] = "auto",
+        method: Literal["auto", "all_pairs", "cells", "images"] = "auto",
     ) -> None:
         if dtype not in _REFRESH_INTERVAL:
             raise InputError(f"the dtype {dtype!r} does not exist; choose 'float64' or 'float32'")

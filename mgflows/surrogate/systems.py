@@ -1,4 +1,7 @@
-"""The atoms as the kernels hold them: all pairs in a small box, cells in a large one, replicas in the lanes of a register."""
+"""The atoms as the kernels hold them: all pairs in a box of some hundred atoms, cells in a large one, images in one below twice the cutoff.
+
+Replicas sit in the lanes of a register.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mgflows.errors import InputError
-from mgflows.surrogate import cell_kernels, kernels, replica_kernels
+from mgflows.surrogate import cell_kernels, image_kernels, kernels, replica_kernels
 from mgflows.surrogate.rows import REGISTER_BYTES
 
 if TYPE_CHECKING:
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
 
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
-__all__ = ["CROSSOVER", "AllPairs", "Cells", "Method", "Replicas", "lay_out"]
+__all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Method", "Replicas", "lay_out"]
 
-Method = Literal["all_pairs", "cells"]
+Method = Literal["all_pairs", "cells", "images"]
 CROSSOVER = {"float64": 1000, "float32": 1500}
 """Number of atoms above which cells are faster, where the box holds enough of them (measured: ``docs/performance.md``)."""
 
@@ -94,6 +97,45 @@ class Cells:
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Go back to what :meth:`arrays` returned."""
         self.configuration = cell_kernels.CellConfiguration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+class Images:
+    """Every move looks at every image of every atom within reach: the slow way, for boxes below twice the largest cutoff.
+
+    Parameters
+    ----------
+    table, configuration
+        As :func:`mgflows.surrogate.image_kernels.prepare_images` makes them.
+    """
+
+    method: Method = "images"
+
+    def __init__(self, table: image_kernels.ImageTable, configuration: image_kernels.ImageConfiguration) -> None:
+        self.table = table
+        self.configuration = configuration
+
+    def recompute_energies(self) -> None:
+        """Compute the energy afresh."""
+        image_kernels.recompute_energy_of_images(self.configuration, self.table)
+
+    def run(self, *arguments: Any) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.run_sweeps` after the table."""
+        image_kernels.run_sweeps_over_images(self.configuration, self.table, *arguments)
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions.T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = image_kernels.ImageConfiguration(
             **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
         )
 
@@ -195,7 +237,7 @@ def lay_out(
     max_displacement: float,
     dtype: str,
     method: Method | Literal["auto"],
-) -> AllPairs | Cells:
+) -> AllPairs | Cells | Images:
     """Lay out atoms for the kernels of a method, with their energies.
 
     Parameters
@@ -209,15 +251,21 @@ def lay_out(
     dtype
         Precision.
     method
-        ``"auto"`` takes the faster one.
+        ``"auto"`` takes images where the box is below twice the largest cutoff, and the faster of the others elsewhere.
 
     Raises
     ------
     InputError
-        If cells are asked for and the box is below three of them, or the method does not exist.
+        If all pairs are asked for and the box is below twice the largest cutoff, if cells are asked for and the box is below three of them, or if the
+        method does not exist.
     """
-    if method not in ("auto", "all_pairs", "cells"):
-        raise InputError(f"the method {method!r} does not exist; choose 'auto', 'all_pairs' or 'cells'")
+    if method not in ("auto", "all_pairs", "cells", "images"):
+        raise InputError(f"the method {method!r} does not exist; choose 'auto', 'all_pairs', 'cells' or 'images'")
+    if method == "all_pairs" and not reduced.nearest_image_suffices:
+        raise InputError(
+            f"the box edge {reduced.box.min() * lj.length_unit:.4g} A is below twice the largest cutoff: by all pairs, and side by side as replicas, "
+            "an atom sees the nearest image of another only; use SwapMonteCarlo with method='auto', which sums over images, or more atoms"
+        )
     arguments = (
         lj.reduced_sigma,
         lj.reduced_epsilon,
@@ -234,8 +282,10 @@ def lay_out(
             f"the box edge {reduced.box.min():.4g} is below three cells of the largest cutoff {cutoff:.4g} and one displacement, in units of "
             "the reference sigma; use method='all_pairs'"
         )
-    system: AllPairs | Cells
-    if method == "cells" or (method == "auto" and fits and len(order) > CROSSOVER[dtype]):
+    system: AllPairs | Cells | Images
+    if method == "images" or (method == "auto" and not reduced.nearest_image_suffices):
+        system = Images(*image_kernels.prepare_images(*arguments, reduced.images))
+    elif method == "cells" or (method == "auto" and fits and len(order) > CROSSOVER[dtype]):
         system = Cells(*cell_kernels.prepare_cells(*arguments, max_displacement, np.dtype(dtype)))
     else:
         system = AllPairs(*kernels.prepare(*arguments, np.dtype(dtype)))

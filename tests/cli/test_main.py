@@ -36,7 +36,7 @@ def run(capsys, monkeypatch, tmp_path):
         (("validate", "missing.txt"), "missing.txt cannot be read"),
         (("validate", "missing.txt", "--suite", "slow"), "the suite 'slow' is unknown"),
         (("sample", "Cu50Xx50"), "'Xx' is not a chemical element"),
-        (("sample", "Cu50Zr50", "--atoms", "40"), "raise --atoms"),
+        (("sample", "Cu50Zr50", "--atoms", "4"), "take at least 8 atoms"),
     ],
 )
 def test_errors_are_one_sentence_with_exit_code_2(run, arguments, words, tmp_path):

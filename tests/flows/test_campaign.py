@@ -111,10 +111,16 @@ def test_expensive_methods_get_one_job_a_label():
     assert labels["expanded_compressed"] == 8 * 6
 
 
-def test_a_box_too_small_is_refused_with_the_number_of_atoms_it_needs():
-    with pytest.raises(InputError, match=r"box of 100 atoms is 11\.29 A wide, .* take at least 113 atoms"):
-        stand_in_campaign(alloy=Alloy.cuzral(n_atoms=100)).make()
-    assert stand_in_campaign(alloy=Alloy.cuzral(n_atoms=113)).make()
+def test_a_small_box_is_sampled_over_images_and_one_of_few_atoms_is_refused(caplog):
+    stand_in_campaign(alloy=Alloy.cuzral(n_atoms=24)).make()
+    (record,) = caplog.records
+    assert "box of 24 atoms is 7.02 A wide" in record.getMessage()
+    assert "113 atoms at this density would not" in record.getMessage()
+    caplog.clear()
+    stand_in_campaign(alloy=Alloy.cuzral(n_atoms=113)).make()
+    assert not caplog.records
+    with pytest.raises(InputError, match=r"7 atoms make a box of 4\.65 A, .* take at least 8 atoms"):
+        stand_in_campaign(alloy=Alloy.from_formula("CuZr", n_atoms=7, number_density=0.0694)).make()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from jobflow import Job, Maker, job
+from jobflow import Job, Maker, OutputReference, job
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.errors import InputError
@@ -69,6 +69,28 @@ def test_what_computes_nothing_needs_no_node(small: Flow) -> None:
         job.name.split(" mc-")[0].split(" crystal-")[0] for job in label_jobs(small) if job.config.manager_config["_category"] != "dft"
     }
     assert light == {"expand and compress", "distort", "strain crystal", "similarity", "surrogate fitness", "check trajectory"}
+
+
+def test_every_descendant_of_a_sample_is_of_its_family(small: Flow) -> None:
+    jobs = {job.uuid: job for job in label_jobs(small) if job.name != "surrogate fitness" and not job.name.startswith("similarity")}
+
+    def ancestor(job: Job) -> object:
+        """The sample, or the crystal, that the structure of a label comes from, by the references alone."""
+        source = job.function_args[0]
+        if not isinstance(source, OutputReference):
+            return id(source)
+        return ancestor(jobs[source.uuid]) if source.uuid in jobs else (source.uuid, source.attributes[:-1])
+
+    members: dict[object, list[Job]] = {}
+    for member in jobs.values():
+        members.setdefault(ancestor(member), []).append(member)
+    families = [{tags(job)["family"] for job in group} for group in members.values()]
+    assert all(len(names) == 1 and None not in names for names in families)
+    assert len(set.union(*families)) == len(families) == 80 + 8
+    largest = max(members.values(), key=len)
+    assert {tags(job).get("subset") for job in largest} >= {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "aimd"}
+    crystals = [group for group in members.values() if tags(group[0])["family"].startswith("crystal-")]
+    assert {len(group) for group in crystals} == {3}, "relaxed, strained, and the copies labelled"
 
 
 def test_resources_reach_the_fireworks_of_their_kind() -> None:

@@ -9,7 +9,11 @@ from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
 from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.sampling import OnsetDocument, SampleDocument, SampleSetDocument, SupercoolingDocument, SurrogateCoolingDocument
+from mgflows.structures.order import analyse_order
+from mgflows.structures.similarity import compare_structures
+from mgflows.surrogate import LennardJones
 
 ALLOY = Alloy.cuzral(n_atoms=113)
 
@@ -30,6 +34,36 @@ def test_a_sample_says_what_it_is(run):
     assert hot > cold
     assert not sample.ordered
     assert sample.provenance.seed == 5
+
+
+@pytest.mark.parametrize(("n_atoms", "counts"), [(13, {"Cu": 6.0, "Zr": 6.0, "Al": 1.0}), (24, {"Cu": 11.0, "Zr": 11.0, "Al": 2.0})])
+def test_small_cells_are_cooled_dated_and_compared(run, n_atoms, counts):
+    alloy = Alloy.cuzral(n_atoms)
+    sample = SampleDocument.model_validate(run(SwapMonteCarloMaker().make(alloy, n_sweeps=2000, seed=5)))
+    assert sample.structure.composition.as_dict() == counts
+    relaxed = atoms_from_structure(sample.inherent_structure)
+    assert LennardJones.cuzral().energy(relaxed) / n_atoms == pytest.approx(sample.e_is, abs=1e-10)
+    # Whatever order there is: a cell repeated has the same.
+    order = analyse_order(relaxed.repeat((2, 1, 2))).as_dict()
+    for name in ("q6_solid_fraction", "cna_555_fraction", "frank_kasper_fraction", "mean_coordination"):
+        assert sample.order[name] == pytest.approx(order[name], abs=1e-9), name
+    similarity = compare_structures(atoms_from_structure(sample.structure), relaxed)
+    assert 0.0 < similarity.delta_cb <= 1.0
+    cooling = SurrogateCoolingDocument.model_validate(run(SurrogateMDMaker().make(alloy, time=2.0, seeds=[1, 2])))
+    assert len(cooling.e_is_reduced) == 2
+    clock = run(
+        SupercoolingMaker().make(
+            samples=[sample],
+            families=["mc-2e3-000"],
+            coolings=[
+                cooling.model_copy(
+                    update={"time_reduced": time, "e_is_reduced": [e - time / 100 for e in cooling.e_is_reduced], "ordered": [False] * 2}
+                )
+                for time in (2.0, 20.0, 60.0)
+            ],
+        )
+    )
+    assert np.isfinite(SupercoolingDocument.model_validate(clock).families["mc-2e3-000"])
 
 
 def test_a_cooling_that_runs_out_of_time_hands_over_and_ends_the_same(run, store):

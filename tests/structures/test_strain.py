@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase.build import bulk
+from pymatgen.analysis.elasticity.elastic import ElasticTensor
 from pymatgen.analysis.elasticity.strain import Deformation as PymatgenDeformation
-from pymatgen.analysis.elasticity.strain import Strain
+from pymatgen.analysis.elasticity.strain import Strain, convert_strain_to_deformation
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from mgflows.errors import InputError
@@ -12,6 +15,7 @@ from mgflows.structures.strain import (
     ELASTIC_DIRECTIONS,
     apply_deformation,
     crystal_deformations,
+    deformation_tables,
     elastic_deformations,
     strain_from_voigt,
     volume_deformations,
@@ -71,6 +75,51 @@ def test_a_general_deformation_acts_as_in_pymatgen(triclinic):
     np.testing.assert_allclose(ours.cell.array, theirs.lattice.matrix, atol=1e-12)
     np.testing.assert_allclose(ours.get_scaled_positions(wrap=False), triclinic.get_scaled_positions(wrap=False), atol=1e-12)
     np.testing.assert_allclose(ours.positions[3], gradient @ triclinic.positions[3], atol=1e-12)
+
+
+def test_every_default_deformation_is_the_one_without_rotation_and_acts_as_in_pymatgen(triclinic):
+    structure = AseAtomsAdaptor.get_structure(triclinic)
+    for deformation in (*volume_deformations(), *elastic_deformations()):
+        theirs = PymatgenDeformation(deformation.matrix)
+        np.testing.assert_allclose(convert_strain_to_deformation(theirs.green_lagrange_strain, "symmetric"), deformation.matrix, atol=1e-14)
+        strained = theirs.apply_to_structure(structure)
+        ours = apply_deformation(triclinic, deformation)
+        np.testing.assert_allclose(ours.cell.array, strained.lattice.matrix, atol=1e-12)
+        np.testing.assert_allclose(ours.positions, ours.cell.cartesian_positions(triclinic.get_scaled_positions(wrap=False)), atol=1e-12)
+        difference = strained.frac_coords - structure.frac_coords
+        np.testing.assert_allclose(difference - np.round(difference), 0.0, atol=1e-12)
+
+
+def test_energies_of_the_directions_are_those_of_the_documentation():
+    stiffness = np.random.default_rng(0).uniform(50.0, 150.0, (6, 6))
+    tensor = ElasticTensor.from_voigt(stiffness + stiffness.T)
+    c = tensor.voigt
+    magnitude = 0.008
+    expected = {
+        "C11": c[0, 0],
+        "C12": c[0, 0] + 2 * c[0, 1] + c[1, 1],
+        "C13": c[0, 0] + 2 * c[0, 2] + c[2, 2],
+        "C22": c[1, 1],
+        "C23": c[1, 1] + 2 * c[1, 2] + c[2, 2],
+        "C33": c[2, 2],
+        "C44": 4 * c[3, 3],
+        "C55": 4 * c[4, 4],
+        "C66": 4 * c[5, 5],
+    }
+    assert expected.keys() == ELASTIC_DIRECTIONS.keys()
+    for component, combination in expected.items():
+        (deformation,) = [d for d in elastic_deformations() if d.name == f"{component}+0.008"]
+        energy = tensor.energy_density(Strain(deformation.matrix - np.eye(3)), convert_GPa_to_eV=False)
+        assert energy == pytest.approx(0.5 * magnitude**2 * combination, rel=1e-10)
+
+
+def test_the_documentation_has_the_matrices():
+    rows = deformation_tables().splitlines()
+    page = (Path(__file__).parents[2] / "docs" / "strains.md").read_text()
+    assert sum(row.startswith(("| volume", "| C")) for row in rows) == 9 + 6 + 36
+    assert all(row in page for row in rows), "print them anew with: python -m mgflows.structures.strain"
+    assert "| C44+0.008 | 1 0 0 | 0 1 0.008 | 0 0.008 1 | 0.999936 | yes |" in rows
+    assert "| C12 | e_xx = m, e_yy = m | m²/2 (C11 + 2 C12 + C22) |" in rows
 
 
 def test_original_is_untouched_and_velocities_are_dropped(triclinic):

@@ -78,5 +78,3 @@ def test_what_cannot_be_done_is_said(consistent, liquid):
         find_inherent_structure(liquid, consistent, 1e-13)
     with pytest.raises(MgflowsError, match="after 10 FIRE steps"):
         find_inherent_structure(liquid, consistent, max_steps=10)
-    with pytest.raises(InputError, match="twice the largest cutoff"):
-        find_inherent_structure(random_atoms(100), consistent)
