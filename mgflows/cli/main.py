@@ -20,6 +20,7 @@ _COMMANDS = {
     "cost": ("mgflows.cli.query:cost", "Show what a campaign has cost."),
     "fitness": ("mgflows.cli.fitness:fitness", "Show whether the surrogate is worth its labels."),
     "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
+    "crystals": ("mgflows.cli.crystals:crystals", "List or fetch the crystals of an alloy."),
     "datasets": ("mgflows.cli.query:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.query:potentials", "List the potentials."),
     "export": ("mgflows.cli.query:export", "Write a dataset or a potential to files."),

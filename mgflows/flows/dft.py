@@ -16,12 +16,15 @@ from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.schemas.labels import structure_from_atoms
+from mgflows.structures.crystals import choose_crystals, crystal_prototypes
 from mgflows.structures.fitness import choose_pilots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.alloy import Alloy
+    from mgflows.structures.crystal_databases import DatabaseCrystal
+    from mgflows.structures.crystals import Crystal
 
 __all__ = ["LabelFlowMaker"]
 
@@ -62,7 +65,10 @@ class LabelFlowMaker(Maker):
     n_held_out
         Further samples that are only relaxed and heated, and lie wholly in the test set (paper: two new trajectories).
     n_crystals
-        Largest number of crystal prototypes, the elements first and compounds spread over the list; None takes all that are known.
+        Largest number of crystals, the elements first and compounds spread over the list; None takes all of them.
+    crystals
+        Crystals of the alloy, such as :func:`~mgflows.structures.crystal_databases.load_crystals` gives; those with other elements are passed over.
+        None: the shipped ones. The dataset document names each.
     label_sets
         Label the members of a strained family in one job: right for methods of milliseconds, wrong for a density functional.
     resources
@@ -83,6 +89,7 @@ class LabelFlowMaker(Maker):
     n_heated: int | None = None
     n_held_out: int = 2
     n_crystals: int | None = None
+    crystals: list[Crystal | DatabaseCrystal] | None = None
     fitness_maker: FitnessMaker | None = field(default_factory=FitnessMaker)
     similarity_maker: SimilarityMaker | None = field(default_factory=SimilarityMaker)
     trajectory_check_maker: TrajectoryCheckMaker | None = field(default_factory=TrajectoryCheckMaker)
@@ -156,8 +163,9 @@ class LabelFlowMaker(Maker):
             for crystal in self._crystals(alloy):
                 family = f"crystal-{crystal.name}".replace(" ", "-")
                 relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
-                members.add(relax, "relax", kind="relax", subset="crystal", family=family)
-                self._strain(members, self.crystal_maker, relax.output.structure, "crystal", family)
+                pin = {"name": crystal.name, "identifier": crystal.identifier, "source": crystal.source}
+                members.add(relax, "relax", kind="relax", subset="crystal", family=family, crystal=pin)
+                self._strain(members, self.crystal_maker, relax.output.structure, "crystal", family, crystal=pin)
             if self.similarity_maker and relaxed:
                 similarity = self.similarity_maker.make(list(relaxed.values()), [reference_of[family] for family in relaxed])
                 members.add(similarity, self.similarity_maker.name)
@@ -173,7 +181,15 @@ class LabelFlowMaker(Maker):
         }
         return Flow(jobs, output=output, name=self.name)
 
-    def _strain(self, members: _Members, maker: DeformationMaker | None, structure: OutputReference, subset: str, family: str) -> None:
+    def _strain(
+        self,
+        members: _Members,
+        maker: DeformationMaker | None,
+        structure: OutputReference,
+        subset: str,
+        family: str,
+        crystal: dict[str, str] | None = None,
+    ) -> None:
         if maker is None:
             return
         deformed = members.add(maker.make(structure), maker.name, family=family)
@@ -184,11 +200,11 @@ class LabelFlowMaker(Maker):
                     f"{type(self.label_maker).__name__} labels one structure a job; give LabelFlowMaker label_sets=False with it"
                 )
             labels = self.label_maker.make_set(deformed.structures, names)
-            members.add(labels, f"label {maker.name}", kind="static", subset=subset, family=family, evaluations=len(names))
+            members.add(labels, f"label {maker.name}", kind="static", subset=subset, family=family, evaluations=len(names), crystal=crystal)
             return
         for number, name in enumerate(names):
             label = self.label_maker.make(deformed.structures[number])
-            members.add(label, f"label {maker.name} {name}", kind="static", subset=subset, family=family)
+            members.add(label, f"label {maker.name} {name}", kind="static", subset=subset, family=family, crystal=crystal)
 
     def _pilots(self, families: Sequence[str], n_sweeps: Sequence[int] | None) -> set[str]:
         """The samples whose labels decide on the others; none without a gate."""
@@ -225,16 +241,19 @@ class LabelFlowMaker(Maker):
         held_out = positions[np.linspace(0, len(positions) - 1, self.n_held_out + 2).round().astype(int)[1:-1]]
         return [families[i] for i in positions if i not in held_out], [families[i] for i in held_out]
 
-    def _crystals(self, alloy: Alloy) -> list[Any]:
-        from mgflows.structures.crystals import crystal_prototypes
-
-        prototypes = crystal_prototypes(alloy.species)
-        if self.n_crystals is None or len(prototypes) <= self.n_crystals:
-            return prototypes
-        elements = [crystal for crystal in prototypes if len(crystal.species) == 1][: self.n_crystals]
-        compounds = [crystal for crystal in prototypes if len(crystal.species) > 1]
-        chosen = np.linspace(0, len(compounds) - 1, self.n_crystals - len(elements)).round().astype(int)
-        return [*elements, *(compounds[position] for position in chosen)]
+    def _crystals(self, alloy: Alloy) -> list[Crystal | DatabaseCrystal]:
+        if self.crystals is None:
+            return choose_crystals([*crystal_prototypes(alloy.species)], self.n_crystals)
+        own = [crystal for crystal in self.crystals if set(crystal.species) <= set(alloy.species)]
+        if not own:
+            raise InputError(
+                f"none of the {len(self.crystals)} crystals given is of the elements {', '.join(alloy.species)} alone; "
+                "fetch those of this alloy with: mgflows crystals, or give none for the shipped ones"
+            )
+        names = Counter(crystal.name for crystal in own)
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise InputError(f"the crystal {repeated[0]!r} is given more than once; give each crystal once, under a name of its own")
+        return choose_crystals(own, self.n_crystals)
 
 
 class _Members:
@@ -259,6 +278,7 @@ class _Members:
         priority: int = 0,
         evaluations: int = 1,
         is_pilot: bool = False,
+        crystal: dict[str, str] | None = None,
     ) -> OutputReference:
         """Take a job.
 
@@ -272,6 +292,7 @@ class _Members:
             "family": family,
             "priority": priority,
             "resources": self._resources.get(kind or ""),
+            "crystal": crystal,
         }
         self._jobs.append((job, is_pilot, tags))
         if subset:

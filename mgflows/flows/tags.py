@@ -29,6 +29,7 @@ def tag(
     after_failure: bool = False,
     gate: str | None = None,
     resources: Mapping[str, Any] | None = None,
+    crystal: Mapping[str, str] | None = None,
 ) -> Job:
     """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
 
@@ -56,8 +57,17 @@ def tag(
     resources
         Values of the queue file that this job wants otherwise, such as ``{"nodes": 4, "walltime": "24:00:00"}``: FireWorks' ``_queueadapter``, which
         ``qlaunch -r`` honours. Workers that take whatever comes cannot.
+    crystal
+        For labels of a crystal: its ``name``, ``identifier`` and ``source``, which the dataset document takes over.
     """
-    tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1), "gate": gate}
+    tags = {
+        "stage": stage,
+        "subset": subset,
+        "family": family,
+        "seconds": round(seconds, 1),
+        "gate": gate,
+        "crystal": crystal and dict(crystal),
+    }
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})

@@ -15,7 +15,7 @@ from mgflows.errors import InputError
 from mgflows.jobs.store import current_store, read_samples, read_summaries
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, Split
+from mgflows.schemas.training import SUBSETS, CrystalSource, DatasetDocument, DatasetFrame, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,6 +143,7 @@ class DatasetMaker(Maker):
             n_frames=len(frames),
             counts=_counts(frames),
             frames=frames,
+            crystals=[collected.crystals[name] for name in sorted(collected.crystals)],
             held_out_families=held_out,
             test_fraction=self.test_fraction,
             split_seed=self.split_seed,
@@ -163,6 +164,7 @@ class _Collection:
         self.frames: dict[str, DatasetFrame] = {}
         self.missing: list[str] = []
         self.excluded: set[str] = set()
+        self.crystals: dict[str, CrystalSource] = {}
         self.duplicates = 0
         self._fingerprint: MethodFingerprint | None = None
 
@@ -198,6 +200,8 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
             collection.excluded.add(family)
             continue
         collection.check_method(MethodFingerprint.model_validate(document["output"]["fingerprint"]), uuid)
+        if tags.get("crystal") and document["output"]["summaries"]:
+            collection.crystals[tags["crystal"]["name"]] = CrystalSource(**tags["crystal"])
         for number, summary in enumerate(document["output"]["summaries"]):
             if summary["frame_id"] in collection.frames:
                 collection.duplicates += 1

@@ -29,6 +29,14 @@ class DatasetFrame(BaseModel):
     test: dict[str, bool] = Field(description="split scheme to true where the frame is a test frame")
 
 
+class CrystalSource(BaseModel):
+    """A crystal that frames of a dataset descend from."""
+
+    name: str = Field(description="name within the campaign")
+    identifier: str = Field(description="of the entry, in the database it comes from, such as 'mp-2210'")
+    source: str = Field(description="database or literature")
+
+
 class DatasetDocument(BaseModel):
     """A frozen, hashed list of frames with its train/test splits. The frames stay in the label documents."""
 
@@ -38,6 +46,7 @@ class DatasetDocument(BaseModel):
     n_frames: int = Field(description="number of frames")
     counts: dict[str, dict[str, int]] = Field(description="subset to {'frames', 'families', 'family_test', 'paper_test'}")
     frames: list[DatasetFrame] = Field(description="the frames, sorted by hash; stored in the additional store 'data'")
+    crystals: list[CrystalSource] = Field(default_factory=list, description="the crystals whose frames are in it")
     held_out_families: list[str] = Field(description="families that are wholly in the test set")
     test_fraction: float = Field(description="fraction of test frames asked for")
     split_seed: int = Field(description="seed of the splits")

@@ -1,18 +1,22 @@
-"""Crystals of an alloy's elements, from published structures: the start of the ``crystal`` subset.
+"""Crystals of an alloy's elements without a network: the start of the ``crystal`` subset.
 
-Compounds are in ``crystals.json``, each with the paper that determined its lattice parameters (a reference that was not checked says so); free Wyckoff coordinates that a paper left open are those
-of the prototype. They are starting points: whoever labels them relaxes them first. Elements come from ASE's table of ground states, which is that
-of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976).
+Compounds are in ``crystals.json``. Space group, occupied positions and free coordinates are those that AFLOW lists for the prototype (M. J. Mehl et al.,
+Comput. Mater. Sci. 136, S1 (2017), doi:10.1016/j.commatsci.2017.01.017, and its parts 2 and 3; read in ``src/DATA/PROTO/legacy_data.json`` of
+github.com/aflow-org/aflow). Where no lattice parameters of the compound itself could be read, the prototype's are scaled to the volume of the elements
+that it is made of (Vegard's rule, for volumes). They are starting points: whoever labels them relaxes them first. Elements come from ASE's table of
+ground states, which is that of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976). docs/crystals.md has the table.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
 
 from mgflows.errors import InputError
 
@@ -21,9 +25,39 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-__all__ = ["Crystal", "Site", "crystal_prototypes"]
+__all__ = ["AnyCrystal", "Crystal", "Site", "choose_crystals", "crystal_prototypes"]
 
 logger = logging.getLogger(__name__)
+
+
+class AnyCrystal(Protocol):
+    """What a campaign needs to know of a crystal, from whichever source."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the crystals of a campaign."""
+
+    @property
+    def identifier(self) -> str:
+        """How its source calls it, such as "mp-2210"."""
+
+    @property
+    def source(self) -> str:
+        """Where it was published."""
+
+    @property
+    def status(self) -> str:
+        """Either "observed" or "trial"."""
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Its elements, alphabetically."""
+
+    def atoms(self) -> Atoms:
+        """The structure, not yet relaxed."""
+
+
+CrystalType = TypeVar("CrystalType", bound=AnyCrystal)
 
 
 @dataclass(frozen=True)
@@ -34,10 +68,13 @@ class Site:
     wyckoff: str
     position: tuple[float, float, float]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "position", tuple(self.position))
+
 
 @dataclass(frozen=True)
 class Crystal:
-    """A published crystal structure.
+    """A crystal structure by its symmetry.
 
     Parameters
     ----------
@@ -50,11 +87,12 @@ class Crystal:
     lattice
         a, b, c in A and alpha, beta, gamma in degrees, of the conventional cell.
     sites
-        Occupied Wyckoff positions in the setting of the International Tables.
+        Occupied Wyckoff positions in the first setting of the International Tables.
     status
-        "stable", "high temperature" or "metastable": all of them have been observed.
+        "observed": a source was read that says this compound has this structure. "trial": none was; the structure type is known, and a crystal that
+        nature avoids still teaches a potential what to avoid.
     source
-        Where the lattice parameters were published.
+        What was read about the compound, about the prototype and about the lattice parameters.
     """
 
     name: str
@@ -65,13 +103,23 @@ class Crystal:
     status: str
     source: str
 
+    def __post_init__(self) -> None:
+        # JSON gives lists and dictionaries back.
+        object.__setattr__(self, "lattice", tuple(self.lattice))
+        object.__setattr__(self, "sites", tuple(Site(**site) if isinstance(site, dict) else site for site in self.sites))
+
+    @property
+    def identifier(self) -> str:
+        """How documents refer to it."""
+        return f"mgflows:{self.name.replace(' ', '-')}"
+
     @property
     def species(self) -> tuple[str, ...]:
         """Its elements, alphabetically."""
         return tuple(sorted({site.symbol for site in self.sites}))
 
     def atoms(self, *, primitive: bool = False) -> Atoms:
-        """The crystal as published.
+        """The crystal before any relaxation.
 
         Parameters
         ----------
@@ -94,7 +142,7 @@ class Crystal:
 
 
 def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
-    """All known crystals of an alloy: the ground states of its elements, then the compounds between them.
+    """All shipped crystals of an alloy.
 
     Parameters
     ----------
@@ -104,7 +152,9 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
     Returns
     -------
     list of Crystal
-        Elements in the order of ``species``. One whose ground state is not fcc, bcc, hcp or diamond is left out, with a note in the log.
+        The ground states of the elements in the order of ``species``, then what else was observed, then trial structures: among them fcc, bcc and hcp
+        of each element at the volume per atom of its ground state (hcp with the ideal c/a). An element whose ground state is none of these or diamond
+        is left out, with a note in the log.
 
     Raises
     ------
@@ -112,24 +162,59 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
         For an unknown element.
     """
     elements = [element for symbol in dict.fromkeys(species) if (element := _element(symbol)) is not None]
-    return elements + [compound for compound in _compounds() if set(compound.species) <= set(species)]
+    others = [variant for element in elements for variant in _variants(element)]
+    others += [compound for compound in _compounds() if set(compound.species) <= set(species)]
+    return elements + sorted(others, key=lambda crystal: crystal.status != "observed")
+
+
+def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> list[CrystalType]:
+    """Not more than so many crystals: elements first, then compounds spread over the list; trial structures only when all observed ones are taken.
+
+    Parameters
+    ----------
+    crystals
+        In the order of :func:`crystal_prototypes`.
+    n_crystals
+        How many; None takes all.
+    """
+    observed = [crystal for crystal in crystals if crystal.status != "trial"]
+    if n_crystals is None or n_crystals >= len(crystals):
+        return list(crystals)
+    if n_crystals >= len(observed):
+        return [*observed, *(crystal for crystal in crystals if crystal.status == "trial")][:n_crystals]
+    elements = [crystal for crystal in observed if len(crystal.species) == 1][:n_crystals]
+    compounds = [crystal for crystal in observed if len(crystal.species) > 1]
+    chosen = np.linspace(0, len(compounds) - 1, n_crystals - len(elements)).round().astype(int)
+    return [*elements, *(compounds[position] for position in chosen)]
 
 
 @cache
 def _compounds() -> tuple[Crystal, ...]:
     entries: list[dict[str, Any]] = json.loads(resources.files(__package__).joinpath("crystals.json").read_text(encoding="utf-8"))
-    return tuple(
-        Crystal(
-            **{
-                **entry,
-                "lattice": tuple(entry["lattice"]),
-                "sites": tuple(Site(symbol, wyckoff, tuple(position)) for symbol, wyckoff, position in entry["sites"]),
-            }
-        )
-        for entry in entries
-    )
+    return tuple(_compound(**entry) for entry in entries)
 
 
+_VOLUMES = {
+    "elements": "; lattice of the prototype, scaled to the volume of the elements",
+    "AFLOW": "; lattice parameters from there, too",
+    "paper": "; lattice parameters of the paper",
+}
+
+
+def _compound(sites: list[Any], source: str, aflow: str, volume: str, **entry: Any) -> Crystal:
+    crystal = Crystal(**entry, sites=tuple(Site(*site) for site in sites), source=f"{source}; prototype {aflow} of AFLOW{_VOLUMES[volume]}")
+    return _scaled(crystal) if volume == "elements" else crystal
+
+
+def _scaled(crystal: Crystal) -> Crystal:
+    """The same shape of cell at the volume of the elements it is made of."""
+    atoms = crystal.atoms()
+    factor = (sum(_atomic_volume(symbol) for symbol in atoms.get_chemical_symbols()) / atoms.get_volume()) ** (1.0 / 3.0)
+    a, b, c, *angles = crystal.lattice
+    return replace(crystal, lattice=(a * factor, b * factor, c * factor, *angles))
+
+
+_IDEAL = np.sqrt(8.0 / 3.0)  # c/a of hcp, where all nearest neighbours are equally far
 _ELEMENT_STRUCTURES: dict[str, tuple[str, int, str, tuple[float, float, float]]] = {
     "fcc": ("Cu, A1", 225, "4a", (0.0, 0.0, 0.0)),
     "bcc": ("W, A2", 229, "2a", (0.0, 0.0, 0.0)),
@@ -147,15 +232,44 @@ def _element(symbol: str) -> Crystal | None:
     if state is None or state["symmetry"] not in _ELEMENT_STRUCTURES:
         logger.info("no crystal of elementary %s: its ground state is not fcc, bcc, hcp or diamond", symbol)
         return None
-    prototype, space_group, wyckoff, position = _ELEMENT_STRUCTURES[state["symmetry"]]
-    a = float(state["a"])
-    hexagonal = state["symmetry"] == "hcp"
+    return _elementary(
+        symbol,
+        state["symmetry"],
+        float(state["a"]),
+        float(state.get("c/a", 1.0)),
+        "observed",
+        "N. W. Ashcroft, N. D. Mermin, Solid State Physics, Holt, Rinehart and Winston (1976), as tabulated in ase.data.reference_states",
+    )
+
+
+def _elementary(symbol: str, structure: str, a: float, ratio: float, status: str, source: str) -> Crystal:
+    prototype, space_group, wyckoff, position = _ELEMENT_STRUCTURES[structure]
     return Crystal(
         name=f"{symbol} {prototype.split(', ')[1]}",
         prototype=prototype,
         space_group=space_group,
-        lattice=(a, a, a * float(state["c/a"]), 90.0, 90.0, 120.0) if hexagonal else (a, a, a, 90.0, 90.0, 90.0),
+        lattice=(a, a, a * ratio, 90.0, 90.0, 120.0) if structure == "hcp" else (a, a, a, 90.0, 90.0, 90.0),
         sites=(Site(symbol, wyckoff, position),),
-        status="stable",
-        source="N. W. Ashcroft, N. D. Mermin, Solid State Physics, Holt, Rinehart and Winston (1976), as tabulated in ase.data.reference_states",
+        status=status,
+        source=source,
     )
+
+
+def _variants(ground_state: Crystal) -> list[Crystal]:
+    """Fcc, bcc and hcp of an element, as far as they are not its ground state."""
+    if ground_state.name.endswith("A4"):
+        return []
+    (symbol,) = ground_state.species
+    source = f"given by symmetry alone; volume per atom of {ground_state.name}"
+    variants = [_elementary(symbol, structure, 1.0, _IDEAL, "trial", source) for structure in ("fcc", "bcc", "hcp")]
+    return [_scaled(variant) for variant in variants if variant.name != ground_state.name]
+
+
+@cache
+def _atomic_volume(symbol: str) -> float:
+    """Volume per atom of an element's ground state in A^3."""
+    ground_state = _element(symbol)
+    if ground_state is None:
+        raise InputError(f"the volume of an atom of {symbol} is not tabulated; give the compound its own lattice parameters")
+    atoms = ground_state.atoms()
+    return float(atoms.get_volume()) / len(atoms)
