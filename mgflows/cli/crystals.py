@@ -111,11 +111,10 @@ def _print(rows: Sequence[Sequence[str]], output: Path | None) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, expand=True)
     for title in _COLUMNS:
-        table.add_column(
-            title, justify="right" if title == "atoms" else "left", no_wrap=True, overflow="ellipsis" if title == "source" else "fold"
-        )
+        # The sources are long: they have what the others leave.
+        table.add_column(title, justify="right" if title == "atoms" else "left", no_wrap=True, ratio=1 if title == "source" else None)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -1,10 +1,11 @@
 """Crystals of an alloy's elements without a network: the start of the ``crystal`` subset.
 
-Compounds are in ``crystals.json``. Space group, occupied positions and free coordinates are those that AFLOW lists for the prototype (M. J. Mehl et al.,
-Comput. Mater. Sci. 136, S1 (2017), doi:10.1016/j.commatsci.2017.01.017, and its parts 2 and 3; read in ``src/DATA/PROTO/legacy_data.json`` of
-github.com/aflow-org/aflow). Where no lattice parameters of the compound itself could be read, the prototype's are scaled to the volume of the elements
-that it is made of (Vegard's rule, for volumes). They are starting points: whoever labels them relaxes them first. Elements come from ASE's table of
-ground states, which is that of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976). docs/crystals.md has the table.
+Compounds are in ``crystals.json``, each with what was read about it. Cells and positions are mostly those that AFLOW lists for the structure type
+(M. J. Mehl et al., Comput. Mater. Sci. 136, S1 (2017), doi:10.1016/j.commatsci.2017.01.017, and its parts 2 and 3; read in
+``src/DATA/PROTO/legacy_data.json`` of github.com/aflow-org/aflow at 011c4bd). Where no lattice parameters of the compound itself could be read, those of
+the structure type are scaled to the volume of the elements that it is made of (Vegard's rule, for volumes). They are starting points: whoever labels
+them relaxes them first. Elements come from ASE's table of ground states, which is that of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976).
+docs/crystals.md has the table.
 """
 
 from __future__ import annotations
@@ -194,16 +195,10 @@ def _compounds() -> tuple[Crystal, ...]:
     return tuple(_compound(**entry) for entry in entries)
 
 
-_VOLUMES = {
-    "elements": "; lattice of the prototype, scaled to the volume of the elements",
-    "AFLOW": "; lattice parameters from there, too",
-    "paper": "; lattice parameters of the paper",
-}
-
-
-def _compound(sites: list[Any], source: str, aflow: str, volume: str, **entry: Any) -> Crystal:
-    crystal = Crystal(**entry, sites=tuple(Site(*site) for site in sites), source=f"{source}; prototype {aflow} of AFLOW{_VOLUMES[volume]}")
-    return _scaled(crystal) if volume == "elements" else crystal
+def _compound(sites: list[Any], source: str, structure: str, scaled: bool, **entry: Any) -> Crystal:
+    rule = ", scaled to the volume of the elements" if scaled else ""
+    crystal = Crystal(**entry, sites=tuple(Site(*site) for site in sites), source=f"{source}; cell and positions: {structure}{rule}")
+    return _scaled(crystal) if scaled else crystal
 
 
 def _scaled(crystal: Crystal) -> Crystal:
