@@ -163,6 +163,7 @@ def crystals_from_materials_project(
     fields = ["material_id", "formula_pretty", "structure", "energy_above_hull", "theoretical"]
     try:
         with MPRester(api_key, mute_progress_bars=True) as rester:
+            release = rester.db_version
             documents = rester.materials.summary.search(
                 chemsys=systems,
                 energy_above_hull=(0.0, energy_above_hull),
@@ -187,7 +188,7 @@ def crystals_from_materials_project(
             DatabaseCrystal(
                 name=f"{document.formula_pretty} {identifier}",
                 identifier=identifier,
-                source=f"Materials Project, next-gen.materialsproject.org/materials/{identifier}",
+                source=f"Materials Project {release}, next-gen.materialsproject.org/materials/{identifier}",
                 cell=structure.lattice.matrix.tolist(),
                 symbols=tuple(site.specie.symbol for site in structure),
                 positions=structure.frac_coords.tolist(),

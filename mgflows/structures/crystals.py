@@ -119,14 +119,8 @@ class Crystal:
         """Its elements, alphabetically."""
         return tuple(sorted({site.symbol for site in self.sites}))
 
-    def atoms(self, *, primitive: bool = False) -> Atoms:
-        """The crystal before any relaxation.
-
-        Parameters
-        ----------
-        primitive
-            Give the primitive cell instead of the conventional one, along whose axes strains are easier to read.
-        """
+    def atoms(self) -> Atoms:
+        """The conventional cell before any relaxation."""
         from ase.spacegroup import crystal
 
         atoms = crystal(
@@ -134,7 +128,6 @@ class Crystal:
             basis=[site.position for site in self.sites],
             spacegroup=self.space_group,
             cellpar=list(self.lattice),
-            primitive_cell=primitive,
         )
         # ASE leaves its description of the space group behind, which no longer holds once atoms move.
         atoms.info = {"name": self.name}
