@@ -20,6 +20,8 @@ from mgflows.jobs.aimd import AseHeatingMaker
 from mgflows.jobs.fitness import FitnessMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.launch.workflows import to_workflows
+from mgflows.structures.crystal_databases import DatabaseCrystal
+from mgflows.structures.crystals import crystal_prototypes
 
 if TYPE_CHECKING:
     from jobflow import Flow
@@ -177,3 +179,51 @@ def test_the_number_of_pilots_is_a_setting() -> None:
     maker.label_maker.fitness_maker = FitnessMaker(n_pilots=8, minimum_labels=4)
     pilots = [job for job in label_jobs(maker.make()) if tags(job).get("gate") is None and tags(job).get("subset") == "lj_surrogate"]
     assert Counter(tags(job)["family"].rsplit("-", 1)[0] for job in pilots) == {"mc-1e3": 2, "mc-1e4": 2, "mc-1e5": 2, "mc-1e6": 2}
+
+
+FETCHED = DatabaseCrystal(
+    name="CuZr mp-2210",
+    identifier="mp-2210",
+    source="Materials Project",
+    cell=((3.3, 0.0, 0.0), (0.0, 3.3, 0.0), (0.0, 0.0, 3.3)),
+    symbols=("Cu", "Zr"),
+    positions=((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)),
+)
+NICKEL = replace(FETCHED, name="NiZr mp-9", symbols=("Ni", "Zr"))
+
+
+def test_given_crystals_take_the_place_of_the_shipped_ones_and_are_named_in_the_tags() -> None:
+    maker = stand_in_campaign("tiny")
+    maker.label_maker.crystals = [NICKEL, FETCHED, crystal_prototypes(("Cu",))[0]]
+    flow = maker.make()
+    pins = {tags(job)["family"]: tags(job)["crystal"] for job in label_jobs(flow) if tags(job).get("subset") == "crystal"}
+    assert pins == {
+        "crystal-CuZr-mp-2210": {"name": "CuZr mp-2210", "identifier": "mp-2210", "source": "Materials Project"},
+        "crystal-Cu-A1": {"name": "Cu A1", "identifier": "mgflows:Cu-A1", "source": crystal_prototypes(("Cu",))[0].source},
+    }
+    (relax,) = [job for job in label_jobs(flow) if job.name == "relax crystal-CuZr-mp-2210"]
+    assert relax.function_args[0].volume == pytest.approx(3.3**3)
+    assert all("crystal" not in tags(job) for job in label_jobs(flow) if tags(job).get("subset") != "crystal")
+
+
+def test_the_campaign_document_holds_the_crystals() -> None:
+    maker = stand_in_campaign("tiny")
+    without = maker.document(maker.make()).settings_digest
+    maker.label_maker.crystals = [FETCHED]
+    document = maker.document(maker.make())
+    assert document.settings["label_maker"]["crystals"][0]["identifier"] == "mp-2210"
+    assert document.settings_digest != without
+
+
+@pytest.mark.parametrize(
+    ("crystals", "words"),
+    [
+        ([NICKEL], "none of the 1 crystals given is of the elements Cu, Zr, Al alone"),
+        ([FETCHED, FETCHED], "'CuZr mp-2210' is given more than once"),
+    ],
+)
+def test_crystals_that_cannot_be_used_are_refused(crystals: list[Any], words: str) -> None:
+    maker = stand_in_campaign("tiny")
+    maker.label_maker.crystals = crystals
+    with pytest.raises(InputError, match=words):
+        maker.make()

@@ -147,3 +147,24 @@ def test_ordered_samples_stay_out_of_training_unless_asked_for(run, store, metho
     assert {frame.family for frame in kept.frames} == {f"family-{number}" for number in (0, 2, 3, 4, 6, 7)}
     assert whole.n_frames == 16
     assert whole.excluded_families == []
+
+
+def test_a_dataset_names_the_crystals_whose_frames_it_has(run, method):
+    pins = [{"name": f"Cu {name}", "identifier": name, "source": "somewhere"} for name in ("mp-2", "mp-1", "mp-3")]
+    labels = [
+        tag(
+            _label(method, f"crystal-{pin['name']}", "crystal", broken=pin is pins[2]),
+            stage="labels",
+            category="dft",
+            subset="crystal",
+            family=f"crystal-{pin['name']}",
+            crystal=pin,
+        )
+        for pin in (*pins, pins[0])
+    ]
+    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    flow = Flow([*labels, dataset])
+    set_campaign(flow, "c")
+    document = DatasetDocument.model_validate(run(flow, ensure_success=False))
+    assert [crystal.model_dump() for crystal in document.crystals] == [pins[1], pins[0]], "sorted, once each, and none that failed"
+    assert DatasetDocument.model_validate(run(_flow(method, families=4))).crystals == []
