@@ -12,6 +12,7 @@ import click
 
 from mgflows.cli.options import directory_option, json_option, only_campaign, open_database, print_json
 from mgflows.errors import InputError
+from mgflows.schemas.training import SUBSETS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import Split
 
 _SHOWN_FAILURES = 5
+_SUBSET_WIDTH = max(map(len, SUBSETS))
 
 
 @click.command()
@@ -86,7 +88,8 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_cost_table(spent))
+    if spent:
+        console.print(_cost_table(spent))
     if remaining:
         console.print(_forecast_table(spent, remaining))
     hosts = ", ".join(sorted({host for each in spent for host in each.hosts})) or "no machine yet"
@@ -96,6 +99,8 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
         else "nothing to come"
     )
     console.print(f"{_some(hours['core_hours'])} core hours spent on {hosts}; {total}", highlight=False)
+    if any(each.basis == "pilots" for each in remaining):
+        console.print("[dim]pilots: from the first labels, with an assumed number of steps for a relaxation[/]")
     if any(each.basis == "guess" for each in remaining):
         console.print(
             "[dim]guess: nothing like it was measured yet; the number is what the jobs say of themselves, a second for most labels[/]"
@@ -106,11 +111,12 @@ def _cost_table(spent: list[Cost]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table("stage", "subset", box=box.SIMPLE_HEAD, title="spent", title_justify="left")
-    for title in ("jobs", "core h", "wall h", "core s each", "largest", "cores", "MiB"):
+    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="spent", title_justify="left")
+    table.columns[1].min_width = _SUBSET_WIDTH
+    for title in ("jobs", "core h", "wall h", "s each", "cores", "MiB"):
         table.add_column(title, justify="right")
     for each in spent:
-        numbers = (_some(each.core_hours), _some(each.wall_hours), f"{each.mean_core_seconds:.3g}", f"{each.largest_core_seconds:.3g}")
+        numbers = (_some(each.core_hours), _some(each.wall_hours), f"{each.mean_core_seconds:.3g}")
         table.add_row(each.stage or "", each.subset or "", str(each.n), *numbers, str(each.largest_cores), f"{each.largest_memory:.0f}")
     return table
 
@@ -119,14 +125,19 @@ def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table("stage", "subset", box=box.SIMPLE_HEAD, title="forecast", title_justify="left")
-    for title in ("jobs to come", "core h to come", "core h in total"):
+    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="forecast", title_justify="left")
+    table.columns[1].min_width = _SUBSET_WIDTH
+    for title in ("jobs", "core h", "with those spent"):
         table.add_column(title, justify="right")
     table.add_column("from")
     so_far = {(each.stage, each.subset): each.core_hours for each in spent}
-    for each in remaining:
-        total = so_far.get((each.stage, each.subset), 0.0) + each.core_hours
-        table.add_row(each.stage or "", each.subset or "", str(each.n), _some(each.core_hours), _some(total), each.basis)
+    for kind in dict.fromkeys((each.stage, each.subset) for each in remaining):
+        rows = [each for each in remaining if (each.stage, each.subset) == kind]
+        hours = sum(each.core_hours for each in rows)
+        bases = ", ".join(each.basis for each in rows)
+        table.add_row(
+            kind[0] or "", kind[1] or "", str(sum(each.n for each in rows)), _some(hours), _some(so_far.get(kind, 0.0) + hours), bases
+        )
     return table
 
 

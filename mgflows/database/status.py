@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mgflows.database.cost import RemainingCost, campaign_cost, estimated_seconds, remaining_cost
+from mgflows.database.cost import RemainingCost, campaign_cost, remaining_cost
 from mgflows.launch.failures import read_failures
 from mgflows.launch.progress import read_progress
 from mgflows.schemas.campaign import PLANNED, STAGES
@@ -141,10 +141,15 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
     progress = read_progress(database, campaign)
     costs = campaign_cost(database, campaign)
     core_hours = {(cost.stage, cost.subset): cost.core_hours for cost in costs}
-    remaining = {(each.stage, each.subset): each for each in remaining_cost(database, campaign, costs)}
-    planned = {key: n for key, (n, _) in estimated_seconds(database, campaign).items()}
+    remaining = remaining_cost(database, campaign)
+    core_hours_left: defaultdict[tuple[str | None, str | None], float] = defaultdict(float)
+    for each in remaining:
+        core_hours_left[each.stage, each.subset] += each.core_hours
+    planned = _planned(database, campaign)
     keys = sorted({*progress.groups, *planned}, key=_order)
-    groups = [_group(key, progress.groups.get(key, {}), planned.get(key, 0), core_hours.get(key, 0.0), remaining.get(key)) for key in keys]
+    groups = [
+        _group(key, progress.groups.get(key, {}), planned.get(key, 0), core_hours.get(key, 0.0), core_hours_left[key]) for key in keys
+    ]
     return CampaignStatus(
         campaign=campaign,
         states=progress.states,
@@ -152,7 +157,7 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         running=_running(database, campaign),
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
         stopped=_stopped(database, campaign),
-        seconds_left=_seconds_left(list(remaining.values()), progress.states.get("RUNNING", 0), is_measured=bool(costs)),
+        seconds_left=_seconds_left(remaining, progress.states.get("RUNNING", 0), is_measured=bool(costs)),
     )
 
 
@@ -162,7 +167,7 @@ def _order(key: tuple[str | None, str | None]) -> tuple[int, str, str]:
 
 
 def _group(
-    key: tuple[str | None, str | None], states: dict[str, int], planned: int, core_hours: float, remaining: RemainingCost | None
+    key: tuple[str | None, str | None], states: dict[str, int], planned: int, core_hours: float, core_hours_left: float
 ) -> GroupStatus:
     return GroupStatus(
         stage=key[0],
@@ -173,8 +178,19 @@ def _group(
         failed=states.get("FIZZLED", 0) + states.get("DEFUSED", 0),
         planned=planned,
         core_hours=core_hours,
-        core_hours_left=remaining.core_hours if remaining is not None else 0.0,
+        core_hours_left=core_hours_left,
     )
+
+
+def _planned(database: Database, campaign: str) -> dict[tuple[str | None, str | None], int]:
+    """Number of jobs of each (stage, subset) that are not in the LaunchPad yet."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"campaign": campaign, "state": "planned"}},
+        {"$project": {"_id": 0, "groups": 1}},
+        {"$unwind": "$groups"},
+        {"$group": {"_id": {"stage": "$groups.stage", "subset": "$groups.subset"}, "n": {"$sum": "$groups.n"}}},
+    ]
+    return {(row["_id"].get("stage"), row["_id"].get("subset")): row["n"] for row in database[PLANNED].aggregate(pipeline)}
 
 
 def _seconds_left(remaining: list[RemainingCost], n_running: int, *, is_measured: bool) -> float | None:

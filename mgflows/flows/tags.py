@@ -25,7 +25,7 @@ def tag(
     subset: str | None = None,
     family: str | None = None,
     priority: int = 0,
-    seconds: float = 1.0,
+    seconds: float | None = None,
     after_failure: bool = False,
     gate: str | None = None,
     resources: Mapping[str, Any] | None = None,
@@ -47,7 +47,8 @@ def tag(
     priority
         Jobs of higher priority are taken first.
     seconds
-        Rough run time, for forecasts only; they are corrected by what finished jobs took.
+        Rough run time, for forecasts only; they are corrected by what finished jobs took. None: nothing is known, and all such jobs of a stage and
+        subset count alike.
     after_failure
         Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
         go on without it.
@@ -57,7 +58,7 @@ def tag(
         Values of the queue file that this job wants otherwise, such as ``{"nodes": 4, "walltime": "24:00:00"}``: FireWorks' ``_queueadapter``, which
         ``qlaunch -r`` honours. Workers that take whatever comes cannot.
     """
-    tags = {"stage": stage, "subset": subset, "family": family, "seconds": round(seconds, 1), "gate": gate}
+    tags = {"stage": stage, "subset": subset, "family": family, "seconds": None if seconds is None else round(seconds, 1), "gate": gate}
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})

@@ -52,7 +52,7 @@ def firework(
 
 
 def piece(*groups: tuple[str | None, int, float], state: str = "planned", campaign: str = CAMPAIGN) -> dict[str, Any]:
-    found = [{"stage": "labels", "subset": subset, "n": n, "seconds": seconds} for subset, n, seconds in groups]
+    found = [{"stage": "labels", "subset": subset, "estimated": False, "n": n, "seconds": seconds} for subset, n, seconds in groups]
     return {"campaign": campaign, "state": state, "groups": found}
 
 
@@ -72,6 +72,8 @@ def ledger(settings: Settings, database: Database, campaign_document: CampaignDo
             done(12.0, subset="lj_surrogate"),
             done(36.0, subset="lj_surrogate"),
             done(0.5, **gate),
+            # A dataset that is done, before the training: the one says nothing of the other.
+            done(0.25, stage="training"),
             {**done(1000.0, subset="lj_surrogate"), "metadata": {"mgflows": {"campaign": "another", "subset": "lj_surrogate"}}},
         ]
     )
@@ -88,6 +90,8 @@ def ledger(settings: Settings, database: Database, campaign_document: CampaignDo
         [
             piece(("lj_surrogate", 4, 4.0), ("dft_minimized", 2, 2.0)),
             piece(("dft_minimized", 1, 1.0), ("crystal", 6, 6.0)),
+            {**piece(), "groups": [{"stage": "training", "subset": None, "estimated": True, "n": 1, "seconds": 50.0}]},
+            {**piece(), "groups": [{"stage": "training", "subset": None, "estimated": False, "n": 2, "seconds": 2.0}]},
             piece(("lj_surrogate", 100, 100.0), state="submitted"),
             piece(("lj_surrogate", 100, 100.0), campaign="another"),
         ]
@@ -97,7 +101,9 @@ def ledger(settings: Settings, database: Database, campaign_document: CampaignDo
 
 def test_spent_is_summed_by_stage_and_subset(ledger: GlassDatabase) -> None:
     costs = {(cost.stage, cost.subset): cost for cost in ledger.cost(CAMPAIGN)}
-    assert set(costs) == {("sampling", None), ("labels", None), ("labels", "lj_surrogate")}
+    assert list(costs) == [("sampling", None), ("labels", None), ("labels", "lj_surrogate"), ("training", None)], (
+        "in the order of the stages"
+    )
     label = costs["labels", "lj_surrogate"]
     assert (label.n, label.largest_cores, label.largest_memory, label.hosts) == (2, 4, 360.0, ("node12", "node36"))
     assert (3600 * label.core_hours, 3600 * label.wall_hours) == pytest.approx((48.0, 12.0))
@@ -105,21 +111,25 @@ def test_spent_is_summed_by_stage_and_subset(ledger: GlassDatabase) -> None:
 
 
 def test_the_rest_is_forecast_from_what_was_measured(ledger: GlassDatabase) -> None:
-    rest = {(each.stage, each.subset): each for each in ledger.remaining_cost(CAMPAIGN)}
-    told = {key: (each.n, each.basis, round(3600 * each.core_hours, 6), round(3600 * each.wall_hours, 6)) for key, each in rest.items()}
+    rest = ledger.remaining_cost(CAMPAIGN)
+    told = {
+        (each.stage, each.subset, each.basis): (each.n, round(3600 * each.core_hours, 6), round(3600 * each.wall_hours, 6)) for each in rest
+    }
     assert told == {
         # A long cooling is scaled by its length: the mean of the short ones would say 6 s.
-        ("sampling", None): (1, "measured", 1000.0, 250.0),
+        ("sampling", None, "measured"): (1, 1000.0, 250.0),
         # One is in the LaunchPad and four are planned; the failed one does not come again.
-        ("labels", "lj_surrogate"): (5, "measured", 5 * 24.0, 5 * 6.0),
+        ("labels", "lj_surrogate", "measured"): (5, 5 * 24.0, 5 * 6.0),
         # No relaxation is done: the gate counted 100 evaluations for each of the three.
-        ("labels", "dft_minimized"): (3, "pilots", 300 * 24.0, 300 * 6.0),
+        ("labels", "dft_minimized", "pilots"): (3, 300 * 24.0, 300 * 6.0),
         # Nothing says anything about crystals but the jobs themselves.
-        ("labels", "crystal"): (6, "guess", 6.0, 6.0),
+        ("labels", "crystal", "guess"): (6, 6.0, 6.0),
+        ("training", None, "guess"): (1, 50.0, 50.0),
+        ("training", None, "measured"): (2, 0.5, 0.125),
     }
     status = ledger.status(CAMPAIGN)
-    assert status.core_hours_left == pytest.approx(sum(each.core_hours for each in rest.values()))
-    assert status.seconds_left == pytest.approx(3600 * sum(each.wall_hours for each in rest.values())), "one job runs at a time"
+    assert status.core_hours_left == pytest.approx(sum(each.core_hours for each in rest))
+    assert status.seconds_left == pytest.approx(3600 * sum(each.wall_hours for each in rest)), "one job runs at a time"
     (crystals,) = [group for group in status.groups if group.subset == "crystal"]
     assert (crystals.planned, crystals.core_hours_left) == (6, pytest.approx(6 / 3600))
 
@@ -135,13 +145,13 @@ def test_the_command_tells_both_apart(ledger: GlassDatabase, tmp_path: Path) -> 
     ledger.settings.write(tmp_path / "mgflows.yaml")
     arguments = [CAMPAIGN, "--directory", str(tmp_path)]
     said = json.loads(CliRunner().invoke(cost_command, [*arguments, "--json"], catch_exceptions=False).output, parse_constant=pytest.fail)
-    assert 3600 * said["core_hours"] == pytest.approx(60.5)
-    assert 3600 * said["core_hours_left"] == pytest.approx(1000.0 + 120.0 + 7200.0 + 6.0)
+    assert 3600 * said["core_hours"] == pytest.approx(60.75)
+    assert 3600 * said["core_hours_left"] == pytest.approx(1000.0 + 120.0 + 7200.0 + 6.0 + 50.5)
     assert said["core_hours_total"] == pytest.approx(said["core_hours"] + said["core_hours_left"])
     assert {each["subset"]: each["basis"] for each in said["remaining"]}["dft_minimized"] == "pilots"
     output = CliRunner().invoke(cost_command, arguments, catch_exceptions=False).output
-    assert "0.0168 core hours spent on node0.5, node12, node36, node4, node8" in " ".join(output.split())
-    assert "forecast: 2.31 to come, 2.33 in total" in " ".join(output.split())
+    assert "0.0169 core hours spent on node0.25, node0.5, node12, node36, node4, node8" in " ".join(output.split())
+    assert "forecast: 2.33 to come, 2.34 in total" in " ".join(output.split())
     assert "guess" in output
     # A campaign that has ended has no forecast.
     ledger.mongo["planned"].delete_many({})
