@@ -3,7 +3,7 @@
     python docs/examples/lj_tables.py DIRECTORY [--nep NAME=nep.txt] [--eam NAME=file.eam.alloy] ...
 
 cools glasses of Cu46Zr46Al8 with both tables and the same seeds, labels them with the stand-in EAM and with every potential given, relaxes some of each cooling length, and
-writes lj_tables.md (the numbers as tables), lj_tables.svg and lj_tables.json into DIRECTORY, in some ten CPU minutes; ``--quick`` does a rough version in
+writes lj_tables.md (the numbers as tables), lj_tables.svg and lj_tables.json into DIRECTORY, in three CPU minutes and one more a potential; ``--quick`` does a rough version in
 half a minute. None of these labels is a density functional's.
 """
 
