@@ -12,14 +12,18 @@ import click
 
 from mgflows.cli.options import directory_option, json_option, only_campaign, open_database, print_json
 from mgflows.errors import InputError
+from mgflows.schemas.training import SUBSETS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from mgflows.database import GlassDatabase
+    from mgflows.database.cost import Cost, RemainingCost
     from mgflows.schemas.training import Split
 
 _SHOWN_FAILURES = 5
+_SUBSET_WIDTH = max(map(len, SUBSETS))
 
 
 @click.command()
@@ -63,31 +67,82 @@ def status(campaign: str | None, watch: bool, every: float, directory: Path | No
 @directory_option
 @json_option
 def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """Show what CAMPAIGN has cost, by stage and subset, and what the rest of it will."""
+    """Show what CAMPAIGN has cost, by stage and subset, and a forecast of what the rest of it will.
+
+    The forecast takes what jobs of the same stage and subset cost that are done; where there are none, the pilot labels or a guess (docs/costs.md).
+    """
     database = open_database(directory)
     name = only_campaign(database, campaign)
-    costs = database.cost(name)
-    state = database.status(name)
+    spent, remaining = database.cost(name), database.remaining_cost(name)
+    hours = {
+        "core_hours": sum(each.core_hours for each in spent),
+        "core_hours_left": sum(each.core_hours for each in remaining),
+    }
+    hours["core_hours_total"] = sum(hours.values())
     if as_json:
-        print_json({"costs": [asdict(each) for each in costs], "core_hours": state.core_hours, "core_hours_left": state.core_hours_left})
+        print_json(
+            {"campaign": name, "costs": [asdict(each) for each in spent], "remaining": [asdict(each) for each in remaining], **hours}
+        )
         return
 
-    from rich import box
     from rich.console import Console
+
+    console = Console()
+    if spent:
+        console.print(_cost_table(spent))
+    if remaining:
+        console.print(_forecast_table(spent, remaining))
+    hosts = ", ".join(sorted({host for each in spent for host in each.hosts})) or "no machine yet"
+    total = (
+        f"forecast: {_some(hours['core_hours_left'])} to come, {_some(hours['core_hours_total'])} in total"
+        if remaining
+        else "nothing to come"
+    )
+    console.print(f"{_some(hours['core_hours'])} core hours spent on {hosts}; {total}", highlight=False)
+    if any(each.basis == "pilots" for each in remaining):
+        console.print("[dim]pilots: from the first labels, with an assumed number of steps for a relaxation[/]")
+    if any(each.basis == "guess" for each in remaining):
+        console.print(
+            "[dim]guess: nothing like it was measured yet; the number is what the jobs say of themselves, a second for most labels[/]"
+        )
+
+
+def _cost_table(spent: list[Cost]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table("stage", "subset", box=box.SIMPLE_HEAD)
-    for title in ("documents", "core h", "wall h", "core s each", "largest", "memory MiB"):
+    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="spent", title_justify="left")
+    table.columns[1].min_width = _SUBSET_WIDTH
+    for title in ("jobs", "core h", "wall h", "s each", "cores", "MiB"):
         table.add_column(title, justify="right")
-    for each in costs:
-        numbers = (f"{each.core_hours:.3g}", f"{each.wall_hours:.3g}", f"{each.mean_core_seconds:.3g}", f"{each.largest_core_seconds:.3g}")
-        table.add_row(each.stage or "", each.subset or "", str(each.n), *numbers, f"{each.largest_memory:.0f}")
-    console = Console()
-    console.print(table)
-    hosts = sorted({host for each in costs for host in each.hosts})
-    console.print(
-        f"{state.core_hours:.3g} core hours so far, about {state.core_hours_left:.3g} to come; on {', '.join(hosts) or 'no machine yet'}"
-    )
+    for each in spent:
+        numbers = (_some(each.core_hours), _some(each.wall_hours), f"{each.mean_core_seconds:.3g}")
+        table.add_row(each.stage or "", each.subset or "", str(each.n), *numbers, str(each.largest_cores), f"{each.largest_memory:.0f}")
+    return table
+
+
+def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="forecast", title_justify="left")
+    table.columns[1].min_width = _SUBSET_WIDTH
+    for title in ("jobs", "core h", "with those spent"):
+        table.add_column(title, justify="right")
+    table.add_column("from")
+    so_far = {(each.stage, each.subset): each.core_hours for each in spent}
+    for kind in dict.fromkeys((each.stage, each.subset) for each in remaining):
+        rows = [each for each in remaining if (each.stage, each.subset) == kind]
+        hours = sum(each.core_hours for each in rows)
+        bases = ", ".join(each.basis for each in rows)
+        table.add_row(
+            kind[0] or "", kind[1] or "", str(sum(each.n for each in rows)), _some(hours), _some(so_far.get(kind, 0.0) + hours), bases
+        )
+    return table
+
+
+def _some(hours: float) -> str:
+    return f"{hours:.3g}" if hours >= 0.001 or hours == 0.0 else "<0.001"
 
 
 def _as_json(database: GlassDatabase, name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from mgflows.database.cost import Cost, campaign_cost
+from mgflows.database.cost import Cost, RemainingCost, campaign_cost, remaining_cost
 from mgflows.database.fitness import labelled_samples
 from mgflows.database.frames import FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
@@ -85,6 +85,10 @@ class GlassDatabase:
     def cost(self, campaign: str) -> list[Cost]:
         """What the documents of a campaign have cost, by stage and subset."""
         return campaign_cost(self.mongo, self.campaign(campaign).campaign)
+
+    def remaining_cost(self, campaign: str) -> list[RemainingCost]:
+        """A forecast of what the jobs still to come will cost, by stage and subset, from what was measured."""
+        return remaining_cost(self.mongo, self.campaign(campaign).campaign)
 
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
         """Family to the document of its sample, shortest cooling first."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mgflows.database.cost import Cost, campaign_cost, estimated_seconds
+from mgflows.database.cost import RemainingCost, campaign_cost, remaining_cost
 from mgflows.launch.failures import read_failures
 from mgflows.launch.progress import read_progress
-from mgflows.schemas.campaign import STAGES
+from mgflows.schemas.campaign import PLANNED, STAGES
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -35,7 +35,7 @@ class GroupStatus:
     core_hours
         Processor time of those that are done, h.
     core_hours_left
-        Estimate for the others, h: the mean of those that are done, or the estimate each job carries where none is.
+        Forecast for the others, h (:func:`mgflows.database.cost.remaining_cost`).
     """
 
     stage: str | None
@@ -139,10 +139,17 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         Its name.
     """
     progress = read_progress(database, campaign)
-    planned = estimated_seconds(database, campaign)
-    costs = {(cost.stage, cost.subset): cost for cost in campaign_cost(database, campaign)}
+    costs = campaign_cost(database, campaign)
+    core_hours = {(cost.stage, cost.subset): cost.core_hours for cost in costs}
+    remaining = remaining_cost(database, campaign)
+    core_hours_left: defaultdict[tuple[str | None, str | None], float] = defaultdict(float)
+    for each in remaining:
+        core_hours_left[each.stage, each.subset] += each.core_hours
+    planned = _planned(database, campaign)
     keys = sorted({*progress.groups, *planned}, key=_order)
-    groups = [_group(key, progress.groups.get(key, {}), planned.get(key, (0, 0.0)), costs.get(key)) for key in keys]
+    groups = [
+        _group(key, progress.groups.get(key, {}), planned.get(key, 0), core_hours.get(key, 0.0), core_hours_left[key]) for key in keys
+    ]
     return CampaignStatus(
         campaign=campaign,
         states=progress.states,
@@ -150,7 +157,7 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         running=_running(database, campaign),
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
         stopped=_stopped(database, campaign),
-        seconds_left=_seconds_left(groups, costs, progress.states.get("RUNNING", 0)),
+        seconds_left=_seconds_left(remaining, progress.states.get("RUNNING", 0), is_measured=bool(costs)),
     )
 
 
@@ -159,40 +166,40 @@ def _order(key: tuple[str | None, str | None]) -> tuple[int, str, str]:
     return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage or "", subset or "")
 
 
-def _group(key: tuple[str | None, str | None], states: dict[str, int], planned: tuple[int, float], cost: Cost | None) -> GroupStatus:
-    waiting = sum(states.get(state, 0) for state in _WAITING)
-    running = states.get("RUNNING", 0)
-    if cost is not None:
-        seconds_left = (planned[0] + waiting + running) * cost.mean_core_seconds
-    else:
-        # Nothing of this kind is done: what each job says of itself, for those that are planned.
-        mean = planned[1] / planned[0] if planned[0] else 0.0
-        seconds_left = planned[1] + (waiting + running) * mean
+def _group(
+    key: tuple[str | None, str | None], states: dict[str, int], planned: int, core_hours: float, core_hours_left: float
+) -> GroupStatus:
     return GroupStatus(
         stage=key[0],
         subset=key[1],
         completed=states.get("COMPLETED", 0),
-        running=running,
-        waiting=waiting,
+        running=states.get("RUNNING", 0),
+        waiting=sum(states.get(state, 0) for state in _WAITING),
         failed=states.get("FIZZLED", 0) + states.get("DEFUSED", 0),
-        planned=planned[0],
-        core_hours=cost.core_hours if cost is not None else 0.0,
-        core_hours_left=seconds_left / 3600.0,
+        planned=planned,
+        core_hours=core_hours,
+        core_hours_left=core_hours_left,
     )
 
 
-def _seconds_left(groups: list[GroupStatus], costs: dict[tuple[str | None, str | None], Cost], n_running: int) -> float | None:
-    if not any(group.left for group in groups):
+def _planned(database: Database, campaign: str) -> dict[tuple[str | None, str | None], int]:
+    """Number of jobs of each (stage, subset) that are not in the LaunchPad yet."""
+    pipeline: list[dict[str, Any]] = [
+        {"$match": {"campaign": campaign, "state": "planned"}},
+        {"$project": {"_id": 0, "groups": 1}},
+        {"$unwind": "$groups"},
+        {"$group": {"_id": {"stage": "$groups.stage", "subset": "$groups.subset"}, "n": {"$sum": "$groups.n"}}},
+    ]
+    return {(row["_id"].get("stage"), row["_id"].get("subset")): row["n"] for row in database[PLANNED].aggregate(pipeline)}
+
+
+def _seconds_left(remaining: list[RemainingCost], n_running: int, *, is_measured: bool) -> float | None:
+    if not remaining:
         return 0.0
-    if not n_running or not costs:
+    if not n_running or not is_measured:
         return None
     # Walltime rather than processor time: a job on many cores is one job.
-    seconds = 0.0
-    for group in groups:
-        cost = costs.get((group.stage, group.subset))
-        each = 3600.0 * cost.wall_hours / cost.n if cost is not None else 3600.0 * group.core_hours_left / max(group.left, 1)
-        seconds += each * group.left
-    return seconds / n_running
+    return 3600.0 * sum(each.wall_hours for each in remaining) / n_running
 
 
 def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
@@ -207,6 +214,6 @@ def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
 def _stopped(database: Database, campaign: str) -> dict[str, int]:
     reasons: Counter[str] = Counter()
     query: dict[str, Any] = {"campaign": campaign, "state": "planned", "stopped": True}
-    for piece in database["planned"].find(query, ["reason", "groups.n"]):
+    for piece in database[PLANNED].find(query, ["reason", "groups.n"]):
         reasons[piece["reason"]] += sum(group["n"] for group in piece["groups"])
     return dict(reasons)

@@ -25,7 +25,7 @@ def tag(
     subset: str | None = None,
     family: str | None = None,
     priority: int = 0,
-    seconds: float = 1.0,
+    seconds: float | None = None,
     after_failure: bool = False,
     gate: str | None = None,
     resources: Mapping[str, Any] | None = None,
@@ -48,7 +48,8 @@ def tag(
     priority
         Jobs of higher priority are taken first.
     seconds
-        Rough run time, for forecasts only; they are corrected by what finished jobs took.
+        Rough run time, for forecasts only; they are corrected by what finished jobs took. None: nothing is known, and all such jobs of a stage and
+        subset count alike.
     after_failure
         Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
         go on without it.
@@ -60,6 +61,7 @@ def tag(
     crystal
         For labels of a crystal: its ``name``, ``identifier`` and ``source``, which the dataset document takes over.
     """
+<<<<<<< HEAD
     tags = {
         "stage": stage,
         "subset": subset,
@@ -68,6 +70,9 @@ def tag(
         "gate": gate,
         "crystal": crystal and dict(crystal),
     }
+=======
+    tags = {"stage": stage, "subset": subset, "family": family, "seconds": None if seconds is None else round(seconds, 1), "gate": gate}
+>>>>>>> fitness
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})

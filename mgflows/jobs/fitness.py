@@ -49,14 +49,15 @@ class FitnessMaker(Maker):
     limits
         What the surrogate must reach.
     relaxation_steps
-        Evaluations to count for a relaxation in the forecast: a cell of 150 atoms from a surrogate takes 50 to 150.
+        Evaluations to count for a relaxation in the forecast: FIRE and LBFGS take 100 to 350 from a sample of the surrogate (docs/costs.md); optimisers of
+        other codes differ.
     """
 
     name: str = "surrogate fitness"
     n_pilots: int = 20
     minimum_labels: int = 10
     limits: FitnessLimits = field(default_factory=FitnessLimits)
-    relaxation_steps: int = 100
+    relaxation_steps: int = 250
 
     def __post_init__(self) -> None:
         if not 3 <= self.minimum_labels <= self.n_pilots:

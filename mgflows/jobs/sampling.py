@@ -157,7 +157,8 @@ class SwapMonteCarloMaker(Maker):
         report = JobProgress("samples")
         samples = []
         pool = ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn")) if self.n_processes > 1 else nullcontext()
-        with record_provenance(settings={"n_sweeps": n_sweeps, "n_processes": self.n_processes}) as provenance, pool as executor:
+        settings = {"n_sweeps": n_sweeps, "n_processes": self.n_processes}
+        with record_provenance(settings=settings, n_cores=self.n_processes) as provenance, pool as executor:
             run = executor.map if executor else map
             for number, sample in enumerate(run(partial(self._cool, alloy, n_sweeps), seeds)):
                 report(number, len(seeds))

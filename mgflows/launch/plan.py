@@ -54,15 +54,18 @@ class Piece:
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """Stage, subset, number of jobs and estimated seconds of each kind of job, for displays of progress."""
-        numbers: Counter[tuple[str | None, str | None]] = Counter()
-        seconds: Counter[tuple[str | None, str | None]] = Counter()
+        """Stage, subset, number of jobs and seconds of each kind of job, for displays of progress; those that say how long they take apart from others."""
+        numbers: Counter[tuple[str | None, str | None, bool]] = Counter()
+        seconds: Counter[tuple[str | None, str | None, bool]] = Counter()
         for job, _ in self.jobs:
             tags = _tags(job)
-            kind = tags.get("stage"), tags.get("subset")
+            kind = tags.get("stage"), tags.get("subset"), "seconds" in tags
             numbers[kind] += 1
             seconds[kind] += tags.get("seconds", 1.0)
-        return [{"stage": kind[0], "subset": kind[1], "n": n, "seconds": seconds[kind]} for kind, n in numbers.items()]
+        return [
+            {"stage": stage, "subset": subset, "estimated": estimated, "n": n, "seconds": seconds[stage, subset, estimated]}
+            for (stage, subset, estimated), n in numbers.items()
+        ]
 
 
 def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field
 
 import mgflows
+from mgflows.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +47,11 @@ class Provenance(BaseModel):
     pid: int = Field(description="process id on that machine")
     directory: str = Field(description="working directory of the computation on that machine")
     wall_seconds: float = Field(0.0, description="elapsed time in s")
-    cpu_seconds: float = Field(0.0, description="processor time in s, child processes that have ended included")
-    n_cores: int = Field(1, description="cores that the computation used, or that its process may use where it does not say")
-    max_rss_mib: float = Field(0.0, description="largest resident memory so far of the process, or of one of its child processes, in MiB")
+    cpu_seconds: float = Field(0.0, description="processor time in s, child processes on this machine that have ended included")
+    n_cores: int = Field(1, description="cores that the computation used, as its job says; otherwise the cores that the process may use")
+    max_rss_mib: float = Field(
+        0.0, description="largest resident memory in MiB, since the process began, of the process itself or of one of its child processes"
+    )
     seed: int | None = Field(None, description="seed of every random choice made")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
     parents: list[str] = Field(default_factory=list, description="uuids of the jobs this one was made from")
@@ -77,14 +80,28 @@ def record_provenance(
 ) -> Iterator[Provenance]:
     """Measure a computation: the record is complete once the block has ended.
 
+    Processor time is that of this process and of the child processes that it has waited for, as ``subprocess.run`` and process pools do: MPI ranks that
+    ``mpirun`` starts on this machine count, ranks on other machines do not.
+
     Parameters
     ----------
     seed, settings, parents
-        As given to the computation.
+        What the record says of them.
     packages
-        Further packages whose versions can change the result.
+        Distributions whose versions are recorded besides the usual ones.
     n_cores
-        Cores that it uses: ranks times threads. Without it, those that the process may use.
+        Cores that the computation uses: MPI ranks times threads of each, on all machines. None: the cores that this process may use, which is more than
+        the computation's where workers share a machine, and less where it starts ranks on other machines.
+
+    Yields
+    ------
+    Provenance
+        The record; what is known only inside the block may be set there, such as ``n_cores`` of a code that chooses it.
+
+    Raises
+    ------
+    InputError
+        If ``n_cores`` is not positive.
 
     Examples
     --------
@@ -93,6 +110,8 @@ def record_provenance(
     >>> provenance.seed
     1
     """
+    if n_cores is not None and n_cores < 1:
+        raise InputError(f"n_cores is {n_cores} but must be at least 1: MPI ranks times threads")
     record = Provenance(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         mgflows_version=mgflows.__version__,
@@ -101,7 +120,7 @@ def record_provenance(
         host=socket.gethostname(),
         pid=os.getpid(),
         directory=os.getcwd(),
-        n_cores=n_cores or len(os.sched_getaffinity(0)),
+        n_cores=len(os.sched_getaffinity(0)) if n_cores is None else n_cores,
         seed=seed,
         settings=settings or {},
         parents=parents or [],

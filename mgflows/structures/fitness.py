@@ -169,7 +169,7 @@ class FitnessLimits:
             )
         if not fit.r2 >= self.minimum_r2:
             found.append(
-                f"the surrogate's energies explain {max(fit.r2, 0.0):.0%} of the variance of the label energies, and must {self.minimum_r2:.0%}"
+                f"the surrogate's energies explain {100.0 * max(fit.r2, 0.0):.3g}% of the variance of the label energies, and must {100.0 * self.minimum_r2:.3g}%"
             )
         if self.pressure is not None and not self.pressure[0] <= fitness.pressure <= self.pressure[1]:
             low, high = self.pressure

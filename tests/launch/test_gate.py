@@ -137,9 +137,18 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert "must by more than 50" in reason
     assert reason in database.status(bad.name).stopped
 
+    rest = {each.subset: each for each in database.remaining_cost(bad.name) if each.stage == "labels" and each.subset}
+    (pilots,) = [each for each in database.cost(bad.name) if each.subset == "lj_surrogate"]
+    assert (rest["lj_surrogate"].n, rest["lj_surrogate"].basis) == (N_SAMPLES - 4, "measured")
+    assert rest["lj_surrogate"].core_hours == pytest.approx((N_SAMPLES - 4) * pilots.mean_core_seconds / 3600.0)
+    # No relaxation is done yet: its steps are assumed, and cost what a pilot label did.
+    assert (rest["dft_minimized"].n, rest["dft_minimized"].basis) == (2, "pilots")
+    assert rest["dft_minimized"].core_hours == pytest.approx(2 * fitness_maker.relaxation_steps * pilots.mean_core_seconds / 3600.0)
+
     assert advance(settings, bad.name, accept_gate=True)[0].n_added > 0
     run(settings)
     assert labels(database, bad.name) == N_SAMPLES
+    assert {each.stage for each in database.remaining_cost(bad.name)} == {"training"}
 
 
 def test_before_the_first_label_there_is_nothing_to_say(settings: Settings) -> None:

@@ -62,7 +62,7 @@ def test_a_fit_surrogate_passes_and_is_described() -> None:
     ("changes", "words"),
     [
         ({"slope": -0.3}, r"changes by -0\.[23]\d \+-.* for each eV of the surrogate's, and must by more than 0"),
-        ({"slope": 0.3, "noise": 0.3}, r"explain \d+% of the variance of the label energies, and must 50%"),
+        ({"slope": 0.3, "noise": 0.3}, r"explain [\d.]+% of the variance of the label energies, and must 50%"),
         ({"pressure": 180.0}, r"at \+180 GPa, outside -10 to 100"),
         ({"n": 2}, "2 labelled samples are too few"),
     ],
@@ -70,6 +70,12 @@ def test_a_fit_surrogate_passes_and_is_described() -> None:
 def test_an_unfit_surrogate_is_refused_with_the_reason(changes: dict[str, float], words: str) -> None:
     (objection,) = FitnessLimits().objections(measure_fitness(make_samples(**changes)))
     assert re.search(words, objection)
+
+
+def test_a_near_miss_is_told_in_enough_digits() -> None:
+    (objection,) = FitnessLimits(minimum_r2=0.999).objections(measure_fitness(make_samples()))
+    assert objection.endswith("and must 99.9%")
+    assert "explain 99.9%" not in objection
 
 
 def test_limits_can_be_loosened() -> None:

@@ -43,6 +43,51 @@ def test_known_displacements_come_back(glass):
     np.testing.assert_allclose(similarity.rigid_shift, [0.2, 0.1, -0.3], atol=1e-10)
 
 
+def test_known_displacements_come_back_from_under_a_shift_and_a_change_of_the_cell(glass):
+    """Both taken out at once, from wrapped positions: what is left is measured in the initial cell."""
+    moves = np.random.default_rng(8).normal(scale=0.1, size=(len(glass), 3))
+    moves -= moves.mean(axis=0)
+    gradient = np.array([[1.06, 0.02, -0.01], [0.0, 1.08, 0.03], [0.01, 0.0, 1.04]])
+    shift = np.array([2.0, -5.0, 1.5])
+    relaxed = glass.copy()
+    relaxed.positions += moves + shift
+    relaxed.set_cell(glass.cell.array @ gradient.T, scale_atoms=True)
+    relaxed.wrap()
+    similarity = compare_structures(glass, relaxed)
+    np.testing.assert_allclose(similarity.displacements, np.linalg.norm(moves, axis=1), atol=1e-10)
+    np.testing.assert_allclose(similarity.deformation, gradient, atol=1e-12)
+    # The shift is known up to whole cells.
+    difference = np.linalg.solve(glass.cell.array.T, similarity.rigid_shift - shift)
+    np.testing.assert_allclose(difference, np.round(difference), atol=1e-10)
+
+
+@pytest.mark.physics
+def test_equations_2_and_3_of_the_paper_written_down_again(glass):
+    """Neighbours from tables of minimum-image distances, r_ij <= 4 A; no bond list, no images, no unwrapping."""
+    pairs = []
+    for seed, scale in ((1, 1.0), (2, 1.06), (3, 1.06)):
+        relaxed = glass.copy()
+        relaxed.rattle(0.15 * seed, seed=seed)
+        relaxed.translate([0.7, 0.0, -9.0])
+        relaxed.set_cell(scale * glass.cell.array, scale_atoms=True)
+        relaxed.wrap()
+        pairs.append((glass, relaxed))
+    n_atoms = len(glass)
+    sums = []
+    for lj, dft in pairs:
+        before, after = lj.get_all_distances(mic=True), dft.get_all_distances(mic=True)
+        total = 0.0
+        for i in range(n_atoms):
+            neighbours = [j for j in range(n_atoms) if j != i and before[i, j] <= 4.0]
+            kept = [j for j in neighbours if after[i, j] <= 4.0]
+            total += len(kept) / len(neighbours)
+        sums.append(total / n_atoms)
+    found = [compare_structures(lj, dft) for lj, dft in pairs]
+    assert [each.delta_cb for each in found] == pytest.approx(sums, abs=1e-12)
+    assert average_similarity(found).delta_cb == pytest.approx(np.mean(sums), abs=1e-12)
+    assert max(sums) < 0.98, "bonds do break here"
+
+
 @pytest.mark.physics
 def test_neighbour_fraction_of_a_cluster_counted_by_hand():
     initial = Atoms("Cu4", [[5, 5, 5], [8, 5, 5], [5, 8, 5], [5, 5, 8.5]], cell=[30, 30, 30], pbc=True)

@@ -34,6 +34,26 @@ def test_supercooling_clock(tmp_path):
     assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 12
 
 
+@pytest.mark.slow
+@pytest.mark.physics
+def test_lj_tables(tmp_path):
+    run("lj_tables.py", str(tmp_path), "--quick")
+    results = json.loads((tmp_path / "lj_tables.json").read_text())["results"]
+    assert [(result["table"], result["label"]) for result in results] == [("consistent", "stand-in"), ("printed", "stand-in")]
+    for result in results:
+        points = result["points"]
+        assert len(points) == 8
+        fit, line = result["fitness"]["fit"], np.polyfit([p["energy_lj"] for p in points], [p["energy_label"] for p in points], 1)
+        assert [fit["slope"], fit["intercept"]] == pytest.approx(line)
+        # Deeper in the surrogate is deeper for the labels, with either table, and both find the surrogate's density far too high.
+        assert fit["slope"] > 0.0
+        assert 20.0 < result["fitness"]["pressure"] < 60.0
+        assert result["similarity"]["cell"]["None"]["linear_expansion"] > 0.04
+        assert result["similarity"]["fixed"]["None"]["linear_expansion"] == pytest.approx(0.0, abs=1e-9)
+    assert "| stand-in | printed | all | 8 |" in (tmp_path / "lj_tables.md").read_text()
+    assert (tmp_path / "lj_tables.svg").read_text().startswith("<?xml")
+
+
 def test_high_entropy(tmp_path):
     output = run("high_entropy.py", str(tmp_path), "--sweeps", "1000", "--samples", "2")
     assert "every species is reached" in output
