@@ -435,12 +435,12 @@ def _why_wait(piece: dict[str, Any], failed: set[str]) -> tuple[str, bool]:
     left = set(piece["waits_for"])
     lost = left & failed
     if needed := lost & set(piece["required"]):
-        return f"{len(needed)} of the jobs it needs failed", True
+        return f"{len(needed)} of the jobs it needs failed or do not go on", True
     if left - lost:
         return f"waits for {len(left - lost)} of {piece['n_inputs']} jobs", False
     there = piece["n_inputs"] - len(lost)
     if lost and there < max(piece["minimum_fraction"] * piece["n_inputs"], 1):
-        return f"{len(lost)} of {piece['n_inputs']} jobs before it failed, and at least {piece['minimum_fraction']:.0%} must be there", True
+        return f"{len(lost)} of {piece['n_inputs']} jobs before it failed or do not go on, and at least {piece['minimum_fraction']:.0%} must be there", True
     return "", False
 
 

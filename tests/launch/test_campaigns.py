@@ -84,7 +84,7 @@ def test_the_rest_goes_on_after_partial_failure(settings: Settings, database: Da
     submit(families(journal, failing=(1,)), settings)
     work(settings)
     (stopped,) = advance(settings)
-    reason = "1 of 1 jobs before it failed, and at least 50% must be there"
+    reason = "1 of 1 jobs before it failed or do not go on, and at least 50% must be there"
     assert stopped.stopped == {reason: 1}
     work(settings)
     advance(settings)
@@ -105,7 +105,7 @@ def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
     advance(settings)
     work(settings)
     (stopped,) = advance(settings)
-    assert stopped.stopped["3 of 4 jobs before it failed, and at least 50% must be there"] == 1
+    assert stopped.stopped["3 of 4 jobs before it failed or do not go on, and at least 50% must be there"] == 1
     assert "dataset" not in ran(journal)
 
     # The cause is mended.
@@ -132,7 +132,7 @@ def test_a_gate_holds_what_is_behind_it(settings: Settings, database: Database, 
     if not passed:
         assert (went_on.n_added, went_on.stopped) == (
             0,
-            {"the gate before it is closed: the slope is -0.3": 4} | {"4 of 4 jobs before it failed, and at least 50% must be there": 1},
+            {"the gate before it is closed: the slope is -0.3": 4} | {"4 of 4 jobs before it failed or do not go on, and at least 50% must be there": 1},
         )
         (went_on,) = advance(settings, "c1", accept_gate=True)
     assert went_on.n_added == 4
