@@ -61,18 +61,14 @@ def tag(
     crystal
         For labels of a crystal: its ``name``, ``identifier`` and ``source``, which the dataset document takes over.
     """
-<<<<<<< HEAD
     tags = {
         "stage": stage,
         "subset": subset,
         "family": family,
-        "seconds": round(seconds, 1),
+        "seconds": None if seconds is None else round(seconds, 1),
         "gate": gate,
         "crystal": crystal and dict(crystal),
     }
-=======
-    tags = {"stage": stage, "subset": subset, "family": family, "seconds": None if seconds is None else round(seconds, 1), "gate": gate}
->>>>>>> fitness
     job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
