@@ -79,9 +79,9 @@ class LabelFlowMaker(Maker):
     """
 
     name: str = "labels"
-    label_maker: AseLabelMaker = field(default_factory=AseLabelMaker)
-    relax_maker: AseRelaxMaker | None = field(default_factory=AseRelaxMaker)
-    heating_maker: AseHeatingMaker | None = field(default_factory=AseHeatingMaker)
+    label_maker: Maker = field(default_factory=AseLabelMaker)
+    relax_maker: Maker | None = field(default_factory=AseRelaxMaker)
+    heating_maker: Maker | None = field(default_factory=AseHeatingMaker)
     volume_maker: DeformationMaker | None = field(default_factory=lambda: DeformationMaker(name="expand and compress", kind="volume"))
     elastic_maker: DeformationMaker | None = field(default_factory=lambda: DeformationMaker(name="distort", kind="elastic"))
     crystal_maker: DeformationMaker | None = field(default_factory=lambda: DeformationMaker(name="strain crystal", kind="crystal"))

@@ -43,7 +43,7 @@ class FeedbackFlowMaker(Maker):
 
     name: str = "feedback"
     quench_maker: QuenchMaker = field(default_factory=QuenchMaker)
-    label_maker: AseLabelMaker = field(default_factory=AseLabelMaker)
+    label_maker: Maker = field(default_factory=AseLabelMaker)
     cooling_rates: tuple[float, ...] = (1.0, 0.1, 0.01)
     n_glasses: int = 1
     resources: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,432 @@
+"""Labels by VASP: atomate2's Makers run it, with our inputs, and its outputs become the documents that all label Makers return."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from jobflow import Maker, job
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.jobs.vasp_outputs import VaspRun, naming_files
+from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure
+from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.quality import objections
+from mgflows.sets.vasp import NEUTRAL_TAGS, VaspMethod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+__all__ = ["VaspHeatingMaker", "VaspLabelMaker", "VaspRelaxMaker"]
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_SEED = 900_000_000
+"""VASP takes a first RANDOM_SEED below this."""
+
+
+@dataclass
+class VaspLabelMaker(Maker):
+    """Label structures with a VASP single point each (paper, section II, subset i; Methods, "DFT Calculations").
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    method
+        The settings.
+    run_vasp_kwargs
+        Further arguments of :func:`atomate2.vasp.run.run_vasp`, such as ``vasp_cmd`` or ``wall_time``. ``handlers`` replaces the list that cannot
+        change a label (:func:`mgflows.sets.vasp_inputs.static_handlers`).
+    """
+
+    name: str = "label"
+    method: VaspMethod = field(default_factory=VaspMethod)
+    run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @job(output_schema=LabelDocument)
+    def make(self, structure: Structure) -> LabelDocument:
+        """Label one structure.
+
+        Raises
+        ------
+        InputError
+            If there is no VASP or no POTCAR of an element; nothing has run then.
+        LabelError
+            If VASP did not finish or converge, or ran with other settings than asked for. It names the directory of the files.
+        """
+        with record_provenance(settings=_settings(self.method), n_cores=self.method.n_cores) as provenance:
+            sorted_structure = sort_structure(structure)
+            run = run_static(self.method, sorted_structure, self.run_vasp_kwargs)
+        with naming_files(run.directory):
+            run.check()
+            asked = atoms_from_structure(sorted_structure)
+            return LabelDocument.from_atoms(run.atoms(), run.fingerprint(), provenance, report=run.report(asked), asked=asked)
+
+
+@dataclass
+class VaspRelaxMaker(Maker):
+    """Relax a structure with VASP and label what comes out (paper, section II, subset ii; Methods, "DFT Calculations").
+
+    VASP keeps the plane waves of the first cell while it relaxes the cell, so that energy and stress of the last step belong to a basis that no other
+    label has: a glass that expands by 20 % in volume ends at a lower cutoff. Therefore the relaxation is repeated from its own result, with the basis of
+    the new cell, and the label is a single point of the relaxed structure, with the same inputs as every other single point.
+
+    The calculations run in the directories ``relax_1``, ``relax_2`` and ``static`` of the job.
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    method
+        The settings.
+    relax_cell
+        Relax volume and shape of the cell with the positions (ISIF = 3), as the paper does.
+    force_tolerance
+        Largest force in eV/A at which to stop; the paper's 1e-2.
+    max_steps
+        Ionic steps of one pass after which a relaxation counts as failed, unless custodian lets it go on.
+    n_passes
+        Relaxations one after another; atomate2's double relaxation. The paper says nothing of a second one.
+    run_vasp_kwargs
+        Further arguments of :func:`atomate2.vasp.run.run_vasp`.
+    """
+
+    name: str = "relax"
+    method: VaspMethod = field(default_factory=VaspMethod)
+    relax_cell: bool = True
+    force_tolerance: float = 1e-2
+    max_steps: int = 500
+    n_passes: int = 2
+    run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.n_passes < 1:
+            raise InputError(
+                f"n_passes is {self.n_passes} but a relaxation needs at least one; 2 repeats it with the basis of the new cell"
+            )
+
+    @job(output_schema=LabelDocument)
+    def make(self, structure: Structure) -> LabelDocument:
+        """Relax one structure.
+
+        ``relaxation`` of the document holds the ionic steps of all passes, the largest force that the last one left (eV/A), the energy before (eV per
+        atom) and the summary of :func:`mgflows.structures.similarity.compare_structures`.
+
+        Raises
+        ------
+        InputError
+            If there is no VASP or no POTCAR of an element; nothing has run then.
+        LabelError
+            If a pass or the single point did not finish or converge, or ran with other settings than asked for.
+        """
+        from mgflows.structures.similarity import compare_structures
+
+        settings = _settings(self.method) | {
+            "relax_cell": self.relax_cell,
+            "force_tolerance": self.force_tolerance,
+            "max_steps": self.max_steps,
+            "n_passes": self.n_passes,
+        }
+        with record_provenance(settings=settings, n_cores=self.method.n_cores) as provenance:
+            current = sort_structure(structure)
+            initial = atoms_from_structure(current)
+            passes: list[VaspRun] = []
+            for number in range(1, self.n_passes + 1):
+                with _in_directory(f"relax_{number}"):
+                    passes.append(self._relax(current))
+                current = passes[-1].steps[-1].structure
+            with _in_directory("static"):
+                run = run_static(self.method, current, self.run_vasp_kwargs)
+        relaxed = run.atoms()
+        relaxation = {
+            "n_steps": sum(len(each.steps) for each in passes),
+            "largest_force": _largest_force(passes[-1]),
+            "energy_per_atom_before": passes[0].atoms(0).get_potential_energy(force_consistent=True) / len(initial),
+            **compare_structures(initial, relaxed).as_dict(),
+        }
+        with naming_files(run.directory):
+            run.check()
+            asked = atoms_from_structure(current)
+            report = run.report(asked)
+            corrections = [phrase for each in (*passes, run) for phrase in each.corrections]
+            report = report.model_copy(update={"ionic_converged": True, "corrections": corrections})
+            return LabelDocument.from_atoms(relaxed, run.fingerprint(), provenance, report=report, asked=asked, relaxation=relaxation)
+
+    def _relax(self, structure: Structure) -> VaspRun:
+        """One pass, which has converged."""
+        from atomate2.vasp.jobs.core import RelaxMaker
+
+        from mgflows.sets.vasp_inputs import GlassRelaxSetGenerator, relax_handlers
+
+        generator = GlassRelaxSetGenerator(
+            method=self.method, force_tolerance=self.force_tolerance, relax_cell=self.relax_cell, max_steps=self.max_steps
+        )
+        run = run_vasp_maker(RelaxMaker, generator, self.method, structure, {"handlers": relax_handlers(), **self.run_vasp_kwargs})
+        with naming_files(run.directory):
+            run.check()
+            if not run.scf_converged():
+                raise LabelError(
+                    f"the electronic self-consistency of the relaxation did not converge after {run.scf_steps()} steps; "
+                    "raise NELM in VaspMethod(incar=...) or look at the structure"
+                )
+            # A run that was told to stop has fewer steps than NSW, too: only the forces say that it got there. VASP prints them rounded.
+            if len(run.steps) >= self.max_steps or _largest_force(run) > 1.01 * self.force_tolerance:
+                raise LabelError(
+                    f"the relaxation of {structure.composition.reduced_formula} has a force of {_largest_force(run):.3g} eV/A left after "
+                    f"{len(run.steps)} steps; raise max_steps or look whether the structure is sound"
+                )
+        return run
+
+
+@dataclass
+class VaspHeatingMaker(Maker):
+    """Heat a structure with VASP and keep every step as a frame (paper, section II, subset v; Methods, "DFT Calculations").
+
+    NPT Langevin dynamics at zero pressure, 1 fs, about 120 steps from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the lattice. The plane
+    waves and the k-mesh stay those of the first cell. The stress of a step is the one in ``vasprun.xml``; whether it is free of the ions' kinetic part
+    is checked by labelling the last structure again (``last_structure`` of the document).
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    method
+        The settings.
+    temperature_end
+        K of the thermostat at the last step.
+    n_steps
+        Number of steps, each a frame.
+    timestep
+        fs.
+    friction, lattice_friction
+        1/ps, of the atoms (each species) and of the lattice.
+    cell_mass
+        PMASS in u; VASP's default, since the paper does not state it.
+    run_vasp_kwargs
+        Further arguments of :func:`atomate2.vasp.run.run_vasp`.
+    """
+
+    name: str = "heat"
+    method: VaspMethod = field(default_factory=VaspMethod)
+    temperature_end: float = 2000.0
+    n_steps: int = 120
+    timestep: float = 1.0
+    friction: float = 20.0
+    lattice_friction: float = 5.0
+    cell_mass: float = 1000.0
+    run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @job(data="frames", output_schema=LabelSetDocument)
+    def make(self, structure: Structure, seed: int) -> LabelSetDocument:
+        """Heat one structure; the seed decides the noise.
+
+        A step whose electrons did not converge is left out and named in ``failed``.
+
+        Raises
+        ------
+        InputError
+            If there is no VASP or no POTCAR of an element; nothing has run then.
+        LabelError
+            If VASP did not do all steps, or ran with other settings than asked for.
+        """
+        from atomate2.vasp.jobs.md import MDMaker
+
+        from mgflows.sets.vasp_inputs import GlassMDSetGenerator, molecular_dynamics_handlers
+
+        protocol = {
+            "temperature_end": self.temperature_end,
+            "n_steps": self.n_steps,
+            "timestep": self.timestep,
+            "friction": self.friction,
+            "lattice_friction": self.lattice_friction,
+            "cell_mass": self.cell_mass,
+            "random_seed": seed % _LARGEST_SEED,
+        }
+        with record_provenance(seed=seed, settings=_settings(self.method) | protocol, n_cores=self.method.n_cores) as provenance:
+            sorted_structure = sort_structure(structure)
+            generator = GlassMDSetGenerator(
+                method=self.method,
+                end_temp=self.temperature_end,
+                nsteps=self.n_steps,
+                time_step=self.timestep,
+                friction=self.friction,
+                lattice_friction=self.lattice_friction,
+                cell_mass=self.cell_mass,
+                seed=seed % _LARGEST_SEED,
+            )
+            handlers = {"handlers": molecular_dynamics_handlers(), **self.run_vasp_kwargs}
+            # atomate2 would move the steps out of the document, without their electronic steps.
+            run = run_vasp_maker(MDMaker, generator, self.method, sorted_structure, handlers, task_document_kwargs={})
+        with naming_files(run.directory):
+            run.check()
+            if len(run.steps) != self.n_steps:
+                raise LabelError(f"VASP did {len(run.steps)} of {self.n_steps} steps of molecular dynamics; give the job more time")
+            frames, failed = _frames(run, atoms_from_structure(sorted_structure))
+            trajectory = protocol | {"ensemble": "NPT Langevin, 0 GPa", "temperature": _temperatures(run)}
+            return LabelSetDocument.from_frames(frames, run.fingerprint(), provenance, failed=failed, trajectory=trajectory)
+
+
+def sort_structure(structure: Structure | None) -> Structure:
+    """The structure grouped by species, which atomate2 0.1.5 does not do: a scrambled alloy would have one POTCAR for each change of species.
+
+    Raises
+    ------
+    InputError
+        If there is no structure, or one with partially occupied sites.
+    """
+    atoms_from_structure(structure)
+    bare = cast("Structure", structure).copy()
+    for name in list(bare.site_properties):
+        bare.remove_site_property(name)
+    return bare.get_sorted_structure()
+
+
+def run_static(method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]) -> VaspRun:
+    """A single point in the current directory."""
+    from atomate2.vasp.jobs.core import StaticMaker
+
+    from mgflows.sets.vasp_inputs import GlassStaticSetGenerator, static_handlers
+
+    return run_vasp_maker(
+        StaticMaker, GlassStaticSetGenerator(method=method), method, structure, {"handlers": static_handlers(), **run_vasp_kwargs}
+    )
+
+
+def run_vasp_maker(
+    maker_class: type[Maker],
+    generator: Any,
+    method: VaspMethod,
+    structure: Structure,
+    run_vasp_kwargs: dict[str, Any],
+    **maker_kwargs: Any,
+) -> VaspRun:
+    """Write the inputs, run VASP under custodian and read its outputs, all in the current directory and as atomate2 does it.
+
+    Raises
+    ------
+    InputError
+        If there is no VASP or no POTCAR of an element.
+    LabelError
+        If custodian gave up, or the outputs cannot be read.
+    """
+    check_ready(method, [str(element) for element in structure.composition.elements], run_vasp_kwargs)
+    maker = maker_class(
+        input_set_generator=generator,
+        run_vasp_kwargs=run_vasp_kwargs,
+        # What did not converge is refused by our gate, which says more.
+        stop_children_kwargs={"handle_unsuccessful": False},
+        **maker_kwargs,
+    )
+    directory = Path.cwd()
+    try:
+        with _ending_children():
+            response = maker.make.original(maker, structure)
+    except Exception as error:
+        # Custodian, atomate2 and the parsers of pymatgen and emmet each raise what they like.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise LabelError(
+            f"VASP gave no result that can be used ({type(error).__name__}: {reason}); its files are in {directory}"
+        ) from error
+    return VaspRun(response.output, directory, method)
+
+
+def check_ready(method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]) -> None:
+    """Refuse what cannot work before anything runs.
+
+    Raises
+    ------
+    InputError
+        If VASP's command is not found, a POTCAR is missing, or atomate2's settings would change a label.
+    """
+    from atomate2 import SETTINGS as ATOMATE2
+    from pymatgen.core import SETTINGS as PYMATGEN
+
+    command = str(run_vasp_kwargs.get("vasp_cmd") or ATOMATE2.VASP_CMD)
+    words = shlex.split(command)
+    # Only a shell knows what a variable stands for.
+    if not words or ("$" not in words[0] and shutil.which(words[0]) is None):
+        raise InputError(
+            f"the command {words[0] if words else command!r} was not found, so that VASP cannot start (its command is {command!r}); "
+            "set vasp_command in mgflows.yaml to how VASP is called here, or load its module"
+        )
+    missing = [element for element, single in method.find_potentials(species).items() if single is None]
+    if missing:
+        names = ", ".join(method.potcar_symbol(element) for element in missing)
+        where = PYMATGEN.get("PMG_VASP_PSP_DIR") or "not set"
+        raise InputError(
+            f"no POTCAR of {', '.join(missing)} ({method.potcar_functional}: {names}) was found; PMG_VASP_PSP_DIR is {where}, and must be the "
+            "directory that `pmg config -p` made of VASP's potentials"
+        )
+    foreign = sorted(set(ATOMATE2.VASP_INCAR_UPDATES) - NEUTRAL_TAGS)
+    if foreign:
+        raise InputError(
+            f"VASP_INCAR_UPDATES in atomate2's settings changes {', '.join(foreign)}, which decides labels; "
+            "take it out there and put it into VaspMethod(incar=...)"
+        )
+
+
+@contextlib.contextmanager
+def _in_directory(name: str) -> Iterator[None]:
+    Path(name).mkdir(exist_ok=True)
+    with contextlib.chdir(name):
+        yield
+
+
+@contextlib.contextmanager
+def _ending_children() -> Iterator[None]:
+    """End VASP if the job is interrupted: custodian starts it in a session of its own, which no signal to the job reaches."""
+    import psutil
+
+    this = psutil.Process()
+    before = set(this.children(recursive=True))
+    try:
+        yield
+    except BaseException:
+        for child in set(this.children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        raise
+
+
+def _settings(method: VaspMethod) -> dict[str, Any]:
+    return {"method": type(method).__name__, **asdict(method)}
+
+
+def _largest_force(run: VaspRun) -> float:
+    return float(np.linalg.norm(run.atoms().get_forces(), axis=1).max())
+
+
+def _frames(run: VaspRun, asked: Atoms) -> tuple[list[Frame], list[str]]:
+    """The steps of molecular dynamics that are labels, and why the others are not."""
+    frames, failed = [], []
+    for number in range(len(run.steps)):
+        name = f"step {number + 1}"
+        try:
+            frame = Frame.from_atoms(run.atoms(number), name)
+            if found := objections(frame, run.report(asked, number), asked, fixed_cell=False):
+                raise LabelError("; ".join(found))
+            frames.append(frame)
+        except LabelError as error:
+            logger.warning("%s left out: %s", name, error)
+            failed.append(f"{name}: {error}")
+    return frames, failed
+
+
+def _temperatures(run: VaspRun) -> list[float] | None:
+    """K of each step, from the kinetic energy of the ions; None if VASP did not write it."""
+    kinetic = [(step.model_extra or {}).get("kinetic") for step in run.steps]
+    if any(energy is None for energy in kinetic):
+        return None
+    n_atoms = len(run.atoms())
+    return [2.0 * float(energy) / (3.0 * n_atoms * units.BOLTZMANN) for energy in kinetic if energy is not None]
