@@ -198,7 +198,18 @@ def _calculation(atoms: Atoms, n_scf: int, kinetic: float | None) -> str:
     lines += [_structure(atoms), *_varray("forces", atoms.get_forces()), *_varray("stress", stress), "  <energy>", *energies]
     if kinetic is not None:
         lines += [f'    <i name="kinetic"> {kinetic:.8f} </i>', f'    <i name="total"> {energy + kinetic:.8f} </i>']
-    lines += ["  </energy>", "  <dos>", '   <i name="efermi"> 5.0 </i>', "  </dos>", " </calculation>"]
+    bands = [f"      <r> {energy:.1f} {float(energy < 5.0)} </r>" for energy in range(8)]
+    lines += [
+        "  </energy>", "  <eigenvalues>", "   <array>", '    <dimension dim="1">band</dimension>', '    <dimension dim="2">kpoint</dimension>',
+        '    <dimension dim="3">spin</dimension>', "    <field>eigene</field>", "    <field>occ</field>", "    <set>",
+        '     <set comment="spin 1">', '      <set comment="kpoint 1">', *bands, "      </set>", "     </set>", "    </set>", "   </array>",
+        "  </eigenvalues>",
+    ]  # fmt: skip
+    lines += [
+        "  <dos>", '   <i name="efermi"> 5.0 </i>', "   <total>", "    <array>", "     <set>", '      <set comment="spin 1">',
+        *(f"       <r> {energy:.1f} 1.0 {energy:.1f} </r>" for energy in range(8)),
+        "      </set>", "     </set>", "    </array>", "   </total>", "  </dos>", " </calculation>",
+    ]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -214,7 +225,10 @@ def _write_texts(directory: Path, frames: list[Atoms], symbols: list[str]) -> No
     (directory / "OSZICAR").write_text("\n".join(oszicar) + "\n")
     titels = "\n".join(f" TITEL  = {TITELS[symbol]}" for symbol in symbols)
     (directory / "OUTCAR").write_text(
-        f" vasp.{VERSION} stand-in\n{titels}\n NELECT =       8.0000    total number of electrons\n"
+        f" vasp.{VERSION} stand-in\n{titels}\n   number of dos      NEDOS =    301   number of bands    NBANDS=      8\n"
+        "   total plane-waves  NPLWV =   1000\n   IBRION =     -1    ionic relax\n"
+        "    total drift:                                0.000000      0.000000      0.000000\n"
+        " NELECT =       8.0000    total number of electrons\n"
         f"  free  energy   TOTEN  =  {last.get_potential_energy():.8f} eV\n\n"
         " General timing and accounting informations for this job:\n ========================================================\n"
         "                  Total CPU time used (sec):        1.000\n                            User time (sec):        1.000\n"
