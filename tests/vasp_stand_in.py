@@ -1,7 +1,8 @@
 """VASP's interface without VASP: reads INCAR, KPOINTS, POSCAR and POTCAR, writes vasprun.xml, OUTCAR, OSZICAR and CONTCAR with the stand-in EAM's numbers.
 
 What a run does beyond that is asked for by the environment variable STAND_IN_VASP: ``slow`` needs ALGO = All to converge, ``never`` does not converge,
-``cut`` is killed while it writes, ``coarse`` runs with another SIGMA than its INCAR says, ``dead`` ends with an error before it writes anything.
+``cut`` is killed while it writes, ``coarse`` runs with another SIGMA than its INCAR says, ``stutter`` does
+not converge in its second ionic step, ``dead`` ends with an error before it writes anything.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 VERSION = "6.3.2"
-TITELS = {"Al": "PAW_PBE Al 04Jan2001", "Cu": "PAW_PBE Cu 22Jun2005", "Zr_sv": "PAW_PBE Zr_sv 04Jan2005"}
+TITELS = {"Al": "PAW_PBE Al 04Jan2001", "Cu": "PAW_PBE Cu 22Jun2005", "Si": "PAW_PBE Si 05Jan2001", "Zr_sv": "PAW_PBE Zr_sv 04Jan2005"}
 _DEFAULTS: dict[str, Any] = {
     "PREC": "normal", "NELM": 60, "ISMEAR": 1, "SIGMA": 0.2, "ISPIN": 1, "LASPH": False, "LREAL": False, "EDIFF": 1e-4, "ISYM": 2, "NSW": 0,
     "IBRION": -1, "ISIF": 2, "EDIFFG": 1e-3, "PSTRESS": 0.0, "POTIM": 0.5, "TEBEG": 1e-4, "TEEND": 1e-4, "GGA": "--", "NBANDS": 8, "NELECT": 8.0,
@@ -69,7 +70,8 @@ def run(directory: Path, behaviour: str = "") -> None:
     frames, kinetic = _visit(atoms, incar)
     n_steps = incar["NELM"] if behaviour == "never" or (behaviour == "slow" and incar["ALGO"][0] != "A") else 9
     used = {**incar, "SIGMA": 0.2} if behaviour == "coarse" else dict(incar)
-    xml = vasprun(frames, kinetic, used, tuple(divisions), symbols, n_steps)
+    scf = [incar["NELM"] if behaviour == "stutter" and number == 1 else n_steps for number in range(len(frames))]
+    xml = vasprun(frames, kinetic, used, tuple(divisions), symbols, scf)
     (directory / "vasprun.xml").write_text(xml[: len(xml) * 2 // 3] if behaviour == "cut" else xml)
     _write_texts(directory, frames, symbols)
 
@@ -117,7 +119,12 @@ def _labelled(atoms: Atoms) -> Atoms:
 
 
 def vasprun(
-    frames: list[Atoms], kinetic: list[float] | None, incar: dict[str, Any], divisions: tuple[int, ...], symbols: list[str], n_scf: int
+    frames: list[Atoms],
+    kinetic: list[float] | None,
+    incar: dict[str, Any],
+    divisions: tuple[int, ...],
+    symbols: list[str],
+    n_scf: list[int],
 ) -> str:
     """The text of a vasprun.xml."""
     first = frames[0]
@@ -149,7 +156,7 @@ def vasprun(
         lines.append(f"    <rc><c> {count}</c><c>{element} </c><c> 1.0</c><c> 11.0</c><c>  {TITELS[symbol]} </c></rc>")
     lines += ["   </set>", "  </array>", " </atominfo>", _structure(first, ' name="initialpos"')]
     for number, atoms in enumerate(frames):
-        lines.append(_calculation(atoms, n_scf, None if kinetic is None else kinetic[number]))
+        lines.append(_calculation(atoms, n_scf[number], None if kinetic is None else kinetic[number]))
     lines += [_structure(frames[-1], ' name="finalpos"'), "</modeling>"]
     return "\n".join(lines) + "\n"
 

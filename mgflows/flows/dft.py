@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mgflows.alloy import Alloy
     from mgflows.structures.crystal_databases import DatabaseCrystal
     from mgflows.structures.crystals import Crystal
+    from mgflows.sets.vasp import VaspMethod
 
 __all__ = ["LabelFlowMaker"]
 
@@ -96,6 +97,20 @@ class LabelFlowMaker(Maker):
     label_sets: bool = True
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
+
+    @classmethod
+    def vasp(cls, method: VaspMethod | None = None) -> LabelFlowMaker:
+        """All labels by VASP, one structure a job; the paper's settings by default. ``dataclasses.replace`` changes anything else."""
+        from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
+        from mgflows.sets.vasp import VaspMethod
+
+        method = method or VaspMethod()
+        return cls(
+            label_maker=VaspLabelMaker(method=method),
+            relax_maker=VaspRelaxMaker(method=method),
+            heating_maker=VaspHeatingMaker(method=method),
+            label_sets=False,
+        )
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.resources) - set(_KINDS))

@@ -69,9 +69,10 @@ class VaspLabelMaker(Maker):
             sorted_structure = sort_structure(structure)
             run = run_static(self.method, sorted_structure, self.run_vasp_kwargs)
         with naming_files(run.directory):
-            run.check()
             asked = atoms_from_structure(sorted_structure)
-            return LabelDocument.from_atoms(run.atoms(), run.fingerprint(), provenance, report=run.report(asked), asked=asked)
+            label = LabelDocument.from_atoms(run.atoms(), run.fingerprint(), provenance, report=run.report(asked), asked=asked)
+            run.check()
+        return label
 
 
 @dataclass
@@ -156,12 +157,13 @@ class VaspRelaxMaker(Maker):
             **compare_structures(initial, relaxed).as_dict(),
         }
         with naming_files(run.directory):
-            run.check()
             asked = atoms_from_structure(current)
             report = run.report(asked)
             corrections = [phrase for each in (*passes, run) for phrase in each.corrections]
             report = report.model_copy(update={"ionic_converged": True, "corrections": corrections})
-            return LabelDocument.from_atoms(relaxed, run.fingerprint(), provenance, report=report, asked=asked, relaxation=relaxation)
+            label = LabelDocument.from_atoms(relaxed, run.fingerprint(), provenance, report=report, asked=asked, relaxation=relaxation)
+            run.check()
+        return label
 
     def _relax(self, structure: Structure) -> VaspRun:
         """One pass, which has converged."""
@@ -174,7 +176,6 @@ class VaspRelaxMaker(Maker):
         )
         run = run_vasp_maker(RelaxMaker, generator, self.method, structure, {"handlers": relax_handlers(), **self.run_vasp_kwargs})
         with naming_files(run.directory):
-            run.check()
             if not run.scf_converged():
                 raise LabelError(
                     f"the electronic self-consistency of the relaxation did not converge after {run.scf_steps()} steps; "
@@ -186,6 +187,7 @@ class VaspRelaxMaker(Maker):
                     f"the relaxation of {structure.composition.reduced_formula} has a force of {_largest_force(run):.3g} eV/A left after "
                     f"{len(run.steps)} steps; raise max_steps or look whether the structure is sound"
                 )
+            run.check()
         return run
 
 
@@ -353,11 +355,11 @@ def check_ready(method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dic
     from pymatgen.core import SETTINGS as PYMATGEN
 
     command = str(run_vasp_kwargs.get("vasp_cmd") or ATOMATE2.VASP_CMD)
-    words = shlex.split(command)
+    program = next(iter(shlex.split(command)), "")
     # Only a shell knows what a variable stands for.
-    if not words or ("$" not in words[0] and shutil.which(words[0]) is None):
+    if "$" not in program and shutil.which(program) is None:
         raise InputError(
-            f"the command {words[0] if words else command!r} was not found, so that VASP cannot start (its command is {command!r}); "
+            f"the command {program} was not found, so that VASP cannot start (vasp_command is {command!r}); "
             "set vasp_command in mgflows.yaml to how VASP is called here, or load its module"
         )
     missing = [element for element, single in method.find_potentials(species).items() if single is None]

@@ -193,12 +193,14 @@ class VaspRun:
 
     def _other_potentials(self) -> Iterator[str]:
         for record in self.calculation.input.potcar_spec or []:
-            kind, symbol = [*str(record.titel).split(), "", ""][:2]
+            # Where only POTCAR.spec was at hand, it has the symbol and no more.
+            words = str(record.titel).split()
+            kind, symbol = words[:2] if len(words) > 1 else ("", words[0])
             element = symbol.partition("_")[0]
             asked = self.method.potcar_symbol(element)
             if symbol != asked:
                 yield f"the POTCAR of {element} is {symbol} and not {asked}"
-            if self.method.tags.get("GGA") == "PE" and kind != "PAW_PBE":
+            if self.method.tags.get("GGA") == "PE" and kind not in {"", "PAW_PBE"}:
                 yield f"the POTCAR of {element} is of {kind} and not of PAW_PBE"
 
     def _potcar(self) -> list[Any]:

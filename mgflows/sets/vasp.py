@@ -238,6 +238,6 @@ class VaspMethod:
 
 
 def potential_digest(potential: PotcarSingle) -> str:
-    """Sha256 of the text of one POTCAR, whether it is a file of its own or part of another; only spaces at the ends of lines do not count."""
-    text = "\n".join(line.rstrip() for line in potential.data.strip().splitlines())
+    """Sha256 of the text of one POTCAR, whether it is a file of its own or part of another; only spaces around its lines do not count."""
+    text = "\n".join(line.strip() for line in potential.data.strip().splitlines())
     return hashlib.sha256(text.encode()).hexdigest()

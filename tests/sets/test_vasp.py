@@ -35,7 +35,8 @@ def glass() -> Structure:
 @pytest.fixture(scope="module")
 def inputs(glass: Structure) -> dict[str, Any]:
     return {
-        name: generator(method=VaspMethod()).get_input_set(sort_structure(glass), potcar_spec=True) for name, generator in GENERATORS.items()
+        name: generator(method=VaspMethod()).get_input_set(sort_structure(glass), potcar_spec=True)
+        for name, generator in GENERATORS.items()
     }
 
 
