@@ -8,7 +8,7 @@ import shlex
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jobflow import Maker, job
@@ -16,7 +16,7 @@ from jobflow import Maker, job
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.jobs.vasp_outputs import VaspRun, naming_files
-from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure
+from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.quality import objections
 from mgflows.sets.vasp import NEUTRAL_TAGS, VaspMethod
@@ -287,11 +287,8 @@ def sort_structure(structure: Structure | None) -> Structure:
     InputError
         If there is no structure, or one with partially occupied sites.
     """
-    atoms_from_structure(structure)
-    bare = cast("Structure", structure).copy()
-    for name in list(bare.site_properties):
-        bare.remove_site_property(name)
-    return bare.get_sorted_structure()
+    # Through atoms, which have no oxidation states, spins or site properties to decide anything.
+    return structure_from_atoms(atoms_from_structure(structure)).get_sorted_structure()
 
 
 def run_static(method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]) -> VaspRun:
@@ -336,11 +333,21 @@ def run_vasp_maker(
             response = maker.make.original(maker, structure)
     except Exception as error:
         # Custodian, atomate2 and the parsers of pymatgen and emmet each raise what they like.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise LabelError(
-            f"VASP gave no result that can be used ({type(error).__name__}: {reason}); its files are in {directory}"
-        ) from error
+        raise LabelError(f"{_what_ended_it(error, directory, method)}; its files are in {directory}") from error
     return VaspRun(response.output, directory, method)
+
+
+def _what_ended_it(error: Exception, directory: Path, method: VaspMethod) -> str:
+    """One sentence on a calculation that gave no document; custodian itself only counts how often it tried."""
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    try:
+        run = VaspRun.from_directory(directory, method)
+    except LabelError:
+        return f"VASP gave no result that can be used ({told})"
+    if not run.scf_converged():
+        tried = f", also not with {'; '.join(run.corrections)}" if run.corrections else ""
+        return f"the electronic self-consistency did not converge after {run.scf_steps()} steps{tried} ({told})"
+    return f"VASP's calculation was given up ({told})"
 
 
 def check_ready(method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]) -> None:

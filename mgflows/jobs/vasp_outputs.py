@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from emmet.core.tasks import TaskDoc
-    from emmet.core.vasp.calculation import Calculation, IonicStep
 
     from mgflows.sets.vasp import VaspMethod
 
@@ -73,13 +72,13 @@ class VaspRun:
         return cls(task, directory, method)
 
     @property
-    def calculation(self) -> Calculation:
-        """The calculation within the document."""
-        return self.task.calcs_reversed[0]
+    def calculation(self) -> Any:
+        """The calculation within the document, an :class:`emmet.core.vasp.calculation.Calculation`; every part of it is there once it is read."""
+        return cast("Any", self.task.calcs_reversed)[0]
 
     @cached_property
-    def steps(self) -> list[IonicStep]:
-        """The structures that were visited, with their labels."""
+    def steps(self) -> list[Any]:
+        """The structures that were visited, with their labels: :class:`emmet.core.vasp.calculation.IonicStep`."""
         return list(self.calculation.output.ionic_steps)
 
     @property

@@ -192,6 +192,7 @@ RULES = (
         "mgflows' and pydantic's refusal",
         Category.INPUT,
         r"\bInputError: ",
+        r"\bran with other settings than those asked for\b",
         r"ValidationError: \d+ validation error|validation errors? for \w+",
         r"\b(Input|Keyword|Calculator\w*Input)Error: ",
     ),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.io.vasp import read_vasp_xml
+from custodian.custodian import MaxCorrectionsPerJobError
 from pymatgen.core import SETTINGS, Structure
 from pymatgen.io.vasp import Incar, Vasprun
 
@@ -20,6 +24,7 @@ from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
 from mgflows.jobs.vasp_outputs import VaspRun
 from mgflows.launch.failures import Category, classify
+from mgflows.launch.interruption import Interrupted
 from mgflows.schemas.labels import LabelDocument, LabelError, LabelSetDocument, structure_from_atoms
 from mgflows.sets.vasp import VaspMethod
 from tests import vasp_stand_in
@@ -133,6 +138,7 @@ class TestRealOutputs:
         ) as caught:
             made(VaspLabelMaker(method=VaspMethod(k_spacing=0.288, incar={"ENCUT": 250})), replay("single-point"))
         assert f"its files are in {Path.cwd()}" in str(caught.value)
+        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.INPUT
 
     def test_unconverged_electrons_are_no_label(self, replay: Any) -> None:
         with pytest.raises(LabelError, match="self-consistency did not converge after 8 steps") as caught:
@@ -217,6 +223,18 @@ class TestStandIn:
             made(VaspLabelMaker(), structure)
         assert str(Path.cwd()) in str(caught.value)
 
+    def test_custodian_giving_up_says_on_what(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+        def run_vasp(**_: Any) -> None:
+            vasp_stand_in.run(Path.cwd(), "never")
+            correction = {"errors": ["Unconverged"], "actions": [{"dict": "INCAR", "action": {"_set": {"ALGO": "All"}}}]}
+            Path("custodian.json").write_text(json.dumps([{"job": {}, "corrections": [correction]}]))
+            raise MaxCorrectionsPerJobError("Max errors per job reached: 5.", True, 5, None)
+
+        monkeypatch.setattr("atomate2.vasp.jobs.base.run_vasp", run_vasp)
+        with pytest.raises(LabelError, match="did not converge after 200 steps, also not with Unconverged: INCAR ALGO = All") as caught:
+            made(VaspLabelMaker(), structure)
+        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+
     def test_a_heating_that_stopped_early_is_no_label(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
         def run_vasp(**_: Any) -> None:
             incar = Incar.from_file("INCAR")
@@ -248,6 +266,19 @@ class TestProcess:
             made(VaspLabelMaker(run_vasp_kwargs=FAST), structure)
         assert str(Path.cwd()) in str(caught.value)
         assert "segmentation fault" in Path("std_err.txt").read_text()
+
+    def test_an_interrupted_job_leaves_no_program_behind(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+        started = []
+
+        def run_vasp(**_: Any) -> None:
+            # As custodian starts it: in a session of its own.
+            started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+            raise Interrupted("the walltime is over")
+
+        monkeypatch.setattr("atomate2.vasp.jobs.base.run_vasp", run_vasp)
+        with pytest.raises(Interrupted):
+            made(VaspLabelMaker(), structure)
+        assert started[0].wait(timeout=10) == -signal.SIGTERM
 
 
 class TestBeforeAnythingRuns:
