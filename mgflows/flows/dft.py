@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.alloy import Alloy
+    from mgflows.sets.vasp import VaspMethod
     from mgflows.structures.crystal_databases import DatabaseCrystal
     from mgflows.structures.crystals import Crystal
-    from mgflows.sets.vasp import VaspMethod
 
 __all__ = ["LabelFlowMaker"]
 

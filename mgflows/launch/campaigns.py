@@ -440,7 +440,10 @@ def _why_wait(piece: dict[str, Any], failed: set[str]) -> tuple[str, bool]:
         return f"waits for {len(left - lost)} of {piece['n_inputs']} jobs", False
     there = piece["n_inputs"] - len(lost)
     if lost and there < max(piece["minimum_fraction"] * piece["n_inputs"], 1):
-        return f"{len(lost)} of {piece['n_inputs']} jobs before it failed or do not go on, and at least {piece['minimum_fraction']:.0%} must be there", True
+        return (
+            f"{len(lost)} of {piece['n_inputs']} jobs before it failed or do not go on, and at least {piece['minimum_fraction']:.0%} must be there",
+            True,
+        )
     return "", False
 
 

@@ -132,7 +132,8 @@ def test_a_gate_holds_what_is_behind_it(settings: Settings, database: Database, 
     if not passed:
         assert (went_on.n_added, went_on.stopped) == (
             0,
-            {"the gate before it is closed: the slope is -0.3": 4} | {"4 of 4 jobs before it failed or do not go on, and at least 50% must be there": 1},
+            {"the gate before it is closed: the slope is -0.3": 4}
+            | {"4 of 4 jobs before it failed or do not go on, and at least 50% must be there": 1},
         )
         (went_on,) = advance(settings, "c1", accept_gate=True)
     assert went_on.n_added == 4
