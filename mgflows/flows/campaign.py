@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.sets.method import LabelMethod
+    from mgflows.sets.vasp import VaspMethod
 
 __all__ = ["CampaignMaker"]
 
@@ -142,6 +143,19 @@ class CampaignMaker(Maker):
         flow = Flow(flows, output=output, name=self.name)
         set_campaign(flow, self.name)
         return flow
+
+    def labelled_by(self, method: LabelMethod | VaspMethod) -> CampaignMaker:
+        """The same campaign with all labels by one method; see :meth:`mgflows.flows.dft.LabelFlowMaker.labelled_by`.
+
+        Examples
+        --------
+        >>> from mgflows import CampaignMaker
+        >>> from mgflows.sets.vasp import VaspMethod
+        >>> campaign = CampaignMaker().labelled_by(VaspMethod(incar={"NCORE": 8}, n_cores=64))
+        """
+        labels = self.label_maker.labelled_by(method)
+        feedback = self.feedback_maker and replace(self.feedback_maker, label_maker=labels.label_maker)
+        return replace(self, label_maker=labels, feedback_maker=feedback)
 
     def for_alloys(self, alloys: Sequence[Alloy]) -> list[CampaignMaker]:
         """The same campaign for each of several alloys, named after this one and the alloy; :func:`mgflows.launch.submit_campaign` takes the list.

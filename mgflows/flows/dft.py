@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.alloy import Alloy
+    from mgflows.sets.method import LabelMethod
     from mgflows.sets.vasp import VaspMethod
     from mgflows.structures.crystal_databases import DatabaseCrystal
     from mgflows.structures.crystals import Crystal
@@ -98,24 +99,35 @@ class LabelFlowMaker(Maker):
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     seed: int = 0
 
-    @classmethod
-    def vasp(cls, method: VaspMethod | None = None) -> LabelFlowMaker:
-        """All labels by VASP, one structure a job; the paper's settings by default. ``dataclasses.replace`` changes anything else."""
-        from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
-        from mgflows.sets.vasp import VaspMethod
-
-        method = method or VaspMethod()
-        return cls(
-            label_maker=VaspLabelMaker(method=method),
-            relax_maker=VaspRelaxMaker(method=method),
-            heating_maker=VaspHeatingMaker(method=method),
-            label_sets=False,
-        )
-
     def __post_init__(self) -> None:
         unknown = sorted(set(self.resources) - set(_KINDS))
         if unknown:
             raise InputError(f"resources names the kind of job {unknown[0]!r}; the kinds are {', '.join(_KINDS)}")
+
+    def labelled_by(self, method: LabelMethod | VaspMethod) -> LabelFlowMaker:
+        """The same stage with all of its labels by one method, and the paper's tolerances and steps; a density functional labels one structure a job.
+
+        Examples
+        --------
+        >>> from mgflows.sets.gpaw import GpawMethod
+        >>> LabelFlowMaker().labelled_by(GpawMethod(n_ranks=32)).label_sets
+        False
+        """
+        from mgflows.sets.vasp import VaspMethod
+
+        makers: tuple[Any, Any, Any] = (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
+        if isinstance(method, VaspMethod):
+            from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
+
+            makers = (VaspLabelMaker, VaspRelaxMaker, VaspHeatingMaker)
+        label, relax, heat = (maker(method=method) for maker in makers)
+        return replace(
+            self,
+            label_maker=label,
+            relax_maker=self.relax_maker and relax,
+            heating_maker=self.heating_maker and heat,
+            label_sets=not method.fingerprint().is_dft,
+        )
 
     def make(
         self, alloy: Alloy, families: Sequence[str], samples: Sequence[OutputReference], n_sweeps: Sequence[int] | None = None

@@ -112,7 +112,7 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     families = [f"mc-1e{number}" for number in range(2, 6)]
     samples = [tag(sample(glass(n), 10**n), stage="sampling", category="sampling", family=f"mc-1e{n}") for n in range(2, 6)]
     maker = replace(
-        LabelFlowMaker.vasp(), heating_maker=VaspHeatingMaker(n_steps=3), elastic_maker=None, crystal_maker=None,
+        LabelFlowMaker().labelled_by(VaspMethod()), heating_maker=VaspHeatingMaker(n_steps=3), elastic_maker=None, crystal_maker=None,
         relaxed_fraction=0.25, n_held_out=1, n_crystals=1,
     )  # fmt: skip
     alloy = Alloy({"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=16, number_density=0.069)
@@ -146,10 +146,10 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
 
 
 def test_a_campaign_labels_with_vasp_alone() -> None:
-    maker = CampaignMaker(label_maker=LabelFlowMaker.vasp(), feedback_maker=FeedbackFlowMaker(label_maker=VaspLabelMaker()))
+    maker = CampaignMaker().labelled_by(VaspMethod())
     flow = maker.make()
     assert maker.document(flow).method == "VASP, PBE, 450 eV, 0.162/A"
     other = VaspLabelMaker(method=VaspMethod(incar={"SIGMA": 0.2}))
-    mixed = CampaignMaker(label_maker=LabelFlowMaker.vasp(), feedback_maker=FeedbackFlowMaker(label_maker=other))
+    mixed = CampaignMaker(label_maker=LabelFlowMaker().labelled_by(VaspMethod()), feedback_maker=FeedbackFlowMaker(label_maker=other))
     with pytest.raises(InputError, match=r"SIGMA: 0\.1 against 0\.2"):
         mixed.make()
