@@ -138,8 +138,8 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     assert document.fingerprint.code == "vasp"
     assert document.fingerprint.version == vasp_stand_in.VERSION
     assert document.fingerprint.settings["ENCUT"] == 450
-    # One static each, and two relaxations and a static for each relaxed structure.
-    assert len(list((tmp_path / "references").iterdir())) == 4 + 6 + 2 + 3 * 3
+    # Single points, strained cells, heated ones and a last frame labelled again; two relaxations and a single point for each relaxed structure.
+    assert len(list((tmp_path / "references").iterdir())) == 4 + 6 + 2 + 1 + 3 * 3
     (frame,) = load_frames(store, labels.output["single_points"][families[0]].uuid)
     assert [site for site in frame.numbers if site == 40] == [40] * 7
     assert frame.numbers[:7] == [40] * 7, "grouped by species, whatever the sample was"
