@@ -87,7 +87,7 @@ def _potcars() -> list[Finding]:
         return [Finding(check, Verdict.BAD, f"PMG_VASP_PSP_DIR is {named}, which is not a directory", mend)]
     folders = sorted(path.name for path in Path(named).iterdir() if path.is_dir() and path.name.startswith("POT"))
     if not folders:
-        mend = f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_PAW_PBE_54 in it"
+        mend = f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_GGA_PAW_PBE_54 in it"
         return [Finding(check, Verdict.BAD, f"{named} has none of the folders that pymatgen looks for", mend)]
     filled = [folder for folder in folders if any(any((Path(named) / folder).glob(f"POTCAR.{species}*")) for species in _SPECIES)]
     if not filled:

@@ -191,9 +191,9 @@ def test_potcars_as_pymatgen_sees_them(settings: Settings, home: Path, monkeypat
     assert "not a directory" in programs._potcars()[0].reason
     folder.mkdir()
     assert "none of the folders" in programs._potcars()[0].reason
-    (folder / "POT_PAW_PBE_54").mkdir()
+    (folder / "POT_GGA_PAW_PBE_54").mkdir()
     assert "no POTCAR of Cu" in programs._potcars()[0].reason
-    (folder / "POT_PAW_PBE_54" / "POTCAR.Cu_pv.gz").touch()
+    (folder / "POT_GGA_PAW_PBE_54" / "POTCAR.Cu_pv.gz").touch()
     assert programs._potcars()[0].verdict is Verdict.GOOD
 
 
