@@ -28,7 +28,7 @@ from mgflows.errors import InputError
 from mgflows.schemas.labels import LabelError, MethodFingerprint, structure_from_atoms
 from mgflows.schemas.quality import CalculationReport
 from mgflows.sets.method import k_mesh, mesh_of_points
-from mgflows.sets.programs import fresh_directory, last_error, parallel_command, require_program, way_it_ended
+from mgflows.sets.programs import fresh_directory, last_error, other_ranks, parallel_command, require_program, way_it_ended
 from mgflows.settings import foreign_variables
 
 if TYPE_CHECKING:
@@ -329,6 +329,9 @@ class Cp2kCalculator(Calculator):
                 ended = way_it_ended(int(code[1])) if code else str(error)
         output = directory / "cp2k.out"
         text = output.read_text(errors="replace") if output.is_file() else ""
+        ranks = re.search(r"GLOBAL\| Total number of message passing processes\s+(\d+)", text)
+        if wrong := other_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
+            return wrong
         if "SCF run NOT converged" in text:
             return f"the electronic self-consistency did not converge in {_last_step(text)} steps"
         if ended:

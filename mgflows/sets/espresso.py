@@ -22,7 +22,7 @@ from mgflows.errors import InputError
 from mgflows.schemas.labels import LabelError, MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 from mgflows.sets.method import k_mesh, mesh_of_points
-from mgflows.sets.programs import fresh_directory, last_error, parallel_command, require_program, way_it_ended
+from mgflows.sets.programs import fresh_directory, last_error, other_ranks, parallel_command, require_program, way_it_ended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -308,6 +308,9 @@ class EspressoCalculator(Espresso):
         except subprocess.CalledProcessError as error:
             ended = way_it_ended(error.returncode)
         text = output.read_text(errors="replace")
+        ranks = re.search(r"running on\s+(\d+) processors", text)
+        if wrong := other_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
+            return wrong
         if "convergence NOT achieved" in text:
             return _not_converged(text)
         if ended or "JOB DONE." not in text:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mgflows.errors import InputError
 
-__all__ = ["fresh_directory", "last_error", "parallel_command", "require_program", "way_it_ended"]
+__all__ = ["fresh_directory", "last_error", "other_ranks", "parallel_command", "require_program", "way_it_ended"]
 
 _SIGKILL = 9
 
@@ -81,7 +81,7 @@ def way_it_ended(code: int) -> str:
 
 
 def last_error(*paths: Path) -> str:
-    """The first line that tells of an error in what a program left behind, looked for in these files in order; empty if there is none."""
+    """What a program that failed said: the first line that tells of an error in these files, else the last line of the second; empty if nothing."""
     patterns = (
         # Quantum ESPRESSO's box: the routine, then the message between lines of percent signs.
         r"Error in routine\s+\S+[^\n]*\n\s*(?P<message>\S[^\n]*)",
@@ -97,4 +97,16 @@ def last_error(*paths: Path) -> str:
         for pattern in patterns:
             if found := re.search(pattern, text):
                 return " ".join(found["message"].split())
-    return ""
+    # The second file is the standard error, where a launcher says what it does not like.
+    lines = [line for path in paths[1:2] if path.is_file() for line in path.read_text(errors="replace").splitlines() if line.strip(" -=")]
+    return " ".join(lines[-1].split()) if lines else ""
+
+
+def other_ranks(found: str | None, n_ranks: int, launcher: str) -> str:
+    """What is wrong if a program ran on another number of ranks than it was asked to; empty if nothing.
+
+    A launcher of another MPI than that of the program starts it ``n_ranks`` times on one rank each, and all write the same files.
+    """
+    if n_ranks == 1 or found is None or int(found) == n_ranks:
+        return ""
+    return f"it ran on {found} rank, not on {n_ranks}: {shlex.split(launcher)[0]} belongs to another MPI than the program; set `launcher`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,11 @@ def test_what_is_missing_is_said_before_anything_runs(program, method, pair, pse
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(InputError, match=next(reversed(wrong))):
         EspressoMethod(**wrong)
+
+
+def test_a_launcher_of_another_mpi_is_found_out(program, recorded, method, pair):
+    """It starts the program several times, each on one rank, and all write the same files."""
+    program("pw.x", f"cat {recorded('espresso/converged.pwo')}")
+    program("othermpirun", 'shift 2; exec "$@"')
+    with pytest.raises(LabelError, match="it ran on 1 rank, not on 2: othermpirun belongs to another MPI"):
+        label(replace(method, n_ranks=2, launcher="othermpirun -n {n_ranks}"), pair)

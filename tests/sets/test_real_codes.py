@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -35,10 +37,13 @@ def label(maker, atoms):
     return type(maker).make.original(maker, structure_from_atoms(atoms))
 
 
-def test_espresso_labels_what_it_recorded(pair, recorded):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
+    """On one rank and, by the MPI that Debian links pw.x with (the mpirun of a Python package is another), on two that share the k-points."""
     from ase.io import read
 
-    method = EspressoMethod(cutoff=40 * units.RYDBERG, k_spacing=1.0)
+    launcher = "mpirun.openmpi --allow-run-as-root --oversubscribe -n {n_ranks}"
+    method = EspressoMethod(cutoff=40 * units.RYDBERG, k_spacing=1.0, n_ranks=ranks, n_pools=ranks, launcher=launcher)
     document = label(EspressoLabelMaker(method=method), pair)
     before = read(recorded("espresso/converged.pwo"), format="espresso-out")
     assert document.energy == pytest.approx(before.get_potential_energy(), abs=2e-3)
@@ -47,6 +52,7 @@ def test_espresso_labels_what_it_recorded(pair, recorded):
     assert document.quality.checked[-1] == "composition and structure"
     assert document.fingerprint.version not in ("", "unknown")
     assert document.fingerprint.potentials["Zr"].startswith("Zr.UPF sha256:")
+    assert f"{ranks} processors" in Path("espresso/espresso.pwo").read_text()
 
 
 def test_espresso_that_does_not_converge_gives_no_label(pair):
