@@ -59,7 +59,7 @@ def compare(code: str, name: str) -> dict[str, float]:
 @pytest.mark.physics
 @pytest.mark.parametrize(("code", "bound"), [("CP2K", 0.015)])
 def test_the_label_is_the_stored_one_of_the_same_code(code, bound):
-    """The relative cutoff and precision of the stored label of CP2K are not on record, so that forces differ by the ripple of the grids."""
+    """The relative cutoff and precision of the stored label of CP2K are not on record; why the forces differ was not looked into."""
     found = compare(code, CODES[code][1])
     assert found["mesh"] == (2, 2, 4)
     assert found["force_rmse"] < bound
