@@ -44,6 +44,12 @@ BAR_IN_GPA = 1e-4
 """One bar in GPa."""
 GAS_CONSTANT = BOLTZMANN * ELEMENTARY_CHARGE * AVOGADRO
 """J/(mol K)."""
+HARTREE = 27.211386245988
+"""eV."""
+RYDBERG = HARTREE / 2.0
+"""eV; cutoffs of Quantum ESPRESSO and CP2K are in Ry."""
+BOHR = 0.529177210903
+"""A."""
 FS_PER_LJ_TIME = 1e15 * math.sqrt(ATOMIC_MASS * 1e-20 / ELEMENTARY_CHARGE)
 """The time A sqrt(u/eV) in fs: 10.1805 fs."""
 
@@ -95,6 +101,11 @@ def stress_from_vasp(stress_kbar: ArrayLike) -> NDArray[np.float64]:
 def stress_to_vasp(stress: ArrayLike) -> NDArray[np.float64]:
     """Stress in kbar (VASP sign) from the stress in eV/A^3 (ASE sign)."""
     return -np.asarray(stress, dtype=float) * EV_PER_A3_IN_GPA / KBAR_IN_GPA
+
+
+def forces_from_atomic_units(forces: ArrayLike) -> NDArray[np.float64]:
+    """Forces in eV/A from forces in Hartree/bohr, the unit in which CP2K prints them."""
+    return np.asarray(forces, dtype=float) * HARTREE / BOHR
 
 
 def voigt_to_tensor(voigt: ArrayLike) -> NDArray[np.float64]:

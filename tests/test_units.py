@@ -76,3 +76,11 @@ def test_densities_invert_each_other():
 def test_conversion_keeps_the_sign():
     assert units.ev_per_a3_to_gpa(-1.0) == pytest.approx(-160.2176634)
     assert units.gpa_to_ev_per_a3(units.ev_per_a3_to_gpa([1.0, -2.0])) == pytest.approx([1.0, -2.0])
+
+
+def test_atomic_units_agree_with_scipy_and_ase():
+    hartree, bohr = constants.physical_constants["Hartree energy in eV"][0], constants.physical_constants["Bohr radius"][0] * 1e10
+    assert pytest.approx(hartree, rel=1e-10) == units.HARTREE
+    assert pytest.approx(bohr, rel=1e-9) == units.BOHR
+    assert pytest.approx(ase_units.Rydberg, rel=1e-7) == units.RYDBERG
+    assert units.forces_from_atomic_units([[1.0, 0.0, -2.0]]) == pytest.approx(np.array([[51.42206747, 0.0, -102.84413494]]), rel=1e-8)

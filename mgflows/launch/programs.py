@@ -7,9 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgflows.errors import InputError
 from mgflows.launch import findings
 from mgflows.launch.findings import Finding, Verdict
-from mgflows.settings import CATEGORIES, foreign_variables
+from mgflows.settings import CATEGORIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,17 +124,17 @@ def _cp2k() -> Finding:
         (path for name in ("cp2k.psmp", "cp2k.popt", "cp2k.ssmp", "cp2k_shell.psmp", "cp2k") if (path := shutil.which(name))), None
     )
     if program is None:
-        return Finding(check, Verdict.MISSING, "no cp2k.psmp on PATH", "load its module, or: conda install -c conda-forge cp2k")
-    named = foreign_variables().get("CP2K_DATA_DIR")
-    candidates = (
-        [Path(named)]
-        if named
-        else [parent / part for parent in Path(program).resolve().parents[:3] for part in ("data", "share/cp2k/data")]
-    )
-    data = next((path for path in candidates if (path / "GTH_POTENTIALS").is_file()), None)
-    if data is None:
-        reason = f"{program}, but GTH_POTENTIALS is in none of {', '.join(map(str, candidates))}"
-        return Finding(check, Verdict.MISSING, reason, "set CP2K_DATA_DIR to CP2K's data directory")
+        return Finding(check, Verdict.MISSING, "no cp2k.psmp on PATH", "load its module, or: apt-get install cp2k cp2k-data")
+    from mgflows.sets.cp2k import Cp2kMethod
+
+    method = Cp2kMethod(command=program)
+    try:
+        for species in _SPECIES:
+            method.potential(species)
+        data = method.data()
+    except InputError as error:
+        mend = "apt-get install cp2k-data, or set CP2K_DATA_DIR to CP2K's data directory"
+        return Finding(check, Verdict.MISSING, f"{program}, but {error}", mend)
     return Finding(check, Verdict.GOOD, f"{program}, data in {data}")
 
 
@@ -142,11 +143,15 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
     program = shutil.which("pw.x")
     if program is None:
         return Finding(check, Verdict.MISSING, "no pw.x on PATH", "load its module, or: apt-get install quantum-espresso")
-    named = foreign_variables().get("ESPRESSO_PSEUDO")
-    if named and not any(Path(named).glob("*.[uU][pP][fF]")):
-        reason = f"{program}, but ESPRESSO_PSEUDO is {named}, which has no UPF files"
-        return Finding(check, Verdict.BAD, reason, "put the pseudopotentials (such as the SSSP library) there")
-    return Finding(check, Verdict.GOOD, program + (f", pseudopotentials in {named}" if named else ""))
+    from mgflows.sets.espresso import EspressoMethod
+
+    method = EspressoMethod()
+    try:
+        directory = {method.pseudo_file(species).parent for species in _SPECIES}.pop()
+    except InputError as error:
+        mend = "set ESPRESSO_PSEUDO to a directory of UPF files, or pip install 'mgflows[espresso]'"
+        return Finding(check, Verdict.BAD, f"{program}, but {error}", mend)
+    return Finding(check, Verdict.GOOD, f"{program}, pseudopotentials in {directory}")
 
 
 def _trainer(settings: Settings, needed: bool) -> Finding:

@@ -100,8 +100,11 @@ class AseMethod:
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """Whether the energy is a free energy; a calculator says nothing else that all of them say."""
-        return CalculationReport(free_energy="free_energy" in calculator.results)
+        """Whether the energy is a free energy; a calculator says nothing else that all of them say.
+
+        A potential without electrons has one energy only, whether its calculator calls it free or not.
+        """
+        return CalculationReport(free_energy=True if "free_energy" in calculator.results else False if self.is_dft else None)
 
 
 def _import(path: str) -> Callable[..., Any]:

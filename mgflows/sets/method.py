@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mgflows.schemas.labels import MethodFingerprint
     from mgflows.schemas.quality import CalculationReport
 
-__all__ = ["LabelMethod", "k_mesh"]
+__all__ = ["LabelMethod", "k_mesh", "mesh_of_points"]
 
 
 class LabelMethod(Protocol):
@@ -73,4 +73,18 @@ def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:
         raise InputError("the cell has no volume; a k-mesh needs three independent lattice vectors")
     lengths = 2.0 * np.pi * np.linalg.norm(np.linalg.inv(vectors), axis=0)
     first, second, third = (max(1, round(float(length) / k_spacing)) for length in lengths)
+    return first, second, third
+
+
+def mesh_of_points(points: ArrayLike) -> tuple[int, int, int]:
+    """Divisions of a Gamma-centred mesh from the list of its points: the inverse of the smallest step along each axis.
+
+    Parameters
+    ----------
+    points
+        (n, 3) in reciprocal lattice vectors; one of each pair k and -k is enough.
+    """
+    folded = np.abs((np.asarray(points, dtype=float) + 0.5) % 1.0 - 0.5)
+    steps = [min((value for value in folded[:, axis] if value > 1e-4), default=1.0) for axis in range(3)]
+    first, second, third = (round(1.0 / float(step)) for step in steps)
     return first, second, third

@@ -7,7 +7,7 @@ from pymatgen.core import Lattice
 
 from mgflows import Alloy
 from mgflows.errors import InputError
-from mgflows.sets.method import k_mesh
+from mgflows.sets.method import k_mesh, mesh_of_points
 
 
 def test_the_papers_cell_has_the_papers_mesh():
@@ -29,3 +29,14 @@ def test_the_mesh_follows_reciprocal_vectors_of_any_cell():
 def test_what_has_no_mesh(cell, spacing, words):
     with pytest.raises(InputError, match=words):
         k_mesh(cell, spacing)
+
+
+@pytest.mark.parametrize("mesh", [(1, 1, 1), (2, 2, 4), (3, 5, 1)])
+def test_a_mesh_is_found_from_its_points(mesh):
+    points = np.stack(np.meshgrid(*(np.arange(n) / n for n in mesh), indexing="ij"), -1).reshape(-1, 3)
+    assert mesh_of_points(points) == mesh
+    # One of k and -k, shifted by lattice vectors, with the rounding of an output.
+    half = [
+        point for number, point in enumerate(points) if not any(np.allclose((point + other) % 1.0 % 1.0, 0.0) for other in points[:number])
+    ]
+    assert mesh_of_points(np.round(-np.array(half) + 1.0, 5)) == mesh

@@ -1,0 +1,78 @@
+"""Quantum ESPRESSO and CP2K, run: two atoms, settings far from converged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgflows import units
+from mgflows.jobs.cp2k import Cp2kLabelMaker
+from mgflows.jobs.espresso import EspressoLabelMaker
+from mgflows.launch.findings import Verdict
+from mgflows.launch.programs import _cp2k, _espresso
+from mgflows.schemas.labels import LabelError, structure_from_atoms
+from mgflows.sets.cp2k import Cp2kMethod, read_output
+from mgflows.sets.espresso import EspressoMethod
+
+pytestmark = pytest.mark.dft
+
+CP2K = Cp2kMethod(
+    cutoff=150 * units.RYDBERG,
+    relative_cutoff=30 * units.RYDBERG,
+    basis="SZV-MOLOPT-SR-GTH",
+    k_spacing=1.0,
+    precision=1e-6,
+    scf_tolerance=1e-5,
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def label(maker, atoms):
+    return type(maker).make.original(maker, structure_from_atoms(atoms))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
+    """On one rank and, by the MPI that Debian links pw.x with (the mpirun of a Python package is another), on two that share the k-points."""
+    from ase.io import read
+
+    launcher = "mpirun.openmpi --allow-run-as-root --oversubscribe -n {n_ranks}"
+    method = EspressoMethod(cutoff=40 * units.RYDBERG, k_spacing=1.0, n_ranks=ranks, n_pools=ranks, launcher=launcher)
+    document = label(EspressoLabelMaker(method=method), pair)
+    before = read(recorded("espresso/converged.pwo"), format="espresso-out")
+    assert document.energy == pytest.approx(before.get_potential_energy(), abs=2e-3)
+    assert np.array(document.forces) == pytest.approx(before.get_forces(), abs=0.01)
+    assert np.array(document.stress) == pytest.approx(before.get_stress(voigt=False), abs=2e-3)
+    assert document.quality.checked[-1] == "composition and structure"
+    assert document.fingerprint.version not in ("", "unknown")
+    assert document.fingerprint.potentials["Zr"].startswith("Zr.UPF sha256:")
+    assert f"{ranks} processors" in Path("espresso/espresso.pwo").read_text()
+
+
+def test_espresso_that_does_not_converge_gives_no_label(pair):
+    method = EspressoMethod(cutoff=20 * units.RYDBERG, k_spacing=2.0, max_scf_steps=1)
+    with pytest.raises(LabelError, match="did not converge in 2 steps"):
+        label(EspressoLabelMaker(method=method), pair)
+
+
+def test_cp2k_labels_what_it_recorded(pair, recorded):
+    document = label(Cp2kLabelMaker(method=CP2K), pair)
+    before, _ = read_output(recorded("cp2k/converged.out"), 2)
+    assert document.energy == pytest.approx(before["energy"], abs=2e-3)
+    assert np.array(document.forces) == pytest.approx(before["forces"], abs=0.01)
+    assert units.tensor_to_voigt(document.stress) == pytest.approx(before["stress"], abs=2e-3)
+    assert document.quality.k_mesh == (2, 2, 2)
+    assert document.fingerprint.version not in ("", "unknown")
+
+
+def test_the_doctor_finds_the_codes_that_just_ran():
+    from mgflows.settings import Settings
+
+    assert _cp2k().verdict is Verdict.GOOD
+    assert _espresso(Settings()).verdict is Verdict.GOOD
