@@ -17,7 +17,7 @@ from mgflows.database import GlassDatabase
 from mgflows.flows.dft import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.training import TrainingFlowMaker
-from mgflows.jobs.gpaw import GPAWHeatingMaker, GPAWLabelMaker, GPAWRelaxMaker, GpawMethod
+from mgflows.jobs.gpaw import GPAWHeatingMaker, GPAWLabelMaker, GpawMethod, GPAWRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.launch import LocalLauncher, PrivateMongod, submit_campaign

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-__all__ = ["GpawCalculator", "GpawMethod"]
+__all__ = ["GpawCalculator", "GpawMethod", "mpi_launcher"]
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class GpawMethod:
             if shutil.which(launcher[0]) is None:
                 raise InputError(f"the program {launcher[0]} of mpi_command is not found; load its module or correct mpi_command")
         elif self.n_ranks > 1:
-            launcher = [str(_launcher()), "-n", str(self.n_ranks)]
+            launcher = [str(mpi_launcher()), "-n", str(self.n_ranks)]
         return [*launcher, sys.executable, "-m", "mgflows.sets.gpaw_process"]
 
 
@@ -336,7 +336,7 @@ class GpawCalculator(Calculator):
         elif number:
             reason = f"GPAW was ended by the signal {signal.Signals(number).name}"
         else:
-            words = [line for line in self.log_file.with_suffix(".err").read_text(errors="replace").splitlines() if line.strip()]
+            words = [line for line in self.log_file.with_suffix(".err").read_text(errors="replace").splitlines() if line.strip(" -")]
             reason = f"GPAW ended with status {status}: {words[-1].strip() if words else 'it did not say why'}"
         return LabelError(f"{reason} ({self._where})")
 
@@ -360,8 +360,16 @@ def _data_sets(functional: str, species: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _launcher() -> Path:
-    """The ``mpiexec`` beside the MPI library that GPAW is linked to: that of another library would start many times the same calculation."""
+def mpi_launcher() -> Path:
+    """The ``mpiexec`` beside the MPI library that GPAW is linked to: that of another library would start many times the same calculation.
+
+    Raises
+    ------
+    MissingDependencyError
+        If GPAW is not installed, or only its Python part.
+    InputError
+        If GPAW was built without MPI, or the launcher is not there.
+    """
     extension = util.find_spec("_gpaw")
     if extension is None or extension.origin is None:
         raise MissingDependencyError("GPAW has no compiled part, and so no MPI; install it with: pip install 'mgflows[gpaw]'")

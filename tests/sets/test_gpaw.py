@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.io import read
 
+from mgflows import units
 from mgflows.errors import InputError, MissingDependencyError
 from mgflows.schemas.labels import Frame, LabelError
 from mgflows.schemas.quality import objections
-from mgflows.sets import gpaw as sets_gpaw
-from mgflows.sets.gpaw import GpawMethod
+from mgflows.sets.gpaw import GpawMethod, mpi_launcher
 
+REFERENCES = Path(__file__).parents[1] / "data" / "dft_reference"
 COARSE = GpawMethod(cutoff=300.0, k_spacing=1.0)
 
 
@@ -54,6 +58,47 @@ def test_a_calculation_is_the_same_on_two_ranks(atoms):
     assert np.array(two.stress) == pytest.approx(np.array(one.stress), abs=1e-6)
     # The free energy, which forces and stress derive from, is not ASE's energy, which is extrapolated to zero smearing.
     assert calculator.results["energy"] - one.energy == pytest.approx(0.0556, abs=1e-3)
+
+
+@pytest.mark.dft
+@pytest.mark.slow
+def test_a_cell_of_eight_atoms_has_the_stored_label():
+    """AlCu3Zr4 at 450 eV and 2x2x4, labelled before by a script of ASE and GPAW alone, without symmetry and at GPAW's default tolerances."""
+    stored = json.loads((REFERENCES / "gpaw_A_224_450.json").read_text())
+    atoms = read(REFERENCES / "A_b2.extxyz")
+    calculator = GpawMethod(cutoff=450.0, k_spacing=0.48).build(atoms)
+    atoms.calc = calculator
+    frame = Frame.from_atoms(atoms)
+    calculator.close()
+    assert calculator.report.k_mesh == (2, 2, 4)
+    assert np.sqrt(np.mean((np.array(frame.forces) - stored["F"]) ** 2)) < 1e-3
+    assert units.pressure_from_stress(frame.stress) == pytest.approx(
+        units.pressure_from_stress(units.voigt_to_tensor(stored["S"])), abs=0.02
+    )
+    # The stored energy is extrapolated to zero smearing, a label's is the free energy.
+    assert calculator.results["energy"] == pytest.approx(stored["E"], abs=8e-4)
+    assert frame.energy < stored["E"] - 0.05
+
+
+@pytest.mark.dft
+@pytest.mark.slow
+@pytest.mark.physics
+def test_the_pressure_is_the_derivative_of_the_free_energy(atoms):
+    """With the number of plane waves kept (the cutoff goes with the inverse square of the length), since at a constant cutoff it is not (P. G. Dacosta et al., J. Phys. C 19, L591 (1986))."""
+
+    def label(scale):
+        scaled = atoms.copy()
+        scaled.set_cell(atoms.cell.array * scale, scale_atoms=True)
+        calculator = GpawMethod(cutoff=300.0 / scale**2, k_spacing=1.5).build(scaled)
+        scaled.calc = calculator
+        frame = Frame.from_atoms(scaled)
+        calculator.close()
+        return frame
+
+    step = 0.004
+    small, middle, large = (label(scale) for scale in (1.0 - step, 1.0, 1.0 + step))
+    expected = -(large.energy - small.energy) / (large.volume - small.volume)
+    assert units.pressure_from_stress(middle.stress) == pytest.approx(units.ev_per_a3_to_gpa(expected), abs=0.1)
 
 
 @pytest.mark.dft
@@ -120,4 +165,4 @@ class TestProcessesThatFail:
             calculator.calculate(atoms)
 
     def test_the_launcher_is_that_of_the_library_gpaw_is_linked_to(self):
-        assert os.access(sets_gpaw._launcher(), os.X_OK)
+        assert os.access(mpi_launcher(), os.X_OK)
