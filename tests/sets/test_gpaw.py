@@ -103,6 +103,27 @@ def test_the_pressure_is_the_derivative_of_the_free_energy(atoms):
 
 @pytest.mark.dft
 @pytest.mark.slow
+def test_a_structure_that_leaves_its_symmetry_is_labelled_like_a_new_one(atoms):
+    atoms.set_scaled_positions([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    method = GpawMethod(cutoff=250.0, k_spacing=1.0)
+    frames = []
+    calculator = method.build(atoms)
+    atoms.calc = calculator
+    assert np.abs(atoms.get_forces()).max() < 1e-6
+    atoms.positions[1] += [0.03, -0.05, 0.08]
+    frames.append(Frame.from_atoms(atoms))
+    calculator.close()
+    atoms.calc = method.build(atoms)
+    frames.append(Frame.from_atoms(atoms))
+    atoms.calc.close()
+    moved, new = frames
+    assert moved.energy == pytest.approx(new.energy, abs=1e-5)
+    assert np.array(moved.forces) == pytest.approx(np.array(new.forces), abs=3e-4)
+    assert np.array(moved.stress) == pytest.approx(np.array(new.stress), abs=3e-5)
+
+
+@pytest.mark.dft
+@pytest.mark.slow
 def test_what_does_not_converge_is_tried_once_more_and_then_no_label(atoms):
     calculator = GpawMethod(cutoff=250.0, k_spacing=2.0, max_iterations=2).build(atoms)
     with pytest.raises(LabelError, match=r"self-consistency did not converge in 2 steps, nor with smaller mixing in 4 .*gpaw\.txt"):
