@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,24 @@ def test_a_structure_that_leaves_its_symmetry_is_labelled_like_a_new_one(atoms):
     assert moved.energy == pytest.approx(new.energy, abs=1e-5)
     assert np.array(moved.forces) == pytest.approx(np.array(new.forces), abs=3e-4)
     assert np.array(moved.stress) == pytest.approx(np.array(new.stress), abs=3e-5)
+
+
+@pytest.mark.dft
+@pytest.mark.slow
+def test_the_second_attempt_changes_the_way_and_not_the_label(atoms):
+    labels, reports = [], []
+    for method in (replace(COARSE, k_spacing=2.0), replace(COARSE, k_spacing=2.0, max_iterations=10)):
+        calculator = method.build(atoms)
+        atoms.calc = calculator
+        labels.append(Frame.from_atoms(atoms))
+        reports.append(calculator.report)
+        calculator.close()
+    direct, corrected = labels
+    assert reports[0].corrections == []
+    assert reports[1].corrections == ["not self-consistent after 10 steps: again from the atoms with mixing 0.005 and up to 20"]
+    assert corrected.energy == pytest.approx(direct.energy, abs=1e-5)
+    assert np.array(corrected.forces) == pytest.approx(np.array(direct.forces), abs=2e-4)
+    assert np.array(corrected.stress) == pytest.approx(np.array(direct.stress), abs=2e-5)
 
 
 @pytest.mark.dft
