@@ -74,8 +74,9 @@ def converge(
         print_json([_plain(result) for result in results])
         return
     console = Console()
-    console.print(f"{atoms.get_chemical_formula()}, {method.description}", highlight=False)
     for result in results:
+        other = f"k-spacing {method.k_spacing:g}/Å" if result.parameter == "cutoff" else f"cutoff {method.cutoff:g} eV"
+        console.print(f"[bold]{atoms.get_chemical_formula()}, {code}, {other}[/]", highlight=False)
         _print(result, console)
 
 
