@@ -28,6 +28,7 @@ _COMMANDS = {
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and its peers."),
+    "converge": ("mgflows.cli.converge:converge", "Find the cutoff and the k-mesh that labels need."),
     "db": ("mgflows.cli.db:db", "Start, stop and look at a private MongoDB."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and say how to mend it."),
     "heal": ("mgflows.cli.heal:heal", "Bring back what died, hangs or failed."),

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jobflow import Maker, job
 
 from mgflows.errors import InputError
+from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.quality import objections
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker"]
 
 logger = logging.getLogger(__name__)
+
+_RELAXATION = "checkpoint-relaxation.json"
 
 
 @dataclass
@@ -125,7 +129,7 @@ class AseRelaxMaker(Maker):
 
     @job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
-        """Relax one structure.
+        """Relax one structure; after an interruption, from where it was.
 
         ``relaxation`` of the document holds the number of steps, the energy before (eV per atom) and the summary of
         :func:`mgflows.structures.similarity.compare_structures`: displacements (A), the rigid shift and the deformation of the cell that were taken
@@ -155,6 +159,8 @@ class AseRelaxMaker(Maker):
                     force_tolerance=self.force_tolerance,
                     stress_tolerance=self.stress_tolerance,
                     max_steps=self.max_steps,
+                    checkpoint=Path.cwd() / _RELAXATION,
+                    progress=JobProgress("steps at most"),
                 )
                 report = self.method.report(calculator)
             if not outcome.converged:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, MgflowsError
 from mgflows.launch import findings
 from mgflows.launch.findings import Finding, Verdict
 from mgflows.settings import CATEGORIES
@@ -22,6 +22,9 @@ __all__ = ["check_programs"]
 _LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "srun", "ibrun", "aprun", "jsrun")
 # The elements of the paper's glasses, whose files are looked for; others are asked for when a job needs them.
 _SPECIES = ("Cu", "Zr", "Al")
+
+
+_GPAW_MEND = "apt-get install g++ libxc-dev libopenblas-dev libopenmpi-dev openmpi-bin, then: pip install 'mgflows[gpaw]'"
 
 
 def check_programs(settings: Settings, category: str | None = None) -> list[Finding]:
@@ -101,7 +104,7 @@ def _gpaw() -> Finding:
     check = "labels with GPAW"
     version = findings.installed_version("gpaw")
     if version is None:
-        return Finding(check, Verdict.MISSING, "the package gpaw is not installed", "pip install 'mgflows[gpaw]' (it needs libxc and BLAS)")
+        return Finding(check, Verdict.MISSING, "the package gpaw is not installed", _GPAW_MEND)
     import importlib
 
     try:
@@ -115,7 +118,13 @@ def _gpaw() -> Finding:
         where = ", ".join(map(str, paths)) or "nowhere"
         reason = f"gpaw {version} finds no PAW data set of {', '.join(missing)} ({where})"
         return Finding(check, Verdict.BAD, reason, "pip install gpaw-data, or: gpaw install-data DIRECTORY")
-    return Finding(check, Verdict.GOOD, f"gpaw {version}, data sets in {paths[0]}")
+    from mgflows.sets.gpaw import mpi_launcher
+
+    try:
+        parallel = f"MPI with {mpi_launcher()}"
+    except MgflowsError as error:
+        parallel = f"one rank only: {error}"
+    return Finding(check, Verdict.GOOD, f"gpaw {version}, data sets in {paths[0]}, {parallel}")
 
 
 def _cp2k() -> Finding:

@@ -23,6 +23,7 @@ from mgflows.schemas.labels import LabelError, MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 from mgflows.sets.method import k_mesh, mesh_of_points
 from mgflows.sets.programs import fresh_directory, last_error, other_ranks, parallel_command, require_program, way_it_ended
+from mgflows.settings import foreign_variables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

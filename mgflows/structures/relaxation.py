@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +15,22 @@ from mgflows import units
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from ase import Atoms
     from ase.calculators.calculator import Calculator
     from ase.optimize.optimize import Optimizer
 
 __all__ = ["Relaxation", "relax"]
 
+logger = logging.getLogger(__name__)
+
 _NEAR_FORCE, _NEAR_STRESS = 0.3, 3.0
 """eV/A and GPa below which the landscape is taken for quadratic."""
 _LBFGS = {"alpha": 20.0, "maxstep": 0.1, "memory": 30}
 """A curvature of 20 eV/A^2, softer than ASE's 70 as metals are, halves the calls; a memory beyond 30 costs time and saves none."""
+_SECONDS_BETWEEN_CHECKPOINTS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,8 @@ def relax(
     force_tolerance: float = 1e-2,
     stress_tolerance: float = 0.05,
     max_steps: int = 2000,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
 ) -> Relaxation:
     """Minimise the energy over positions and, if wanted, volume and shape of the cell.
 
@@ -78,7 +90,12 @@ def relax(
     stress_tolerance
         Largest component of the stress in GPa.
     max_steps
-        Give up after so many steps.
+        Give up after so many steps, those before an interruption included.
+    checkpoint
+        File that is written at most every ten seconds. If it is there from a relaxation of the same atoms that was interrupted, this one goes on from it: from its last
+        positions and cell, without the memory of the minimiser.
+    progress
+        Called with (steps done, steps at most, a word on the forces) at every step.
 
     Raises
     ------
@@ -92,30 +109,37 @@ def relax(
         if not value > 0:
             raise InputError(f"{name} is {value:g} but must be positive")
     relaxed = atoms.copy()
+    before = _resume(checkpoint, relaxed)
     relaxed.calc = calculator
     energy = float(relaxed.get_potential_energy())
-    energy_before = float(calculator.results.get("free_energy", energy))
+    n_before, energy_before = before or (0, float(calculator.results.get("free_energy", energy)))
+    saved = time.monotonic()
 
     def residuals() -> tuple[float, float]:
         force = float(np.linalg.norm(relaxed.get_forces(), axis=1).max())
         stress = float(np.abs(units.ev_per_a3_to_gpa(relaxed.get_stress())).max()) if relax_cell else 0.0
         return force, stress
 
-    def descend(dynamics: Optimizer, force_goal: float, stress_goal: float, steps: int) -> int:
+    def descend(dynamics: Optimizer, force_goal: float, stress_goal: float, done: int) -> int:
+        nonlocal saved
         # ASE's own loop asks three times a step for the forces on the cell, whose matrix logarithm costs as much as a fast potential.
-        for n in range(steps):
+        for n_steps in range(done, max_steps):
             force, stress = residuals()
+            if progress:
+                progress(n_steps, max_steps, f"{force:.3g} eV/A" + (f", {stress:.3g} GPa" if relax_cell else ""))
+            if checkpoint and time.monotonic() - saved >= _SECONDS_BETWEEN_CHECKPOINTS:
+                saved = time.monotonic()
+                _save(checkpoint, relaxed, n_steps, energy_before)
             if force <= force_goal and stress <= stress_goal:
-                return n
+                return n_steps
             dynamics.step()
-        return steps
+        return max_steps
 
-    n_steps = 0
     target = FrechetCellFilter(relaxed) if relax_cell else relaxed
     # FIRE first: from a compressed glass the first steps are far from quadratic, and there LBFGS can jump into another basin.
-    n_steps += descend(FIRE(target, logfile=None), max(force_tolerance, _NEAR_FORCE), max(stress_tolerance, _NEAR_STRESS), max_steps)
+    n_steps = descend(FIRE(target, logfile=None), max(force_tolerance, _NEAR_FORCE), max(stress_tolerance, _NEAR_STRESS), n_before)
     target = FrechetCellFilter(relaxed) if relax_cell else relaxed
-    n_steps += descend(LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, max_steps - n_steps)
+    n_steps = descend(LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, n_steps)
     force, stress = residuals()
     return Relaxation(
         atoms=relaxed,
@@ -125,3 +149,33 @@ def relax(
         largest_stress=stress,
         converged=force <= force_tolerance and stress <= stress_tolerance,
     )
+
+
+def _save(checkpoint: Path, atoms: Atoms, n_steps: int, energy_before: float) -> None:
+    state = {
+        "numbers": atoms.numbers.tolist(),
+        "positions": atoms.positions.tolist(),
+        "cell": atoms.cell.tolist(),
+        "n_steps": n_steps,
+        "energy_before": energy_before,
+    }
+    partial = checkpoint.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(state))
+    partial.replace(checkpoint)
+
+
+def _resume(checkpoint: Path | None, atoms: Atoms) -> tuple[int, float] | None:
+    """Move the atoms to where an interrupted relaxation left them; return its steps and the energy it began with, or None if there was none."""
+    if checkpoint is None or not checkpoint.is_file():
+        return None
+    try:
+        state = json.loads(checkpoint.read_text())
+        if state["numbers"] != atoms.numbers.tolist():
+            logger.warning("%s is of other atoms; the relaxation begins anew", checkpoint)
+            return None
+        atoms.set_cell(state["cell"])
+        atoms.positions = state["positions"]
+        return int(state["n_steps"]), float(state["energy_before"])
+    except (ValueError, KeyError, OSError) as error:
+        logger.warning("%s cannot be read (%s); the relaxation begins anew", checkpoint, error)
+        return None

@@ -276,3 +276,14 @@ def test_series_are_those_of_the_constraints() -> None:
     pinned = dict(line.split(";")[0].strip().split("==") for line in lines if "==" in line)
     for name, series in doctor._TESTED_SERIES.items():
         assert f"{pinned[name]}.".startswith(f"{series}."), name
+
+
+def test_gpaw_is_named_with_its_launcher_and_its_packages(monkeypatch):
+    (found,) = [finding for finding in programs.check_programs(Settings()) if finding.check == "labels with GPAW"]
+    assert found.verdict is Verdict.GOOD
+    assert "mpiexec" in found.reason
+    monkeypatch.setattr(programs.findings, "installed_version", lambda name: None)
+    (found,) = [finding for finding in programs.check_programs(Settings()) if finding.check == "labels with GPAW"]
+    assert found.verdict is Verdict.MISSING
+    assert "libxc-dev" in found.mend
+    assert "mgflows[gpaw]" in found.mend

@@ -6,6 +6,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from mgflows.errors import InputError
+from mgflows.structures import relaxation
 from mgflows.structures.relaxation import relax
 
 
@@ -48,3 +49,50 @@ def test_the_start_is_left_alone_and_too_few_steps_are_said(strained):
 def test_tolerances_must_be_positive(strained, setting):
     with pytest.raises(InputError, match=setting):
         relax(strained, EMT(), **{setting: 0})
+
+
+LOOSE = {"force_tolerance": 0.05, "stress_tolerance": 0.2}
+
+
+class Ended(BaseException):
+    """As the walltime raises it in a worker."""
+
+
+class CountingEMT(EMT):
+    """EMT that counts its calculations and is interrupted at one of them."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        super().__init__()
+        self.n_calls, self.stop = 0, stop
+
+    def calculate(self, *arguments, **keywords):
+        self.n_calls += 1
+        if self.n_calls == self.stop:
+            raise Ended
+        super().calculate(*arguments, **keywords)
+
+
+def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
+    monkeypatch.setattr(relaxation, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    checkpoint = tmp_path / "checkpoint-relaxation.json"
+    whole = relax(strained, undisturbed := CountingEMT(), **LOOSE)
+    with pytest.raises(Ended):
+        relax(strained, CountingEMT(stop=undisturbed.n_calls - 3), checkpoint=checkpoint, **LOOSE)
+    seen = []
+    rest = relax(strained, remaining := CountingEMT(), checkpoint=checkpoint, progress=lambda done, total, note: seen.append(done), **LOOSE)
+    assert rest.converged
+    assert remaining.n_calls < undisturbed.n_calls / 2
+    assert seen[0] >= undisturbed.n_calls - 6
+    assert rest.n_steps == seen[-1]
+    assert rest.energy_before == pytest.approx(whole.energy_before, abs=1e-10)
+    assert rest.atoms.get_potential_energy() == pytest.approx(whole.atoms.get_potential_energy(), abs=0.02)
+
+
+def test_a_checkpoint_of_other_atoms_or_half_written_is_left_alone(strained, tmp_path, caplog):
+    checkpoint = tmp_path / "checkpoint-relaxation.json"
+    whole = relax(strained, EMT(), **LOOSE)
+    for text in ('{"numbers": [1], "n_steps": 5}', '{"numbers": ['):
+        checkpoint.write_text(text)
+        assert relax(strained, EMT(), checkpoint=checkpoint, **LOOSE).n_steps == whole.n_steps
+    assert "is of other atoms" in caplog.text
+    assert "cannot be read" in caplog.text

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from ase.build import bulk
+
+from mgflows.cli.main import main
+
+METHOD = "tests.sets.analytic_method.AnalyticMethod"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    bulk("Cu", cubic=True).write("cu.xyz", format="extxyz")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["converge", *arguments])
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, " ".join(captured.err.split())
+
+    return run
+
+
+def test_it_prints_both_series_and_a_recommendation(run, tmp_path):
+    code, out, _ = run("cu.xyz", "--code", METHOD, "--output", "convergence.svg")
+    assert code == 0
+    assert "cutoff 600 eV is the coarsest that agrees with 800 eV" in out
+    assert "k-spacing 0.25 1/A, 7x7x7 in this cell" in out
+    assert (tmp_path / "convergence.svg").read_text().startswith("<?xml")
+
+
+def test_it_speaks_json(run):
+    code, out, _ = run("cu.xyz", "--code", METHOD, "--cutoffs", "300,400,600", "--k-spacings", "", "--json")
+    assert code == 0
+    (series,) = json.loads(out)
+    assert series["recommended"] is None
+    assert [point["good"] for point in series["points"]] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("missing.xyz",), "missing.xyz cannot be read as a structure"),
+        (("cu.xyz", "--code", "siesta"), "the code 'siesta' is not known"),
+        (("cu.xyz", "--cutoffs", "", "--k-spacings", ""), "neither a cutoff nor a k-spacing"),
+        (("cu.xyz", "--cutoffs", "low"), "'low' is not a list of numbers"),
+    ],
+)
+def test_what_cannot_work_is_named(run, arguments, words):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert words in err
