@@ -26,7 +26,7 @@ from mgflows.settings import Settings
 
 SCALED_DOWN = (
     "13 atoms a glass (paper: 150), {cutoff:g} eV (GPAW wants 600: the pressure is GPa off), k-spacing {k_spacing:g}/A (paper: 0.162), "
-    "relaxed to 0.3 eV/A and 3 GPa (paper: 0.01 eV/A), {heating_steps} steps of heating (paper: 120), crystals of the elements only, no feedback, no validation"
+    "relaxed to 0.7 eV/A and 4 GPa only (paper: 0.01 eV/A), {heating_steps} steps of heating (paper: 120), crystals of the elements only, no feedback, no validation"
 )
 
 
@@ -42,7 +42,7 @@ def campaign(cutoff: float, k_spacing: float, *, heating_steps: int = 8, trainin
         sampling_maker=SamplingFlowMaker(samples=((1_000, 2), (100_000, 2)), coolings=(), onset_maker=None, seed=1),
         label_maker=LabelFlowMaker(
             label_maker=GPAWLabelMaker(method=method),
-            relax_maker=GPAWRelaxMaker(method=method, force_tolerance=0.3, stress_tolerance=3.0, max_steps=60),
+            relax_maker=GPAWRelaxMaker(method=method, force_tolerance=0.7, stress_tolerance=4.0, max_steps=60),
             heating_maker=GPAWHeatingMaker(method=method, n_steps=heating_steps),
             volume_maker=DeformationMaker(name="expand and compress", kind="volume"),
             elastic_maker=None,

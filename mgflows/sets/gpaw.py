@@ -48,7 +48,7 @@ class GpawMethod:
     ----------
     cutoff
         Plane-wave cutoff in eV. The 450 eV that the paper has in VASP are too few here: the pressure of CuZrAl cells is then 1.7 to 2.4 GPa too low,
-        at 600 eV about 0.1 GPa too high (docs/dft.md).
+        at 600 eV within 0.2 GPa of 800 eV (docs/dft.md).
     functional
         ``"PBE"``, ``"LDA"``, ``"RPBE"`` or ``"revPBE"``.
     smearing_width
