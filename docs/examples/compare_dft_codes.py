@@ -22,13 +22,15 @@ from mgflows import units
 from mgflows.jobs.labels import calculator_of
 from mgflows.schemas.labels import Frame
 from mgflows.schemas.provenance import record_provenance
+from mgflows.sets.cp2k import Cp2kMethod
+from mgflows.sets.espresso import EspressoMethod
 from mgflows.sets.gpaw import GpawMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA = Path(__file__).parents[2] / "tests" / "data" / "dft_reference"
-METHODS: dict[str, Callable[[], Any]] = {"gpaw": GpawMethod}
+METHODS: dict[str, Callable[[], Any]] = {"gpaw": GpawMethod, "espresso": EspressoMethod, "cp2k": Cp2kMethod}
 # Cell: its file, the k-spacing that gives the mesh of the stored labels, and these.
 CELLS = {
     "A": ("A_b2.extxyz", 0.48, ("gpaw_A_224_450", "gpaw_A_224_600", "gpaw_A_224_800")),

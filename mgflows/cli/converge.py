@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from mgflows.sets.convergence import Convergence
 
-_METHODS = {"gpaw": "mgflows.sets.gpaw.GpawMethod"}
+_METHODS = {
+    "gpaw": "mgflows.sets.gpaw.GpawMethod",
+    "espresso": "mgflows.sets.espresso.EspressoMethod",
+    "cp2k": "mgflows.sets.cp2k.Cp2kMethod",
+}
 
 
 def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from ase.build import bulk
 
+from mgflows.cli.converge import _method
 from mgflows.cli.main import main
 
 METHOD = "tests.sets.analytic_method.AnalyticMethod"
@@ -54,3 +56,9 @@ def test_what_cannot_work_is_named(run, arguments, words):
     code, _, err = run(*arguments)
     assert code == 2
     assert words in err
+
+
+@pytest.mark.parametrize("code", ["gpaw", "espresso", "cp2k"])
+def test_every_plane_wave_code_has_both_series(code):
+    method = replace(_method(code), n_ranks=2, cutoff=500.0, k_spacing=0.5)
+    assert (method.cutoff, method.k_spacing) == (500.0, 0.5)
