@@ -380,7 +380,8 @@ def mpi_launcher() -> Path:
             "GPAW was built without MPI and cannot use more than one rank; set n_ranks=1 (n_threads may be more), or reinstall it where mpicc is "
             "on PATH: pip install --force-reinstall --no-cache-dir --no-binary gpaw gpaw"
         )
-    candidates = [folder / "bin" / "mpiexec" for folder in Path(library).parents]
+    # Resolved, since Open MPI takes the folder above for its own: where /lib is a link, /bin/mpiexec would have it look for itself in the root.
+    candidates = [folder / "bin" / "mpiexec" for folder in Path(library).resolve().parents]
     launcher = next((path for path in candidates if os.access(path, os.X_OK)), None) or shutil.which("mpiexec")
     if launcher is None:
         raise InputError(f"there is no mpiexec of the MPI library {library}; install it (Debian: openmpi-bin) or set mpi_command")
