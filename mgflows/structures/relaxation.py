@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -92,8 +93,8 @@ def relax(
     max_steps
         Give up after so many steps, those before an interruption included.
     checkpoint
-        File that is written at most every ten seconds. If it is there from a relaxation of the same atoms that was interrupted, this one goes on from it: from its last
-        positions and cell, without the memory of the minimiser.
+        File that is written at most every ten seconds, and removed when the relaxation has converged. If it is there from a relaxation of the same atoms
+        that was interrupted, this one goes on from it: from its last positions and cell, without the memory of the minimiser.
     progress
         Called with (steps done, steps at most, a word on the forces) at every step.
 
@@ -109,6 +110,7 @@ def relax(
         if not value > 0:
             raise InputError(f"{name} is {value:g} but must be positive")
     relaxed = atoms.copy()
+    start = _digest(relaxed)
     before = _resume(checkpoint, relaxed)
     relaxed.calc = calculator
     energy = float(relaxed.get_potential_energy())
@@ -129,7 +131,7 @@ def relax(
                 progress(n_steps, max_steps, f"{force:.3g} eV/A" + (f", {stress:.3g} GPa" if relax_cell else ""))
             if checkpoint and time.monotonic() - saved >= _SECONDS_BETWEEN_CHECKPOINTS:
                 saved = time.monotonic()
-                _save(checkpoint, relaxed, n_steps, energy_before)
+                _save(checkpoint, start, relaxed, n_steps, energy_before)
             if force <= force_goal and stress <= stress_goal:
                 return n_steps
             dynamics.step()
@@ -141,19 +143,23 @@ def relax(
     target = FrechetCellFilter(relaxed) if relax_cell else relaxed
     n_steps = descend(LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, n_steps)
     force, stress = residuals()
+    converged = force <= force_tolerance and stress <= stress_tolerance
+    if checkpoint and converged:
+        checkpoint.unlink(missing_ok=True)
     return Relaxation(
-        atoms=relaxed,
-        energy_before=energy_before,
-        n_steps=n_steps,
-        largest_force=force,
-        largest_stress=stress,
-        converged=force <= force_tolerance and stress <= stress_tolerance,
+        atoms=relaxed, energy_before=energy_before, n_steps=n_steps, largest_force=force, largest_stress=stress, converged=converged
     )
 
 
-def _save(checkpoint: Path, atoms: Atoms, n_steps: int, energy_before: float) -> None:
+def _digest(atoms: Atoms) -> str:
+    """Which atoms a relaxation began with: others of the same composition may be relaxed in the same directory."""
+    values = (atoms.numbers, np.round(atoms.positions, 6) + 0.0, np.round(atoms.cell.array, 6) + 0.0)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(value).tobytes() for value in values)).hexdigest()
+
+
+def _save(checkpoint: Path, start: str, atoms: Atoms, n_steps: int, energy_before: float) -> None:
     state = {
-        "numbers": atoms.numbers.tolist(),
+        "start": start,
         "positions": atoms.positions.tolist(),
         "cell": atoms.cell.tolist(),
         "n_steps": n_steps,
@@ -170,7 +176,7 @@ def _resume(checkpoint: Path | None, atoms: Atoms) -> tuple[int, float] | None:
         return None
     try:
         state = json.loads(checkpoint.read_text())
-        if state["numbers"] != atoms.numbers.tolist():
+        if state["start"] != _digest(atoms):
             logger.warning("%s is of other atoms; the relaxation begins anew", checkpoint)
             return None
         atoms.set_cell(state["cell"])

@@ -81,6 +81,7 @@ def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
     seen = []
     rest = relax(strained, remaining := CountingEMT(), checkpoint=checkpoint, progress=lambda done, total, note: seen.append(done), **LOOSE)
     assert rest.converged
+    assert not checkpoint.exists()
     assert remaining.n_calls < undisturbed.n_calls / 2
     assert seen[0] >= undisturbed.n_calls - 6
     assert rest.n_steps == seen[-1]
@@ -88,10 +89,23 @@ def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
     assert rest.atoms.get_potential_energy() == pytest.approx(whole.atoms.get_potential_energy(), abs=0.02)
 
 
+def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(strained, tmp_path, monkeypatch):
+    monkeypatch.setattr(relaxation, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    checkpoint = tmp_path / "checkpoint-relaxation.json"
+    other = strained.copy()
+    other.rattle(0.05, seed=9)
+    with pytest.raises(Ended):
+        relax(other, CountingEMT(stop=4), checkpoint=checkpoint, **LOOSE)
+    assert checkpoint.exists()
+    whole, resumed = relax(strained, EMT(), **LOOSE), relax(strained, EMT(), checkpoint=checkpoint, **LOOSE)
+    assert resumed.n_steps == whole.n_steps
+    assert resumed.energy_before == whole.energy_before
+
+
 def test_a_checkpoint_of_other_atoms_or_half_written_is_left_alone(strained, tmp_path, caplog):
     checkpoint = tmp_path / "checkpoint-relaxation.json"
     whole = relax(strained, EMT(), **LOOSE)
-    for text in ('{"numbers": [1], "n_steps": 5}', '{"numbers": ['):
+    for text in ('{"start": "another", "n_steps": 5}', '{"start": '):
         checkpoint.write_text(text)
         assert relax(strained, EMT(), checkpoint=checkpoint, **LOOSE).n_steps == whole.n_steps
     assert "is of other atoms" in caplog.text
