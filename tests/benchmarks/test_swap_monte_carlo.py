@@ -49,7 +49,8 @@ def test_bench_compares_with_c_and_lammps() -> None:
     assert found["absent"] == {}
     codes = {(m["code"], m["precision"]) for m in found["measurements"]}
     assert codes == {(code, precision) for code in ("mgflows", "mgflows_replicas", "c") for precision in ("float64", "float32")} | {
-        ("lammps", "float64")
+        ("lammps", "float64"),
+        ("mgflows_images", "float64"),
     }
     energies = [m["energy_per_atom"] for m in found["measurements"] if m["energy_per_atom"] is not None]
     # Means of a fraction of a second of a liquid at T* = 2, where the energy fluctuates slowly by 0.15.
