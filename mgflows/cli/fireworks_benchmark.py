@@ -145,8 +145,6 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
 def _run(settings: Settings, name: str, n_jobs: int, database: Database) -> tuple[float, int]:
     """Seconds in which so many jobs ran, and how many that were."""
     done = database.fireworks.count_documents({"state": "COMPLETED"})
-    # What was inserted before is still being written to disk, which is not a cost of the jobs that run now.
-    database.client.admin.command("fsync")
     start = time.perf_counter()
     work(settings, name, n_launches=n_jobs)
     return time.perf_counter() - start, database.fireworks.count_documents({"state": "COMPLETED"}) - done
