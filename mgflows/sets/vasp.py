@@ -46,7 +46,7 @@ glass has no symmetry and a crystal must not gain by its own.
 """
 
 GLASS_POTCAR: dict[str, str] = {"Cu": "Cu", "Zr": "Zr_sv", "Al": "Al"}
-"""POTCAR of each element of the paper's alloy. The paper does not name them: these are those the VASP wiki recommends."""
+"""POTCAR of each element of the paper's alloy. The paper does not name them: these are those of atomate2's own table."""
 
 NEUTRAL_TAGS = frozenset(
     [
