@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import chdir
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def converge(
     """Label the cell in the file STRUCTURE with a series of cutoffs and one of k-meshes, and say which are enough.
 
     Energy, forces and stress are compared with those of the finest setting of each series. Take a small cell with forces of its own, such as a rattled crystal.
+    The code's own files go to a folder named after STRUCTURE, such as cell-convergence.
     """
     from rich.console import Console
 
@@ -68,10 +70,13 @@ def converge(
     if not series:
         raise InputError("there is neither a cutoff nor a k-spacing to try; give --cutoffs or --k-spacings")
     log = Console(stderr=True)
-    results = [
-        convergence(atoms, method, name, values, lambda line: log.print(f"[dim]{line}[/]", highlight=False))
-        for name, values in series.items()
-    ]
+    files = Path(f"{structure.stem}-convergence")
+    files.mkdir(exist_ok=True)
+    with chdir(files):
+        results = [
+            convergence(atoms, method, name, values, lambda line: log.print(f"[dim]{line}[/]", highlight=False))
+            for name, values in series.items()
+        ]
     if output:
         _draw(results, output)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AseHeatingMaker", "TrajectoryCheckMaker"]
 
+_CHECKPOINT = "checkpoint-heating.npz"
+
 
 @dataclass
 class AseHeatingMaker(Maker):
     """Heat a structure at zero pressure with an ASE calculator and keep every step as a frame.
+
+    A trajectory that was interrupted goes on from its last steps in the next launch.
 
     The paper's ab initio molecular dynamics (section II, subset v; Methods, "DFT Calculations"): NPT Langevin dynamics, 1 fs, about 120 steps
     from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the lattice.
@@ -70,6 +75,7 @@ class AseHeatingMaker(Maker):
                     n_steps=self.n_steps,
                     timestep=self.timestep,
                     seed=seed,
+                    checkpoint=Path.cwd() / _CHECKPOINT,
                     progress=JobProgress("steps"),
                 )
             frames, failed = [], []

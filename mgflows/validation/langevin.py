@@ -11,7 +11,8 @@ supports. Here the noise comes from one seeded generator, so that a run can be r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import ase.units
 import numpy as np
@@ -21,6 +22,8 @@ from mgflows.errors import InputError
 from mgflows.validation.errors import PotentialFailureError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ase import Atoms
     from numpy.typing import NDArray
 
@@ -58,6 +61,8 @@ class LangevinNPT:
         Keep the shape of the cell: for liquids, whose shape has no restoring force.
     seed
         Seed of the noise: anything :func:`numpy.random.default_rng` takes, or a generator.
+    state
+        :meth:`state` of an earlier run that began with the same atoms: this one goes on from there. The calculator is not called for it.
 
     Raises
     ------
@@ -76,6 +81,7 @@ class LangevinNPT:
         pressure: float = 0.0,
         isotropic: bool = False,
         seed: int | np.random.SeedSequence | np.random.Generator,
+        state: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         for name, value, unit in (
             ("timestep", timestep, "fs"),
@@ -101,9 +107,12 @@ class LangevinNPT:
         self._initial_volume = atoms.get_volume()
         bulk_modulus = units.gpa_to_ev_per_a3(_TYPICAL_BULK_MODULUS)
         self._lattice_mass = 3.0 * self._initial_volume * bulk_modulus * (lattice_period * ase.units.fs / (2.0 * np.pi)) ** 2
-        self._velocities = atoms.get_velocities()
-        self._strain_rate = np.zeros((3, 3))
-        self._update_forces()
+        if state is None:
+            self._velocities = atoms.get_velocities()
+            self._strain_rate = np.zeros((3, 3))
+            self._update_forces()
+        else:
+            self._go_on_from(state)
 
     def step(self, temperature: float) -> None:
         """Advance by one timestep with the thermostat at ``temperature`` in K; the calculator is called once."""
@@ -119,6 +128,26 @@ class LangevinNPT:
         self._update_forces()
         self._kick_atoms()
         self._kick_lattice()
+        self.atoms.set_velocities(self._velocities)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What decides all further steps, generator of the noise included; as arrays, for a file."""
+        return {
+            "positions": self.atoms.positions.copy(),
+            "cell": self.atoms.cell.array.copy(),
+            "velocities": self._velocities.copy(),
+            "strain_rate": self._strain_rate.copy(),
+            "forces": self._forces.copy(),
+            "stress": self._stress.copy(),
+            "generator": np.array(json.dumps(self._rng.bit_generator.state)),
+        }
+
+    def _go_on_from(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.atoms.set_cell(state["cell"])
+        self.atoms.positions = state["positions"]
+        self._velocities, self._strain_rate = state["velocities"], state["strain_rate"]
+        self._forces, self._stress = state["forces"], state["stress"]
+        self._rng.bit_generator.state = json.loads(str(state["generator"]))
         self.atoms.set_velocities(self._velocities)
 
     @property

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.validation.checkpoint import HeatingCheckpoint
 from mgflows.validation.langevin import LangevinNPT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -285,6 +287,7 @@ def heat(
     lattice_friction: float = 5.0,
     lattice_period: float = 400.0,
     seed: int,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> HeatResult:
     """Heat a solid with a linear ramp of the thermostat and label every step; NPT with a cell of free volume and shape.
@@ -311,6 +314,9 @@ def heat(
         As in :class:`LangevinNPT`.
     seed
         Decides velocities and noise.
+    checkpoint
+        File (``.npz``) that is written at most every ten seconds, and removed at the end. If it is there from an interrupted run of the same atoms, seed and
+        protocol, this one goes on from it: bit for bit, if the calculator gives the same for the same atoms whatever it computed before.
     progress
         Called with (steps done, steps in all) at every step.
 
@@ -325,21 +331,35 @@ def heat(
         raise InputError(f"the temperatures {temperature_start:g} and {temperature_end:g} K must not be negative")
     if n_steps < 1:
         raise InputError(f"{n_steps} steps heat nothing; the paper takes about 120 of 1 fs")
-    dynamics = _start(
-        atoms, calculator, temperature_start, seed, timestep, friction, lattice_friction, lattice_period, pressure, isotropic=False
-    )
     schedule = temperature_start + (temperature_end - temperature_start) * np.arange(1, n_steps + 1) / n_steps
-    trace, _, frames = _run(
-        dynamics,
-        schedule,
-        timestep=timestep,
-        pressure=pressure,
-        sample_every=1,
-        frame_steps=range(1, n_steps + 1),
-        snapshot=_labelled_copy,
-        progress=progress,
+    protocol = (n_steps, temperature_start, temperature_end, timestep, pressure, friction, lattice_friction, lattice_period, seed)
+    earlier = HeatingCheckpoint(checkpoint, atoms, protocol) if checkpoint else None
+    state, rows, frames = (earlier.read() if earlier else None) or (None, [], [])
+    dynamics = _start(
+        atoms,
+        calculator,
+        temperature_start,
+        seed,
+        timestep,
+        friction,
+        lattice_friction,
+        lattice_period,
+        pressure,
+        isotropic=False,
+        state=state,
     )
-    return HeatResult(frames=frames, trace=trace)
+    recorder = _Recorder(dynamics, pressure, rows)
+    for step in range(len(frames) + 1, n_steps + 1):
+        dynamics.step(schedule[step - 1])
+        recorder.sample(step * timestep, schedule[step - 1])
+        frames.append(_labelled_copy(dynamics.atoms))
+        if progress:
+            progress(step, n_steps)
+        if earlier:
+            earlier.write(dynamics, recorder.rows, frames)
+    if earlier:
+        earlier.remove()
+    return HeatResult(frames=frames, trace=recorder.trace())
 
 
 def _start(
@@ -354,8 +374,9 @@ def _start(
     pressure: float,
     *,
     isotropic: bool,
+    state: Mapping[str, NDArray[Any]] | None = None,
 ) -> LangevinNPT:
-    """Dynamics of a copy of the atoms, whose velocities are drawn at ``temperature``."""
+    """Dynamics of a copy of the atoms, whose velocities are drawn at ``temperature`` or are those of an earlier state."""
     velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
     moving = atoms.copy()
     moving.set_constraint()
@@ -370,6 +391,7 @@ def _start(
         pressure=pressure,
         isotropic=isotropic,
         seed=noise_seed,
+        state=state,
     )
 
 
@@ -381,11 +403,9 @@ def _run(
     pressure: float,
     sample_every: int,
     frame_steps: Collection[int],
-    snapshot: Callable[[Atoms], Atoms] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Trace, list[int], list[Atoms]]:
     """One step for each temperature of the schedule; returns the trace, the steps at which it was sampled, and the frames."""
-    take = snapshot or _bare_copy
     recorder, sampled, frames = _Recorder(dynamics, pressure), [], []
     for step, temperature in enumerate(schedule, start=1):
         dynamics.step(temperature)
@@ -395,17 +415,17 @@ def _run(
             if progress:
                 progress(step, len(schedule))
         if step in frame_steps:
-            frames.append(take(dynamics.atoms))
+            frames.append(_bare_copy(dynamics.atoms))
     return recorder.trace(), sampled, frames
 
 
 class _Recorder:
     """Collects the samples of a :class:`Trace` from running dynamics."""
 
-    def __init__(self, dynamics: LangevinNPT, pressure: float) -> None:
+    def __init__(self, dynamics: LangevinNPT, pressure: float, rows: Sequence[Sequence[float]] = ()) -> None:
         self._dynamics = dynamics
         self._external_pressure = units.gpa_to_ev_per_a3(pressure)
-        self._rows: list[tuple[float, ...]] = []
+        self.rows = list(rows)
 
     def sample(self, time: float, set_temperature: float) -> None:
         atoms = self._dynamics.atoms
@@ -414,12 +434,12 @@ class _Recorder:
         potential_energy = atoms.get_potential_energy() / n_atoms
         enthalpy = potential_energy + atoms.get_kinetic_energy() / n_atoms + self._external_pressure * volume
         density = units.mass_density(1.0 / volume, float(atoms.get_masses().mean()))
-        self._rows.append(
+        self.rows.append(
             (time, set_temperature, self._dynamics.temperature, self._dynamics.pressure, density, volume, potential_energy, enthalpy)
         )
 
     def trace(self) -> Trace:
-        return Trace(*np.array(self._rows, dtype=float).T.copy())
+        return Trace(*np.array(self.rows, dtype=float).T.copy())
 
 
 def _n_steps(duration: float, timestep: float) -> int:

@@ -33,6 +33,7 @@ def test_it_prints_both_series_and_a_recommendation(run, tmp_path):
     assert "cutoff 600 eV is the coarsest that agrees with 800 eV" in out
     assert "k-spacing 0.25 1/A, 7x7x7 in this cell" in out
     assert (tmp_path / "convergence.svg").read_text().startswith("<?xml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["convergence.svg", "cu-convergence", "cu.xyz"]
 
 
 def test_it_speaks_json(run):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from jobflow import Flow
+from jobflow import Flow, run_locally
 
 from mgflows.errors import InputError
 from mgflows.jobs.aimd import AseHeatingMaker, TrajectoryCheckMaker
@@ -103,6 +103,32 @@ def test_heating_keeps_every_step_and_repeats_itself(run, method, atoms):
     expected = frame.get_potential_energy()
     frame.calc = EMT()
     assert frame.get_potential_energy() == pytest.approx(expected, abs=1e-8)
+
+
+def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, monkeypatch):
+    steps = []
+
+    def heat(interrupt):
+        def progress(step, _total):
+            steps.append(step)
+            if interrupt and step == 8:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("mgflows.jobs.aimd.JobProgress", lambda _unit: progress)
+        job = AseHeatingMaker(method=method, n_steps=12).make(structure_from_atoms(atoms), seed=5)
+        run_locally(job, store=store, log=False)
+        return LabelSetDocument.model_validate(store.get_output(job.uuid, load=True))
+
+    monkeypatch.setattr("mgflows.validation.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    whole = heat(interrupt=False)
+    with pytest.raises(KeyboardInterrupt):
+        heat(interrupt=True)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-heating.npz"]
+    steps.clear()
+    resumed = heat(interrupt=False)
+    assert steps == [8, 9, 10, 11, 12]
+    assert [frame.frame_id for frame in resumed.summaries] == [frame.frame_id for frame in whole.summaries]
+    assert resumed.trajectory == whole.trajectory
 
 
 @pytest.mark.parametrize(("calculator", "passed"), [("ase.calculators.emt.EMT", True), ("tests.jobs.kinetic_emt.KineticEMT", False)])

@@ -59,6 +59,50 @@ def test_heat_and_quench_are_repeatable(alloy):
     assert np.abs(glasses[0].positions - glasses[2].positions).max() > 1e-3
 
 
+def test_heating_that_was_interrupted_goes_on_bit_by_bit(alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.validation.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    checkpoint, steps = tmp_path / "heating.npz", []
+
+    def stop(step, _total):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    whole = heat(alloy, lennard_jones("Cu", "Al"), n_steps=12, seed=7)
+    with pytest.raises(KeyboardInterrupt):
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=12, seed=7, checkpoint=checkpoint, progress=stop)
+    # Step 7 was over, but not yet in the file.
+    resumed = heat(
+        alloy, lennard_jones("Cu", "Al"), n_steps=12, seed=7, checkpoint=checkpoint, progress=lambda step, _total: steps.append(step)
+    )
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert list(tmp_path.iterdir()) == []
+    for one, two in zip(whole.frames, resumed.frames, strict=True):
+        assert np.array_equal(one.positions, two.positions)
+        assert np.array_equal(one.cell.array, two.cell.array)
+        assert np.array_equal(one.get_momenta(), two.get_momenta())
+        assert one.calc.results.keys() == two.calc.results.keys()
+        assert all(np.array_equal(one.calc.results[name], two.calc.results[name]) for name in one.calc.results)
+    assert np.array_equal(whole.trace.pressure, resumed.trace.pressure)
+
+
+@pytest.mark.parametrize("kind", ["of another seed", "broken"])
+def test_a_checkpoint_of_no_use_is_not_taken(kind, alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.validation.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    path, steps = tmp_path / "heating.npz", []
+
+    def stop(step, _total):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=1, checkpoint=path, progress=stop)
+    if kind == "broken":
+        path.write_bytes(path.read_bytes()[:1000])
+    result = heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=2, checkpoint=path, progress=lambda step, _total: steps.append(step))
+    assert steps == [1, 2, 3, 4, 5]
+    assert np.array_equal(result.trace.pressure, heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=2).trace.pressure)
+
+
 def test_quench_cools_from_the_melt_and_holds(alloy):
     steps = []
     result = quench(
