@@ -162,7 +162,9 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
 
 
 def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> list[CrystalType]:
-    """Not more than so many crystals: elements first, then compounds spread over the list; trial structures only when all observed ones are taken.
+    """Not more than so many crystals: elements first, then compounds spread over the list.
+
+    Trial structures are taken only when all observed ones are, but for one: where none of all elements was observed, the first trial one of these is the last.
 
     Parameters
     ----------
@@ -178,6 +180,9 @@ def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> 
         return [*observed, *(crystal for crystal in crystals if crystal.status == "trial")][:n_crystals]
     elements = [crystal for crystal in observed if len(crystal.species) == 1][:n_crystals]
     compounds = [crystal for crystal in observed if len(crystal.species) > 1]
+    n_species = max(len(crystal.species) for crystal in crystals)
+    if all(len(crystal.species) < n_species for crystal in observed):
+        compounds.append(next(crystal for crystal in crystals if len(crystal.species) == n_species))
     chosen = np.linspace(0, len(compounds) - 1, n_crystals - len(elements)).round().astype(int)
     return [*elements, *(compounds[position] for position in chosen)]
 

@@ -28,7 +28,14 @@ SUBSETS = {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", 
 def _start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mgflows", "quickstart", "--directory", str(directory), "--scale", "tiny", *arguments]
     log = (directory.parent / "quickstart.log").open("a")
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"})
+    return subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"}, preexec_fn=_hear_ctrl_c
+    )
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that runs these tests in the background lets its programs ignore the signal, and they theirs."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _completed(directory: Path) -> int:

@@ -28,11 +28,11 @@ def test_every_label_is_gpaws_and_has_a_job_of_its_own(maker):
     jobs = all_jobs(maker.make())
     tags = [job.metadata["mgflows"] for job in jobs]
     assert Counter(tag["subset"] for tag in tags if tag.get("subset")) == {
-        "lj_surrogate": 4,
-        "dft_minimized": 1,
+        "lj_surrogate": 12,
+        "dft_minimized": 2,
         "expanded_compressed": 6,
-        "aimd": 1,
-        "crystal": 21,
+        "aimd": 2,
+        "crystal": 75,
     }
     assert {job.maker.method for job in jobs if "GPAW" in type(job.maker).__name__} == {GpawMethod(cutoff=300.0, k_spacing=1.0)}
 

@@ -160,8 +160,14 @@ def test_observed_crystals_come_before_trial_ones(n_crystals: int | None) -> Non
     chosen = choose_crystals(CUZRAL, n_crystals)
     assert len(chosen) == (len(CUZRAL) if n_crystals is None else n_crystals)
     observed = sum(crystal.status == "observed" for crystal in CUZRAL)
-    assert sum(crystal.status == "observed" for crystal in chosen) == min(len(chosen), observed)
+    stands_for_all_elements = n_crystals == 8
+    assert sum(crystal.status == "observed" for crystal in chosen) == min(len(chosen), observed) - stands_for_all_elements
     assert [crystal.name for crystal in chosen[:3]] == ["Cu A1", "Zr A3", "Al A1"][: len(chosen)]
+
+
+def test_where_no_crystal_of_all_elements_was_observed_a_trial_one_is_taken() -> None:
+    assert [crystal.name for crystal in choose_crystals(CUZRAL, 8) if crystal.status == "trial"] == ["AlCu2Zr L2_1"]
+    assert all(crystal.status == "observed" for crystal in choose_crystals(crystal_prototypes(("Cu", "Zr")), 6))
 
 
 def test_crystals_survive_json() -> None:
