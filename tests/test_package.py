@@ -46,7 +46,7 @@ def test_the_readme_and_the_continuous_integration_run_the_same_tests():
     command = re.search(r"## Test it\n+```sh\n(.+)\n```", (ROOT / "README.md").read_text())
     assert command
     assert command.group(1).startswith("pip install -c constraints.txt -e")
-    assert command.group(1).endswith("&& pytest")
+    assert "&& pytest" in command.group(1)
     assert "/^## Test it/" in (ROOT / ".ci" / "run").read_text()
 
 

@@ -39,7 +39,7 @@ def campaign(cutoff: float, k_spacing: float, *, heating_steps: int = 8, trainin
     return CampaignMaker(
         name="CuZrAl-GPAW",
         alloy=Alloy.cuzral(n_atoms=24),
-        sampling_maker=SamplingFlowMaker(samples=((1_000, 6), (100_000, 6)), coolings=(), onset_maker=None, seed=1),
+        sampling_maker=SamplingFlowMaker(samples=((1_000, 6), (10_000, 6)), coolings=(), onset_maker=None, seed=1),
         label_maker=LabelFlowMaker(
             label_maker=GPAWLabelMaker(method=method),
             relax_maker=GPAWRelaxMaker(method=method, force_tolerance=0.5, stress_tolerance=3.0, max_steps=60),
