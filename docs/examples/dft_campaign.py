@@ -80,6 +80,8 @@ def print_results(database: GlassDatabase, name: str) -> None:
                 f"{e:.1f}" if errors else "" for e in ((errors.energy_rmse, errors.force_rmse, errors.virial_rmse) if errors else (0, 0, 0))
             ]
         print(f"| {' | '.join(cells)} |")
+    if dataset.excluded_families:
+        print(f"\nleft out, being ordered: {', '.join(dataset.excluded_families)}")
     state = database.status(name)
     print(f"\n{state.completed} of {state.total} jobs done, {state.core_hours:.2f} core hours; {potential.scaled_down}")
     for job, reason in state.failures:

@@ -219,6 +219,8 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
             )
     if collection.missing:
         logger.warning("%d label jobs have no output and are left out", len(collection.missing))
+    if collection.excluded:
+        logger.warning("ordered samples are left out with all their labels: %s", ", ".join(sorted(collection.excluded)))
     return collection
 
 
