@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mgflows import units
-from mgflows.jobs.cp2k import Cp2kLabelMaker
-from mgflows.jobs.espresso import EspressoLabelMaker
+from mgflows.jobs.cp2k import Cp2kHeatingMaker, Cp2kLabelMaker, Cp2kRelaxMaker
+from mgflows.jobs.espresso import EspressoHeatingMaker, EspressoLabelMaker, EspressoRelaxMaker
 from mgflows.launch.findings import Verdict
 from mgflows.launch.programs import _cp2k, _espresso
-from mgflows.schemas.labels import LabelError, structure_from_atoms
+from mgflows.schemas.labels import LabelError, atoms_from_structure, structure_from_atoms
 from mgflows.sets.cp2k import Cp2kMethod, read_output
 from mgflows.sets.espresso import EspressoMethod
 
@@ -26,6 +26,7 @@ CP2K = Cp2kMethod(
     precision=1e-6,
     scf_tolerance=1e-5,
 )
+ESPRESSO = EspressoMethod(cutoff=40 * units.RYDBERG, k_spacing=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,30 @@ def test_cp2k_labels_what_it_recorded(pair, recorded):
     assert units.tensor_to_voigt(document.stress) == pytest.approx(before["stress"], abs=2e-3)
     assert document.quality.k_mesh == (2, 2, 2)
     assert document.fingerprint.version not in ("", "unknown")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("label_maker", "relax_maker", "heating_maker", "method"),
+    [
+        pytest.param(EspressoLabelMaker, EspressoRelaxMaker, EspressoHeatingMaker, ESPRESSO, id="espresso"),
+        pytest.param(Cp2kLabelMaker, Cp2kRelaxMaker, Cp2kHeatingMaker, CP2K, id="cp2k"),
+    ],
+)
+def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_maker, method):
+    """Step after step from what the last one left; a single point of the last frame, begun from nothing, is the same label."""
+    before = label(label_maker(method=method), pair)
+    relaxed = label(relax_maker(method=method, relax_cell=False, force_tolerance=0.02), pair)
+    assert np.linalg.norm(relaxed.forces, axis=1).max() < 0.02 < np.linalg.norm(before.forces, axis=1).max()
+    assert relaxed.energy < before.energy
+    heating = heating_maker(method=method, n_steps=2)
+    trajectory = heating_maker.make.original(heating, relaxed.structure, 1)
+    assert [frame.name for frame in trajectory.frames] == ["step 1", "step 2"]
+    assert trajectory.trajectory["temperature"][-1] > 0.0
+    last, again = trajectory.frames[-1], label(label_maker(method=method), atoms_from_structure(trajectory.last_structure))
+    assert last.energy == pytest.approx(again.energy, abs=2e-4)
+    assert np.array(last.forces) == pytest.approx(np.array(again.forces), abs=5e-3)
+    assert units.pressure_from_stress(last.stress) == pytest.approx(units.pressure_from_stress(again.stress), abs=0.05)
 
 
 def test_the_doctor_finds_the_codes_that_just_ran():
