@@ -63,7 +63,7 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
 def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_json: bool) -> None:
     """What MongoDB and FireWorks cost per job, in campaigns that do nothing, each on a private server of its own.
 
-    10^5 jobs take about two minutes and 1 GB, and an hour if all of them are to run.
+    10^5 jobs take about two minutes and 1 GB, and an hour or two if all of them are to run.
     """
     from mgflows.cli.fireworks_benchmark import benchmark
 

@@ -218,7 +218,8 @@ def _finish(
         write_report(ReportData.from_database(database, document.campaign), directory / "report.html")
     counts = database.dataset(potential.dataset_id).counts
     errors = potential.errors["test"]["all"]
-    comparison = next((other for other in database.potentials(document.campaign) if other.split != potential.split), None)
+    others = [other for other in database.potentials(document.campaign) if other.dataset_id == potential.dataset_id]
+    comparison = next((other for other in others if other.split != potential.split), None)
     summary = {
         "campaign": document.campaign,
         "seed": seed,

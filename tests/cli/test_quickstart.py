@@ -149,6 +149,8 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     by_role = {(each.generation, each.split): each for each in potentials}
     final = by_role[1, "family"]
     assert final.potential_id == summary["potential_id"]
+    for split, errors in summary["test_rmse_by_split"].items():
+        assert errors["force_mev_per_angstrom"] == pytest.approx(by_role[1, split].errors["test"]["all"].force_rmse, abs=0.01)
     # Each goes on from its own split: the other's would have seen its test set.
     for split in ("family", "paper"):
         assert by_role[1, split].started_from == by_role[0, split].potential_id
