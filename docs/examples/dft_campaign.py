@@ -93,7 +93,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--directory", type=Path, default=Path("dft"), help="where everything goes")
     parser.add_argument("--cutoff", type=float, default=400.0, help="eV")
-    parser.add_argument("--k-spacing", type=float, default=0.69, help="1/A; by default one point for a glass, also when it is compressed by a tenth")
+    parser.add_argument(
+        "--k-spacing", type=float, default=0.69, help="1/A; by default one point for a glass, also when it is compressed by a tenth"
+    )
     parser.add_argument("--workers", type=int, default=1, help="jobs at the same time")
     options = parser.parse_args()
     directory = options.directory.absolute()
