@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from mgflows.errors import InputError, ServiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fireworks import LaunchPad
     from jobflow import JobStore
     from pymongo import MongoClient
@@ -74,6 +77,9 @@ def _resources() -> dict[Category, Resources]:
     }
 
 
+_in_use: list[Settings] = []
+
+
 class Settings(BaseSettings):
     """Settings of mgflows on this machine.
 
@@ -96,6 +102,9 @@ class Settings(BaseSettings):
     )
     mongod_cache_gb: float = Field(default=0.5, ge=0.25, description="Memory that a private MongoDB server may use as cache, GB.")
     nep_command: str = Field(default="nep", min_length=1, description="GPUMD's `nep` executable, for those who train with it.")
+    nep_device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="Where trained potentials are evaluated in quenches and validations: one core or the first GPU."
+    )
     n_workers: int = Field(default=2, ge=1, description="Jobs that run at the same time on this machine.")
     ping_seconds: float = Field(
         default=30.0, gt=0, description="How often a running job says that it is alive, s; after five times this it counts as lost."
@@ -143,6 +152,20 @@ class Settings(BaseSettings):
         if directory is not None:
             values["directory"] = Path(directory)
         return cls._validated(values, path)
+
+    @classmethod
+    def current(cls) -> Settings:
+        """The settings of the worker that runs in this process, for its jobs; without a worker, those that `load` finds."""
+        return _in_use[-1] if _in_use else cls.load()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Make these the `current` settings of this process for as long as a worker runs."""
+        _in_use.append(self)
+        try:
+            yield
+        finally:
+            _in_use.pop()
 
     @staticmethod
     def find_file(directory: Path | str | None = None) -> Path | None:

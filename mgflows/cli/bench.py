@@ -94,5 +94,59 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     Console().print(table)
 
 
+@bench.command("training")
+@click.argument("frames", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--device", "devices", multiple=True, help="Device of neppo's trainer; may be repeated.  [default: cpu, and cuda where it is there]"
+)
+@click.option(
+    "--batch", "batches", multiple=True, type=click.IntRange(min=2), help="Frames per step of neppo's; may be repeated.  [default: 2]"
+)
+@click.option("--steps", default=400, show_default=True, type=click.IntRange(min=4), help="Steps of neppo's trainer.")
+@click.option("--nep", "command", help="GPUMD's executable, to time the evolution strategy, too.")
+@click.option("--generations", default=400, show_default=True, type=click.IntRange(min=4), help="Generations of the evolution strategy.")
+@click.option(
+    "--directory", type=click.Path(file_okay=False, path_type=Path), help="Where the trainings go; by default a temporary folder."
+)
+@json_option
+def training(
+    frames: Path,
+    devices: tuple[str, ...],
+    batches: tuple[int, ...],
+    steps: int,
+    command: str | None,
+    generations: int,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Speed of the trainers, and the test errors they reach, on the train.xyz and test.xyz in the folder FRAMES (see mgflows export)."""
+    from mgflows.cli.training_benchmark import benchmark, graphics_processor
+    from mgflows.nep import GpumdTrainer, NeppoTrainer, Trainer
+
+    devices = devices or (("cpu", "cuda") if graphics_processor() else ("cpu",))
+    trainers: list[Trainer] = [
+        NeppoTrainer(device=device, batch=batch, steps=steps, reports=4) for device in devices for batch in batches or (2,)
+    ]
+    if command is not None:
+        trainers.append(GpumdTrainer(command=command))
+    with tempfile.TemporaryDirectory(prefix="mgb", dir=directory) as folder:
+        results = list(benchmark(frames, trainers, Path(folder), generation=generations))
+    if as_json:
+        print_json(results)
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{results[0]['n_train']} training and {results[0]['n_test']} test frames")
+    for column in ("trainer", "hardware", "batch", "steps", "ms/step", "s in all", "meV/atom", "meV/A", "virial, meV/atom"):
+        table.add_column(column, justify="left" if column in ("trainer", "hardware") else "right")
+    for row in results:
+        speed = None if row["seconds_per_step"] is None else 1e3 * row["seconds_per_step"]
+        numbers = (row["batch"], row["steps"], speed, row["seconds"], row["energy"], row["force"], row["virial"])
+        table.add_row(row["version"], row["hardware"], *map(_in_words, numbers))
+    Console().print(table)
+
+
 def _in_words(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

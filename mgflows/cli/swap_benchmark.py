@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-__all__ = ["Measurement", "benchmark"]
+__all__ = ["Measurement", "benchmark", "processor"]
 
 _C_FLAGS = ("-O3", "-march=native", "-ffast-math")
 _SWAP_FRACTION = 0.2
@@ -311,7 +311,7 @@ def benchmark(n_atoms: int, reduced_temperature: float, seconds: float, director
     return {
         "n_atoms": n_atoms,
         "reduced_temperature": reduced_temperature,
-        "processor": _processor(),
+        "processor": processor(),
         "measurements": [asdict(measurement) for measurement in measurements],
         "ratios": ratios,
         "molecular_dynamics": dynamics,
@@ -350,7 +350,8 @@ def _measure_dynamics(lj: LennardJones, atoms: Atoms, reduced_temperature: float
     return result
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Model name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

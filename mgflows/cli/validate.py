@@ -13,6 +13,8 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mgflows.nep.calculator import Device
+
 _GLASSES = 3
 _SWEEPS = 10_000
 
@@ -25,10 +27,11 @@ _SWEEPS = 10_000
 )
 @click.option("--formula", default=None, help="Alloy to sample glasses of where no file is given; by default Cu46Zr46Al8 or equal parts.")
 @click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the potentials are evaluated.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def validate(
-    potential: Path, suite: str, glasses: Path | None, formula: str | None, reference: str | None, seed: int, as_json: bool
+    potential: Path, suite: str, glasses: Path | None, formula: str | None, reference: str | None, device: Device, seed: int, as_json: bool
 ) -> None:
     """Validate the NEP in the file POTENTIAL: structure, elastic constants, quasi-static shear, dimers.
 
@@ -44,14 +47,14 @@ def validate(
         raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
     species = validate_nep_text(potential_text(potential)).species
     structures = _read(glasses, species) if glasses else _sample(species, formula, seed)
-    calculator = nep_calculator(potential)
+    calculator = nep_calculator(potential, device)
     other = None
     if reference == "stand-in":
         from mgflows.eam import stand_in_calculator
 
         other = stand_in_calculator(species)
     elif reference:
-        other = nep_calculator(Path(reference))
+        other = nep_calculator(Path(reference), device)
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as progress:

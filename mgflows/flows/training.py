@@ -88,7 +88,7 @@ class TrainingFlowMaker(Maker):
             scaled_down=scaled_down,
         )
         dataset.name = f"dataset {generation}"
-        training = self.training_maker.make(dataset.output, generation=generation, **_start(previous_potential))
+        training = self.training_maker.make(dataset.output, generation=generation, **_start(self.training_maker, previous_potential))
         training.name = f"train {generation}"
         jobs = [
             tag(dataset, stage=stage, category="sampling"),
@@ -96,16 +96,20 @@ class TrainingFlowMaker(Maker):
         ]
         output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
         if self.comparison_maker:
-            comparison = self.comparison_maker.make(dataset.output, generation=generation, **_start(previous_comparison))
+            comparison = self.comparison_maker.make(
+                dataset.output, generation=generation, **_start(self.comparison_maker, previous_comparison)
+            )
             comparison.name = f"train {generation} on the {self.comparison_maker.split} split"
             jobs.append(tag(comparison, stage=stage, category="training", seconds=_seconds(self.comparison_maker)))
             output["comparison"] = comparison.output
         return Flow(jobs, output=output, name=f"{self.name} {generation}")
 
 
-def _start(potential: OutputReference | None) -> dict[str, OutputReference]:
-    """Arguments of a training that goes on from a potential."""
-    return {} if potential is None else {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}
+def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str, OutputReference]:
+    """Arguments of a training that goes on from a potential; none for GPUMD's trainer, which begins each time anew."""
+    if potential is None or not maker.trainer.starts_from_potential:
+        return {}
+    return {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}
 
 
 def _seconds(maker: TrainingMaker) -> float:

@@ -11,6 +11,7 @@ from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.validation import QuenchDocument
+from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -69,11 +70,12 @@ class QuenchMaker(Maker):
             "equilibration_time": self.equilibration_time,
             "timestep": self.timestep,
             "cooling_rate": cooling_rate,
+            "nep_device": Settings.current().nep_device,
         }
         with record_provenance(seed=seed, settings=settings, packages=("nep-adapters", "calorine")) as provenance:
             result = quench(
                 atoms_from_structure(structure),
-                nep_calculator(nep_txt),
+                nep_calculator(nep_txt, settings["nep_device"]),
                 temperature_high=self.temperature_high,
                 temperature_low=self.temperature_low,
                 equilibration_time=self.equilibration_time,

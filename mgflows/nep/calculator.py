@@ -8,9 +8,9 @@ import weakref
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mgflows.errors import InputError, MissingDependencyError, require
+from mgflows.errors import InputError, MissingDependencyError, ServiceError, require
 from mgflows.nep.parameters import NepParameters
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from ase.calculators.calculator import Calculator
 
-__all__ = ["nep_calculator", "potential_text", "validate_nep_text"]
+__all__ = ["Device", "nep_calculator", "potential_text", "validate_nep_text"]
+
+Device = Literal["cpu", "cuda"]
+"""Where a potential is evaluated."""
 
 _HEADER_WORDS = {"zbl": (3,), "cutoff": (3, 5), "n_max": (3,), "basis_size": (3,), "l_max": (4, 5, 6, 7, 8), "ANN": (3,)}
 
@@ -39,7 +42,7 @@ def potential_text(potential: str | Path) -> str:
         raise InputError(f"the potential {potential} cannot be read: {error}") from error
 
 
-def nep_calculator(potential: str | Path) -> Calculator:
+def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
     """An ASE calculator for a NEP: energy in eV, forces in eV/A, stress in eV/A^3 with the ASE sign.
 
     nep-adapters does the work, on one CPU core unless ``OMP_NUM_THREADS`` says otherwise; calorine where nep-adapters is not installed.
@@ -48,20 +51,29 @@ def nep_calculator(potential: str | Path) -> Calculator:
     ----------
     potential
         Path of a ``nep.txt``, or its text.
+    device
+        ``cuda`` computes in single precision on the first GPU (forces within 1e-5 eV/A), which pays from some hundred atoms on
+        (docs/training.md).
 
     Raises
     ------
     InputError
-        If the file is not a NEP (see :func:`validate_nep_text`).
+        If the file is not a NEP (see :func:`validate_nep_text`), or for another device.
     MissingDependencyError
-        If neither package is installed.
+        If neither package is installed, or only calorine, which knows no GPU, for ``cuda``.
+    ServiceError
+        If the GPU cannot be used.
     """
     text = potential_text(potential)
     validate_nep_text(text)
+    if device not in get_args(Device):
+        raise InputError(f"device is {device!r} but must be one of: {', '.join(get_args(Device))}")
+    if device == "cuda":
+        _check_gpu()
     if find_spec("nep_adapters") is not None:
         module = require("nep_adapters.ase", "md", "evaluating a NEP")
         with _potential_file(text) as path:
-            return module.NepAseCalculator(str(path), backend="cpu")
+            return module.NepAseCalculator(str(path), backend=device)
     if find_spec("calorine") is not None:
         module = require("calorine.calculators", "md", "evaluating a NEP")
         directory = tempfile.TemporaryDirectory(prefix="mgflows-nep-")
@@ -74,6 +86,12 @@ def nep_calculator(potential: str | Path) -> Calculator:
     raise MissingDependencyError(
         "nep-adapters is needed for evaluating a NEP but is not installed, nor is calorine; install it with: pip install 'mgflows[md]'"
     )
+
+
+def _check_gpu() -> None:
+    status = require("nep_adapters", "md", "evaluating a NEP on a GPU").backend_status("cuda")
+    if not status.available:
+        raise ServiceError(f"a NEP cannot be evaluated on a GPU here: {status.detail or status.reason}; set nep_device to cpu")
 
 
 def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepParameters:

@@ -28,7 +28,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
 from mgflows.nep import tethered
@@ -121,7 +121,15 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer(ABC):
-    """What GPUMD and neppo have in common."""
+    """What GPUMD and neppo have in common.
+
+    Attributes
+    ----------
+    starts_from_potential
+        Whether ``prepare`` takes an initial potential.
+    """
+
+    starts_from_potential: ClassVar[bool]
 
     def prepare(
         self,
@@ -309,6 +317,8 @@ class NeppoTrainer(Trainer):
         Threads of torch on the CPU. More than one is many times *slower* when the cores are shared.
     """
 
+    starts_from_potential: ClassVar[bool] = True
+
     steps: int = 4000
     batch: int = 2
     learning_rate: tuple[float, float] = (2e-2, 1e-4)
@@ -385,13 +395,16 @@ class GpumdTrainer(Trainer):
     Parameters
     ----------
     command
-        The executable with its arguments, such as ``nep`` or ``srun -n 1 /opt/gpumd/nep``.
+        The executable with its arguments, such as ``srun -n 1 /opt/gpumd/nep``. None: ``nep``, and in a job what the settings of its worker
+        say (``nep_command``).
     takes_seed
         Whether this ``nep`` knows the keyword ``seed`` (since late 2026); others stop at it. The summation order on a GPU varies all the
         same.
     """
 
-    command: str = "nep"
+    starts_from_potential: ClassVar[bool] = False
+
+    command: str | None = None
     takes_seed: bool = False
 
     @property
@@ -399,16 +412,26 @@ class GpumdTrainer(Trainer):
         return "gpumd"
 
     def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
+        if parameters.generation % parameters.output_interval:
+            raise InputError(
+                f"generation is {parameters.generation} but must be a multiple of output_interval, {parameters.output_interval}: GPUMD's nep "
+                "writes its potential at these intervals only, so that the last generations would be lost"
+            )
         return replace(parameters, seed=seed if self.takes_seed else None)
+
+    @property
+    def _words(self) -> list[str]:
+        return shlex.split("nep" if self.command is None else self.command)
 
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
         raise InputError("GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer")
 
     def _check_installation(self) -> None:
-        words = shlex.split(self.command)
+        words = self._words
         if not words or shutil.which(words[0]) is None:
             raise ServiceError(
-                f"GPUMD's executable {self.command!r} is not found; give its full path, or use the neppo trainer, which needs no GPU"
+                f"GPUMD's executable {shlex.join(words)!r} is not found; give its full path (nep_command in mgflows.yaml), or use the neppo "
+                "trainer, which needs no GPU"
             )
 
     def _name(self, directory: Path) -> str:
@@ -418,14 +441,17 @@ class GpumdTrainer(Trainer):
 
     def _is_restartable(self, directory: Path, parameters: NepParameters) -> bool:
         path = directory / "nep.restart"
-        if path.exists() and len(path.read_text(encoding="utf-8").splitlines()) == parameters.number_of_parameters:
-            return True
+        if path.exists():
+            text = path.read_text(encoding="utf-8")
+            # Mean and deviation of every parameter, up to the end of the last line.
+            if text.endswith("\n") and len(text.split()) == 2 * parameters.number_of_parameters:
+                return True
         logger.warning("the interrupted training in %s starts over: nep.restart is missing or incomplete", directory)
         path.unlink(missing_ok=True)
         return False
 
     def _command(self, directory: Path, first_step: int) -> list[str]:  # noqa: ARG002
-        words = shlex.split(self.command)
+        words = self._words
         return [str(Path(found).resolve()) if (found := shutil.which(words[0])) else words[0], *words[1:]]
 
     def _environment(self) -> dict[str, str]:
