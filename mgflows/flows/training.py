@@ -113,7 +113,7 @@ def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str,
 
 
 def _seconds(maker: TrainingMaker) -> float:
-    """Forecast for a CPU: 15 ms a frame of 150 atoms and step (docs/training.md); an evolution strategy on a GPU takes days."""
+    """Forecast for a CPU: 15 ms a frame of 150 atoms and step (docs/training.md); for an evolution strategy on a GPU, a day."""
     if isinstance(maker.trainer, NeppoTrainer):
         return 0.015 * maker.trainer.steps * maker.trainer.batch
     return 86400.0

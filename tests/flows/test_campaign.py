@@ -16,6 +16,7 @@ from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_cam
 from mgflows.flows.tags import all_jobs
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
 from mgflows.jobs.sampling import surrogate_of
+from mgflows.nep import GpumdTrainer
 from mgflows.schemas.training import SUBSETS
 
 
@@ -56,6 +57,15 @@ def test_each_split_goes_on_from_its_own_potential():
     for first, second in (("train 0", "train 1"), ("train 0 on the paper split", "train 1 on the paper split")):
         assert jobs[second].function_kwargs["initial_potential"].uuid == jobs[first].uuid
         assert jobs[first].maker.split == jobs[second].maker.split
+
+
+def test_gpumd_s_trainer_begins_anew_after_the_feedback():
+    campaign = stand_in_campaign("small")
+    for maker in (campaign.training_maker, campaign.retraining_maker):
+        maker.training_maker.trainer = GpumdTrainer()
+    jobs = {job.name: job for job in all_jobs(campaign.make())}
+    assert "initial_potential" not in jobs["train 1"].function_kwargs
+    assert jobs["train 1 on the paper split"].function_kwargs["initial_potential"].uuid == jobs["train 0 on the paper split"].uuid
 
 
 def test_strained_families_have_the_papers_sizes(flow):

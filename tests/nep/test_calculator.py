@@ -5,7 +5,8 @@ import pytest
 from ase import Atoms
 from calorine.calculators import CPUNEP
 
-from mgflows.errors import InputError
+from mgflows.cli.training_benchmark import graphics_processor
+from mgflows.errors import InputError, ServiceError
 from mgflows.nep import nep_calculator, validate_nep_text
 
 
@@ -130,3 +131,12 @@ def test_a_missing_species_is_named(tiny_potential) -> None:
         validate_nep_text(tiny_potential.read_text(), ("Cu", "Ni"))
     with pytest.raises(InputError, match="cannot be read"):
         nep_calculator("absent.txt")
+
+
+def test_a_gpu_that_is_not_there_is_told(tiny_potential) -> None:
+    with pytest.raises(InputError, match="device is 'gpu' but must be one of: cpu, cuda"):
+        nep_calculator(tiny_potential, "gpu")
+    if graphics_processor():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ServiceError, match=r"cannot be evaluated on a GPU here: .*; set nep_device to cpu"):
+        nep_calculator(tiny_potential, "cuda")

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from mgflows.cli.bench import bench
 from mgflows.cli.training_benchmark import graphics_processor
 from mgflows.errors import ServiceError
-from mgflows.nep import GpumdTrainer, NeppoTrainer, parity, read_loss, write_frames
+from mgflows.nep import GpumdTrainer, NeppoTrainer, nep_calculator, parity, read_loss, write_frames
+from mgflows.settings import Settings
 from tests.nep.test_trainers import children, is_running, wait_for
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not graphics_processor(), reason="needs an NVIDIA GPU")]
@@ -62,6 +63,43 @@ def test_a_potential_of_the_gpu_goes_on_on_the_cpu(tmp_path, emt_frames, small_p
     still = NeppoTrainer(steps=1, batch=4, learning_rate=(1e-12, 1e-12))
     warm = still.train(still.prepare(tmp_path / "cpu", small_parameters, train, test, initial_potential=result.nep_txt))
     assert warm.loss.force_test[-1] == pytest.approx(result.loss.force_test[-1], abs=2e-4)
+
+
+def test_how_far_the_same_seed_gives_the_same_potential(tmp_path, emt_frames, small_parameters) -> None:
+    first, second = (
+        NEPPO.train(NEPPO.prepare(tmp_path / name, small_parameters, emt_frames[:20], emt_frames[20:])) for name in ("first", "second")
+    )
+    # Sums on a GPU have no fixed order: the potentials agree in what they say, not in their digits.
+    assert second.loss.force_test[-1] == pytest.approx(first.loss.force_test[-1], rel=0.05)
+    assert second.loss.force_test[0] == pytest.approx(first.loss.force_test[0], rel=0.02)
+
+
+@pytest.mark.physics
+def test_a_potential_says_the_same_on_a_gpu(glass, tiny_potential) -> None:
+    results = []
+    for device in ("cpu", "cuda"):
+        atoms = glass.copy()
+        atoms.calc = nep_calculator(tiny_potential, device)
+        results.append((atoms.get_potential_energy() / len(atoms), atoms.get_forces(), atoms.get_stress()))
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(theirs, mine, atol=2e-5)
+
+
+def test_a_quench_on_a_gpu_records_it(tmp_path, monkeypatch, glass, tiny_potential) -> None:
+    from jobflow import JobStore, run_locally
+    from maggma.stores import MemoryStore
+
+    from mgflows.jobs.quench import QuenchMaker
+    from mgflows.schemas.labels import structure_from_atoms
+
+    monkeypatch.chdir(tmp_path)
+    maker = QuenchMaker(temperature_high=600.0, temperature_low=300.0, equilibration_time=0.05)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    job = maker.make(structure_from_atoms(glass), tiny_potential.read_text(), "tiny", 4000.0, 1)
+    with Settings(directory=tmp_path, nep_device="cuda").in_use():
+        output = run_locally(job, store=store, create_folders=True, ensure_success=True, log=False)[job.uuid][1].output
+    assert output.provenance.settings["nep_device"] == "cuda"
+    assert 4.0 < output.density < 9.0
 
 
 @needs_gpumd

@@ -282,10 +282,17 @@ def test_an_interrupted_gpumd_run_is_asked_for_the_rest_only(tmp_path, gpumd, em
 def test_a_gpumd_run_without_restart_file_starts_over(tmp_path, gpumd, emt_frames, tiny_parameters) -> None:
     directory = gpumd.prepare(tmp_path / "run", tiny_parameters, emt_frames[:2])
     (directory / "loss.out").write_text("400 1 1 1 1 1 1 1 1 1\n")
-    (directory / "nep.restart").write_text("0.1 0.1\n")
+    # Cut off in the last number, as a kill leaves it.
+    (directory / "nep.restart").write_text("0.1 0.1\n" * 1095 + "0.1 0.")
     result = gpumd.train(directory)
     assert result.first_step == 0
     np.testing.assert_array_equal(result.loss.step, [500, 1000])
+
+
+def test_gpumd_is_not_asked_for_generations_that_it_would_not_write(tmp_path, emt_frames, tiny_parameters) -> None:
+    with pytest.raises(InputError, match="generation is 1050 but must be a multiple of output_interval, 100"):
+        GpumdTrainer().prepare(tmp_path, replace(tiny_parameters, generation=1050), emt_frames[:2])
+    assert not list(tmp_path.iterdir())
 
 
 def test_gpumd_that_is_absent_or_asked_too_much_says_so(tmp_path, emt_frames, tiny_parameters, tiny_potential) -> None:
