@@ -308,7 +308,8 @@ class NeppoTrainer(Trainer):
         and ``learning_rate`` of the parameters, which mean something else for GPUMD. The defaults suit a CPU core, where small batches
         learn more per second (docs/training.md); a GPU wants batches of 32 and more.
     seed
-        Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine.
+        Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine; on a GPU nearly, since its
+        sums have no fixed order.
     reports
         Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of an epoch of training.
     device
