@@ -138,13 +138,17 @@ def training(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{results[0]['n_train']} training and {results[0]['n_test']} test frames")
-    for column in ("trainer", "hardware", "batch", "steps", "ms/step", "s in all", "meV/atom", "meV/A", "virial, meV/atom"):
-        table.add_column(column, justify="left" if column in ("trainer", "hardware") else "right")
+    hardware = dict.fromkeys(row["hardware"] for row in results if row["hardware"])
+    table = Table(
+        title=f"{results[0]['n_train']} training and {results[0]['n_test']} test frames, {', '.join(hardware)}",
+        caption="E, W: RMSE in meV/atom, F: in meV/A, of the test frames",
+    )
+    for column in ("trainer", "device", "batch", "steps", "ms/step", "seconds", "E", "F", "W"):
+        table.add_column(column, justify="left" if column in ("trainer", "device") else "right")
     for row in results:
         speed = None if row["seconds_per_step"] is None else 1e3 * row["seconds_per_step"]
         numbers = (row["batch"], row["steps"], speed, row["seconds"], row["energy"], row["force"], row["virial"])
-        table.add_row(row["version"], row["hardware"], *map(_in_words, numbers))
+        table.add_row(row["version"], row["device"], *map(_in_words, numbers))
     Console().print(table)
 
 
