@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from mgflows.nep import Trainer, TrainingProgress
 
-__all__ = ["benchmark"]
-
-_REPORTS = 4
+__all__ = ["benchmark", "graphics_processor"]
 
 
 def benchmark(frames: Path, trainers: list[Trainer], directory: Path, *, generation: int = 1000) -> Iterator[dict[str, Any]]:
@@ -46,12 +44,18 @@ def benchmark(frames: Path, trainers: list[Trainer], directory: Path, *, generat
     ------
     InputError
         If a file is missing or cannot be read.
+    ServiceError, MissingDependencyError
+        If one of the trainers is not installed; nothing runs then.
     """
+    for trainer in trainers:
+        trainer.check_installation()
     train, test = (read_frames(frames / name) for name in ("train.xyz", "test.xyz"))
     if not train or not test:
         raise InputError(f"train.xyz or test.xyz in {frames} holds no frame; export a dataset with: mgflows export DATASET")
     species = tuple(dict.fromkeys(symbol for frame in train for symbol in frame.get_chemical_symbols()))
-    parameters = NepParameters(species=species, generation=generation, output_interval=max(1, generation // _REPORTS))
+    # GPUMD writes its potential with the reports only, so that the last generation must be one.
+    n_reports = next(number for number in (4, 3, 2, 1) if generation % number == 0)
+    parameters = NepParameters(species=species, generation=generation, output_interval=generation // n_reports)
     for number, trainer in enumerate(trainers):
         reports: list[TrainingProgress] = []
         result = trainer.train(trainer.prepare(directory / str(number), parameters, train, test), reports.append)

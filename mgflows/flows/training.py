@@ -10,7 +10,8 @@ from jobflow import Flow, Maker
 from mgflows.flows.tags import tag
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.training import TrainingMaker
-from mgflows.nep.trainers import NeppoTrainer
+from mgflows.nep import NepParameters
+from mgflows.nep.trainers import GpumdTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,7 +114,10 @@ def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str,
 
 
 def _seconds(maker: TrainingMaker) -> float:
-    """Forecast for a CPU: 15 ms a frame of 150 atoms and step (docs/training.md); for an evolution strategy on a GPU, a day."""
-    if isinstance(maker.trainer, NeppoTrainer):
-        return 0.015 * maker.trainer.steps * maker.trainer.batch
-    return 86400.0
+    """Forecast from docs/training.md: frames of 150 atoms on one CPU core; 807 frames on one H100, whose speed others will not have."""
+    trainer = maker.trainer
+    if isinstance(trainer, GpumdTrainer):
+        return 0.14 * (maker.parameters or NepParameters).generation
+    if trainer.device == "cpu":
+        return 0.015 * trainer.steps * trainer.batch
+    return 20.0 + (3.5e-3 + 5e-5 * trainer.batch) * trainer.steps

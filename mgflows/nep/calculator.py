@@ -52,8 +52,7 @@ def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
     potential
         Path of a ``nep.txt``, or its text.
     device
-        ``cuda`` computes in single precision on the first GPU (forces within 1e-5 eV/A), which pays from some hundred atoms on
-        (docs/training.md).
+        ``cuda`` computes on the first GPU, with forces within 2e-5 eV/A of those of the CPU (tests/nep/test_gpu.py).
 
     Raises
     ------
@@ -91,7 +90,9 @@ def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
 def _check_gpu() -> None:
     status = require("nep_adapters", "md", "evaluating a NEP on a GPU").backend_status("cuda")
     if not status.available:
-        raise ServiceError(f"a NEP cannot be evaluated on a GPU here: {status.detail or status.reason}; set nep_device to cpu")
+        raise ServiceError(
+            f"a NEP cannot be evaluated on a GPU here: {status.detail or status.reason}; take the device cpu (nep_device in mgflows.yaml)"
+        )
 
 
 def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepParameters:

@@ -212,7 +212,7 @@ class Trainer(ABC):
         start = time.monotonic()
         cpu_seconds = 0.0
         if first_step < parameters.generation:
-            self._check_installation()
+            self.check_installation()
             if first_step:
                 logger.info("continuing the training in %s after step %d of %d", directory, first_step, parameters.generation)
             cpu_seconds = self._run(directory, parameters, first_step, progress)
@@ -240,8 +240,16 @@ class Trainer(ABC):
         """The potential to start from, if this trainer can."""
 
     @abstractmethod
-    def _check_installation(self) -> None:
-        """Raise if the trainer cannot be run."""
+    def check_installation(self) -> None:
+        """Raise if the trainer cannot be run.
+
+        Raises
+        ------
+        MissingDependencyError
+            If neppo or torch is not installed.
+        ServiceError
+            If GPUMD's executable is not found.
+        """
 
     @abstractmethod
     def _name(self, directory: Path) -> str:
@@ -308,8 +316,8 @@ class NeppoTrainer(Trainer):
         and ``learning_rate`` of the parameters, which mean something else for GPUMD. The defaults suit a CPU core, where small batches
         learn more per second (docs/training.md); a GPU wants batches of 32 and more.
     seed
-        Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine; on a GPU nearly, since its
-        sums have no fixed order.
+        Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine; on a GPU it is only
+        known to give the same errors within a few percent.
     reports
         Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of an epoch of training.
     device
@@ -356,7 +364,8 @@ class NeppoTrainer(Trainer):
             )
         return text
 
-    def _check_installation(self) -> None:
+    def check_installation(self) -> None:
+        """Look for neppo and torch."""
         for module in ("neppo", "torch"):
             if find_spec(module) is None:
                 raise MissingDependencyError(
@@ -427,7 +436,8 @@ class GpumdTrainer(Trainer):
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
         raise InputError("GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer")
 
-    def _check_installation(self) -> None:
+    def check_installation(self) -> None:
+        """Look for the executable."""
         words = self._words
         if not words or shutil.which(words[0]) is None:
             raise ServiceError(

@@ -218,6 +218,19 @@ def test_programs_of_a_category(settings: Settings, home: Path, monkeypatch: pyt
     assert by_check(programs.check_programs(settings, "dft"))["labels with VASP"].verdict is Verdict.GOOD
 
 
+def test_a_gpu_asked_for_and_not_there(settings: Settings) -> None:
+    from nep_adapters import backend_status
+
+    if backend_status("cuda").available:
+        pytest.skip("this machine has a GPU")
+    asked = settings.model_copy(update={"nep_device": "cuda"})
+    found = by_check(programs.check_programs(asked, "md"))["molecular dynamics"]
+    assert found.verdict is Verdict.BAD
+    assert found.reason.startswith("nep_device is cuda, but ")
+    assert "set nep_device to cpu" in found.mend
+    assert by_check(programs.check_programs(settings, "md"))["molecular dynamics"].verdict is Verdict.GOOD
+
+
 def test_a_batch_system_that_answers_and_one_that_does_not(settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands(home / "bin", monkeypatch, squeue="exit 0", sbatch="exit 0", sinfo="echo 'Unable to contact slurm controller' >&2; exit 1")
     assert doctor._batch_system(settings, None)[0].verdict is Verdict.MISSING

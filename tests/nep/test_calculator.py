@@ -138,5 +138,5 @@ def test_a_gpu_that_is_not_there_is_told(tiny_potential) -> None:
         nep_calculator(tiny_potential, "gpu")
     if graphics_processor():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ServiceError, match=r"cannot be evaluated on a GPU here: .*; set nep_device to cpu"):
+    with pytest.raises(ServiceError, match=r"cannot be evaluated on a GPU here: .*; take the device cpu \(nep_device in"):
         nep_calculator(tiny_potential, "cuda")

@@ -69,7 +69,6 @@ def test_how_far_the_same_seed_gives_the_same_potential(tmp_path, emt_frames, sm
     first, second = (
         NEPPO.train(NEPPO.prepare(tmp_path / name, small_parameters, emt_frames[:20], emt_frames[20:])) for name in ("first", "second")
     )
-    # Sums on a GPU have no fixed order: the potentials agree in what they say, not in their digits.
     assert second.loss.force_test[-1] == pytest.approx(first.loss.force_test[-1], rel=0.05)
     assert second.loss.force_test[0] == pytest.approx(first.loss.force_test[0], rel=0.02)
 
