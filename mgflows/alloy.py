@@ -54,19 +54,27 @@ class Alloy:
         from ase.data import atomic_numbers
 
         if not self.composition:
-            raise InputError("the composition is empty; give atomic fractions such as {'Cu': 0.46, 'Zr': 0.46, 'Al': 0.08}")
+            raise InputError(
+                "the composition is empty; give atomic fractions such as {'Cu': 0.46, 'Zr': 0.46, 'Al': 0.08}"
+            )
         for symbol, fraction in self.composition.items():
             if atomic_numbers.get(symbol, 0) < 1:
-                raise InputError(f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'")
+                raise InputError(
+                    f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+                )
             if not 0.0 < fraction <= 1.0:
-                raise InputError(f"the fraction of {symbol} is {fraction:g} but must lie in (0, 1]; leave out elements that are absent")
+                raise InputError(
+                    f"the fraction of {symbol} is {fraction:g} but must lie in (0, 1]; leave out elements that are absent"
+                )
         total = sum(self.composition.values())
         if abs(total - 1.0) > _COMPOSITION_TOLERANCE:
             raise InputError(
                 f"the composition {_formula(self.composition)} sums to {total:g}, not to one; give atomic fractions, or use Alloy.from_formula"
             )
         if self.n_atoms < len(self.composition):
-            raise InputError(f"{self.n_atoms} atoms cannot hold {len(self.composition)} species; raise n_atoms")
+            raise InputError(
+                f"{self.n_atoms} atoms cannot hold {len(self.composition)} species; raise n_atoms"
+            )
         if not (math.isfinite(self.number_density) and self.number_density > 0.0):
             raise InputError(
                 f"the number density is {self.number_density:g} but must be positive; typical metals have 0.04 to 0.09 atoms/A^3"
@@ -77,7 +85,9 @@ class Alloy:
             )
         empty = [symbol for symbol, count in self.counts.items() if count == 0]
         if empty:
-            raise InputError(f"{self.n_atoms} atoms leave no atom of {', '.join(empty)}; raise n_atoms or the fraction")
+            raise InputError(
+                f"{self.n_atoms} atoms leave no atom of {', '.join(empty)}; raise n_atoms or the fraction"
+            )
         if not self.name:
             object.__setattr__(self, "name", self.formula)
 
@@ -87,7 +97,9 @@ class Alloy:
 
         For 150 atoms the box is 12.9275 A wide and holds 69 Cu, 69 Zr and 12 Al.
         """
-        return cls({"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=n_atoms, number_density=1.75 / 2.932**3)
+        return cls(
+            {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=n_atoms, number_density=1.75 / 2.932**3
+        )
 
     @classmethod
     def from_formula(
@@ -116,13 +128,19 @@ class Alloy:
         amounts: dict[str, float] = {}
         for symbol, amount in parts:
             if symbol in amounts:
-                raise InputError(f"the formula {formula!r} names {symbol} twice; name each element once")
+                raise InputError(
+                    f"the formula {formula!r} names {symbol} twice; name each element once"
+                )
             amounts[symbol] = float(amount or 1.0)
         total = sum(amounts.values())
         if total <= 0.0:
-            raise InputError(f"the amounts of the formula {formula!r} sum to {total:g}; give positive amounts, such as 'Cu46Zr46Al8'")
+            raise InputError(
+                f"the amounts of the formula {formula!r} sum to {total:g}; give positive amounts, such as 'Cu46Zr46Al8'"
+            )
         composition = {symbol: amount / total for symbol, amount in amounts.items()}
-        given = [density for density in (number_density, mass_density, box_length) if density is not None]
+        given = [
+            density for density in (number_density, mass_density, box_length) if density is not None
+        ]
         if len(given) != 1:
             raise InputError(
                 f"{len(given)} densities are given for {formula}; give exactly one of number_density, mass_density and box_length"
@@ -130,7 +148,9 @@ class Alloy:
         if number_density is None:
             if box_length is not None:
                 if not box_length > 0.0:
-                    raise InputError(f"the box length is {box_length:g} A but must be positive; the paper's box is 12.93 A for 150 atoms")
+                    raise InputError(
+                        f"the box length is {box_length:g} A but must be positive; the paper's box is 12.93 A for 150 atoms"
+                    )
                 number_density = n_atoms / box_length**3
             else:
                 assert mass_density is not None
@@ -196,5 +216,12 @@ def _mean_mass(composition: dict[str, float]) -> float:
 
     unknown = [symbol for symbol in composition if atomic_numbers.get(symbol, 0) < 1]
     if unknown:
-        raise InputError(f"{unknown[0]!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'")
-    return float(sum(fraction * atomic_masses[atomic_numbers[symbol]] for symbol, fraction in composition.items()))
+        raise InputError(
+            f"{unknown[0]!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+        )
+    return float(
+        sum(
+            fraction * atomic_masses[atomic_numbers[symbol]]
+            for symbol, fraction in composition.items()
+        )
+    )

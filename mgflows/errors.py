@@ -1,6 +1,7 @@
-"""What mgflows says when something is wrong: the value, the reason and the mend, in one sentence each.
+"""Errors state the offending value, the reason and how to fix it.
 
-The command line prints these without a traceback and exits with 2; everything else that escapes is a bug and keeps its traceback.
+The command line prints them without a traceback and exits with code 2. Every other exception that escapes is a bug and
+keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,28 +14,62 @@ if TYPE_CHECKING:
 
 
 class MgflowsError(Exception):
-    """Base of all errors a user can mend."""
+    """Base class of all errors that a user can fix.
+
+    Parameters
+    ----------
+    message
+        The offending value and the reason.
+    hint
+        How to fix it; empty where the message already says so.
+
+    Attributes
+    ----------
+    message, hint
+        As given. ``str(error)`` joins both with ``"; "``.
+
+    Examples
+    --------
+    >>> error = InputError("the timestep is -1 fs but must be positive", hint="use 1 to 5 fs")
+    >>> str(error)
+    'the timestep is -1 fs but must be positive; use 1 to 5 fs'
+    >>> error.hint
+    'use 1 to 5 fs'
+    """
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        self.message = message
+        self.hint = hint
+        super().__init__("; ".join(part for part in (message, hint) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep message and hint apart when the error crosses a process boundary."""
+        return _rebuild, (type(self), self.message, self.hint)
 
 
 class InputError(MgflowsError, ValueError):
-    """A value that cannot be used: names the value, why, and what to give instead."""
+    """A value cannot be used."""
 
 
 class MissingDependencyError(MgflowsError, ImportError):
-    """An optional package is not installed: names the extra that brings it."""
+    """An optional package is not installed; the hint names the extra that installs it."""
 
 
 class ServiceError(MgflowsError, RuntimeError):
-    """A server, executable or file system that mgflows needs does not do its part."""
+    """A server, executable or file system does not work as required."""
+
+
+class PotentialFailureError(MgflowsError, RuntimeError):
+    """A potential failed on a structure: a result that is not finite, or atoms that fly apart."""
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional module or say which extra brings it.
+    """Import an optional module or name the extra that installs it.
 
     Parameters
     ----------
     module
-        Import path, such as ``"neppo"``.
+        Import path, such as ``"matplotlib"``.
     extra
         The extra of mgflows that installs it.
     purpose
@@ -49,5 +84,10 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependencyError(
-            f"{module} is needed for {purpose} but cannot be imported ({error}); install it with: pip install 'mgflows[{extra}]'"
+            f"{module} is needed for {purpose} but cannot be imported ({error})",
+            hint=f"install it with: pip install 'mgflows[{extra}]'",
         ) from error
+
+
+def _rebuild(kind: type[MgflowsError], message: str, hint: str) -> MgflowsError:
+    return kind(message, hint=hint)

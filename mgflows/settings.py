@@ -21,17 +21,17 @@ from mgflows.errors import InputError, ServiceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fireworks import LaunchPad
-    from jobflow import JobStore
-    from pymongo import MongoClient
-    from pymongo.database import Database
-
 FILE_NAME = "mgflows.yaml"
 _PREFIX = "MGFLOWS_"
 # Variables that say where the file is, rather than what is in it.
 _LOCATORS = {"MGFLOWS_CONFIG"}
 _FOREIGN_VARIABLES = (
-    *("FW_CONFIG_FILE", "JOBFLOW_CONFIG_FILE", "ATOMATE2_CONFIG_FILE", "MONGOMOCK_SERVERSTORE_FILE"),
+    *(
+        "FW_CONFIG_FILE",
+        "JOBFLOW_CONFIG_FILE",
+        "ATOMATE2_CONFIG_FILE",
+        "MONGOMOCK_SERVERSTORE_FILE",
+    ),
     *("CP2K_DATA_DIR", "ESPRESSO_PSEUDO", "GPAW_SETUP_PATH"),
 )
 
@@ -46,7 +46,10 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    queue: str | None = Field(default=None, description="Partition (Slurm) or queue (PBS); the cluster's default without it.")
+    queue: str | None = Field(
+        default=None,
+        description="Partition (Slurm) or queue (PBS); the cluster's default without it.",
+    )
     account: str | None = Field(default=None, description="Account that pays.")
     qos: str | None = Field(default=None, description="Quality of service (Slurm).")
     constraint: str | None = Field(default=None, description="Kind of node (Slurm).")
@@ -54,12 +57,18 @@ class Resources(BaseModel):
     cores: int = Field(default=1, ge=1, description="Cores on each node.")
     gpus: int = Field(default=0, ge=0, description="GPUs on each node.")
     memory: str | None = Field(default=None, description="Memory on each node, such as 8G.")
-    walltime: str = Field(default="24:00:00", pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="Longest time of one job, h:mm:ss.")
+    walltime: str = Field(
+        default="24:00:00",
+        pattern=r"^\d+:[0-5]\d:[0-5]\d$",
+        description="Longest time of one job, h:mm:ss.",
+    )
     reserve: bool = Field(
         default=False,
         description="One firework a batch job, submitted with `qlaunch -r`; otherwise a batch job works through many of them.",
     )
-    setup: list[str] = Field(default_factory=list, description="Shell lines before the work, such as `module load vasp`.")
+    setup: list[str] = Field(
+        default_factory=list, description="Shell lines before the work, such as `module load vasp`."
+    )
 
     @property
     def walltime_seconds(self) -> int:
@@ -94,34 +103,71 @@ class Settings(BaseSettings):
         description="Folder of the private MongoDB server and of the launches on this machine.",
     )
     mongodb_uri: SecretStr | None = Field(
-        default=None, description="URI of a MongoDB server; without it mgflows starts a private one in `directory`."
+        default=None,
+        description="URI of a MongoDB server; without it mgflows starts a private one in `directory`.",
     )
-    database_name: str = Field(default="mgflows", min_length=1, max_length=63, description="Database that holds everything of mgflows.")
+    database_name: str = Field(
+        default="mgflows",
+        min_length=1,
+        max_length=63,
+        description="Database that holds everything of mgflows.",
+    )
     mongod: Path | None = Field(
-        default=None, description="The mongod executable; without it PATH and the wheel of the extra `mongod` are searched."
+        default=None,
+        description="The mongod executable; without it PATH and the wheel of the extra `mongod` are searched.",
     )
-    mongod_cache_gb: float = Field(default=0.5, ge=0.25, description="Memory that a private MongoDB server may use as cache, GB.")
-    nep_command: str = Field(default="nep", min_length=1, description="GPUMD's `nep` executable, for those who train with it.")
+    mongod_cache_gb: float = Field(
+        default=0.5,
+        ge=0.25,
+        description="Memory that a private MongoDB server may use as cache, GB.",
+    )
+    nep_command: str = Field(
+        default="nep",
+        min_length=1,
+        description="GPUMD's `nep` executable, for those who train with it.",
+    )
     nep_device: Literal["cpu", "cuda"] = Field(
-        default="cpu", description="Where trained potentials are evaluated in quenches and validations: one core or the first GPU."
+        default="cpu",
+        description="Where trained potentials are evaluated in quenches and validations: one core or the first GPU.",
     )
-    n_workers: int = Field(default=2, ge=1, description="Jobs that run at the same time on this machine.")
+    n_workers: int = Field(
+        default=2, ge=1, description="Jobs that run at the same time on this machine."
+    )
     ping_seconds: float = Field(
-        default=30.0, gt=0, description="How often a running job says that it is alive, s; after five times this it counts as lost."
+        default=30.0,
+        gt=0,
+        description="How often a running job says that it is alive, s; after five times this it counts as lost.",
     )
-    outage_seconds: float = Field(default=600.0, gt=0, description="How long a worker waits for a database that does not answer, s.")
+    outage_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="How long a worker waits for a database that does not answer, s.",
+    )
     max_quick_failures: int = Field(
-        default=5, ge=1, description="A worker stops after so many jobs in a row that failed within seconds: its machine may be at fault."
+        default=5,
+        ge=1,
+        description="A worker stops after so many jobs in a row that failed within seconds: its machine may be at fault.",
     )
     max_interruptions: int = Field(
-        default=20, ge=1, description="A job that was interrupted (walltime, preemption) so often counts as failed; it may never fit."
+        default=20,
+        ge=1,
+        description="A job that was interrupted (walltime, preemption) so often counts as failed; it may never fit.",
     )
-    minimum_free_gb: float = Field(default=1.0, ge=0, description="A worker takes no job when less is free where it writes, GB.")
-    scheduler: Literal["none", "slurm", "pbs"] = Field(default="none", description="Batch system of this cluster.")
+    minimum_free_gb: float = Field(
+        default=1.0,
+        ge=0,
+        description="A worker takes no job when less is free where it writes, GB.",
+    )
+    scheduler: Literal["none", "slurm", "pbs"] = Field(
+        default="none", description="Batch system of this cluster."
+    )
     resources: dict[Category, Resources] = Field(
-        default_factory=_resources, description="What the jobs of each category ask of the batch system."
+        default_factory=_resources,
+        description="What the jobs of each category ask of the batch system.",
     )
-    vasp_command: str = Field(default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`.")
+    vasp_command: str = Field(
+        default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`."
+    )
 
     @field_validator("resources", mode="before")
     @classmethod
@@ -148,7 +194,11 @@ class Settings(BaseSettings):
         _refuse_unknown_variables(cls)
         path = cls.find_file(directory)
         values = _read_file(path, cls) if path else {}
-        values = {name: value for name, value in values.items() if _PREFIX + name.upper() not in os.environ}
+        values = {
+            name: value
+            for name, value in values.items()
+            if _PREFIX + name.upper() not in os.environ
+        }
         if directory is not None:
             values["directory"] = Path(directory)
         return cls._validated(values, path)
@@ -173,12 +223,17 @@ class Settings(BaseSettings):
         candidates = [Path(directory) / FILE_NAME] if directory is not None else []
         if named := os.environ.get("MGFLOWS_CONFIG"):
             if not Path(named).expanduser().is_file():
-                raise InputError(f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it")
+                raise InputError(
+                    f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it"
+                )
             candidates.append(Path(named))
         if named := os.environ.get("MGFLOWS_DIRECTORY"):
             candidates.append(Path(named) / FILE_NAME)
         candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
-        return next((path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()), None)
+        return next(
+            (path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()),
+            None,
+        )
 
     @classmethod
     def read(cls, path: Path | str) -> Settings:
@@ -213,8 +268,14 @@ class Settings(BaseSettings):
             if path and first["loc"][0] in values:
                 source = str(path)
             else:
-                source = "what was given" if first["loc"][0] in values else f"the variable {_PREFIX}{name.upper()}"
-            raise InputError(f"the setting {name} in {source} cannot be used: {first['msg']}; its value is {first['input']!r}") from error
+                source = (
+                    "what was given"
+                    if first["loc"][0] in values
+                    else f"the variable {_PREFIX}{name.upper()}"
+                )
+            raise InputError(
+                f"the setting {name} in {source} cannot be used: {first['msg']}; its value is {first['input']!r}"
+            ) from error
         settings.directory = settings.directory.expanduser().absolute()
         return settings
 
@@ -237,7 +298,11 @@ class Settings(BaseSettings):
             elif name == "resources":
                 value = {category: resources.model_dump() for category, resources in value.items()}
             elif isinstance(value, Path):
-                value = str(value.relative_to(path.parent)) if value.is_relative_to(path.parent) else str(value)
+                value = (
+                    str(value.relative_to(path.parent))
+                    if value.is_relative_to(path.parent)
+                    else str(value)
+                )
             values[name] = value
         text = "# mgflows on this machine; `mgflows doctor` checks it.\n"
         for name, field in type(self).model_fields.items():
@@ -254,7 +319,9 @@ class Settings(BaseSettings):
                 os.unlink(temporary)
                 raise
         except OSError as error:
-            raise ServiceError(f"{path} cannot be written: {error.strerror}; choose a directory that is yours and has space") from error
+            raise ServiceError(
+                f"{path} cannot be written: {error.strerror}; choose a directory that is yours and has space"
+            ) from error
         return path
 
     @property
@@ -290,84 +357,6 @@ class Settings(BaseSettings):
         scheme, _, user = head.partition("://")
         return f"{scheme}://{user.split(':', 1)[0]}:***@{tail}"
 
-    def client_options(self, wait_seconds: float) -> dict[str, Any]:
-        """Options of every MongoDB client: an acknowledged write is in the journal, and a dead server is noticed after `wait_seconds`."""
-        return {"serverSelectionTimeoutMS": int(1000 * wait_seconds), "journal": True}
-
-    def database(self, wait_seconds: float = 5.0) -> Database:
-        """Return the pymongo database, after it has answered.
-
-        Parameters
-        ----------
-        wait_seconds
-            How long to wait for the server, s.
-
-        Raises
-        ------
-        ServiceError
-            If the server does not answer or does not let us in.
-        """
-        from pymongo import MongoClient
-        from pymongo.errors import PyMongoError
-
-        client: MongoClient | None = None
-        try:
-            client = MongoClient(self.uri, **self.client_options(wait_seconds))
-            database = client[self.database_name]
-            # Unlike a ping, this is refused to who has not logged in.
-            database.list_collection_names()
-        except PyMongoError as error:
-            if client is not None:
-                client.close()
-            mend = (
-                f"start it with: mgflows db start --directory {self.directory}" if self.is_private else "check mongodb_uri and the server"
-            )
-            raise ServiceError(f"the database at {self.shown_uri} does not answer ({_first_words(error)}); {mend}") from error
-        return database
-
-    def check_database(self, wait_seconds: float = 5.0) -> None:
-        """Raise ServiceError, as `database` does, if the database does not answer within `wait_seconds`."""
-        self.database(wait_seconds).client.close()
-
-    def job_store(self, wait_seconds: float = 5.0) -> JobStore:
-        """Return jobflow's store: documents in `outputs`, arrays in the additional store `data` (GridFS, `outputs_blobs`).
-
-        Parameters
-        ----------
-        wait_seconds
-            How long its clients wait for a server that does not answer, s.
-        """
-        from jobflow import JobStore
-        from maggma.stores import GridFSStore, MongoStore
-
-        common = {"uri": self.uri, "database": self.database_name, "mongoclient_kwargs": self.client_options(wait_seconds)}
-        return JobStore(
-            MongoStore(collection_name="outputs", **common),
-            additional_stores={"data": GridFSStore(collection_name="outputs_blobs", **common)},
-        )
-
-    def launchpad(self, wait_seconds: float = 5.0) -> LaunchPad:
-        """Return FireWorks' LaunchPad in the same database.
-
-        Parameters
-        ----------
-        wait_seconds
-            How long it waits for a server that does not answer, s.
-        """
-        from fireworks import LaunchPad
-
-        return LaunchPad(**self.launchpad_options(wait_seconds))
-
-    def launchpad_options(self, wait_seconds: float) -> dict[str, Any]:
-        """Keyword arguments of a LaunchPad (or a class derived from it) in this database."""
-        return {
-            "host": self.uri,
-            "uri_mode": True,
-            "name": self.database_name,
-            "strm_lvl": "WARNING",
-            "mongoclient_kwargs": self.client_options(wait_seconds),
-        }
-
 
 def uri_file(directory: Path) -> Path:
     """Where a private server in `directory` writes its URI."""
@@ -385,7 +374,12 @@ def batch_job() -> dict[str, Any] | None:
     """
     if number := os.environ.get("SLURM_JOB_ID"):
         restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-        return {"scheduler": "slurm", "id": number, "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""), "restarts": restarts}
+        return {
+            "scheduler": "slurm",
+            "id": number,
+            "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""),
+            "restarts": restarts,
+        }
     if name := os.environ.get("PBS_JOBID"):
         return {"scheduler": "pbs", "id": name, "cluster": name.partition(".")[2], "restarts": 0}
     return None
@@ -410,7 +404,9 @@ def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
         raise InputError(f"{path} must hold `name: value` lines, not a {type(values).__name__}")
     for name in values:
         if name not in model.model_fields:
-            raise InputError(f"{path} has the unknown setting {name!r}; {_suggestion(str(name), list(model.model_fields))}")
+            raise InputError(
+                f"{path} has the unknown setting {name!r}; {_suggestion(str(name), list(model.model_fields))}"
+            )
     for name in ("directory", "mongod"):
         if values.get(name) is not None:
             values[name] = path.parent / Path(str(values[name])).expanduser()
@@ -421,13 +417,11 @@ def _refuse_unknown_variables(model: type[Settings]) -> None:
     valid = [_PREFIX + name.upper() for name in model.model_fields] + sorted(_LOCATORS)
     for name in os.environ:
         if name.startswith(_PREFIX) and name not in valid:
-            raise InputError(f"the variable {name} is no setting of mgflows; {_suggestion(name, valid)}")
+            raise InputError(
+                f"the variable {name} is no setting of mgflows; {_suggestion(name, valid)}"
+            )
 
 
 def _suggestion(name: str, valid: list[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)
     return f"did you mean {close[0]}? (all: {', '.join(valid)})"
-
-
-def _first_words(error: Exception) -> str:
-    return str(error).split(",", 1)[0].split("(configured", 1)[0].strip()

@@ -117,7 +117,16 @@ def voigt_to_tensor(voigt: ArrayLike) -> NDArray[np.float64]:
 def tensor_to_voigt(tensor: ArrayLike) -> NDArray[np.float64]:
     """Voigt vector xx, yy, zz, yz, xz, xy (ASE's order) of a symmetric (3, 3) tensor."""
     t = np.asarray(tensor, dtype=float)
-    return np.array([t[0, 0], t[1, 1], t[2, 2], (t[1, 2] + t[2, 1]) / 2, (t[0, 2] + t[2, 0]) / 2, (t[0, 1] + t[1, 0]) / 2])
+    return np.array(
+        [
+            t[0, 0],
+            t[1, 1],
+            t[2, 2],
+            (t[1, 2] + t[2, 1]) / 2,
+            (t[0, 2] + t[2, 0]) / 2,
+            (t[0, 1] + t[1, 0]) / 2,
+        ]
+    )
 
 
 def lj_temperature_unit(epsilon: float) -> float:

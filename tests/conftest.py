@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mgflows.connections import open_database
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
-    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.machine.mongod import PrivateMongod
     from mgflows.settings import Settings
 
 
@@ -37,7 +39,7 @@ def short_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[PrivateMongod]:
-    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.machine.mongod import PrivateMongod
 
     path = Path(tempfile.mkdtemp(prefix="mgt"))
     server = PrivateMongod(path, cache_gb=0.25)
@@ -68,4 +70,4 @@ def settings(mongod: PrivateMongod, tmp_path: Path) -> Iterator[Settings]:
 
 @pytest.fixture
 def database(settings: Settings) -> Database:
-    return settings.database()
+    return open_database(settings)

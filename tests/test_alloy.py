@@ -18,7 +18,11 @@ def test_the_papers_alloy_has_its_box_and_its_atoms():
 
 @pytest.mark.parametrize("n_atoms", [7, 13, 100, 151, 1000])
 def test_counts_add_up_and_stay_within_one_of_the_exact_numbers(n_atoms: int):
-    alloy = Alloy({"Zr": 0.41, "Ti": 0.14, "Cu": 0.125, "Ni": 0.1, "Be": 0.225}, n_atoms=n_atoms, number_density=0.06)
+    alloy = Alloy(
+        {"Zr": 0.41, "Ti": 0.14, "Cu": 0.125, "Ni": 0.1, "Be": 0.225},
+        n_atoms=n_atoms,
+        number_density=0.06,
+    )
     assert sum(alloy.counts.values()) == n_atoms
     assert all(abs(alloy.counts[s] - f * n_atoms) < 1.0 for s, f in alloy.composition.items())
 

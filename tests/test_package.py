@@ -17,28 +17,50 @@ ROOT = Path(__file__).parents[1]
 
 def test_importing_mgflows_loads_no_heavy_package():
     code = "import sys, mgflows; print(sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    heavy = {"torch", "jobflow", "fireworks", "pymongo", "pymatgen", "numba", "matplotlib", "pydantic", "scipy", "ase"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    heavy = {
+        "torch",
+        "jobflow",
+        "fireworks",
+        "pymongo",
+        "pymatgen",
+        "numba",
+        "matplotlib",
+        "pydantic",
+        "scipy",
+        "ase",
+    }
     assert not heavy & set(re.findall(r"'(\w+)'", loaded))
 
 
 def test_help_loads_no_heavy_package():
     code = "import sys, mgflows.cli.main as m\ntry: m.main(['--help'])\nfinally: print(sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "quickstart" in loaded
-    assert not {"torch", "jobflow", "fireworks", "pymongo", "pymatgen", "numba", "rich"} & set(re.findall(r"'(\w+)'", loaded))
+    assert not {"torch", "jobflow", "fireworks", "pymongo", "pymatgen", "numba", "rich"} & set(
+        re.findall(r"'(\w+)'", loaded)
+    )
 
 
 def test_the_layers_hold():
     result = subprocess.run(
-        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout
 
 
 def test_the_code_is_lint_and_type_clean():
     for command in (["ruff", "check", "."], ["mypy"]):
-        result = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True
+        )
         assert result.returncode == 0, result.stdout + result.stderr
 
 

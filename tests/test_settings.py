@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mgflows.connections import open_database, open_job_store, open_launchpad
 from mgflows.errors import InputError, ServiceError
 from mgflows.settings import Settings
 
@@ -57,7 +58,9 @@ def test_variables_win_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_written_file_is_read_back_and_private(tmp_path: Path) -> None:
-    settings = Settings(directory=tmp_path / "a" / "b", mongodb_uri="mongodb://me:secret@host/", n_workers=5)
+    settings = Settings(
+        directory=tmp_path / "a" / "b", mongodb_uri="mongodb://me:secret@host/", n_workers=5
+    )
     path = settings.write(tmp_path / "a" / "mgflows.yaml")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert Settings.read(path) == settings
@@ -92,7 +95,9 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MGFLOWS_MONGO_URI", "mongodb://host")
-    with pytest.raises(InputError, match=r"MGFLOWS_MONGO_URI is no setting.*did you mean MGFLOWS_MONGODB_URI\?"):
+    with pytest.raises(
+        InputError, match=r"MGFLOWS_MONGO_URI is no setting.*did you mean MGFLOWS_MONGODB_URI\?"
+    ):
         Settings.load()
 
 
@@ -116,13 +121,15 @@ def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_no_database_yet_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="mgflows db start --directory"):
-        Settings(directory=tmp_path).database()
+        open_database(Settings(directory=tmp_path))
 
 
 def test_an_absent_server_is_told_soon(tmp_path: Path) -> None:
     settings = Settings(mongodb_uri="mongodb://me:secret@127.0.0.1:9/")
-    with pytest.raises(ServiceError, match=r"mongodb://me:\*\*\*@127\.0\.0\.1:9/ does not answer") as caught:
-        settings.database(wait_seconds=0.5)
+    with pytest.raises(
+        ServiceError, match=r"mongodb://me:\*\*\*@127\.0\.0\.1:9/ does not answer"
+    ) as caught:
+        open_database(settings, wait_seconds=0.5)
     assert "secret" not in str(caught.value)
 
 
@@ -133,13 +140,23 @@ def test_importing_mgflows_reads_no_settings() -> None:
 
 @pytest.mark.mongo
 def test_the_stores_share_one_database_with_journalled_writes(settings: Settings) -> None:
-    store = settings.job_store()
+    store = open_job_store(settings)
     store.connect()
-    document = {"uuid": "u", "index": 1, "output": {"values": [1.0]}, "metadata": {}, "hosts": [], "name": "n", "completed_at": ""}
+    document = {
+        "uuid": "u",
+        "index": 1,
+        "output": {"values": [1.0]},
+        "metadata": {},
+        "hosts": [],
+        "name": "n",
+        "completed_at": "",
+    }
     store.update(document, save={"data": ["values"]})
     assert store.get_output("u", load=True) == {"values": [1.0]}
-    database = settings.database()
-    assert {"outputs", "outputs_blobs.files", "outputs_blobs.chunks"} <= set(database.list_collection_names())
+    database = open_database(settings)
+    assert {"outputs", "outputs_blobs.files", "outputs_blobs.chunks"} <= set(
+        database.list_collection_names()
+    )
     assert database.client.write_concern.document == {"j": True}
     assert store.docs_store._collection.write_concern.document == {"j": True}
-    assert settings.launchpad().db.client.write_concern.document == {"j": True}
+    assert open_launchpad(settings).db.client.write_concern.document == {"j": True}

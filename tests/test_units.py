@@ -47,7 +47,9 @@ def test_vasp_conversion():
     stress = np.diag([0.01, 0.02, 0.03])
     assert units.stress_to_vasp(stress) == pytest.approx(stress * -10.0 / ase_units.GPa, rel=1e-7)
     assert units.stress_from_vasp(units.stress_to_vasp(stress)) == pytest.approx(stress)
-    assert units.stress_from_virial(units.virial_from_stress(stress, 7.0), 7.0) == pytest.approx(stress)
+    assert units.stress_from_virial(units.virial_from_stress(stress, 7.0), 7.0) == pytest.approx(
+        stress
+    )
 
 
 def test_voigt_order_is_that_of_ase():
@@ -56,8 +58,12 @@ def test_voigt_order_is_that_of_ase():
     voigt = np.arange(1.0, 7.0)
     assert units.voigt_to_tensor(voigt) == pytest.approx(voigt_6_to_full_3x3_stress(voigt))
     assert units.tensor_to_voigt(units.voigt_to_tensor(voigt)) == pytest.approx(voigt)
-    assert units.tensor_to_voigt(units.voigt_to_tensor(voigt)) == pytest.approx(full_3x3_to_voigt_6_stress(units.voigt_to_tensor(voigt)))
-    assert units.pressure_from_stress(voigt) == pytest.approx(units.pressure_from_stress(units.voigt_to_tensor(voigt)))
+    assert units.tensor_to_voigt(units.voigt_to_tensor(voigt)) == pytest.approx(
+        full_3x3_to_voigt_6_stress(units.voigt_to_tensor(voigt))
+    )
+    assert units.pressure_from_stress(voigt) == pytest.approx(
+        units.pressure_from_stress(units.voigt_to_tensor(voigt))
+    )
 
 
 def test_lennard_jones_units_of_the_table_as_printed():
@@ -79,8 +85,13 @@ def test_conversion_keeps_the_sign():
 
 
 def test_atomic_units_agree_with_scipy_and_ase():
-    hartree, bohr = constants.physical_constants["Hartree energy in eV"][0], constants.physical_constants["Bohr radius"][0] * 1e10
+    hartree, bohr = (
+        constants.physical_constants["Hartree energy in eV"][0],
+        constants.physical_constants["Bohr radius"][0] * 1e10,
+    )
     assert pytest.approx(hartree, rel=1e-10) == units.HARTREE
     assert pytest.approx(bohr, rel=1e-9) == units.BOHR
     assert pytest.approx(ase_units.Rydberg, rel=1e-7) == units.RYDBERG
-    assert units.forces_from_atomic_units([[1.0, 0.0, -2.0]]) == pytest.approx(np.array([[51.42206747, 0.0, -102.84413494]]), rel=1e-8)
+    assert units.forces_from_atomic_units([[1.0, 0.0, -2.0]]) == pytest.approx(
+        np.array([[51.42206747, 0.0, -102.84413494]]), rel=1e-8
+    )

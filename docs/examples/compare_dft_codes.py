@@ -20,21 +20,29 @@ from ase.io import read
 
 from mgflows import units
 from mgflows.jobs.labels import calculator_of
+from mgflows.methods.cp2k import Cp2kMethod
+from mgflows.methods.espresso import EspressoMethod
+from mgflows.methods.gpaw import GpawMethod
 from mgflows.schemas.labels import Frame
 from mgflows.schemas.provenance import record_provenance
-from mgflows.sets.cp2k import Cp2kMethod
-from mgflows.sets.espresso import EspressoMethod
-from mgflows.sets.gpaw import GpawMethod
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA = Path(__file__).parents[2] / "tests" / "data" / "dft_reference"
-METHODS: dict[str, Callable[[], Any]] = {"gpaw": GpawMethod, "espresso": EspressoMethod, "cp2k": Cp2kMethod}
+METHODS: dict[str, Callable[[], Any]] = {
+    "gpaw": GpawMethod,
+    "espresso": EspressoMethod,
+    "cp2k": Cp2kMethod,
+}
 _ENGINES = {"gpaw": "gpaw", "espresso": "qe", "cp2k": "cp2k"}
 # Cell: its file, the k-spacing that gives the mesh of the stored labels, and these.
 CELLS = {
-    "A": ("A_b2.extxyz", 0.48, ("gpaw_A_224_450", "gpaw_A_224_600", "gpaw_A_224_800", "qe_A_224_90", "cp2k_A_224")),
+    "A": (
+        "A_b2.extxyz",
+        0.48,
+        ("gpaw_A_224_450", "gpaw_A_224_600", "gpaw_A_224_800", "qe_A_224_90", "cp2k_A_224"),
+    ),
     "B": ("B_glass.extxyz", 0.48, ("gpaw_B_222", "gpaw_B_222_600", "qe_B_222_90", "cp2k_B_222")),
     "C": ("C_glass_expdens.extxyz", 0.48, ("gpaw_C_222",)),
     "C4": ("C_glass_expdens.extxyz", 0.26, ("gpaw_C_444",)),
@@ -43,12 +51,16 @@ CELLS = {
 
 def deviator(stress: np.ndarray) -> float:
     """Root mean square of the components of a stress without its isotropic part, GPa."""
-    return float(np.sqrt(np.mean(units.ev_per_a3_to_gpa(stress - np.trace(stress) / 3.0 * np.eye(3)) ** 2)))
+    return float(
+        np.sqrt(np.mean(units.ev_per_a3_to_gpa(stress - np.trace(stress) / 3.0 * np.eye(3)) ** 2))
+    )
 
 
 def main() -> None:
     """Label and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("code", choices=METHODS)
     parser.add_argument("--cutoff", type=float, help="eV; by default the method's")
     parser.add_argument("--cells", default="A", help=f"of {','.join(CELLS)}")
@@ -63,7 +75,10 @@ def main() -> None:
         atoms = read(DATA / file)
         method = replace(METHODS[options.code](), k_spacing=k_spacing, n_ranks=options.ranks)
         method = replace(method, cutoff=options.cutoff or method.cutoff)
-        with record_provenance(n_cores=method.n_cores) as provenance, calculator_of(method, atoms) as calculator:
+        with (
+            record_provenance(n_cores=method.n_cores) as provenance,
+            calculator_of(method, atoms) as calculator,
+        ):
             atoms.calc = calculator
             frame = Frame.from_atoms(atoms)
             report = method.report(calculator)
@@ -82,7 +97,9 @@ def main() -> None:
                 f"{units.pressure_from_stress(stress):.2f}",
                 f"{units.pressure_from_stress(other):.2f}",
                 f"{deviator(stress - other):.3f}",
-                f"{1e3 * (energy - stored['E']) / len(atoms):+.2f}" if stored["engine"] == _ENGINES[options.code] else "",
+                f"{1e3 * (energy - stored['E']) / len(atoms):+.2f}"
+                if stored["engine"] == _ENGINES[options.code]
+                else "",
                 f"{provenance.cpu_seconds:.0f}",
             )
             print(f"| {' | '.join(cells)} |", flush=True)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.database import GlassDatabase
-from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.jobs.gpaw import GPAWHeatingMaker, GPAWLabelMaker, GpawMethod, GPAWRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.jobs.training import TrainingMaker
-from mgflows.launch import LocalLauncher, PrivateMongod, submit_campaign
+from mgflows.launch import submit_campaign
+from mgflows.machine import LocalLauncher, PrivateMongod
 from mgflows.nep.trainers import NeppoTrainer
 from mgflows.settings import Settings
 
@@ -30,19 +31,27 @@ SCALED_DOWN = (
 )
 
 
-def campaign(cutoff: float, k_spacing: float, *, heating_steps: int = 8, training_steps: int = 3000) -> CampaignMaker:
+def campaign(
+    cutoff: float, k_spacing: float, *, heating_steps: int = 8, training_steps: int = 3000
+) -> CampaignMaker:
     """Twelve glasses, one of them relaxed, strained and heated, another relaxed, heated and held out, and three crystals with their strains."""
     method = GpawMethod(cutoff=cutoff, k_spacing=k_spacing)
-    scaled_down = SCALED_DOWN.format(cutoff=cutoff, k_spacing=k_spacing, heating_steps=heating_steps)
+    scaled_down = SCALED_DOWN.format(
+        cutoff=cutoff, k_spacing=k_spacing, heating_steps=heating_steps
+    )
     trainer = NeppoTrainer(steps=training_steps, batch=4, learning_rate=(2e-2, 1e-4), reports=3)
     training = TrainingMaker(trainer=trainer, scaled_down=scaled_down)
     return CampaignMaker(
         name="CuZrAl-GPAW",
         alloy=Alloy.cuzral(n_atoms=24),
-        sampling_maker=SamplingFlowMaker(samples=((1_000, 6), (10_000, 6)), coolings=(), onset_maker=None, seed=1),
+        sampling_maker=SamplingFlowMaker(
+            samples=((1_000, 6), (10_000, 6)), coolings=(), onset_maker=None, seed=1
+        ),
         label_maker=LabelFlowMaker(
             label_maker=GPAWLabelMaker(method=method),
-            relax_maker=GPAWRelaxMaker(method=method, force_tolerance=0.5, stress_tolerance=3.0, max_steps=60),
+            relax_maker=GPAWRelaxMaker(
+                method=method, force_tolerance=0.5, stress_tolerance=3.0, max_steps=60
+            ),
             heating_maker=GPAWHeatingMaker(method=method, n_steps=heating_steps),
             volume_maker=DeformationMaker(name="expand and compress", kind="volume"),
             elastic_maker=None,
@@ -67,7 +76,9 @@ def print_results(database: GlassDatabase, name: str) -> None:
     potential = database.potentials(name)[-1]
     dataset = database.dataset(potential.dataset_id)
     print(f"\n{dataset.fingerprint.description}\n")
-    print("| subset | frames | train: E (meV/atom) | F (meV/Å) | W (meV/atom) | test frames | E | F | W |")
+    print(
+        "| subset | frames | train: E (meV/atom) | F (meV/Å) | W (meV/atom) | test frames | E | F | W |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     train, test = potential.errors["train"], potential.errors["test"]
     for subset in (*dataset.counts, "all"):
@@ -77,24 +88,36 @@ def print_results(database: GlassDatabase, name: str) -> None:
             errors = side.get(subset)
             cells += [] if number == 0 else [str(errors.n_frames if errors else 0)]
             cells += [
-                f"{e:.1f}" if errors else "" for e in ((errors.energy_rmse, errors.force_rmse, errors.virial_rmse) if errors else (0, 0, 0))
+                f"{e:.1f}" if errors else ""
+                for e in (
+                    (errors.energy_rmse, errors.force_rmse, errors.virial_rmse)
+                    if errors
+                    else (0, 0, 0)
+                )
             ]
         print(f"| {' | '.join(cells)} |")
     if dataset.excluded_families:
         print(f"\nleft out, being ordered: {', '.join(dataset.excluded_families)}")
     state = database.status(name)
-    print(f"\n{state.completed} of {state.total} jobs done, {state.core_hours:.2f} core hours; {potential.scaled_down}")
+    print(
+        f"\n{state.completed} of {state.total} jobs done, {state.core_hours:.2f} core hours; {potential.scaled_down}"
+    )
     for job, reason in state.failures:
         print(f"failed: {job}: {reason}")
 
 
 def main() -> None:
     """Submit, run, report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--directory", type=Path, default=Path("dft"), help="where everything goes")
     parser.add_argument("--cutoff", type=float, default=400.0, help="eV")
     parser.add_argument(
-        "--k-spacing", type=float, default=0.69, help="1/A; by default one point for a glass, also when it is compressed by a tenth"
+        "--k-spacing",
+        type=float,
+        default=0.69,
+        help="1/A; by default one point for a glass, also when it is compressed by a tenth",
     )
     parser.add_argument("--workers", type=int, default=1, help="jobs at the same time")
     options = parser.parse_args()
@@ -110,7 +133,10 @@ def main() -> None:
     for progress in LocalLauncher(settings, campaign=maker.name).run():
         if progress.n_done != done:
             done = progress.n_done
-            print(f"{time.monotonic() - started:6.0f} s: {done} jobs done, {progress.n_failed} failed", flush=True)
+            print(
+                f"{time.monotonic() - started:6.0f} s: {done} jobs done, {progress.n_failed} failed",
+                flush=True,
+            )
     print_results(GlassDatabase(settings), maker.name)
 
 

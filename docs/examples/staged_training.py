@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgflows.database import GlassDatabase
+from mgflows.errors import PotentialFailureError
 from mgflows.jobs.training import materialise
+from mgflows.md.quench import hold
 from mgflows.nep import NepParameters, NeppoTrainer, nep_calculator, parity
 from mgflows.schemas.labels import atoms_from_structure
-from mgflows.validation.errors import PotentialFailureError
-from mgflows.validation.quench import hold
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,17 +42,30 @@ def holds_together(nep_txt: str, glass: Atoms) -> bool:
 
 def main() -> None:
     """Train, test and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--directory", type=Path, default=Path("quickstart"), help="directory of a finished quickstart")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the numbers of steps; for tests")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--directory",
+        type=Path,
+        default=Path("quickstart"),
+        help="directory of a finished quickstart",
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="multiplies the numbers of steps; for tests"
+    )
     options = parser.parse_args()
     database = GlassDatabase(directory=options.directory)
     dataset = database.dataset(database.potentials()[-1].dataset_id)
     train, test = materialise(database.store, dataset, "family")
     glasses = [atoms for atoms in train if atoms.info["subset"] != "crystal"]
     glass = atoms_from_structure(list(database.relaxations().values())[-1].structure)
-    print(f"{len(train)} training frames, {len(train) - len(glasses)} of them of crystals; {len(test)} test frames\n")
-    print("| training | E (meV/atom) | F (meV/Å) | W (meV/atom) | glasses at ±1, 5, 10 %, E | 2 ps at 2000 K and 0 GPa | CPU s |")
+    print(
+        f"{len(train)} training frames, {len(train) - len(glasses)} of them of crystals; {len(test)} test frames\n"
+    )
+    print(
+        "| training | E (meV/atom) | F (meV/Å) | W (meV/atom) | glasses at ±1, 5, 10 %, E | 2 ps at 2000 K and 0 GPa | CPU s |"
+    )
     print("|---|---|---|---|---|---|---|")
     potentials: list[str] = []
     for name, crystals, batch, steps, rate, start in ROWS:
@@ -61,14 +74,32 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             initial = None if start is None else potentials[start]
             parameters = NepParameters(species=tuple(dataset.species))
-            trainer.prepare(directory, parameters, train if crystals else glasses, test, seed=1, initial_potential=initial)
+            trainer.prepare(
+                directory,
+                parameters,
+                train if crystals else glasses,
+                test,
+                seed=1,
+                initial_potential=initial,
+            )
             result = trainer.train(directory)
         potentials.append(result.nep_txt)
         errors = parity(result.nep_txt, test).overall
-        strained = parity(result.nep_txt, [atoms for atoms in train if atoms.info["subset"] == "expanded_compressed"]).overall
+        strained = parity(
+            result.nep_txt,
+            [atoms for atoms in train if atoms.info["subset"] == "expanded_compressed"],
+        ).overall
         state = "holds" if holds_together(result.nep_txt, glass) else "flies apart"
-        numbers = (f"{errors.energy_rmse:.1f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.0f}", f"{strained.energy_rmse:.0f}")
-        print(f"| {name}, batch {batch} x {steps}, {rate:g} | {' | '.join(numbers)} | {state} | {result.cpu_seconds:.0f} |", flush=True)
+        numbers = (
+            f"{errors.energy_rmse:.1f}",
+            f"{errors.force_rmse:.0f}",
+            f"{errors.virial_rmse:.0f}",
+            f"{strained.energy_rmse:.0f}",
+        )
+        print(
+            f"| {name}, batch {batch} x {steps}, {rate:g} | {' | '.join(numbers)} | {state} | {result.cpu_seconds:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from mgflows.surrogate import (
     find_inherent_structure,
     fit_supercooling_clock,
 )
-from mgflows.surrogate.relaxation import measure_relaxation_times
+from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
 from mgflows.surrogate.supercooling import find_onset
 from mgflows.surrogate.swap_monte_carlo import random_configuration
 
@@ -63,7 +63,10 @@ FULL = Effort(
     windows=((30.0, 1e4), (30.0, 1e3)),
 )
 QUICK = Effort(
-    temperatures={"consistent": (10.0, 6.5, 4.0, 2.4, 2.0, 1.8), "printed": (10.0, 8.0, 6.5, 4.0, 3.5)},
+    temperatures={
+        "consistent": (10.0, 6.5, 4.0, 2.4, 2.0, 1.8),
+        "printed": (10.0, 8.0, 6.5, 4.0, 3.5),
+    },
     arrhenius_above={"consistent": 4.0, "printed": 6.5},
     n_runs=4,
     times=((10.0, 3), (30.0, 3), (100.0, 3)),
@@ -75,7 +78,12 @@ QUICK = Effort(
 def inherent(atoms: Any, lj: LennardJones) -> dict[str, Any]:
     relaxed, e_is = find_inherent_structure(atoms, lj)
     order = analyse_order(relaxed)
-    return {"e_is": e_is, "crystalline": order.crystalline, "frank_kasper": order.frank_kasper_ordered, "cna_555": order.cna_555_fraction}
+    return {
+        "e_is": e_is,
+        "crystalline": order.crystalline,
+        "frank_kasper": order.frank_kasper_ordered,
+        "cna_555": order.cna_555_fraction,
+    }
 
 
 def molecular_dynamics(lj: LennardJones, reduced_time: float, seed: int) -> dict[str, Any]:
@@ -112,7 +120,11 @@ class Stages:
             say(name)
             start = time.process_time()
             result = compute()
-            kept = {"settings": settings, "cpu_seconds": time.process_time() - start, "result": result}
+            kept = {
+                "settings": settings,
+                "cpu_seconds": time.process_time() - start,
+                "result": result,
+            }
             path.write_text(json.dumps(kept))
         self.cpu_seconds += kept["cpu_seconds"]
         return kept["result"]
@@ -121,7 +133,12 @@ class Stages:
 def relax(table: str, effort: Effort) -> dict[str, Any]:
     """Relaxation times and inherent energies of the equilibrium liquid."""
     relaxation = measure_relaxation_times(
-        LennardJones.cuzral(table=table), ALLOY, effort.temperatures[table], n_runs=effort.n_runs, seed=1, longest_time=500.0
+        LennardJones.cuzral(table=table),
+        ALLOY,
+        effort.temperatures[table],
+        n_runs=effort.n_runs,
+        seed=1,
+        longest_time=500.0,
     )
     return {
         "temperatures": relaxation.reduced_temperatures.tolist(),
@@ -135,7 +152,11 @@ def relax(table: str, effort: Effort) -> dict[str, Any]:
 def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
     """Measure onset, clock and coolings with one table."""
     lj = LennardJones.cuzral(table=table)
-    relaxation = stages.run(f"{table}-relaxation", [*effort.temperatures[table], effort.n_runs], lambda: relax(table, effort))
+    relaxation = stages.run(
+        f"{table}-relaxation",
+        [*effort.temperatures[table], effort.n_runs],
+        lambda: relax(table, effort),
+    )
     onset = find_onset(
         relaxation["temperatures"],
         relaxation["log_tau"],
@@ -146,7 +167,13 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
     onset_energy, onset_error = None, 0.0
     if np.isfinite(onset.reduced_temperature):
         onset_energy, onset_error = (
-            float(np.interp(onset.reduced_temperature, relaxation["temperatures"][::-1], relaxation[key][::-1]))
+            float(
+                np.interp(
+                    onset.reduced_temperature,
+                    relaxation["temperatures"][::-1],
+                    relaxation[key][::-1],
+                )
+            )
             for key in ("e_is", "e_is_error")
         )
 
@@ -155,7 +182,9 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
         dynamics += stages.run(
             f"{table}-molecular-dynamics-{reduced_time:g}",
             [reduced_time, n_seeds],
-            lambda t=reduced_time, n=n_seeds: [molecular_dynamics(lj, t, seed) for seed in range(n)],
+            lambda t=reduced_time, n=n_seeds: [
+                molecular_dynamics(lj, t, seed) for seed in range(n)
+            ],
         )
     # Crystals have another energy than the glass of the same age; coolings that gave one are left out of the law.
     glasses = [run for run in dynamics if not run["crystalline"]]
@@ -176,7 +205,9 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
         sampled += stages.run(
             f"{table}-swap-monte-carlo-{n_sweeps}",
             [n_sweeps, n_seeds],
-            lambda s=n_sweeps, n=n_seeds: [swap_monte_carlo(lj, s, 100 + seed) for seed in range(n)],
+            lambda s=n_sweeps, n=n_seeds: [
+                swap_monte_carlo(lj, s, 100 + seed) for seed in range(n)
+            ],
         )
     return {
         "table": table,
@@ -200,7 +231,9 @@ def group(runs: list[dict[str, Any]], key: str, energy_unit: float) -> list[dict
                 key: value,
                 "n": len(chosen),
                 "mean": float(energies.mean()),
-                "sem": float(energies.std(ddof=1) / np.sqrt(len(energies))) if len(energies) > 1 else float("nan"),
+                "sem": float(energies.std(ddof=1) / np.sqrt(len(energies)))
+                if len(energies) > 1
+                else float("nan"),
                 "crystalline": sum(run["crystalline"] for run in chosen),
                 "frank_kasper": sum(run["frank_kasper"] for run in chosen),
             }
@@ -209,15 +242,24 @@ def group(runs: list[dict[str, Any]], key: str, energy_unit: float) -> list[dict
 
 
 def plus_minus(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.3f} +- {row['sem']:.3f}" if np.isfinite(row["sem"]) else f"{row['mean']:.3f} (one run)"
+    return (
+        f"{row['mean']:.3f} +- {row['sem']:.3f}"
+        if np.isfinite(row["sem"])
+        else f"{row['mean']:.3f} (one run)"
+    )
 
 
 def effective(clock: SupercoolingClock, row: dict[str, Any]) -> Any:
-    return clock.effective_time(row["mean"] * clock.energy_unit, np.nan_to_num(row["sem"]) * clock.energy_unit)
+    return clock.effective_time(
+        row["mean"] * clock.energy_unit, np.nan_to_num(row["sem"]) * clock.energy_unit
+    )
 
 
 def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
-    lines = [f"Computed in {cpu_seconds / 60:.0f} CPU minutes. Energies per atom in units of eps_ZrZr; +- is one standard error.", ""]
+    lines = [
+        f"Computed in {cpu_seconds / 60:.0f} CPU minutes. Energies per atom in units of eps_ZrZr; +- is one standard error.",
+        "",
+    ]
     for result in results:
         clocks = [SupercoolingClock.from_dict(clock) for clock in result["clocks"]]
         unit = LennardJones.cuzral(table=result["table"]).energy_unit
@@ -230,12 +272,22 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
         lines += ["", "| T* | ln tau_alpha | tau over Arrhenius |", "|---|---|---|"]
         relaxation = result["relaxation"]
         for t, log_tau, error, ratio in zip(
-            relaxation["temperatures"], relaxation["log_tau"], relaxation["log_tau_error"], onset["ratios"], strict=True
+            relaxation["temperatures"],
+            relaxation["log_tau"],
+            relaxation["log_tau_error"],
+            onset["ratios"],
+            strict=True,
         ):
             lines.append(f"| {t:g} | {log_tau:.3f} +- {error:.3f} | {ratio:.2f} |")
-        lines += ["", "| MD cooling time t* | e_IS | coolings | of them crystalline |", "|---|---|---|---|"]
+        lines += [
+            "",
+            "| MD cooling time t* | e_IS | coolings | of them crystalline |",
+            "|---|---|---|---|",
+        ]
         for row in group(result["molecular_dynamics"], "time", unit):
-            lines.append(f"| {row['time']:g} | {plus_minus(row)} | {row['n']} | {row['crystalline']} |")
+            lines.append(
+                f"| {row['time']:g} | {plus_minus(row)} | {row['n']} | {row['crystalline']} |"
+            )
         lines.append("")
         for clock in clocks:
             lines.append(
@@ -244,11 +296,17 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
                 + (f", t_on = {clock.onset_time:.2g}" if clock.onset_time else "")
             )
         headings = "".join(f" log10 t* (window to {clock.window[1]:g}) |" for clock in clocks)
-        lines += ["", f"| sweeps | e_IS | runs | crystalline | Frank-Kasper |{headings}", "|---" * (5 + len(clocks)) + "|"]
+        lines += [
+            "",
+            f"| sweeps | e_IS | runs | crystalline | Frank-Kasper |{headings}",
+            "|---" * (5 + len(clocks)) + "|",
+        ]
         for row in group(result["swap_monte_carlo"], "n_sweeps", unit):
             times = [effective(clock, row) for clock in clocks]
             columns = "".join(f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times)
-            lines.append(f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}")
+            lines.append(
+                f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}"
+            )
         lines.append("")
     return "\n".join(lines)
 
@@ -260,9 +318,22 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(
-        {"font.size": 9, "svg.hashsalt": "mgflows", "svg.fonttype": "none", "axes.spines.right": False, "axes.spines.top": False}
+        {
+            "font.size": 9,
+            "svg.hashsalt": "mgflows",
+            "svg.fonttype": "none",
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+        }
     )
-    figure, axes = plt.subplots(2, len(results), figsize=(9, 6.4), height_ratios=(3, 2), constrained_layout=True, squeeze=False)
+    figure, axes = plt.subplots(
+        2,
+        len(results),
+        figsize=(9, 6.4),
+        height_ratios=(3, 2),
+        constrained_layout=True,
+        squeeze=False,
+    )
     for column, result in enumerate(results):
         lj = LennardJones.cuzral(table=result["table"])
         top, bottom = axes[0, column], axes[1, column]
@@ -279,9 +350,17 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             clock = SupercoolingClock.from_dict(clock_data)
             grid = np.geomspace(1.0, 1e16, 60)
             lines = clock.bootstrap[:, :1] + clock.bootstrap[:, 1:] * np.log10(grid)
-            top.fill_between(grid, *np.percentile(lines, [16, 84], axis=0), color=colour, alpha=0.2, lw=0)
+            top.fill_between(
+                grid, *np.percentile(lines, [16, 84], axis=0), color=colour, alpha=0.2, lw=0
+            )
             law = clock.intercept + clock.slope * np.log10(grid)
-            top.plot(grid, law, color=colour, lw=1, label=f"log law, fitted to {clock.window[0]:g}-{clock.window[1]:g}")
+            top.plot(
+                grid,
+                law,
+                color=colour,
+                lw=1,
+                label=f"log law, fitted to {clock.window[0]:g}-{clock.window[1]:g}",
+            )
         if result["clocks"]:
             clock = SupercoolingClock.from_dict(result["clocks"][0])
             if clock.onset_time is not None:
@@ -301,12 +380,22 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                     label="swap Monte Carlo (open: ordered)" if i == 0 else None,
                 )
                 top.annotate(
-                    f"$10^{round(np.log10(row['n_sweeps']))}$", (10**at.log10_time, row["mean"]), (5, 5), textcoords="offset points"
+                    f"$10^{round(np.log10(row['n_sweeps']))}$",
+                    (10**at.log10_time, row["mean"]),
+                    (5, 5),
+                    textcoords="offset points",
                 )
-        top.set(xscale="log", xlim=(1, 1e16), xlabel="cooling time $t^*$", ylabel=r"$e_\mathrm{IS}/\varepsilon_\mathrm{ZrZr}$ per atom")
+        top.set(
+            xscale="log",
+            xlim=(1, 1e16),
+            xlabel="cooling time $t^*$",
+            ylabel=r"$e_\mathrm{IS}/\varepsilon_\mathrm{ZrZr}$ per atom",
+        )
         wells = f"$\\varepsilon_\\mathrm{{Cu}}$ = {lj.epsilon[0, 0]:g} eV, $\\varepsilon_\\mathrm{{Zr}}$ = {lj.epsilon[1, 1]:g} eV"
         seconds = lj.time_unit() * 1e-15
-        upper = top.secondary_xaxis("top", functions=(lambda t, s=seconds: t * s, lambda t, s=seconds: t / s))
+        upper = top.secondary_xaxis(
+            "top", functions=(lambda t, s=seconds: t * s, lambda t, s=seconds: t / s)
+        )
         upper.set_xlabel(f"{result['table']} table: {wells}\nseconds")
         top.legend(frameon=False, fontsize=7.5, loc="lower left")
 
@@ -331,7 +420,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("directory", type=Path, help="where the figure and the numbers go")
     parser.add_argument("--quick", action="store_true", help="a rough version in seconds")
     arguments = parser.parse_args()
@@ -344,7 +435,11 @@ def main() -> None:
     for result in results:
         for clock in result["clocks"]:
             clock["bootstrap"] = clock["bootstrap"][:200]
-    stem.with_suffix(".json").write_text(json.dumps({"cpu_seconds": cpu_seconds, "effort": asdict(effort), "results": results}, indent=1))
+    stem.with_suffix(".json").write_text(
+        json.dumps(
+            {"cpu_seconds": cpu_seconds, "effort": asdict(effort), "results": results}, indent=1
+        )
+    )
     stem.with_suffix(".md").write_text(tabulate(results, cpu_seconds))
     draw(results, stem.with_suffix(".svg"))
     say(f"done in {cpu_seconds:.0f} CPU seconds: {stem}.svg, .md and .json")

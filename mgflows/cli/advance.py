@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("campaign", required=False)
-@click.option("--accept-gate", is_flag=True, help="Go on although a gate, such as that of the surrogate's fitness, did not pass.")
+@click.option(
+    "--accept-gate",
+    is_flag=True,
+    help="Go on although a gate, such as that of the surrogate's fitness, did not pass.",
+)
 @directory_option
 @json_option
 def advance(campaign: str | None, accept_gate: bool, directory: Path | None, as_json: bool) -> None:
@@ -46,6 +50,9 @@ def _show(went_on: list[Advance]) -> None:
     if not went_on:
         console.print("nothing is planned: everything was submitted")
     for each in went_on:
-        console.print(f"[bold]{each.campaign}[/]: {each.n_added} jobs submitted, {each.n_planned} wait", highlight=False)
+        console.print(
+            f"[bold]{each.campaign}[/]: {each.n_added} jobs submitted, {each.n_planned} wait",
+            highlight=False,
+        )
         for reason, number in each.stopped.items():
             console.print(f"  [red]{number} do not go on[/]: {reason}", highlight=False)

@@ -30,13 +30,32 @@ _SYMBOLS = re.compile(r"([A-Z][a-z]?)[\d.]*")
     help="The table of mgflows, the Materials Project (with a key) or OPTIMADE databases (without).",
 )
 @click.option(
-    "--database", "databases", multiple=True, default=("mp",), show_default=True, help="OPTIMADE database, by name or base URL; repeatable."
+    "--database",
+    "databases",
+    multiple=True,
+    default=("mp",),
+    show_default=True,
+    help="OPTIMADE database, by name or base URL; repeatable.",
 )
-@click.option("--max-atoms", type=click.IntRange(min=1), default=70, show_default=True, help="Most atoms in the cell.")
 @click.option(
-    "--above-hull", type=click.FloatRange(min=0.0), default=0.1, show_default=True, help="Materials Project: eV/atom above the hull."
+    "--max-atoms",
+    type=click.IntRange(min=1),
+    default=70,
+    show_default=True,
+    help="Most atoms in the cell.",
 )
-@click.option("--observed-only", is_flag=True, help="Leave out what is known from computation only, as far as the provider says so.")
+@click.option(
+    "--above-hull",
+    type=click.FloatRange(min=0.0),
+    default=0.1,
+    show_default=True,
+    help="Materials Project: eV/atom above the hull.",
+)
+@click.option(
+    "--observed-only",
+    is_flag=True,
+    help="Leave out what is known from computation only, as far as the provider says so.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -56,7 +75,11 @@ def crystals(
     as_json: bool,
 ) -> None:
     """List the crystals of the alloy of ELEMENTS, such as Cu Zr Al or CuZrAl, and of all its sub-systems."""
-    from mgflows.structures.crystal_databases import crystals_from_materials_project, crystals_from_optimade, save_crystals
+    from mgflows.structures.crystal_databases import (
+        crystals_from_materials_project,
+        crystals_from_optimade,
+        save_crystals,
+    )
     from mgflows.structures.crystals import crystal_prototypes
 
     species = _species(elements)
@@ -64,13 +87,17 @@ def crystals(
     found: Sequence[AnyCrystal]
     if provider == "mp":
         query |= {"energy_above_hull": above_hull, "observed_only": observed_only}
-        found = crystals_from_materials_project(species, energy_above_hull=above_hull, max_atoms=max_atoms, observed_only=observed_only)
+        found = crystals_from_materials_project(
+            species, energy_above_hull=above_hull, max_atoms=max_atoms, observed_only=observed_only
+        )
     elif provider == "optimade":
         query["providers"] = list(databases)
         found = crystals_from_optimade(species, databases, max_atoms=max_atoms)
     else:
         query["observed_only"] = observed_only
-        found = [crystal for crystal in crystal_prototypes(species) if len(crystal.atoms()) <= max_atoms]
+        found = [
+            crystal for crystal in crystal_prototypes(species) if len(crystal.atoms()) <= max_atoms
+        ]
         found = [crystal for crystal in found if crystal.status == "observed" or not observed_only]
     rows = [_row(crystal) for crystal in found]
     if output:
@@ -78,7 +105,11 @@ def crystals(
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
     elif markdown:
-        click.echo("\n".join(f"| {' | '.join(row)} |" for row in (_COLUMNS, ["---"] * len(_COLUMNS), *rows)))
+        click.echo(
+            "\n".join(
+                f"| {' | '.join(row)} |" for row in (_COLUMNS, ["---"] * len(_COLUMNS), *rows)
+            )
+        )
     else:
         _print(rows, output)
 
@@ -87,7 +118,9 @@ def _species(elements: Sequence[str]) -> list[str]:
     text = "".join(elements)
     symbols = _SYMBOLS.findall(text)
     if not symbols or _SYMBOLS.sub("", text):
-        raise InputError(f"{' '.join(elements)!r} is no list of elements; give symbols, such as Cu Zr Al or CuZrAl")
+        raise InputError(
+            f"{' '.join(elements)!r} is no list of elements; give symbols, such as Cu Zr Al or CuZrAl"
+        )
     return list(dict.fromkeys(symbols))
 
 
@@ -114,7 +147,12 @@ def _print(rows: Sequence[Sequence[str]], output: Path | None) -> None:
     table = Table(box=box.SIMPLE_HEAD, expand=True)
     for title in _COLUMNS:
         # The sources are long: they have what the others leave.
-        table.add_column(title, justify="right" if title == "atoms" else "left", no_wrap=True, ratio=1 if title == "source" else None)
+        table.add_column(
+            title,
+            justify="right" if title == "atoms" else "left",
+            no_wrap=True,
+            ratio=1 if title == "source" else None,
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -11,7 +11,7 @@ from mgflows.cli.options import directory_option, json_option, print_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.machine.mongod import PrivateMongod
 
 
 @click.group()
@@ -46,14 +46,20 @@ def status(context: click.Context, directory: Path | None, as_json: bool) -> Non
     if as_json:
         print_json(vars(found))
     else:
-        click.echo(f"MongoDB runs, process {found.pid}: {found.uri}" if found.running else "MongoDB does not run")
-        click.echo(f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free\nlog   {found.log}")
+        click.echo(
+            f"MongoDB runs, process {found.pid}: {found.uri}"
+            if found.running
+            else "MongoDB does not run"
+        )
+        click.echo(
+            f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free\nlog   {found.log}"
+        )
     context.exit(0 if found.running else 1)
 
 
 def _server(directory: Path | None) -> PrivateMongod:
     from mgflows.errors import InputError
-    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.machine.mongod import PrivateMongod
     from mgflows.settings import Settings
 
     settings = Settings.load(directory)

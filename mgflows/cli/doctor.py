@@ -22,21 +22,27 @@ if TYPE_CHECKING:
 @directory_option
 @json_option
 @click.pass_context
-def doctor(context: click.Context, category: str | None, directory: Path | None, as_json: bool) -> None:
+def doctor(
+    context: click.Context, category: str | None, directory: Path | None, as_json: bool
+) -> None:
     """Check this machine: packages, configuration, programs, batch system, database, disk. Exits with 1 if something needs mending.
 
     A tick is good, a dash is something that one can do without, a cross needs mending; the arrow says how.
     """
-    from mgflows.launch.doctor import Verdict, examine
+    from mgflows.machine.doctor import Verdict, examine
 
     findings = examine(directory, category)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        marks = {Verdict.GOOD: ("✓", "green"), Verdict.MISSING: ("-", "yellow"), Verdict.BAD: ("✗", "red")}
+        marks = {
+            Verdict.OK: ("✓", "green"),
+            Verdict.WARNING: ("-", "yellow"),
+            Verdict.ERROR: ("✗", "red"),
+        }
         for finding in findings:
             mark, colour = marks[finding.verdict]
             click.echo(f"{click.style(mark, fg=colour)} {finding.check}: {finding.reason}")
-            if finding.mend:
-                click.echo(f"    → {finding.mend}")
-    context.exit(1 if any(finding.verdict is Verdict.BAD for finding in findings) else 0)
+            if finding.hint:
+                click.echo(f"    → {finding.hint}")
+    context.exit(1 if any(finding.verdict is Verdict.ERROR for finding in findings) else 0)

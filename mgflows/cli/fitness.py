@@ -6,14 +6,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, only_campaign, open_database, print_json
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    only_campaign,
+    open_database,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
 
-    from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, FitRecord, SimilarityDocument
+    from mgflows.schemas.fitness import (
+        FitnessDocument,
+        FitnessRecord,
+        FitRecord,
+        SimilarityDocument,
+    )
 
 
 @click.command()
@@ -28,10 +39,19 @@ def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None
     """
     database = open_database(directory)
     name = only_campaign(database, campaign)
-    record, gate, similarity = database.fitness(name), database.gate(name), database.similarity(name)
+    record, gate, similarity = (
+        database.fitness(name),
+        database.gate(name),
+        database.similarity(name),
+    )
     if as_json:
         documents = {"fitness": record, "gate": gate, "similarity": similarity}
-        print_json({"campaign": name, **{key: document and document.model_dump() for key, document in documents.items()}})
+        print_json(
+            {
+                "campaign": name,
+                **{key: document and document.model_dump() for key, document in documents.items()},
+            }
+        )
         return
 
     from rich.console import Console
@@ -41,7 +61,8 @@ def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None
     inherent = f"; against e_IS: {_line(record.fit_inherent)}" if record.fit_inherent else ""
     deviation = f" +- {record.pressure_std:.1f}" if record.pressure_std is not None else ""
     console.print(
-        f"{record.n_samples} samples: {_line(record.fit)}{inherent}; label pressure {record.pressure:+.1f}{deviation} GPa", highlight=False
+        f"{record.n_samples} samples: {_line(record.fit)}{inherent}; label pressure {record.pressure:+.1f}{deviation} GPa",
+        highlight=False,
     )
     console.print(_verdict(gate), highlight=False)
     if similarity is not None:
@@ -75,7 +96,15 @@ def _similarity_table(similarity: SimilarityDocument) -> Table:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title="what relaxation changes", title_justify="left")
-    for title in ("sweeps", "relaxed", "median A", "95 % A", "bonds kept %", "in the same cell %", "lengths %"):
+    for title in (
+        "sweeps",
+        "relaxed",
+        "median A",
+        "95 % A",
+        "bonds kept %",
+        "in the same cell %",
+        "lengths %",
+    ):
         table.add_column(title, justify="right")
     for rate in (*similarity.rates, similarity.overall):
         table.add_row(

@@ -13,11 +13,11 @@ from mgflows.cli.options import directory_option, json_option, print_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mgflows.launch.failures import Category, Failure
-    from mgflows.launch.recovery import Recovery
+    from mgflows.database.failures import Category, Failure
+    from mgflows.recovery.repairs import Recovery
 
 _EVERYTHING = "all"
-# The values of mgflows.launch.failures.Category, spelled out so that --help does not import FireWorks; a test compares them.
+# The values of mgflows.database.failures.Category, spelled out so that --help does not import FireWorks; a test compares them.
 CATEGORIES = (
     "interrupted",
     "out-of-memory",
@@ -34,7 +34,9 @@ CATEGORIES = (
 
 @click.command()
 @click.argument("campaign", required=False)
-@click.option("--yes", "do_it", is_flag=True, help="Do it; without this heal only says what it would do.")
+@click.option(
+    "--yes", "do_it", is_flag=True, help="Do it; without this heal only says what it would do."
+)
 @click.option(
     "--retry",
     type=click.Choice([*CATEGORIES, _EVERYTHING]),
@@ -44,7 +46,14 @@ CATEGORIES = (
 @directory_option
 @json_option
 @click.pass_context
-def heal(context: click.Context, campaign: str | None, do_it: bool, retry: tuple[str, ...], directory: Path | None, as_json: bool) -> None:
+def heal(
+    context: click.Context,
+    campaign: str | None,
+    do_it: bool,
+    retry: tuple[str, ...],
+    directory: Path | None,
+    as_json: bool,
+) -> None:
     """Bring back what crashes, kills and walltimes left behind, of CAMPAIGN or all.
 
     Found are lost runs (the worker is dead: its process, the queue or its silence tell), stuck reservations, jobs that have ended without being
@@ -53,11 +62,13 @@ def heal(context: click.Context, campaign: str | None, do_it: bool, retry: tuple
     Exits with 0 if nothing is left to do, with 1 if there is: something to heal (without --yes), a failed job, or one of which nobody here can
     say whether it lives.
     """
-    from mgflows.launch.failures import Category
-    from mgflows.launch.recovery import plan_recovery, recover
+    from mgflows.database.failures import Category
+    from mgflows.recovery.repairs import plan_recovery, recover
     from mgflows.settings import Settings
 
-    chosen: bool | frozenset[Category] = _EVERYTHING in retry or frozenset(Category(name) for name in retry)
+    chosen: bool | frozenset[Category] = _EVERYTHING in retry or frozenset(
+        Category(name) for name in retry
+    )
     found = (recover if do_it else plan_recovery)(Settings.load(directory), campaign, retry=chosen)
     if as_json:
         print_json(_as_json(found, do_it))
@@ -77,8 +88,14 @@ def _as_json(found: Recovery, done: bool) -> dict[str, Any]:
         }
         for step in found.steps
     ]
-    failures = [asdict(failure) | {"mend": failure.category.mend} for failure in found.failures]
-    return {"done": done, "steps": steps, "failures": failures, "running": found.running, "unclear": found.unclear}
+    failures = [asdict(failure) | {"hint": failure.category.hint} for failure in found.failures]
+    return {
+        "done": done,
+        "steps": steps,
+        "failures": failures,
+        "running": found.running,
+        "unclear": found.unclear,
+    }
 
 
 def _show(found: Recovery, done: bool) -> None:
@@ -87,18 +104,41 @@ def _show(found: Recovery, done: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    words = {"rerun": "runs again", "finish": "is finished", "unlock": "is unlocked", "remove": "is removed"}
+    words = {
+        "rerun": "runs again",
+        "finish": "is finished",
+        "unlock": "is unlocked",
+        "remove": "is removed",
+    }
     # Not narrower than its words need: reasons are what this is for.
     console = Console()
     if found.steps:
-        table = Table("problem", "job", "name", "reason", "done" if done else "would be done", box=box.SIMPLE_HEAD)
+        table = Table(
+            "problem",
+            "job",
+            "name",
+            "reason",
+            "done" if done else "would be done",
+            box=box.SIMPLE_HEAD,
+        )
         for step in found.steps:
-            table.add_row(step.problem, _numbers(step.fireworks), step.name, Text(step.reason), words[step.action])
+            table.add_row(
+                step.problem,
+                _numbers(step.fireworks),
+                step.name,
+                Text(step.reason),
+                words[step.action],
+            )
         console.print(table)
     else:
         console.print("nothing died and nothing hangs")
     for fw_id, reason in found.unclear.items():
-        console.print(f"[yellow]unclear[/] job {fw_id} is left alone:", Text(reason), soft_wrap=True, highlight=False)
+        console.print(
+            f"[yellow]unclear[/] job {fw_id} is left alone:",
+            Text(reason),
+            soft_wrap=True,
+            highlight=False,
+        )
     for category, failures in _by_category(found.failures).items():
         console.print(
             f"[red]{len(failures)} failed[/] {category} ({category.meaning}); jobs {_numbers(tuple(f.fw_id for f in failures))}",
@@ -106,7 +146,11 @@ def _show(found: Recovery, done: bool) -> None:
             highlight=False,
         )
         console.print(Text(f"    {failures[-1].name}: {failures[-1].reason}"), soft_wrap=True)
-        console.print(f"    → {category.mend}: mgflows heal --retry {category} --yes", soft_wrap=True, highlight=False)
+        console.print(
+            f"    → {category.hint}: mgflows heal --retry {category} --yes",
+            soft_wrap=True,
+            highlight=False,
+        )
     if found.running:
         console.print(f"{len(found.running)} jobs run and are left alone", highlight=False)
     if found.steps and not done:

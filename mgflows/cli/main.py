@@ -13,7 +13,10 @@ import mgflows
 from mgflows.errors import MgflowsError
 
 _COMMANDS = {
-    "quickstart": ("mgflows.cli.quickstart:quickstart", "Run the whole method on this machine, small."),
+    "quickstart": (
+        "mgflows.cli.quickstart:quickstart",
+        "Run the whole method on this machine, small.",
+    ),
     "init": ("mgflows.cli.init:init", "Write the configuration of a cluster."),
     "worker": ("mgflows.cli.worker:worker", "Run jobs on this machine."),
     "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
@@ -28,7 +31,10 @@ _COMMANDS = {
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and its peers."),
-    "converge": ("mgflows.cli.converge:converge", "Find the cutoff and the k-mesh that labels need."),
+    "converge": (
+        "mgflows.cli.converge:converge",
+        "Find the cutoff and the k-mesh that labels need.",
+    ),
     "db": ("mgflows.cli.db:db", "Start, stop and look at a private MongoDB."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and say how to mend it."),
     "heal": ("mgflows.cli.heal:heal", "Bring back what died, hangs or failed."),
@@ -64,7 +70,9 @@ def cli(verbose: int) -> None:
     handler = logging.StreamHandler()
     # On the handler, because FireWorks sets the levels of its own loggers.
     handler.setLevel(level)
-    logging.basicConfig(level=level, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=level, handlers=[handler], format="%(levelname)s %(name)s: %(message)s"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

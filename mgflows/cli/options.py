@@ -44,7 +44,9 @@ def only_campaign(database: GlassDatabase, name: str | None) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise InputError(f"there is no campaign in {database.settings.shown_uri}; begin with: mgflows quickstart")
+        raise InputError(
+            f"there is no campaign in {database.settings.shown_uri}; begin with: mgflows quickstart"
+        )
     raise InputError(f"there are {len(names)} campaigns ({', '.join(names)}); name one")
 
 

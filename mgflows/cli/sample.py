@@ -19,23 +19,67 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("formula")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("glasses.xyz"), show_default=True, help="Extended XYZ file."
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("glasses.xyz"),
+    show_default=True,
+    help="Extended XYZ file.",
 )
 @click.option(
-    "--sweeps", type=click.IntRange(min=1), default=10_000, show_default=True, help="Length of each cooling in sweeps of N moves."
-)
-@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Number of glasses.")
-@click.option("--atoms", "n_atoms", type=click.IntRange(min=1), default=150, show_default=True, help="Atoms in each.")
-@click.option("--reduced-density", type=float, default=1.75, show_default=True, help="Atoms per cubed diameter of the largest species.")
-@click.option("--mass-density", type=float, default=None, help="g/cm^3, instead of the reduced density.")
-@click.option(
-    "--glass-density", type=float, default=None, help="Measured density of the glass, g/cm^3: says how far the samples are from it."
+    "--sweeps",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Length of each cooling in sweeps of N moves.",
 )
 @click.option(
-    "--table", type=click.Choice(["consistent", "printed"]), default="consistent", show_default=True, help="Which Cu-Zr-Al table."
+    "--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Number of glasses."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed; sample i uses stream i of it, whatever the number of workers.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Samples cooled at the same time.")
+@click.option(
+    "--atoms",
+    "n_atoms",
+    type=click.IntRange(min=1),
+    default=150,
+    show_default=True,
+    help="Atoms in each.",
+)
+@click.option(
+    "--reduced-density",
+    type=float,
+    default=1.75,
+    show_default=True,
+    help="Atoms per cubed diameter of the largest species.",
+)
+@click.option(
+    "--mass-density", type=float, default=None, help="g/cm^3, instead of the reduced density."
+)
+@click.option(
+    "--glass-density",
+    type=float,
+    default=None,
+    help="Measured density of the glass, g/cm^3: says how far the samples are from it.",
+)
+@click.option(
+    "--table",
+    type=click.Choice(["consistent", "printed"]),
+    default="consistent",
+    show_default=True,
+    help="Which Cu-Zr-Al table.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed; sample i uses stream i of it, whatever the number of workers.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Samples cooled at the same time.",
+)
 @click.option("--inherent", is_flag=True, help="Write minimised structures instead of snapshots.")
 def sample(
     formula: str,
@@ -65,7 +109,11 @@ def sample(
     console = Console(stderr=True)
     # The density needs the surrogate's diameter, and the surrogate the species: any density does for the first look.
     lj = _surrogate(Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species, table)
-    density = {"mass_density": mass_density} if mass_density else {"number_density": reduced_density / lj.length_unit**3}
+    density = (
+        {"mass_density": mass_density}
+        if mass_density
+        else {"number_density": reduced_density / lj.length_unit**3}
+    )
     alloy = Alloy.from_formula(formula, n_atoms=n_atoms, **density)
     if note := lj.check_box(alloy):
         console.print(f"[yellow]{note}[/]", highlight=False)
@@ -74,9 +122,15 @@ def sample(
         highlight=False,
     )
     frames: dict[int, Atoms] = {}
-    with Progress(console=console) as progress, ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with (
+        Progress(console=console) as progress,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
         task = progress.add_task("cooling", total=samples)
-        futures = {pool.submit(_cool, lj, alloy, sweeps, seed, stream, inherent): stream for stream in range(samples)}
+        futures = {
+            pool.submit(_cool, lj, alloy, sweeps, seed, stream, inherent): stream
+            for stream in range(samples)
+        }
         for future in as_completed(futures):
             frames[futures[future]] = future.result()
             progress.advance(task)
@@ -101,7 +155,9 @@ def _surrogate(species: tuple[str, ...], table: Any) -> LennardJones:
     return LennardJones.from_elements(species)
 
 
-def _cool(lj: LennardJones, alloy: Alloy, sweeps: int, seed: int, stream: int, inherent: bool) -> Atoms:
+def _cool(
+    lj: LennardJones, alloy: Alloy, sweeps: int, seed: int, stream: int, inherent: bool
+) -> Atoms:
     """One glass, with everything a frame should say about itself."""
     from mgflows.structures.order import analyse_order
     from mgflows.surrogate import SwapMonteCarlo, find_inherent_structure

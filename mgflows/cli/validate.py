@@ -21,17 +21,39 @@ _SWEEPS = 10_000
 
 @click.command()
 @click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--suite", default="quick", show_default=True, help="Which quantities, and how much of each.")
 @click.option(
-    "--glasses", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Structures to validate on; any file ASE reads."
+    "--suite", default="quick", show_default=True, help="Which quantities, and how much of each."
 )
-@click.option("--formula", default=None, help="Alloy to sample glasses of where no file is given; by default Cu46Zr46Al8 or equal parts.")
+@click.option(
+    "--glasses",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Structures to validate on; any file ASE reads.",
+)
+@click.option(
+    "--formula",
+    default=None,
+    help="Alloy to sample glasses of where no file is given; by default Cu46Zr46Al8 or equal parts.",
+)
 @click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where the potentials are evaluated.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where the potentials are evaluated.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def validate(
-    potential: Path, suite: str, glasses: Path | None, formula: str | None, reference: str | None, device: Device, seed: int, as_json: bool
+    potential: Path,
+    suite: str,
+    glasses: Path | None,
+    formula: str | None,
+    reference: str | None,
+    device: Device,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Validate the NEP in the file POTENTIAL: structure, elastic constants, quasi-static shear, dimers.
 
@@ -66,7 +88,13 @@ def validate(
         result = run_suite(calculator, structures, other, suite=suite, seed=seed, progress=show)
     if as_json:
         print_json(
-            {"potential": str(potential), "species": list(species), "protocol": result.protocol, "scaled_down": True, **result.summary()}
+            {
+                "potential": str(potential),
+                "species": list(species),
+                "protocol": result.protocol,
+                "scaled_down": True,
+                **result.summary(),
+            }
         )
         return
     _print(result.summary(), result.protocol)
@@ -78,8 +106,12 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
     try:
         structures = read(path, index=":")
     except Exception as error:
-        raise InputError(f"{path} cannot be read as structures ({error}); give a file that ASE reads, such as extended XYZ") from error
-    strange = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species))
+        raise InputError(
+            f"{path} cannot be read as structures ({error}); give a file that ASE reads, such as extended XYZ"
+        ) from error
+    strange = sorted(
+        {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species)
+    )
     if strange:
         raise InputError(
             f"{path} has {', '.join(strange)}, which the potential ({', '.join(species)}) does not know; give other structures"
@@ -92,11 +124,21 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     from mgflows.surrogate import LennardJones, SwapMonteCarlo
 
     if formula is None:
-        formula = "Cu46Zr46Al8" if set(species) == {"Cu", "Zr", "Al"} else "".join(f"{symbol}1" for symbol in species)
+        formula = (
+            "Cu46Zr46Al8"
+            if set(species) == {"Cu", "Zr", "Al"}
+            else "".join(f"{symbol}1" for symbol in species)
+        )
     names = Alloy.from_formula(formula, number_density=1.0).species
     if not set(names) <= set(species):
-        raise InputError(f"the potential knows {', '.join(species)} but {formula} has others too; give another --formula")
-    lj = LennardJones.cuzral() if set(names) <= {"Cu", "Zr", "Al"} else LennardJones.from_elements(names)
+        raise InputError(
+            f"the potential knows {', '.join(species)} but {formula} has others too; give another --formula"
+        )
+    lj = (
+        LennardJones.cuzral()
+        if set(names) <= {"Cu", "Zr", "Al"}
+        else LennardJones.from_elements(names)
+    )
     alloy = Alloy.from_formula(formula, number_density=1.75 / lj.length_unit**3)
     glasses = []
     for stream in range(_GLASSES):
@@ -127,13 +169,19 @@ def _print(summary: dict[str, Any], protocol: str) -> None:
         cells = []
         for model in models:
             value, spread = summary[model].get(key), summary[model].get(error) if error else None
-            cells.append("-" if value is None else f"{value:.3g}" + (f" +- {spread:.2g}" if spread else ""))
+            cells.append(
+                "-" if value is None else f"{value:.3g}" + (f" +- {spread:.2g}" if spread else "")
+            )
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
     console = Console()
     console.print(table)
     holes = [pair for pair, curve in summary["dimers"].items() if not curve["repulsive"]]
-    console.print(f"[red]attractive hole at short range:[/] {', '.join(holes)}" if holes else "all pairs repel at short range")
+    console.print(
+        f"[red]attractive hole at short range:[/] {', '.join(holes)}"
+        if holes
+        else "all pairs repel at short range"
+    )
     for stage, reason in summary["failures"].items():
         console.print(f"[red]{stage} failed:[/] {reason}", highlight=False)
     console.print(f"[dim]{protocol}[/]", highlight=False)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import click
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []})
+@click.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_extra_args": True,
+        "help_option_names": [],
+    }
+)
 @click.pass_context
 def worker(context: click.Context) -> int:
     """Run jobs until none is left; its options are those of ``python -m mgflows.launch.worker``, which batch jobs start."""

@@ -100,7 +100,10 @@ def campaign_cost(database: Database, campaign: str) -> list[Cost]:
         "memory": {"$max": f"{provenance}.max_rss_mib"},
         "hosts": {"$addToSet": f"{provenance}.host"},
     }
-    match = {"metadata.mgflows.campaign": campaign, "output.provenance.cpu_seconds": {"$exists": True}}
+    match = {
+        "metadata.mgflows.campaign": campaign,
+        "output.provenance.cpu_seconds": {"$exists": True},
+    }
     rows = database["outputs"].aggregate([{"$match": match}, {"$group": group}])
     costs = [
         Cost(
@@ -141,18 +144,32 @@ def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:
     found: dict[tuple[str | None, str | None, Basis], RemainingCost] = {}
     for kind, (n, seconds) in _open_jobs(database, campaign).items():
         stage, subset, _ = kind
-        basis: Basis = "measured" if kind in measured else "pilots" if pilots and subset in pilots["evaluations"] else "guess"
+        basis: Basis = (
+            "measured"
+            if kind in measured
+            else "pilots"
+            if pilots and subset in pilots["evaluations"]
+            else "guess"
+        )
         if basis == "measured":
             core, wall = (seconds * ratio for ratio in measured[kind])
         elif basis == "pilots" and pilots:
-            core, wall = (pilots["evaluations"][subset] * pilots[f"{each}_seconds_each"] for each in ("core", "wall"))
+            core, wall = (
+                pilots["evaluations"][subset] * pilots[f"{each}_seconds_each"]
+                for each in ("core", "wall")
+            )
         else:
             core = wall = seconds
         other = found.get((stage, subset, basis), RemainingCost(stage, subset, 0, 0.0, 0.0, basis))
         found[stage, subset, basis] = replace(
-            other, n=other.n + n, core_hours=other.core_hours + core / 3600.0, wall_hours=other.wall_hours + wall / 3600.0
+            other,
+            n=other.n + n,
+            core_hours=other.core_hours + core / 3600.0,
+            wall_hours=other.wall_hours + wall / 3600.0,
         )
-    return sorted(found.values(), key=lambda each: (_stage_order(each.stage), each.subset or "", each.basis))
+    return sorted(
+        found.values(), key=lambda each: (_stage_order(each.stage), each.subset or "", each.basis)
+    )
 
 
 _Kind = tuple[str | None, str | None, bool]
@@ -163,11 +180,26 @@ def _measured(database: Database, campaign: str) -> dict[_Kind, tuple[float, flo
     """Core and wall seconds of the jobs that are done, over the seconds that they had said."""
     tags, provenance = "$metadata.mgflows", "$output.provenance"
     pipeline: list[dict[str, Any]] = [
-        {"$match": {"metadata.mgflows.campaign": campaign, "output.provenance.cpu_seconds": {"$exists": True}}},
-        {"$group": {**_grouped(tags), "core": {"$sum": f"{provenance}.cpu_seconds"}, "wall": {"$sum": f"{provenance}.wall_seconds"}}},
+        {
+            "$match": {
+                "metadata.mgflows.campaign": campaign,
+                "output.provenance.cpu_seconds": {"$exists": True},
+            }
+        },
+        {
+            "$group": {
+                **_grouped(tags),
+                "core": {"$sum": f"{provenance}.cpu_seconds"},
+                "wall": {"$sum": f"{provenance}.wall_seconds"},
+            }
+        },
     ]
     rows = database["outputs"].aggregate(pipeline)
-    return {_kind(row): (row["core"] / row["seconds"], row["wall"] / row["seconds"]) for row in rows if row["seconds"]}
+    return {
+        _kind(row): (row["core"] / row["seconds"], row["wall"] / row["seconds"])
+        for row in rows
+        if row["seconds"]
+    }
 
 
 def _pilot_cost(database: Database, campaign: str) -> dict[str, Any] | None:
@@ -188,7 +220,11 @@ def _open_jobs(database: Database, campaign: str) -> dict[_Kind, tuple[int, floa
         {"$unwind": "$groups"},
         {
             "$group": {
-                "_id": {"stage": "$groups.stage", "subset": "$groups.subset", "estimated": "$groups.estimated"},
+                "_id": {
+                    "stage": "$groups.stage",
+                    "subset": "$groups.subset",
+                    "estimated": "$groups.estimated",
+                },
                 "n": {"$sum": "$groups.n"},
                 "seconds": {"$sum": "$groups.seconds"},
             }
@@ -206,7 +242,11 @@ def _grouped(tags: str) -> dict[str, Any]:
     """Members of a ``$group`` by kind, for documents with tags there."""
     seconds = f"{tags}.seconds"
     return {
-        "_id": {"stage": f"{tags}.stage", "subset": f"{tags}.subset", "estimated": {"$gt": [seconds, None]}},
+        "_id": {
+            "stage": f"{tags}.stage",
+            "subset": f"{tags}.subset",
+            "estimated": {"$gt": [seconds, None]},
+        },
         "n": {"$sum": 1},
         "seconds": {"$sum": {"$ifNull": [seconds, 1.0]}},
     }

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["write_dataset", "write_potential"]
 
 
-def write_dataset(database: GlassDatabase, dataset_id: str, split: Split, directory: Path | str) -> list[Path]:
+def write_dataset(
+    database: GlassDatabase, dataset_id: str, split: Split, directory: Path | str
+) -> list[Path]:
     """Write ``train.xyz`` and ``test.xyz`` of a dataset, as GPUMD, neppo, calorine and ASE read them.
 
     Parameters
@@ -46,7 +48,9 @@ def write_dataset(database: GlassDatabase, dataset_id: str, split: Split, direct
     return paths
 
 
-def write_potential(database: GlassDatabase, potential_id: str, directory: Path | str) -> list[Path]:
+def write_potential(
+    database: GlassDatabase, potential_id: str, directory: Path | str
+) -> list[Path]:
     """Write ``nep.txt`` and ``nep.in`` of a potential.
 
     Parameters
@@ -65,7 +69,10 @@ def write_potential(database: GlassDatabase, potential_id: str, directory: Path 
     """
     potential = database.potential(potential_id)
     directory = _make(directory)
-    return [_write(directory / name, text) for name, text in (("nep.txt", potential.nep_txt), ("nep.in", potential.nep_in))]
+    return [
+        _write(directory / name, text)
+        for name, text in (("nep.txt", potential.nep_txt), ("nep.in", potential.nep_in))
+    ]
 
 
 def _make(directory: Path | str) -> Path:
@@ -73,13 +80,17 @@ def _make(directory: Path | str) -> Path:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ServiceError(f"{directory} cannot be made: {error.strerror}; choose a directory that is yours") from error
+        raise ServiceError(
+            f"{directory} cannot be made: {error.strerror}; choose a directory that is yours"
+        ) from error
     return directory
 
 
 def _write(path: Path, text: str) -> Path:
     """Write a file at once or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as stream:
         stream.write(text)
     partial = Path(stream.name)
     partial.chmod(0o644)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument
-from mgflows.structures.fitness import LabelledSample
+from mgflows.surrogate.correlation import LabelledSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,9 @@ __all__ = ["labelled_samples"]
 _FIELDS = ("n_sweeps", "energy_lj", "e_is")
 
 
-def labelled_samples(store: JobStore, campaign: str, frames: Iterable[FrameRecord]) -> list[LabelledSample]:
+def labelled_samples(
+    store: JobStore, campaign: str, frames: Iterable[FrameRecord]
+) -> list[LabelledSample]:
     """Join samples with their labels as sampled, shortest cooling first.
 
     Parameters
@@ -36,7 +38,11 @@ def labelled_samples(store: JobStore, campaign: str, frames: Iterable[FrameRecor
         "metadata.mgflows.campaign": campaign,
         "output.@class": {"$in": [SampleDocument.__name__, SampleSetDocument.__name__]},
     }
-    properties = ["metadata.mgflows.family", "output.families", *(f"output{path}.{name}" for path in ("", ".samples") for name in _FIELDS)]
+    properties = [
+        "metadata.mgflows.family",
+        "output.families",
+        *(f"output{path}.{name}" for path in ("", ".samples") for name in _FIELDS),
+    ]
     samples: dict[str, dict[str, Any]] = {}
     for document in store.docs_store.query(criteria, properties):
         output = document["output"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from mgflows.connections import open_database, open_job_store
 from mgflows.database.cost import Cost, RemainingCost, campaign_cost, remaining_cost
 from mgflows.database.fitness import labelled_samples
 from mgflows.database.frames import FrameRecord, load_atoms, records_of
@@ -19,7 +20,7 @@ from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, Supercoo
 from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, PotentialDocument
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.settings import Settings
-from mgflows.structures.fitness import measure_fitness
+from mgflows.surrogate.correlation import measure_fitness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,10 +54,12 @@ class GlassDatabase:
     >>> atoms = database.load(frames)  # doctest: +SKIP
     """
 
-    def __init__(self, settings: Settings | None = None, *, directory: Path | str | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, directory: Path | str | None = None
+    ) -> None:
         self.settings = settings or Settings.load(directory)
-        self.mongo: Database = self.settings.database()
-        self.store: JobStore = self.settings.job_store()
+        self.mongo: Database = open_database(self.settings)
+        self.store: JobStore = open_job_store(self.settings)
         self.store.connect()
 
     def campaigns(self) -> list[CampaignDocument]:
@@ -75,7 +78,9 @@ class GlassDatabase:
         document = self.mongo[CAMPAIGNS].find_one({"campaign": name}, {"_id": 0})
         if document is None:
             known = ", ".join(campaign.campaign for campaign in self.campaigns()) or "none yet"
-            raise InputError(f"there is no campaign {name!r} in {self.settings.shown_uri}; the campaigns are: {known}")
+            raise InputError(
+                f"there is no campaign {name!r} in {self.settings.shown_uri}; the campaigns are: {known}"
+            )
         return CampaignDocument.model_validate(document)
 
     def status(self, campaign: str) -> CampaignStatus:
@@ -92,7 +97,9 @@ class GlassDatabase:
 
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
         """Family to the document of its sample, shortest cooling first."""
-        found = [(tags["family"], sample) for tags, sample in self._tagged(SampleDocument, campaign)]
+        found = [
+            (tags["family"], sample) for tags, sample in self._tagged(SampleDocument, campaign)
+        ]
         for several in self._documents(SampleSetDocument, campaign):
             found += zip(several.families, several.samples, strict=True)
         return dict(sorted(found, key=lambda item: (item[1].n_sweeps, item[0])))
@@ -103,7 +110,10 @@ class GlassDatabase:
 
     def relaxations(self, campaign: str | None = None) -> dict[str, LabelDocument]:
         """Family to the label of its relaxed sample."""
-        return {tags["family"]: label for tags, label in self._tagged(LabelDocument, campaign, subset="dft_minimized")}
+        return {
+            tags["family"]: label
+            for tags, label in self._tagged(LabelDocument, campaign, subset="dft_minimized")
+        }
 
     def fitness(self, campaign: str) -> FitnessRecord:
         """What all labels of the samples that are there now say about the surrogate.
@@ -113,7 +123,11 @@ class GlassDatabase:
         InputError
             If no sample has a label yet.
         """
-        samples = labelled_samples(self.store, self.campaign(campaign).campaign, self.frames(campaign, subset="lj_surrogate"))
+        samples = labelled_samples(
+            self.store,
+            self.campaign(campaign).campaign,
+            self.frames(campaign, subset="lj_surrogate"),
+        )
         return FitnessRecord.from_fitness(measure_fitness(samples))
 
     def gate(self, campaign: str) -> FitnessDocument | None:
@@ -161,7 +175,9 @@ class GlassDatabase:
             subsets = [subset] if isinstance(subset, str) else list(subset)
             unknown = sorted(set(subsets) - set(SUBSETS))
             if unknown:
-                raise InputError(f"the subset {unknown[0]!r} does not exist; the subsets are {', '.join(SUBSETS)}")
+                raise InputError(
+                    f"the subset {unknown[0]!r} does not exist; the subsets are {', '.join(SUBSETS)}"
+                )
             criteria["metadata.mgflows.subset"] = {"$in": subsets}
         else:
             criteria["metadata.mgflows.subset"] = {"$exists": True}
@@ -169,18 +185,35 @@ class GlassDatabase:
             criteria["metadata.mgflows.family"] = family
         if fingerprint:
             criteria["output.fingerprint_digest"] = fingerprint
-        low, high = _log10(effective_time_min, "effective_time_min", -math.inf), _log10(effective_time_max, "effective_time_max", math.inf)
+        low, high = (
+            _log10(effective_time_min, "effective_time_min", -math.inf),
+            _log10(effective_time_max, "effective_time_max", math.inf),
+        )
 
         times = self._effective_times(campaign)
         properties = ["uuid", "metadata.mgflows", "output.summaries", "output.fingerprint_digest"]
         records = [
             record
             for document in self.store.docs_store.query(criteria, properties)
-            for record in records_of(document, times.get(document["metadata"]["mgflows"].get("campaign", ""), {}))
+            for record in records_of(
+                document, times.get(document["metadata"]["mgflows"].get("campaign", ""), {})
+            )
         ]
         if math.isfinite(low) or math.isfinite(high):
-            records = [record for record in records if record.log10_time is not None and low <= record.log10_time <= high]
-        return sorted(records, key=lambda record: (record.campaign, SUBSETS.index(record.subset), record.family, record.number))
+            records = [
+                record
+                for record in records
+                if record.log10_time is not None and low <= record.log10_time <= high
+            ]
+        return sorted(
+            records,
+            key=lambda record: (
+                record.campaign,
+                SUBSETS.index(record.subset),
+                record.family,
+                record.number,
+            ),
+        )
 
     def load(self, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Atoms]:
         """ASE atoms with energies, forces and stresses, in the order of the records of :meth:`frames` or of a dataset."""
@@ -207,20 +240,28 @@ class GlassDatabase:
         """Glasses quenched with a trained potential, oldest first."""
         return self._documents(QuenchDocument, campaign)
 
-    def validations(self, campaign: str | None = None, potential_id: str | None = None) -> list[ValidationDocument]:
+    def validations(
+        self, campaign: str | None = None, potential_id: str | None = None
+    ) -> list[ValidationDocument]:
         """Validations, oldest first, perhaps of one potential only."""
         criteria = {"output.potential_id": potential_id} if potential_id else {}
         return self._documents(ValidationDocument, campaign, criteria=criteria, load=True)
 
     def _one(self, model: type[DocumentType], key: str, value: str) -> DocumentType:
-        criteria = {f"output.{key}": {"$regex": f"^{value}"}} if value.isalnum() else {f"output.{key}": value}
+        criteria = (
+            {f"output.{key}": {"$regex": f"^{value}"}}
+            if value.isalnum()
+            else {f"output.{key}": value}
+        )
         found = self._documents(model, None, criteria=criteria, load=True)
         names = sorted({getattr(document, key) for document in found})
         if len(names) == 1:
             return found[0]
         what = key.removesuffix("_id")
         if names:
-            raise InputError(f"{value!r} is the beginning of {len(names)} {what}s ({', '.join(names)}); give more digits")
+            raise InputError(
+                f"{value!r} is the beginning of {len(names)} {what}s ({', '.join(names)}); give more digits"
+            )
         raise InputError(f"there is no {what} {value!r}; list them with: mgflows {what}s")
 
     def _documents(
@@ -232,7 +273,12 @@ class GlassDatabase:
         load: bool = False,
         empty: dict[str, Any] | None = None,
     ) -> list[DocumentType]:
-        return [document for _, document in self._tagged(model, campaign, criteria=criteria, load=load, empty=empty)]
+        return [
+            document
+            for _, document in self._tagged(
+                model, campaign, criteria=criteria, load=load, empty=empty
+            )
+        ]
 
     def _tagged(
         self,
@@ -248,22 +294,36 @@ class GlassDatabase:
 
         ``empty`` says what stands for the fields of the additional store that are not loaded.
         """
-        selection: dict[str, Any] = {"output.@class": model.__name__, "output.@module": model.__module__, **(criteria or {})}
+        selection: dict[str, Any] = {
+            "output.@class": model.__name__,
+            "output.@module": model.__module__,
+            **(criteria or {}),
+        }
         if campaign:
             selection["metadata.mgflows.campaign"] = campaign
         if subset:
             selection["metadata.mgflows.subset"] = subset
         for document in self.store.query(selection, sort={"completed_at": 1}, load=load):
-            output = {key: value for key, value in document["output"].items() if not key.startswith("@")}
-            yield document["metadata"].get("mgflows", {}), model.model_validate(output | (empty or {}))
+            output = {
+                key: value for key, value in document["output"].items() if not key.startswith("@")
+            }
+            yield (
+                document["metadata"].get("mgflows", {}),
+                model.model_validate(output | (empty or {})),
+            )
 
     def _effective_times(self, campaign: str | None) -> dict[str, dict[str, float]]:
         """Campaign to family to log10 of the effective time."""
         criteria: dict[str, Any] = {"output.@class": SupercoolingDocument.__name__}
         if campaign:
             criteria["metadata.mgflows.campaign"] = campaign
-        documents = self.store.docs_store.query(criteria, ["metadata.mgflows.campaign", "output.families"])
-        return {document["metadata"]["mgflows"].get("campaign", ""): document["output"]["families"] for document in documents}
+        documents = self.store.docs_store.query(
+            criteria, ["metadata.mgflows.campaign", "output.families"]
+        )
+        return {
+            document["metadata"]["mgflows"].get("campaign", ""): document["output"]["families"]
+            for document in documents
+        }
 
 
 def _record(frame: DatasetFrame) -> FrameRecord:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mgflows.database.cost import RemainingCost, campaign_cost, remaining_cost
-from mgflows.launch.failures import read_failures
-from mgflows.launch.progress import read_progress
+from mgflows.database.failures import read_failures
+from mgflows.database.progress import read_progress
 from mgflows.schemas.campaign import PLANNED, STAGES
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ class CampaignStatus:
     def finished(self) -> bool:
         """Whether nothing is left that could run."""
         going_on = self.planned - sum(self.stopped.values())
-        return bool(self.states) and not going_on and not any(self.states.get(state, 0) for state in _ACTIVE)
+        return (
+            bool(self.states)
+            and not going_on
+            and not any(self.states.get(state, 0) for state in _ACTIVE)
+        )
 
     @property
     def succeeded(self) -> bool:
@@ -148,7 +152,14 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
     planned = _planned(database, campaign)
     keys = sorted({*progress.groups, *planned}, key=_order)
     groups = [
-        _group(key, progress.groups.get(key, {}), planned.get(key, 0), core_hours.get(key, 0.0), core_hours_left[key]) for key in keys
+        _group(
+            key,
+            progress.groups.get(key, {}),
+            planned.get(key, 0),
+            core_hours.get(key, 0.0),
+            core_hours_left[key],
+        )
+        for key in keys
     ]
     return CampaignStatus(
         campaign=campaign,
@@ -157,7 +168,9 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         running=_running(database, campaign),
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
         stopped=_stopped(database, campaign),
-        seconds_left=_seconds_left(remaining, progress.states.get("RUNNING", 0), is_measured=bool(costs)),
+        seconds_left=_seconds_left(
+            remaining, progress.states.get("RUNNING", 0), is_measured=bool(costs)
+        ),
     )
 
 
@@ -167,7 +180,11 @@ def _order(key: tuple[str | None, str | None]) -> tuple[int, str, str]:
 
 
 def _group(
-    key: tuple[str | None, str | None], states: dict[str, int], planned: int, core_hours: float, core_hours_left: float
+    key: tuple[str | None, str | None],
+    states: dict[str, int],
+    planned: int,
+    core_hours: float,
+    core_hours_left: float,
 ) -> GroupStatus:
     return GroupStatus(
         stage=key[0],
@@ -188,12 +205,22 @@ def _planned(database: Database, campaign: str) -> dict[tuple[str | None, str | 
         {"$match": {"campaign": campaign, "state": "planned"}},
         {"$project": {"_id": 0, "groups": 1}},
         {"$unwind": "$groups"},
-        {"$group": {"_id": {"stage": "$groups.stage", "subset": "$groups.subset"}, "n": {"$sum": "$groups.n"}}},
+        {
+            "$group": {
+                "_id": {"stage": "$groups.stage", "subset": "$groups.subset"},
+                "n": {"$sum": "$groups.n"},
+            }
+        },
     ]
-    return {(row["_id"].get("stage"), row["_id"].get("subset")): row["n"] for row in database[PLANNED].aggregate(pipeline)}
+    return {
+        (row["_id"].get("stage"), row["_id"].get("subset")): row["n"]
+        for row in database[PLANNED].aggregate(pipeline)
+    }
 
 
-def _seconds_left(remaining: list[RemainingCost], n_running: int, *, is_measured: bool) -> float | None:
+def _seconds_left(
+    remaining: list[RemainingCost], n_running: int, *, is_measured: bool
+) -> float | None:
     if not remaining:
         return 0.0
     if not n_running or not is_measured:
@@ -208,7 +235,10 @@ def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
     ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
     found = database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", "launch_dir"])
     directories = {launch["launch_id"]: launch["launch_dir"] for launch in found}
-    return [(firework["name"], directories.get((firework.get("launches") or [None])[-1], "")) for firework in fireworks]
+    return [
+        (firework["name"], directories.get((firework.get("launches") or [None])[-1], ""))
+        for firework in fireworks
+    ]
 
 
 def _stopped(database: Database, campaign: str) -> dict[str, int]:

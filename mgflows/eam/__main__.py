@@ -18,7 +18,9 @@ def stand_in_table() -> str:
     lines = ["| element | structure | energy (eV/atom) | a (Å) | c (Å) |", "|---|---|---|---|---|"]
     for symbol, element in elements.items():
         structure = stand_in.reference_crystals[symbol][0]
-        lines.append(f"| {symbol} | {structure} | {element.energy:.3f} | {element.a:.3f} | {element.c:.3f} |")
+        lines.append(
+            f"| {symbol} | {structure} | {element.energy:.3f} | {element.a:.3f} | {element.c:.3f} |"
+        )
 
     lines += [
         "",
@@ -28,14 +30,28 @@ def stand_in_table() -> str:
     for target in TARGETS:
         symbols = target.atoms().get_chemical_symbols()
         relaxed = [relax_cubic(model, target.atoms()) for model in (stand_in, johnson)]
-        energies = [target.formation_energy, *(formation_energy(energy, symbols, references) for energy, _ in relaxed)]
+        energies = [
+            target.formation_energy,
+            *(formation_energy(energy, symbols, references) for energy, _ in relaxed),
+        ]
         volumes = [target.volume, *(volume for _, volume in relaxed)]
         lines.append(
-            "| " + " | ".join([target.name, *(f"{energy:.3f}" for energy in energies), *(f"{volume:.2f}" for volume in volumes)]) + " |"
+            "| "
+            + " | ".join(
+                [
+                    target.name,
+                    *(f"{energy:.3f}" for energy in energies),
+                    *(f"{volume:.2f}" for volume in volumes),
+                ]
+            )
+            + " |"
         )
 
     lines += ["", "| pair | scale | stretch |", "|---|---|---|"]
-    lines += [f"| {'-'.join(pair)} | {fitted.scale:.5f} | {fitted.stretch:.5f} |" for pair, fitted in CROSS_PAIRS.items()]
+    lines += [
+        f"| {'-'.join(pair)} | {fitted.scale:.5f} | {fitted.stretch:.5f} |"
+        for pair, fitted in CROSS_PAIRS.items()
+    ]
     return "\n".join([*lines, "", f"fingerprint {stand_in_fingerprint()['sha256']}", ""])
 
 

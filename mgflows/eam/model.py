@@ -76,5 +76,8 @@ class EmbeddedAtomModel:
                 both = of_second & (symbols[i] == first)
                 pair[both] = self.pair[pair_key(first, second)](distance[both])
         total_density = np.bincount(i, weights=density, minlength=len(atoms))
-        embedding = sum(float(self.embedding[symbol](total_density[symbols == symbol]).sum()) for symbol in present)
+        embedding = sum(
+            float(self.embedding[symbol](total_density[symbols == symbol]).sum())
+            for symbol in present
+        )
         return embedding + 0.5 * float(pair.sum())

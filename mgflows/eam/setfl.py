@@ -37,7 +37,13 @@ class Tabulation:
     density_max: float = 150.0
 
 
-def write_setfl(path: str | Path, model: EmbeddedAtomModel, *, tabulation: Tabulation | None = None, comment: str = "") -> Path:
+def write_setfl(
+    path: str | Path,
+    model: EmbeddedAtomModel,
+    *,
+    tabulation: Tabulation | None = None,
+    comment: str = "",
+) -> Path:
     """Write ``model`` as a setfl file, atomically: the file is there whole or not at all, also when several processes write the same one.
 
     Parameters

@@ -33,7 +33,15 @@ if TYPE_CHECKING:
 
     from mgflows.eam.model import Function
 
-__all__ = ["CROSS_PAIRS", "SPECIES", "CrossPair", "stand_in_calculator", "stand_in_fingerprint", "stand_in_model", "stand_in_setfl"]
+__all__ = [
+    "CROSS_PAIRS",
+    "SPECIES",
+    "CrossPair",
+    "stand_in_calculator",
+    "stand_in_fingerprint",
+    "stand_in_model",
+    "stand_in_setfl",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +89,17 @@ def stand_in_model(
     """
     _check_species(species, johnson_mixing=johnson_mixing)
     model = zhou_model(species)
-    fitted = {key: _scaled_and_stretched(model.pair[key], cross_pairs[key]) for key in model.pair if key in cross_pairs}
+    fitted = {
+        key: _scaled_and_stretched(model.pair[key], cross_pairs[key])
+        for key in model.pair
+        if key in cross_pairs
+    }
     return replace(model, pair={**model.pair, **fitted})
 
 
-def stand_in_calculator(species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> Calculator:
+def stand_in_calculator(
+    species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
+) -> Calculator:
     """An ASE calculator of the stand-in: energy, forces and stress of 150 atoms in about 2 ms.
 
     Parameters
@@ -107,7 +121,9 @@ def stand_in_calculator(species: Sequence[str] = SPECIES, *, johnson_mixing: boo
     return EmbeddedAtomCalculator(model)
 
 
-def stand_in_fingerprint(species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> dict[str, Any]:
+def stand_in_fingerprint(
+    species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
+) -> dict[str, Any]:
     """Everything that decides a label of the stand-in, and its hash.
 
     Returns
@@ -125,7 +141,10 @@ def stand_in_fingerprint(species: Sequence[str] = SPECIES, *, johnson_mixing: bo
         "description": "stand-in, not DFT: embedded-atom model of Zhou, Johnson and Wadley (2004) with refitted unlike pairs",
         "reference": "doi:10.1103/PhysRevB.69.144113",
         "elements": {symbol: asdict(zhou_element(symbol)) for symbol in sorted(species)},
-        "cross_pairs": {"-".join(pair): asdict(CROSS_PAIRS.get(pair, CrossPair(scale=1.0, stretch=1.0))) for pair in pairs},
+        "cross_pairs": {
+            "-".join(pair): asdict(CROSS_PAIRS.get(pair, CrossPair(scale=1.0, stretch=1.0)))
+            for pair in pairs
+        },
         "cutoff": CUTOFF,
         "tabulation": asdict(Tabulation()),
     }
@@ -134,7 +153,9 @@ def stand_in_fingerprint(species: Sequence[str] = SPECIES, *, johnson_mixing: bo
     return {**json.loads(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def stand_in_setfl(path: str | Path, species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False) -> Path:
+def stand_in_setfl(
+    path: str | Path, species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
+) -> Path:
     """Write the stand-in as the setfl file that :func:`stand_in_calculator` evaluates, for ``pair_style eam/alloy`` of LAMMPS.
 
     The first line names the hash of :func:`stand_in_fingerprint`.
@@ -142,7 +163,9 @@ def stand_in_setfl(path: str | Path, species: Sequence[str] = SPECIES, *, johnso
     model = stand_in_model(species, johnson_mixing=johnson_mixing)
     sha256 = stand_in_fingerprint(species, johnson_mixing=johnson_mixing)["sha256"]
     return write_setfl(
-        path, model, comment=f"mgflows stand-in, not DFT: Zhou-Johnson-Wadley 2004 with refitted unlike pairs; fingerprint {sha256}"
+        path,
+        model,
+        comment=f"mgflows stand-in, not DFT: Zhou-Johnson-Wadley 2004 with refitted unlike pairs; fingerprint {sha256}",
     )
 
 
@@ -152,7 +175,9 @@ def _scaled_and_stretched(pair: Function, cross_pair: CrossPair) -> Function:
 
 def _check_species(species: Sequence[str], *, johnson_mixing: bool) -> None:
     if not species or len(set(species)) != len(species):
-        raise InputError(f"the species of the stand-in are {list(species)}; name at least one element, and each once")
+        raise InputError(
+            f"the species of the stand-in are {list(species)}; name at least one element, and each once"
+        )
     unfitted = [symbol for symbol in species if symbol not in SPECIES]
     if not unfitted:
         return

@@ -76,7 +76,10 @@ class ZhouElement:
     @property
     def lattice_constant(self) -> float:
         """Cubic lattice constant, or a of the hexagonal cell, in A, from r_e."""
-        return self.r_e * {"fcc": math.sqrt(2.0), "bcc": 2.0 / math.sqrt(3.0), "hcp": 1.0}[self.structure]
+        return (
+            self.r_e
+            * {"fcc": math.sqrt(2.0), "bcc": 2.0 / math.sqrt(3.0), "hcp": 1.0}[self.structure]
+        )
 
     def density(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
         """Electron density f at distances ``r`` in A: a decaying exponential with the paper's cutoff factor."""
@@ -107,11 +110,18 @@ def zhou_elements() -> dict[str, ZhouElement]:
 
     Pt joins its two cubics at 0.25 rho_e: with the 0.85 of all others they would miss each other there by 2.6 eV.
     """
-    table = json.loads(resources.files(__package__).joinpath("zhou2004.json").read_text(encoding="utf-8"))
-    return {symbol: ZhouElement(**{**row, "F_n": tuple(row["F_n"]), "F": tuple(row["F"])}) for symbol, row in table.items()}
+    table = json.loads(
+        resources.files(__package__).joinpath("zhou2004.json").read_text(encoding="utf-8")
+    )
+    return {
+        symbol: ZhouElement(**{**row, "F_n": tuple(row["F_n"]), "F": tuple(row["F"])})
+        for symbol, row in table.items()
+    }
 
 
-def johnson_pair(first: ZhouElement, second: ZhouElement, r: NDArray[np.float64]) -> NDArray[np.float64]:
+def johnson_pair(
+    first: ZhouElement, second: ZhouElement, r: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Pair energy in eV of two unlike atoms (equation 3 of the paper): each element's own, weighted with the ratio of their densities."""
     density_ratio = second.density(r) / first.density(r)
     return 0.5 * (density_ratio * first.pair(r) + second.pair(r) / density_ratio)
@@ -126,13 +136,22 @@ def zhou_model(species: Sequence[str]) -> EmbeddedAtomModel:
         For an element that the paper does not have.
     """
     elements = {symbol: zhou_element(symbol) for symbol in species}
-    pairs = {pair_key(first, second): (elements[first], elements[second]) for first, second in combinations_with_replacement(elements, 2)}
+    pairs = {
+        pair_key(first, second): (elements[first], elements[second])
+        for first, second in combinations_with_replacement(elements, 2)
+    }
     return EmbeddedAtomModel(
         species=tuple(elements),
         embedding={symbol: element.embedding for symbol, element in elements.items()},
         density={symbol: element.density for symbol, element in elements.items()},
-        pair={key: first.pair if first is second else partial(johnson_pair, first, second) for key, (first, second) in pairs.items()},
-        reference_crystals={symbol: (element.structure, element.lattice_constant) for symbol, element in elements.items()},
+        pair={
+            key: first.pair if first is second else partial(johnson_pair, first, second)
+            for key, (first, second) in pairs.items()
+        },
+        reference_crystals={
+            symbol: (element.structure, element.lattice_constant)
+            for symbol, element in elements.items()
+        },
         cutoff=CUTOFF,
     )
 
@@ -147,5 +166,7 @@ def zhou_element(symbol: str) -> ZhouElement:
     """
     elements = zhou_elements()
     if symbol not in elements:
-        raise InputError(f"the embedded-atom model of Zhou et al. (2004) has no {symbol!r}; it has {', '.join(elements)}")
+        raise InputError(
+            f"the embedded-atom model of Zhou et al. (2004) has no {symbol!r}; it has {', '.join(elements)}"
+        )
     return elements[symbol]

@@ -16,8 +16,8 @@ from monty.json import MontyEncoder
 import mgflows
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError
-from mgflows.flows.dft import LabelFlowMaker
 from mgflows.flows.feedback import FeedbackFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import TrainingFlowMaker
@@ -28,8 +28,8 @@ from mgflows.schemas.campaign import STAGES, CampaignDocument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgflows.sets.method import LabelMethod
-    from mgflows.sets.vasp import VaspMethod
+    from mgflows.methods.base import LabelMethod
+    from mgflows.methods.vasp.method import VaspMethod
 
 __all__ = ["CampaignMaker"]
 
@@ -100,8 +100,12 @@ class CampaignMaker(Maker):
         self._check_methods()
 
         sampling = self.sampling_maker.make(self.alloy)
-        families, samples, clock = (sampling.output[key] for key in ("families", "samples", "clock"))
-        labels = self.label_maker.make(self.alloy, families, samples, n_sweeps=sampling.output["n_sweeps"])
+        families, samples, clock = (
+            sampling.output[key] for key in ("families", "samples", "clock")
+        )
+        labels = self.label_maker.make(
+            self.alloy, families, samples, n_sweeps=sampling.output["n_sweeps"]
+        )
         collected = {
             "samples": samples,
             "held_out_families": labels.output["held_out_families"],
@@ -109,13 +113,27 @@ class CampaignMaker(Maker):
             "scaled_down": self.scaled_down,
         }
         everything = [*labels.output["labels"], *labels.output["crystal_labels"]]
-        first = everything if self.crystals_from_start or not self.feedback_maker else labels.output["labels"]
-        training = self.training_maker.make(self.alloy, self.name, stage="training", generation=0, labels=first, clock=None, **collected)
+        first = (
+            everything
+            if self.crystals_from_start or not self.feedback_maker
+            else labels.output["labels"]
+        )
+        training = self.training_maker.make(
+            self.alloy,
+            self.name,
+            stage="training",
+            generation=0,
+            labels=first,
+            clock=None,
+            **collected,
+        )
         flows, last = [sampling, labels, training], training
         if self.feedback_maker:
             # The paper starts from relaxed glasses (section II, step ii); without any, from the samples.
             starts = list(labels.output["relaxed"].values()) or samples
-            feedback = self.feedback_maker.make(training.output["potential"], [start.structure for start in starts])
+            feedback = self.feedback_maker.make(
+                training.output["potential"], [start.structure for start in starts]
+            )
             last = self.retraining_maker.make(
                 self.alloy,
                 self.name,
@@ -129,7 +147,11 @@ class CampaignMaker(Maker):
                 **collected,
             )
             flows += [feedback, last]
-        output = {"dataset": last.output["dataset"], "potential": last.output["potential"], "comparison": last.output["comparison"]}
+        output = {
+            "dataset": last.output["dataset"],
+            "potential": last.output["potential"],
+            "comparison": last.output["comparison"],
+        }
         if self.validation_maker:
             validation = self.validation_maker.make(
                 potential=last.output["potential"],
@@ -145,16 +167,18 @@ class CampaignMaker(Maker):
         return flow
 
     def labelled_by(self, method: LabelMethod | VaspMethod) -> CampaignMaker:
-        """The same campaign with all labels by one method; see :meth:`mgflows.flows.dft.LabelFlowMaker.labelled_by`.
+        """The same campaign with all labels by one method; see :meth:`mgflows.flows.labels.LabelFlowMaker.labelled_by`.
 
         Examples
         --------
         >>> from mgflows import CampaignMaker
-        >>> from mgflows.sets.vasp import VaspMethod
+        >>> from mgflows.methods.vasp.method import VaspMethod
         >>> campaign = CampaignMaker().labelled_by(VaspMethod(incar={"NCORE": 8}, n_cores=64))
         """
         labels = self.label_maker.labelled_by(method)
-        feedback = self.feedback_maker and replace(self.feedback_maker, label_maker=labels.label_maker)
+        feedback = self.feedback_maker and replace(
+            self.feedback_maker, label_maker=labels.label_maker
+        )
         return replace(self, label_maker=labels, feedback_maker=feedback)
 
     def for_alloys(self, alloys: Sequence[Alloy]) -> list[CampaignMaker]:
@@ -169,18 +193,24 @@ class CampaignMaker(Maker):
         names = [alloy.name for alloy in alloys]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise InputError(f"the alloys {', '.join(repeated)} are given more than once; give each composition once")
+            raise InputError(
+                f"the alloys {', '.join(repeated)} are given more than once; give each composition once"
+            )
         return [replace(self, alloy=alloy, name=f"{self.name}-{alloy.name}") for alloy in alloys]
 
     def document(self, flow: Flow) -> CampaignDocument:
         """What is stored about the campaign when its flow is submitted."""
         settings = json.loads(json.dumps(self, cls=MontyEncoder))
-        digest = hashlib.sha256(json.dumps(_without_versions(settings), sort_keys=True).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(
+            json.dumps(_without_versions(settings), sort_keys=True).encode()
+        ).hexdigest()[:16]
         planned = Counter(job.metadata["mgflows"]["stage"] for job in all_jobs(flow))
         return CampaignDocument(
             campaign=self.name,
             alloy=settings["alloy"],
-            method=self._method.description if self._method is not None else self.label_maker.label_maker.name,
+            method=self._method.description
+            if self._method is not None
+            else self.label_maker.label_maker.name,
             settings=settings,
             settings_digest=digest,
             scale=self.scale,
@@ -200,16 +230,24 @@ class CampaignMaker(Maker):
         makers = {
             "label_maker.label_maker": self.label_maker.label_maker,
             "label_maker.relax_maker": self.label_maker.relax_maker,
-            "label_maker.heating_maker": self.label_maker.heating_maker if self.label_maker.relax_maker else None,
-            "feedback_maker.label_maker": self.feedback_maker.label_maker if self.feedback_maker else None,
+            "label_maker.heating_maker": self.label_maker.heating_maker
+            if self.label_maker.relax_maker
+            else None,
+            "feedback_maker.label_maker": self.feedback_maker.label_maker
+            if self.feedback_maker
+            else None,
         }
         methods = {
-            name: getattr(maker, "method", None) and maker.method.fingerprint(self.alloy.species) for name, maker in makers.items() if maker
+            name: getattr(maker, "method", None) and maker.method.fingerprint(self.alloy.species)
+            for name, maker in makers.items()
+            if maker
         }
 
         def words(name: str) -> str:
             found = methods[name]
-            return f"{name} labels with {found.description if found else type(makers[name]).__name__}"
+            return (
+                f"{name} labels with {found.description if found else type(makers[name]).__name__}"
+            )
 
         first, *others = methods
         for name in others:
@@ -222,7 +260,9 @@ class CampaignMaker(Maker):
                 )
 
     def _check_box(self) -> None:
-        note = surrogate_of(self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones).check_box(self.alloy)
+        note = surrogate_of(
+            self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones
+        ).check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
 
@@ -230,7 +270,11 @@ class CampaignMaker(Maker):
 def _without_versions(value: object) -> object:
     """The same nested value without monty's version stamps and without what is not set: a new version of a package is not another campaign."""
     if isinstance(value, dict):
-        return {key: _without_versions(member) for key, member in value.items() if key != "@version" and member is not None}
+        return {
+            key: _without_versions(member)
+            for key, member in value.items()
+            if key != "@version" and member is not None
+        }
     if isinstance(value, list):
         return [_without_versions(member) for member in value]
     return value

@@ -36,7 +36,7 @@ class FeedbackFlowMaker(Maker):
         Glasses for each rate.
     resources
         What the labels want of the batch system other than the queue file of their category says, as in
-        :class:`~mgflows.flows.dft.LabelFlowMaker` for kind ``"static"``.
+        :class:`~mgflows.flows.labels.LabelFlowMaker` for kind ``"static"``.
     seed
         Seed from which every quench gets its own.
     """
@@ -59,28 +59,56 @@ class FeedbackFlowMaker(Maker):
         structures
             References to start structures, used in turn; each quench melts its own.
         """
-        runs = [(rate, number) for rate in sorted(self.cooling_rates) for number in range(self.n_glasses)]
+        runs = [
+            (rate, number)
+            for rate in sorted(self.cooling_rates)
+            for number in range(self.n_glasses)
+        ]
         seeds = np.random.SeedSequence(self.seed).generate_state(len(runs)).tolist()
         jobs, labels, quenches, families = [], [], [], []
         for index, ((rate, number), seed) in enumerate(zip(runs, seeds, strict=True)):
             family = f"quench-{rate:g}K-ps-{number:02d}"
-            quench = self.quench_maker.make(structures[index % len(structures)], potential.nep_txt, potential.potential_id, rate, seed)
+            quench = self.quench_maker.make(
+                structures[index % len(structures)],
+                potential.nep_txt,
+                potential.potential_id,
+                rate,
+                seed,
+            )
             quench.name = f"quench {family}"
             label = self.label_maker.make(quench.output.structure)
             label.name = f"label {family}"
             # The slowest quench decides how long the stage takes: it starts first.
             jobs.append(
-                tag(quench, stage="feedback", category="md", family=family, priority=len(runs) - index, seconds=self._seconds(rate))
+                tag(
+                    quench,
+                    stage="feedback",
+                    category="md",
+                    family=family,
+                    priority=len(runs) - index,
+                    seconds=self._seconds(rate),
+                )
             )
-            tags: dict[str, Any] = {"subset": "mlip_feedback", "family": family, "priority": len(runs), "resources": self.resources}
+            tags: dict[str, Any] = {
+                "subset": "mlip_feedback",
+                "family": family,
+                "priority": len(runs),
+                "resources": self.resources,
+            }
             jobs.append(tag(label, stage="feedback", category="dft", after_failure=True, **tags))
             labels.append(label.output)
             quenches.append(quench.output)
             families.append(family)
-        return Flow(jobs, output={"labels": labels, "quenches": quenches, "families": families}, name=self.name)
+        return Flow(
+            jobs,
+            output={"labels": labels, "quenches": quenches, "families": families},
+            name=self.name,
+        )
 
     def _seconds(self, rate: float) -> float:
         """Forecast for a CPU: 4 ms a step (docs/training.md)."""
         quench = self.quench_maker
-        picoseconds = (quench.temperature_high - quench.temperature_low) / rate + quench.equilibration_time
+        picoseconds = (
+            quench.temperature_high - quench.temperature_low
+        ) / rate + quench.equilibration_time
         return 0.004 * 1000.0 * picoseconds / quench.timestep

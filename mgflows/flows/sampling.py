@@ -49,8 +49,21 @@ class SamplingFlowMaker(Maker):
     """
 
     name: str = "sampling"
-    samples: tuple[tuple[int, int], ...] = ((10_000, 20), (100_000, 20), (1_000_000, 20), (10_000_000, 10), (100_000_000, 5))
-    coolings: tuple[tuple[float, int], ...] = ((1e2, 8), (3e2, 8), (1e3, 8), (3e3, 8), (1e4, 8), (4e4, 4))
+    samples: tuple[tuple[int, int], ...] = (
+        (10_000, 20),
+        (100_000, 20),
+        (1_000_000, 20),
+        (10_000_000, 10),
+        (100_000_000, 5),
+    )
+    coolings: tuple[tuple[float, int], ...] = (
+        (1e2, 8),
+        (3e2, 8),
+        (1e3, 8),
+        (3e3, 8),
+        (1e4, 8),
+        (4e4, 4),
+    )
     batched_sweeps: int = 10_000
     monte_carlo_maker: SwapMonteCarloMaker = field(default_factory=SwapMonteCarloMaker)
     dynamics_maker: SurrogateMDMaker = field(default_factory=SurrogateMDMaker)
@@ -61,25 +74,42 @@ class SamplingFlowMaker(Maker):
     def make(self, alloy: Alloy) -> Flow:
         """A flow whose output has ``families`` (names), ``n_sweeps``, ``samples`` (references, in the same order) and ``clock``."""
         if not self.samples or any(n_sweeps < 1 or count < 1 for n_sweeps, count in self.samples):
-            raise InputError(f"samples is {self.samples}; give pairs of cooling length and number of samples, both at least 1")
+            raise InputError(
+                f"samples is {self.samples}; give pairs of cooling length and number of samples, both at least 1"
+            )
         lengths = [n_sweeps for n_sweeps, count in sorted(self.samples) for _ in range(count)]
         counters = [number for _, count in sorted(self.samples) for number in range(count)]
-        families = [f"mc-{_short(n_sweeps)}-{number:03d}" for n_sweeps, number in zip(lengths, counters, strict=True)]
+        families = [
+            f"mc-{_short(n_sweeps)}-{number:03d}"
+            for n_sweeps, number in zip(lengths, counters, strict=True)
+        ]
         seeds = _spawn(self.seed, len(families) + sum(count for _, count in self.coolings) + 1)
 
         jobs: list[Job] = []
         samples: dict[str, OutputReference] = {}
         for n_sweeps, count in sorted(self.samples):
-            group = [family for family, length in zip(families, lengths, strict=True) if length == n_sweeps]
+            group = [
+                family
+                for family, length in zip(families, lengths, strict=True)
+                if length == n_sweeps
+            ]
             group_seeds = [seeds[families.index(family)] for family in group]
             seconds = n_sweeps * alloy.n_atoms / _MOVES_PER_SECOND
             # The longest runs decide how long the stage takes: they start first.
-            tags: dict[str, Any] = {"stage": "sampling", "category": "sampling", "priority": 10 + len(str(n_sweeps))}
+            tags: dict[str, Any] = {
+                "stage": "sampling",
+                "category": "sampling",
+                "priority": 10 + len(str(n_sweeps)),
+            }
             if n_sweeps <= self.batched_sweeps:
                 batch = self.monte_carlo_maker.make_set(alloy, n_sweeps, group_seeds, group)
                 batch.name = f"cool {count} x {_short(n_sweeps)} sweeps"
-                jobs.append(tag(batch, seconds=count * seconds / self.monte_carlo_maker.n_processes, **tags))
-                samples |= {family: batch.output.samples[number] for number, family in enumerate(group)}
+                jobs.append(
+                    tag(batch, seconds=count * seconds / self.monte_carlo_maker.n_processes, **tags)
+                )
+                samples |= {
+                    family: batch.output.samples[number] for number, family in enumerate(group)
+                }
                 continue
             for family, seed in zip(group, group_seeds, strict=True):
                 sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
@@ -89,7 +119,9 @@ class SamplingFlowMaker(Maker):
 
         dynamics, rest = [], iter(seeds[len(families) :])
         for time, count in sorted(self.coolings):
-            run = self.dynamics_maker.make(alloy, time=time, seeds=[next(rest) for _ in range(count)])
+            run = self.dynamics_maker.make(
+                alloy, time=time, seeds=[next(rest) for _ in range(count)]
+            )
             run.name = f"molecular dynamics t*={time:g}"
             seconds = count * time * alloy.n_atoms**2 / _PAIRS_PER_REDUCED_TIME
             dynamics.append(tag(run, stage="sampling", category="sampling", seconds=seconds))
@@ -100,7 +132,13 @@ class SamplingFlowMaker(Maker):
         if dynamics:
             onset = None
             if self.onset_maker:
-                onset = tag(self.onset_maker.make(alloy, next(rest)), stage="sampling", category="sampling", priority=20, seconds=200.0)
+                onset = tag(
+                    self.onset_maker.make(alloy, next(rest)),
+                    stage="sampling",
+                    category="sampling",
+                    priority=20,
+                    seconds=200.0,
+                )
                 jobs.append(onset)
             clock = self.clock_maker.make(
                 samples=references,

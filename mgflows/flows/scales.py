@@ -10,13 +10,13 @@ import numpy as np
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError
 from mgflows.flows.campaign import CampaignMaker
-from mgflows.flows.dft import LabelFlowMaker
 from mgflows.flows.feedback import FeedbackFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
-from mgflows.jobs.aimd import AseHeatingMaker
 from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.quench import QuenchMaker
 from mgflows.jobs.training import TrainingMaker
@@ -193,7 +193,10 @@ def scale_table() -> list[tuple[str, ...]]:
     header = ("setting", *SCALES, "paper")
     return [
         header,
-        *((title, *(_words(getattr(scale, name)) for scale in SCALES.values()), PAPER[name]) for name, title in _TITLES.items()),
+        *(
+            (title, *(_words(getattr(scale, name)) for scale in SCALES.values()), PAPER[name])
+            for name, title in _TITLES.items()
+        ),
     ]
 
 
@@ -210,7 +213,9 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0) -> CampaignMaker:
+def stand_in_campaign(
+    scale: str = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0
+) -> CampaignMaker:
     """The campaign of ``mgflows quickstart``: the whole method with an embedded-atom stand-in where the paper has density-functional theory.
 
     Parameters
@@ -242,7 +247,9 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
     )
 
     # One independent stream for each purpose, all from the one seed.
-    sampling, heating, quenching, training_seed, splitting, validating = np.random.SeedSequence(seed).generate_state(6).tolist()
+    sampling, heating, quenching, training_seed, splitting, validating = (
+        np.random.SeedSequence(seed).generate_state(6).tolist()
+    )
     dataset = DatasetMaker(split_seed=splitting)
 
     def training(generation: int, split: Split) -> TrainingMaker:
@@ -252,17 +259,23 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
             learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
             reports=_REPORTS,
         )
-        return TrainingMaker(trainer=trainer, split=split, seed=training_seed, scaled_down=scaled_down)
+        return TrainingMaker(
+            trainer=trainer, split=split, seed=training_seed, scaled_down=scaled_down
+        )
 
     def train(generation: int) -> TrainingFlowMaker:
         return TrainingFlowMaker(
-            dataset_maker=dataset, training_maker=training(generation, "family"), comparison_maker=training(generation, "paper")
+            dataset_maker=dataset,
+            training_maker=training(generation, "family"),
+            comparison_maker=training(generation, "paper"),
         )
 
     return CampaignMaker(
         name=name or f"{alloy.name}-{scale}",
         alloy=alloy,
-        sampling_maker=SamplingFlowMaker(samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling),
+        sampling_maker=SamplingFlowMaker(
+            samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling
+        ),
         label_maker=LabelFlowMaker(
             label_maker=AseLabelMaker(method=method),
             relax_maker=AseRelaxMaker(method=method),
@@ -276,7 +289,9 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
         training_maker=train(0),
         feedback_maker=FeedbackFlowMaker(
             quench_maker=QuenchMaker(
-                temperature_high=numbers.quench_temperature, equilibration_time=numbers.quench_equilibration, scaled_down=scaled_down
+                temperature_high=numbers.quench_temperature,
+                equilibration_time=numbers.quench_equilibration,
+                scaled_down=scaled_down,
             ),
             label_maker=AseLabelMaker(method=method),
             cooling_rates=numbers.quench_rates,
@@ -285,7 +300,9 @@ def stand_in_campaign(scale: str = "small", *, alloy: Alloy | None = None, name:
         ),
         retraining_maker=train(1),
         validation_maker=ValidationFlowMaker(
-            validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down)
+            validation_maker=ValidationMaker(
+                suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down
+            )
         ),
         crystals_from_start=numbers.crystals_from_start,
         scale=scale,

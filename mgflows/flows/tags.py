@@ -69,7 +69,9 @@ def tag(
         "gate": gate,
         "crystal": crystal and dict(crystal),
     }
-    job.update_metadata({"mgflows": {key: value for key, value in tags.items() if value is not None}})
+    job.update_metadata(
+        {"mgflows": {key: value for key, value in tags.items() if value is not None}}
+    )
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
     manager: dict[str, Any] = {"_category": category, "_priority": priority}

@@ -89,19 +89,36 @@ class TrainingFlowMaker(Maker):
             scaled_down=scaled_down,
         )
         dataset.name = f"dataset {generation}"
-        training = self.training_maker.make(dataset.output, generation=generation, **_start(self.training_maker, previous_potential))
+        training = self.training_maker.make(
+            dataset.output, generation=generation, **_start(self.training_maker, previous_potential)
+        )
         training.name = f"train {generation}"
         jobs = [
             tag(dataset, stage=stage, category="sampling"),
-            tag(training, stage=stage, category="training", priority=5, seconds=_seconds(self.training_maker)),
+            tag(
+                training,
+                stage=stage,
+                category="training",
+                priority=5,
+                seconds=_seconds(self.training_maker),
+            ),
         ]
         output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
         if self.comparison_maker:
             comparison = self.comparison_maker.make(
-                dataset.output, generation=generation, **_start(self.comparison_maker, previous_comparison)
+                dataset.output,
+                generation=generation,
+                **_start(self.comparison_maker, previous_comparison),
             )
             comparison.name = f"train {generation} on the {self.comparison_maker.split} split"
-            jobs.append(tag(comparison, stage=stage, category="training", seconds=_seconds(self.comparison_maker)))
+            jobs.append(
+                tag(
+                    comparison,
+                    stage=stage,
+                    category="training",
+                    seconds=_seconds(self.comparison_maker),
+                )
+            )
             output["comparison"] = comparison.output
         return Flow(jobs, output=output, name=f"{self.name} {generation}")
 

@@ -61,4 +61,8 @@ class ValidationFlowMaker(Maker):
         glasses = [label.structure for label in reversed(list(relaxed.values()))]
         job = self.validation_maker.make(potential, glasses, energies)
         job.name = "validate"
-        return Flow([tag(job, stage="validation", category="md", seconds=60.0)], output=job.output, name=self.name)
+        return Flow(
+            [tag(job, stage="validation", category="md", seconds=60.0)],
+            output=job.output,
+            name=self.name,
+        )

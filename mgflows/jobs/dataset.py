@@ -61,7 +61,9 @@ class DatasetMaker(Maker):
     @job(
         data="frames",
         output_schema=DatasetDocument,
-        config=JobConfig(resolve_references=False, expose_store=True, on_missing_references=OnMissing.NONE),
+        config=JobConfig(
+            resolve_references=False, expose_store=True, on_missing_references=OnMissing.NONE
+        ),
     )
     def make(
         self,
@@ -108,8 +110,14 @@ class DatasetMaker(Maker):
         from mgflows.nep.split import split_frames
 
         store = current_store()
-        settings = {"test_fraction": self.test_fraction, "split_seed": self.split_seed, "include_ordered": self.include_ordered}
-        with record_provenance(seed=self.split_seed, settings=settings, parents=[label.uuid for label in labels]) as provenance:
+        settings = {
+            "test_fraction": self.test_fraction,
+            "split_seed": self.split_seed,
+            "include_ordered": self.include_ordered,
+        }
+        with record_provenance(
+            seed=self.split_seed, settings=settings, parents=[label.uuid for label in labels]
+        ) as provenance:
             _refuse_kinetic_stresses(store, trajectory_checks or [])
             ordered = set() if self.include_ordered else _ordered_families(store, samples or [])
             times = _first(store, clock, ["families"]).get("families", {})
@@ -121,7 +129,9 @@ class DatasetMaker(Maker):
                 )
             frames = sorted(collected.frames.values(), key=lambda frame: frame.frame_id)
             held_out = sorted(set(held_out_families or ()) & {frame.family for frame in frames})
-            earlier = {entry["frame_id"]: entry["test"] for entry in _earlier_frames(store, previous)}
+            earlier = {
+                entry["frame_id"]: entry["test"] for entry in _earlier_frames(store, previous)
+            }
             schemes: tuple[Split, ...] = ("family", "paper")
             for scheme in schemes:
                 sides = split_frames(
@@ -186,7 +196,9 @@ class _Collection:
             self._fingerprint = self._fingerprint.merge(fingerprint)
 
 
-def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], times: dict[str, float]) -> _Collection:
+def _collect(
+    store: Any, labels: Iterable[OutputReference], ordered: set[str], times: dict[str, float]
+) -> _Collection:
     collection = _Collection()
     for uuid, document in read_summaries(store, labels, ["summaries", "fingerprint"]):
         if document is None:
@@ -195,11 +207,15 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
         tags = document["metadata"]["mgflows"]
         family, subset = tags["family"], tags["subset"]
         if subset not in SUBSETS:
-            raise InputError(f"label {uuid} belongs to the subset {subset!r}; the subsets are {', '.join(SUBSETS)}")
+            raise InputError(
+                f"label {uuid} belongs to the subset {subset!r}; the subsets are {', '.join(SUBSETS)}"
+            )
         if family in ordered:
             collection.excluded.add(family)
             continue
-        collection.check_method(MethodFingerprint.model_validate(document["output"]["fingerprint"]), uuid)
+        collection.check_method(
+            MethodFingerprint.model_validate(document["output"]["fingerprint"]), uuid
+        )
         if tags.get("crystal") and document["output"]["summaries"]:
             collection.crystals[tags["crystal"]["name"]] = CrystalSource(**tags["crystal"])
         for number, summary in enumerate(document["output"]["summaries"]):
@@ -220,14 +236,20 @@ def _collect(store: Any, labels: Iterable[OutputReference], ordered: set[str], t
     if collection.missing:
         logger.warning("%d label jobs have no output and are left out", len(collection.missing))
     if collection.excluded:
-        logger.warning("ordered samples are left out with all their labels: %s", ", ".join(sorted(collection.excluded)))
+        logger.warning(
+            "ordered samples are left out with all their labels: %s",
+            ", ".join(sorted(collection.excluded)),
+        )
     return collection
 
 
 def _refuse_kinetic_stresses(store: Any, checks: Iterable[OutputReference]) -> None:
     for uuid, document in read_summaries(store, checks, ["passed", "reason"]):
         if document is None:
-            logger.warning("the check %s of a trajectory has no output: whether its stresses hold the kinetic part is not known", uuid)
+            logger.warning(
+                "the check %s of a trajectory has no output: whether its stresses hold the kinetic part is not known",
+                uuid,
+            )
         elif not document["output"]["passed"]:
             raise InputError(
                 f"{document['output']['reason']}; label the frames of the trajectories again as single points, or leave them out"
@@ -235,7 +257,11 @@ def _refuse_kinetic_stresses(store: Any, checks: Iterable[OutputReference]) -> N
 
 
 def _ordered_families(store: Any, samples: Iterable[OutputReference]) -> set[str]:
-    return {family for family, sample in read_samples(store, samples, ["ordered"]).items() if sample["ordered"]}
+    return {
+        family
+        for family, sample in read_samples(store, samples, ["ordered"]).items()
+        if sample["ordered"]
+    }
 
 
 def _first(store: Any, reference: OutputReference | None, fields: list[str]) -> dict[str, Any]:

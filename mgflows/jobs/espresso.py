@@ -1,4 +1,4 @@
-"""Label jobs with Quantum ESPRESSO: the ASE Makers with :class:`~mgflows.sets.espresso.EspressoMethod`.
+"""Label jobs with Quantum ESPRESSO: the ASE Makers with :class:`~mgflows.methods.espresso.EspressoMethod`.
 
 Relaxation and molecular dynamics are ASE's; pw.x starts anew for every step.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
-from mgflows.sets.espresso import EspressoMethod
+from mgflows.methods.espresso import EspressoMethod
 
 if TYPE_CHECKING:
-    from mgflows.sets.method import LabelMethod
+    from mgflows.methods.base import LabelMethod
 
 __all__ = ["EspressoHeatingMaker", "EspressoLabelMaker", "EspressoRelaxMaker"]
 
@@ -34,6 +34,6 @@ class EspressoRelaxMaker(AseRelaxMaker):
 
 @dataclass
 class EspressoHeatingMaker(AseHeatingMaker):
-    """Heat structures with pw.x; parameters as in :class:`~mgflows.jobs.aimd.AseHeatingMaker`."""
+    """Heat structures with pw.x; parameters as in :class:`~mgflows.jobs.heating.AseHeatingMaker`."""
 
     method: LabelMethod = field(default_factory=EspressoMethod)

@@ -11,11 +11,17 @@ from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
 from mgflows.jobs.store import current_store, read_samples, read_summaries
-from mgflows.schemas.fitness import CostForecast, FitnessDocument, FitnessRecord, SimilarityDocument, SimilarityRecord
+from mgflows.schemas.fitness import (
+    CostForecast,
+    FitnessDocument,
+    FitnessRecord,
+    SimilarityDocument,
+    SimilarityRecord,
+)
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import record_provenance
-from mgflows.structures.fitness import FitnessLimits, LabelledSample, measure_fitness
 from mgflows.structures.similarity import SimilaritySummary, average_similarity
+from mgflows.surrogate.correlation import FitnessLimits, LabelledSample, measure_fitness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +32,9 @@ __all__ = ["FitnessMaker", "SimilarityMaker"]
 
 logger = logging.getLogger(__name__)
 
-_COLLECTOR = JobConfig(resolve_references=False, expose_store=True, on_missing_references=OnMissing.NONE)
+_COLLECTOR = JobConfig(
+    resolve_references=False, expose_store=True, on_missing_references=OnMissing.NONE
+)
 
 
 @dataclass
@@ -92,9 +100,17 @@ class FitnessMaker(Maker):
             If fewer than ``minimum_labels`` labels are there, or they come from several methods.
         """
         store = current_store()
-        with record_provenance(settings={"limits": asdict(self.limits)}, parents=[label.uuid for label in labels]) as provenance:
+        with record_provenance(
+            settings={"limits": asdict(self.limits)}, parents=[label.uuid for label in labels]
+        ) as provenance:
             surrogate = read_samples(store, samples, ["n_sweeps", "energy_lj", "e_is"])
-            found = _read_labels(store, labels, ["energy_per_atom", "pressure", *_COST_FIELDS], self.minimum_labels, "pilot labels")
+            found = _read_labels(
+                store,
+                labels,
+                ["energy_per_atom", "pressure", *_COST_FIELDS],
+                self.minimum_labels,
+                "pilot labels",
+            )
             points = [
                 LabelledSample(
                     family=family,
@@ -107,10 +123,19 @@ class FitnessMaker(Maker):
                 for family, label in found.documents.items()
             ]
             fitness = measure_fitness(points)
-            cost = self._forecast([label["provenance"] for label in found.documents.values()], evaluations or {}, n_relaxations or {})
-        objections = self.limits.objections(fitness)
+            cost = self._forecast(
+                [label["provenance"] for label in found.documents.values()],
+                evaluations or {},
+                n_relaxations or {},
+            )
+        objections = self.limits.violations(fitness)
         reason = "; ".join(objections) or self.limits.praise(fitness)
-        logger.log(logging.WARNING if objections else logging.INFO, "the gate is %s: %s", "closed" if objections else "open", reason)
+        logger.log(
+            logging.WARNING if objections else logging.INFO,
+            "the gate is %s: %s",
+            "closed" if objections else "open",
+            reason,
+        )
         return FitnessDocument(
             **dict(FitnessRecord.from_fitness(fitness)),
             passed=not objections,
@@ -124,10 +149,19 @@ class FitnessMaker(Maker):
             provenance=provenance,
         )
 
-    def _forecast(self, costs: Sequence[dict[str, Any]], evaluations: dict[str, int], n_relaxations: dict[str, int]) -> CostForecast:
-        core, wall = (np.array([cost[key] for cost in costs], dtype=float) for key in ("cpu_seconds", "wall_seconds"))
+    def _forecast(
+        self,
+        costs: Sequence[dict[str, Any]],
+        evaluations: dict[str, int],
+        n_relaxations: dict[str, int],
+    ) -> CostForecast:
+        core, wall = (
+            np.array([cost[key] for cost in costs], dtype=float)
+            for key in ("cpu_seconds", "wall_seconds")
+        )
         left = {
-            subset: evaluations.get(subset, 0) + self.relaxation_steps * n_relaxations.get(subset, 0)
+            subset: evaluations.get(subset, 0)
+            + self.relaxation_steps * n_relaxations.get(subset, 0)
             for subset in sorted({*evaluations, *n_relaxations})
         }
         hours = sum(left.values()) / 3600.0
@@ -160,7 +194,9 @@ class SimilarityMaker(Maker):
     name: str = "similarity"
 
     @job(output_schema=SimilarityDocument, config=_COLLECTOR)
-    def make(self, relaxed: list[OutputReference], samples: list[OutputReference]) -> SimilarityDocument:
+    def make(
+        self, relaxed: list[OutputReference], samples: list[OutputReference]
+    ) -> SimilarityDocument:
         """Average over the relaxed samples.
 
         Parameters
@@ -177,7 +213,10 @@ class SimilarityMaker(Maker):
         """
         store = current_store()
         with record_provenance(parents=[label.uuid for label in relaxed]) as provenance:
-            lengths = {family: sample["n_sweeps"] for family, sample in read_samples(store, samples, ["n_sweeps"]).items()}
+            lengths = {
+                family: sample["n_sweeps"]
+                for family, sample in read_samples(store, samples, ["n_sweeps"]).items()
+            }
             found = _read_labels(store, relaxed, ["relaxation"], 1, "relaxations")
             # A relaxation of another code may say nothing about displacements.
             told = {
@@ -189,14 +228,22 @@ class SimilarityMaker(Maker):
                 raise InputError(
                     "no relaxation says how far its atoms moved; let its Maker put SimilaritySummary.as_dict() into the label's relaxation"
                 )
-            changes = {family: SimilaritySummary.from_dict(relaxation) for family, relaxation in told.items()}
+            changes = {
+                family: SimilaritySummary.from_dict(relaxation)
+                for family, relaxation in told.items()
+            }
             rates = [
                 SimilarityRecord.from_average(
-                    length, average_similarity([changes[family] for family in changes if lengths[family] == length])
+                    length,
+                    average_similarity(
+                        [changes[family] for family in changes if lengths[family] == length]
+                    ),
                 )
                 for length in sorted({lengths[family] for family in changes})
             ]
-            overall = SimilarityRecord.from_average(None, average_similarity(list(changes.values())))
+            overall = SimilarityRecord.from_average(
+                None, average_similarity(list(changes.values()))
+            )
         return SimilarityDocument(
             rates=rates,
             overall=overall,
@@ -219,22 +266,34 @@ class _Labels:
     fingerprint: MethodFingerprint
 
 
-def _read_labels(store: JobStore, references: Sequence[OutputReference], fields: list[str], minimum: int, what: str) -> _Labels:
+def _read_labels(
+    store: JobStore,
+    references: Sequence[OutputReference],
+    fields: list[str],
+    minimum: int,
+    what: str,
+) -> _Labels:
     documents: dict[str, dict[str, Any]] = {}
     missing: list[str] = []
     methods: dict[str, MethodFingerprint] = {}
-    for uuid, document in read_summaries(store, references, [*fields, "fingerprint", "fingerprint_digest"]):
+    for uuid, document in read_summaries(
+        store, references, [*fields, "fingerprint", "fingerprint_digest"]
+    ):
         if document is None:
             missing.append(uuid)
             continue
         output = document["output"]
         documents[document["metadata"]["mgflows"]["family"]] = output
-        methods.setdefault(output["fingerprint_digest"], MethodFingerprint.model_validate(output["fingerprint"]))
+        methods.setdefault(
+            output["fingerprint_digest"], MethodFingerprint.model_validate(output["fingerprint"])
+        )
     if len(documents) < minimum:
         raise InputError(
             f"{len(documents)} of {len(references)} {what} are there and at least {minimum} are needed; run the failed ones again, then this job"
         )
     first, *others = methods.values()
     if others:
-        raise InputError(f"the {what} come from {len(methods)} methods ({'; '.join(first.differences(others[0]))}); use one for all")
+        raise InputError(
+            f"the {what} come from {len(methods)} methods ({'; '.join(first.differences(others[0]))}); use one for all"
+        )
     return _Labels(documents, missing, first)

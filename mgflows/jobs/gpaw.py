@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mgflows.jobs.aimd import AseHeatingMaker
+from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
-from mgflows.sets.gpaw import GpawMethod
+from mgflows.methods.gpaw import GpawMethod
 
 __all__ = ["GPAWHeatingMaker", "GPAWLabelMaker", "GPAWRelaxMaker", "GpawMethod"]
 
@@ -65,7 +65,7 @@ class GPAWHeatingMaker(AseHeatingMaker):
     method
         Settings of GPAW.
     temperature_end, n_steps, timestep
-        As in :class:`~mgflows.jobs.aimd.AseHeatingMaker`.
+        As in :class:`~mgflows.jobs.heating.AseHeatingMaker`.
     """
 
     name: str = "GPAW heat"

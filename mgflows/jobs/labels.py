@@ -17,10 +17,16 @@ from jobflow import Maker, job
 
 from mgflows.errors import InputError
 from mgflows.jobs.progress import JobProgress
-from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure
+from mgflows.methods.ase import AseMethod
+from mgflows.schemas.labels import (
+    Frame,
+    LabelDocument,
+    LabelError,
+    LabelSetDocument,
+    atoms_from_structure,
+)
 from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.quality import objections
-from mgflows.sets.ase import AseMethod
+from mgflows.schemas.quality import violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from pymatgen.core import Structure
 
-    from mgflows.sets.method import LabelMethod
+    from mgflows.methods.base import LabelMethod
 
 __all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker"]
 
@@ -62,42 +68,58 @@ class AseLabelMaker(Maker):
         LabelError
             If the label does not pass the gate of :mod:`mgflows.schemas.quality`.
         """
-        with record_provenance(settings=method_settings(self.method), n_cores=self.method.n_cores) as provenance:
-            asked = prepare(structure)
-            atoms = asked.copy()
+        with record_provenance(
+            settings=method_settings(self.method), n_cores=self.method.n_cores
+        ) as provenance:
+            requested = prepare(structure)
+            atoms = requested.copy()
             with calculator_of(self.method, atoms) as calculator:
                 atoms.calc = calculator
                 atoms.get_stress()
                 report = self.method.report(calculator)
-        return LabelDocument.from_atoms(atoms, self.method.fingerprint(sorted(set(asked.symbols))), provenance, report=report, asked=asked)
+        return LabelDocument.from_atoms(
+            atoms,
+            self.method.fingerprint(sorted(set(requested.symbols))),
+            provenance,
+            report=report,
+            requested=requested,
+        )
 
     @job(data="frames", output_schema=LabelSetDocument)
-    def make_set(self, structures: list[Structure] | None, names: list[str] | None = None) -> LabelSetDocument:
+    def make_set(
+        self, structures: list[Structure] | None, names: list[str] | None = None
+    ) -> LabelSetDocument:
         """Label many structures in one job, for methods so cheap that a job each would cost more than the label.
 
         A member that cannot be labelled is left out and named with the reason in ``failed``.
         """
         if structures is None:
-            raise InputError("there are no structures because the job that should have made them failed; mend that one and rerun both")
+            raise InputError(
+                "there are no structures because the job that should have made them failed; mend that one and rerun both"
+            )
         names = names or [str(number) for number in range(len(structures))]
         frames, failed = [], []
         species: set[str] = set()
-        with record_provenance(settings=method_settings(self.method), n_cores=self.method.n_cores) as provenance:
+        with record_provenance(
+            settings=method_settings(self.method), n_cores=self.method.n_cores
+        ) as provenance:
             for name, structure in zip(names, structures, strict=True):
-                asked = prepare(structure)
-                atoms = asked.copy()
-                species.update(asked.symbols)
+                requested = prepare(structure)
+                atoms = requested.copy()
+                species.update(requested.symbols)
                 with calculator_of(self.method, atoms) as calculator:
                     atoms.calc = calculator
                     try:
                         frame = Frame.from_atoms(atoms, name)
-                        if found := objections(frame, self.method.report(calculator), asked):
+                        if found := violations(frame, self.method.report(calculator), requested):
                             raise LabelError("; ".join(found))
                         frames.append(frame)
                     except LabelError as error:
                         logger.warning("%s left out: %s", name, error)
                         failed.append(f"{name}: {error}")
-        return LabelSetDocument.from_frames(frames, self.method.fingerprint(sorted(species)), provenance, failed=failed)
+        return LabelSetDocument.from_frames(
+            frames, self.method.fingerprint(sorted(species)), provenance, failed=failed
+        )
 
 
 @dataclass
@@ -180,7 +202,7 @@ class AseRelaxMaker(Maker):
             self.method.fingerprint(sorted(set(initial.symbols))),
             provenance,
             report=report.model_copy(update={"ionic_converged": True}),
-            asked=initial,
+            requested=initial,
             relaxation=relaxation,
         )
 

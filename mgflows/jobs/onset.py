@@ -44,7 +44,20 @@ class OnsetMaker(Maker):
 
     name: str = "onset of supercooling"
     lennard_jones: LennardJones | None = None
-    reduced_temperatures: tuple[float, ...] = (10.0, 8.0, 6.5, 5.0, 4.0, 3.3, 2.8, 2.4, 2.2, 2.09, 2.0, 1.9)
+    reduced_temperatures: tuple[float, ...] = (
+        10.0,
+        8.0,
+        6.5,
+        5.0,
+        4.0,
+        3.3,
+        2.8,
+        2.4,
+        2.2,
+        2.09,
+        2.0,
+        1.9,
+    )
     arrhenius_above: float = 4.0
     criterion: float = 0.15
     n_runs: int = 4
@@ -53,7 +66,7 @@ class OnsetMaker(Maker):
     @job(output_schema=OnsetDocument)
     def make(self, alloy: Alloy, seed: int) -> OnsetDocument:
         """Measure tau_alpha(T*) and find where it leaves the Arrhenius line."""
-        from mgflows.surrogate.relaxation import measure_relaxation_times
+        from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
         from mgflows.surrogate.supercooling import find_onset
 
         lj = surrogate_of(alloy, self.lennard_jones)
@@ -81,10 +94,14 @@ class OnsetMaker(Maker):
                 criterion=self.criterion,
             )
             found = bool(np.isfinite(onset.reduced_temperature))
-            energy, error = times.inherent_energy(onset.reduced_temperature) if found else (None, None)
+            energy, error = (
+                times.inherent_energy(onset.reduced_temperature) if found else (None, None)
+            )
         return OnsetDocument(
             reduced_temperature=onset.reduced_temperature if found else None,
-            interval=(onset.low, onset.high) if found and np.isfinite(onset.low) and np.isfinite(onset.high) else None,
+            interval=(onset.low, onset.high)
+            if found and np.isfinite(onset.low) and np.isfinite(onset.high)
+            else None,
             e_is=energy,
             e_is_error=error,
             reduced_activation_energy=onset.reduced_activation_energy,

@@ -43,7 +43,9 @@ class JobProgress:
         self._last = now
         path = self.directory / PROGRESS_FILE
         partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps({"done": int(done), "total": int(total), "unit": self.unit, "note": note}))
+        partial.write_text(
+            json.dumps({"done": int(done), "total": int(total), "unit": self.unit, "note": note})
+        )
         partial.replace(path)
 
 

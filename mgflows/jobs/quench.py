@@ -45,7 +45,9 @@ class QuenchMaker(Maker):
     scaled_down: str = ""
 
     @job(output_schema=QuenchDocument)
-    def make(self, structure: Structure, nep_txt: str, potential_id: str, cooling_rate: float, seed: int) -> QuenchDocument:
+    def make(
+        self, structure: Structure, nep_txt: str, potential_id: str, cooling_rate: float, seed: int
+    ) -> QuenchDocument:
         """Quench one structure.
 
         Parameters
@@ -61,8 +63,8 @@ class QuenchMaker(Maker):
         seed
             Decides velocities and noise.
         """
+        from mgflows.md.quench import quench
         from mgflows.nep.calculator import nep_calculator
-        from mgflows.validation.quench import quench
 
         settings: dict[str, Any] = {
             "temperature_high": self.temperature_high,
@@ -72,7 +74,9 @@ class QuenchMaker(Maker):
             "cooling_rate": cooling_rate,
             "nep_device": Settings.current().nep_device,
         }
-        with record_provenance(seed=seed, settings=settings, packages=("nep-adapters", "calorine")) as provenance:
+        with record_provenance(
+            seed=seed, settings=settings, packages=("nep-adapters", "calorine")
+        ) as provenance:
             result = quench(
                 atoms_from_structure(structure),
                 nep_calculator(nep_txt, settings["nep_device"]),

@@ -29,7 +29,12 @@ from mgflows.schemas.sampling import (
     SurrogateCoolingDocument,
 )
 from mgflows.structures.order import OrderThresholds, analyse_order
-from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
+from mgflows.surrogate import (
+    LennardJones,
+    SurrogateMolecularDynamics,
+    SwapMonteCarlo,
+    find_inherent_structure,
+)
 from mgflows.surrogate.supercooling import fit_supercooling_clock
 from mgflows.surrogate.swap_monte_carlo import random_configuration
 
@@ -108,7 +113,9 @@ class SwapMonteCarloMaker(Maker):
     n_processes: int = 1
 
     @job(output_schema=SampleDocument)
-    def make(self, alloy: Alloy, n_sweeps: int, seed: int, checkpoint: str | None = None) -> SampleDocument | Response[SampleDocument]:
+    def make(
+        self, alloy: Alloy, n_sweeps: int, seed: int, checkpoint: str | None = None
+    ) -> SampleDocument | Response[SampleDocument]:
         """Cool one sample in ``n_sweeps`` sweeps.
 
         Parameters
@@ -136,7 +143,9 @@ class SwapMonteCarloMaker(Maker):
         return document
 
     @job(output_schema=SampleSetDocument)
-    def make_set(self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]) -> SampleSetDocument:
+    def make_set(
+        self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]
+    ) -> SampleSetDocument:
         """Cool several samples in one job, for coolings so short that a job each would cost more than the cooling.
 
         Each sample is the one that :meth:`make` gives for its seed, whatever the number of processes.
@@ -156,9 +165,16 @@ class SwapMonteCarloMaker(Maker):
             )
         report = JobProgress("samples")
         samples = []
-        pool = ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn")) if self.n_processes > 1 else nullcontext()
+        pool = (
+            ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn"))
+            if self.n_processes > 1
+            else nullcontext()
+        )
         settings = {"n_sweeps": n_sweeps, "n_processes": self.n_processes}
-        with record_provenance(settings=settings, n_cores=self.n_processes) as provenance, pool as executor:
+        with (
+            record_provenance(settings=settings, n_cores=self.n_processes) as provenance,
+            pool as executor,
+        ):
             run = executor.map if executor else map
             for number, sample in enumerate(run(partial(self._cool, alloy, n_sweeps), seeds)):
                 report(number, len(seeds))
@@ -223,12 +239,16 @@ class SwapMonteCarloMaker(Maker):
             provenance=provenance,
         )
 
-    def _sampler(self, lj: LennardJones, alloy: Alloy, seed: int, checkpoint: Path | None) -> SwapMonteCarlo:
+    def _sampler(
+        self, lj: LennardJones, alloy: Alloy, seed: int, checkpoint: Path | None
+    ) -> SwapMonteCarlo:
         if checkpoint is not None and checkpoint.exists():
             sampler = SwapMonteCarlo.load(checkpoint)
             logger.info("going on from the checkpoint at sweep %d", sampler.sweeps)
             return sampler
-        sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, swap_fraction=self.swap_fraction, dtype=self.dtype)
+        sampler = SwapMonteCarlo.from_alloy(
+            lj, alloy, seed, swap_fraction=self.swap_fraction, dtype=self.dtype
+        )
         sampler.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
         return sampler
 
@@ -284,7 +304,9 @@ class SurrogateMDMaker(Maker):
         report = JobProgress("runs")
         settings = {"time_reduced": time, "equilibration_sweeps": self.equilibration_sweeps}
         finished = directory / _FINISHED_RUNS
-        runs: list[tuple[float, bool]] = json.loads(finished.read_text()) if finished.exists() else []
+        runs: list[tuple[float, bool]] = (
+            json.loads(finished.read_text()) if finished.exists() else []
+        )
         with record_provenance(settings=settings) as provenance:
             for number, seed in enumerate(seeds[len(runs) :], start=len(runs)):
                 report(number, len(seeds))
@@ -292,19 +314,30 @@ class SurrogateMDMaker(Maker):
                 dynamics = self._cool(lj, alloy, time, seed, path)
                 if dynamics is None:
                     logger.info("told to stop; a new job goes on from %s", directory)
-                    return Response(replace=self.make(alloy, time, seeds, checkpoint=str(directory)))
+                    return Response(
+                        replace=self.make(alloy, time, seeds, checkpoint=str(directory))
+                    )
                 relaxed, e_is = find_inherent_structure(dynamics.atoms, lj)
-                runs.append((e_is / lj.energy_unit, analyse_order(relaxed, self.thresholds).ordered))
+                runs.append(
+                    (e_is / lj.energy_unit, analyse_order(relaxed, self.thresholds).ordered)
+                )
                 partial = finished.with_suffix(".partial")
                 partial.write_text(json.dumps(runs))
                 partial.replace(finished)
                 path.unlink(missing_ok=True)
         energies, ordered = [energy for energy, _ in runs], [flag for _, flag in runs]
         return SurrogateCoolingDocument(
-            time_reduced=time, e_is_reduced=energies, seeds=seeds, ordered=ordered, surrogate=lj.as_dict(), provenance=provenance
+            time_reduced=time,
+            e_is_reduced=energies,
+            seeds=seeds,
+            ordered=ordered,
+            surrogate=lj.as_dict(),
+            provenance=provenance,
         )
 
-    def _cool(self, lj: LennardJones, alloy: Alloy, time: float, seed: int, path: Path) -> SurrogateMolecularDynamics | None:
+    def _cool(
+        self, lj: LennardJones, alloy: Alloy, time: float, seed: int, path: Path
+    ) -> SurrogateMolecularDynamics | None:
         """One finished run, from its checkpoint if there is one; None if it was told to stop before its end."""
         if path.exists():
             dynamics = SurrogateMolecularDynamics.load(path)
@@ -361,15 +394,27 @@ class SupercoolingMaker(Maker):
             The onset of supercooling, if it was measured: effective times are then also given in decades above it.
         """
         runs = [cooling for cooling in coolings if cooling is not None]
-        dated = [(family, sample) for family, sample in zip(families, samples, strict=True) if sample is not None]
+        dated = [
+            (family, sample)
+            for family, sample in zip(families, samples, strict=True)
+            if sample is not None
+        ]
         lj = LennardJones.from_dict(runs[0].surrogate)
         dynamics = {
-            cooling.time_reduced: [e for e, is_ordered in zip(cooling.e_is_reduced, cooling.ordered, strict=True) if not is_ordered]
+            cooling.time_reduced: [
+                e
+                for e, is_ordered in zip(cooling.e_is_reduced, cooling.ordered, strict=True)
+                if not is_ordered
+            ]
             for cooling in runs
         }
         with record_provenance(seed=self.seed, settings={"window": self.window}) as provenance:
             times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
-            e_is = [energy * lj.energy_unit for _, energies in sorted(dynamics.items()) for energy in energies]
+            e_is = [
+                energy * lj.energy_unit
+                for _, energies in sorted(dynamics.items())
+                for energy in energies
+            ]
             clock = fit_supercooling_clock(
                 times,
                 e_is,
@@ -381,10 +426,14 @@ class SupercoolingMaker(Maker):
             )
             groups = []
             for n_sweeps in sorted({sample.n_sweeps for _, sample in dated}):
-                members = np.array([s.e_is for _, s in dated if s.n_sweeps == n_sweeps and not s.ordered])
+                members = np.array(
+                    [s.e_is for _, s in dated if s.n_sweeps == n_sweeps and not s.ordered]
+                )
                 if len(members) == 0:
                     continue
-                error = float(members.std(ddof=1) / np.sqrt(len(members))) if len(members) > 1 else 0.0
+                error = (
+                    float(members.std(ddof=1) / np.sqrt(len(members))) if len(members) > 1 else 0.0
+                )
                 effective = clock.effective_time(float(members.mean()), error)
                 groups.append(
                     EffectiveTimeRecord(
@@ -404,7 +453,9 @@ class SupercoolingMaker(Maker):
             clock=clock.as_dict(),
             dynamics={f"{time:g}": energies for time, energies in sorted(dynamics.items())},
             groups=groups,
-            families={family: clock.effective_time(sample.e_is).log10_time for family, sample in dated},
+            families={
+                family: clock.effective_time(sample.e_is).log10_time for family, sample in dated
+            },
             seconds_per_reduced_time=clock.time_unit * 1e-15,
             provenance=provenance,
         )
@@ -427,5 +478,11 @@ def _acceptance(sampler: SwapMonteCarlo, cooling: Cooling) -> dict[str, Acceptan
         return Acceptance(reduced_temperature=temperatures, accepted_fraction=values)
 
     displacements, exchanges = history.displacement_acceptance, history.exchange_acceptance
-    moves = {f"displacement {species}": column(displacements, index) for index, species in enumerate(sampler.lj.species)}
-    return moves | {f"exchange {'-'.join(pair)}": column(exchanges, index) for index, pair in enumerate(sampler.exchange_pairs)}
+    moves = {
+        f"displacement {species}": column(displacements, index)
+        for index, species in enumerate(sampler.lj.species)
+    }
+    return moves | {
+        f"exchange {'-'.join(pair)}": column(exchanges, index)
+        for index, pair in enumerate(sampler.exchange_pairs)
+    }

@@ -44,12 +44,16 @@ def read_summaries(
         yield uuid, found.get(uuid)
 
 
-def read_samples(store: JobStore, references: Iterable[OutputReference], fields: list[str]) -> dict[str, dict[str, Any]]:
+def read_samples(
+    store: JobStore, references: Iterable[OutputReference], fields: list[str]
+) -> dict[str, dict[str, Any]]:
     """Family to the fields asked for of its sample, whether it was cooled alone or in a set; without the samples whose job failed."""
     # Members of a set have one document, which is read once.
     unique = {reference.uuid: reference for reference in references}
     samples: dict[str, dict[str, Any]] = {}
-    for _, document in read_summaries(store, unique.values(), [*fields, "families", *(f"samples.{name}" for name in fields)]):
+    for _, document in read_summaries(
+        store, unique.values(), [*fields, "families", *(f"samples.{name}" for name in fields)]
+    ):
         if document is None:
             continue
         output = document["output"]

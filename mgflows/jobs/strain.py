@@ -12,18 +12,30 @@ from pymatgen.core import Structure
 from mgflows.errors import InputError
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import Provenance, record_provenance
-from mgflows.structures.strain import Deformation, apply_deformation, crystal_deformations, elastic_deformations, volume_deformations
+from mgflows.structures.strain import (
+    Deformation,
+    apply_deformation,
+    crystal_deformations,
+    elastic_deformations,
+    volume_deformations,
+)
 
 __all__ = ["DeformationMaker", "DeformedStructuresDocument"]
 
-_KINDS = {"volume": volume_deformations, "elastic": elastic_deformations, "crystal": crystal_deformations}
+_KINDS = {
+    "volume": volume_deformations,
+    "elastic": elastic_deformations,
+    "crystal": crystal_deformations,
+}
 
 
 class DeformedStructuresDocument(BaseModel):
     """Strained copies of one structure."""
 
     names: list[str] = Field(description="name of each deformation")
-    structures: list[Structure] = Field(description="the strained structures; stored in the additional store 'data'")
+    structures: list[Structure] = Field(
+        description="the strained structures; stored in the additional store 'data'"
+    )
     deformations: list[list[list[float]]] = Field(description="(3, 3) deformation gradient of each")
     provenance: Provenance
 
@@ -46,7 +58,9 @@ class DeformationMaker(Maker):
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
-            raise InputError(f"the kind of deformation is {self.kind!r}; choose one of {', '.join(_KINDS)}")
+            raise InputError(
+                f"the kind of deformation is {self.kind!r}; choose one of {', '.join(_KINDS)}"
+            )
 
     @property
     def deformations(self) -> list[Deformation]:
@@ -58,7 +72,10 @@ class DeformationMaker(Maker):
         """Strain one structure; positions follow the cell affinely."""
         with record_provenance(settings={"kind": self.kind}) as provenance:
             atoms = atoms_from_structure(structure)
-            structures = [structure_from_atoms(apply_deformation(atoms, deformation)) for deformation in self.deformations]
+            structures = [
+                structure_from_atoms(apply_deformation(atoms, deformation))
+                for deformation in self.deformations
+            ]
         return DeformedStructuresDocument(
             names=[deformation.name for deformation in self.deformations],
             structures=structures,

@@ -87,13 +87,28 @@ class TrainingMaker(Maker):
         if isinstance(trainer, GpumdTrainer) and trainer.command is None:
             trainer = replace(trainer, command=Settings.current().nep_command)
         settings = {"trainer": type(trainer).__name__, **asdict(trainer), "split": self.split}
-        with record_provenance(seed=self.seed, settings=settings, packages=("neppo", "torch", "calorine", "nep-adapters")) as provenance:
+        with record_provenance(
+            seed=self.seed,
+            settings=settings,
+            packages=("neppo", "torch", "calorine", "nep-adapters"),
+        ) as provenance:
             train, test = materialise(current_store(), dataset, self.split)
-            trainer.prepare(directory, parameters, train, test, seed=self.seed, initial_potential=initial_potential)
+            trainer.prepare(
+                directory,
+                parameters,
+                train,
+                test,
+                seed=self.seed,
+                initial_potential=initial_potential,
+            )
             report = JobProgress("steps")
 
             def show(state: TrainingProgress) -> None:
-                report(state.step, state.n_steps, f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A")
+                report(
+                    state.step,
+                    state.n_steps,
+                    f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A",
+                )
 
             result = trainer.train(directory, progress=show)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
@@ -120,7 +135,9 @@ class TrainingMaker(Maker):
         )
 
 
-def materialise(store: JobStore, dataset: DatasetDocument, split: Split) -> tuple[list[Atoms], list[Atoms]]:
+def materialise(
+    store: JobStore, dataset: DatasetDocument, split: Split
+) -> tuple[list[Atoms], list[Atoms]]:
     """The training and the test frames of a dataset, loaded one label document at a time, each in the order of their hashes."""
     by_uuid = defaultdict(list)
     for entry in dataset.frames:
@@ -129,14 +146,19 @@ def materialise(store: JobStore, dataset: DatasetDocument, split: Split) -> tupl
     for uuid, entries in by_uuid.items():
         frames = load_frames(store, uuid)
         for entry in entries:
-            atoms[entry.frame_id] = frames[entry.number].to_atoms(subset=entry.subset, family=entry.family, frame_id=entry.frame_id)
+            atoms[entry.frame_id] = frames[entry.number].to_atoms(
+                subset=entry.subset, family=entry.family, frame_id=entry.frame_id
+            )
     train = [atoms[entry.frame_id] for entry in dataset.frames if not entry.test[split]]
     test = [atoms[entry.frame_id] for entry in dataset.frames if entry.test[split]]
     return train, test
 
 
 def _errors(table: ParityTable) -> dict[str, ErrorStatistics]:
-    return {name: _statistics(errors) for name, errors in {"all": table.overall, **table.by_subset}.items()}
+    return {
+        name: _statistics(errors)
+        for name, errors in {"all": table.overall, **table.by_subset}.items()
+    }
 
 
 def _statistics(errors: Parity) -> ErrorStatistics:
@@ -155,18 +177,27 @@ def _statistics(errors: Parity) -> ErrorStatistics:
 def _loss_columns(loss: LossTable) -> dict[str, list[float | None]]:
     """Columns of the loss table; what the trainer does not write is None, since NaN is not JSON."""
     columns = {name: np.asarray(values, dtype=float) for name, values in vars(loss).items()}
-    return {name: [float(value) if np.isfinite(value) else None for value in values] for name, values in columns.items()}
+    return {
+        name: [float(value) if np.isfinite(value) else None for value in values]
+        for name, values in columns.items()
+    }
 
 
 def _parity_points(table: ParityTable, seed: int) -> dict[str, Any]:
     """Values for parity plots: all energies and virials, a random choice of the force components."""
-    reference, predicted = (np.concatenate([forces.ravel() for forces in side.forces]) for side in (table.labels, table.predictions))
+    reference, predicted = (
+        np.concatenate([forces.ravel() for forces in side.forces])
+        for side in (table.labels, table.predictions)
+    )
     subsets = np.repeat(table.subsets, [forces.size for forces in table.labels.forces])
     chosen = np.sort(np.random.default_rng(seed).permutation(len(reference))[:_PARITY_POINTS])
     rows, columns = np.array([(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]).T
     return {
         "subset": list(table.subsets),
-        "energy": {"reference": table.labels.energies.tolist(), "predicted": table.predictions.energies.tolist()},
+        "energy": {
+            "reference": table.labels.energies.tolist(),
+            "predicted": table.predictions.energies.tolist(),
+        },
         "virial": {
             "reference": table.labels.virials[:, rows, columns].tolist(),
             "predicted": table.predictions.virials[:, rows, columns].tolist(),

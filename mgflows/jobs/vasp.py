@@ -15,11 +15,18 @@ from jobflow import Maker, job
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.jobs.vasp_outputs import VaspRun, naming_files
-from mgflows.schemas.labels import Frame, LabelDocument, LabelError, LabelSetDocument, atoms_from_structure, structure_from_atoms
+from mgflows.methods.vasp.method import NEUTRAL_TAGS, VaspMethod
+from mgflows.methods.vasp.outputs import VaspRun, naming_files
+from mgflows.schemas.labels import (
+    Frame,
+    LabelDocument,
+    LabelError,
+    LabelSetDocument,
+    atoms_from_structure,
+    structure_from_atoms,
+)
 from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.quality import objections
-from mgflows.sets.vasp import NEUTRAL_TAGS, VaspMethod
+from mgflows.schemas.quality import violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,7 +54,7 @@ class VaspLabelMaker(Maker):
         The settings.
     run_vasp_kwargs
         Further arguments of :func:`atomate2.vasp.run.run_vasp`, such as ``vasp_cmd`` or ``wall_time``. ``handlers`` replaces the list that cannot
-        change a label (:func:`mgflows.sets.vasp_inputs.static_handlers`).
+        change a label (:func:`mgflows.methods.vasp.inputs.static_handlers`).
     """
 
     name: str = "label"
@@ -65,12 +72,20 @@ class VaspLabelMaker(Maker):
         LabelError
             If VASP did not finish or converge, or ran with other settings than asked for. It names the directory of the files.
         """
-        with record_provenance(settings=_settings(self.method), n_cores=self.method.n_cores) as provenance:
+        with record_provenance(
+            settings=_settings(self.method), n_cores=self.method.n_cores
+        ) as provenance:
             sorted_structure = sort_structure(structure)
             run = run_static(self.method, sorted_structure, self.run_vasp_kwargs)
         with naming_files(run.directory):
-            asked = atoms_from_structure(sorted_structure)
-            label = LabelDocument.from_atoms(run.atoms(), run.fingerprint(), provenance, report=run.report(asked), asked=asked)
+            requested = atoms_from_structure(sorted_structure)
+            label = LabelDocument.from_atoms(
+                run.atoms(),
+                run.fingerprint(),
+                provenance,
+                report=run.report(requested),
+                requested=requested,
+            )
             run.check()
         return label
 
@@ -153,15 +168,23 @@ class VaspRelaxMaker(Maker):
         relaxation = {
             "n_steps": sum(len(each.steps) for each in passes),
             "largest_force": _largest_force(passes[-1]),
-            "energy_per_atom_before": passes[0].atoms(0).get_potential_energy(force_consistent=True) / len(initial),
+            "energy_per_atom_before": passes[0].atoms(0).get_potential_energy(force_consistent=True)
+            / len(initial),
             **compare_structures(initial, relaxed).as_dict(),
         }
         with naming_files(run.directory):
-            asked = atoms_from_structure(current)
-            report = run.report(asked)
+            requested = atoms_from_structure(current)
+            report = run.report(requested)
             corrections = [phrase for each in (*passes, run) for phrase in each.corrections]
             report = report.model_copy(update={"ionic_converged": True, "corrections": corrections})
-            label = LabelDocument.from_atoms(relaxed, run.fingerprint(), provenance, report=report, asked=asked, relaxation=relaxation)
+            label = LabelDocument.from_atoms(
+                relaxed,
+                run.fingerprint(),
+                provenance,
+                report=report,
+                requested=requested,
+                relaxation=relaxation,
+            )
             run.check()
         return label
 
@@ -169,12 +192,21 @@ class VaspRelaxMaker(Maker):
         """One pass, which has converged."""
         from atomate2.vasp.jobs.core import RelaxMaker
 
-        from mgflows.sets.vasp_inputs import GlassRelaxSetGenerator, relax_handlers
+        from mgflows.methods.vasp.inputs import GlassRelaxSetGenerator, relax_handlers
 
         generator = GlassRelaxSetGenerator(
-            method=self.method, force_tolerance=self.force_tolerance, relax_cell=self.relax_cell, max_steps=self.max_steps
+            method=self.method,
+            force_tolerance=self.force_tolerance,
+            relax_cell=self.relax_cell,
+            max_steps=self.max_steps,
         )
-        run = run_vasp_maker(RelaxMaker, generator, self.method, structure, {"handlers": relax_handlers(), **self.run_vasp_kwargs})
+        run = run_vasp_maker(
+            RelaxMaker,
+            generator,
+            self.method,
+            structure,
+            {"handlers": relax_handlers(), **self.run_vasp_kwargs},
+        )
         with naming_files(run.directory):
             if not run.scf_converged():
                 raise LabelError(
@@ -182,7 +214,10 @@ class VaspRelaxMaker(Maker):
                     "raise NELM in VaspMethod(incar=...) or look at the structure"
                 )
             # A run that was told to stop has fewer steps than NSW, too: only the forces say that it got there. VASP prints them rounded.
-            if len(run.steps) >= self.max_steps or _largest_force(run) > 1.01 * self.force_tolerance:
+            if (
+                len(run.steps) >= self.max_steps
+                or _largest_force(run) > 1.01 * self.force_tolerance
+            ):
                 raise LabelError(
                     f"the relaxation of {structure.composition.reduced_formula} has a force of {_largest_force(run):.3g} eV/A left after "
                     f"{len(run.steps)} steps; raise max_steps or look whether the structure is sound"
@@ -244,7 +279,7 @@ class VaspHeatingMaker(Maker):
         """
         from atomate2.vasp.jobs.md import MDMaker
 
-        from mgflows.sets.vasp_inputs import GlassMDSetGenerator, molecular_dynamics_handlers
+        from mgflows.methods.vasp.inputs import GlassMDSetGenerator, molecular_dynamics_handlers
 
         protocol = {
             "temperature_end": self.temperature_end,
@@ -255,7 +290,9 @@ class VaspHeatingMaker(Maker):
             "cell_mass": self.cell_mass,
             "random_seed": seed % _LARGEST_SEED,
         }
-        with record_provenance(seed=seed, settings=_settings(self.method) | protocol, n_cores=self.method.n_cores) as provenance:
+        with record_provenance(
+            seed=seed, settings=_settings(self.method) | protocol, n_cores=self.method.n_cores
+        ) as provenance:
             sorted_structure = sort_structure(structure)
             generator = GlassMDSetGenerator(
                 method=self.method,
@@ -269,14 +306,23 @@ class VaspHeatingMaker(Maker):
             )
             handlers = {"handlers": molecular_dynamics_handlers(), **self.run_vasp_kwargs}
             # atomate2 would move the steps out of the document, without their electronic steps.
-            run = run_vasp_maker(MDMaker, generator, self.method, sorted_structure, handlers, task_document_kwargs={})
+            run = run_vasp_maker(
+                MDMaker, generator, self.method, sorted_structure, handlers, task_document_kwargs={}
+            )
         with naming_files(run.directory):
             run.check()
             if len(run.steps) != self.n_steps:
-                raise LabelError(f"VASP did {len(run.steps)} of {self.n_steps} steps of molecular dynamics; give the job more time")
+                raise LabelError(
+                    f"VASP did {len(run.steps)} of {self.n_steps} steps of molecular dynamics; give the job more time"
+                )
             frames, failed = _frames(run, atoms_from_structure(sorted_structure))
-            trajectory = protocol | {"ensemble": "NPT Langevin, 0 GPa", "temperature": _temperatures(run)}
-            return LabelSetDocument.from_frames(frames, run.fingerprint(), provenance, failed=failed, trajectory=trajectory)
+            trajectory = protocol | {
+                "ensemble": "NPT Langevin, 0 GPa",
+                "temperature": _temperatures(run),
+            }
+            return LabelSetDocument.from_frames(
+                frames, run.fingerprint(), provenance, failed=failed, trajectory=trajectory
+            )
 
 
 def sort_structure(structure: Structure | None) -> Structure:
@@ -291,14 +337,20 @@ def sort_structure(structure: Structure | None) -> Structure:
     return structure_from_atoms(atoms_from_structure(structure)).get_sorted_structure()
 
 
-def run_static(method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]) -> VaspRun:
+def run_static(
+    method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]
+) -> VaspRun:
     """A single point in the current directory."""
     from atomate2.vasp.jobs.core import StaticMaker
 
-    from mgflows.sets.vasp_inputs import GlassStaticSetGenerator, static_handlers
+    from mgflows.methods.vasp.inputs import GlassStaticSetGenerator, static_handlers
 
     return run_vasp_maker(
-        StaticMaker, GlassStaticSetGenerator(method=method), method, structure, {"handlers": static_handlers(), **run_vasp_kwargs}
+        StaticMaker,
+        GlassStaticSetGenerator(method=method),
+        method,
+        structure,
+        {"handlers": static_handlers(), **run_vasp_kwargs},
     )
 
 
@@ -319,7 +371,9 @@ def run_vasp_maker(
     LabelError
         If custodian gave up, or the outputs cannot be read.
     """
-    check_ready(method, [str(element) for element in structure.composition.elements], run_vasp_kwargs)
+    check_ready(
+        method, [str(element) for element in structure.composition.elements], run_vasp_kwargs
+    )
     maker = maker_class(
         input_set_generator=generator,
         run_vasp_kwargs=run_vasp_kwargs,
@@ -333,7 +387,9 @@ def run_vasp_maker(
             response = maker.make.original(maker, structure)
     except Exception as error:
         # Custodian, atomate2 and the parsers of pymatgen and emmet each raise what they like.
-        raise LabelError(f"{_what_ended_it(error, directory, method)}; its files are in {directory}") from error
+        raise LabelError(
+            f"{_what_ended_it(error, directory, method)}; its files are in {directory}"
+        ) from error
     return VaspRun(response.output, directory, method)
 
 
@@ -350,7 +406,9 @@ def _what_ended_it(error: Exception, directory: Path, method: VaspMethod) -> str
     return f"VASP's calculation was given up ({told})"
 
 
-def check_ready(method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]) -> None:
+def check_ready(
+    method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]
+) -> None:
     """Refuse what cannot work before anything runs.
 
     Raises
@@ -369,7 +427,9 @@ def check_ready(method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dic
             f"the command {program} was not found, so that VASP cannot start (vasp_command is {command!r}); "
             "set vasp_command in mgflows.yaml to how VASP is called here, or load its module"
         )
-    missing = [element for element, single in method.find_potentials(species).items() if single is None]
+    missing = [
+        element for element, single in method.find_potentials(species).items() if single is None
+    ]
     if missing:
         names = ", ".join(method.potcar_symbol(element) for element in missing)
         where = PYMATGEN.get("PMG_VASP_PSP_DIR") or "not set"
@@ -416,14 +476,16 @@ def _largest_force(run: VaspRun) -> float:
     return float(np.linalg.norm(run.atoms().get_forces(), axis=1).max())
 
 
-def _frames(run: VaspRun, asked: Atoms) -> tuple[list[Frame], list[str]]:
+def _frames(run: VaspRun, requested: Atoms) -> tuple[list[Frame], list[str]]:
     """The steps of molecular dynamics that are labels, and why the others are not."""
     frames, failed = [], []
     for number in range(len(run.steps)):
         name = f"step {number + 1}"
         try:
             frame = Frame.from_atoms(run.atoms(number), name)
-            if found := objections(frame, run.report(asked, number), asked, fixed_cell=False):
+            if found := violations(
+                frame, run.report(requested, number), requested, fixed_cell=False
+            ):
                 raise LabelError("; ".join(found))
             frames.append(frame)
         except LabelError as error:
@@ -438,4 +500,8 @@ def _temperatures(run: VaspRun) -> list[float] | None:
     if any(energy is None for energy in kinetic):
         return None
     n_atoms = len(run.atoms())
-    return [2.0 * float(energy) / (3.0 * n_atoms * units.BOLTZMANN) for energy in kinetic if energy is not None]
+    return [
+        2.0 * float(energy) / (3.0 * n_atoms * units.BOLTZMANN)
+        for energy in kinetic
+        if energy is not None
+    ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mgflows.connections import check_database, open_database, open_launchpad
 from mgflows.errors import InputError
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepare_database
@@ -93,7 +94,9 @@ class Advance:
     stopped: dict[str, int]
 
 
-def submit_campaign(maker: CampaignMaker | Sequence[CampaignMaker], settings: Settings) -> list[Submission]:
+def submit_campaign(
+    maker: CampaignMaker | Sequence[CampaignMaker], settings: Settings
+) -> list[Submission]:
     """Submit a campaign, or several, unless they are there already.
 
     Parameters
@@ -118,8 +121,10 @@ def submit_campaign(maker: CampaignMaker | Sequence[CampaignMaker], settings: Se
     makers = [maker] if not isinstance(maker, Sequence) else list(maker)
     for name, number in Counter(each.name for each in makers).items():
         if number > 1:
-            raise InputError(f"{number} of the campaigns have the name {name!r}; give each a name of its own")
-    database = settings.database()
+            raise InputError(
+                f"{number} of the campaigns have the name {name!r}; give each a name of its own"
+            )
+    database = open_database(settings)
     try:
         submissions = []
         for each in makers:
@@ -149,8 +154,12 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     """
     collection = database[CAMPAIGNS]
     collection.create_index("campaign", unique=True)
-    collection.update_one({"campaign": document.campaign}, {"$setOnInsert": document.model_dump()}, upsert=True)
-    stored = CampaignDocument.model_validate(collection.find_one({"campaign": document.campaign}, {"_id": 0}))
+    collection.update_one(
+        {"campaign": document.campaign}, {"$setOnInsert": document.model_dump()}, upsert=True
+    )
+    stored = CampaignDocument.model_validate(
+        collection.find_one({"campaign": document.campaign}, {"_id": 0})
+    )
     if stored.settings_digest != document.settings_digest:
         raise InputError(
             f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} (settings {stored.settings_digest}, not "
@@ -196,8 +205,8 @@ def submit(
     first = flow[0] if isinstance(flow, Sequence) else flow
     flow = as_flow(flow, allow_external_references=True)
     campaign = _campaign_of(flow) or first.uuid
-    settings.check_database()
-    launchpad = settings.launchpad()
+    check_database(settings)
+    launchpad = open_launchpad(settings)
     try:
         prepare_database(launchpad)
         _prepare_plans(launchpad.db)
@@ -205,7 +214,9 @@ def submit(
         is_new = False
         if launchpad.db[_PLANS].find_one({"_id": key}) is None:
             elsewhere = _check_external_references(flow, launchpad)
-            is_new = _store_plan(launchpad.db, key, campaign, flow, minimum_fraction, max_fireworks, elsewhere)
+            is_new = _store_plan(
+                launchpad.db, key, campaign, flow, minimum_fraction, max_fireworks, elsewhere
+            )
         try:
             n_added, n_planned, _ = _advance(launchpad, campaign, accept_gate=False)
         except InputError:
@@ -215,11 +226,19 @@ def submit(
             raise
     finally:
         launchpad.connection.close()
-    logger.info("campaign %s, %s: %d fireworks added, %d planned", campaign, part, n_added, n_planned)
+    logger.info(
+        "campaign %s, %s: %d fireworks added, %d planned", campaign, part, n_added, n_planned
+    )
     return Submission(campaign, part, n_added, n_planned, is_new)
 
 
-def advance(settings: Settings, campaign: str | None = None, *, accept_gate: bool = False, wait_seconds: float = 5.0) -> list[Advance]:
+def advance(
+    settings: Settings,
+    campaign: str | None = None,
+    *,
+    accept_gate: bool = False,
+    wait_seconds: float = 5.0,
+) -> list[Advance]:
     """Give the workers every planned workflow whose inputs are there.
 
     A workflow waits until each of its inputs is there or has failed. It goes on without failed ones if its jobs can and enough are there
@@ -248,11 +267,17 @@ def advance(settings: Settings, campaign: str | None = None, *, accept_gate: boo
     ServiceError
         If the database does not answer.
     """
-    settings.check_database(wait_seconds)
-    launchpad = settings.launchpad(wait_seconds)
+    check_database(settings, wait_seconds)
+    launchpad = open_launchpad(settings, wait_seconds)
     try:
-        names = [campaign] if campaign else sorted(launchpad.db[PLANNED].distinct("campaign", {"state": {"$ne": "submitted"}}))
-        return [Advance(name, *_advance(launchpad, name, accept_gate=accept_gate)) for name in names]
+        names = (
+            [campaign]
+            if campaign
+            else sorted(launchpad.db[PLANNED].distinct("campaign", {"state": {"$ne": "submitted"}}))
+        )
+        return [
+            Advance(name, *_advance(launchpad, name, accept_gate=accept_gate)) for name in names
+        ]
     finally:
         launchpad.connection.close()
 
@@ -269,7 +294,9 @@ def _prepare_plans(database: Database) -> None:
 def _campaign_of(flow: Flow) -> str | None:
     campaigns = {job.metadata.get("mgflows", {}).get("campaign") for job, _ in jobs_of(flow)}
     if len(campaigns) > 1:
-        raise InputError(f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))}); submit one campaign at a time")
+        raise InputError(
+            f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))}); submit one campaign at a time"
+        )
     return campaigns.pop()
 
 
@@ -290,7 +317,13 @@ def _check_external_references(flow: Flow, launchpad: LaunchPad) -> set[str]:
 
 
 def _store_plan(
-    database: Database, key: str, campaign: str, flow: Flow, minimum_fraction: float, max_fireworks: int, there: set[str]
+    database: Database,
+    key: str,
+    campaign: str,
+    flow: Flow,
+    minimum_fraction: float,
+    max_fireworks: int,
+    there: set[str],
 ) -> bool:
     """Write the plan down, all of it or nothing; False if somebody else was faster."""
     plan = uuid.uuid4().hex
@@ -337,27 +370,48 @@ def _store_plan(
     return True
 
 
-def _advance(launchpad: LaunchPad, campaign: str, *, accept_gate: bool) -> tuple[int, int, dict[str, int]]:
+def _advance(
+    launchpad: LaunchPad, campaign: str, *, accept_gate: bool
+) -> tuple[int, int, dict[str, int]]:
     """Add what can run; number of fireworks added, number of jobs that still wait, and why some wait for ever."""
     database = launchpad.db
     planned = database[PLANNED]
     for plan in database[_PLANS].find({"campaign": campaign}):
-        planned.update_many({"key": plan["_id"], "plan": plan["plan"], "state": "draft"}, {"$set": {"state": "planned"}})
+        planned.update_many(
+            {"key": plan["_id"], "plan": plan["plan"], "state": "draft"},
+            {"$set": {"state": "planned"}},
+        )
         # Left by a submission that was killed, or not as fast.
         planned.delete_many({"key": plan["_id"], "plan": {"$ne": plan["plan"]}})
     open_ = {"campaign": campaign, "state": "planned"}
     if accept_gate:
         planned.update_many(open_, {"$set": {"gate": None}})
 
-    wanted = [row["_id"] for row in planned.aggregate([{"$match": open_}, {"$unwind": "$waits_for"}, {"$group": {"_id": "$waits_for"}}])]
+    wanted = [
+        row["_id"]
+        for row in planned.aggregate(
+            [{"$match": open_}, {"$unwind": "$waits_for"}, {"$group": {"_id": "$waits_for"}}]
+        )
+    ]
     done, failed = _settled(launchpad, wanted)
     for some in _batches(sorted(done), 1000):
-        planned.update_many({**open_, "waits_for": {"$in": some}}, {"$pull": {"waits_for": {"$in": some}}})
+        planned.update_many(
+            {**open_, "waits_for": {"$in": some}}, {"$pull": {"waits_for": {"$in": some}}}
+        )
 
     verdicts: dict[str, str] = {}
     ready: list[str] = []
     n_waiting, stopped = 0, Counter[str]()
-    fields = ["jobs", "waits_for", "n_inputs", "required", "minimum_fraction", "gate", "reason", "number"]
+    fields = [
+        "jobs",
+        "waits_for",
+        "n_inputs",
+        "required",
+        "minimum_fraction",
+        "gate",
+        "reason",
+        "number",
+    ]
     # In the order of the plan, so that what failed is known before those are looked at that wait for it.
     for piece in planned.find(open_, fields).sort("number", 1):
         reason, for_ever = _why_wait(piece, failed)
@@ -374,7 +428,9 @@ def _advance(launchpad: LaunchPad, campaign: str, *, accept_gate: bool) -> tuple
             stopped[reason] += len(piece["jobs"])
             failed |= set(piece["jobs"])
         if reason != piece["reason"]:
-            planned.update_one({"_id": piece["_id"]}, {"$set": {"reason": reason, "stopped": for_ever}})
+            planned.update_one(
+                {"_id": piece["_id"]}, {"$set": {"reason": reason, "stopped": for_ever}}
+            )
 
     n_added = 0
     for some in _batches(ready, _BATCH):
@@ -383,7 +439,10 @@ def _advance(launchpad: LaunchPad, campaign: str, *, accept_gate: bool) -> tuple
         n_added += insert_once(launchpad, [(piece["_id"], piece["workflow"]) for piece in found])
         planned.update_many(
             {"_id": {"$in": some}},
-            {"$set": {"state": "submitted", "reason": "", "stopped": False}, "$unset": {"workflow": "", "required": ""}},
+            {
+                "$set": {"state": "submitted", "reason": "", "stopped": False},
+                "$unset": {"workflow": "", "required": ""},
+            },
         )
     return n_added, n_waiting, dict(stopped)
 
@@ -397,7 +456,11 @@ def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str
     locked: set[int] = set()
     for some in _batches([fw_id for job in done for fw_id, _ in states[job]], 1000):
         locked |= {
-            node for workflow in launchpad.workflows.find({"nodes": {"$in": some}, "locked": True}, ["nodes"]) for node in workflow["nodes"]
+            node
+            for workflow in launchpad.workflows.find(
+                {"nodes": {"$in": some}, "locked": True}, ["nodes"]
+            )
+            for node in workflow["nodes"]
         }
     states |= _states(launchpad, done)
     there, failed, unclear = set(), set(), []
@@ -425,8 +488,12 @@ def _states(launchpad: LaunchPad, wanted: Sequence[str]) -> dict[str, list[tuple
     states: dict[str, list[tuple[int, str]]] = {}
     for some in _batches(wanted, 1000):
         query = {"spec.job_uuid": {"$in": some}}
-        for firework in launchpad.fireworks.find(query, {"_id": 0, "spec.job_uuid": 1, "state": 1, "fw_id": 1}):
-            states.setdefault(firework["spec"]["job_uuid"], []).append((firework["fw_id"], firework["state"]))
+        for firework in launchpad.fireworks.find(
+            query, {"_id": 0, "spec.job_uuid": 1, "state": 1, "fw_id": 1}
+        ):
+            states.setdefault(firework["spec"]["job_uuid"], []).append(
+                (firework["fw_id"], firework["state"])
+            )
     return states
 
 
@@ -451,11 +518,17 @@ def _verdict(launchpad: LaunchPad, gate: str, failed: set[str]) -> str:
     """Empty if a gate lets jobs pass; otherwise why not."""
     if gate in failed or _settled(launchpad, [gate])[1]:
         return "the gate before it failed"
-    found = launchpad.db["outputs"].find_one({"uuid": gate}, ["output.passed", "output.reason"], sort=[("index", -1)])
+    found = launchpad.db["outputs"].find_one(
+        {"uuid": gate}, ["output.passed", "output.reason"], sort=[("index", -1)]
+    )
     if found is None:
         return "waits for the gate before it"
     output = found.get("output") or {}
-    return "" if output.get("passed") else f"the gate before it is closed: {output.get('reason') or 'no reason given'}"
+    return (
+        ""
+        if output.get("passed")
+        else f"the gate before it is closed: {output.get('reason') or 'no reason given'}"
+    )
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

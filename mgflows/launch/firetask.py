@@ -74,7 +74,10 @@ class JobTask(JobFiretask):
         refuse_forgetful_store(store)
         store.connect()
         if (action := self._finished_before(job, store)) is not None:
-            logger.info("the output of %s was already stored by a launch that died before it could say so", job.name)
+            logger.info(
+                "the output of %s was already stored by a launch that died before it could say so",
+                job.name,
+            )
             return action
         if hasattr(self, "fw_id"):
             job.metadata.update({"fw_id": self.fw_id})
@@ -96,7 +99,9 @@ class JobTask(JobFiretask):
         return action
 
     def _action(self, response: Response) -> FWAction:
-        detours = [self._workflow(new) for new in (response.replace, response.detour) if new is not None]
+        detours = [
+            self._workflow(new) for new in (response.replace, response.detour) if new is not None
+        ]
         additions = [self._workflow(response.addition)] if response.addition is not None else None
         return FWAction(
             stored_data=response.stored_data,
@@ -125,19 +130,27 @@ class JobTask(JobFiretask):
         """What an earlier launch of this firework would have told FireWorks, if it stored its output and died before it could."""
         if not hasattr(self, "fw_id"):
             return None
-        launches = list(self.launchpad.launches.find({"fw_id": self.fw_id}, {"state": 1, "finished": 1}))
+        launches = list(
+            self.launchpad.launches.find({"fw_id": self.fw_id}, {"state": 1, "finished": 1})
+        )
         # A firework that was completed and is run again was asked to compute again.
         if any(launch["state"] == "COMPLETED" for launch in launches):
             return None
         finished = [launch["finished"] for launch in launches if "finished" in launch]
-        if finished and store.query_one({"uuid": job.uuid, "index": job.index}, properties=["uuid"]) is not None:
+        if (
+            finished
+            and store.query_one({"uuid": job.uuid, "index": job.index}, properties=["uuid"])
+            is not None
+        ):
             return FWAction.from_dict(finished[-1])
         return None
 
     def _take_over_checkpoints(self) -> None:
         """Copy what an earlier launch of this firework left to go on from, if it is the same job and its directory can be seen from here."""
         here = Path.cwd()
-        earlier = self.launchpad.launches.find({"fw_id": self.fw_id}, {"launch_dir": 1, "state": 1}).sort("launch_id", -1)
+        earlier = self.launchpad.launches.find(
+            {"fw_id": self.fw_id}, {"launch_dir": 1, "state": 1}
+        ).sort("launch_id", -1)
         for launch in earlier:
             # One that was completed and runs again was asked to compute again.
             if launch["state"] == "COMPLETED":
@@ -149,7 +162,9 @@ class JobTask(JobFiretask):
             for path in found:
                 _copy(path, here / path.name)
             if found:
-                logger.info("going on from %s of %s", ", ".join(path.name for path in found), directory)
+                logger.info(
+                    "going on from %s of %s", ", ".join(path.name for path in found), directory
+                )
                 return
 
     def _remember(self, action: FWAction) -> None:
@@ -158,10 +173,15 @@ class JobTask(JobFiretask):
             return
         try:
             self.launchpad.launches.find_one_and_update(
-                {"fw_id": self.fw_id, "state": "RUNNING"}, {"$set": {"finished": action.to_dict()}}, sort=[("launch_id", -1)]
+                {"fw_id": self.fw_id, "state": "RUNNING"},
+                {"$set": {"finished": action.to_dict()}},
+                sort=[("launch_id", -1)],
             )
         except (DocumentTooLarge, OperationFailure) as error:
-            logger.info("a crash in the next moments would cost this result, its follow-up jobs are too large to note: %s", error)
+            logger.info(
+                "a crash in the next moments would cost this result, its follow-up jobs are too large to note: %s",
+                error,
+            )
 
 
 def refuse_forgetful_store(store: JobStore) -> None:
@@ -170,7 +190,10 @@ def refuse_forgetful_store(store: JobStore) -> None:
 
     # jobflow's default makes up a store in memory for every name it is asked for.
     forgetful = getattr(store.additional_stores, "default_factory", None) is not None
-    forgetful |= any(isinstance(part, MemoryStore) for part in (store.docs_store, *store.additional_stores.values()))
+    forgetful |= any(
+        isinstance(part, MemoryStore)
+        for part in (store.docs_store, *store.additional_stores.values())
+    )
     if forgetful:
         raise ServiceError(
             "the JobStore of this worker is in memory, all results would be lost; start workers with `python -m mgflows.launch.worker`, "

@@ -28,7 +28,7 @@ class StopRequest:
     Attributes
     ----------
     reason
-        Why; None as long as nobody asked.
+        Why; None as long as nobody requested.
     """
 
     def __init__(self) -> None:
@@ -65,9 +65,3 @@ class StopRequest:
 
 # Signals belong to the process, so there is one of these in it.
 stop_request = StopRequest()
-
-
-def interruption_reason(stored_data: dict[str, Any] | None) -> str | None:
-    """Why a launch was interrupted, from the data FireWorks stored with it; None if it was not."""
-    details = ((stored_data or {}).get("_exception") or {}).get("_details") or {}
-    return str(details.get("reason")) if details.get("interrupted") else None

@@ -11,11 +11,12 @@ from fireworks import LaunchPad
 from fireworks.core import launchpad as fireworks_launchpad
 from fireworks.core import rocket as fireworks_rocket
 
+from mgflows.connections import launchpad_options
+from mgflows.database.failures import interruption_reason
 from mgflows.errors import ServiceError
-from mgflows.launch.interruption import StopRequest, interruption_reason
-from mgflows.launch.patience import PatientCollection, patiently
 from mgflows.launch.preflight import check_free_space
 from mgflows.launch.processes import identity
+from mgflows.launch.retries import PatientCollection, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fireworks import Firework, FWAction, FWorker
     from pymongo.collection import Collection
 
+    from mgflows.launch.interruption import StopRequest
     from mgflows.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ logger = logging.getLogger(__name__)
 LOCK_SECONDS = 60
 EXPIRATION_PINGS = 5
 LOCK_HOLDER = "locked_by"
-_NOW_AND_THEN_SECONDS = 30.0
+_PERIODIC_SECONDS = 30.0
 
 
 class WorkerStopped(BaseException):
@@ -57,21 +59,30 @@ class _Workflows(PatientCollection):
         super().__init__(collection, seconds)
         self._holder = holder
 
-    def find_one_and_update(self, query: dict[str, Any], update: dict[str, Any]) -> dict[str, Any] | None:
+    def find_one_and_update(
+        self, query: dict[str, Any], update: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Lock, or unlock, as FireWorks' WFLock does."""
         if update == {"$set": {"locked": True}}:
             update = {"$set": {"locked": True, LOCK_HOLDER: self._holder}}
             if "locked" in query:
-                query = {"nodes": query["nodes"], "$or": [{"locked": query["locked"]}, {LOCK_HOLDER: self._holder}]}
+                query = {
+                    "nodes": query["nodes"],
+                    "$or": [{"locked": query["locked"]}, {LOCK_HOLDER: self._holder}],
+                }
         elif update == {"$unset": {"locked": ""}}:
             update = {"$unset": {"locked": "", LOCK_HOLDER: ""}}
         return patiently(lambda: self._collection.find_one_and_update(query, update), self._seconds)
 
-    def find_one_and_replace(self, query: dict[str, Any], document: dict[str, Any]) -> dict[str, Any] | None:
+    def find_one_and_replace(
+        self, query: dict[str, Any], document: dict[str, Any]
+    ) -> dict[str, Any] | None:
         """Write a workflow anew, and keep the lock."""
         if "locked" in document:
             document = {**document, LOCK_HOLDER: self._holder}
-        return patiently(lambda: self._collection.find_one_and_replace(query, document), self._seconds)
+        return patiently(
+            lambda: self._collection.find_one_and_replace(query, document), self._seconds
+        )
 
 
 class PatientLaunchPad(LaunchPad):
@@ -86,7 +97,7 @@ class PatientLaunchPad(LaunchPad):
     """
 
     def __init__(self, settings: Settings, seconds: float) -> None:
-        super().__init__(**settings.launchpad_options(seconds))
+        super().__init__(**launchpad_options(settings, seconds))
         for name in ("fireworks", "launches", "fw_id_assigner"):
             setattr(self, name, PatientCollection(getattr(self, name), seconds))
         self.workflows = _Workflows(self.db.workflows, seconds, identity())
@@ -97,7 +108,7 @@ class WorkerLaunchPad(PatientLaunchPad):
 
     - An interrupted job goes back to READY, without its children ever seeing it fail, and its launch keeps the reason.
     - A worker that was told to stop takes no new job.
-    - Between two jobs it calls `now_and_then`, if half a minute has passed: others may wait for what it then submits.
+    - Between two jobs it calls `periodic_callback`, if half a minute has passed: others may wait for what it then submits.
     - A worker whose jobs fail one after the other at once, or that cannot even import them, stops instead of failing the whole queue.
 
     Parameters
@@ -115,7 +126,12 @@ class WorkerLaunchPad(PatientLaunchPad):
     """
 
     def __init__(
-        self, settings: Settings, stop: StopRequest, quick_seconds: float = 5.0, max_jobs: int = 0, timeout: float | None = None
+        self,
+        settings: Settings,
+        stop: StopRequest,
+        quick_seconds: float = 5.0,
+        max_jobs: int = 0,
+        timeout: float | None = None,
     ) -> None:
         super().__init__(settings, settings.outage_seconds)
         self.stop = stop
@@ -125,7 +141,7 @@ class WorkerLaunchPad(PatientLaunchPad):
         self.n_failed = 0
         self._n_taken = 0
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self.now_and_then: Callable[[], object] | None = None
+        self.periodic_callback: Callable[[], object] | None = None
         self._last_time = time.monotonic()
         self._n_quick_failures = 0
         self._started = time.monotonic()
@@ -138,8 +154,11 @@ class WorkerLaunchPad(PatientLaunchPad):
     def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
         """Take a job."""
         self._leave_if_asked()
-        if self.now_and_then is not None and time.monotonic() - self._last_time > _NOW_AND_THEN_SECONDS:
-            self.now_and_then()
+        if (
+            self.periodic_callback is not None
+            and time.monotonic() - self._last_time > _PERIODIC_SECONDS
+        ):
+            self.periodic_callback()
             self._last_time = time.monotonic()
         # Here the process is in the directory of the launch, which may be on another disk than the rest.
         self._stop_without_space(Path.cwd())
@@ -159,14 +178,26 @@ class WorkerLaunchPad(PatientLaunchPad):
         try:
             return super().get_fw_by_id(fw_id)
         except Exception as error:
-            self.fireworks.update_one({"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}})
-            self.stop.ask(f"firework {fw_id} cannot be read on this machine ({type(error).__name__}: {error})")
+            self.fireworks.update_one(
+                {"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}}
+            )
+            self.stop.ask(
+                f"firework {fw_id} cannot be read on this machine ({type(error).__name__}: {error})"
+            )
             raise BrokenEnvironment(self.stop.reason) from error
 
-    def complete_launch(self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED") -> dict[str, Any]:
+    def complete_launch(
+        self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED"
+    ) -> dict[str, Any]:
         """Write down how a job ended."""
-        if state == "FIZZLED" and action is not None and (reason := interruption_reason(action.stored_data)):
-            logger.warning("launch %s was interrupted (%s): its firework can run again", launch_id, reason)
+        if (
+            state == "FIZZLED"
+            and action is not None
+            and (reason := interruption_reason(action.stored_data))
+        ):
+            logger.warning(
+                "launch %s was interrupted (%s): its firework can run again", launch_id, reason
+            )
             return self._give_back(launch_id, action)
         launch = super().complete_launch(launch_id, action, state)
         self._watch_for_quick_failures(state)
@@ -174,19 +205,26 @@ class WorkerLaunchPad(PatientLaunchPad):
 
     def _give_back(self, launch_id: int, action: FWAction) -> dict[str, Any]:
         launch = self.get_launch_by_id(launch_id)
-        earlier = {"fw_id": launch.fw_id, "action.stored_data._exception._details.interrupted": True}
+        earlier = {
+            "fw_id": launch.fw_id,
+            "action.stored_data._exception._details.interrupted": True,
+        }
         if self.launches.count_documents(earlier) + 1 >= self.settings.max_interruptions:
             details = action.stored_data["_exception"]
             message = (
                 f"it was interrupted {self.settings.max_interruptions} times, the last time by {interruption_reason(action.stored_data)}; give it a "
                 "longer walltime, or let it write checkpoints, and run it again with: mgflows heal"
             )
-            details["_stacktrace"] = f"{details.get('_stacktrace', '')}\nmgflows.errors.ServiceError: {message}"
+            details["_stacktrace"] = (
+                f"{details.get('_stacktrace', '')}\nmgflows.errors.ServiceError: {message}"
+            )
             details["_details"] = None
             return super().complete_launch(launch_id, action, "FIZZLED")
         launch.state = "FIZZLED"
         launch.action = action
-        self.launches.find_one_and_replace({"launch_id": launch_id}, launch.to_db_dict(), upsert=True)
+        self.launches.find_one_and_replace(
+            {"launch_id": launch_id}, launch.to_db_dict(), upsert=True
+        )
         self.rerun_fw(launch.fw_id)
         return launch.to_dict()
 

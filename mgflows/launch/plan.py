@@ -63,7 +63,13 @@ class Piece:
             numbers[kind] += 1
             seconds[kind] += tags.get("seconds", 1.0)
         return [
-            {"stage": stage, "subset": subset, "estimated": estimated, "n": n, "seconds": seconds[stage, subset, estimated]}
+            {
+                "stage": stage,
+                "subset": subset,
+                "estimated": estimated,
+                "n": n,
+                "seconds": seconds[stage, subset, estimated],
+            }
             for (stage, subset, estimated), n in numbers.items()
         ]
 
@@ -150,7 +156,9 @@ def _kind(job: Job) -> tuple[Any, ...]:
     return tags.get("stage"), tags.get("family"), tags.get("gate")
 
 
-def _pack(group: list[tuple[Job, tuple[str, ...]]], packed: int, largest: int, name: str) -> Iterable[list[tuple[Job, tuple[str, ...]]]]:
+def _pack(
+    group: list[tuple[Job, tuple[str, ...]]], packed: int, largest: int, name: str
+) -> Iterable[list[tuple[Job, tuple[str, ...]]]]:
     """Connected jobs stay together; small components share a part."""
     by_uuid = {job.uuid: (job, parents) for job, parents in group}
     part: list[tuple[Job, tuple[str, ...]]] = []
@@ -178,5 +186,7 @@ def _piece(part: list[tuple[Job, tuple[str, ...]]], gate: str | None) -> Piece:
         inputs |= outside
         if job.config.on_missing_references == OnMissing.ERROR:
             required |= outside
-    jobs = tuple((job, tuple(parent for parent in parents if parent in own)) for job, parents in part)
+    jobs = tuple(
+        (job, tuple(parent for parent in parents if parent in own)) for job, parents in part
+    )
     return Piece(jobs, frozenset(inputs), frozenset(required), gate)

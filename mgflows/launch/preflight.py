@@ -8,8 +8,9 @@ import uuid
 from typing import TYPE_CHECKING
 
 import mgflows
+from mgflows.connections import open_database, open_job_store
 from mgflows.errors import ServiceError
-from mgflows.launch.findings import Finding, Verdict
+from mgflows.launch.checks import Finding, Verdict
 from mgflows.launch.programs import check_programs
 from mgflows.schemas.campaign import CAMPAIGNS
 
@@ -29,7 +30,9 @@ logger = logging.getLogger(__name__)
 _NEEDS_PROGRAMS = ("training", "md")
 
 
-def preflight(settings: Settings, campaign: str | None = None, categories: Sequence[str] = ()) -> None:
+def preflight(
+    settings: Settings, campaign: str | None = None, categories: Sequence[str] = ()
+) -> None:
     """Check this machine for a worker: versions, JobStore, free space, and the programs of its categories.
 
     That the classes of a job can be imported is checked when it is taken (:class:`mgflows.launch.launchpad.WorkerLaunchPad`), since only then is
@@ -49,7 +52,7 @@ def preflight(settings: Settings, campaign: str | None = None, categories: Seque
     ServiceError
         If something is not as it must be; says what, and how to mend it.
     """
-    database = settings.database()
+    database = open_database(settings)
     try:
         _check_versions(database, campaign)
     finally:
@@ -59,8 +62,10 @@ def preflight(settings: Settings, campaign: str | None = None, categories: Seque
     for category in set(categories) & set(_NEEDS_PROGRAMS):
         findings += check_programs(settings, category)
     for finding in findings:
-        if finding.verdict is Verdict.BAD:
-            raise ServiceError(f"this machine cannot work: {finding.check}: {finding.reason}; {finding.mend}")
+        if finding.verdict is Verdict.ERROR:
+            raise ServiceError(
+                f"this machine cannot work: {finding.check}: {finding.reason}; {finding.hint}"
+            )
 
 
 def check_free_space(settings: Settings, directory: Path) -> None:
@@ -76,7 +81,7 @@ def check_job_store(settings: Settings) -> Finding:
     """Write a document and an array, read them back, and remove them."""
     from pymongo.errors import PyMongoError
 
-    store = settings.job_store()
+    store = open_job_store(settings)
     name = f"doctor-{uuid.uuid4()}"
     try:
         store.connect()
@@ -95,19 +100,33 @@ def check_job_store(settings: Settings) -> Finding:
         store.remove_docs({"uuid": name})
     except PyMongoError as error:
         return Finding(
-            "job store", Verdict.BAD, f"a document cannot be written and read: {error}", "give the database's user the role readWrite"
+            "job store",
+            Verdict.ERROR,
+            f"a document cannot be written and read: {error}",
+            "give the database's user the role readWrite",
         )
     finally:
         store.close()
     if values != [1.0, 2.0]:
-        return Finding("job store", Verdict.BAD, f"[1.0, 2.0] came back as {values}", "check the server's disk and version")
-    return Finding("job store", Verdict.GOOD, "documents and arrays are written and read")
+        return Finding(
+            "job store",
+            Verdict.ERROR,
+            f"[1.0, 2.0] came back as {values}",
+            "check the server's disk and version",
+        )
+    return Finding("job store", Verdict.OK, "documents and arrays are written and read")
 
 
 def _check_versions(database: Database, campaign: str | None) -> None:
     """Refuse campaigns of another version of mgflows: the same settings may mean something else there."""
-    names = [campaign] if campaign else database["fireworks"].distinct("spec.mgflows.campaign", {"state": "READY"})
-    for document in database[CAMPAIGNS].find({"campaign": {"$in": names}}, ["campaign", "mgflows_version"]):
+    names = (
+        [campaign]
+        if campaign
+        else database["fireworks"].distinct("spec.mgflows.campaign", {"state": "READY"})
+    )
+    for document in database[CAMPAIGNS].find(
+        {"campaign": {"$in": names}}, ["campaign", "mgflows_version"]
+    ):
         if document["mgflows_version"] != mgflows.__version__:
             raise ServiceError(
                 f"the campaign {document['campaign']} was submitted with mgflows {document['mgflows_version']} and this worker has "

@@ -26,7 +26,12 @@ def identity() -> dict[str, Any]:
         ticks since boot: a later process with the same id has another one); in a job of a batch system also `batch_job`
         (see :func:`mgflows.settings.batch_job`), which others can ask the queue for.
     """
-    me: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "kernel": _kernel(), "started": _start_ticks(os.getpid())}
+    me: dict[str, Any] = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "kernel": _kernel(),
+        "started": _start_ticks(os.getpid()),
+    }
     if (job := batch_job()) is not None:
         me["batch_job"] = job
     return me

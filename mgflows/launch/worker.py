@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgflows.connections import check_database, open_job_store
 from mgflows.errors import MgflowsError, ServiceError
 from mgflows.settings import CATEGORIES, Settings
 
@@ -82,23 +83,38 @@ def work(
     from mgflows.launch.campaigns import advance
     from mgflows.launch.firetask import refuse_forgetful_store
     from mgflows.launch.interruption import stop_request
-    from mgflows.launch.launchpad import BrokenEnvironment, EnoughJobs, WorkerLaunchPad, WorkerStopped, configure_fireworks
-    from mgflows.launch.patience import PatientJobStore, patiently
+    from mgflows.launch.launchpad import (
+        BrokenEnvironment,
+        EnoughJobs,
+        WorkerLaunchPad,
+        WorkerStopped,
+        configure_fireworks,
+    )
     from mgflows.launch.preflight import preflight
     from mgflows.launch.processes import clock_ahead, identity
+    from mgflows.launch.retries import PatientJobStore, patiently
 
-    settings.check_database()
+    check_database(settings)
     settings.directory.mkdir(parents=True, exist_ok=True)
     preflight(settings, campaign, [category] if isinstance(category, str) else category)
     configure_fireworks(settings.ping_seconds)
     stop_request.listen()
-    store = PatientJobStore(settings.job_store(settings.outage_seconds), settings.outage_seconds)
+    store = PatientJobStore(
+        open_job_store(settings, settings.outage_seconds), settings.outage_seconds
+    )
     refuse_forgetful_store(store)
     jobflow.SETTINGS.JOB_STORE = store
     launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
-    me = {**identity(), "ping_seconds": settings.ping_seconds, "clock_ahead": clock_ahead(launchpad.connection)}
+    me = {
+        **identity(),
+        "ping_seconds": settings.ping_seconds,
+        "clock_ahead": clock_ahead(launchpad.connection),
+    }
     worker = FWorker(
-        name=f"{me['host']}:{me['pid']}", category=category, query={"spec.mgflows.campaign": campaign} if campaign else {}, env=me
+        name=f"{me['host']}:{me['pid']}",
+        category=category,
+        query={"spec.mgflows.campaign": campaign} if campaign else {},
+        env=me,
     )
     launches = settings.directory / "launches"
     launches.mkdir(parents=True, exist_ok=True)
@@ -107,13 +123,25 @@ def work(
     def go_on() -> bool:
         """Submit what is planned and can run now; whether there was something."""
         seconds = settings.outage_seconds
-        return any(each.n_added for each in patiently(lambda: advance(settings, campaign, wait_seconds=seconds), seconds))
+        return any(
+            each.n_added
+            for each in patiently(
+                lambda: advance(settings, campaign, wait_seconds=seconds), seconds
+            )
+        )
 
-    launchpad.now_and_then = go_on
+    launchpad.periodic_callback = go_on
     try:
         with settings.in_use():
             while fw_id is None:
-                rapidfire(launchpad, worker, m_dir=str(launches), nlaunches=0, sleep_time=SLEEP_SECONDS, strm_lvl="WARNING")
+                rapidfire(
+                    launchpad,
+                    worker,
+                    m_dir=str(launches),
+                    nlaunches=0,
+                    sleep_time=SLEEP_SECONDS,
+                    strm_lvl="WARNING",
+                )
                 if not go_on():
                     break
             else:
@@ -127,7 +155,9 @@ def work(
         if error.errno not in _UNWRITABLE:
             raise
         logger.error(
-            "this worker stops: %s cannot be written: %s; free some space there or choose another directory", launches, error.strerror
+            "this worker stops: %s cannot be written: %s; free some space there or choose another directory",
+            launches,
+            error.strerror,
         )
         return ExitCode.BROKEN_ENVIRONMENT
     except EnoughJobs as stopped:
@@ -142,7 +172,9 @@ def work(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker as a program."""
-    parser = argparse.ArgumentParser(prog="mgflows worker", description="Run jobs of mgflows until none is left.")
+    parser = argparse.ArgumentParser(
+        prog="mgflows worker", description="Run jobs of mgflows until none is left."
+    )
     parser.add_argument(
         "mode",
         nargs="?",
@@ -150,23 +182,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="rapidfire",
         help="many jobs (default), or one: the words of rlaunch",
     )
-    parser.add_argument("--directory", type=Path, help="directory whose mgflows.yaml says where the database is")
-    parser.add_argument("--settings", type=Path, help="the settings file itself, instead of a directory")
+    parser.add_argument(
+        "--directory", type=Path, help="directory whose mgflows.yaml says where the database is"
+    )
+    parser.add_argument(
+        "--settings", type=Path, help="the settings file itself, instead of a directory"
+    )
     parser.add_argument("--campaign", help="only jobs of this campaign")
-    parser.add_argument("--category", action="append", default=[], choices=CATEGORIES, help="only jobs of this category; may be repeated")
+    parser.add_argument(
+        "--category",
+        action="append",
+        default=[],
+        choices=CATEGORIES,
+        help="only jobs of this category; may be repeated",
+    )
     parser.add_argument("--timeout", type=float, help="take no job after so many seconds")
-    parser.add_argument("--fw_id", type=int, help="run this firework, which was reserved (qlaunch -r says so)")
+    parser.add_argument(
+        "--fw_id", type=int, help="run this firework, which was reserved (qlaunch -r says so)"
+    )
     parser.add_argument("--launches", type=int, default=0, help="stop after so many jobs")
-    parser.add_argument("--parent", type=int, help="process id of the program that started this worker, with which it ends")
+    parser.add_argument(
+        "--parent",
+        type=int,
+        help="process id of the program that started this worker, with which it ends",
+    )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     if options.parent is not None:
         _end_with_parent(options.parent)
     try:
-        settings = Settings.read(options.settings) if options.settings else Settings.load(options.directory)
+        settings = (
+            Settings.read(options.settings)
+            if options.settings
+            else Settings.load(options.directory)
+        )
         n_launches = 1 if options.mode == "singleshot" else options.launches
         category = options.category[0] if len(options.category) == 1 else options.category or ""
-        return work(settings, options.campaign, category, n_launches=n_launches, timeout=options.timeout, fw_id=options.fw_id)
+        return work(
+            settings,
+            options.campaign,
+            category,
+            n_launches=n_launches,
+            timeout=options.timeout,
+            fw_id=options.fw_id,
+        )
     except MgflowsError as error:
         logger.error("%s", error)
         return ExitCode.UNUSABLE

@@ -18,14 +18,24 @@ if TYPE_CHECKING:
 
     from mgflows.launch.plan import Piece
 
-__all__ = ["as_flow", "compile_piece", "insert_once", "prepare_database", "to_workflow", "to_workflows"]
+__all__ = [
+    "as_flow",
+    "compile_piece",
+    "insert_once",
+    "prepare_database",
+    "to_workflow",
+    "to_workflows",
+]
 
 _DUPLICATE = 11000
 """MongoDB's code for a value that a unique index has already."""
 
 
 def to_workflows(
-    flow: Flow | Job | Sequence[Flow | Job], *, allow_external_references: bool = False, max_fireworks: int = MAX_FIREWORKS
+    flow: Flow | Job | Sequence[Flow | Job],
+    *,
+    allow_external_references: bool = False,
+    max_fireworks: int = MAX_FIREWORKS,
 ) -> list[Workflow]:
     """Compile a flow into the workflows that :func:`mgflows.launch.submit` makes of it, in an order in which they can run.
 
@@ -68,10 +78,21 @@ def compile_piece(piece: Piece, name: str) -> dict[str, Any]:
     # FireWorks numbers downwards from -1 in the order of creation.
     ordered = sorted(workflow.fws, key=lambda firework: -firework.fw_id)
     position = {firework.fw_id: number for number, firework in enumerate(ordered)}
-    links = {str(position[parent]): [position[child] for child in children] for parent, children in workflow.links.items()}
-    fireworks = [{**firework.to_db_dict(), "fw_id": number, "state": "WAITING"} for number, firework in enumerate(ordered)]
+    links = {
+        str(position[parent]): [position[child] for child in children]
+        for parent, children in workflow.links.items()
+    }
+    fireworks = [
+        {**firework.to_db_dict(), "fw_id": number, "state": "WAITING"}
+        for number, firework in enumerate(ordered)
+    ]
     document = workflow.to_db_dict()
-    return {"fireworks": fireworks, "links": links, "name": document["name"], "metadata": document["metadata"]}
+    return {
+        "fireworks": fireworks,
+        "links": links,
+        "name": document["name"],
+        "metadata": document["metadata"],
+    }
 
 
 def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, Any]]]) -> int:
@@ -95,7 +116,10 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
     from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 
     keys = [key for key, _ in workflows]
-    present = {document["metadata"]["submission"] for document in _workflows(launchpad, keys, {"metadata.submission": 1})}
+    present = {
+        document["metadata"]["submission"]
+        for document in _workflows(launchpad, keys, {"metadata.submission": 1})
+    }
     new = [(key, compiled) for key, compiled in workflows if key not in present]
     numbers = sum(len(compiled["fireworks"]) for _, compiled in new)
     next_id = launchpad.get_new_fw_id(quantity=numbers) if numbers else 0
@@ -137,16 +161,30 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
 def prepare_database(launchpad: LaunchPad) -> None:
     """Make FireWorks' counters and all indexes, where they are not there yet. Nothing is ever deleted (``lpad reset`` is never needed)."""
     if launchpad.fw_id_assigner.find_one({}) is None:
-        launchpad.fw_id_assigner.update_one({"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True)
+        launchpad.fw_id_assigner.update_one(
+            {"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True
+        )
     launchpad.tuneup()
-    launchpad.fireworks.create_index([("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)])
+    launchpad.fireworks.create_index(
+        [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)]
+    )
     launchpad.fireworks.create_index("spec.submission", sparse=True)
     launchpad.fireworks.create_index([("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)])
     # One workflow a submission, whoever else submits at the same time.
-    launchpad.workflows.create_index("metadata.submission", unique=True, partialFilterExpression={"metadata.submission": {"$exists": True}})
+    launchpad.workflows.create_index(
+        "metadata.submission",
+        unique=True,
+        partialFilterExpression={"metadata.submission": {"$exists": True}},
+    )
     outputs = launchpad.db["outputs"]
     outputs.create_index([("uuid", 1), ("index", 1)], unique=True)
-    outputs.create_index([("metadata.mgflows.campaign", 1), ("metadata.mgflows.stage", 1), ("metadata.mgflows.subset", 1)])
+    outputs.create_index(
+        [
+            ("metadata.mgflows.campaign", 1),
+            ("metadata.mgflows.stage", 1),
+            ("metadata.mgflows.subset", 1),
+        ]
+    )
     launchpad.db["outputs_blobs.files"].create_index("metadata.blob_uuid")
 
 
@@ -190,27 +228,46 @@ def _compile(jobs: Iterable[tuple[Job, Sequence[str]]], name: str) -> Workflow:
         # One field, always there, so that progress can be counted in an index.
         spec["group"] = f"{tags.get('stage') or ''}/{tags.get('subset') or ''}"
         known = [fireworks[parent] for parent in parents if parent in fireworks]
-        fireworks[job.uuid] = Firework([JobTask(job=job)], spec=spec, name=job.name, parents=known or None)
+        fireworks[job.uuid] = Firework(
+            [JobTask(job=job)], spec=spec, name=job.name, parents=known or None
+        )
         campaigns.add(tags.get("campaign"))
     campaign = campaigns.pop() if len(campaigns) == 1 else None
-    return Workflow(list(fireworks.values()), name=name, metadata={"mgflows": {"campaign": campaign}} if campaign else {})
+    return Workflow(
+        list(fireworks.values()),
+        name=name,
+        metadata={"mgflows": {"campaign": campaign}} if campaign else {},
+    )
 
 
-def _number(key: str, compiled: dict[str, Any], first: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _number(
+    key: str, compiled: dict[str, Any], first: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The documents of a workflow, as FireWorks writes them, with fireworks numbered from `first`."""
     now = datetime.now(UTC).replace(tzinfo=None)
     # FireWorks keeps times of fireworks as text and those of workflows as dates.
     times = {"created_on": now.isoformat(), "updated_on": now.isoformat()}
     fireworks = [
-        {**firework, "fw_id": first + firework["fw_id"], "spec": {**firework["spec"], "submission": key}, **times}
+        {
+            **firework,
+            "fw_id": first + firework["fw_id"],
+            "spec": {**firework["spec"], "submission": key},
+            **times,
+        }
         for firework in compiled["fireworks"]
     ]
-    links = {str(first + int(parent)): [first + child for child in children] for parent, children in compiled["links"].items()}
+    links = {
+        str(first + int(parent)): [first + child for child in children]
+        for parent, children in compiled["links"].items()
+    }
     parent_links: dict[str, list[int]] = {}
     for parent, children in links.items():
         for child in children:
             parent_links.setdefault(str(child), []).append(int(parent))
-    states = {str(f["fw_id"]): "WAITING" if str(f["fw_id"]) in parent_links else "READY" for f in fireworks}
+    states = {
+        str(f["fw_id"]): "WAITING" if str(f["fw_id"]) in parent_links else "READY"
+        for f in fireworks
+    }
     document = {
         "nodes": [firework["fw_id"] for firework in fireworks],
         "links": links,
@@ -225,7 +282,9 @@ def _number(key: str, compiled: dict[str, Any], first: int) -> tuple[list[dict[s
     return fireworks, document
 
 
-def _workflows(launchpad: LaunchPad, keys: list[str], fields: dict[str, int]) -> list[dict[str, Any]]:
+def _workflows(
+    launchpad: LaunchPad, keys: list[str], fields: dict[str, int]
+) -> list[dict[str, Any]]:
     return list(launchpad.workflows.find({"metadata.submission": {"$in": keys}}, fields))
 
 
@@ -235,8 +294,15 @@ def _ready_roots(launchpad: LaunchPad, keys: list[str]) -> None:
     roots: list[int] = []
     for workflow in _workflows(launchpad, keys, {"nodes": 1, "parent_links": 1}):
         nodes += workflow["nodes"]
-        roots += [fw_id for fw_id in workflow["nodes"] if str(fw_id) not in workflow["parent_links"]]
-    launchpad.fireworks.delete_many({"spec.submission": {"$in": keys}, "fw_id": {"$nin": nodes}, "state": "WAITING"})
+        roots += [
+            fw_id for fw_id in workflow["nodes"] if str(fw_id) not in workflow["parent_links"]
+        ]
+    launchpad.fireworks.delete_many(
+        {"spec.submission": {"$in": keys}, "fw_id": {"$nin": nodes}, "state": "WAITING"}
+    )
     # One that was launched and waits again does so because of a rerun, which is FireWorks' to handle.
     never_launched: dict[str, list] = {"launches": [], "archived_launches": []}
-    launchpad.fireworks.update_many({"fw_id": {"$in": roots}, "state": "WAITING", **never_launched}, {"$set": {"state": "READY"}})
+    launchpad.fireworks.update_many(
+        {"fw_id": {"$in": roots}, "state": "WAITING", **never_launched},
+        {"$set": {"state": "READY"}},
+    )

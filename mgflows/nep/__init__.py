@@ -1,37 +1,69 @@
-"""Neuroevolution potentials: settings, frames, splits, trainers, the loss curve, and the calculator of the result."""
+"""Neuroevolution potentials: parameters, frames, splits, trainers, errors and the calculator.
+
+Names are imported on first use.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "NepParameters": "parameters",
-    "find_duplicates": "frames",
-    "read_frames": "frames",
-    "write_frames": "frames",
-    "split_frames": "split",
-    "GpumdTrainer": "trainers",
-    "NeppoTrainer": "trainers",
-    "Trainer": "trainers",
-    "TrainingProgress": "trainers",
-    "TrainingResult": "trainers",
-    "LossTable": "results",
-    "ParityTable": "results",
-    "Predictions": "results",
-    "parity": "results",
-    "predict": "results",
-    "read_loss": "results",
-    "nep_calculator": "calculator",
-    "validate_nep_text": "calculator",
-}
+from mgflows.lazy import lazy_names
 
-__all__ = sorted(_HOMES)
+if TYPE_CHECKING:
+    from mgflows.nep.calculator import nep_calculator, validate_nep_text
+    from mgflows.nep.frames import find_duplicates, read_frames, write_frames
+    from mgflows.nep.parameters import NepParameters
+    from mgflows.nep.results import LossTable, ParityTable, Predictions, parity, predict, read_loss
+    from mgflows.nep.split import split_frames
+    from mgflows.nep.trainers import (
+        GpumdTrainer,
+        NeppoTrainer,
+        Trainer,
+        TrainingProgress,
+        TrainingResult,
+    )
 
+__all__ = [
+    "GpumdTrainer",
+    "LossTable",
+    "NepParameters",
+    "NeppoTrainer",
+    "ParityTable",
+    "Predictions",
+    "Trainer",
+    "TrainingProgress",
+    "TrainingResult",
+    "find_duplicates",
+    "nep_calculator",
+    "parity",
+    "predict",
+    "read_frames",
+    "read_loss",
+    "split_frames",
+    "validate_nep_text",
+    "write_frames",
+]
 
-def __getattr__(name: str) -> Any:
-    """Import on first use, so that ``import mgflows.nep`` costs nothing."""
-    if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(f"mgflows.nep.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'mgflows.nep' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "nep_calculator": "mgflows.nep.calculator",
+        "validate_nep_text": "mgflows.nep.calculator",
+        "find_duplicates": "mgflows.nep.frames",
+        "read_frames": "mgflows.nep.frames",
+        "write_frames": "mgflows.nep.frames",
+        "NepParameters": "mgflows.nep.parameters",
+        "LossTable": "mgflows.nep.results",
+        "ParityTable": "mgflows.nep.results",
+        "Predictions": "mgflows.nep.results",
+        "parity": "mgflows.nep.results",
+        "predict": "mgflows.nep.results",
+        "read_loss": "mgflows.nep.results",
+        "split_frames": "mgflows.nep.split",
+        "GpumdTrainer": "mgflows.nep.trainers",
+        "NeppoTrainer": "mgflows.nep.trainers",
+        "Trainer": "mgflows.nep.trainers",
+        "TrainingProgress": "mgflows.nep.trainers",
+        "TrainingResult": "mgflows.nep.trainers",
+    },
+)

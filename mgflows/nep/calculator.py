@@ -23,7 +23,14 @@ __all__ = ["Device", "nep_calculator", "potential_text", "validate_nep_text"]
 Device = Literal["cpu", "cuda"]
 """Where a potential is evaluated."""
 
-_HEADER_WORDS = {"zbl": (3,), "cutoff": (3, 5), "n_max": (3,), "basis_size": (3,), "l_max": (4, 5, 6, 7, 8), "ANN": (3,)}
+_HEADER_WORDS = {
+    "zbl": (3,),
+    "cutoff": (3, 5),
+    "n_max": (3,),
+    "basis_size": (3,),
+    "l_max": (4, 5, 6, 7, 8),
+    "ANN": (3,),
+}
 
 
 def potential_text(potential: str | Path) -> str:
@@ -149,18 +156,35 @@ def _read_header(lines: Sequence[str]) -> tuple[NepParameters, int]:
             f"line 1 of the potential is {' '.join(first)[:60]!r} but must be like 'nep4_zbl 3 Cu Zr Al'; only NEP version 4 is supported"
         )
     if first[1] != str(len(first) - 2):
-        raise InputError(f"line 1 of the potential announces {first[1]} species and lists {len(first) - 2}: {' '.join(first)!r}")
-    keywords = ["zbl"] * (first[0] == "nep4_zbl") + ["cutoff", "n_max", "basis_size", "l_max", "ANN"]
+        raise InputError(
+            f"line 1 of the potential announces {first[1]} species and lists {len(first) - 2}: {' '.join(first)!r}"
+        )
+    keywords = ["zbl"] * (first[0] == "nep4_zbl") + [
+        "cutoff",
+        "n_max",
+        "basis_size",
+        "l_max",
+        "ANN",
+    ]
     values: dict[str, list[float]] = {}
     for number, keyword in enumerate(keywords, start=2):
         words = lines[number - 1].split() if number <= len(lines) else []
-        if not words or words[0] != keyword or len(words) not in _HEADER_WORDS[keyword] or not all(map(_is_finite, words[1:])):
+        if (
+            not words
+            or words[0] != keyword
+            or len(words) not in _HEADER_WORDS[keyword]
+            or not all(map(_is_finite, words[1:]))
+        ):
             n_values = _HEADER_WORDS[keyword][0] - 1
-            raise InputError(f"line {number} of the potential is {' '.join(words)[:60]!r} but must be {keyword!r} and {n_values} numbers")
+            raise InputError(
+                f"line {number} of the potential is {' '.join(words)[:60]!r} but must be {keyword!r} and {n_values} numbers"
+            )
         values[keyword] = [float(word) for word in words[1:]]
     l_max = values["l_max"]
     if any(l_max[3:]):
-        raise InputError("the potential has four-body terms beyond q_222 (l_max line), which mgflows does not support; train without them")
+        raise InputError(
+            "the potential has four-body terms beyond q_222 (l_max line), which mgflows does not support; train without them"
+        )
     try:
         parameters = NepParameters(
             species=tuple(first[2:]),
@@ -195,5 +219,8 @@ def _potential_file(text: str) -> Iterator[Path]:
 def _batch_calculator(text: str) -> Iterator[Any]:
     """nep-adapters' calculator for many structures at once."""
     module = require("nep_adapters", "md", "evaluating a NEP")
-    with _potential_file(text) as path, module.NEPCalculator(str(path), backend="cpu") as calculator:
+    with (
+        _potential_file(text) as path,
+        module.NEPCalculator(str(path), backend="cpu") as calculator,
+    ):
         yield calculator

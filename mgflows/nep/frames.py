@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["find_duplicates", "frame_labels", "frames_text", "read_frames", "structure_hash", "write_frames"]
+__all__ = [
+    "find_duplicates",
+    "frame_labels",
+    "frames_text",
+    "read_frames",
+    "structure_hash",
+    "write_frames",
+]
 
 _ASYMMETRY_TOLERANCE = 1e-4
 """Relative asymmetry of a stress tensor that rounding in files explains."""
@@ -100,7 +107,9 @@ def read_frames(path: str | Path) -> list[Atoms]:
         try:
             n_atoms = int(lines[start])
         except ValueError as error:
-            raise InputError(f"line {start + 1} of {path} is {lines[start][:60]!r} but must be the number of atoms of a frame") from error
+            raise InputError(
+                f"line {start + 1} of {path} is {lines[start][:60]!r} but must be the number of atoms of a frame"
+            ) from error
         end = start + 2 + n_atoms
         if n_atoms < 1 or end > len(lines):
             raise InputError(
@@ -109,7 +118,9 @@ def read_frames(path: str | Path) -> list[Atoms]:
         try:
             frames.append(_from_text(lines[start + 1], lines[start + 2 : end]))
         except (ValueError, IndexError, KeyError) as error:
-            raise InputError(f"the frame at line {start + 1} of {path} cannot be read: {error}") from error
+            raise InputError(
+                f"the frame at line {start + 1} of {path} cannot be read: {error}"
+            ) from error
         start = end
     if not frames:
         raise InputError(f"{path} holds no frame")
@@ -142,11 +153,15 @@ def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
 
 
 def _describe(frame: Atoms, index: int) -> str:
-    identity = ", ".join(str(frame.info[key]) for key in ("frame_id", "subset", "family") if frame.info.get(key))
+    identity = ", ".join(
+        str(frame.info[key]) for key in ("frame_id", "subset", "family") if frame.info.get(key)
+    )
     return f"frame {index} ({identity})" if identity else f"frame {index}"
 
 
-def frame_labels(frame: Atoms, index: int = 0) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+def frame_labels(
+    frame: Atoms, index: int = 0
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Energy (eV), forces (n, 3) in eV/A and stress (3, 3) in eV/A^3 of a frame, checked.
 
     Raises
@@ -157,7 +172,9 @@ def frame_labels(frame: Atoms, index: int = 0) -> tuple[float, NDArray[np.float6
     results = getattr(frame.calc, "results", {})
     missing = [name for name in ("energy", "forces", "stress") if results.get(name) is None]
     if missing:
-        raise InputError(f"{_describe(frame, index)} has no {' and no '.join(missing)}; label it before it goes into a data set")
+        raise InputError(
+            f"{_describe(frame, index)} has no {' and no '.join(missing)}; label it before it goes into a data set"
+        )
     energy = float(results["energy"])
     forces = np.asarray(results["forces"], dtype=float)
     stress = np.asarray(results["stress"], dtype=float)
@@ -165,8 +182,16 @@ def frame_labels(frame: Atoms, index: int = 0) -> tuple[float, NDArray[np.float6
         stress = units.voigt_to_tensor(stress)
     for name, values, shape in (("forces", forces, (len(frame), 3)), ("stress", stress, (3, 3))):
         if values.shape != shape:
-            raise InputError(f"{_describe(frame, index)} has {name} of shape {values.shape} instead of {shape}")
-    numbers = {"energy": energy, "forces": forces, "stress": stress, "positions": frame.positions, "cell": frame.cell.array}
+            raise InputError(
+                f"{_describe(frame, index)} has {name} of shape {values.shape} instead of {shape}"
+            )
+    numbers = {
+        "energy": energy,
+        "forces": forces,
+        "stress": stress,
+        "positions": frame.positions,
+        "cell": frame.cell.array,
+    }
     for name, values in numbers.items():
         if not np.all(np.isfinite(values)):
             raise InputError(
@@ -187,8 +212,14 @@ def _symmetric(tensor: NDArray[np.float64], name: str, what: str) -> NDArray[np.
 def _to_text(frame: Atoms, index: int) -> str:
     energy, forces, stress = frame_labels(frame, index)
     if not frame.cell.volume > 0.0:
-        raise InputError(f"{_describe(frame, index)} has no volume; a NEP is trained on periodic cells")
-    keys = {"config_type": frame.info.get("subset", ""), "family": frame.info.get("family", ""), "frame_id": frame.info.get("frame_id", "")}
+        raise InputError(
+            f"{_describe(frame, index)} has no volume; a NEP is trained on periodic cells"
+        )
+    keys = {
+        "config_type": frame.info.get("subset", ""),
+        "family": frame.info.get("family", ""),
+        "frame_id": frame.info.get("frame_id", ""),
+    }
     for key, value in keys.items():
         if re.search(r'[\s"=]', str(value)):
             raise InputError(
@@ -200,7 +231,9 @@ def _to_text(frame: Atoms, index: int) -> str:
     ).rstrip()
     atoms = "\n".join(
         f"{symbol:<2} {x:.10f} {y:.10f} {z:.10f} {fx:.10f} {fy:.10f} {fz:.10f}"
-        for symbol, (x, y, z), (fx, fy, fz) in zip(frame.get_chemical_symbols(), frame.positions.tolist(), forces.tolist(), strict=True)
+        for symbol, (x, y, z), (fx, fy, fz) in zip(
+            frame.get_chemical_symbols(), frame.positions.tolist(), forces.tolist(), strict=True
+        )
     )
     return f"{len(frame)}\n{comment}\n{atoms}\n"
 
@@ -232,7 +265,10 @@ def _from_text(comment: str, rows: list[str]) -> Atoms:
     if uneven is not None:
         raise ValueError(f"atom {uneven} has {len(table[uneven])} columns instead of {offset}")
     symbols = [row[columns["species"][1]][0] for row in table]
-    positions, forces = (np.array([row[columns[name][1]] for row in table], dtype=float) for name in ("pos", forces_name))
+    positions, forces = (
+        np.array([row[columns[name][1]] for row in table], dtype=float)
+        for name in ("pos", forces_name)
+    )
     cell = np.array(pairs["lattice"].split(), dtype=float).reshape(3, 3)
     atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
     stress = _stress_of(pairs, atoms.cell.volume)
@@ -240,7 +276,11 @@ def _from_text(comment: str, rows: list[str]) -> Atoms:
     if stress is not None:
         results["stress"] = units.tensor_to_voigt(stress)
     atoms.calc = SinglePointCalculator(atoms, **results)
-    atoms.info = {"subset": pairs.get("config_type", ""), "family": pairs.get("family", ""), "frame_id": pairs.get("frame_id", "")}
+    atoms.info = {
+        "subset": pairs.get("config_type", ""),
+        "family": pairs.get("family", ""),
+        "frame_id": pairs.get("frame_id", ""),
+    }
     return atoms
 
 
@@ -249,9 +289,15 @@ def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | No
     tensors = {}
     for key in ("stress", "virial"):
         if key in pairs:
-            tensors[key] = _symmetric(np.array(pairs[key].split(), dtype=float).reshape(3, 3), key, "the frame")
+            tensors[key] = _symmetric(
+                np.array(pairs[key].split(), dtype=float).reshape(3, 3), key, "the frame"
+            )
     if "virial" in tensors:
         tensors["virial"] = units.stress_from_virial(tensors["virial"], volume)
-    if len(tensors) == 2 and not np.allclose(tensors["stress"], tensors["virial"], rtol=1e-3, atol=1e-5):
-        raise ValueError("its stress= (positive when stretched) and virial= (positive when compressed) disagree; remove the wrong one")
+    if len(tensors) == 2 and not np.allclose(
+        tensors["stress"], tensors["virial"], rtol=1e-3, atol=1e-5
+    ):
+        raise ValueError(
+            "its stress= (positive when stretched) and virial= (positive when compressed) disagree; remove the wrong one"
+        )
     return tensors.get("stress", tensors.get("virial"))

@@ -42,9 +42,15 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
     settings = read_nep_in(directory / "nep.in")
     seed = 42 if parameters.seed is None else parameters.seed
     torch.manual_seed(seed)
-    model = get_model(settings, directory) if initial_potential is None else read_model(initial_potential)
+    model = (
+        get_model(settings, directory)
+        if initial_potential is None
+        else read_model(initial_potential)
+    )
     frames = {
-        name: StructureContainer(model, read(path, ":")) for name in ("train", "test") if (path := directory / f"{name}.xyz").exists()
+        name: StructureContainer(model, read(path, ":"))
+        for name in ("train", "test")
+        if (path := directory / f"{name}.xyz").exists()
     }
     (stage,) = get_stages(settings)
     first_rate, last_rate = (float(rate) for rate in stage["learning_rate"])
@@ -54,12 +60,17 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
         frames["train"],
         test=frames.get("test"),
         batch_size=parameters.batch,
-        learning_rate=(get_cosine_learning_rate((first_rate, last_rate), first_step, parameters.generation), last_rate),
+        learning_rate=(
+            get_cosine_learning_rate((first_rate, last_rate), first_step, parameters.generation),
+            last_rate,
+        ),
         device=device,
         seed=seed,
         output_directory=directory,
     )
-    trainer.train(steps=parameters.generation - first_step, report_interval=parameters.output_interval)
+    trainer.train(
+        steps=parameters.generation - first_step, report_interval=parameters.output_interval
+    )
 
 
 def speed_up() -> None:
@@ -82,7 +93,9 @@ def speed_up() -> None:
 
 def main() -> None:
     """Read the command line and train in the current directory, logging to standard output."""
-    parser = argparse.ArgumentParser(description=run.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=run.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--initial-potential", type=Path)
     parser.add_argument("--first-step", type=int, default=0)

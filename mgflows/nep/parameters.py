@@ -105,13 +105,16 @@ class NepParameters:
         for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2"):
             weight = getattr(self, name)
             if weight is not None and not (math.isfinite(weight) and weight >= 0.0):
-                raise InputError(f"{name} is {weight:g} but a weight must be finite and not negative")
+                raise InputError(
+                    f"{name} is {weight:g} but a weight must be finite and not negative"
+                )
         _check_range("batch", self.batch, 1, None)
         _check_range("population", self.population, 10, 200)
         _check_range("generation", self.generation, 1, _MAX_GENERATIONS)
         _check_range("output_interval", self.output_interval, 1, None)
         if self.learning_rate is not None and not (
-            len(self.learning_rate) == 2 and all(math.isfinite(rate) and rate > 0.0 for rate in self.learning_rate)
+            len(self.learning_rate) == 2
+            and all(math.isfinite(rate) and rate > 0.0 for rate in self.learning_rate)
         ):
             raise InputError(
                 f"learning_rate is {self.learning_rate} but must be two positive numbers, first and last, such as (1e-2, 1e-4)"
@@ -123,10 +126,14 @@ class NepParameters:
 
     def _check_descriptor(self) -> None:
         if len(self.cutoff) != 2:
-            raise InputError(f"cutoff is {self.cutoff} but must be two lengths in A, radial and angular, such as (6.5, 4.0)")
+            raise InputError(
+                f"cutoff is {self.cutoff} but must be two lengths in A, radial and angular, such as (6.5, 4.0)"
+            )
         radial, angular = self.cutoff
         if not 3.0 <= angular <= radial <= 100.0:
-            raise InputError(f"cutoff is {radial:g} and {angular:g} A but 3 <= angular <= radial <= 100 must hold; the paper has 6.5 and 4")
+            raise InputError(
+                f"cutoff is {radial:g} and {angular:g} A but 3 <= angular <= radial <= 100 must hold; the paper has 6.5 and 4"
+            )
         if self.zbl is not None and not 1.0 <= self.zbl <= 4.0:
             raise InputError(
                 f"zbl is {self.zbl:g} A but the outer cutoff of the repulsion must lie in [1, 4] A, or be None; the paper has 1.8"
@@ -137,8 +144,15 @@ class NepParameters:
                 raise InputError(f"{name} is {values} but must be two integers, radial and angular")
             _check_range(f"the radial {name}", values[0], 0, radial_limit)
             _check_range(f"the angular {name}", values[1], 0, angular_limit)
-        if len(self.l_max) != 3 or not 2 <= self.l_max[0] <= 8 or self.l_max[1] not in (0, 2) or self.l_max[2] not in (0, 1):
-            raise InputError(f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1); the paper has (4, 2, 0)")
+        if (
+            len(self.l_max) != 3
+            or not 2 <= self.l_max[0] <= 8
+            or self.l_max[1] not in (0, 2)
+            or self.l_max[2] not in (0, 1)
+        ):
+            raise InputError(
+                f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1); the paper has (4, 2, 0)"
+            )
         _check_range("neuron", self.neuron, 1, 120)
 
     @property
@@ -156,14 +170,17 @@ class NepParameters:
         """
         n_species = len(self.species)
         networks = n_species * (self.descriptor_dimension + 2) * self.neuron + 1
-        functions = sum((n + 1) * (size + 1) for n, size in zip(self.n_max, self.basis_size, strict=True))
+        functions = sum(
+            (n + 1) * (size + 1) for n, size in zip(self.n_max, self.basis_size, strict=True)
+        )
         return networks + n_species**2 * functions
 
     def can_become(self, other: NepParameters) -> bool:
         """Whether a training with these parameters can be continued to ``other``, which has more generations and is the same otherwise."""
         return (
             self.generation <= other.generation
-            and replace(self, generation=other.generation, output_interval=other.output_interval) == other
+            and replace(self, generation=other.generation, output_interval=other.output_interval)
+            == other
         )
 
     def same_model(self, other: NepParameters) -> bool:
@@ -178,16 +195,31 @@ class NepParameters:
         dialect
             ``neppo`` leaves out what only the evolution strategy uses, ``gpumd`` what only AdamW uses.
         """
-        lines: list[tuple[str, Any]] = [("type", (len(self.species), *self.species)), ("version", self.version)]
+        lines: list[tuple[str, Any]] = [
+            ("type", (len(self.species), *self.species)),
+            ("version", self.version),
+        ]
         if self.zbl is not None:
             lines.append(("zbl", self.zbl))
         lines += [
-            (name, getattr(self, name)) for name in ("cutoff", "n_max", "basis_size", "l_max", "neuron", "lambda_e", "lambda_f", "lambda_v")
+            (name, getattr(self, name))
+            for name in (
+                "cutoff",
+                "n_max",
+                "basis_size",
+                "l_max",
+                "neuron",
+                "lambda_e",
+                "lambda_f",
+                "lambda_v",
+            )
         ]
         optional = ["lambda_1", "lambda_2", "seed"]
         if dialect == "neppo":
             optional += ["learning_rate", "loss_form"]
-        lines += [(name, getattr(self, name)) for name in optional if getattr(self, name) is not None]
+        lines += [
+            (name, getattr(self, name)) for name in optional if getattr(self, name) is not None
+        ]
         lines.append(("batch", self.batch))
         if dialect == "gpumd":
             lines.append(("population", self.population))
@@ -221,11 +253,15 @@ class NepParameters:
                     f"{where} has the keyword {keyword!r}, which mgflows does not know; known are: type, {', '.join(_READERS)}"
                 )
             if name in values:
-                raise InputError(f"{where} gives {keyword} a second time; remove one of the two lines")
+                raise InputError(
+                    f"{where} gives {keyword} a second time; remove one of the two lines"
+                )
             try:
                 values[name] = reader(arguments)
             except (ValueError, IndexError) as error:
-                raise InputError(f"{where} cannot be read ({error}); write it like: {_example(keyword)}") from error
+                raise InputError(
+                    f"{where} cannot be read ({error}); write it like: {_example(keyword)}"
+                ) from error
         if "species" not in values:
             raise InputError("nep.in has no line 'type', such as: type 3 Cu Zr Al")
         absent = [name for name in _MOVING_DEFAULTS if name not in values]
@@ -246,16 +282,25 @@ def _check_species(species: tuple[str, ...]) -> None:
     if not species:
         raise InputError("species is empty; give the chemical symbols, such as ('Cu', 'Zr', 'Al')")
     if isinstance(species, str):
-        raise InputError(f"species is the string {species!r}; give a sequence of symbols, such as ('Cu', 'Zr', 'Al')")
+        raise InputError(
+            f"species is the string {species!r}; give a sequence of symbols, such as ('Cu', 'Zr', 'Al')"
+        )
     for symbol in species:
         if not 1 <= atomic_numbers.get(symbol, 0) <= _MAX_SPECIES:
-            raise InputError(f"{symbol!r} is not one of the elements H to Pu that a NEP knows; give symbols such as 'Zr'")
+            raise InputError(
+                f"{symbol!r} is not one of the elements H to Pu that a NEP knows; give symbols such as 'Zr'"
+            )
         if species.count(symbol) > 1:
             raise InputError(f"species names {symbol} twice; name each element once")
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:
-    if isinstance(value, bool) or int(value) != value or value < low or (high is not None and value > high):
+    if (
+        isinstance(value, bool)
+        or int(value) != value
+        or value < low
+        or (high is not None and value > high)
+    ):
         limits = f"at least {low}" if high is None else f"between {low} and {high}"
         raise InputError(f"{name} is {value} but must be an integer, {limits}")
 
@@ -299,8 +344,14 @@ _READERS: dict[str, Callable[[list[str]], Any]] = {
     "basis_size": _reader(int, 2),
     "l_max": _read_l_max,
     "neuron": _reader(int),
-    **{name: _reader(float) for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2")},
-    **{name: _reader(int) for name in ("batch", "population", "generation", "output_interval", "seed")},
+    **{
+        name: _reader(float)
+        for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2")
+    },
+    **{
+        name: _reader(int)
+        for name in ("batch", "population", "generation", "output_interval", "seed")
+    },
     "learning_rate": _reader(float, 2),
     "loss_form": _reader(str),
 }

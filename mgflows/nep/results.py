@@ -59,7 +59,18 @@ class LossTable:
         return len(self.step)
 
 
-_POTENTIAL = ("step", "total", "l1", "l2", "energy_train", "force_train", "virial_train", "energy_test", "force_test", "virial_test")
+_POTENTIAL = (
+    "step",
+    "total",
+    "l1",
+    "l2",
+    "energy_train",
+    "force_train",
+    "virial_train",
+    "energy_test",
+    "force_test",
+    "virial_test",
+)
 _COLUMNS_BY_COUNT: dict[int, tuple[str | None, ...]] = {
     # generation, loss, L1, L2, and (dipole, train, test): nothing that a potential has.
     6: ("step", "total", "l1", "l2", None, None),
@@ -67,8 +78,17 @@ _COLUMNS_BY_COUNT: dict[int, tuple[str | None, ...]] = {
     14: (*_POTENTIAL[:7], None, None, *_POTENTIAL[7:], None, None),
 }
 """GPUMD's columns in files without a header."""
-_COLUMN_NAMES = {"generation": "step", "epoch": "step", "total": "total", "loss": "total", "l1": "l1", "l2": "l2"} | {
-    f"rmse_{quantity}_{side}": f"{quantity}_{side}" for quantity in ("energy", "force", "virial") for side in ("train", "test")
+_COLUMN_NAMES = {
+    "generation": "step",
+    "epoch": "step",
+    "total": "total",
+    "loss": "total",
+    "l1": "l1",
+    "l2": "l2",
+} | {
+    f"rmse_{quantity}_{side}": f"{quantity}_{side}"
+    for quantity in ("energy", "force", "virial")
+    for side in ("train", "test")
 }
 _TORCHNEP_NAMES = {
     f"rmse_{quantity[0]}{suffix}": f"{quantity}_{side}"
@@ -117,10 +137,20 @@ def read_loss(path: str | Path) -> LossTable:
             continue
         layout = columns or _COLUMNS_BY_COUNT.get(len(words))
         if layout is None or len(layout) != len(words):
-            expected = f"{len(layout)} as in its header" if layout is not None else "a header or 6, 10 or 14"
-            raise InputError(f"line {number} of {path} has {len(words)} columns but must have {expected}; its columns cannot be told")
+            expected = (
+                f"{len(layout)} as in its header"
+                if layout is not None
+                else "a header or 6, 10 or 14"
+            )
+            raise InputError(
+                f"line {number} of {path} has {len(words)} columns but must have {expected}; its columns cannot be told"
+            )
         try:
-            row = {name: float(word) for name, word in zip(layout, words, strict=True) if name is not None}
+            row = {
+                name: float(word)
+                for name, word in zip(layout, words, strict=True)
+                if name is not None
+            }
         except ValueError as error:
             raise InputError(f"line {number} of {path} cannot be read: {error}") from error
         # A restarted trainer appends to the file and counts from zero again.
@@ -186,7 +216,9 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
         If nep-adapters is not installed.
     """
     text = potential_text(potential)
-    validate_nep_text(text, sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()}))
+    validate_nep_text(
+        text, sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
+    )
     energies, forces, virials = [], [], []
     with _batch_calculator(text) as calculator:
         for batch in _batches(frames):
@@ -197,7 +229,10 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
             virials.append(prediction.structure_virials.reshape(-1, 3, 3))
     virial = np.concatenate(virials) if virials else np.empty((0, 3, 3))
     virial = (virial + virial.transpose(0, 2, 1)) / 2
-    stresses = [units.stress_from_virial(len(frame) * tensor, frame.cell.volume) for frame, tensor in zip(frames, virial, strict=True)]
+    stresses = [
+        units.stress_from_virial(len(frame) * tensor, frame.cell.volume)
+        for frame, tensor in zip(frames, virial, strict=True)
+    ]
     return Predictions(
         energies=np.concatenate(energies) if energies else np.empty(0),
         forces=forces,
@@ -291,35 +326,61 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
         For no frames, an incomplete label, or a potential that does not fit.
     """
     if not frames:
-        raise InputError("there is no frame to compute the errors of the potential from; give at least one")
+        raise InputError(
+            "there is no frame to compute the errors of the potential from; give at least one"
+        )
     labels = _labels(frames)
     predictions = predict(potential, frames)
     subsets = tuple(str(frame.info.get("subset", "")) for frame in frames)
     by_subset = {
-        name: _parity(labels, predictions, [index for index, subset in enumerate(subsets) if subset == name])
+        name: _parity(
+            labels, predictions, [index for index, subset in enumerate(subsets) if subset == name]
+        )
         for name in sorted(set(subsets))
     }
-    return ParityTable(_parity(labels, predictions, range(len(frames))), by_subset, subsets, labels, predictions)
+    return ParityTable(
+        _parity(labels, predictions, range(len(frames))), by_subset, subsets, labels, predictions
+    )
 
 
 def _labels(frames: Sequence[Atoms]) -> Predictions:
-    energies, forces, stresses = zip(*(frame_labels(frame, index) for index, frame in enumerate(frames)), strict=True)
+    energies, forces, stresses = zip(
+        *(frame_labels(frame, index) for index, frame in enumerate(frames)), strict=True
+    )
     n_atoms = np.array([len(frame) for frame in frames])
-    virials = [units.virial_from_stress(stress, frame.cell.volume) / len(frame) for frame, stress in zip(frames, stresses, strict=True)]
-    return Predictions(np.array(energies) / n_atoms, list(forces), np.array(virials), np.array(stresses))
+    virials = [
+        units.virial_from_stress(stress, frame.cell.volume) / len(frame)
+        for frame, stress in zip(frames, stresses, strict=True)
+    ]
+    return Predictions(
+        np.array(energies) / n_atoms, list(forces), np.array(virials), np.array(stresses)
+    )
 
 
 def _parity(labels: Predictions, predictions: Predictions, indices: Sequence[int]) -> Parity:
     rows, columns = np.triu_indices(3)
     energy = _errors(predictions.energies[indices], labels.energies[indices])
-    force = _errors(np.concatenate([predictions.forces[i] for i in indices]), np.concatenate([labels.forces[i] for i in indices]))
-    virial = _errors(predictions.virials[indices][:, rows, columns], labels.virials[indices][:, rows, columns])
-    return Parity(len(indices), sum(len(labels.forces[i]) for i in indices), *energy, *force, *virial)
+    force = _errors(
+        np.concatenate([predictions.forces[i] for i in indices]),
+        np.concatenate([labels.forces[i] for i in indices]),
+    )
+    virial = _errors(
+        predictions.virials[indices][:, rows, columns], labels.virials[indices][:, rows, columns]
+    )
+    return Parity(
+        len(indices), sum(len(labels.forces[i]) for i in indices), *energy, *force, *virial
+    )
 
 
-def _errors(predicted: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float, float]:
+def _errors(
+    predicted: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[float, float, float]:
     """RMSE and MAE in thousandths of the unit, and R2."""
     error = predicted - target
     variance = float(np.mean((target - target.mean()) ** 2))
     mean_square = float(np.mean(error**2))
-    return 1e3 * mean_square**0.5, 1e3 * float(np.mean(np.abs(error))), 1.0 - mean_square / variance if variance > 0.0 else float("nan")
+    return (
+        1e3 * mean_square**0.5,
+        1e3 * float(np.mean(np.abs(error))),
+        1.0 - mean_square / variance if variance > 0.0 else float("nan"),
+    )

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PAPER_DIVIDED_SUBSETS", "split_frames"]
 
-PAPER_DIVIDED_SUBSETS = frozenset({"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"})
+PAPER_DIVIDED_SUBSETS = frozenset(
+    {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"}
+)
 """The subsets (i)-(iv) and (vii), which the paper divides at random (section II, "DFT database overview")."""
 
 
@@ -69,17 +71,25 @@ def split_frames(
     """
     n_frames = len(frame_ids)
     if not len(families) == len(subsets) == n_frames:
-        raise InputError(f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; give one of each per frame")
+        raise InputError(
+            f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; give one of each per frame"
+        )
     if n_frames == 0:
         raise InputError("there are no frames to split")
     if len(set(frame_ids)) != n_frames:
         repeated = next(identity for identity in frame_ids if list(frame_ids).count(identity) > 1)
-        raise InputError(f"the frame id {repeated!r} occurs twice; frames need distinct ids to be split")
+        raise InputError(
+            f"the frame id {repeated!r} occurs twice; frames need distinct ids to be split"
+        )
     if not 0.0 < test_fraction < 1.0:
-        raise InputError(f"test_fraction is {test_fraction:g} but must lie between 0 and 1; the paper has 0.2")
+        raise InputError(
+            f"test_fraction is {test_fraction:g} but must lie between 0 and 1; the paper has 0.2"
+        )
     unknown = sorted(set(held_out_families) - set(families))
     if unknown:
-        raise InputError(f"the held-out family {unknown[0]!r} has no frame; the families are {', '.join(sorted(set(families))[:5])}, ...")
+        raise InputError(
+            f"the held-out family {unknown[0]!r} has no frame; the families are {', '.join(sorted(set(families))[:5])}, ..."
+        )
 
     family_names = np.asarray(families, dtype=object)
     subset_names = np.asarray(subsets, dtype=object)
@@ -88,7 +98,9 @@ def split_frames(
     if scheme == "paper":
         is_test = _divide_subsets(frame_ids, subset_names, held_out, roles, test_fraction, seed)
     elif scheme == "family":
-        is_test = _divide_families(frame_ids, family_names, subset_names, held_out, roles, test_fraction, seed)
+        is_test = _divide_families(
+            frame_ids, family_names, subset_names, held_out, roles, test_fraction, seed
+        )
     else:
         raise InputError(f"the split scheme is {scheme!r} but must be 'family' or 'paper'")
     if is_test.all() or not is_test.any():
@@ -113,7 +125,9 @@ def _divide_subsets(
     for subset in sorted(PAPER_DIVIDED_SUBSETS & set(subsets)):
         members = np.flatnonzero(subsets == subset)
         wanted = round(test_fraction * len(members)) - int(is_test[members].sum())
-        candidates = sorted((index for index in members if is_new[index]), key=lambda index: frame_ids[int(index)])
+        candidates = sorted(
+            (index for index in members if is_new[index]), key=lambda index: frame_ids[int(index)]
+        )
         order = _random(seed, subset).permutation(len(candidates))
         for position in order[: max(0, wanted)]:
             is_test[candidates[position]] = True
@@ -131,7 +145,12 @@ def _divide_families(
 ) -> NDArray[np.bool_]:
     names = sorted(set(families))
     subset_names = sorted(set(subsets))
-    counts = np.array([[np.count_nonzero((families == name) & (subsets == subset)) for subset in subset_names] for name in names])
+    counts = np.array(
+        [
+            [np.count_nonzero((families == name) & (subsets == subset)) for subset in subset_names]
+            for name in names
+        ]
+    )
     shares = counts / counts.sum(axis=0)
     fixed = dict.fromkeys(families[held_out], True)
     for name in set(families[subsets == "crystal"]) - set(fixed):

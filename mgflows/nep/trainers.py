@@ -30,8 +30,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from mgflows import subprocesses
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
-from mgflows.nep import tethered
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.frames import find_duplicates, frames_text
 from mgflows.nep.parameters import Dialect, NepParameters
@@ -183,7 +183,9 @@ class Trainer(ABC):
         (directory / _WHOLE).unlink(missing_ok=True)
         return directory
 
-    def train(self, directory: str | Path, progress: Callable[[TrainingProgress], None] | None = None) -> TrainingResult:
+    def train(
+        self, directory: str | Path, progress: Callable[[TrainingProgress], None] | None = None
+    ) -> TrainingResult:
         """Run the trainer in a prepared directory and wait for it.
 
         Parameters
@@ -207,14 +209,21 @@ class Trainer(ABC):
             if not (directory / name).is_file():
                 raise InputError(f"{directory} has no {name}; call prepare first")
         whole = directory / _WHOLE
-        parameters = NepParameters.from_text((whole if whole.exists() else directory / "nep.in").read_text(encoding="utf-8"))
+        parameters = NepParameters.from_text(
+            (whole if whole.exists() else directory / "nep.in").read_text(encoding="utf-8")
+        )
         first_step = self._steps_done(directory, parameters)
         start = time.monotonic()
         cpu_seconds = 0.0
         if first_step < parameters.generation:
             self.check_installation()
             if first_step:
-                logger.info("continuing the training in %s after step %d of %d", directory, first_step, parameters.generation)
+                logger.info(
+                    "continuing the training in %s after step %d of %d",
+                    directory,
+                    first_step,
+                    parameters.generation,
+                )
             cpu_seconds = self._run(directory, parameters, first_step, progress)
         return TrainingResult(
             nep_txt=_trained_potential(directory, parameters),
@@ -281,7 +290,11 @@ class Trainer(ABC):
         return 0
 
     def _run(
-        self, directory: Path, parameters: NepParameters, first_step: int, progress: Callable[[TrainingProgress], None] | None
+        self,
+        directory: Path,
+        parameters: NepParameters,
+        first_step: int,
+        progress: Callable[[TrainingProgress], None] | None,
     ) -> float:
         """Run the trainer to its end, reporting its progress, and return its CPU seconds."""
         start = time.monotonic()
@@ -292,9 +305,13 @@ class Trainer(ABC):
             reported = _report(directory, parameters, reported, start, progress)
 
         log = directory / "training.log"
-        exit_code, cpu_seconds = tethered.run(self._command(directory, first_step), directory, log, self._environment(), report)
+        exit_code, cpu_seconds = subprocesses.run(
+            self._command(directory, first_step), directory, log, self._environment(), report
+        )
         if exit_code != 0:
-            end = " / ".join(log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:])
+            end = " / ".join(
+                log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
+            )
             raise ServiceError(
                 f"the training in {directory} failed with exit status {exit_code}; training.log ends with: {end or '(nothing)'}"
             )
@@ -384,7 +401,15 @@ class NeppoTrainer(Trainer):
         return True
 
     def _command(self, directory: Path, first_step: int) -> list[str]:
-        command = [sys.executable, "-m", "mgflows.nep.neppo_runner", "--device", self.device, "--first-step", str(first_step)]
+        command = [
+            sys.executable,
+            "-m",
+            "mgflows.nep.neppo_runner",
+            "--device",
+            self.device,
+            "--first-step",
+            str(first_step),
+        ]
         if first_step:
             command += ["--initial-potential", "nep.txt"]
         elif (directory / _INITIAL).exists():
@@ -434,7 +459,9 @@ class GpumdTrainer(Trainer):
         return shlex.split("nep" if self.command is None else self.command)
 
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
-        raise InputError("GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer")
+        raise InputError(
+            "GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer"
+        )
 
     def check_installation(self) -> None:
         """Look for the executable."""
@@ -447,7 +474,11 @@ class GpumdTrainer(Trainer):
 
     def _name(self, directory: Path) -> str:
         log = directory / "training.log"
-        match = re.search(r"version\s+(\d[\w.]*)", log.read_text(encoding="utf-8", errors="replace")) if log.exists() else None
+        match = (
+            re.search(r"version\s+(\d[\w.]*)", log.read_text(encoding="utf-8", errors="replace"))
+            if log.exists()
+            else None
+        )
         return f"gpumd {match.group(1) if match else '(version not stated)'}"
 
     def _is_restartable(self, directory: Path, parameters: NepParameters) -> bool:
@@ -457,26 +488,37 @@ class GpumdTrainer(Trainer):
             # Mean and deviation of every parameter, up to the end of the last line.
             if text.endswith("\n") and len(text.split()) == 2 * parameters.number_of_parameters:
                 return True
-        logger.warning("the interrupted training in %s starts over: nep.restart is missing or incomplete", directory)
+        logger.warning(
+            "the interrupted training in %s starts over: nep.restart is missing or incomplete",
+            directory,
+        )
         path.unlink(missing_ok=True)
         return False
 
     def _command(self, directory: Path, first_step: int) -> list[str]:  # noqa: ARG002
         words = self._words
-        return [str(Path(found).resolve()) if (found := shutil.which(words[0])) else words[0], *words[1:]]
+        return [
+            str(Path(found).resolve()) if (found := shutil.which(words[0])) else words[0],
+            *words[1:],
+        ]
 
     def _environment(self) -> dict[str, str]:
         return {}
 
     def _run(
-        self, directory: Path, parameters: NepParameters, first_step: int, progress: Callable[[TrainingProgress], None] | None
+        self,
+        directory: Path,
+        parameters: NepParameters,
+        first_step: int,
+        progress: Callable[[TrainingProgress], None] | None,
     ) -> float:
         if first_step == 0:
             return super()._run(directory, parameters, first_step, progress)
         # nep counts from zero after a restart, so that it must be asked for the rest only; the whole is kept in case this run is killed, too.
         (directory / _WHOLE).write_text(parameters.to_text("gpumd"), encoding="utf-8")
         (directory / "nep.in").write_text(
-            replace(parameters, generation=parameters.generation - first_step).to_text("gpumd"), encoding="utf-8"
+            replace(parameters, generation=parameters.generation - first_step).to_text("gpumd"),
+            encoding="utf-8",
         )
         try:
             return super()._run(directory, parameters, first_step, progress)
@@ -491,7 +533,11 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
             raise InputError(
                 f"frame {index} contains {unknown[0]}, which is not among the species {', '.join(parameters.species)} of the potential"
             )
-    shared = [(first, second) for first, second in find_duplicates([*train, *test]) if first < len(train) <= second]
+    shared = [
+        (first, second)
+        for first, second in find_duplicates([*train, *test])
+        if first < len(train) <= second
+    ]
     if shared:
         first, second = shared[0]
         raise InputError(
@@ -515,7 +561,11 @@ def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, 
 
 
 def _report(
-    directory: Path, parameters: NepParameters, reported: int, start: float, progress: Callable[[TrainingProgress], None] | None
+    directory: Path,
+    parameters: NepParameters,
+    reported: int,
+    start: float,
+    progress: Callable[[TrainingProgress], None] | None,
 ) -> int:
     """Pass on the lines of ``loss.out`` after the step ``reported``; return the last step passed on."""
     path = directory / "loss.out"
@@ -524,8 +574,15 @@ def _report(
     loss = read_loss(path)
     for index, step in enumerate(loss.step):
         if step > reported:
-            values = (float(column[index]) for column in (loss.total, loss.energy_test, loss.force_test, loss.virial_test))
-            progress(TrainingProgress(int(step), parameters.generation, time.monotonic() - start, *values))
+            values = (
+                float(column[index])
+                for column in (loss.total, loss.energy_test, loss.force_test, loss.virial_test)
+            )
+            progress(
+                TrainingProgress(
+                    int(step), parameters.generation, time.monotonic() - start, *values
+                )
+            )
             reported = int(step)
     return reported
 
@@ -535,5 +592,7 @@ def _trained_potential(directory: Path, parameters: NepParameters) -> str:
         text = potential_text(directory / "nep.txt")
         validate_nep_text(text, parameters.species)
     except InputError as error:
-        raise ServiceError(f"the training in {directory} ended without a usable potential: {error}") from error
+        raise ServiceError(
+            f"the training in {directory} ended without a usable potential: {error}"
+        ) from error
     return text

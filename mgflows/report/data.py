@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from mgflows.report import records
 from mgflows.schemas.campaign import STAGES
 from mgflows.schemas.training import SUBSETS
-from mgflows.structures.fitness import LabelledSample
+from mgflows.surrogate.correlation import LabelledSample
 
 if TYPE_CHECKING:
     from mgflows.database import FrameRecord, GlassDatabase
@@ -82,7 +82,8 @@ class ReportData:
         status = database.status(campaign)
         samples = database.samples(campaign)
         relaxations = [
-            records.relaxation_of(family, label, samples.get(family)) for family, label in database.relaxations(campaign).items()
+            records.relaxation_of(family, label, samples.get(family))
+            for family, label in database.relaxations(campaign).items()
         ]
         data = cls(
             campaign=description,
@@ -104,13 +105,19 @@ class ReportData:
         best, dataset = data.best_potential, data.dataset
         return replace(
             data,
-            potentials=[database.potential(p.potential_id) if p is best else p for p in data.potentials],
+            potentials=[
+                database.potential(p.potential_id) if p is best else p for p in data.potentials
+            ],
             datasets=[database.dataset(d.dataset_id) if d is dataset else d for d in data.datasets],
         )
 
-    def potential(self, generation: int | None = None, split: Split = "family") -> PotentialDocument | None:
+    def potential(
+        self, generation: int | None = None, split: Split = "family"
+    ) -> PotentialDocument | None:
         """The potential of a generation (the last one by default) and split, or none."""
-        found = [p for p in self.potentials if p.split == split and generation in (None, p.generation)]
+        found = [
+            p for p in self.potentials if p.split == split and generation in (None, p.generation)
+        ]
         return max(found, key=lambda p: p.generation, default=None)
 
     @property
@@ -122,14 +129,24 @@ class ReportData:
     def dataset(self) -> DatasetDocument | None:
         """The dataset of the last potential, or else the largest one."""
         best = self.best_potential
-        same = [dataset for dataset in self.datasets if best is not None and dataset.dataset_id == best.dataset_id]
-        return same[0] if same else max(self.datasets, key=lambda dataset: dataset.n_frames, default=None)
+        same = [
+            dataset
+            for dataset in self.datasets
+            if best is not None and dataset.dataset_id == best.dataset_id
+        ]
+        return (
+            same[0]
+            if same
+            else max(self.datasets, key=lambda dataset: dataset.n_frames, default=None)
+        )
 
     @property
     def validation(self) -> ValidationDocument | None:
         """The validation of the last potential, or else the last validation."""
         best = self.best_potential
-        same = [v for v in self.validations if best is not None and v.potential_id == best.potential_id]
+        same = [
+            v for v in self.validations if best is not None and v.potential_id == best.potential_id
+        ]
         found = same or self.validations
         return found[-1] if found else None
 
@@ -157,7 +174,11 @@ class ReportData:
     def frame_counts(self) -> dict[str, int]:
         """Subset to the number of labelled frames, in the order of the paper."""
         dataset = self.dataset
-        counts = {s: c["frames"] for s, c in dataset.counts.items()} if dataset is not None else Counter(f.subset for f in self.frames)
+        counts = (
+            {s: c["frames"] for s, c in dataset.counts.items()}
+            if dataset is not None
+            else Counter(f.subset for f in self.frames)
+        )
         return {subset: counts[subset] for subset in SUBSETS if counts.get(subset)}
 
     @property
@@ -165,7 +186,14 @@ class ReportData:
         """Every sample that was labelled as sampled, with its label."""
         labels = {frame.family: frame for frame in self.frames if frame.subset == "lj_surrogate"}
         return [
-            LabelledSample(family, sample.n_sweeps, sample.energy_lj, sample.e_is, labels[family].energy_per_atom, labels[family].pressure)
+            LabelledSample(
+                family,
+                sample.n_sweeps,
+                sample.energy_lj,
+                sample.e_is,
+                labels[family].energy_per_atom,
+                labels[family].pressure,
+            )
             for family, sample in self.samples
             if family in labels
         ]
@@ -173,7 +201,10 @@ class ReportData:
     @property
     def energy_records(self) -> list[tuple[int, float, float]]:
         """Cooling length, surrogate energy and label energy (eV per atom) of every sample that was labelled as sampled."""
-        return [(sample.n_sweeps, sample.energy_lj, sample.energy_label) for sample in self.labelled_samples]
+        return [
+            (sample.n_sweeps, sample.energy_lj, sample.energy_label)
+            for sample in self.labelled_samples
+        ]
 
     @property
     def clock(self) -> records.Clock | None:
@@ -187,13 +218,24 @@ def _costs(database: GlassDatabase, campaign: str) -> tuple[list[StageCost], flo
     properties = ["metadata.mgflows.stage", "output.provenance"]
     stages: dict[str, list[dict[str, Any]]] = {}
     for document in database.store.docs_store.query(criteria, properties):
-        stages.setdefault(document["metadata"]["mgflows"].get("stage", "other"), []).append(document["output"]["provenance"])
+        stages.setdefault(document["metadata"]["mgflows"].get("stage", "other"), []).append(
+            document["output"]["provenance"]
+        )
     costs = [
-        records.StageCost(stage, len(jobs), sum(job["wall_seconds"] for job in jobs), sum(job["cpu_seconds"] for job in jobs))
+        records.StageCost(
+            stage,
+            len(jobs),
+            sum(job["wall_seconds"] for job in jobs),
+            sum(job["cpu_seconds"] for job in jobs),
+        )
         for stage, jobs in sorted(stages.items(), key=lambda item: _order(item[0]))
     ]
     starts = [datetime.fromisoformat(job["created_at"]) for jobs in stages.values() for job in jobs]
-    ends = [datetime.fromisoformat(job["created_at"]) + timedelta(seconds=job["wall_seconds"]) for jobs in stages.values() for job in jobs]
+    ends = [
+        datetime.fromisoformat(job["created_at"]) + timedelta(seconds=job["wall_seconds"])
+        for jobs in stages.values()
+        for job in jobs
+    ]
     return costs, (max(ends) - min(starts)).total_seconds() if starts else None
 
 

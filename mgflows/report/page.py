@@ -63,7 +63,9 @@ def write_report(data: ReportData, path: str | Path) -> Path:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as stream:
             temporary = Path(stream.name)
             stream.write(text)
         # A temporary file is private; a report is made to be read by others as any file here would be.
@@ -74,8 +76,15 @@ def write_report(data: ReportData, path: str | Path) -> Path:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        raise ServiceError(f"the report cannot be written to {path} ({error}); give a directory that exists and has space") from error
-    logger.info("report of campaign %s written to %s (%.1f MB)", data.campaign.campaign, path, len(text.encode()) / 1e6)
+        raise ServiceError(
+            f"the report cannot be written to {path} ({error}); give a directory that exists and has space"
+        ) from error
+    logger.info(
+        "report of campaign %s written to %s (%.1f MB)",
+        data.campaign.campaign,
+        path,
+        len(text.encode()) / 1e6,
+    )
     return path
 
 
@@ -83,7 +92,9 @@ def render_report(data: ReportData) -> str:
     """The report as the text of an HTML page without scripts or references to anything outside it."""
     jinja2 = errors.require("jinja2", "report", "the HTML report")
     room = resources.files("mgflows.report")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     template = environment.from_string((room / "report.html.j2").read_text(encoding="utf-8"))
     best, dataset = data.best_potential, data.dataset
     sections: list[Section] = [build(data) for build in _SECTIONS]
@@ -115,4 +126,8 @@ def _stand_in_warning(data: ReportData) -> str:
 def _name_parts(name: str) -> list[tuple[str, str]]:
     """A formula as (symbol, amount) pairs, so that the page can lower the amounts; any other name is one pair."""
     parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", name)
-    return parts if parts and "".join(symbol + amount for symbol, amount in parts) == name else [(name, "")]
+    return (
+        parts
+        if parts and "".join(symbol + amount for symbol, amount in parts) == name
+        else [(name, "")]
+    )

@@ -206,12 +206,19 @@ _SHEAR_WINDOW = (0.004, 0.006)
 
 def parity_of(potential: PotentialDocument) -> Parity | None:
     """The parity values of a potential, or none where they were not loaded or stored."""
-    sides = {side: table for side, table in potential.parity.items() if isinstance(table, dict) and table.get("subset")}
+    sides = {
+        side: table
+        for side, table in potential.parity.items()
+        if isinstance(table, dict) and table.get("subset")
+    }
     if not sides:
         return None
 
     def pairs(quantity: str) -> dict[str, Pair]:
-        return {side: (_array(table[quantity]["reference"]), _array(table[quantity]["predicted"])) for side, table in sides.items()}
+        return {
+            side: (_array(table[quantity]["reference"]), _array(table[quantity]["predicted"]))
+            for side, table in sides.items()
+        }
 
     return Parity(
         subsets={side: np.asarray(table["subset"], dtype=str) for side, table in sides.items()},
@@ -221,7 +228,9 @@ def parity_of(potential: PotentialDocument) -> Parity | None:
     )
 
 
-def relaxation_of(family: str, label: LabelDocument, sample: SampleDocument | None) -> RelaxationRecord | None:
+def relaxation_of(
+    family: str, label: LabelDocument, sample: SampleDocument | None
+) -> RelaxationRecord | None:
     """What a relaxation changed, or none for a label without relaxation."""
     relaxation = label.relaxation
     if not relaxation or "displacements" not in relaxation:
@@ -252,7 +261,9 @@ def clock_of(document: SupercoolingDocument) -> Clock:
         draws=clock.bootstrap,
         log10_window=(float(low), float(high)),
         log10_onset_time=None if clock.onset_time is None else float(np.log10(clock.onset_time)),
-        energies=sorted((float(time), values) for time, values in document.dynamics.items() if values),
+        energies=sorted(
+            (float(time), values) for time, values in document.dynamics.items() if values
+        ),
     )
 
 
@@ -271,14 +282,23 @@ def radial_distributions_of(document: ValidationDocument) -> RadialDistributions
 def elasticity_of(document: ValidationDocument) -> Elasticity | None:
     """Elastic constants of a validation: means over its glasses with standard errors."""
     names = {"E": "young_modulus", "B": "bulk_modulus", "G": "shear_modulus", "ν": "poisson_ratio"}
-    found = {model: summary for model in MODELS if (summary := document.summary.get(model)) and summary["n_elastic"]}
+    found = {
+        model: summary
+        for model in MODELS
+        if (summary := document.summary.get(model)) and summary["n_elastic"]
+    }
     if not found:
         return None
     moduli = {
-        model: {name: (summary[key], _standard_error(summary[f"{key}_std"], summary["n_elastic"])) for name, key in names.items()}
+        model: {
+            name: (summary[key], _standard_error(summary[f"{key}_std"], summary["n_elastic"]))
+            for name, key in names.items()
+        }
         for model, summary in found.items()
     }
-    return Elasticity(moduli=moduli, n_glasses=max(summary["n_elastic"] for summary in found.values()))
+    return Elasticity(
+        moduli=moduli, n_glasses=max(summary["n_elastic"] for summary in found.values())
+    )
 
 
 def shear_of(document: ValidationDocument) -> list[Shear]:
@@ -287,7 +307,9 @@ def shear_of(document: ValidationDocument) -> list[Shear]:
     glasses: dict[str, list[list[dict[str, Any]]]] = {}
     for model, curves in _curves(document, "shear").items():
         n_directions = len(curves) // document.summary[model]["n_shear"]
-        glasses[model] = [curves[start : start + n_directions] for start in range(0, len(curves), n_directions)]
+        glasses[model] = [
+            curves[start : start + n_directions] for start in range(0, len(curves), n_directions)
+        ]
     entries = []
     for number in range(max(map(len, glasses.values()), default=0)):
         here = {model: found[number] for model, found in glasses.items() if number < len(found)}
@@ -295,10 +317,17 @@ def shear_of(document: ValidationDocument) -> list[Shear]:
             Shear(
                 energy=energies[number] if number < len(energies) else None,
                 moduli={
-                    model: float(np.mean([_shear_modulus(curve["strain"], curve["stress"]) for curve in curves]))
+                    model: float(
+                        np.mean(
+                            [_shear_modulus(curve["strain"], curve["stress"]) for curve in curves]
+                        )
+                    )
                     for model, curves in here.items()
                 },
-                curves={model: [(curve["strain"], curve["stress"]) for curve in curves] for model, curves in here.items()},
+                curves={
+                    model: [(curve["strain"], curve["stress"]) for curve in curves]
+                    for model, curves in here.items()
+                },
             )
         )
     return entries
@@ -316,28 +345,46 @@ def dimers_of(document: ValidationDocument) -> list[Dimer]:
     """Dimer curves of the potential."""
     verdicts = document.summary.get("dimers", {})
     return [
-        Dimer(pair=pair, distance=curve["distance"], energy=curve["energy"], hole=verdicts[pair]["hole"])
+        Dimer(
+            pair=pair,
+            distance=curve["distance"],
+            energy=curve["energy"],
+            hole=verdicts[pair]["hole"],
+        )
         for pair, curve in document.curves.get("dimers", {}).items()
     ]
 
 
 def heat_capacities_of(document: ValidationDocument) -> dict[str, HeatCapacity]:
     """Heat capacity by model; empty where the suite has none."""
-    return {model: HeatCapacity(**curve) for model, curve in _curves(document, "heat_capacity").items()}
+    return {
+        model: HeatCapacity(**curve) for model, curve in _curves(document, "heat_capacity").items()
+    }
 
 
 def viscosities_of(document: ValidationDocument) -> dict[str, tuple[float, float]]:
     """Viscosity and its standard error in mPa s by model; empty where the suite has none."""
-    found = {model: summary for model in MODELS if (summary := document.summary.get(model)) and "viscosity" in summary}
+    found = {
+        model: summary
+        for model in MODELS
+        if (summary := document.summary.get(model)) and "viscosity" in summary
+    }
     return {
-        model: (summary["viscosity"], np.nan if summary["viscosity_error"] is None else summary["viscosity_error"])
+        model: (
+            summary["viscosity"],
+            np.nan if summary["viscosity_error"] is None else summary["viscosity_error"],
+        )
         for model, summary in found.items()
     }
 
 
 def _curves(document: ValidationDocument, quantity: str) -> dict[str, Any]:
     """The curves of one quantity by model, of the models that have them."""
-    return {model: curves[quantity] for model in MODELS if (curves := document.curves.get(model)) and curves.get(quantity)}
+    return {
+        model: curves[quantity]
+        for model in MODELS
+        if (curves := document.curves.get(model)) and curves.get(quantity)
+    }
 
 
 def _shear_modulus(strain: list[float], stress: list[float]) -> float:

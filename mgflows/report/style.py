@@ -30,7 +30,12 @@ SURFACE = "#fbfcfe"
 """Placeholder of the ground behind a figure, for marks with a halo; on the page ``var(--surface)``."""
 _MEASURING_FONT = "DejaVu Sans"
 """Comes with matplotlib, so that figures are laid out alike everywhere; wider than the fonts of a page, so that nothing collides there."""
-_PLACEHOLDERS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", SURFACE: "var(--surface)"}
+_PLACEHOLDERS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    SURFACE: "var(--surface)",
+}
 
 MLIP = "#8a5cd1"
 """Values of the trained potential; those of the reference method are in :data:`INK`."""
@@ -86,7 +91,9 @@ def cooling_colors(n: int) -> list[str]:
 def density_colormap(color: str) -> object:
     """A colour map from a trace of ``color`` to all of it, for densities that must read on light and dark ground."""
     colors = errors.require("matplotlib.colors", "report", "the figures of the report")
-    return colors.LinearSegmentedColormap.from_list("density", [(*colors.to_rgb(color), alpha) for alpha in (0.10, 0.45, 0.75, 1.0)])
+    return colors.LinearSegmentedColormap.from_list(
+        "density", [(*colors.to_rgb(color), alpha) for alpha in (0.10, 0.45, 0.75, 1.0)]
+    )
 
 
 def known_subsets(subsets: Sequence[str]) -> list[str]:
@@ -94,7 +101,9 @@ def known_subsets(subsets: Sequence[str]) -> list[str]:
     return [subset for subset in SUBSETS if subset in set(subsets)]
 
 
-def render(draw: Callable[[Figure], None], name: str, *, width: float = 5.0, height: float = 3.5) -> str:
+def render(
+    draw: Callable[[Figure], None], name: str, *, width: float = 5.0, height: float = 3.5
+) -> str:
     """Draw a figure and return it as an SVG element to be put into a page.
 
     Parameters
@@ -108,7 +117,9 @@ def render(draw: Callable[[Figure], None], name: str, *, width: float = 5.0, hei
     """
     matplotlib = errors.require("matplotlib", "report", "the figures of the report")
     figure_module = errors.require("matplotlib.figure", "report", "the figures of the report")
-    svg_backend = errors.require("matplotlib.backends.backend_svg", "report", "the figures of the report")
+    svg_backend = errors.require(
+        "matplotlib.backends.backend_svg", "report", "the figures of the report"
+    )
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({**_PARAMETERS, "svg.hashsalt": name})

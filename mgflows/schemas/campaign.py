@@ -23,9 +23,13 @@ class CampaignDocument(BaseModel):
     alloy: dict[str, Any] = Field(description="the alloy, as a dictionary")
     method: str = Field(description="what labels the structures, in words")
     settings: dict[str, Any] = Field(description="the CampaignMaker, as a dictionary")
-    settings_digest: str = Field(description="hash of the alloy and the settings: the same campaign submitted again has the same")
+    settings_digest: str = Field(
+        description="hash of the alloy and the settings: the same campaign submitted again has the same"
+    )
     scale: str = Field(description="name of the scale, such as 'small'")
-    scaled_down: str = Field(description="in which way the campaign is smaller than the paper's; empty if it is not")
+    scaled_down: str = Field(
+        description="in which way the campaign is smaller than the paper's; empty if it is not"
+    )
     planned: dict[str, int] = Field(description="stage to the number of jobs planned")
     created_at: str = Field(description="UTC, ISO 8601")
     mgflows_version: str = Field(description="version that submitted it")

@@ -13,8 +13,8 @@ from mgflows.schemas.provenance import Provenance
 from mgflows.structures.similarity import HISTOGRAM_WIDTH
 
 if TYPE_CHECKING:
-    from mgflows.structures.fitness import LinearFit, SurrogateFitness
     from mgflows.structures.similarity import SimilarityAverage
+    from mgflows.surrogate.correlation import LinearFit, SurrogateFitness
 
 
 class FitRecord(BaseModel):
@@ -23,7 +23,9 @@ class FitRecord(BaseModel):
     slope: float = Field(description="eV of label energy per eV of surrogate energy")
     slope_error: float = Field(description="its standard error")
     intercept: float = Field(description="eV per atom")
-    r2: float | None = Field(description="coefficient of determination; none where the label energies are all equal")
+    r2: float | None = Field(
+        description="coefficient of determination; none where the label energies are all equal"
+    )
     n_points: int = Field(description="samples fitted")
 
     @classmethod
@@ -39,7 +41,9 @@ class RateRecord(BaseModel):
     n_samples: int = Field(description="samples with a label")
     energy_lj: float = Field(description="mean surrogate energy, eV per atom")
     energy_label: float = Field(description="mean label energy, eV per atom")
-    fit: FitRecord | None = Field(description="line within this cooling length; none below three samples")
+    fit: FitRecord | None = Field(
+        description="line within this cooling length; none below three samples"
+    )
     pressure: float = Field(description="mean label pressure, GPa, positive when compressed")
 
 
@@ -66,11 +70,19 @@ class FitnessRecord(BaseModel):
     """What labels say about the surrogate."""
 
     n_samples: int = Field(description="samples with a label")
-    fit: FitRecord | None = Field(description="label energy against surrogate energy of the same structure, all cooling lengths")
-    fit_inherent: FitRecord | None = Field(description="the same against e_IS, the surrogate energy of the inherent structure")
+    fit: FitRecord | None = Field(
+        description="label energy against surrogate energy of the same structure, all cooling lengths"
+    )
+    fit_inherent: FitRecord | None = Field(
+        description="the same against e_IS, the surrogate energy of the inherent structure"
+    )
     rates: list[RateRecord] = Field(description="one entry a cooling length")
-    pressure: float = Field(description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's density")
-    pressure_std: float | None = Field(description="its standard deviation over the samples, GPa; none for a single one")
+    pressure: float = Field(
+        description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's density"
+    )
+    pressure_std: float | None = Field(
+        description="its standard deviation over the samples, GPa; none for a single one"
+    )
 
     @classmethod
     def from_fitness(cls, fitness: SurrogateFitness) -> FitnessRecord:
@@ -79,7 +91,10 @@ class FitnessRecord(BaseModel):
             n_samples=fitness.n_samples,
             fit=FitRecord.from_fit(fitness.fit),
             fit_inherent=FitRecord.from_fit(fitness.fit_inherent),
-            rates=[RateRecord.model_validate({**asdict(rate), "fit": FitRecord.from_fit(rate.fit)}) for rate in fitness.rates],
+            rates=[
+                RateRecord.model_validate({**asdict(rate), "fit": FitRecord.from_fit(rate.fit)})
+                for rate in fitness.rates
+            ],
             pressure=fitness.pressure,
             pressure_std=None if math.isnan(fitness.pressure_std) else fitness.pressure_std,
         )
@@ -92,7 +107,9 @@ class FitnessDocument(FitnessRecord):
     reason: str = Field(description="why, in words; what is wrong if it did not pass")
     limits: dict[str, Any] = Field(description="FitnessLimits, as a dictionary")
     n_pilots: int = Field(description="labels that were asked for")
-    missing: list[str] = Field(description="label jobs without an output, by uuid: they failed and were left out")
+    missing: list[str] = Field(
+        description="label jobs without an output, by uuid: they failed and were left out"
+    )
     families: list[str] = Field(description="the samples whose labels are in")
     cost: CostForecast = Field(description="what the labels cost and will")
     fingerprint: MethodFingerprint = Field(description="the method of the labels")
@@ -102,18 +119,30 @@ class FitnessDocument(FitnessRecord):
 class SimilarityRecord(BaseModel):
     """What relaxing the samples of one cooling length changes (paper, Fig. 1b; Methods, Eqs. 2-3), after two trivial parts are taken out."""
 
-    n_sweeps: int | None = Field(description="cooling length in sweeps; none for all lengths together")
+    n_sweeps: int | None = Field(
+        description="cooling length in sweeps; none for all lengths together"
+    )
     n_samples: int = Field(description="relaxed samples")
-    delta_cb: float = Field(description="Eq. 3: mean fraction of bonds below 4 A that are below 4 A in the relaxed cell too")
-    delta_cb_error: float | None = Field(description="its standard error over the samples; none for one")
-    delta_cb_affine: float = Field(description="the same with the relaxed structure scaled back into the initial cell")
+    delta_cb: float = Field(
+        description="Eq. 3: mean fraction of bonds below 4 A that are below 4 A in the relaxed cell too"
+    )
+    delta_cb_error: float | None = Field(
+        description="its standard error over the samples; none for one"
+    )
+    delta_cb_affine: float = Field(
+        description="the same with the relaxed structure scaled back into the initial cell"
+    )
     delta_cb_affine_error: float | None = Field(description="its standard error; none for one")
     mean_displacement: float = Field(description="mean displacement magnitude of the atoms, A")
     rms_displacement: float = Field(description="root mean square of it, A")
     median_displacement: float = Field(description="median of it, A")
     percentile_95: float = Field(description="95th percentile of it, A")
-    linear_expansion: float = Field(description="affine part taken out: mean relative change of all lengths")
-    distortion: float = Field(description="affine part taken out: mean norm of the change of the cell's shape")
+    linear_expansion: float = Field(
+        description="affine part taken out: mean relative change of all lengths"
+    )
+    distortion: float = Field(
+        description="affine part taken out: mean norm of the change of the cell's shape"
+    )
     rigid_shift: float | None = Field(
         description="rigid part taken out: mean magnitude of the mean displacement, A; none where it was not kept"
     )
@@ -132,11 +161,16 @@ class SimilarityDocument(BaseModel):
     overall: SimilarityRecord = Field(description="all relaxed samples")
     bin_width: float = Field(HISTOGRAM_WIDTH, description="width of a bin of the histograms, A")
     families: list[str] = Field(description="the relaxed samples")
-    missing: list[str] = Field(description="relaxations without an output, by uuid: they failed and were left out")
+    missing: list[str] = Field(
+        description="relaxations without an output, by uuid: they failed and were left out"
+    )
     fingerprint: MethodFingerprint = Field(description="the method that relaxed them")
     provenance: Provenance
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
     """The same with None for nan, which JSON does not have."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in values.items()
+    }

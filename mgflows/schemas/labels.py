@@ -16,7 +16,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from mgflows import units
 from mgflows.errors import InputError, MgflowsError
 from mgflows.schemas.provenance import Provenance
-from mgflows.schemas.quality import CalculationReport, LabelQuality, objections
+from mgflows.schemas.quality import CalculationReport, LabelQuality, violations
 
 MAXIMUM_FORCE = 100.0
 """A force above this (eV/A) is taken for a failed label; the paper's most compressed frames stay below 20."""
@@ -29,13 +29,20 @@ class LabelError(MgflowsError):
 class MethodFingerprint(BaseModel):
     """Everything that decides a label. Frames of different fingerprints never mix in one dataset."""
 
-    code: str = Field(description="what computed the label, such as 'vasp' or 'ase:mgflows.eam.stand_in_calculator'")
-    version: str = Field(description="its version")
-    settings: dict[str, Any] = Field(description="functional, cutoff, k-mesh, smearing: all that changes a label, whatever its elements")
-    potentials: dict[str, str] = Field(
-        default_factory=dict, description="pseudopotential or data set of each element that the label has: its name and hash"
+    code: str = Field(
+        description="what computed the label, such as 'vasp' or 'ase:mgflows.eam.stand_in_calculator'"
     )
-    is_dft: bool = Field(False, description="false for a stand-in or a classical or machine-learned potential")
+    version: str = Field(description="its version")
+    settings: dict[str, Any] = Field(
+        description="functional, cutoff, k-mesh, smearing: all that changes a label, whatever its elements"
+    )
+    potentials: dict[str, str] = Field(
+        default_factory=dict,
+        description="pseudopotential or data set of each element that the label has: its name and hash",
+    )
+    is_dft: bool = Field(
+        False, description="false for a stand-in or a classical or machine-learned potential"
+    )
     description: str = Field("", description="one line for reports")
 
     @property
@@ -55,24 +62,32 @@ class MethodFingerprint(BaseModel):
             mine[f"potential of {element}"] = self.potentials[element]
             theirs[f"potential of {element}"] = other.potentials[element]
         return [
-            f"{key}: {mine.get(key)!r} against {theirs.get(key)!r}" for key in sorted(mine | theirs) if mine.get(key) != theirs.get(key)
+            f"{key}: {mine.get(key)!r} against {theirs.get(key)!r}"
+            for key in sorted(mine | theirs)
+            if mine.get(key) != theirs.get(key)
         ]
 
     def merge(self, other: MethodFingerprint) -> MethodFingerprint:
         """The same method with the potentials of both; only for methods without :meth:`differences`."""
-        return self.model_copy(update={"potentials": dict(sorted((self.potentials | other.potentials).items()))})
+        return self.model_copy(
+            update={"potentials": dict(sorted((self.potentials | other.potentials).items()))}
+        )
 
 
 class Frame(BaseModel):
     """One labelled structure in compact form."""
 
-    name: str = Field("", description="which member of its set: a deformation, a time step, or empty")
+    name: str = Field(
+        "", description="which member of its set: a deformation, a time step, or empty"
+    )
     numbers: list[int] = Field(description="(n,) atomic numbers")
     positions: list[list[float]] = Field(description="(n, 3) A")
     cell: list[list[float]] = Field(description="(3, 3) lattice vectors in rows, A")
     energy: float = Field(description="force-consistent free energy of the cell, eV")
     forces: list[list[float]] = Field(description="(n, 3) eV/A")
-    stress: list[list[float]] = Field(description="(3, 3) eV/A^3, positive when stretched, without the ideal-gas part")
+    stress: list[list[float]] = Field(
+        description="(3, 3) eV/A^3, positive when stretched, without the ideal-gas part"
+    )
 
     @classmethod
     def from_atoms(cls, atoms: Atoms, name: str = "") -> Self:
@@ -85,7 +100,9 @@ class Frame(BaseModel):
         """
         energy = float(atoms.get_potential_energy(force_consistent=_has_free_energy(atoms)))
         forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
-        stress = units.voigt_to_tensor(atoms.get_stress(voigt=True, apply_constraint=False, include_ideal_gas=False))
+        stress = units.voigt_to_tensor(
+            atoms.get_stress(voigt=True, apply_constraint=False, include_ideal_gas=False)
+        )
         for quantity, value in (("energy", energy), ("forces", forces), ("stress", stress)):
             if not np.all(np.isfinite(value)):
                 raise LabelError(
@@ -108,9 +125,19 @@ class Frame(BaseModel):
 
     def to_atoms(self, **info: Any) -> Atoms:
         """ASE atoms with a single-point calculator holding energy, free energy, forces and stress; ``info`` goes to ``atoms.info``."""
-        atoms = Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=True, info=dict(info))
+        atoms = Atoms(
+            numbers=self.numbers,
+            positions=self.positions,
+            cell=self.cell,
+            pbc=True,
+            info=dict(info),
+        )
         atoms.calc = SinglePointCalculator(
-            atoms, energy=self.energy, free_energy=self.energy, forces=np.array(self.forces), stress=units.tensor_to_voigt(self.stress)
+            atoms,
+            energy=self.energy,
+            free_energy=self.energy,
+            forces=np.array(self.forces),
+            stress=units.tensor_to_voigt(self.stress),
         )
         return atoms
 
@@ -137,7 +164,11 @@ class Frame(BaseModel):
             (self.stress, 8),
         ):
             # Adding zero turns -0.0 into 0.0, which has other bytes.
-            digest.update(np.ascontiguousarray(np.round(np.asarray(values, dtype=float), decimals) + 0.0).tobytes())
+            digest.update(
+                np.ascontiguousarray(
+                    np.round(np.asarray(values, dtype=float), decimals) + 0.0
+                ).tobytes()
+            )
         return digest.hexdigest()[:20]
 
 
@@ -172,13 +203,17 @@ class LabelDocument(BaseModel):
     energy_per_atom: float = Field(description="the same, eV per atom")
     forces: list[list[float]] = Field(description="(n, 3) eV/A, in the order of the structure")
     stress: list[list[float]] = Field(description="(3, 3) eV/A^3, positive when stretched")
-    virial: list[list[float]] = Field(description="(3, 3) eV per cell, positive when compressed: -volume times stress")
+    virial: list[list[float]] = Field(
+        description="(3, 3) eV per cell, positive when compressed: -volume times stress"
+    )
     pressure: float = Field(description="GPa, positive when compressed")
     summaries: list[FrameSummary] = Field(description="summary of the frame (a list of one)")
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
     quality: LabelQuality = Field(description="what was checked before the label was stored")
-    relaxation: dict[str, Any] | None = Field(None, description="for a relaxed structure: steps, initial energy, largest force, and so on")
+    relaxation: dict[str, Any] | None = Field(
+        None, description="for a relaxed structure: steps, initial energy, largest force, and so on"
+    )
     provenance: Provenance
 
     @classmethod
@@ -189,7 +224,7 @@ class LabelDocument(BaseModel):
         provenance: Provenance,
         *,
         report: CalculationReport | None = None,
-        asked: Atoms | None = None,
+        requested: Atoms | None = None,
         relaxation: dict[str, Any] | None = None,
     ) -> Self:
         """A label from atoms with a calculator, if it passes the gate.
@@ -212,11 +247,11 @@ class LabelDocument(BaseModel):
         Raises
         ------
         LabelError
-            If the result is not finite, a force too large, or for each of the :func:`~mgflows.schemas.quality.objections`.
+            If the result is not finite, a force too large, or for each of the :func:`~mgflows.schemas.quality.violations`.
         """
         frame = Frame.from_atoms(atoms)
         report = report or CalculationReport()
-        if found := objections(frame, report, asked, fixed_cell=relaxation is None):
+        if found := violations(frame, report, requested, fixed_cell=relaxation is None):
             raise LabelError(f"{atoms.get_chemical_formula()} has no label: {'; '.join(found)}")
         return cls(
             structure=structure_from_atoms(atoms),
@@ -229,7 +264,7 @@ class LabelDocument(BaseModel):
             summaries=[FrameSummary.from_frame(frame)],
             fingerprint=fingerprint,
             fingerprint_digest=fingerprint.digest,
-            quality=LabelQuality.from_report(report, asked=asked is not None),
+            quality=LabelQuality.from_report(report, requested=requested is not None),
             relaxation=relaxation,
             provenance=provenance,
         )
@@ -253,13 +288,21 @@ class LabelSetDocument(BaseModel):
     """Several structures labelled in one job: a strained family, a short trajectory, a batch of cheap labels."""
 
     n_frames: int = Field(description="number of frames")
-    summaries: list[FrameSummary] = Field(description="summary of each frame, in the order of the frames")
+    summaries: list[FrameSummary] = Field(
+        description="summary of each frame, in the order of the frames"
+    )
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
     frames: list[Frame] = Field(description="the frames; stored in the additional store 'data'")
-    failed: list[str] = Field(default_factory=list, description="members that could not be labelled, with the reason")
-    trajectory: dict[str, Any] | None = Field(None, description="for molecular dynamics: ensemble, time step and temperatures")
-    last_structure: Structure | None = Field(None, description="for molecular dynamics: the last frame's structure, to be labelled again")
+    failed: list[str] = Field(
+        default_factory=list, description="members that could not be labelled, with the reason"
+    )
+    trajectory: dict[str, Any] | None = Field(
+        None, description="for molecular dynamics: ensemble, time step and temperatures"
+    )
+    last_structure: Structure | None = Field(
+        None, description="for molecular dynamics: the last frame's structure, to be labelled again"
+    )
     provenance: Provenance
 
     @classmethod
@@ -274,7 +317,9 @@ class LabelSetDocument(BaseModel):
     ) -> Self:
         """A set from its frames."""
         if not frames:
-            raise LabelError(f"no structure could be labelled: {'; '.join(failed or ['the set is empty'])}")
+            raise LabelError(
+                f"no structure could be labelled: {'; '.join(failed or ['the set is empty'])}"
+            )
         return cls(
             n_frames=len(frames),
             summaries=[FrameSummary.from_frame(frame) for frame in frames],
@@ -291,19 +336,31 @@ class LabelSetDocument(BaseModel):
 class TrajectoryCheckDocument(BaseModel):
     """The last frame of a trajectory against a single point of the same structure: whether its stresses hold what a label must not hold."""
 
-    passed: bool = Field(description="false if the stresses of the trajectory hold the kinetic part")
+    passed: bool = Field(
+        description="false if the stresses of the trajectory hold the kinetic part"
+    )
     reason: str = Field(description="the verdict in words")
-    pressure_difference: float = Field(description="pressure of the frame less that of the single point, GPa")
-    kinetic_pressure: float = Field(description="N k T / V of the frame, what the difference would be with the kinetic part, GPa")
-    energy_difference: float = Field(description="energy of the frame less that of the single point, eV per atom")
-    force_difference: float = Field(description="root mean square of the difference of the forces, eV/A")
+    pressure_difference: float = Field(
+        description="pressure of the frame less that of the single point, GPa"
+    )
+    kinetic_pressure: float = Field(
+        description="N k T / V of the frame, what the difference would be with the kinetic part, GPa"
+    )
+    energy_difference: float = Field(
+        description="energy of the frame less that of the single point, eV per atom"
+    )
+    force_difference: float = Field(
+        description="root mean square of the difference of the forces, eV/A"
+    )
     temperature: float = Field(description="temperature of the frame, K")
     provenance: Provenance
 
 
 def structure_from_atoms(atoms: Atoms) -> Structure:
     """Pymatgen structure of ASE atoms, without calculator, constraints or tags."""
-    return Structure(atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True)
+    return Structure(
+        atoms.cell.array, atoms.get_chemical_symbols(), atoms.positions, coords_are_cartesian=True
+    )
 
 
 def atoms_from_structure(structure: Structure | None) -> Atoms:
@@ -315,12 +372,23 @@ def atoms_from_structure(structure: Structure | None) -> Atoms:
         For partial occupancies, or where there is no structure because the job that should have made it failed.
     """
     if structure is None:
-        raise InputError("there is no structure because the job that should have made it failed; mend that one and rerun both")
+        raise InputError(
+            "there is no structure because the job that should have made it failed; mend that one and rerun both"
+        )
     if not structure.is_ordered:
-        raise InputError(f"{structure.composition.reduced_formula} has partially occupied sites; give an ordered structure")
+        raise InputError(
+            f"{structure.composition.reduced_formula} has partially occupied sites; give an ordered structure"
+        )
     atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
-    return Atoms(numbers=atoms.numbers, positions=structure.cart_coords, cell=structure.lattice.matrix, pbc=True)
+    return Atoms(
+        numbers=atoms.numbers,
+        positions=structure.cart_coords,
+        cell=structure.lattice.matrix,
+        pbc=True,
+    )
 
 
 def _has_free_energy(atoms: Atoms) -> bool:
-    return "free_energy" in getattr(atoms.calc, "implemented_properties", ()) or "free_energy" in getattr(atoms.calc, "results", {})
+    return "free_energy" in getattr(
+        atoms.calc, "implemented_properties", ()
+    ) or "free_energy" in getattr(atoms.calc, "results", {})

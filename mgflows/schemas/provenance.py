@@ -29,7 +29,11 @@ def _plain(value: Any) -> Any:
     """Monty turns stored dictionaries that name a class into objects of it; a document wants the dictionary."""
     as_dict = getattr(value, "as_dict", None)
     value = as_dict() if callable(as_dict) else value
-    return {key: member for key, member in value.items() if not key.startswith("@")} if isinstance(value, dict) else value
+    return (
+        {key: member for key, member in value.items() if not key.startswith("@")}
+        if isinstance(value, dict)
+        else value
+    )
 
 
 PlainDict = Annotated[dict[str, Any], BeforeValidator(_plain)]
@@ -41,20 +45,31 @@ class Provenance(BaseModel):
 
     created_at: str = Field(description="UTC time at which the computation began, ISO 8601")
     mgflows_version: str = Field(description="version of mgflows")
-    packages: dict[str, str] = Field(description="versions of the packages that can change a result")
+    packages: dict[str, str] = Field(
+        description="versions of the packages that can change a result"
+    )
     python: str = Field(description="version of Python")
     host: str = Field(description="name of the machine")
     pid: int = Field(description="process id on that machine")
     directory: str = Field(description="working directory of the computation on that machine")
     wall_seconds: float = Field(0.0, description="elapsed time in s")
-    cpu_seconds: float = Field(0.0, description="processor time in s, child processes on this machine that have ended included")
-    n_cores: int = Field(1, description="cores that the computation used, as its job says; otherwise the cores that the process may use")
+    cpu_seconds: float = Field(
+        0.0,
+        description="processor time in s, child processes on this machine that have ended included",
+    )
+    n_cores: int = Field(
+        1,
+        description="cores that the computation used, as its job says; otherwise the cores that the process may use",
+    )
     max_rss_mib: float = Field(
-        0.0, description="largest resident memory in MiB, since the process began, of the process itself or of one of its child processes"
+        0.0,
+        description="largest resident memory in MiB, since the process began, of the process itself or of one of its child processes",
     )
     seed: int | None = Field(None, description="seed of every random choice made")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
-    parents: list[str] = Field(default_factory=list, description="uuids of the jobs this one was made from")
+    parents: list[str] = Field(
+        default_factory=list, description="uuids of the jobs this one was made from"
+    )
 
 
 @cache

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mgflows.schemas.labels import Frame
 
-__all__ = ["CalculationReport", "LabelQuality", "objections"]
+__all__ = ["CalculationReport", "LabelQuality", "violations"]
 
 _CUTOFF_TOLERANCE = 0.1
 """eV; codes print cutoffs in other units, rounded."""
@@ -23,15 +23,30 @@ _LENGTH_TOLERANCE = 1e-3
 class CalculationReport(BaseModel):
     """What a code says of one calculation of its own, and what it was asked for; None where a method has no such thing or does not say."""
 
-    free_energy: bool | None = Field(None, description="whether the energy is the free energy that forces and stress derive from")
-    scf_converged: bool | None = Field(None, description="whether the electrons are self-consistent")
+    free_energy: bool | None = Field(
+        None, description="whether the energy is the free energy that forces and stress derive from"
+    )
+    scf_converged: bool | None = Field(
+        None, description="whether the electrons are self-consistent"
+    )
     scf_steps: int | None = Field(None, description="electronic steps of the last geometry")
-    ionic_converged: bool | None = Field(None, description="whether a relaxation reached its tolerances")
-    k_mesh: tuple[int, int, int] | None = Field(None, description="divisions of the k-mesh that was used")
-    k_mesh_asked: tuple[int, int, int] | None = Field(None, description="divisions that were asked for")
+    ionic_converged: bool | None = Field(
+        None, description="whether a relaxation reached its tolerances"
+    )
+    k_mesh: tuple[int, int, int] | None = Field(
+        None, description="divisions of the k-mesh that was used"
+    )
+    k_mesh_requested: tuple[int, int, int] | None = Field(
+        None, description="divisions that were asked for"
+    )
     cutoff: float | None = Field(None, description="plane-wave cutoff that was used, eV")
-    cutoff_asked: float | None = Field(None, description="plane-wave cutoff that was asked for, eV")
-    corrections: list[str] = Field(default_factory=list, description="what was changed on the way to make the calculation converge")
+    cutoff_requested: float | None = Field(
+        None, description="plane-wave cutoff that was asked for, eV"
+    )
+    corrections: list[str] = Field(
+        default_factory=list,
+        description="what was changed on the way to make the calculation converge",
+    )
 
 
 class LabelQuality(CalculationReport):
@@ -41,22 +56,36 @@ class LabelQuality(CalculationReport):
     not_checked: list[str] = Field(description="what the code does not say, or was not asked")
 
     @classmethod
-    def from_report(cls, report: CalculationReport, *, asked: bool) -> LabelQuality:
+    def from_report(cls, report: CalculationReport, *, requested: bool) -> LabelQuality:
         """The quality of a label without objections; ``asked`` says whether the structure that was asked for is known."""
         possible = {
             "free energy": report.free_energy is not None,
             "electronic convergence": report.scf_converged is not None,
             "ionic convergence": report.ionic_converged is not None,
-            "k-mesh": report.k_mesh is not None and report.k_mesh_asked is not None,
-            "cutoff": report.cutoff is not None and report.cutoff_asked is not None,
-            "composition and structure": asked,
+            "k-mesh": report.k_mesh is not None and report.k_mesh_requested is not None,
+            "cutoff": report.cutoff is not None and report.cutoff_requested is not None,
+            "composition and structure": requested,
         }
         # Frame.from_atoms makes these for every label.
-        checked = ["finite energy, forces and stress", "bound on forces", *(name for name, there in possible.items() if there)]
-        return cls(**dict(report), checked=checked, not_checked=[name for name, there in possible.items() if not there])
+        checked = [
+            "finite energy, forces and stress",
+            "bound on forces",
+            *(name for name, there in possible.items() if there),
+        ]
+        return cls(
+            **dict(report),
+            checked=checked,
+            not_checked=[name for name, there in possible.items() if not there],
+        )
 
 
-def objections(frame: Frame, report: CalculationReport, asked: Atoms | None = None, *, fixed_cell: bool = True) -> list[str]:
+def violations(
+    frame: Frame,
+    report: CalculationReport,
+    requested: Atoms | None = None,
+    *,
+    fixed_cell: bool = True,
+) -> list[str]:
     """Why a labelled frame must not become part of a dataset; empty if nothing speaks against it.
 
     Parameters
@@ -73,33 +102,51 @@ def objections(frame: Frame, report: CalculationReport, asked: Atoms | None = No
     found = []
     if report.scf_converged is False:
         steps = f" after {report.scf_steps} steps" if report.scf_steps else ""
-        found.append(f"the electronic self-consistency did not converge{steps}; raise the number of steps or look at the structure")
+        found.append(
+            f"the electronic self-consistency did not converge{steps}; raise the number of steps or look at the structure"
+        )
     if report.ionic_converged is False:
         found.append("the relaxation did not reach its tolerances; raise its number of steps")
     if report.free_energy is False:
-        found.append("the energy is not the free energy that forces and stress derive from; read the force-consistent one")
-    if report.k_mesh and report.k_mesh_asked and report.k_mesh != report.k_mesh_asked:
-        found.append(f"the k-mesh is {_times(report.k_mesh)} but {_times(report.k_mesh_asked)} was asked for")
-    if report.cutoff and report.cutoff_asked and abs(report.cutoff - report.cutoff_asked) > _CUTOFF_TOLERANCE:
-        found.append(f"the cutoff is {report.cutoff:g} eV but {report.cutoff_asked:g} eV was asked for")
-    if asked is not None:
-        found += _structural(frame, asked, fixed_cell)
+        found.append(
+            "the energy is not the free energy that forces and stress derive from; read the force-consistent one"
+        )
+    if report.k_mesh and report.k_mesh_requested and report.k_mesh != report.k_mesh_requested:
+        found.append(
+            f"the k-mesh is {_times(report.k_mesh)} but {_times(report.k_mesh_requested)} was asked for"
+        )
+    if (
+        report.cutoff
+        and report.cutoff_requested
+        and abs(report.cutoff - report.cutoff_requested) > _CUTOFF_TOLERANCE
+    ):
+        found.append(
+            f"the cutoff is {report.cutoff:g} eV but {report.cutoff_requested:g} eV was asked for"
+        )
+    if requested is not None:
+        found += _structural(frame, requested, fixed_cell)
     return found
 
 
-def _structural(frame: Frame, asked: Atoms, fixed_cell: bool) -> list[str]:
+def _structural(frame: Frame, requested: Atoms, fixed_cell: bool) -> list[str]:
     numbers = np.array(frame.numbers)
-    mine, theirs = np.argsort(numbers, kind="stable"), np.argsort(asked.numbers, kind="stable")
-    if not np.array_equal(numbers[mine], asked.numbers[theirs]):
-        labelled = asked.__class__(numbers=numbers).get_chemical_formula()
-        return [f"the code labelled {labelled} but {asked.get_chemical_formula()} was asked for"]
+    mine, theirs = np.argsort(numbers, kind="stable"), np.argsort(requested.numbers, kind="stable")
+    if not np.array_equal(numbers[mine], requested.numbers[theirs]):
+        labelled = requested.__class__(numbers=numbers).get_chemical_formula()
+        return [
+            f"the code labelled {labelled} but {requested.get_chemical_formula()} was asked for"
+        ]
     if not fixed_cell:
         return []
-    off = float(np.abs(np.array(frame.cell) - asked.cell.array).max())
+    off = float(np.abs(np.array(frame.cell) - requested.cell.array).max())
     if off > _LENGTH_TOLERANCE:
         return [f"the labelled cell differs by {off:.2g} A from the one asked for"]
-    shifts = (np.array(frame.positions)[mine] - asked.positions[theirs]) @ np.linalg.inv(asked.cell.array)
-    distance = float(np.linalg.norm((shifts - np.round(shifts)) @ asked.cell.array, axis=1).max(initial=0.0))
+    shifts = (np.array(frame.positions)[mine] - requested.positions[theirs]) @ np.linalg.inv(
+        requested.cell.array
+    )
+    distance = float(
+        np.linalg.norm((shifts - np.round(shifts)) @ requested.cell.array, axis=1).max(initial=0.0)
+    )
     if distance > _LENGTH_TOLERANCE:
         return [f"an atom is {distance:.2g} A from where it was asked for"]
     return []

@@ -12,13 +12,17 @@ class Acceptance(BaseModel):
     """How often moves of one kind were accepted while cooling."""
 
     reduced_temperature: list[float] = Field(description="temperature T* of each block of sweeps")
-    accepted_fraction: list[float | None] = Field(description="accepted over attempted moves in that block; none where none was tried")
+    accepted_fraction: list[float | None] = Field(
+        description="accepted over attempted moves in that block; none where none was tried"
+    )
 
 
 class SampleDocument(BaseModel):
     """One glass from one cooling run on the Lennard-Jones surrogate."""
 
-    structure: Structure = Field(description="the snapshot at the end of the cooling run, grouped by species")
+    structure: Structure = Field(
+        description="the snapshot at the end of the cooling run, grouped by species"
+    )
     inherent_structure: Structure = Field(description="the minimised snapshot")
     energy_lj: float = Field(description="surrogate energy of the snapshot, eV per atom")
     e_is: float = Field(description="surrogate energy of the inherent structure, eV per atom")
@@ -29,9 +33,15 @@ class SampleDocument(BaseModel):
     reduced_temperature_high: float = Field(description="T* at the start")
     reduced_temperature_low: float = Field(description="T* at the end")
     swap_fraction: float = Field(description="fraction of moves that exchange two species")
-    acceptance: dict[str, Acceptance] = Field(description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'")
-    order: PlainDict = Field(description="order parameters of the inherent structure; see mgflows.structures.order")
-    ordered: bool = Field(description="true where the order parameters say crystal or Frank-Kasper phase; kept out of training")
+    acceptance: dict[str, Acceptance] = Field(
+        description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'"
+    )
+    order: PlainDict = Field(
+        description="order parameters of the inherent structure; see mgflows.structures.order"
+    )
+    ordered: bool = Field(
+        description="true where the order parameters say crystal or Frank-Kasper phase; kept out of training"
+    )
     surrogate: PlainDict = Field(description="the Lennard-Jones tables, as LennardJones.as_dict()")
     provenance: Provenance
 
@@ -47,8 +57,12 @@ class SampleSetDocument(BaseModel):
 class SurrogateCoolingDocument(BaseModel):
     """Inherent-structure energies after molecular-dynamics coolings of one duration."""
 
-    time_reduced: float = Field(description="duration of each cooling in t* = sigma sqrt(m/epsilon)")
-    e_is_reduced: list[float] = Field(description="inherent-structure energies per atom, one per seed, in epsilon of the reference species")
+    time_reduced: float = Field(
+        description="duration of each cooling in t* = sigma sqrt(m/epsilon)"
+    )
+    e_is_reduced: list[float] = Field(
+        description="inherent-structure energies per atom, one per seed, in epsilon of the reference species"
+    )
     seeds: list[int] = Field(description="seeds of the runs")
     ordered: list[bool] = Field(description="true where a run ended ordered; left out of the clock")
     surrogate: PlainDict = Field(description="the Lennard-Jones tables")
@@ -58,11 +72,17 @@ class SurrogateCoolingDocument(BaseModel):
 class OnsetDocument(BaseModel):
     """The onset of supercooling: where tau_alpha of the surrogate leaves its Arrhenius line."""
 
-    reduced_temperature: float | None = Field(description="T_on; none where the relaxation times stay within the criterion")
+    reduced_temperature: float | None = Field(
+        description="T_on; none where the relaxation times stay within the criterion"
+    )
     interval: tuple[float, float] | None = Field(description="its 68% interval")
-    e_is: float | None = Field(description="inherent-structure energy of the liquid at T_on, eV per atom")
+    e_is: float | None = Field(
+        description="inherent-structure energy of the liquid at T_on, eV per atom"
+    )
     e_is_error: float | None = Field(description="its standard error")
-    reduced_activation_energy: float = Field(description="slope of ln tau_alpha against 1/T* in the hot liquid")
+    reduced_activation_energy: float = Field(
+        description="slope of ln tau_alpha against 1/T* in the hot liquid"
+    )
     relaxation: dict[str, list[float]] = Field(
         description="columns over temperature: reduced_temperature, log_relaxation_time (ln tau_alpha in t*), log_error, e_is and e_is_error (eV per atom)"
     )
@@ -75,24 +95,37 @@ class EffectiveTimeRecord(BaseModel):
 
     n_sweeps: int = Field(description="cooling length of the group in sweeps")
     n_samples: int = Field(description="samples in the group, ordered ones left out")
-    e_is_reduced: float = Field(description="mean inherent-structure energy per atom, in epsilon of the reference species")
+    e_is_reduced: float = Field(
+        description="mean inherent-structure energy per atom, in epsilon of the reference species"
+    )
     e_is_reduced_error: float = Field(description="its standard error")
     log10_time: float = Field(description="log10 of the effective time in t*")
     log10_time_low: float = Field(description="lower end of the 68% interval")
     log10_time_high: float = Field(description="upper end of the 68% interval")
-    log10_seconds: float = Field(description="log10 of the effective time in s, with the mass of the clock")
-    decades_above_onset: float | None = Field(
-        None, description="log10 of the effective time over that of the onset, where an onset was measured"
+    log10_seconds: float = Field(
+        description="log10 of the effective time in s, with the mass of the clock"
     )
-    extrapolated: bool = Field(description="whether the time lies beyond the longest cooling of the fit")
+    decades_above_onset: float | None = Field(
+        None,
+        description="log10 of the effective time over that of the onset, where an onset was measured",
+    )
+    extrapolated: bool = Field(
+        description="whether the time lies beyond the longest cooling of the fit"
+    )
 
 
 class SupercoolingDocument(BaseModel):
     """The supercooling clock of a campaign and the effective time of every sample."""
 
     clock: PlainDict = Field(description="the fitted log law, as SupercoolingClock.as_dict()")
-    dynamics: dict[str, list[float]] = Field(description="duration (t*, as text) to e_IS* of each molecular-dynamics cooling used")
-    groups: list[EffectiveTimeRecord] = Field(description="one entry per Monte Carlo cooling length")
+    dynamics: dict[str, list[float]] = Field(
+        description="duration (t*, as text) to e_IS* of each molecular-dynamics cooling used"
+    )
+    groups: list[EffectiveTimeRecord] = Field(
+        description="one entry per Monte Carlo cooling length"
+    )
     families: dict[str, float] = Field(description="log10 effective time in t* of each family")
-    seconds_per_reduced_time: float = Field(description="t* in s, with the mass of the reference species")
+    seconds_per_reduced_time: float = Field(
+        description="t* in s, with the mass of the reference species"
+    )
     provenance: Provenance

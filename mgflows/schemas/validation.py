@@ -22,7 +22,9 @@ class QuenchDocument(BaseModel):
     trace: dict[str, list[float]] = Field(
         description="columns over the run: time (fs), temperature (K), density (g/cm^3), energy (eV per atom)"
     )
-    scaled_down: str = Field("", description="in which way the quench is faster or smaller than the paper's")
+    scaled_down: str = Field(
+        "", description="in which way the quench is faster or smaller than the paper's"
+    )
     provenance: Provenance
 
 
@@ -33,9 +35,13 @@ class ValidationDocument(BaseModel):
     dataset_id: str | None = Field(None, description="the dataset it was trained on")
     campaign: str | None = Field(None, description="campaign it belongs to")
     suite: str = Field(description="which suite was run")
-    protocol: str = Field(description="the protocol in words, and in which way it is smaller than the paper's")
+    protocol: str = Field(
+        description="the protocol in words, and in which way it is smaller than the paper's"
+    )
     reference: str = Field(description="what 'reference' values were computed with, in words")
-    summary: dict[str, Any] = Field(description="numbers to query and compare, as mgflows.validation.suite.ValidationResult.summary()")
+    summary: dict[str, Any] = Field(
+        description="numbers to query and compare, as mgflows.validation.suite.ValidationResult.summary()"
+    )
     curves: dict[str, Any] = Field(
         description="curves to plot, as mgflows.validation.suite.ValidationResult.curves(); stored in the additional store 'data'"
     )
@@ -44,5 +50,7 @@ class ValidationDocument(BaseModel):
         description="how the surrogate's energies order the labels': 'slope', 'intercept', 'r_squared', 'residual' (eV per atom), 'n_samples', and "
         "'by_n_sweeps' with the same for each cooling length",
     )
-    scaled_down: str = Field("", description="in which way the protocol is smaller than the paper's")
+    scaled_down: str = Field(
+        "", description="in which way the protocol is smaller than the paper's"
+    )
     provenance: Provenance

@@ -98,7 +98,9 @@ class DatabaseCrystal:
         # JSON gives lists back.
         object.__setattr__(self, "symbols", tuple(self.symbols))
         for name in ("cell", "positions"):
-            object.__setattr__(self, name, tuple(tuple(float(x) for x in row) for row in getattr(self, name)))
+            object.__setattr__(
+                self, name, tuple(tuple(float(x) for x in row) for row in getattr(self, name))
+            )
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -109,7 +111,13 @@ class DatabaseCrystal:
         """The structure as its database gives it."""
         from ase import Atoms
 
-        return Atoms(list(self.symbols), scaled_positions=self.positions, cell=self.cell, pbc=True, info={"name": self.name})
+        return Atoms(
+            list(self.symbols),
+            scaled_positions=self.positions,
+            cell=self.cell,
+            pbc=True,
+            info={"name": self.name},
+        )
 
 
 def crystals_from_materials_project(
@@ -196,7 +204,11 @@ def crystals_from_materials_project(
                 energy_above_hull=document.energy_above_hull,
             )
         )
-    return _ordered(crystals, species, f"the Materials Project within {energy_above_hull:g} eV/atom of the hull and {max_atoms} atoms")
+    return _ordered(
+        crystals,
+        species,
+        f"the Materials Project within {energy_above_hull:g} eV/atom of the hull and {max_atoms} atoms",
+    )
 
 
 def crystals_from_optimade(
@@ -236,7 +248,9 @@ def crystals_from_optimade(
     """
     _sub_systems(species)
     elements = ", ".join(f'"{symbol}"' for symbol in species)
-    query = f"elements HAS ONLY {elements} AND nsites<={max_atoms}" + (f" AND ({condition})" if condition else "")
+    query = f"elements HAS ONLY {elements} AND nsites<={max_atoms}" + (
+        f" AND ({condition})" if condition else ""
+    )
     crystals = []
     for provider in providers:
         base = OPTIMADE_PROVIDERS.get(provider, provider).rstrip("/")
@@ -244,15 +258,25 @@ def crystals_from_optimade(
             raise InputError(
                 f"there is no OPTIMADE provider {provider!r}; take one of {', '.join(OPTIMADE_PROVIDERS)} or give the base URL of another"
             )
-        for entry in _pages(f"{base}/v1/structures", {"filter": query, "response_fields": ",".join(_FIELDS)}, timeout):
+        for entry in _pages(
+            f"{base}/v1/structures",
+            {"filter": query, "response_fields": ",".join(_FIELDS)},
+            timeout,
+        ):
             crystal = _from_optimade(entry, provider, base)
             # Some servers read a filter that they do not support as none.
-            if crystal is not None and set(crystal.species) <= set(species) and len(crystal.symbols) <= max_atoms:
+            if (
+                crystal is not None
+                and set(crystal.species) <= set(species)
+                and len(crystal.symbols) <= max_atoms
+            ):
                 crystals.append(crystal)
     return _ordered(crystals, species, f"{', '.join(providers)} with {query!r}")
 
 
-def save_crystals(path: Path | str, crystals: Sequence[AnyCrystal], *, provider: str, query: Mapping[str, Any]) -> Path:
+def save_crystals(
+    path: Path | str, crystals: Sequence[AnyCrystal], *, provider: str, query: Mapping[str, Any]
+) -> Path:
     """Write crystals with where they come from, so that a campaign can be repeated when the database has changed or there is no network.
 
     Parameters
@@ -262,7 +286,7 @@ def save_crystals(path: Path | str, crystals: Sequence[AnyCrystal], *, provider:
     crystals
         From any source; shipped ones are written atom by atom.
     provider, query
-        Who was asked, and for what.
+        Who was requested, and for what.
     """
     entries = [asdict(_explicit(crystal)) for crystal in crystals]
     document = {
@@ -295,9 +319,17 @@ def load_crystals(path: Path | str) -> list[DatabaseCrystal]:
             f"there is no file {path}; write one with: mgflows crystals Cu Zr Al --provider optimade --output {path}"
         ) from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); write it anew with: mgflows crystals") from error
-    if not isinstance(document, dict) or document.get("format") != "mgflows crystals" or document.get("version") != _VERSION:
-        raise InputError(f"{path} is not a file of crystals of version {_VERSION}; write one with: mgflows crystals")
+        raise InputError(
+            f"{path} is not JSON ({error}); write it anew with: mgflows crystals"
+        ) from error
+    if (
+        not isinstance(document, dict)
+        or document.get("format") != "mgflows crystals"
+        or document.get("version") != _VERSION
+    ):
+        raise InputError(
+            f"{path} is not a file of crystals of version {_VERSION}; write one with: mgflows crystals"
+        )
     if _content_hash(document["crystals"]) != document["sha256"]:
         raise InputError(
             f"{path} was changed after it was written: its crystals do not have the hash {document['sha256']}; fetch them again"
@@ -310,7 +342,11 @@ def space_group_of(crystal: AnyCrystal) -> str:
     import spglib
 
     atoms = crystal.atoms()
-    return str(spglib.get_spacegroup((atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=0.01))
+    return str(
+        spglib.get_spacegroup(
+            (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=0.01
+        )
+    )
 
 
 def _sub_systems(species: Sequence[str]) -> list[str]:
@@ -318,9 +354,15 @@ def _sub_systems(species: Sequence[str]) -> list[str]:
 
     for symbol in species:
         if atomic_numbers.get(symbol, 0) < 1:
-            raise InputError(f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'")
+            raise InputError(
+                f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+            )
     elements = sorted(set(species))
-    return ["-".join(system) for size in range(1, len(elements) + 1) for system in combinations(elements, size)]
+    return [
+        "-".join(system)
+        for size in range(1, len(elements) + 1)
+        for system in combinations(elements, size)
+    ]
 
 
 def _key_in_settings() -> str | None:
@@ -335,9 +377,13 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _ordered(crystals: list[DatabaseCrystal], species: Sequence[str], asked: str) -> list[DatabaseCrystal]:
+def _ordered(
+    crystals: list[DatabaseCrystal], species: Sequence[str], requested: str
+) -> list[DatabaseCrystal]:
     if not crystals:
-        raise InputError(f"no crystal of {', '.join(species)} was found in {asked}; ask for more, or use the shipped ones")
+        raise InputError(
+            f"no crystal of {', '.join(species)} was found in {requested}; ask for more, or use the shipped ones"
+        )
     unique = {crystal.name: crystal for crystal in crystals}
     return sorted(
         unique.values(),
@@ -362,7 +408,9 @@ def _pages(url: str, parameters: dict[str, str], timeout: float) -> Iterator[dic
         next_url, given = (link.get("href") if isinstance(link, dict) else link), None
         if not next_url:
             return
-    raise InputError(f"{url} has more than {_MAX_PAGES} pages of such crystals; ask for fewer, with a smaller max_atoms")
+    raise InputError(
+        f"{url} has more than {_MAX_PAGES} pages of such crystals; ask for fewer, with a smaller max_atoms"
+    )
 
 
 def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict[str, Any]:
@@ -374,7 +422,13 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
 
     # A server that is busy says so with 429 or 503, and for how long.
     patience = HTTPAdapter(
-        max_retries=Retry(total=3, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), raise_on_status=False, read=0)
+        max_retries=Retry(
+            total=3,
+            backoff_factor=0.5,
+            status_forcelist=(429, 502, 503, 504),
+            raise_on_status=False,
+            read=0,
+        )
     )
     with requests.Session() as session:
         session.mount("https://", patience)
@@ -384,14 +438,22 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
             response = session.get(url, params=parameters, timeout=timeout)
             answer = response.json()
         except requests.JSONDecodeError as error:
-            raise InputError(f"{url} answered {response.status_code} and no JSON; is it the base URL of an OPTIMADE database?") from error
+            raise InputError(
+                f"{url} answered {response.status_code} and no JSON; is it the base URL of an OPTIMADE database?"
+            ) from error
         except requests.RequestException as error:
             raise InputError(
                 f"{url} gave no answer ({_first_line(error)}); try again later, use another provider, or a saved file"
             ) from error
     if response.status_code != 200 or not isinstance(answer, dict) or answer.get("errors"):
-        reasons = [error.get("detail") or error.get("title") for error in answer.get("errors", [])] if isinstance(answer, dict) else []
-        raise InputError(f"{url} answered {response.status_code} ({'; '.join(filter(None, reasons)) or 'no reason given'})")
+        reasons = (
+            [error.get("detail") or error.get("title") for error in answer.get("errors", [])]
+            if isinstance(answer, dict)
+            else []
+        )
+        raise InputError(
+            f"{url} answered {response.status_code} ({'; '.join(filter(None, reasons)) or 'no reason given'})"
+        )
     return answer
 
 
@@ -403,7 +465,9 @@ def _from_optimade(entry: Mapping[str, Any], provider: str, base: str) -> Databa
     occupation = {
         kind["name"]: kind["chemical_symbols"][0]
         for kind in attributes.get("species") or []
-        if len(kind["chemical_symbols"]) == 1 and abs(kind["concentration"][0] - 1.0) < 1e-6 and not kind.get("attached")
+        if len(kind["chemical_symbols"]) == 1
+        and abs(kind["concentration"][0] - 1.0) < 1e-6
+        and not kind.get("attached")
     }
     kinds = attributes.get("species_at_sites") or []
     periodic = attributes.get("dimension_types", [1, 1, 1]) == [1, 1, 1]
@@ -416,8 +480,19 @@ def _from_optimade(entry: Mapping[str, Any], provider: str, base: str) -> Databa
         logger.info("%s of %s is not an ordered crystal and left out", identifier, provider)
         return None
     symbols = tuple(occupation[kind] for kind in kinds)
-    atoms = Atoms(list(symbols), positions=attributes["cartesian_site_positions"], cell=attributes["lattice_vectors"], pbc=True)
-    label = identifier if provider == "mp" else f"{provider}:{identifier}" if provider in OPTIMADE_PROVIDERS else identifier
+    atoms = Atoms(
+        list(symbols),
+        positions=attributes["cartesian_site_positions"],
+        cell=attributes["lattice_vectors"],
+        pbc=True,
+    )
+    label = (
+        identifier
+        if provider == "mp"
+        else f"{provider}:{identifier}"
+        if provider in OPTIMADE_PROVIDERS
+        else identifier
+    )
     return DatabaseCrystal(
         name=f"{atoms.symbols.formula.reduce()[0].format('metal')} {label}".replace("/", "_"),
         identifier=label,

@@ -107,7 +107,11 @@ class Crystal:
     def __post_init__(self) -> None:
         # JSON gives lists and dictionaries back.
         object.__setattr__(self, "lattice", tuple(self.lattice))
-        object.__setattr__(self, "sites", tuple(Site(**site) if isinstance(site, dict) else site for site in self.sites))
+        object.__setattr__(
+            self,
+            "sites",
+            tuple(Site(**site) if isinstance(site, dict) else site for site in self.sites),
+        )
 
     @property
     def identifier(self) -> str:
@@ -155,7 +159,9 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
     InputError
         For an unknown element.
     """
-    elements = [element for symbol in dict.fromkeys(species) if (element := _element(symbol)) is not None]
+    elements = [
+        element for symbol in dict.fromkeys(species) if (element := _element(symbol)) is not None
+    ]
     others = [variant for element in elements for variant in _variants(element)]
     others += [compound for compound in _compounds() if set(compound.species) <= set(species)]
     return elements + sorted(others, key=lambda crystal: crystal.status != "observed")
@@ -177,7 +183,9 @@ def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> 
     if n_crystals is None or n_crystals >= len(crystals):
         return list(crystals)
     if n_crystals >= len(observed):
-        return [*observed, *(crystal for crystal in crystals if crystal.status == "trial")][:n_crystals]
+        return [*observed, *(crystal for crystal in crystals if crystal.status == "trial")][
+            :n_crystals
+        ]
     elements = [crystal for crystal in observed if len(crystal.species) == 1][:n_crystals]
     compounds = [crystal for crystal in observed if len(crystal.species) > 1]
     n_species = max(len(crystal.species) for crystal in crystals)
@@ -189,20 +197,28 @@ def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> 
 
 @cache
 def _compounds() -> tuple[Crystal, ...]:
-    entries: list[dict[str, Any]] = json.loads(resources.files(__package__).joinpath("crystals.json").read_text(encoding="utf-8"))
+    entries: list[dict[str, Any]] = json.loads(
+        resources.files(__package__).joinpath("crystals.json").read_text(encoding="utf-8")
+    )
     return tuple(_compound(**entry) for entry in entries)
 
 
 def _compound(sites: list[Any], source: str, structure: str, scaled: bool, **entry: Any) -> Crystal:
     rule = ", scaled to the volume of the elements" if scaled else ""
-    crystal = Crystal(**entry, sites=tuple(Site(*site) for site in sites), source=f"{source}; cell and positions: {structure}{rule}")
+    crystal = Crystal(
+        **entry,
+        sites=tuple(Site(*site) for site in sites),
+        source=f"{source}; cell and positions: {structure}{rule}",
+    )
     return _scaled(crystal) if scaled else crystal
 
 
 def _scaled(crystal: Crystal) -> Crystal:
     """The same shape of cell at the volume of the elements it is made of."""
     atoms = crystal.atoms()
-    factor = (sum(_atomic_volume(symbol) for symbol in atoms.get_chemical_symbols()) / atoms.get_volume()) ** (1.0 / 3.0)
+    factor = (
+        sum(_atomic_volume(symbol) for symbol in atoms.get_chemical_symbols()) / atoms.get_volume()
+    ) ** (1.0 / 3.0)
     a, b, c, *angles = crystal.lattice
     return replace(crystal, lattice=(a * factor, b * factor, c * factor, *angles))
 
@@ -220,10 +236,14 @@ def _element(symbol: str) -> Crystal | None:
     from ase.data import atomic_numbers, reference_states
 
     if atomic_numbers.get(symbol, 0) < 1:
-        raise InputError(f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'")
+        raise InputError(
+            f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+        )
     state = reference_states[atomic_numbers[symbol]]
     if state is None or state["symmetry"] not in _ELEMENT_STRUCTURES:
-        logger.info("no crystal of elementary %s: its ground state is not fcc, bcc, hcp or diamond", symbol)
+        logger.info(
+            "no crystal of elementary %s: its ground state is not fcc, bcc, hcp or diamond", symbol
+        )
         return None
     return _elementary(
         symbol,
@@ -235,13 +255,17 @@ def _element(symbol: str) -> Crystal | None:
     )
 
 
-def _elementary(symbol: str, structure: str, a: float, ratio: float, status: str, source: str) -> Crystal:
+def _elementary(
+    symbol: str, structure: str, a: float, ratio: float, status: str, source: str
+) -> Crystal:
     prototype, space_group, wyckoff, position = _ELEMENT_STRUCTURES[structure]
     return Crystal(
         name=f"{symbol} {prototype.split(', ')[1]}",
         prototype=prototype,
         space_group=space_group,
-        lattice=(a, a, a * ratio, 90.0, 90.0, 120.0) if structure == "hcp" else (a, a, a, 90.0, 90.0, 90.0),
+        lattice=(a, a, a * ratio, 90.0, 90.0, 120.0)
+        if structure == "hcp"
+        else (a, a, a, 90.0, 90.0, 90.0),
         sites=(Site(symbol, wyckoff, position),),
         status=status,
         source=source,
@@ -254,7 +278,10 @@ def _variants(ground_state: Crystal) -> list[Crystal]:
         return []
     (symbol,) = ground_state.species
     source = f"given by symmetry alone; volume per atom of {ground_state.name}"
-    variants = [_elementary(symbol, structure, 1.0, _IDEAL, "trial", source) for structure in ("fcc", "bcc", "hcp")]
+    variants = [
+        _elementary(symbol, structure, 1.0, _IDEAL, "trial", source)
+        for structure in ("fcc", "bcc", "hcp")
+    ]
     return [_scaled(variant) for variant in variants if variant.name != ground_state.name]
 
 
@@ -263,6 +290,8 @@ def _atomic_volume(symbol: str) -> float:
     """Volume per atom of an element's ground state in A^3."""
     ground_state = _element(symbol)
     if ground_state is None:
-        raise InputError(f"the volume of an atom of {symbol} is not tabulated; give the compound its own lattice parameters")
+        raise InputError(
+            f"the volume of an atom of {symbol} is not tabulated; give the compound its own lattice parameters"
+        )
     atoms = ground_state.atoms()
     return float(atoms.get_volume()) / len(atoms)

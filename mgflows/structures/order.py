@@ -146,7 +146,9 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
         If the configuration is not periodic in three directions or has no atoms.
     """
     if len(atoms) == 0 or not np.all(atoms.pbc) or atoms.cell.rank < 3:
-        raise InputError("order is defined for atoms in a cell periodic in three directions; set the cell and pbc=True")
+        raise InputError(
+            "order is defined for atoms in a cell periodic in three directions; set the cell and pbc=True"
+        )
     thresholds = thresholds or OrderThresholds()
     n = len(atoms)
     spacing = (atoms.get_volume() / n) ** (1.0 / 3.0)
@@ -154,7 +156,9 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
     heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     # In a cell below three cutoffs two atoms could share a neighbour through different images.
     repeats = np.ceil(3.001 * cutoff / heights).astype(int)
-    starts, neighbours, solid_bonds = _bonds(atoms.repeat(tuple(repeats)), cutoff, thresholds.solid_bond)
+    starts, neighbours, solid_bonds = _bonds(
+        atoms.repeat(tuple(repeats)), cutoff, thresholds.solid_bond
+    )
     coordination = np.diff(starts)
     rings = ring_sizes(starts, neighbours)
     owner = np.repeat(np.arange(len(coordination)), coordination)
@@ -180,12 +184,15 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
         neighbour_cutoff=float(cutoff),
         crystalline=bool(q6_solid_fraction > thresholds.q6_solid_fraction or bragg),
         frank_kasper_ordered=bool(
-            cna_555_fraction > thresholds.cna_555_fraction or frank_kasper_fraction > thresholds.frank_kasper_fraction
+            cna_555_fraction > thresholds.cna_555_fraction
+            or frank_kasper_fraction > thresholds.frank_kasper_fraction
         ),
     )
 
 
-def _bonds(atoms: Atoms, cutoff: float, solid_bond: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _bonds(
+    atoms: Atoms, cutoff: float, solid_bond: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Neighbours within the cutoff, sorted by atom, and whether each bond is solid; freud does both.
 
     Returns
@@ -206,14 +213,18 @@ def _bonds(atoms: Atoms, cutoff: float, solid_bond: float) -> tuple[NDArray[np.i
     # One thread: samples are small and many, and jobs share a node.
     with freud.parallel.NumThreads(1):
         query = freud.locality.AABBQuery(box, points)
-        bonds = query.query(points, {"r_max": cutoff, "exclude_ii": True}).toNeighborList(sort_by_distance=False)
+        bonds = query.query(points, {"r_max": cutoff, "exclude_ii": True}).toNeighborList(
+            sort_by_distance=False
+        )
         steinhardt = freud.order.Steinhardt(l=6)
         steinhardt.compute((box, points), neighbors=bonds)
     q6 = np.asarray(steinhardt.particle_harmonics)
     q6 = q6 / np.maximum(np.linalg.norm(q6, axis=1, keepdims=True), 1e-300)
     i, j = np.asarray(bonds.query_point_indices), np.asarray(bonds.point_indices)
     alignment = np.real(np.sum(q6[i] * np.conj(q6[j]), axis=1))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=len(points)))]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=len(points)))]).astype(
+        np.int64
+    )
     return starts, j.astype(np.int64), (alignment > solid_bond).astype(float)
 
 
@@ -281,14 +292,22 @@ def structure_factor_maximum(atoms: Atoms) -> tuple[float, float]:
     # k . a_d = 2 pi h_d, so that |h_d| is at most |k| |a_d| / 2 pi.
     h_max = np.floor(largest * np.linalg.norm(atoms.cell.array, axis=1) / (2.0 * np.pi)).astype(int)
     fractional = atoms.get_scaled_positions()
-    hs, ks, ls = np.arange(h_max[0] + 1), np.arange(-h_max[1], h_max[1] + 1), np.arange(-h_max[2], h_max[2] + 1)
+    hs, ks, ls = (
+        np.arange(h_max[0] + 1),
+        np.arange(-h_max[1], h_max[1] + 1),
+        np.arange(-h_max[2], h_max[2] + 1),
+    )
     phases_k = np.exp(2j * np.pi * ks[:, None] * fractional[:, 1])
     phases_l = np.exp(2j * np.pi * ls[:, None] * fractional[:, 2])
     maximum, wavenumber = 0.0, 0.0
     for h in hs:
         amplitudes = (phases_k * np.exp(2j * np.pi * h * fractional[:, 0])) @ phases_l.T
         intensity = np.abs(amplitudes) ** 2
-        k_vectors = h * reciprocal[0] + ks[:, None, None] * reciprocal[1] + ls[None, :, None] * reciprocal[2]
+        k_vectors = (
+            h * reciprocal[0]
+            + ks[:, None, None] * reciprocal[1]
+            + ls[None, :, None] * reciprocal[2]
+        )
         wavenumbers = np.linalg.norm(k_vectors, axis=2)
         intensity[(wavenumbers > largest) | (wavenumbers < 1e-12)] = 0.0
         best = np.unravel_index(np.argmax(intensity), intensity.shape)

@@ -106,7 +106,11 @@ def relax(
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE, LBFGS
 
-    for name, value in (("force_tolerance", force_tolerance), ("stress_tolerance", stress_tolerance), ("max_steps", max_steps)):
+    for name, value in (
+        ("force_tolerance", force_tolerance),
+        ("stress_tolerance", stress_tolerance),
+        ("max_steps", max_steps),
+    ):
         if not value > 0:
             raise InputError(f"{name} is {value:g} but must be positive")
     relaxed = atoms.copy()
@@ -119,7 +123,9 @@ def relax(
 
     def residuals() -> tuple[float, float]:
         force = float(np.linalg.norm(relaxed.get_forces(), axis=1).max())
-        stress = float(np.abs(units.ev_per_a3_to_gpa(relaxed.get_stress())).max()) if relax_cell else 0.0
+        stress = (
+            float(np.abs(units.ev_per_a3_to_gpa(relaxed.get_stress())).max()) if relax_cell else 0.0
+        )
         return force, stress
 
     def descend(dynamics: Optimizer, force_goal: float, stress_goal: float, done: int) -> int:
@@ -128,7 +134,11 @@ def relax(
         for n_steps in range(done, max_steps):
             force, stress = residuals()
             if progress:
-                progress(n_steps, max_steps, f"{force:.3g} eV/A" + (f", {stress:.3g} GPa" if relax_cell else ""))
+                progress(
+                    n_steps,
+                    max_steps,
+                    f"{force:.3g} eV/A" + (f", {stress:.3g} GPa" if relax_cell else ""),
+                )
             if checkpoint and time.monotonic() - saved >= _SECONDS_BETWEEN_CHECKPOINTS:
                 saved = time.monotonic()
                 _save(checkpoint, start, relaxed, n_steps, energy_before)
@@ -139,22 +149,40 @@ def relax(
 
     target = FrechetCellFilter(relaxed) if relax_cell else relaxed
     # FIRE first: from a compressed glass the first steps are far from quadratic, and there LBFGS can jump into another basin.
-    n_steps = descend(FIRE(target, logfile=None), max(force_tolerance, _NEAR_FORCE), max(stress_tolerance, _NEAR_STRESS), n_before)
+    n_steps = descend(
+        FIRE(target, logfile=None),
+        max(force_tolerance, _NEAR_FORCE),
+        max(stress_tolerance, _NEAR_STRESS),
+        n_before,
+    )
     target = FrechetCellFilter(relaxed) if relax_cell else relaxed
-    n_steps = descend(LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, n_steps)
+    n_steps = descend(
+        LBFGS(target, logfile=None, **_LBFGS), force_tolerance, stress_tolerance, n_steps
+    )
     force, stress = residuals()
     converged = force <= force_tolerance and stress <= stress_tolerance
     if checkpoint and converged:
         checkpoint.unlink(missing_ok=True)
     return Relaxation(
-        atoms=relaxed, energy_before=energy_before, n_steps=n_steps, largest_force=force, largest_stress=stress, converged=converged
+        atoms=relaxed,
+        energy_before=energy_before,
+        n_steps=n_steps,
+        largest_force=force,
+        largest_stress=stress,
+        converged=converged,
     )
 
 
 def _digest(atoms: Atoms) -> str:
     """Which atoms a relaxation began with: others of the same composition may be relaxed in the same directory."""
-    values = (atoms.numbers, np.round(atoms.positions, 6) + 0.0, np.round(atoms.cell.array, 6) + 0.0)
-    return hashlib.sha256(b"".join(np.ascontiguousarray(value).tobytes() for value in values)).hexdigest()
+    values = (
+        atoms.numbers,
+        np.round(atoms.positions, 6) + 0.0,
+        np.round(atoms.cell.array, 6) + 0.0,
+    )
+    return hashlib.sha256(
+        b"".join(np.ascontiguousarray(value).tobytes() for value in values)
+    ).hexdigest()
 
 
 def _save(checkpoint: Path, start: str, atoms: Atoms, n_steps: int, energy_before: float) -> None:

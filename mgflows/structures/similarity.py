@@ -149,7 +149,9 @@ class SimilarityAverage:
     histogram: tuple[int, ...]
 
 
-def compare_structures(initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND_CUTOFF) -> Similarity:
+def compare_structures(
+    initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND_CUTOFF
+) -> Similarity:
     """Compare a sample with its relaxed version.
 
     Parameters
@@ -173,18 +175,23 @@ def compare_structures(initial: Atoms, relaxed: Atoms, bond_cutoff: float = BOND
         )
     initial_cell, relaxed_cell = initial.cell.array, relaxed.cell.array
     fractional = initial.get_scaled_positions(wrap=False)
-    jump = _remove_periodic_jumps(relaxed.get_scaled_positions(wrap=False) - fractional, initial.pbc)
+    jump = _remove_periodic_jumps(
+        relaxed.get_scaled_positions(wrap=False) - fractional, initial.pbc
+    )
     shift = jump.mean(axis=0)
     jump -= shift
 
     i, j, images = neighbor_list("ijS", initial, bond_cutoff)
     n_bonds = np.bincount(i, minlength=len(initial))
     if not n_bonds.any():
-        raise InputError(f"no two atoms are within {bond_cutoff:g} A of each other; raise the bond cutoff")
+        raise InputError(
+            f"no two atoms are within {bond_cutoff:g} A of each other; raise the bond cutoff"
+        )
     moved = fractional + jump
     bonds = moved[j] + images - moved[i]
     preserved, preserved_affine = (
-        _preserved_fraction(i, np.linalg.norm(bonds @ cell, axis=1) < bond_cutoff, n_bonds) for cell in (relaxed_cell, initial_cell)
+        _preserved_fraction(i, np.linalg.norm(bonds @ cell, axis=1) < bond_cutoff, n_bonds)
+        for cell in (relaxed_cell, initial_cell)
     )
     return Similarity(
         displacements=np.linalg.norm(jump @ initial_cell, axis=1),
@@ -206,12 +213,17 @@ def average_similarity(samples: Sequence[SimilaritySummary]) -> SimilarityAverag
         If there is no sample.
     """
     if not samples:
-        raise InputError("there is no sample to average; compare at least one structure with its relaxed version")
+        raise InputError(
+            "there is no sample to average; compare at least one structure with its relaxed version"
+        )
     delta = np.array([sample.delta_cb for sample in samples])
     delta_affine = np.array([sample.delta_cb_affine for sample in samples])
     displacements = np.concatenate([sample.displacements for sample in samples])
     scales = np.cbrt([sample.relative_volume for sample in samples])
-    shapes = [np.linalg.norm(sample.deformation / scale - np.eye(3)) for sample, scale in zip(samples, scales, strict=True)]
+    shapes = [
+        np.linalg.norm(sample.deformation / scale - np.eye(3))
+        for sample, scale in zip(samples, scales, strict=True)
+    ]
     return SimilarityAverage(
         n_samples=len(samples),
         delta_cb=float(delta.mean()),
@@ -229,7 +241,9 @@ def average_similarity(samples: Sequence[SimilaritySummary]) -> SimilarityAverag
     )
 
 
-def _remove_periodic_jumps(difference: NDArray[np.float64], periodic: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _remove_periodic_jumps(
+    difference: NDArray[np.float64], periodic: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Fractional differences without the whole lattice vectors that wrapping adds, for a rigid shift of any size.
 
     The shift is estimated first as a mean on the circle, where wrapping has no meaning; each atom then takes the image nearest to it.
@@ -238,7 +252,9 @@ def _remove_periodic_jumps(difference: NDArray[np.float64], periodic: NDArray[np
     return np.where(periodic, difference - np.round(difference - circular_mean), difference)
 
 
-def _preserved_fraction(i: NDArray[np.int64], kept: NDArray[np.bool_], n_bonds: NDArray[np.int64]) -> NDArray[np.float64]:
+def _preserved_fraction(
+    i: NDArray[np.int64], kept: NDArray[np.bool_], n_bonds: NDArray[np.int64]
+) -> NDArray[np.float64]:
     n_kept = np.bincount(i, weights=kept, minlength=len(n_bonds))
     return np.divide(n_kept, n_bonds, out=np.full(len(n_bonds), np.nan), where=n_bonds > 0)
 

@@ -111,14 +111,20 @@ def elastic_deformations(magnitudes: Sequence[float] = (0.004, 0.008)) -> list[D
         For a magnitude outside (0, 1).
     """
     return [
-        Deformation(f"{component}{sign * magnitude:+g}", np.eye(3) + sign * magnitude * strain_from_voigt(direction), "elastic")
+        Deformation(
+            f"{component}{sign * magnitude:+g}",
+            np.eye(3) + sign * magnitude * strain_from_voigt(direction),
+            "elastic",
+        )
         for component, direction in ELASTIC_DIRECTIONS.items()
         for magnitude in _checked(magnitudes)
         for sign in (-1.0, 1.0)
     ]
 
 
-def crystal_deformations(fractions: Sequence[float] = (0.01, 0.05, 0.10), magnitudes: Sequence[float] = (0.008,)) -> list[Deformation]:
+def crystal_deformations(
+    fractions: Sequence[float] = (0.01, 0.05, 0.10), magnitudes: Sequence[float] = (0.008,)
+) -> list[Deformation]:
     """The volumes of step iii and the nine directions at +-0.8 % (paper, step vi): 24 deformations by default."""
     return volume_deformations(fractions) + elastic_deformations(magnitudes)
 
@@ -138,9 +144,13 @@ def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Ato
     InputError
         For a matrix that is not (3, 3) or that inverts or flattens the cell.
     """
-    gradient = np.asarray(deformation.matrix if isinstance(deformation, Deformation) else deformation, dtype=float)
+    gradient = np.asarray(
+        deformation.matrix if isinstance(deformation, Deformation) else deformation, dtype=float
+    )
     if gradient.shape != (3, 3):
-        raise InputError(f"the deformation has the shape {gradient.shape}; give a (3, 3) deformation gradient")
+        raise InputError(
+            f"the deformation has the shape {gradient.shape}; give a (3, 3) deformation gradient"
+        )
     determinant = np.linalg.det(gradient)
     if not determinant > 0.0:
         raise InputError(
@@ -160,7 +170,10 @@ def deformation_tables() -> str:
     lines = ["| component | strain of magnitude m | elastic energy density at m |", "|---|---|---|"]
     for component, direction in ELASTIC_DIRECTIONS.items():
         strained = [index for index, value in enumerate(direction) if value]
-        strains = [f"e_{names[index]} = {'m' if index < 3 else f'e_{names[index][::-1]} = m'}" for index in strained]
+        strains = [
+            f"e_{names[index]} = {'m' if index < 3 else f'e_{names[index][::-1]} = m'}"
+            for index in strained
+        ]
         # Half the quadratic form of the Voigt strain: a doubled shear brings a factor of four.
         terms = []
         for i in strained:
@@ -168,20 +181,30 @@ def deformation_tables() -> str:
                 factor = direction[i] * direction[j] * (1.0 if i == j else 2.0)
                 terms.append(f"{'' if factor == 1.0 else f'{factor:g} '}C{i + 1}{j + 1}")
         energy = " + ".join(terms)
-        lines.append(f"| {component} | {', '.join(strains)} | m²/2 {f'({energy})' if len(terms) > 1 else f'× {energy}'} |")
+        lines.append(
+            f"| {component} | {', '.join(strains)} | m²/2 {f'({energy})' if len(terms) > 1 else f'× {energy}'} |"
+        )
     crystals = {deformation.name for deformation in crystal_deformations()}
-    lines += ["", "| name | F, first row | second row | third row | det F | crystals too |", "|---|---|---|---|---|---|"]
+    lines += [
+        "",
+        "| name | F, first row | second row | third row | det F | crystals too |",
+        "|---|---|---|---|---|---|",
+    ]
     for deformation in (*volume_deformations(), *elastic_deformations()):
         rows = " | ".join(" ".join(f"{value:.6g}" for value in row) for row in deformation.matrix)
         determinant = f"{np.linalg.det(deformation.matrix):.8g}"
-        lines.append(f"| {deformation.name} | {rows} | {determinant} | {'yes' if deformation.name in crystals else 'no'} |")
+        lines.append(
+            f"| {deformation.name} | {rows} | {determinant} | {'yes' if deformation.name in crystals else 'no'} |"
+        )
     return "\n".join(lines)
 
 
 def _checked(magnitudes: Sequence[float]) -> Sequence[float]:
     for magnitude in magnitudes:
         if not 0.0 < magnitude < 1.0:
-            raise InputError(f"the strain magnitude {magnitude:g} must lie between 0 and 1; both signs are made of it, 0.008 means +-0.8 %")
+            raise InputError(
+                f"the strain magnitude {magnitude:g} must lie between 0 and 1; both signs are made of it, 0.008 means +-0.8 %"
+            )
     return magnitudes
 
 

@@ -1,14 +1,19 @@
-"""The Lennard-Jones world: sampling, inherent structures and the supercooling clock, on numpy and numba alone.
+"""The Lennard-Jones surrogate: sampling, inherent structures and the supercooling clock.
 
-The names below are imported on first use, because the kernels bring numba with them.
+Names are imported on first use, because the compiled kernels import numba.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mgflows.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from mgflows.surrogate.inherent_structure import find_inherent_structure, find_inherent_structures
+    from mgflows.surrogate.inherent_structure import (
+        find_inherent_structure,
+        find_inherent_structures,
+    )
     from mgflows.surrogate.lennard_jones import LennardJones
     from mgflows.surrogate.molecular_dynamics import SurrogateMolecularDynamics
     from mgflows.surrogate.replicas import SwapMonteCarloReplicas
@@ -26,22 +31,16 @@ __all__ = [
     "fit_supercooling_clock",
 ]
 
-_HOME = {
-    "LennardJones": "lennard_jones",
-    "SupercoolingClock": "supercooling",
-    "SurrogateMolecularDynamics": "molecular_dynamics",
-    "SwapMonteCarlo": "swap_monte_carlo",
-    "SwapMonteCarloReplicas": "replicas",
-    "find_inherent_structure": "inherent_structure",
-    "find_inherent_structures": "inherent_structure",
-    "fit_supercooling_clock": "supercooling",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name from its module on first use."""
-    if name in _HOME:
-        import importlib
-
-        return getattr(importlib.import_module(f"mgflows.surrogate.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'mgflows.surrogate' has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "find_inherent_structure": "mgflows.surrogate.inherent_structure",
+        "find_inherent_structures": "mgflows.surrogate.inherent_structure",
+        "LennardJones": "mgflows.surrogate.lennard_jones",
+        "SurrogateMolecularDynamics": "mgflows.surrogate.molecular_dynamics",
+        "SwapMonteCarloReplicas": "mgflows.surrogate.replicas",
+        "SupercoolingClock": "mgflows.surrogate.supercooling",
+        "fit_supercooling_clock": "mgflows.surrogate.supercooling",
+        "SwapMonteCarlo": "mgflows.surrogate.swap_monte_carlo",
+    },
+)

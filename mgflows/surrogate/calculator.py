@@ -73,7 +73,11 @@ def image_sum(
         for d in range(3):
             wrapped[i, d] = positions[i, d]
         for d in range(3):
-            fraction = positions[i, 0] * inverse_cell[0, d] + positions[i, 1] * inverse_cell[1, d] + positions[i, 2] * inverse_cell[2, d]
+            fraction = (
+                positions[i, 0] * inverse_cell[0, d]
+                + positions[i, 1] * inverse_cell[1, d]
+                + positions[i, 2] * inverse_cell[2, d]
+            )
             if periodic[d]:
                 whole = math.floor(fraction)
                 fraction -= whole
@@ -112,7 +116,11 @@ def image_sum(
                         if not itself:
                             r2 = 0.0
                             for d in range(3):
-                                translation = image[0] * cell[0, d] + image[1] * cell[1, d] + image[2] * cell[2, d]
+                                translation = (
+                                    image[0] * cell[0, d]
+                                    + image[1] * cell[1, d]
+                                    + image[2] * cell[2, d]
+                                )
                                 separation[d] = wrapped[i, d] - wrapped[j, d] - translation
                                 r2 += separation[d] * separation[d]
                             s = sigma[types[i], types[j]]
@@ -124,7 +132,9 @@ def image_sum(
                                 for d in range(3):
                                     forces[i, d] += force_over_r * separation[d]
                                     for f in range(3):
-                                        virial[d, f] += 0.5 * force_over_r * separation[d] * separation[f]
+                                        virial[d, f] += (
+                                            0.5 * force_over_r * separation[d] * separation[f]
+                                        )
                         j = following[j]
     return energies, forces, virial
 
@@ -170,7 +180,16 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
     reach = np.ceil(largest * n_bins / heights).astype(np.int64)
     reach[~periodic] = np.minimum(reach[~periodic], n_bins[~periodic] - 1)
     energies, forces, virial = image_sum(
-        positions, types, cell, inverse, periodic, n_bins, reach, lj.sigma, lj.epsilon, float(lj.cutoff_factor)
+        positions,
+        types,
+        cell,
+        inverse,
+        periodic,
+        n_bins,
+        reach,
+        lj.sigma,
+        lj.epsilon,
+        float(lj.cutoff_factor),
     )
     return LennardJonesResult(energies, forces, virial)
 
@@ -189,13 +208,24 @@ class LennardJonesCalculator(Calculator):
     periodic in three directions.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
 
     def __init__(self, lj: LennardJones) -> None:
         super().__init__()
         self.lj = lj
 
-    def calculate(self, atoms: Atoms | None = None, properties: list[str] | None = None, system_changes: list[str] = all_changes) -> None:
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
         """Fill ``results`` for the atoms."""
         super().calculate(atoms, properties, system_changes)
         result = evaluate(self.lj, self.atoms)

@@ -56,7 +56,9 @@ def read_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"the checkpoint {path} cannot be read ({error}); give a file that SwapMonteCarlo.save wrote") from error
+        raise InputError(
+            f"the checkpoint {path} cannot be read ({error}); give a file that SwapMonteCarlo.save wrote"
+        ) from error
 
 
 class Checkpointer:
@@ -77,7 +79,9 @@ class Checkpointer:
     save; SIGTERM is then handed on to whoever handled it before, which by default ends the process. Signals reach the main thread only.
     """
 
-    def __init__(self, save: Callable[[], None] | None, interval: float, wall_time: float | None) -> None:
+    def __init__(
+        self, save: Callable[[], None] | None, interval: float, wall_time: float | None
+    ) -> None:
         self._save = save
         self._interval = interval
         self._saved_at = self._started_at = time.monotonic()
@@ -90,7 +94,9 @@ class Checkpointer:
         if self._save is None or threading.current_thread() is not threading.main_thread():
             yield
             return
-        previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        previous = {
+            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGUSR1)
+        }
         try:
             yield
         finally:
@@ -105,11 +111,15 @@ class Checkpointer:
     def time_to_stop(self) -> bool:
         """Save if it is time to, and return whether the run is to stop here."""
         now = time.monotonic()
-        stop = self._signal is not None or (self._wall_time is not None and now - self._started_at >= self._wall_time)
+        stop = self._signal is not None or (
+            self._wall_time is not None and now - self._started_at >= self._wall_time
+        )
         if self._save is not None and (stop or now - self._saved_at >= self._interval):
             self.save()
         if self._signal is not None:
-            logger.warning("stopped by %s; the checkpoint is written", signal.Signals(self._signal).name)
+            logger.warning(
+                "stopped by %s; the checkpoint is written", signal.Signals(self._signal).name
+            )
         return stop
 
     def save(self) -> None:

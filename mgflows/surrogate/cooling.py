@@ -12,7 +12,14 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cooling", "CoolingHistory", "CoolingProgress", "CoolingSchedule", "Snapshot", "sweep_grid"]
+__all__ = [
+    "Cooling",
+    "CoolingHistory",
+    "CoolingProgress",
+    "CoolingSchedule",
+    "Snapshot",
+    "sweep_grid",
+]
 
 Kind = Literal["linear", "exponential", "stepwise"]
 Grid = Literal["linear", "log"]
@@ -53,12 +60,18 @@ class CoolingSchedule:
 
     def __post_init__(self) -> None:
         if self.n_sweeps < 1:
-            raise InputError(f"n_sweeps is {self.n_sweeps} but a cooling needs at least one sweep; the paper's runs have 10 000 to 10^9")
+            raise InputError(
+                f"n_sweeps is {self.n_sweeps} but a cooling needs at least one sweep; the paper's runs have 10 000 to 10^9"
+            )
         for name in ("reduced_temperature_high", "reduced_temperature_low"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
-                raise InputError(f"{name} is {getattr(self, name):g} but must be positive; the paper cools from 10.01 to 0.01")
+                raise InputError(
+                    f"{name} is {getattr(self, name):g} but must be positive; the paper cools from 10.01 to 0.01"
+                )
         if self.kind not in ("linear", "exponential", "stepwise"):
-            raise InputError(f"the schedule {self.kind!r} does not exist; choose 'linear', 'exponential' or 'stepwise'")
+            raise InputError(
+                f"the schedule {self.kind!r} does not exist; choose 'linear', 'exponential' or 'stepwise'"
+            )
         if self.n_steps < 1 or min(self.hold_high, self.hold_low) < 0:
             raise InputError(
                 f"n_steps is {self.n_steps} and the holds are {self.hold_high} and {self.hold_low} sweeps; "
@@ -96,7 +109,9 @@ def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:
         raise InputError(f"the grid {grid!r} does not exist; choose 'linear' or 'log'")
     if n == 1:
         return np.array([n_sweeps], dtype=np.int64)
-    points = np.arange(1, n + 1) * n_sweeps / n if grid == "linear" else np.geomspace(1, n_sweeps, n)
+    points = (
+        np.arange(1, n + 1) * n_sweeps / n if grid == "linear" else np.geomspace(1, n_sweeps, n)
+    )
     return np.unique(np.clip(np.round(points), 1, n_sweeps).astype(np.int64))
 
 
@@ -196,16 +211,27 @@ class Cooling:
     def next_stop(self) -> int:
         """Return the next sweep at which something is to be recorded, or the last one."""
         stops = [
-            grid[grid > self.sweeps_done][0] for grid in (self.history_sweeps, self.snapshot_sweeps) if np.any(grid > self.sweeps_done)
+            grid[grid > self.sweeps_done][0]
+            for grid in (self.history_sweeps, self.snapshot_sweeps)
+            if np.any(grid > self.sweeps_done)
         ]
         return int(min([*stops, self.schedule.total_sweeps]))
 
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the run as JSON values and arrays, for a checkpoint."""
-        values = {"schedule": asdict(self.schedule), "first_sweep": self.first_sweep, "sweeps_done": self.sweeps_done}
+        values = {
+            "schedule": asdict(self.schedule),
+            "first_sweep": self.first_sweep,
+            "sweeps_done": self.sweeps_done,
+        }
         arrays = {"history_sweeps": self.history_sweeps, "snapshot_sweeps": self.snapshot_sweeps}
-        arrays |= {f"history_{name}": np.array(column) for name, column in vars(self.history).items()}
-        arrays |= {f"snapshot_{name}": np.array([getattr(s, name) for s in self.snapshots]) for name in Snapshot._fields}
+        arrays |= {
+            f"history_{name}": np.array(column) for name, column in vars(self.history).items()
+        }
+        arrays |= {
+            f"snapshot_{name}": np.array([getattr(s, name) for s in self.snapshots])
+            for name in Snapshot._fields
+        }
         return values, arrays
 
     @classmethod
@@ -219,7 +245,9 @@ class Cooling:
             exchanges=list(arrays["history_exchanges"]),
         )
         columns = [arrays[f"snapshot_{name}"] for name in Snapshot._fields]
-        snapshots = [Snapshot(int(s), float(t), float(e), p) for s, t, e, p in zip(*columns, strict=True)]
+        snapshots = [
+            Snapshot(int(s), float(t), float(e), p) for s, t, e, p in zip(*columns, strict=True)
+        ]
         return cls(
             CoolingSchedule(**values["schedule"]),
             values["first_sweep"],

@@ -116,8 +116,13 @@ def lennard_jones_parameters(symbols: Sequence[str]) -> tuple[dict[str, float], 
     """
     crystals = {symbol: _crystal(symbol) for symbol in symbols}
     # The nearest neighbours of an fcc crystal with volume V per atom are (sqrt(2) V)^(1/3) apart.
-    sigma = {symbol: (math.sqrt(2.0) * crystal.volume) ** (1.0 / 3.0) / _NEIGHBOUR_DISTANCE for symbol, crystal in crystals.items()}
-    epsilon = {symbol: crystal.cohesive_energy / _COHESIVE_ENERGY for symbol, crystal in crystals.items()}
+    sigma = {
+        symbol: (math.sqrt(2.0) * crystal.volume) ** (1.0 / 3.0) / _NEIGHBOUR_DISTANCE
+        for symbol, crystal in crystals.items()
+    }
+    epsilon = {
+        symbol: crystal.cohesive_energy / _COHESIVE_ENERGY for symbol, crystal in crystals.items()
+    }
     return sigma, epsilon
 
 
@@ -137,4 +142,8 @@ def crystal_number_density(composition: Mapping[str, float], compression: float 
         Atoms per A^3.
     """
     total = sum(composition.values())
-    return compression * total / sum(fraction * _crystal(symbol).volume for symbol, fraction in composition.items())
+    return (
+        compression
+        * total
+        / sum(fraction * _crystal(symbol).volume for symbol, fraction in composition.items())
+    )

@@ -44,15 +44,25 @@ class ExchangeReport:
     def __str__(self) -> str:
         lines = [f"exchanges at T* = {self.reduced_temperature:g}:"]
         for (a, b), fraction in sorted(self.acceptance.items(), key=lambda item: -item[1]):
-            lines.append(f"  {a}-{b}: {fraction:8.2%}{'' if (a, b) in self.accepted_pairs else '  (rejected)'}")
+            lines.append(
+                f"  {a}-{b}: {fraction:8.2%}{'' if (a, b) in self.accepted_pairs else '  (rejected)'}"
+            )
         lines.append(
-            "every species is reached" if self.connected else "not every species is reached: an element of a size between would bridge"
+            "every species is reached"
+            if self.connected
+            else "not every species is reached: an element of a size between would bridge"
         )
         return "\n".join(lines)
 
 
 def measure_exchanges(
-    lj: LennardJones, alloy: Alloy, *, reduced_temperature: float = 2.0, threshold: float = 0.005, n_sweeps: int = 1000, seed: int = 0
+    lj: LennardJones,
+    alloy: Alloy,
+    *,
+    reduced_temperature: float = 2.0,
+    threshold: float = 0.005,
+    n_sweeps: int = 1000,
+    seed: int = 0,
 ) -> ExchangeReport:
     """Try all exchanges in a liquid and count which are accepted.
 
@@ -73,15 +83,26 @@ def measure_exchanges(
 
     pairs = tuple(itertools.combinations(alloy.species, 2))
     if not pairs:
-        raise InputError(f"{alloy.name} has one species, so that there is nothing to exchange; set swap_fraction=0")
+        raise InputError(
+            f"{alloy.name} has one species, so that there is nothing to exchange; set swap_fraction=0"
+        )
     mc = SwapMonteCarlo.from_alloy(lj, alloy, seed, exchange_pairs=pairs)
     mc.equilibrate(min(n_sweeps, 200), 10.01)
     mc.run(n_sweeps, reduced_temperature, swap_fraction=0.2)
     mc.reset_counters()
     mc.run(n_sweeps, reduced_temperature, swap_fraction=0.5)
-    acceptance = {pair: accepted / max(attempted, 1) for pair, (attempted, accepted) in mc.exchanges.items()}
-    accepted = tuple(sorted((pair for pair, fraction in acceptance.items() if fraction >= threshold), key=lambda pair: -acceptance[pair]))
+    acceptance = {
+        pair: accepted / max(attempted, 1) for pair, (attempted, accepted) in mc.exchanges.items()
+    }
+    accepted = tuple(
+        sorted(
+            (pair for pair, fraction in acceptance.items() if fraction >= threshold),
+            key=lambda pair: -acceptance[pair],
+        )
+    )
     reached = {alloy.species[0]}
     for _ in alloy.species:
         reached |= {symbol for pair in accepted if reached & set(pair) for symbol in pair}
-    return ExchangeReport(float(reduced_temperature), acceptance, accepted, reached == set(alloy.species))
+    return ExchangeReport(
+        float(reduced_temperature), acceptance, accepted, reached == set(alloy.species)
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
-from mgflows.surrogate.forces import fire, potential_energy, reduced_interaction
+from mgflows.surrogate.kernels.forces import fire, potential_energy, reduced_interaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,9 @@ def find_inherent_structure(
         If the forces are still above the tolerance after ``max_steps``.
     """
     if not force_tolerance >= 1e-11:
-        raise InputError(f"the force tolerance is {force_tolerance:g} but rounding errors of the forces are near 1e-12; give 1e-11 or more")
+        raise InputError(
+            f"the force tolerance is {force_tolerance:g} but rounding errors of the forces are near 1e-12; give 1e-11 or more"
+        )
     configuration = lj.reduced_configuration(atoms)
     interaction = reduced_interaction(lj, configuration)
     positions = np.ascontiguousarray(configuration.positions.T)
@@ -66,7 +68,9 @@ def find_inherent_structure(
             f"the largest force is still {largest:.3g} after {n_steps} FIRE steps, above the tolerance {force_tolerance:g}; raise max_steps, and "
             "check the configuration if it began with overlapping atoms"
         )
-    logger.debug("inherent structure after %d FIRE steps, largest reduced force %.2g", n_steps, largest)
+    logger.debug(
+        "inherent structure after %d FIRE steps, largest reduced force %.2g", n_steps, largest
+    )
     e_is = potential_energy(positions, interaction) / len(atoms) * lj.energy_unit
     relaxed = atoms.copy()
     relaxed.calc = None

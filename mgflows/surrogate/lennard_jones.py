@@ -94,7 +94,9 @@ class LennardJones:
     def __post_init__(self) -> None:
         species = tuple(self.species)
         if not species or len(set(species)) != len(species):
-            raise InputError(f"the species are {list(species)} but must be distinct and at least one; name each element once")
+            raise InputError(
+                f"the species are {list(species)} but must be distinct and at least one; name each element once"
+            )
         object.__setattr__(self, "species", species)
         for name, unit in (("sigma", "A"), ("epsilon", "eV")):
             table = np.array(getattr(self, name), dtype=float)
@@ -120,7 +122,9 @@ class LennardJones:
         if not self.reference:
             object.__setattr__(self, "reference", species[int(np.argmax(np.diag(self.sigma)))])
         if self.reference not in species:
-            raise InputError(f"the reference species {self.reference!r} is not one of {list(species)}; name one of them")
+            raise InputError(
+                f"the reference species {self.reference!r} is not one of {list(species)}; name one of them"
+            )
 
     @classmethod
     def cuzral(cls, table: Literal["consistent", "printed"] = "consistent") -> LennardJones:
@@ -134,7 +138,9 @@ class LennardJones:
             the other way round. ``docs/surrogate.md`` has the evidence.
         """
         if table not in _CUZRAL_EPSILON:
-            raise InputError(f"the table {table!r} does not exist; choose 'consistent' or 'printed'")
+            raise InputError(
+                f"the table {table!r} does not exist; choose 'consistent' or 'printed'"
+            )
         return cls.from_species(_CUZRAL_SIGMA, _CUZRAL_EPSILON[table], reference="Zr")
 
     @classmethod
@@ -161,12 +167,16 @@ class LennardJones:
             As in :class:`LennardJones`.
         """
         if set(sigma) != set(epsilon):
-            raise InputError(f"sigma names {sorted(sigma)} but epsilon names {sorted(epsilon)}; give both for every species")
+            raise InputError(
+                f"sigma names {sorted(sigma)} but epsilon names {sorted(epsilon)}; give both for every species"
+            )
         species = tuple(sigma)
         diameters = np.array([sigma[symbol] for symbol in species], dtype=float)
         depths = np.array([epsilon[symbol] for symbol in species], dtype=float)
         if np.any(depths <= 0.0) or np.any(diameters <= 0.0):
-            raise InputError(f"sigma {dict(sigma)} and epsilon {dict(epsilon)} must be positive; give A and eV")
+            raise InputError(
+                f"sigma {dict(sigma)} and epsilon {dict(epsilon)} must be positive; give A and eV"
+            )
         sigma_table = (diameters[:, None] + diameters[None, :]) / 2.0
         epsilon_table = np.sqrt(depths[:, None] * depths[None, :])
         for (a, b), (pair_sigma, pair_epsilon) in (pairs or {}).items():
@@ -178,10 +188,14 @@ class LennardJones:
             i, j = species.index(a), species.index(b)
             sigma_table[i, j] = sigma_table[j, i] = pair_sigma
             epsilon_table[i, j] = epsilon_table[j, i] = pair_epsilon
-        return cls(species, sigma_table, epsilon_table, cutoff_factor=cutoff_factor, reference=reference)
+        return cls(
+            species, sigma_table, epsilon_table, cutoff_factor=cutoff_factor, reference=reference
+        )
 
     @classmethod
-    def from_elements(cls, symbols: Sequence[str], *, cutoff_factor: float = 2.0, reference: str = "") -> LennardJones:
+    def from_elements(
+        cls, symbols: Sequence[str], *, cutoff_factor: float = 2.0, reference: str = ""
+    ) -> LennardJones:
         """Estimate the surrogate of any alloy of metals from lattice constants and cohesive energies, with Lorentz-Berthelot mixing.
 
         The rule and its sources are in :mod:`mgflows.surrogate.elements`; it gives the paper's parameters of Cu, Zr and Al within 2 %. Which exchanges
@@ -205,7 +219,15 @@ class LennardJones:
         return isinstance(other, LennardJones) and self.as_dict() == other.as_dict()
 
     def __hash__(self) -> int:
-        return hash((self.species, self.sigma.tobytes(), self.epsilon.tobytes(), self.cutoff_factor, self.reference))
+        return hash(
+            (
+                self.species,
+                self.sigma.tobytes(),
+                self.epsilon.tobytes(),
+                self.cutoff_factor,
+                self.reference,
+            )
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters as plain Python values, with the keys by which monty finds the class again."""
@@ -349,7 +371,11 @@ class LennardJones:
         types = self.types(atoms)
         cell = atoms.cell.array
         edges = np.diag(cell)
-        if not np.all(atoms.pbc) or np.any(np.abs(cell - np.diag(edges)) > 1e-10 * np.abs(cell).max()) or np.any(edges <= 0.0):
+        if (
+            not np.all(atoms.pbc)
+            or np.any(np.abs(cell - np.diag(edges)) > 1e-10 * np.abs(cell).max())
+            or np.any(edges <= 0.0)
+        ):
             raise InputError(
                 "the cell is not a periodic orthorhombic box along x, y, z; use such a box, or LennardJones.calculator() for any cell"
             )
@@ -358,8 +384,12 @@ class LennardJones:
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
         present = np.unique(types)
-        images = _images_within(float(self.cutoff[np.ix_(present, present)].max()) / self.length_unit, box)
-        return ReducedConfiguration(np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types, images)
+        images = _images_within(
+            float(self.cutoff[np.ix_(present, present)].max()) / self.length_unit, box
+        )
+        return ReducedConfiguration(
+            np.ascontiguousarray(positions - box * np.floor(positions / box)), box, types, images
+        )
 
     def energy(self, atoms: Atoms) -> float:
         """Return the potential energy in eV of a configuration; any cell, periodic or not."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
-from mgflows.surrogate.forces import (
+from mgflows.surrogate.kernels.forces import (
     all_pairs_forces,
     fire,
     image_forces,
@@ -72,7 +72,9 @@ class LinearCooling:
     def targets(self, n: int) -> NDArray[np.float64]:
         """Return the (n,) temperatures at the ends of the next ``n`` steps."""
         steps = self.n_done + 1 + np.arange(n)
-        return self.reduced_temperature_high + (self.reduced_temperature_low - self.reduced_temperature_high) * (steps / self.n_steps)
+        return self.reduced_temperature_high + (
+            self.reduced_temperature_low - self.reduced_temperature_high
+        ) * (steps / self.n_steps)
 
 
 class SurrogateMolecularDynamics:
@@ -98,16 +100,26 @@ class SurrogateMolecularDynamics:
     """
 
     def __init__(
-        self, lj: LennardJones, atoms: Atoms, seed: int, *, reduced_timestep: float = 0.004, reduced_thermostat_time: float = 0.5
+        self,
+        lj: LennardJones,
+        atoms: Atoms,
+        seed: int,
+        *,
+        reduced_timestep: float = 0.004,
+        reduced_thermostat_time: float = 0.5,
     ) -> None:
         if not 0.0 < reduced_timestep <= _LONGEST_TIMESTEP:
             raise InputError(
                 f"the timestep is {reduced_timestep:g} but must lie in (0, {_LONGEST_TIMESTEP:g}]: longer ones lose energy conservation at T* = 10"
             )
         if not reduced_thermostat_time > 0.0:
-            raise InputError(f"the thermostat time is {reduced_thermostat_time:g} but must be positive; 0.5 is the usual choice")
+            raise InputError(
+                f"the thermostat time is {reduced_thermostat_time:g} but must be positive; 0.5 is the usual choice"
+            )
         if len(atoms) < 2:
-            raise InputError("molecular dynamics at zero total momentum needs two atoms or more; add atoms")
+            raise InputError(
+                "molecular dynamics at zero total momentum needs two atoms or more; add atoms"
+            )
         self.lj = lj
         self.seed = int(seed)
         self.reduced_timestep = float(reduced_timestep)
@@ -123,7 +135,12 @@ class SurrogateMolecularDynamics:
         self._evaluate_forces()
         longest_move = np.linalg.norm(self._forces, axis=0).max() * self.reduced_timestep**2
         if not longest_move < _LONGEST_FIRST_MOVE:
-            fire(self._positions, self._interaction, _LONGEST_FIRST_MOVE / (10.0 * self.reduced_timestep**2), 100_000)
+            fire(
+                self._positions,
+                self._interaction,
+                _LONGEST_FIRST_MOVE / (10.0 * self.reduced_timestep**2),
+                100_000,
+            )
             self._evaluate_forces()
         self._reference = self._positions.copy()
         # Two streams, one for each distribution, make the draws independent of how a run is cut into pieces.
@@ -194,11 +211,18 @@ class SurrogateMolecularDynamics:
         A run that starts without velocities does this by itself.
         """
         _check_temperature(reduced_temperature)
-        velocities = self._velocity_generator.standard_normal(self._positions.shape) * np.sqrt(reduced_temperature)
+        velocities = self._velocity_generator.standard_normal(self._positions.shape) * np.sqrt(
+            reduced_temperature
+        )
         self._velocities = velocities - velocities.mean(axis=1, keepdims=True)
 
     def run(
-        self, time: float, reduced_temperature: float | None, *, sample_every: int = 25, progress: Callable[[int, int], None] | None = None
+        self,
+        time: float,
+        reduced_temperature: float | None,
+        *,
+        sample_every: int = 25,
+        progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[np.float64]:
         """Run at one temperature.
 
@@ -227,7 +251,9 @@ class SurrogateMolecularDynamics:
                 progress((sample + 1) * sample_every, n_samples * sample_every)
         return np.array(energies)
 
-    def trajectory(self, times: NDArray[np.float64], reduced_temperature: float | None) -> NDArray[np.float64]:
+    def trajectory(
+        self, times: NDArray[np.float64], reduced_temperature: float | None
+    ) -> NDArray[np.float64]:
         """Run at one temperature and keep unwrapped positions.
 
         Parameters
@@ -286,8 +312,15 @@ class SurrogateMolecularDynamics:
         n_equilibration = round(equilibration_time / self.reduced_timestep)
         if n_equilibration:
             self._advance(n_equilibration, reduced_temperature_high)
-        self.cooling = LinearCooling(n_steps, float(reduced_temperature_high), float(reduced_temperature_low))
-        return self.resume(progress=progress, checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, wall_time=wall_time)
+        self.cooling = LinearCooling(
+            n_steps, float(reduced_temperature_high), float(reduced_temperature_low)
+        )
+        return self.resume(
+            progress=progress,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
+            wall_time=wall_time,
+        )
 
     def resume(
         self,
@@ -314,7 +347,11 @@ class SurrogateMolecularDynamics:
         cooling = self.cooling
         if cooling is None:
             raise InputError("there is no cooling to resume; start one with cool(time)")
-        checkpointer = Checkpointer(None if checkpoint is None else lambda: self.save(checkpoint), checkpoint_interval, wall_time)
+        checkpointer = Checkpointer(
+            None if checkpoint is None else lambda: self.save(checkpoint),
+            checkpoint_interval,
+            wall_time,
+        )
         with checkpointer.listening():
             while not cooling.finished:
                 n = min(_CHUNK, cooling.n_steps - cooling.n_done)
@@ -332,7 +369,9 @@ class SurrogateMolecularDynamics:
     def _steps(self, time: float) -> int:
         n_steps = round(time / self.reduced_timestep) if time > 0.0 else 0
         if n_steps < 1:
-            raise InputError(f"the time is {time:g} but must be at least one timestep, {self.reduced_timestep:g}; give a longer one")
+            raise InputError(
+                f"the time is {time:g} but must be at least one timestep, {self.reduced_timestep:g}; give a longer one"
+            )
         return n_steps
 
     def _advance(self, n_steps: int, reduced_temperature: float | None) -> None:
@@ -340,7 +379,9 @@ class SurrogateMolecularDynamics:
             _check_temperature(reduced_temperature)
         if not np.any(self._velocities):
             if reduced_temperature is None:
-                raise InputError("a run at constant energy has no velocities to begin with; call draw_velocities first")
+                raise InputError(
+                    "a run at constant energy has no velocities to begin with; call draw_velocities first"
+                )
             self.draw_velocities(reduced_temperature)
         thermostat_time = np.inf if reduced_temperature is None else self.reduced_thermostat_time
         for first in range(0, n_steps, _CHUNK):
@@ -407,9 +448,16 @@ class SurrogateMolecularDynamics:
         arrays = read_arrays(path)
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
         if values.get("format") != _FORMAT:
-            raise InputError(f"{path} is not a checkpoint of molecular dynamics; give a file that SurrogateMolecularDynamics.save wrote")
+            raise InputError(
+                f"{path} is not a checkpoint of molecular dynamics; give a file that SurrogateMolecularDynamics.save wrote"
+            )
         lj = LennardJones.from_dict(values["lj"])
-        atoms = Atoms(arrays["numbers"], positions=arrays["positions"].T * lj.length_unit, cell=arrays["cell"], pbc=True)
+        atoms = Atoms(
+            arrays["numbers"],
+            positions=arrays["positions"].T * lj.length_unit,
+            cell=arrays["cell"],
+            pbc=True,
+        )
         md = cls(
             lj,
             atoms,
@@ -429,4 +477,6 @@ class SurrogateMolecularDynamics:
 
 def _check_temperature(reduced_temperature: float) -> None:
     if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
-        raise InputError(f"the reduced temperature is {reduced_temperature:g} but must be positive; the paper cools from 10.01 to 0.01")
+        raise InputError(
+            f"the reduced temperature is {reduced_temperature:g} but must be positive; the paper cools from 10.01 to 0.01"
+        )

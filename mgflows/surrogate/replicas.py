@@ -8,11 +8,11 @@ import numpy as np
 from ase import Atoms
 
 from mgflows.errors import InputError
-from mgflows.surrogate import kernels
 from mgflows.surrogate.insertion import random_configuration
+from mgflows.surrogate.kernels import all_pairs
+from mgflows.surrogate.kernels.layouts import AllPairs, Replicas, lay_out
 from mgflows.surrogate.lennard_jones import LennardJones
 from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
-from mgflows.surrogate.systems import AllPairs, Replicas, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,15 +74,28 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         )
         lanes = Replicas.lanes(dtype)
         if len(starts) != lanes:
-            raise InputError(f"{len(starts)} replicas are given but {dtype} has {lanes} lanes; give {lanes} start configurations")
+            raise InputError(
+                f"{len(starts)} replicas are given but {dtype} has {lanes} lanes; give {lanes} start configurations"
+            )
         systems: list[AllPairs] = []
         for start in starts:
-            if start.get_chemical_symbols() != starts[0].get_chemical_symbols() or np.any(start.cell.array != starts[0].cell.array):
-                raise InputError("the replicas differ in their atoms or their box; give configurations of the same atoms in the same box")
-            system = lay_out(lj, lj.reduced_configuration(start), self._order, max_displacement, dtype, "all_pairs")
+            if start.get_chemical_symbols() != starts[0].get_chemical_symbols() or np.any(
+                start.cell.array != starts[0].cell.array
+            ):
+                raise InputError(
+                    "the replicas differ in their atoms or their box; give configurations of the same atoms in the same box"
+                )
+            system = lay_out(
+                lj,
+                lj.reduced_configuration(start),
+                self._order,
+                max_displacement,
+                dtype,
+                "all_pairs",
+            )
             assert isinstance(system, AllPairs)
             systems.append(system)
-        states = [kernels.seed_random_state(seed, stream) for stream in range(1, lanes + 1)]
+        states = [all_pairs.seed_random_state(seed, stream) for stream in range(1, lanes + 1)]
         self._replicas = Replicas(systems, np.stack(states, axis=-1))
         self._system = self._replicas  # type: ignore[assignment]
 
@@ -91,7 +104,9 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         """Start from atoms inserted at random in the alloy's box, differently in every replica."""
         lanes = Replicas.lanes(settings.get("dtype", "float32"))
         seeds = np.random.SeedSequence(seed).generate_state(lanes)
-        return cls(lj, [random_configuration(lj, alloy, int(own)) for own in seeds], seed, **settings)
+        return cls(
+            lj, [random_configuration(lj, alloy, int(own)) for own in seeds], seed, **settings
+        )
 
     @property
     def energies_per_atom(self) -> NDArray[np.float64]:
@@ -101,7 +116,10 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
     @property
     def replicas(self) -> list[Atoms]:
         """The present configurations in A, in the order of the atoms given."""
-        return [Atoms(numbers=self._template.numbers, positions=own, cell=self._template.cell, pbc=True) for own in self._positions()]
+        return [
+            Atoms(numbers=self._template.numbers, positions=own, cell=self._template.cell, pbc=True)
+            for own in self._positions()
+        ]
 
     @property
     def atoms(self) -> Atoms:
@@ -112,7 +130,10 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
     def _rebuild(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
         return cls(
             LennardJones.from_dict(values["lj"]),
-            [Atoms(numbers=arrays["numbers"], positions=own, cell=arrays["cell"], pbc=True) for own in arrays["positions"]],
+            [
+                Atoms(numbers=arrays["numbers"], positions=own, cell=arrays["cell"], pbc=True)
+                for own in arrays["positions"]
+            ],
             seed=0,
             exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
             max_displacement=values["max_displacement"],

@@ -108,14 +108,21 @@ class SupercoolingClock:
         """The reduced time ``t_on`` at which the law passes through the onset energy; None where that was not measured."""
         if self.onset_energy is None:
             return None
-        return float(10.0 ** np.clip((self.onset_energy - self.intercept) / self.slope, -_MOST_DECADES, _MOST_DECADES))
+        return float(
+            10.0
+            ** np.clip(
+                (self.onset_energy - self.intercept) / self.slope, -_MOST_DECADES, _MOST_DECADES
+            )
+        )
 
     @property
     def onset_time_interval(self) -> tuple[float, float] | None:
         """The 68 % interval of :attr:`onset_time`."""
         if self.onset_energy is None:
             return None
-        low, high = np.percentile(self._log_times(self.onset_energy, self.onset_energy_error), _PERCENTILES)
+        low, high = np.percentile(
+            self._log_times(self.onset_energy, self.onset_energy_error), _PERCENTILES
+        )
         return float(10.0**low), float(10.0**high)
 
     def energy(self, time: ArrayLike) -> Any:
@@ -133,12 +140,18 @@ class SupercoolingClock:
             Its standard error in eV per atom; of a single sample leave it out, or give the spread between samples.
         """
         if not np.isfinite(e_is):
-            raise InputError(f"the energy is {e_is} eV/atom, which has no time; give a finite inherent-structure energy")
+            raise InputError(
+                f"the energy is {e_is} eV/atom, which has no time; give a finite inherent-structure energy"
+            )
         if error is not None and not error >= 0.0:
-            raise InputError(f"the error of the energy is {error:g} eV/atom but must not be negative; give a standard error")
+            raise InputError(
+                f"the error of the energy is {error:g} eV/atom but must not be negative; give a standard error"
+            )
         energy = e_is / self.energy_unit
         log10_time = (energy - self.intercept) / self.slope
-        low, high = np.percentile(self._log_times(energy, (error or 0.0) / self.energy_unit), _PERCENTILES)
+        low, high = np.percentile(
+            self._log_times(energy, (error or 0.0) / self.energy_unit), _PERCENTILES
+        )
         onset = self.onset_time
         return EffectiveTime(
             log10_time=float(log10_time),
@@ -154,7 +167,9 @@ class SupercoolingClock:
         noise = np.random.default_rng(0).standard_normal(len(self.bootstrap)) * error
         # A draw whose line does not fall has no time for the energy: it stands for earlier or later than anything.
         slopes = np.minimum(self.bootstrap[:, 1], -1e-300)
-        return np.clip((energy + noise - self.bootstrap[:, 0]) / slopes, -_MOST_DECADES, _MOST_DECADES)
+        return np.clip(
+            (energy + noise - self.bootstrap[:, 0]) / slopes, -_MOST_DECADES, _MOST_DECADES
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the clock as plain Python values, with the keys by which monty finds the class again."""
@@ -223,12 +238,18 @@ def fit_supercooling_clock(
     times = np.asarray(times, dtype=float)
     reduced = np.asarray(e_is, dtype=float) / lj.energy_unit
     if times.ndim != 1 or times.shape != reduced.shape:
-        raise InputError(f"there are times of shape {times.shape} but energies of shape {reduced.shape}; give one energy a cooling")
+        raise InputError(
+            f"there are times of shape {times.shape} but energies of shape {reduced.shape}; give one energy a cooling"
+        )
     if not (np.all(np.isfinite(times)) and np.all(np.isfinite(reduced)) and np.all(times > 0.0)):
-        raise InputError("a cooling time is not positive or an energy not finite; leave such runs out of the fit")
+        raise InputError(
+            "a cooling time is not positive or an energy not finite; leave such runs out of the fit"
+        )
     window = (float(times.min()), float(times.max())) if window is None and len(times) else window
     if window is None:
-        raise InputError("no coolings are given; run molecular dynamics coolings of at least two lengths")
+        raise InputError(
+            "no coolings are given; run molecular dynamics coolings of at least two lengths"
+        )
     inside = (times >= window[0] * (1.0 - 1e-9)) & (times <= window[1] * (1.0 + 1e-9))
     n = int(inside.sum())
     n_times = len(np.unique(times[inside]))
@@ -336,11 +357,17 @@ def find_onset(
     logs = np.asarray(log_relaxation_times, dtype=float)
     errors = np.asarray(log_errors, dtype=float)
     if not (temperatures.shape == logs.shape == errors.shape and temperatures.ndim == 1):
-        raise InputError("temperatures, relaxation times and errors differ in number; give one of each a temperature")
+        raise InputError(
+            "temperatures, relaxation times and errors differ in number; give one of each a temperature"
+        )
     if not (np.all(errors > 0.0) and np.all(np.isfinite(logs)) and np.all(temperatures > 0.0)):
-        raise InputError("errors and temperatures must be positive and relaxation times finite; leave the others out")
+        raise InputError(
+            "errors and temperatures must be positive and relaxation times finite; leave the others out"
+        )
     if not criterion > 0.0:
-        raise InputError(f"the criterion is {criterion:g} but must be positive: the excess over Arrhenius that counts, such as 0.15")
+        raise InputError(
+            f"the criterion is {criterion:g} but must be positive: the excess over Arrhenius that counts, such as 0.15"
+        )
     hot = temperatures >= arrhenius_above
     if hot.sum() < 3:
         raise InputError(
@@ -353,7 +380,9 @@ def find_onset(
     design = np.column_stack([np.ones(is_hot.sum()), inverse[is_hot]])
     solve = np.linalg.pinv(design / sigma[is_hot, None]) / sigma[is_hot]
 
-    def onset(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    def onset(
+        values: NDArray[np.float64],
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         line = solve @ values[is_hot]
         excess = values - line[0] - line[1] * inverse
         below = np.flatnonzero(excess <= np.log1p(criterion))
@@ -365,7 +394,10 @@ def find_onset(
 
     temperature, line, excess = onset(logs[order])
     generator = np.random.default_rng(seed)
-    draws = [onset(logs[order] + sigma * generator.standard_normal(len(sigma)))[0] for _ in range(n_bootstrap)]
+    draws = [
+        onset(logs[order] + sigma * generator.standard_normal(len(sigma)))[0]
+        for _ in range(n_bootstrap)
+    ]
     found = np.array([draw for draw in draws if np.isfinite(draw)])
     low, high = np.percentile(found, _PERCENTILES) if len(found) else (np.nan, np.nan)
     ratios = np.empty(len(excess))

@@ -16,12 +16,18 @@ from ase import Atoms
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.surrogate import kernels
 from mgflows.surrogate.checkpoint import Checkpointer, read_arrays, write_arrays
-from mgflows.surrogate.cooling import Cooling, CoolingProgress, CoolingSchedule, Snapshot, sweep_grid
+from mgflows.surrogate.cooling import (
+    Cooling,
+    CoolingProgress,
+    CoolingSchedule,
+    Snapshot,
+    sweep_grid,
+)
 from mgflows.surrogate.insertion import random_configuration
+from mgflows.surrogate.kernels import all_pairs
+from mgflows.surrogate.kernels.layouts import lay_out
 from mgflows.surrogate.lennard_jones import LennardJones
-from mgflows.surrogate.systems import lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,12 +111,12 @@ class SwapMonteCarlo:
         self.cooling: Cooling | None = None
         self._template = Atoms(numbers=atoms.numbers, cell=atoms.cell, pbc=True)
         self._order = np.argsort(reduced.types, kind="stable")
-        self._random_state = kernels.seed_random_state(seed, stream)
+        self._random_state = all_pairs.seed_random_state(seed, stream)
         counts = np.bincount(reduced.types, minlength=len(lj.species))
         self.exchange_pairs = _possible_exchanges(lj, counts, exchange_pairs)
         self._proposals = self._make_proposals(counts, reduced.box)
         self._system = lay_out(lj, reduced, self._order, max_displacement, dtype, method)
-        self._counters = kernels.new_counters(len(lj.species), len(self.exchange_pairs))
+        self._counters = all_pairs.new_counters(len(lj.species), len(self.exchange_pairs))
         if not np.isfinite(self._system.configuration.total[0]):
             raise InputError(
                 "the energy of the start configuration is infinite: two atoms coincide; move them apart, or start from SwapMonteCarlo.from_alloy"
@@ -155,22 +161,36 @@ class SwapMonteCarlo:
     def displacements(self) -> dict[str, tuple[int, int]]:
         """Displacements attempted and accepted, by species, since the start or :meth:`reset_counters`."""
         columns = self._counters.displacements.T.tolist()
-        return {species: (attempted, accepted) for species, (attempted, accepted) in zip(self.lj.species, columns, strict=True)}
+        return {
+            species: (attempted, accepted)
+            for species, (attempted, accepted) in zip(self.lj.species, columns, strict=True)
+        }
 
     @property
     def exchanges(self) -> dict[tuple[str, str], tuple[int, int]]:
         """Exchanges attempted and accepted, by pair of species, since the start or :meth:`reset_counters`."""
         columns = self._counters.exchanges.T.tolist()
-        return {pair: (attempted, accepted) for pair, (attempted, accepted) in zip(self.exchange_pairs, columns, strict=True)}
+        return {
+            pair: (attempted, accepted)
+            for pair, (attempted, accepted) in zip(self.exchange_pairs, columns, strict=True)
+        }
 
     def pressure(self, reduced_temperature: float) -> float:
         """Return the pressure in GPa of the present configuration: its virial and the ideal-gas term at a temperature."""
         atoms = self.atoms
         atoms.calc = self.lj.calculator()
-        ideal = self.n_atoms / atoms.get_volume() * self.lj.energy_unit * reduced_temperature * units.EV_PER_A3_IN_GPA
+        ideal = (
+            self.n_atoms
+            / atoms.get_volume()
+            * self.lj.energy_unit
+            * reduced_temperature
+            * units.EV_PER_A3_IN_GPA
+        )
         return units.pressure_from_stress(atoms.get_stress()) + ideal
 
-    def check_density(self, glass_mass_density: float, reduced_temperature: float, tolerance: float = 0.05) -> str | None:
+    def check_density(
+        self, glass_mass_density: float, reduced_temperature: float, tolerance: float = 0.05
+    ) -> str | None:
         """Warn if the samples are not as dense as the glass they stand for.
 
         Parameters
@@ -187,7 +207,9 @@ class SwapMonteCarlo:
         The warning, which is also logged; None if the densities agree.
         """
         atoms = self.atoms
-        density = units.mass_density(self.n_atoms / atoms.get_volume(), float(atoms.get_masses().mean()))
+        density = units.mass_density(
+            self.n_atoms / atoms.get_volume(), float(atoms.get_masses().mean())
+        )
         difference = density / glass_mass_density - 1.0
         if abs(difference) <= tolerance:
             return None
@@ -204,7 +226,12 @@ class SwapMonteCarlo:
             counts[:] = 0
 
     def run(
-        self, n_sweeps: int, reduced_temperature: float, *, swap_fraction: float | None = None, sample_every: int = 1
+        self,
+        n_sweeps: int,
+        reduced_temperature: float,
+        *,
+        swap_fraction: float | None = None,
+        sample_every: int = 1,
     ) -> NDArray[np.float64]:
         """Sample at constant temperature.
 
@@ -224,9 +251,13 @@ class SwapMonteCarlo:
         (n_sweeps // sample_every,) reduced potential energy per atom.
         """
         if n_sweeps < 0 or sample_every < 1:
-            raise InputError(f"n_sweeps is {n_sweeps} and sample_every {sample_every}; give no negative number, and at least 1")
+            raise InputError(
+                f"n_sweeps is {n_sweeps} and sample_every {sample_every}; give no negative number, and at least 1"
+            )
         if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
-            raise InputError(f"the reduced temperature is {reduced_temperature:g} but must be positive, such as 5.0")
+            raise InputError(
+                f"the reduced temperature is {reduced_temperature:g} but must be positive, such as 5.0"
+            )
         if swap_fraction is None:
             swap_fraction = self.swap_fraction
         _check_swap_fraction(swap_fraction)
@@ -234,7 +265,12 @@ class SwapMonteCarlo:
         energies = [
             self._advance(temperatures[: n_sweeps - start], swap_fraction) for start in range(0, n_sweeps, self._chunk)
         ]  # fmt: skip
-        return np.concatenate([np.empty((0, *self._energy_shape)), *energies])[sample_every - 1 :: sample_every] / self.n_atoms
+        return (
+            np.concatenate([np.empty((0, *self._energy_shape)), *energies])[
+                sample_every - 1 :: sample_every
+            ]
+            / self.n_atoms
+        )
 
     def equilibrate(self, n_sweeps: int = 1000, reduced_temperature_high: float = 10.01) -> None:
         """Melt the start configuration: sweeps at the high temperature of a cooling run, not counted in the acceptances."""
@@ -281,7 +317,15 @@ class SwapMonteCarlo:
         InputError
             For a schedule out of range, or if a cooling of another schedule is unfinished.
         """
-        plan = CoolingSchedule(n_sweeps, reduced_temperature_high, reduced_temperature_low, schedule, n_steps, hold_high, hold_low)
+        plan = CoolingSchedule(
+            n_sweeps,
+            reduced_temperature_high,
+            reduced_temperature_low,
+            schedule,
+            n_steps,
+            hold_high,
+            hold_low,
+        )
         if self.cooling is None or self.cooling.finished:
             self.cooling = Cooling(
                 plan,
@@ -294,7 +338,12 @@ class SwapMonteCarlo:
                 f"a cooling in {self.cooling.schedule.n_sweeps} sweeps is unfinished at sweep {self.cooling.sweeps_done}; "
                 "finish it with resume(), or give it up by setting cooling to None"
             )
-        return self.resume(progress=progress, checkpoint=checkpoint, checkpoint_interval=checkpoint_interval, wall_time=wall_time)
+        return self.resume(
+            progress=progress,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
+            wall_time=wall_time,
+        )
 
     def resume(
         self,
@@ -330,7 +379,10 @@ class SwapMonteCarlo:
                 if progress is not None:
                     progress(
                         CoolingProgress(
-                            cooling.sweeps_done, cooling.schedule.total_sweeps, cooling.reduced_temperature, self.energy_per_atom
+                            cooling.sweeps_done,
+                            cooling.schedule.total_sweeps,
+                            cooling.reduced_temperature,
+                            self.energy_per_atom,
                         )
                     )
                 if cooling.finished:
@@ -339,7 +391,9 @@ class SwapMonteCarlo:
                 if checkpointer.time_to_stop():
                     return cooling
                 stop = min(cooling.next_stop(), cooling.sweeps_done + self._chunk)
-                self._advance(cooling.schedule.temperatures(cooling.sweeps_done, stop), self.swap_fraction)
+                self._advance(
+                    cooling.schedule.temperatures(cooling.sweeps_done, stop), self.swap_fraction
+                )
 
     def save(self, path: Path | str) -> None:
         """Write the whole state to a file, atomically; a sampler loaded from it goes on bitwise as this one would."""
@@ -379,7 +433,9 @@ class SwapMonteCarlo:
         arrays = read_arrays(path)
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
         if values.get("format") != _FORMAT or values.get("sampler") != cls.__name__:
-            raise InputError(f"{path} is not a checkpoint of format {_FORMAT} of {cls.__name__}; give a file that its save() wrote")
+            raise InputError(
+                f"{path} is not a checkpoint of format {_FORMAT} of {cls.__name__}; give a file that its save() wrote"
+            )
         sampler = cls._rebuild(arrays, values)
         # The energies kept and the order of the atoms decide the last bits of what follows: they are restored, not computed again.
         sampler._system.restore(_under("system_", arrays))
@@ -395,7 +451,12 @@ class SwapMonteCarlo:
         """Return a sampler with the settings and about the positions of a checkpoint."""
         return cls(
             LennardJones.from_dict(values["lj"]),
-            Atoms(numbers=arrays["numbers"], positions=arrays["positions"], cell=arrays["cell"], pbc=True),
+            Atoms(
+                numbers=arrays["numbers"],
+                positions=arrays["positions"],
+                cell=arrays["cell"],
+                pbc=True,
+            ),
             seed=0,
             exchange_pairs=[(a, b) for a, b in values["exchange_pairs"]],
             max_displacement=values["max_displacement"],
@@ -417,35 +478,55 @@ class SwapMonteCarlo:
     def _chunk(self) -> int:
         return max(1, _MOVES_PER_CHUNK // self.n_atoms)
 
-    def _make_proposals(self, counts: NDArray[np.int64], box: NDArray[np.float64]) -> kernels.Proposals:
-        pairs = np.array([[self.lj.species.index(s) for s in pair] for pair in self.exchange_pairs], dtype=np.int64).reshape(-1, 2)
+    def _make_proposals(
+        self, counts: NDArray[np.int64], box: NDArray[np.float64]
+    ) -> all_pairs.Proposals:
+        pairs = np.array(
+            [[self.lj.species.index(s) for s in pair] for pair in self.exchange_pairs],
+            dtype=np.int64,
+        ).reshape(-1, 2)
         weights = np.cumsum(counts[pairs[:, 0]] * counts[pairs[:, 1]]).astype(float)
-        return kernels.Proposals(
-            reach=0.5 * self.max_displacement / box * kernels.LATTICE / 2**21,
+        return all_pairs.Proposals(
+            reach=0.5 * self.max_displacement / box * all_pairs.LATTICE / 2**21,
             swap_fraction=float(self.swap_fraction),
             exchange_pairs=pairs,
             exchange_cumulative=weights / max(weights.max(initial=0.0), 1.0),
             first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         )
 
-    def _advance(self, temperatures: NDArray[np.float64], swap_fraction: float) -> NDArray[np.float64]:
+    def _advance(
+        self, temperatures: NDArray[np.float64], swap_fraction: float
+    ) -> NDArray[np.float64]:
         """Run one sweep at each temperature; return the total energies."""
         energies = np.empty((len(temperatures), *self._energy_shape))
-        proposals = self._proposals._replace(swap_fraction=float(swap_fraction) if self.exchange_pairs else 0.0)
-        self._system.run(proposals, self._counters, temperatures, _REFRESH_INTERVAL[self.dtype], energies, self._random_state)
+        proposals = self._proposals._replace(
+            swap_fraction=float(swap_fraction) if self.exchange_pairs else 0.0
+        )
+        self._system.run(
+            proposals,
+            self._counters,
+            temperatures,
+            _REFRESH_INTERVAL[self.dtype],
+            energies,
+            self._random_state,
+        )
         return energies
 
     def _positions(self) -> NDArray[np.float64]:
         lattice = self._system.lattice
         positions = np.empty(lattice.shape)
-        positions[..., self._order, :] = kernels.from_lattice(lattice, np.diag(self._template.cell.array))
+        positions[..., self._order, :] = all_pairs.from_lattice(
+            lattice, np.diag(self._template.cell.array)
+        )
         return positions
 
     def _record(self, cooling: Cooling) -> None:
         """Add the entries due after this sweep, once."""
         done, temperature = cooling.sweeps_done, cooling.reduced_temperature
         history, snapshots = cooling.history, cooling.snapshots
-        if (done == 0 or done in cooling.history_sweeps) and (not history.sweep or history.sweep[-1] < done):
+        if (done == 0 or done in cooling.history_sweeps) and (
+            not history.sweep or history.sweep[-1] < done
+        ):
             history.sweep.append(done)
             history.reduced_temperature.append(temperature)
             history.energy_per_atom.append(self.energy_per_atom)
@@ -456,7 +537,11 @@ class SwapMonteCarlo:
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def _check_swap_fraction(swap_fraction: float) -> None:
@@ -472,9 +557,15 @@ def _possible_exchanges(
     """Return the pairs asked for whose species are both present; by default, of those present, the neighbours in diameter."""
     present = [species for species, count in zip(lj.species, counts, strict=True) if count]
     if pairs is None:
-        return tuple(itertools.pairwise(sorted(present, key=lambda species: lj.sigma[(lj.species.index(species),) * 2])))
+        return tuple(
+            itertools.pairwise(
+                sorted(present, key=lambda species: lj.sigma[(lj.species.index(species),) * 2])
+            )
+        )
     for pair in pairs:
         if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
-            raise InputError(f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')")
+            raise InputError(
+                f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')"
+            )
     unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
     return tuple(pair for pair in unique.values() if set(pair) <= set(present))

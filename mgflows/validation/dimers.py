@@ -97,13 +97,19 @@ def dimer_curves(
             dimer.positions = [[0.0, 0.0, 0.0], [separation, 0.0, 0.0]]
             return float(dimer.get_potential_energy())
 
-        energy = np.array([energy_at(separation) for separation in distance]) - energy_at(box_length / 2.0)
+        energy = np.array([energy_at(separation) for separation in distance]) - energy_at(
+            box_length / 2.0
+        )
         pair = f"{first}-{second}"
-        curves[pair] = DimerCurve(pair, distance, energy, *_find_hole(distance, energy, repulsive_below))
+        curves[pair] = DimerCurve(
+            pair, distance, energy, *_find_hole(distance, energy, repulsive_below)
+        )
     return curves
 
 
-def _find_hole(distance: NDArray[np.float64], energy: NDArray[np.float64], repulsive_below: float) -> tuple[bool, float | None, float]:
+def _find_hole(
+    distance: NDArray[np.float64], energy: NDArray[np.float64], repulsive_below: float
+) -> tuple[bool, float | None, float]:
     """Whether the inner part falls monotonically outwards; if not, the deepest fall inwards: where it ends and how deep it is."""
     inner = distance <= repulsive_below
     r, e = distance[inner], energy[inner]

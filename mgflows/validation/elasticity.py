@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
+from mgflows.errors import InputError, PotentialFailureError
 from mgflows.structures.relaxation import relax
 from mgflows.structures.strain import apply_deformation, strain_from_voigt
-from mgflows.validation.errors import PotentialFailureError
 from mgflows.validation.minimise import FORCE_TOLERANCE, minimise_positions
 
 if TYPE_CHECKING:
@@ -21,7 +20,13 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ElasticModuli", "ElasticResult", "elastic_constants", "isotropic_moduli", "relax_to_zero_stress"]
+__all__ = [
+    "ElasticModuli",
+    "ElasticResult",
+    "elastic_constants",
+    "isotropic_moduli",
+    "relax_to_zero_stress",
+]
 
 _STRESS_TOLERANCE = 0.01
 """GPa left in the reference cell; it enters the constants at first order, so that they are good to about that much."""
@@ -92,15 +97,23 @@ def isotropic_moduli(stiffness: ArrayLike) -> ElasticModuli:
     """
     c = np.asarray(stiffness, dtype=float)
     if c.shape != (6, 6):
-        raise InputError(f"the stiffness has the shape {c.shape}; give the (6, 6) matrix in Voigt order")
+        raise InputError(
+            f"the stiffness has the shape {c.shape}; give the (6, 6) matrix in Voigt order"
+        )
     lowest = np.linalg.eigvalsh((c + c.T) / 2).min()
     if not lowest > 0.0:
         raise InputError(
             f"the stiffness has the eigenvalue {lowest:.3g} GPa, so the structure is unstable; relax it further before measuring"
         )
     s = np.linalg.inv(c)
-    bulk_voigt, shear_voigt = np.sum(c[:3, :3]) / 9.0, (_axial(c) + 3.0 * np.trace(c[3:, 3:])) / 15.0
-    bulk_reuss, shear_reuss = 1.0 / np.sum(s[:3, :3]), 15.0 / (4.0 * _axial(s) + 3.0 * np.trace(s[3:, 3:]))
+    bulk_voigt, shear_voigt = (
+        np.sum(c[:3, :3]) / 9.0,
+        (_axial(c) + 3.0 * np.trace(c[3:, 3:])) / 15.0,
+    )
+    bulk_reuss, shear_reuss = (
+        1.0 / np.sum(s[:3, :3]),
+        15.0 / (4.0 * _axial(s) + 3.0 * np.trace(s[3:, 3:])),
+    )
     bulk, shear = (bulk_voigt + bulk_reuss) / 2.0, (shear_voigt + shear_reuss) / 2.0
     return ElasticModuli(
         bulk_modulus=float(bulk),
@@ -159,15 +172,23 @@ def elastic_constants(
         If a minimisation does not converge.
     """
     if not 0.0 < strain < 0.05:
-        raise InputError(f"the strain is {strain:g} but must lie between 0 and 0.05; 2e-3 suits glasses")
-    reference = relax_to_zero_stress(atoms, calculator, force_tolerance) if relax_reference else atoms.copy()
+        raise InputError(
+            f"the strain is {strain:g} but must lie between 0 and 0.05; 2e-3 suits glasses"
+        )
+    reference = (
+        relax_to_zero_stress(atoms, calculator, force_tolerance)
+        if relax_reference
+        else atoms.copy()
+    )
     reference.calc = calculator
     stress_reference = reference.get_stress()
 
     stiffness, nonlinearity = np.empty((6, 6)), 0.0
     for component, direction in enumerate(np.eye(6)):
         deformation = strain * strain_from_voigt(direction)
-        stretched, squeezed = (apply_deformation(reference, np.eye(3) + sign * deformation) for sign in (1.0, -1.0))
+        stretched, squeezed = (
+            apply_deformation(reference, np.eye(3) + sign * deformation) for sign in (1.0, -1.0)
+        )
         stretched.calc = squeezed.calc = calculator
         if relax_ions:
             affine = stretched.positions.copy()
@@ -178,7 +199,11 @@ def elastic_constants(
             minimise_positions(squeezed, force_tolerance)
         stress_squeezed = squeezed.get_stress()
         stiffness[:, component] = (stress_stretched - stress_squeezed) / (2.0 * strain)
-        nonlinearity = max(nonlinearity, float(np.abs(stress_stretched + stress_squeezed - 2.0 * stress_reference).max()) / (2.0 * strain))
+        nonlinearity = max(
+            nonlinearity,
+            float(np.abs(stress_stretched + stress_squeezed - 2.0 * stress_reference).max())
+            / (2.0 * strain),
+        )
         if progress:
             progress(2 * component + 2, 12)
 
@@ -195,7 +220,12 @@ def elastic_constants(
     )
 
 
-def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 1500) -> Atoms:
+def relax_to_zero_stress(
+    atoms: Atoms,
+    calculator: Calculator,
+    force_tolerance: float = FORCE_TOLERANCE,
+    max_steps: int = 1500,
+) -> Atoms:
     """A copy with cell and ions relaxed to 0.01 GPa and ``force_tolerance`` (eV/A); it keeps the calculator.
 
     Raises
@@ -203,7 +233,13 @@ def relax_to_zero_stress(atoms: Atoms, calculator: Calculator, force_tolerance: 
     PotentialFailureError
         If the relaxation does not converge.
     """
-    relaxation = relax(atoms, calculator, force_tolerance=force_tolerance, stress_tolerance=_STRESS_TOLERANCE, max_steps=max_steps)
+    relaxation = relax(
+        atoms,
+        calculator,
+        force_tolerance=force_tolerance,
+        stress_tolerance=_STRESS_TOLERANCE,
+        max_steps=max_steps,
+    )
     if not relaxation.converged:
         raise PotentialFailureError(
             f"the relaxation stopped after {relaxation.n_steps} steps at {relaxation.largest_force:.2g} eV/A and {relaxation.largest_stress:.2g} GPa; "

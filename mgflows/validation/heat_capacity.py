@@ -13,7 +13,12 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["HeatCapacity", "HeatCapacityCurve", "heat_capacity_from_cooling", "heat_capacity_from_fluctuations"]
+__all__ = [
+    "HeatCapacity",
+    "HeatCapacityCurve",
+    "heat_capacity_from_cooling",
+    "heat_capacity_from_fluctuations",
+]
 
 _EV_PER_KELVIN = units.GAS_CONSTANT / units.BOLTZMANN
 """J/(mol K) in one eV/K per atom: 96485."""
@@ -44,7 +49,9 @@ class HeatCapacityCurve:
     error: NDArray[np.float64]
 
 
-def heat_capacity_from_cooling(temperature: ArrayLike, enthalpy: ArrayLike, *, n_windows: int = 8) -> HeatCapacityCurve:
+def heat_capacity_from_cooling(
+    temperature: ArrayLike, enthalpy: ArrayLike, *, n_windows: int = 8
+) -> HeatCapacityCurve:
     """``dH/dT`` by straight lines through windows of equal width in temperature.
 
     Robust, but of the cooling as it was run: below the glass transition it is the heat capacity of the glass, not of the equilibrium liquid.
@@ -65,7 +72,9 @@ def heat_capacity_from_cooling(temperature: ArrayLike, enthalpy: ArrayLike, *, n
     """
     t, h = np.asarray(temperature, dtype=float), np.asarray(enthalpy, dtype=float)
     if t.shape != h.shape or t.ndim != 1:
-        raise InputError(f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of each per sample")
+        raise InputError(
+            f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of each per sample"
+        )
     if n_windows < 1:
         raise InputError(f"the number of windows is {n_windows} but must be positive")
     edges = np.linspace(t.min(), t.max(), n_windows + 1)
@@ -79,10 +88,14 @@ def heat_capacity_from_cooling(temperature: ArrayLike, enthalpy: ArrayLike, *, n
             )
         (slopes[index], _), covariance = np.polyfit(t[members], h[members], 1, cov=True)
         errors[index] = np.sqrt(covariance[0, 0])
-    return HeatCapacityCurve((edges[1:] + edges[:-1]) / 2.0, slopes * _EV_PER_KELVIN, errors * _EV_PER_KELVIN)
+    return HeatCapacityCurve(
+        (edges[1:] + edges[:-1]) / 2.0, slopes * _EV_PER_KELVIN, errors * _EV_PER_KELVIN
+    )
 
 
-def heat_capacity_from_fluctuations(enthalpy: ArrayLike, temperature: float, n_atoms: int, *, n_blocks: int = 5) -> HeatCapacity:
+def heat_capacity_from_fluctuations(
+    enthalpy: ArrayLike, temperature: float, n_atoms: int, *, n_blocks: int = 5
+) -> HeatCapacity:
     """``(<H^2> - <H>^2) / (k_B T^2)`` of an equilibrium run at constant pressure and temperature.
 
     Parameters
@@ -104,9 +117,13 @@ def heat_capacity_from_fluctuations(enthalpy: ArrayLike, temperature: float, n_a
     """
     h = np.asarray(enthalpy, dtype=float)
     if not (temperature > 0.0 and n_atoms > 0):
-        raise InputError(f"the temperature {temperature:g} K and the number of atoms {n_atoms} must be positive")
+        raise InputError(
+            f"the temperature {temperature:g} K and the number of atoms {n_atoms} must be positive"
+        )
     if h.ndim != 1 or n_blocks < 2 or len(h) < 10 * n_blocks:
-        raise InputError(f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block and two blocks")
+        raise InputError(
+            f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block and two blocks"
+        )
     variances = np.array([block.var(ddof=1) for block in np.array_split(h, n_blocks)])
     values = n_atoms * variances / (units.BOLTZMANN * temperature**2) * _EV_PER_KELVIN
     return HeatCapacity(float(values.mean()), float(values.std(ddof=1) / np.sqrt(n_blocks)))

@@ -70,7 +70,9 @@ def energies_per_atom(structures: Sequence[Atoms], calculator: Calculator) -> ND
     return np.array(energies)
 
 
-def energy_correlation(reference: ArrayLike, model: ArrayLike, groups: Sequence[object] | None = None) -> EnergyCorrelation:
+def energy_correlation(
+    reference: ArrayLike, model: ArrayLike, groups: Sequence[object] | None = None
+) -> EnergyCorrelation:
     """Fit the model's energies against the reference's.
 
     Parameters
@@ -94,9 +96,13 @@ def energy_correlation(reference: ArrayLike, model: ArrayLike, groups: Sequence[
             f"{len(x)} reference energies, {len(y)} model energies and {len(labels)} groups do not match; give one of each per sample"
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise InputError("some energies are not finite; leave out the samples whose calculation failed")
+        raise InputError(
+            "some energies are not finite; leave out the samples whose calculation failed"
+        )
     if len(np.unique(x)) < 3:
-        raise InputError(f"{len(np.unique(x))} different reference energies fix no correlation; give at least three samples")
+        raise InputError(
+            f"{len(np.unique(x))} different reference energies fix no correlation; give at least three samples"
+        )
     by_group = {}
     for label in dict.fromkeys(labels) if groups is not None else ():
         members = np.array([other == label for other in labels])

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgflows.errors import InputError
-from mgflows.validation.errors import PotentialFailureError
+from mgflows.errors import InputError, PotentialFailureError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -25,7 +24,9 @@ _NEAR_MINIMUM = 0.3
 """eV/A; above it the landscape is not quadratic and FIRE, which cannot jump into another basin, takes the first steps."""
 
 
-def minimise_positions(atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 1000) -> int:
+def minimise_positions(
+    atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, max_steps: int = 1000
+) -> int:
     """Move the atoms, which hold a calculator, to the minimum nearest to them; the cell stays.
 
     Parameters
@@ -52,7 +53,9 @@ def minimise_positions(atoms: Atoms, force_tolerance: float = FORCE_TOLERANCE, m
     from ase.optimize import FIRE, LBFGS
 
     if not force_tolerance > 0.0:
-        raise InputError(f"the force tolerance is {force_tolerance:g} eV/A but must be positive; 1e-4 suits elastic constants")
+        raise InputError(
+            f"the force tolerance is {force_tolerance:g} eV/A but must be positive; 1e-4 suits elastic constants"
+        )
     descent = FIRE(atoms, logfile=None)
     if not descent.run(fmax=max(_NEAR_MINIMUM, force_tolerance), steps=max_steps):
         raise PotentialFailureError(_not_converged(atoms, max_steps, force_tolerance))

@@ -79,7 +79,9 @@ class CurveDistance:
     distance_max: float
 
 
-def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float = 10.0, n_bins: int = 200) -> RadialDistribution:
+def radial_distribution(
+    frames: Atoms | Sequence[Atoms], *, distance_max: float = 10.0, n_bins: int = 200
+) -> RadialDistribution:
     """Average g(r) of frames with the same composition.
 
     Parameters
@@ -107,7 +109,9 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
     counts = _counts(frames[0], species)
     for frame in frames:
         if not frame.pbc.all():
-            raise InputError("a frame is not periodic in three directions, so its density is not defined; set atoms.pbc = True")
+            raise InputError(
+                "a frame is not periodic in three directions, so its density is not defined; set atoms.pbc = True"
+            )
         if not np.array_equal(_counts(frame, species), counts) or len(frame) != counts.sum():
             raise InputError(
                 f"the frames {frames[0].get_chemical_formula()} and {frame.get_chemical_formula()} differ in composition; average them apart"
@@ -122,7 +126,9 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
         kinds = np.array([species.index(symbol) for symbol in frame.get_chemical_symbols()])
         i, j, distances = _pairs(frame, distance_max)
         pairs = kinds[i] * n_species + kinds[j]
-        histogram, _, _ = np.histogram2d(pairs, distances, bins=(np.arange(n_species**2 + 1), edges))
+        histogram, _, _ = np.histogram2d(
+            pairs, distances, bins=(np.arange(n_species**2 + 1), edges)
+        )
         ordered += histogram.reshape(n_species, n_species, n_bins) * frame.get_volume() / shells
         number_density += len(frame) / frame.get_volume() / len(frames)
     ordered /= len(frames)
@@ -132,7 +138,9 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
     for a, b in combinations_with_replacement(range(n_species), 2):
         pair = f"{species[a]}-{species[b]}"
         partial[pair] = ordered[a, b] / (counts[a] * counts[b])
-        weights[pair] = float((1.0 if a == b else 2.0) * scattering[a] * scattering[b] / scattering.sum() ** 2)
+        weights[pair] = float(
+            (1.0 if a == b else 2.0) * scattering[a] * scattering[b] / scattering.sum() ** 2
+        )
     return RadialDistribution(
         distance=(edges[1:] + edges[:-1]) / 2.0,
         total=ordered.sum(axis=(0, 1)) / counts.sum() ** 2,
@@ -145,7 +153,12 @@ def radial_distribution(frames: Atoms | Sequence[Atoms], *, distance_max: float 
 
 
 def curve_distance(
-    distance_1: ArrayLike, g_1: ArrayLike, distance_2: ArrayLike, g_2: ArrayLike, *, distance_range: tuple[float, float] = _COMPARISON_RANGE
+    distance_1: ArrayLike,
+    g_1: ArrayLike,
+    distance_2: ArrayLike,
+    g_2: ArrayLike,
+    *,
+    distance_range: tuple[float, float] = _COMPARISON_RANGE,
 ) -> CurveDistance:
     """Mean absolute error and Wasserstein distance between two curves; the second is interpolated to the points of the first.
 
@@ -170,14 +183,18 @@ def curve_distance(
     for name, r in (("first", r_1), ("second", r_2)):
         spacing = np.diff(r).max() if len(r) > 1 else 0.0
         if len(r) < 2 or r[0] > low + spacing or r[-1] < high - spacing:
-            raise InputError(f"the {name} curve does not reach from {low:g} to {high:g} A; compute it further or narrow distance_range")
+            raise InputError(
+                f"the {name} curve does not reach from {low:g} to {high:g} A; compute it further or narrow distance_range"
+            )
     inside = (r_1 >= low) & (r_1 <= high)
     r, one = r_1[inside], np.asarray(g_1, dtype=float)[inside]
     other = np.interp(r, r_2, np.asarray(g_2, dtype=float))
     return CurveDistance(
         mean_absolute_error=float(np.abs(one - other).mean()),
         # Measured curves ripple below zero; a distribution cannot.
-        wasserstein=float(wasserstein_distance(r, r, np.clip(one, 0.0, None), np.clip(other, 0.0, None))),
+        wasserstein=float(
+            wasserstein_distance(r, r, np.clip(one, 0.0, None), np.clip(other, 0.0, None))
+        ),
         distance_min=low,
         distance_max=high,
     )
@@ -188,7 +205,9 @@ def _counts(frame: Atoms, species: Sequence[str]) -> NDArray[np.int64]:
     return np.array([symbols.count(symbol) for symbol in species])
 
 
-def _pairs(frame: Atoms, distance_max: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def _pairs(
+    frame: Atoms, distance_max: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Ordered pairs (i, j, distance) over all images, from freud's neighbour search on a replicated cell.
 
     freud allows distances below half the box only: the structure is repeated until that holds, and asked for the neighbours of the
@@ -197,16 +216,21 @@ def _pairs(frame: Atoms, distance_max: float) -> tuple[NDArray[np.int64], NDArra
     import freud
 
     heights = frame.get_volume() / np.linalg.norm(
-        np.cross(np.roll(frame.cell.array, -1, axis=0), np.roll(frame.cell.array, -2, axis=0)), axis=1
+        np.cross(np.roll(frame.cell.array, -1, axis=0), np.roll(frame.cell.array, -2, axis=0)),
+        axis=1,
     )
     repeats = np.floor(2.0 * distance_max / heights).astype(int) + 1
     standard_cell = frame.cell.standard_form()[0].array
     original = frame.get_scaled_positions()
-    images = np.stack(np.meshgrid(*(np.arange(n) for n in repeats), indexing="ij"), axis=-1).reshape(-1, 3)
+    images = np.stack(
+        np.meshgrid(*(np.arange(n) for n in repeats), indexing="ij"), axis=-1
+    ).reshape(-1, 3)
     points = (original[None, :, :] + images[:, None, :]).reshape(-1, 3) @ standard_cell
     box = freud.box.Box.from_matrix((repeats[:, None] * standard_cell).T)
     # freud centres its box on the origin and wants its points inside.
-    query = freud.locality.AABBQuery(box, box.wrap(points)).query(box.wrap(points[: len(frame)]), {"r_max": distance_max})
+    query = freud.locality.AABBQuery(box, box.wrap(points)).query(
+        box.wrap(points[: len(frame)]), {"r_max": distance_max}
+    )
     neighbours = query.toNeighborList()
     distances = np.asarray(neighbours.distances, dtype=float)
     other = distances > _SMALLEST_DISTANCE

@@ -130,9 +130,15 @@ def athermal_quasistatic_shear(
         )
     for direction in directions:
         if len(direction) != 2 or not set(direction) <= set(_AXES) or direction[0] == direction[1]:
-            raise InputError(f"the shear direction {direction!r} is unknown; give two different axes such as 'xy'")
+            raise InputError(
+                f"the shear direction {direction!r} is unknown; give two different axes such as 'xy'"
+            )
 
-    reference = relax_to_zero_stress(atoms, calculator, force_tolerance) if relax_reference else atoms.copy()
+    reference = (
+        relax_to_zero_stress(atoms, calculator, force_tolerance)
+        if relax_reference
+        else atoms.copy()
+    )
     curves = []
     for number, direction in enumerate(directions):
         along, gradient = _AXES[direction[0]], _AXES[direction[1]]

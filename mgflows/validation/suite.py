@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
 from mgflows.validation.elasticity import ElasticResult, elastic_constants
-from mgflows.validation.errors import PotentialFailureError
 from mgflows.validation.heat_capacity import HeatCapacityCurve, heat_capacity_from_cooling
 from mgflows.validation.landscape import EnergyCorrelation, energies_per_atom, energy_correlation
-from mgflows.validation.quench import hold, quench
-from mgflows.validation.rdf import CurveDistance, RadialDistribution, curve_distance, radial_distribution
+from mgflows.validation.rdf import (
+    CurveDistance,
+    RadialDistribution,
+    curve_distance,
+    radial_distribution,
+)
 from mgflows.validation.shear import ShearResult, athermal_quasistatic_shear
 from mgflows.validation.viscosity import ViscosityResult, green_kubo_viscosity, sample_stress
 
@@ -134,7 +138,9 @@ class GlassProperties:
         """Means over the glasses and their standard deviations, JSON-ready: GPa, g/cm^3, mPa s, J/(mol K)."""
         summary: dict[str, Any] = {"density": self.density}
         for modulus in ("bulk_modulus", "shear_modulus", "young_modulus", "poisson_ratio"):
-            summary[modulus], summary[f"{modulus}_std"] = _mean_and_deviation([getattr(result.moduli, modulus) for result in self.elastic])
+            summary[modulus], summary[f"{modulus}_std"] = _mean_and_deviation(
+                [getattr(result.moduli, modulus) for result in self.elastic]
+            )
         summary["n_elastic"] = len(self.elastic)
         summary["shear_modulus_aqs"], summary["shear_modulus_aqs_std"] = _mean_and_deviation(
             [result.shear_modulus for result in self.shear]
@@ -153,7 +159,11 @@ class GlassProperties:
         curves: dict[str, Any] = {
             "stiffness": [result.stiffness.tolist() for result in self.elastic],
             "shear": [
-                {"direction": curve.direction, "strain": curve.strain.tolist(), "stress": curve.stress.tolist()}
+                {
+                    "direction": curve.direction,
+                    "strain": curve.strain.tolist(),
+                    "stress": curve.stress.tolist(),
+                }
                 for result in self.shear
                 for curve in result.curves
             ],
@@ -173,7 +183,10 @@ class GlassProperties:
                 "error": self.heat_capacity.error.tolist(),
             }
         if self.viscosity is not None:
-            curves["viscosity"] = {"time": self.viscosity.time.tolist(), "running_integral": self.viscosity.running_integral.tolist()}
+            curves["viscosity"] = {
+                "time": self.viscosity.time.tolist(),
+                "running_integral": self.viscosity.running_integral.tolist(),
+            }
         return curves
 
 
@@ -232,7 +245,11 @@ class ValidationResult:
             "model": self.model.summary(),
             "reference": None if self.reference is None else self.reference.summary(),
             "dimers": {
-                pair: {"repulsive": curve.repulsive, "hole": curve.hole, "hole_depth": curve.hole_depth}
+                pair: {
+                    "repulsive": curve.repulsive,
+                    "hole": curve.hole,
+                    "hole_depth": curve.hole_depth,
+                }
                 for pair, curve in self.dimers.items()
             },
             "rdf_mean_absolute_error": None if distance is None else distance.mean_absolute_error,
@@ -249,7 +266,10 @@ class ValidationResult:
         return {
             "model": self.model.curves(),
             "reference": None if self.reference is None else self.reference.curves(),
-            "dimers": {pair: {"distance": curve.distance.tolist(), "energy": curve.energy.tolist()} for pair, curve in self.dimers.items()},
+            "dimers": {
+                pair: {"distance": curve.distance.tolist(), "energy": curve.energy.tolist()}
+                for pair, curve in self.dimers.items()
+            },
             "energies": self.energies,
         }
 
@@ -326,10 +346,16 @@ def run_suite(
         raise InputError("there is no glass to validate on; give at least one structure")
     for glass in glasses:
         if not glass.pbc.all():
-            raise InputError(f"the glass {glass.get_chemical_formula()} is not periodic in three directions; set pbc = True")
+            raise InputError(
+                f"the glass {glass.get_chemical_formula()} is not periodic in three directions; set pbc = True"
+            )
     settings = SUITES[suite]
-    species = list(dict.fromkeys(symbol for glass in glasses for symbol in glass.get_chemical_symbols()))
-    calculators = {"model": potential_calculator} | ({} if reference_calculator is None else {"reference": reference_calculator})
+    species = list(
+        dict.fromkeys(symbol for glass in glasses for symbol in glass.get_chemical_symbols())
+    )
+    calculators = {"model": potential_calculator} | (
+        {} if reference_calculator is None else {"reference": reference_calculator}
+    )
     stages_each = 3 + (settings.viscosity_temperature is not None)
     run = _Run(n_stages=2 + stages_each * len(calculators), progress=progress)
 
@@ -339,14 +365,24 @@ def run_suite(
     energies: dict[str, list[float]] = {}
     correlation = None
     with run.stage("energies"):
-        energies = {who: energies_per_atom(glasses, calculator).tolist() for who, calculator in calculators.items()}
+        energies = {
+            who: energies_per_atom(glasses, calculator).tolist()
+            for who, calculator in calculators.items()
+        }
         if len(calculators) == 2 and len(np.unique(energies["reference"])) >= 3:
             correlation = energy_correlation(energies["reference"], energies["model"])
     # Model and reference start from the same random numbers, so that they differ by the forces alone.
-    properties = {who: _measure(run, who, calculator, glasses, settings, seed) for who, calculator in calculators.items()}
+    properties = {
+        who: _measure(run, who, calculator, glasses, settings, seed)
+        for who, calculator in calculators.items()
+    }
     model, reference = properties["model"], properties.get("reference")
     distance = None
-    if reference is not None and model.radial_distribution is not None and reference.radial_distribution is not None:
+    if (
+        reference is not None
+        and model.radial_distribution is not None
+        and reference.radial_distribution is not None
+    ):
         ours, theirs = model.radial_distribution, reference.radial_distribution
         distance = curve_distance(ours.distance, ours.xray, theirs.distance, theirs.xray)
     return ValidationResult(
@@ -366,12 +402,23 @@ def run_suite(
     )
 
 
-def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atoms], settings: SuiteSettings, seed: int) -> GlassProperties:
-    quench_seed, hold_seed, melt_seed, stress_seed = (int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(4))
+def _measure(
+    run: _Run,
+    who: str,
+    calculator: Calculator,
+    glasses: Sequence[Atoms],
+    settings: SuiteSettings,
+    seed: int,
+) -> GlassProperties:
+    quench_seed, hold_seed, melt_seed, stress_seed = (
+        int(s.generate_state(1)[0]) for s in np.random.SeedSequence(seed).spawn(4)
+    )
     density, g_of_r, heat_capacity, viscosity = None, None, None, None
     elastic: list[ElasticResult] = []
     with run.stage(f"{who}: elastic constants"):
-        elastic.extend(elastic_constants(sample, calculator) for sample in glasses[: settings.n_elastic])
+        elastic.extend(
+            elastic_constants(sample, calculator) for sample in glasses[: settings.n_elastic]
+        )
     # Relaxed, a glass given at the surrogate's density does not have to blow up first.
     start = elastic[0].atoms if elastic else glasses[0]
     with run.stage(f"{who}: structure"):
@@ -389,9 +436,18 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
             )
             glass = quenched.atoms
             heat_capacity = heat_capacity_from_cooling(
-                quenched.trace.set_temperature[quenched.cooling], quenched.trace.enthalpy[quenched.cooling], n_windows=6
+                quenched.trace.set_temperature[quenched.cooling],
+                quenched.trace.enthalpy[quenched.cooling],
+                n_windows=6,
             )
-        held = hold(glass, calculator, temperature=_GLASS_TEMPERATURE, time=settings.hold_time, n_frames=settings.n_frames, seed=hold_seed)
+        held = hold(
+            glass,
+            calculator,
+            temperature=_GLASS_TEMPERATURE,
+            time=settings.hold_time,
+            n_frames=settings.n_frames,
+            seed=hold_seed,
+        )
         density = float(held.trace.density.mean())
         g_of_r = radial_distribution(held.frames)
     shear: list[ShearResult] = []
@@ -400,7 +456,12 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
             relaxed = index < len(elastic)
             reference = elastic[index].atoms if relaxed else sample
             shear.append(
-                athermal_quasistatic_shear(reference, calculator, directions=settings.shear_directions, relax_reference=not relaxed)
+                athermal_quasistatic_shear(
+                    reference,
+                    calculator,
+                    directions=settings.shear_directions,
+                    relax_reference=not relaxed,
+                )
             )
     if settings.viscosity_temperature is not None:
         with run.stage(f"{who}: viscosity"):
@@ -413,7 +474,11 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
                 seed=melt_seed,
             )
             atoms = melt.atoms
-            atoms.set_cell(atoms.cell.array * np.cbrt(melt.trace.volume.mean() * len(atoms) / atoms.get_volume()), scale_atoms=True)
+            atoms.set_cell(
+                atoms.cell.array
+                * np.cbrt(melt.trace.volume.mean() * len(atoms) / atoms.get_volume()),
+                scale_atoms=True,
+            )
             stress = sample_stress(
                 atoms,
                 calculator,
@@ -422,7 +487,11 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
                 seed=stress_seed,
             )
             viscosity = green_kubo_viscosity(
-                stress, sample_interval=4.0, volume=atoms.get_volume(), temperature=settings.viscosity_temperature, max_lag=2000.0
+                stress,
+                sample_interval=4.0,
+                volume=atoms.get_volume(),
+                temperature=settings.viscosity_temperature,
+                max_lag=2000.0,
             )
     return GlassProperties(density, g_of_r, tuple(elastic), tuple(shear), heat_capacity, viscosity)
 
@@ -430,9 +499,13 @@ def _measure(run: _Run, who: str, calculator: Calculator, glasses: Sequence[Atom
 def _protocol(suite: str, settings: SuiteSettings, glasses: Sequence[Atoms]) -> str:
     n_atoms = len(glasses[0])
     origin = (
-        "relaxed" if settings.cooling_rate is None else f"quenched from {_MELT_TEMPERATURE:g} K at {settings.cooling_rate * 1e3:g} K/ns"
+        "relaxed"
+        if settings.cooling_rate is None
+        else f"quenched from {_MELT_TEMPERATURE:g} K at {settings.cooling_rate * 1e3:g} K/ns"
     )
-    elastic, shear, all_glasses = (_glasses(min(n, len(glasses))) for n in (settings.n_elastic, settings.n_shear, len(glasses)))
+    elastic, shear, all_glasses = (
+        _glasses(min(n, len(glasses))) for n in (settings.n_elastic, settings.n_shear, len(glasses))
+    )
     sentences = [
         f"Suite '{suite}', scaled down against the paper.",
         f"g(r) and density: one glass of {n_atoms} atoms, {origin}, over {settings.hold_time:g} ps at {_GLASS_TEMPERATURE:g} K and 0 GPa;",

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ViscosityResult", "autocorrelation", "green_kubo_viscosity", "sample_stress", "shear_components"]
+__all__ = [
+    "ViscosityResult",
+    "autocorrelation",
+    "green_kubo_viscosity",
+    "sample_stress",
+    "shear_components",
+]
 
 _SEGMENTS = 5
 """A single run is cut into so many segments, whose spread gives the error."""
@@ -63,7 +69,9 @@ def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
     x = np.asarray(series, dtype=float)
     n = len(x)
     if not 0 < n_lags <= n:
-        raise InputError(f"{n_lags} lags are asked of a series of {n} samples; give at most as many lags as samples")
+        raise InputError(
+            f"{n_lags} lags are asked of a series of {n} samples; give at most as many lags as samples"
+        )
     spectrum = np.fft.rfft(x, n=2 * n, axis=0)
     products = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[:n_lags]
     pairs = np.arange(n, n - n_lags, -1, dtype=float)
@@ -80,7 +88,12 @@ def shear_components(stress: ArrayLike) -> NDArray[np.float64]:
 
 
 def green_kubo_viscosity(
-    stress: ArrayLike | Sequence[ArrayLike], *, sample_interval: float, volume: float, temperature: float, max_lag: float | None = None
+    stress: ArrayLike | Sequence[ArrayLike],
+    *,
+    sample_interval: float,
+    volume: float,
+    temperature: float,
+    max_lag: float | None = None,
 ) -> ViscosityResult:
     """``V / (k_B T)`` times the time integral of the shear-stress autocorrelation.
 
@@ -113,20 +126,41 @@ def green_kubo_viscosity(
         raise InputError(
             f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or several such runs of equal length"
         )
-    for name, value in (("sample interval", sample_interval), ("volume", volume), ("temperature", temperature)):
+    for name, value in (
+        ("sample interval", sample_interval),
+        ("volume", volume),
+        ("temperature", temperature),
+    ):
         if not value > 0.0:
             raise InputError(f"the {name} is {value:g} but must be positive")
     n_samples = segments.shape[1]
-    n_lags = min(round(max_lag / sample_interval) + 1, n_samples) if max_lag else max(n_samples // (2 if runs.ndim == 2 else 10), 1)
+    n_lags = (
+        min(round(max_lag / sample_interval) + 1, n_samples)
+        if max_lag
+        else max(n_samples // (2 if runs.ndim == 2 else 10), 1)
+    )
     if n_lags < 4:
-        raise InputError(f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample more often")
+        raise InputError(
+            f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample more often"
+        )
 
     pressure = units.ev_per_a3_to_gpa(segments)
-    correlations = np.stack([autocorrelation(shear_components(run), n_lags).mean(axis=1) for run in pressure])
+    correlations = np.stack(
+        [autocorrelation(shear_components(run), n_lags).mean(axis=1) for run in pressure]
+    )
     # GPa^2 fs A^3 / J: (1e9)^2 * 1e-15 * 1e-30, and Pa s to mPa s.
-    prefactor = volume / (units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature) * 1e18 * 1e-15 * 1e-30 * 1e3
+    prefactor = (
+        volume
+        / (units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature)
+        * 1e18
+        * 1e-15
+        * 1e-30
+        * 1e3
+    )
     steps = (correlations[:, 1:] + correlations[:, :-1]) / 2.0 * sample_interval
-    integrals = prefactor * np.concatenate([np.zeros((n_segments, 1)), np.cumsum(steps, axis=1)], axis=1)
+    integrals = prefactor * np.concatenate(
+        [np.zeros((n_segments, 1)), np.cumsum(steps, axis=1)], axis=1
+    )
 
     start, end = _plateau(correlations)
     viscosities = integrals[:, start : end + 1].mean(axis=1)
@@ -134,12 +168,16 @@ def green_kubo_viscosity(
     viscosity = float(viscosities.mean())
     return ViscosityResult(
         viscosity=viscosity,
-        viscosity_error=float(viscosities.std(ddof=1) / np.sqrt(n_segments)) if n_segments > 1 else float("nan"),
+        viscosity_error=float(viscosities.std(ddof=1) / np.sqrt(n_segments))
+        if n_segments > 1
+        else float("nan"),
         time=np.arange(n_lags, dtype=float) * float(sample_interval),
         correlation=correlations.mean(axis=0),
         running_integral=running,
         plateau=(start * sample_interval, end * sample_interval),
-        converged=bool(end == 2 * start and abs(running[end] - running[start]) < 0.1 * abs(viscosity)),
+        converged=bool(
+            end == 2 * start and abs(running[end] - running[start]) < 0.1 * abs(viscosity)
+        ),
     )
 
 
@@ -202,7 +240,13 @@ def sample_stress(
     if not melt.has("momenta") or melt.get_kinetic_energy() == 0.0:
         MaxwellBoltzmannDistribution(melt, temperature_K=temperature, rng=generator)
     Stationary(melt)
-    dynamics = Bussi(melt, timestep * ase.units.fs, temperature_K=temperature, taut=thermostat_time * ase.units.fs, rng=generator)
+    dynamics = Bussi(
+        melt,
+        timestep * ase.units.fs,
+        temperature_K=temperature,
+        taut=thermostat_time * ase.units.fs,
+        rng=generator,
+    )
     dynamics.run(equilibration_steps)
     stresses = []
     for sample in range(n_steps // sample_every):
@@ -216,7 +260,11 @@ def sample_stress(
 def _plateau(correlations: NDArray[np.float64]) -> tuple[int, int]:
     """Lags between which the running integral is averaged: from where the mean correlation drowns in its standard error to twice as far."""
     mean = correlations.mean(axis=0)
-    noise = correlations.std(axis=0, ddof=1) / np.sqrt(len(correlations)) if len(correlations) > 1 else np.full_like(mean, 0.02 * mean[0])
+    noise = (
+        correlations.std(axis=0, ddof=1) / np.sqrt(len(correlations))
+        if len(correlations) > 1
+        else np.full_like(mean, 0.02 * mean[0])
+    )
     drowned = np.flatnonzero(mean < 2.0 * noise)
     start = max(int(drowned[0]), 1) if len(drowned) else len(mean) - 1
     return start, min(2 * start, len(mean) - 1)

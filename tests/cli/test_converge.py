@@ -9,7 +9,7 @@ from ase.build import bulk
 from mgflows.cli.converge import _method
 from mgflows.cli.main import main
 
-METHOD = "tests.sets.analytic_method.AnalyticMethod"
+METHOD = "tests.helpers.analytic_method.AnalyticMethod"
 
 
 @pytest.fixture
@@ -33,11 +33,17 @@ def test_it_prints_both_series_and_a_recommendation(run, tmp_path):
     assert "cutoff 600 eV is the coarsest that agrees with 800 eV" in out
     assert "k-spacing 0.25 1/A, 7x7x7 in this cell" in out
     assert (tmp_path / "convergence.svg").read_text().startswith("<?xml")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["convergence.svg", "cu-convergence", "cu.xyz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "convergence.svg",
+        "cu-convergence",
+        "cu.xyz",
+    ]
 
 
 def test_it_speaks_json(run):
-    code, out, _ = run("cu.xyz", "--code", METHOD, "--cutoffs", "300,400,600", "--k-spacings", "", "--json")
+    code, out, _ = run(
+        "cu.xyz", "--code", METHOD, "--cutoffs", "300,400,600", "--k-spacings", "", "--json"
+    )
     assert code == 0
     (series,) = json.loads(out)
     assert series["recommended"] is None

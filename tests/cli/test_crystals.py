@@ -18,7 +18,9 @@ DOCS = Path(__file__).parents[2] / "docs" / "crystals.md"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
     """Run the command line; return exit code, standard output and standard error as one line each."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -33,7 +35,9 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize("elements", [("Cu", "Zr", "Al"), ("CuZrAl",), ("Cu46Zr46Al8",)])
-def test_a_table_lists_the_shipped_crystals(run: Callable[..., tuple[int, str, str]], elements: tuple[str, ...]) -> None:
+def test_a_table_lists_the_shipped_crystals(
+    run: Callable[..., tuple[int, str, str]], elements: tuple[str, ...]
+) -> None:
     code, out, _ = run(*elements)
     shipped = crystal_prototypes(("Cu", "Zr", "Al"))
     assert code == 0
@@ -41,8 +45,12 @@ def test_a_table_lists_the_shipped_crystals(run: Callable[..., tuple[int, str, s
     assert re.search(r"mgflows:Cu10Zr7-oS68 +Cu10Zr7 +Cmce \(64\) +68 +observed", out)
 
 
-def test_the_file_is_what_a_campaign_takes(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    code, out, _ = run("Cu", "Zr", "--observed-only", "--max-atoms", "24", "--output", "crystals.json", "--json")
+def test_the_file_is_what_a_campaign_takes(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, _ = run(
+        "Cu", "Zr", "--observed-only", "--max-atoms", "24", "--output", "crystals.json", "--json"
+    )
     assert code == 0
     crystals = load_crystals(tmp_path / "crystals.json")
     assert [crystal.identifier for crystal in crystals] == [row["id"] for row in json.loads(out)]
@@ -56,11 +64,16 @@ def test_the_file_is_what_a_campaign_takes(run: Callable[..., tuple[int, str, st
     [
         (("cu",), "'cu' is no list of elements"),
         (("Cu", "Xx"), "'Xx' is not a chemical element"),
-        (("Cu", "--provider", "optimade", "--database", "icsd"), "there is no OPTIMADE provider 'icsd'"),
+        (
+            ("Cu", "--provider", "optimade", "--database", "icsd"),
+            "there is no OPTIMADE provider 'icsd'",
+        ),
         (("Cu", "--provider", "optimade", "--database", "http://127.0.0.1:9"), "gave no answer"),
     ],
 )
-def test_errors_are_one_sentence(run: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+def test_errors_are_one_sentence(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
     code, _, said = run(*arguments, "--output", "crystals.json")
     assert code == 2
     assert said.startswith("error: ")
@@ -68,7 +81,9 @@ def test_errors_are_one_sentence(run: Callable[..., tuple[int, str, str]], tmp_p
     assert not list(tmp_path.iterdir()), "nothing half-written"
 
 
-def test_the_table_in_the_documentation_is_what_the_command_prints(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_the_table_in_the_documentation_is_what_the_command_prints(
+    run: Callable[..., tuple[int, str, str]],
+) -> None:
     code, out, _ = run("Cu", "Zr", "Al", "--markdown")
     assert code == 0
     assert out.strip() in DOCS.read_text(encoding="utf-8")

@@ -8,9 +8,10 @@ from click.testing import CliRunner, Result
 
 from mgflows.cli.db import db
 from mgflows.cli.doctor import doctor
+from mgflows.connections import open_database
 from mgflows.errors import InputError
-from mgflows.launch import findings as findings_module
-from mgflows.launch.mongod import PrivateMongod
+from mgflows.launch import checks as checks_module
+from mgflows.machine.mongod import PrivateMongod
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,9 @@ def test_start_status_stop(short_directory: Path) -> None:
     status = run(db, "status", "--json", *where)
     assert status.exit_code == 0
     assert json.loads(status.output)["pid"] == PrivateMongod(short_directory).pid()
-    findings = {finding["check"]: finding for finding in json.loads(run(doctor, "--json", *where).output)}
+    findings = {
+        finding["check"]: finding for finding in json.loads(run(doctor, "--json", *where).output)
+    }
     assert findings["job store"]["verdict"] == "good"
     assert "is stopped" in run(db, "stop", *where).output
     assert "was not running" in run(db, "stop", *where).output
@@ -51,13 +54,19 @@ def test_doctor_leaves_nothing_in_the_database(settings: Settings) -> None:
     settings.write(settings.directory / "mgflows.yaml")
     result = run(doctor, "--directory", str(settings.directory))
     assert result.exit_code == 0, result.output
-    database = settings.database()
+    database = open_database(settings)
     assert all(database[name].count_documents({}) == 0 for name in database.list_collection_names())
 
 
 @pytest.mark.faults
-def test_doctor_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings_module, "installed_version", lambda name: None if name in ("neppo", "pymongo", "gpaw") else "1.0")
+def test_doctor_says_what_is_wrong_and_how_to_mend_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        checks_module,
+        "installed_version",
+        lambda name: None if name in ("neppo", "pymongo", "gpaw") else "1.0",
+    )
     path = tmp_path / "mgflows.yaml"
     path.write_text("mongodb_uri: mongodb://me:secret@127.0.0.1:9/\nnep_command: no-such-nep")
     path.chmod(0o644)
@@ -65,11 +74,15 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(tmp_path: Path, monkeypatc
     assert result.exit_code == 1
     assert "secret" not in result.output
     findings = {finding["check"]: finding for finding in json.loads(result.output)}
-    assert {check for check, finding in findings.items() if finding["verdict"] == "bad"} == {"packages", "configuration", "database"}
-    assert findings["configuration"]["mend"] == f"chmod 600 {path}"
-    assert findings["packages for training potentials"]["mend"] == "pip install 'mgflows[train]'"
+    assert {check for check, finding in findings.items() if finding["verdict"] == "bad"} == {
+        "packages",
+        "configuration",
+        "database",
+    }
+    assert findings["configuration"]["hint"] == f"chmod 600 {path}"
+    assert findings["packages for training potentials"]["hint"] == "pip install 'mgflows[train]'"
     assert findings["trainer"]["verdict"] == "missing"
-    assert all(finding["mend"] for finding in findings.values() if finding["verdict"] != "good")
+    assert all(finding["hint"] for finding in findings.values() if finding["verdict"] != "good")
 
 
 def test_doctor_survives_a_bad_configuration(tmp_path: Path) -> None:

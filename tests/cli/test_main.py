@@ -29,7 +29,10 @@ def run(capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("quickstart", "--directory", "q", "--scale", "huge"), "the scale 'huge' does not exist; choose one of tiny, small"),
+        (
+            ("quickstart", "--directory", "q", "--scale", "huge"),
+            "the scale 'huge' does not exist; choose one of tiny, small",
+        ),
         (("status", "--directory", "nowhere"), "mgflows db start"),
         (("datasets", "--directory", "nowhere"), "mgflows db start"),
         (("export", "abc", "--directory", "nowhere"), "mgflows db start"),
@@ -86,7 +89,18 @@ def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
     from ase.io import read
 
     for workers in ("1", "2"):
-        arguments = ("--atoms", "120", "--sweeps", "200", "--samples", "3", "--workers", workers, "--output", f"{workers}.xyz")
+        arguments = (
+            "--atoms",
+            "120",
+            "--sweeps",
+            "200",
+            "--samples",
+            "3",
+            "--workers",
+            workers,
+            "--output",
+            f"{workers}.xyz",
+        )
         assert run("sample", "Cu46Zr46Al8", *arguments)[0] == 0
     one, two = (read(tmp_path / f"{workers}.xyz", ":") for workers in "12")
     assert len(one) == 3
@@ -99,7 +113,9 @@ def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
 
 def test_samples_say_how_far_their_density_is_from_the_glass(run):
     arguments = ("Cu46Zr46Al8", "--atoms", "120", "--sweeps", "50", "--glass-density")
-    assert "21% denser than the glass; their virial pressure is" in run("sample", *arguments, "7.0")[2]
+    assert (
+        "21% denser than the glass; their virial pressure is" in run("sample", *arguments, "7.0")[2]
+    )
     assert "denser" not in run("sample", *arguments, "8.4")[2]
 
 
@@ -113,7 +129,15 @@ def test_a_validation_is_json_for_programs(run, tmp_path):
     sampler.equilibrate(200)
     sampler.cool(1000)
     write(tmp_path / "glass.xyz", sampler.atoms)
-    code, out, _ = run("validate", str(DATA / "tiny_nep.txt"), "--suite", "tiny", "--glasses", "glass.xyz", "--json")
+    code, out, _ = run(
+        "validate",
+        str(DATA / "tiny_nep.txt"),
+        "--suite",
+        "tiny",
+        "--glasses",
+        "glass.xyz",
+        "--json",
+    )
     assert code == 0
     result = json.loads(out)
     assert result["scaled_down"] is True

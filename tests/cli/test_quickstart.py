@@ -14,22 +14,46 @@ from pathlib import Path
 
 import pytest
 
+from mgflows.connections import open_database
 from mgflows.database import GlassDatabase
 from mgflows.errors import ServiceError
-from mgflows.launch import PrivateMongod
+from mgflows.machine import PrivateMongod
 from mgflows.settings import Settings
 
 pytestmark = [pytest.mark.mongo, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 CAMPAIGN = "Cu46Zr46Al8-tiny"
-SUBSETS = {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "aimd", "crystal", "mlip_feedback"}
+SUBSETS = {
+    "lj_surrogate",
+    "dft_minimized",
+    "expanded_compressed",
+    "distorted",
+    "aimd",
+    "crystal",
+    "mlip_feedback",
+}
 
 
 def _start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "mgflows", "quickstart", "--directory", str(directory), "--scale", "tiny", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "mgflows",
+        "quickstart",
+        "--directory",
+        str(directory),
+        "--scale",
+        "tiny",
+        *arguments,
+    ]
     log = (directory.parent / "quickstart.log").open("a")
     return subprocess.Popen(
-        command, stdout=log, stderr=subprocess.STDOUT, text=True, env=os.environ | {"COLUMNS": "200"}, preexec_fn=_hear_ctrl_c
+        command,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+        preexec_fn=_hear_ctrl_c,
     )
 
 
@@ -40,7 +64,7 @@ def _hear_ctrl_c() -> None:
 
 def _completed(directory: Path) -> int:
     try:
-        database = Settings.load(directory).database(wait_seconds=0.5)
+        database = open_database(Settings.load(directory), wait_seconds=0.5)
     except ServiceError:
         return 0
     return database["fireworks"].count_documents({"state": "COMPLETED"})
@@ -56,10 +80,12 @@ def _wait_for(directory: Path, process: subprocess.Popen[str], n_completed: int)
 
 def _outputs(directory: Path) -> dict[str, str]:
     """Label job to the time at which its label was stored."""
-    outputs = Settings.load(directory).database()["outputs"]
+    outputs = open_database(Settings.load(directory))["outputs"]
     return {
         document["uuid"]: document["completed_at"]
-        for document in outputs.find({"output.summaries": {"$exists": True}}, ["uuid", "completed_at"])
+        for document in outputs.find(
+            {"output.summaries": {"$exists": True}}, ["uuid", "completed_at"]
+        )
     }
 
 
@@ -80,7 +106,10 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         _wait_for(directory, process, 22)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
-        assert "the same command goes on from here" in (directory.parent / "quickstart.log").read_text()
+        assert (
+            "the same command goes on from here"
+            in (directory.parent / "quickstart.log").read_text()
+        )
 
         # kill -9 of the database in mid-run, then kill -9 of the command before it can mend that.
         process = _start(directory)
@@ -96,7 +125,9 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         process = _start(directory)
         assert process.wait(timeout=900) == 0, (directory.parent / "quickstart.log").read_text()
         after = _outputs(directory)
-        assert {uuid: after[uuid] for uuid in before} == before, "labels stored before the kill were neither lost nor made again"
+        assert {uuid: after[uuid] for uuid in before} == before, (
+            "labels stored before the kill were neither lost nor made again"
+        )
 
         database = GlassDatabase(directory=directory)
         status = database.status(CAMPAIGN)
@@ -104,7 +135,10 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         outputs = database.mongo["outputs"]
         assert outputs.count_documents({}) == status.total
         assert len(outputs.distinct("uuid")) == status.total
-        done = Counter(launch["fw_id"] for launch in database.mongo["launches"].find({"state": "COMPLETED"}, ["fw_id"]))
+        done = Counter(
+            launch["fw_id"]
+            for launch in database.mongo["launches"].find({"state": "COMPLETED"}, ["fw_id"])
+        )
         assert set(done.values()) == {1}, "every job completed exactly once"
         assert len(done) == status.total
         _check_results(directory, database)
@@ -126,7 +160,11 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     assert summary["campaign"] == CAMPAIGN
     assert set(summary["n_frames"]) == SUBSETS
     assert summary["fireworks"] == {"COMPLETED": database.status(CAMPAIGN).total}
-    assert set(summary["test_rmse"]) == {"energy_mev_per_atom", "force_mev_per_angstrom", "virial_mev_per_atom"}
+    assert set(summary["test_rmse"]) == {
+        "energy_mev_per_atom",
+        "force_mev_per_angstrom",
+        "virial_mev_per_atom",
+    }
     assert summary["scaled_down"] is True
     assert summary["wall_seconds"] > 0
     assert "not DFT" in summary["method"]
@@ -141,16 +179,27 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     for atoms in test:
         atoms.info["subset"] = atoms.info.get("config_type", "")
     errors = parity((directory / "nep.txt").read_text(), test).overall
-    assert errors.energy_rmse == pytest.approx(summary["test_rmse"]["energy_mev_per_atom"], rel=1e-3)
-    assert errors.force_rmse == pytest.approx(summary["test_rmse"]["force_mev_per_angstrom"], rel=1e-3)
+    assert errors.energy_rmse == pytest.approx(
+        summary["test_rmse"]["energy_mev_per_atom"], rel=1e-3
+    )
+    assert errors.force_rmse == pytest.approx(
+        summary["test_rmse"]["force_mev_per_angstrom"], rel=1e-3
+    )
 
     potentials = database.potentials(CAMPAIGN)
-    assert sorted((each.generation, each.split) for each in potentials) == [(0, "family"), (0, "paper"), (1, "family"), (1, "paper")]
+    assert sorted((each.generation, each.split) for each in potentials) == [
+        (0, "family"),
+        (0, "paper"),
+        (1, "family"),
+        (1, "paper"),
+    ]
     by_role = {(each.generation, each.split): each for each in potentials}
     final = by_role[1, "family"]
     assert final.potential_id == summary["potential_id"]
     for split, errors in summary["test_rmse_by_split"].items():
-        assert errors["force_mev_per_angstrom"] == pytest.approx(by_role[1, split].errors["test"]["all"].force_rmse, abs=0.01)
+        assert errors["force_mev_per_angstrom"] == pytest.approx(
+            by_role[1, split].errors["test"]["all"].force_rmse, abs=0.01
+        )
     # Each goes on from its own split: the other's would have seen its test set.
     for split in ("family", "paper"):
         assert by_role[1, split].started_from == by_role[0, split].potential_id
@@ -160,7 +209,9 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     assert database.supercooling(CAMPAIGN).groups
 
     report = (directory / "report.html").read_text()
-    assert not re.search(r"""(?:src|href)\s*=\s*["']https?://""", report), "the report needs no network"
+    assert not re.search(r"""(?:src|href)\s*=\s*["']https?://""", report), (
+        "the report needs no network"
+    )
     assert "stand-in" in report
 
 
@@ -170,13 +221,20 @@ def _check_commands(directory: Path) -> None:
     commands = re.findall(r"^ {2}mgflows (.+)$", log, re.MULTILINE)[-3:]
     assert [command.split()[0] for command in commands] == ["status", "potentials", "export"]
     for command in commands:
-        result = subprocess.run([sys.executable, "-m", "mgflows", *command.split()], cwd=directory.parent, capture_output=True, text=True)
+        result = subprocess.run(
+            [sys.executable, "-m", "mgflows", *command.split()],
+            cwd=directory.parent,
+            capture_output=True,
+            text=True,
+        )
         assert result.returncode == 0, result.stderr
     assert (directory.parent / "frames" / "train.xyz").exists()
 
     # The example of docs/training.md that works on a quickstart's data.
     example = Path(__file__).parents[2] / "docs" / "examples" / "staged_training.py"
     command = [sys.executable, str(example), "--directory", str(directory), "--scale", "0.004"]
-    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("batch") == 4

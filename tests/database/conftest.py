@@ -38,7 +38,9 @@ def glass_database(settings, campaign_document, tmp_path, monkeypatch) -> GlassD
     monkeypatch.chdir(tmp_path)
     database = GlassDatabase(settings)
     register_campaign(database.mongo, campaign_document)
-    maker = AseLabelMaker(method=AseMethod("ase.calculators.emt.EMT", description="effective medium theory"))
+    maker = AseLabelMaker(
+        method=AseMethod("ase.calculators.emt.EMT", description="effective medium theory")
+    )
     labels = []
     for number in range(5):
         for subset in ("lj_surrogate", "distorted"):
@@ -49,8 +51,12 @@ def glass_database(settings, campaign_document, tmp_path, monkeypatch) -> GlassD
                 atoms.rattle(0.1, seed=100 * number + 10 * (subset == "distorted") + member)
                 structures.append(structure_from_atoms(atoms))
             job = maker.make_set(structures)
-            labels.append(tag(job, stage="labels", category="dft", subset=subset, family=f"mc-{number}"))
-    dataset = DatasetMaker().make(CAMPAIGN, ["Cu", "Al"], [job.output for job in labels], held_out_families=["mc-4"])
+            labels.append(
+                tag(job, stage="labels", category="dft", subset=subset, family=f"mc-{number}")
+            )
+    dataset = DatasetMaker().make(
+        CAMPAIGN, ["Cu", "Al"], [job.output for job in labels], held_out_families=["mc-4"]
+    )
     flow = Flow([*labels, tag(dataset, stage="training", category="sampling")])
     set_campaign(flow, CAMPAIGN)
     run_locally(flow, store=database.store, create_folders=True, ensure_success=True, log=False)

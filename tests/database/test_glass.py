@@ -29,14 +29,24 @@ def test_frames_are_found_by_what_they_are(glass_database):
 def test_frames_are_found_by_effective_time(glass_database):
     assert glass_database.frames(effective_time_min=1.0) == [], "no clock, no time"
     clock = {
-        "output": {"@class": SupercoolingDocument.__name__, "families": {f"mc-{number}": 2.0 * number for number in range(5)}},
+        "output": {
+            "@class": SupercoolingDocument.__name__,
+            "families": {f"mc-{number}": 2.0 * number for number in range(5)},
+        },
         "uuid": "clock",
         "index": 1,
         "metadata": {"mgflows": {"campaign": CAMPAIGN, "stage": "sampling"}},
     }
     glass_database.mongo["outputs"].insert_one(clock)
-    assert {frame.family for frame in glass_database.frames(effective_time_min=1e4)} == {"mc-2", "mc-3", "mc-4"}
-    assert {frame.family for frame in glass_database.frames(effective_time_min=1e3, effective_time_max=1e7)} == {"mc-2", "mc-3"}
+    assert {frame.family for frame in glass_database.frames(effective_time_min=1e4)} == {
+        "mc-2",
+        "mc-3",
+        "mc-4",
+    }
+    assert {
+        frame.family
+        for frame in glass_database.frames(effective_time_min=1e3, effective_time_max=1e7)
+    } == {"mc-2", "mc-3"}
     assert glass_database.frames(family="mc-3")[0].log10_time == 6.0
     loaded = glass_database.load(glass_database.frames(family="mc-3", subset="distorted"))
     assert loaded[0].info["log10_time"] == 6.0
@@ -45,7 +55,9 @@ def test_frames_are_found_by_effective_time(glass_database):
 def test_loaded_frames_are_the_labels(glass_database):
     records = glass_database.frames(subset="lj_surrogate")
     atoms = glass_database.load(reversed(records))
-    assert [each.info["frame_id"] for each in atoms] == [record.frame_id for record in reversed(records)]
+    assert [each.info["frame_id"] for each in atoms] == [
+        record.frame_id for record in reversed(records)
+    ]
     for each, record in zip(atoms, reversed(records), strict=True):
         labelled = each.get_potential_energy(), each.get_forces(), each.get_stress()
         each.calc = EMT()
@@ -73,11 +85,15 @@ def test_an_exported_dataset_is_read_back_by_ase(glass_database, tmp_path):
     assert len(frames) == 30
     energies = {record.frame_id: record.energy_per_atom for record in glass_database.frames()}
     for atoms in frames:
-        assert atoms.get_potential_energy() / len(atoms) == pytest.approx(energies[atoms.info["frame_id"]], abs=1e-6)
+        assert atoms.get_potential_energy() / len(atoms) == pytest.approx(
+            energies[atoms.info["frame_id"]], abs=1e-6
+        )
         assert np.isfinite(atoms.get_forces()).all()
 
 
-def test_a_campaign_is_stored_once_and_another_of_its_name_is_refused(glass_database, campaign_document):
+def test_a_campaign_is_stored_once_and_another_of_its_name_is_refused(
+    glass_database, campaign_document
+):
     later = campaign_document.model_copy(update={"created_at": "2027-01-01T00:00:00+00:00"})
     assert register_campaign(glass_database.mongo, later).created_at == campaign_document.created_at
     other = campaign_document.model_copy(update={"settings_digest": "another"})
@@ -91,12 +107,18 @@ def test_questions_without_sense_are_answered_in_words(glass_database):
         glass_database.frames(subset="lj")
     with pytest.raises(InputError, match="effective_time_min is -1"):
         glass_database.frames(effective_time_min=-1.0)
-    with pytest.raises(InputError, match=r"no campaign 'nothing'.*the campaigns are: test-campaign"):
+    with pytest.raises(
+        InputError, match=r"no campaign 'nothing'.*the campaigns are: test-campaign"
+    ):
         glass_database.campaign("nothing")
 
 
 def test_status_and_cost_are_what_the_documents_say(glass_database):
-    documents = [d for d in glass_database.mongo["outputs"].find() if isinstance(d.get("output"), dict) and "provenance" in d["output"]]
+    documents = [
+        d
+        for d in glass_database.mongo["outputs"].find()
+        if isinstance(d.get("output"), dict) and "provenance" in d["output"]
+    ]
     seconds, kinds = 0.0, set()
     for document in documents:
         seconds += document["output"]["provenance"]["cpu_seconds"]
@@ -107,7 +129,9 @@ def test_status_and_cost_are_what_the_documents_say(glass_database):
     assert sum(cost.n for cost in costs) == len(documents) > 0
     assert sum(cost.core_hours for cost in costs) == pytest.approx(seconds / 3600.0)
     status = glass_database.status(CAMPAIGN)
-    assert (status.total, status.finished) == (0, False), "these documents come from jobflow's local manager: there are no fireworks"
+    assert (status.total, status.finished) == (0, False), (
+        "these documents come from jobflow's local manager: there are no fireworks"
+    )
 
 
 def test_empty_questions_have_empty_answers(glass_database):

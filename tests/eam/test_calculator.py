@@ -23,12 +23,16 @@ def calculator() -> EmbeddedAtomCalculator:
     return stand_in_calculator()
 
 
-def sheared_alloy(repeat: tuple[int, int, int] = (2, 2, 2), seed: int = 0, volume: float = 16.5) -> Atoms:
+def sheared_alloy(
+    repeat: tuple[int, int, int] = (2, 2, 2), seed: int = 0, volume: float = 16.5
+) -> Atoms:
     """A rattled, sheared bcc lattice with random species."""
     generator = np.random.default_rng(seed)
     atoms = bulk("Cu", "bcc", a=(2.0 * volume) ** (1.0 / 3.0), cubic=True).repeat(repeat)
     atoms.symbols = generator.choice(["Cu", "Zr", "Al"], size=len(atoms))
-    atoms.set_cell(atoms.cell[:] @ (np.eye(3) + generator.uniform(-0.15, 0.15, (3, 3))), scale_atoms=True)
+    atoms.set_cell(
+        atoms.cell[:] @ (np.eye(3) + generator.uniform(-0.15, 0.15, (3, 3))), scale_atoms=True
+    )
     atoms.positions += generator.normal(scale=0.1, size=(len(atoms), 3))
     return atoms
 
@@ -47,7 +51,9 @@ def test_forces_are_minus_the_gradient_of_the_energy(calculator: EmbeddedAtomCal
             moved.positions[atom, axis] += sign * step
             moved.calc = calculator
             energies.append(moved.get_potential_energy())
-        assert forces[atom, axis] == pytest.approx(-(energies[0] - energies[1]) / (2.0 * step), abs=2e-5)
+        assert forces[atom, axis] == pytest.approx(
+            -(energies[0] - energies[1]) / (2.0 * step), abs=2e-5
+        )
 
 
 @pytest.mark.physics
@@ -66,7 +72,9 @@ def test_stress_is_the_strain_derivative_of_the_energy(calculator: EmbeddedAtomC
                 strained.set_cell(atoms.cell[:] @ strain, scale_atoms=True)
                 strained.calc = calculator
                 energies.append(strained.get_potential_energy())
-            assert stress[i, j] == pytest.approx((energies[0] - energies[1]) / (2.0 * step) / atoms.get_volume(), abs=2e-6)
+            assert stress[i, j] == pytest.approx(
+                (energies[0] - energies[1]) / (2.0 * step) / atoms.get_volume(), abs=2e-6
+            )
 
 
 @pytest.mark.physics
@@ -87,9 +95,24 @@ def test_one_calculator_serves_any_structure_and_agrees_with_matscipy_and_the_fu
 
     matscipy = EAM(str(stand_in_setfl(tmp_path / "stand_in.eam.alloy")))
     model = stand_in_model()
-    repeats = [(1, 1, 1), (3, 3, 3), (1, 1, 1), (2, 1, 3), (1, 1, 1), (5, 5, 3), (2, 2, 2), (2, 2, 2)]
-    structures = [sheared_alloy(repeat, seed, volume=14.0 + seed) for seed, repeat in enumerate(repeats)]
-    structures += [bulk("Zr", "hcp", a=3.2, c=5.2), bulk("Al"), bulk("CuZr", "cesiumchloride", a=3.27)]
+    repeats = [
+        (1, 1, 1),
+        (3, 3, 3),
+        (1, 1, 1),
+        (2, 1, 3),
+        (1, 1, 1),
+        (5, 5, 3),
+        (2, 2, 2),
+        (2, 2, 2),
+    ]
+    structures = [
+        sheared_alloy(repeat, seed, volume=14.0 + seed) for seed, repeat in enumerate(repeats)
+    ]
+    structures += [
+        bulk("Zr", "hcp", a=3.2, c=5.2),
+        bulk("Al"),
+        bulk("CuZr", "cesiumchloride", a=3.27),
+    ]
     structures[1].positions += 100.0
     left_handed = sheared_alloy(seed=9)
     left_handed.set_cell(left_handed.cell[[1, 0, 2]], scale_atoms=True)
@@ -99,7 +122,9 @@ def test_one_calculator_serves_any_structure_and_agrees_with_matscipy_and_the_fu
         for evaluator in (calculator, matscipy):
             copy = atoms.copy()
             copy.calc = evaluator
-            results.append((copy.get_potential_energy() / len(atoms), copy.get_forces(), copy.get_stress()))
+            results.append(
+                (copy.get_potential_energy() / len(atoms), copy.get_forces(), copy.get_stress())
+            )
         (energy, forces, stress), (other_energy, other_forces, other_stress) = results
         assert energy == pytest.approx(other_energy, abs=1e-8)
         np.testing.assert_allclose(forces, other_forces, atol=2e-6)
@@ -108,7 +133,9 @@ def test_one_calculator_serves_any_structure_and_agrees_with_matscipy_and_the_fu
             assert energy == pytest.approx(model.energy(atoms) / len(atoms), abs=1e-8)
 
 
-def test_free_energy_is_the_energy_and_nothing_else_is_offered(calculator: EmbeddedAtomCalculator) -> None:
+def test_free_energy_is_the_energy_and_nothing_else_is_offered(
+    calculator: EmbeddedAtomCalculator,
+) -> None:
     atoms = bulk("Cu")
     atoms.calc = calculator
     assert atoms.get_potential_energy(force_consistent=True) == atoms.get_potential_energy()
@@ -120,11 +147,15 @@ def test_a_dimer_in_a_box(calculator: EmbeddedAtomCalculator) -> None:
         dimer = Atoms("CuZr", positions=[[0, 0, 0], [2.5, 0, 0]], pbc=periodic)
         dimer.center(vacuum=10.0)
         dimer.calc = calculator
-        assert dimer.get_potential_energy() == pytest.approx(stand_in_model().energy(dimer), abs=1e-6)
+        assert dimer.get_potential_energy() == pytest.approx(
+            stand_in_model().energy(dimer), abs=1e-6
+        )
 
 
 def test_wrong_structures_are_refused(calculator: EmbeddedAtomCalculator) -> None:
-    with pytest.raises(InputError, match="holds Ni but this embedded-atom model has only Cu, Zr, Al"):
+    with pytest.raises(
+        InputError, match="holds Ni but this embedded-atom model has only Cu, Zr, Al"
+    ):
         calculator.get_potential_energy(bulk("CuNi", "cesiumchloride", a=3.0))
     with pytest.raises(InputError, match="no three-dimensional cell"):
         calculator.get_potential_energy(Atoms("Cu"))
@@ -132,13 +163,18 @@ def test_wrong_structures_are_refused(calculator: EmbeddedAtomCalculator) -> Non
 
 def _energies(seed: int) -> list[float]:
     calculator = stand_in_calculator()
-    return [calculator.get_potential_energy(sheared_alloy(seed=seed + offset)) for offset in range(3)]
+    return [
+        calculator.get_potential_energy(sheared_alloy(seed=seed + offset)) for offset in range(3)
+    ]
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_two_processes_at_once(calculator: EmbeddedAtomCalculator, start_method: str) -> None:
     # This process has LAMMPS running already, as a worker that forks would.
-    expected = [[calculator.get_potential_energy(sheared_alloy(seed=seed + offset)) for offset in range(3)] for seed in (0, 10)]
+    expected = [
+        [calculator.get_potential_energy(sheared_alloy(seed=seed + offset)) for offset in range(3)]
+        for seed in (0, 10)
+    ]
     with multiprocessing.get_context(start_method).Pool(2) as pool:
         np.testing.assert_allclose(pool.map(_energies, [0, 10]), expected, rtol=1e-12)
 

@@ -28,15 +28,21 @@ def test_round_trip(tmp_path: Path) -> None:
     rho = np.arange(2501) * parameters.density_grid_spacing
     assert (r[-1], rho[-1]) == (pytest.approx(8.0), pytest.approx(150.0))
     for i, first in enumerate(model.species):
-        np.testing.assert_allclose(embedding[i], model.embedding[first](rho), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            embedding[i], model.embedding[first](rho), rtol=1e-12, atol=1e-12
+        )
         np.testing.assert_allclose(density[i], model.density[first](r), rtol=1e-12)
         for j, second in enumerate(model.species):
-            np.testing.assert_allclose(r_phi[i, j], r * model.pair[pair_key(first, second)](r), rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(
+                r_phi[i, j], r * model.pair[pair_key(first, second)](r), rtol=1e-12, atol=1e-12
+            )
 
 
 def test_the_same_bytes_every_time_and_nothing_beside(tmp_path: Path) -> None:
     model = stand_in_model()
-    first, second = (write_setfl(tmp_path / name, model, tabulation=SMALL).read_bytes() for name in ("a", "b"))
+    first, second = (
+        write_setfl(tmp_path / name, model, tabulation=SMALL).read_bytes() for name in ("a", "b")
+    )
     assert first == second
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
@@ -56,7 +62,10 @@ def _write_often(path: Path) -> None:
 def test_a_reader_never_sees_half_a_file_while_two_processes_write_it(tmp_path: Path) -> None:
     path = tmp_path / "model.eam.alloy"
     whole = write_setfl(path, stand_in_model(), tabulation=SMALL).read_bytes()
-    writers = [multiprocessing.get_context("spawn").Process(target=_write_often, args=(path,)) for _ in range(2)]
+    writers = [
+        multiprocessing.get_context("spawn").Process(target=_write_often, args=(path,))
+        for _ in range(2)
+    ]
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):

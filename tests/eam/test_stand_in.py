@@ -34,7 +34,9 @@ def test_the_committed_pairs_are_what_the_fit_returns() -> None:
 def test_formation_energies_and_volumes(target: CrystalTarget) -> None:
     symbols = target.atoms().get_chemical_symbols()
     energy, volume = relax_cubic(stand_in_model(), target.atoms(volume=1.05 * target.volume))
-    assert formation_energy(energy, symbols, REFERENCES) == pytest.approx(target.formation_energy, abs=5e-4)
+    assert formation_energy(energy, symbols, REFERENCES) == pytest.approx(
+        target.formation_energy, abs=5e-4
+    )
     assert volume == pytest.approx(target.volume, abs=0.005)
 
 
@@ -44,7 +46,9 @@ def test_the_calculator_finds_the_crystals_at_rest(target: CrystalTarget) -> Non
     atoms = target.atoms()
     atoms.calc = stand_in_calculator()
     energy = atoms.get_potential_energy() / len(atoms)
-    assert formation_energy(energy, atoms.get_chemical_symbols(), REFERENCES) == pytest.approx(target.formation_energy, abs=5e-4)
+    assert formation_energy(energy, atoms.get_chemical_symbols(), REFERENCES) == pytest.approx(
+        target.formation_energy, abs=5e-4
+    )
     assert np.abs(atoms.get_stress()).max() < 1e-4
     assert np.abs(atoms.get_forces()).max() < 1e-6
 
@@ -52,7 +56,11 @@ def test_the_calculator_finds_the_crystals_at_rest(target: CrystalTarget) -> Non
 @pytest.mark.physics
 def test_johnson_mixing_alone_is_far_off() -> None:
     energies = [
-        formation_energy(relax_cubic(zhou_model(("Cu", "Zr", "Al")), target.atoms())[0], target.atoms().get_chemical_symbols(), REFERENCES)
+        formation_energy(
+            relax_cubic(zhou_model(("Cu", "Zr", "Al")), target.atoms())[0],
+            target.atoms().get_chemical_symbols(),
+            REFERENCES,
+        )
         for target in TARGETS
     ]
     assert energies == pytest.approx([-0.777, 0.085, -0.380], abs=2e-3)
@@ -61,13 +69,16 @@ def test_johnson_mixing_alone_is_far_off() -> None:
 def test_elements_are_untouched() -> None:
     for symbol in REFERENCES:
         crystal = bulk(symbol)
-        assert stand_in_model().energy(crystal) == pytest.approx(zhou_model([symbol]).energy(crystal), abs=1e-12)
+        assert stand_in_model().energy(crystal) == pytest.approx(
+            zhou_model([symbol]).energy(crystal), abs=1e-12
+        )
 
 
 def test_species_in_any_order_and_subset_give_the_same_energy() -> None:
     crystal = TARGETS[0].atoms()
     energies = [
-        stand_in_calculator(species).get_potential_energy(crystal) for species in (("Cu", "Zr", "Al"), ("Zr", "Cu"), ("Al", "Zr", "Cu"))
+        stand_in_calculator(species).get_potential_energy(crystal)
+        for species in (("Cu", "Zr", "Al"), ("Zr", "Cu"), ("Al", "Zr", "Cu"))
     ]
     assert energies == pytest.approx([energies[0]] * 3, abs=1e-10)
 
@@ -104,13 +115,18 @@ def test_the_setfl_file_names_its_fingerprint(tmp_path: Path) -> None:
 
 
 def test_other_elements_are_refused_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(InputError, match=r"fitted for Cu, Zr, Al and has no Ni, Ti.*johnson_mixing=True"):
+    with pytest.raises(
+        InputError, match=r"fitted for Cu, Zr, Al and has no Ni, Ti.*johnson_mixing=True"
+    ):
         stand_in_calculator(("Zr", "Cu", "Ni", "Ti"))
     with caplog.at_level(logging.WARNING):
         calculator = stand_in_calculator(("Zr", "Ni"), johnson_mixing=True)
     assert "Johnson's mixing rule, fitted to no alloy" in caplog.text
     assert calculator.get_potential_energy(bulk("Ni", a=3.52)) == pytest.approx(-4.45, abs=1e-3)
-    assert stand_in_fingerprint(("Zr", "Ni"), johnson_mixing=True)["cross_pairs"]["Ni-Zr"] == {"scale": 1.0, "stretch": 1.0}
+    assert stand_in_fingerprint(("Zr", "Ni"), johnson_mixing=True)["cross_pairs"]["Ni-Zr"] == {
+        "scale": 1.0,
+        "stretch": 1.0,
+    }
     with pytest.raises(InputError, match="no 'Hf'"):
         stand_in_calculator(("Zr", "Hf"), johnson_mixing=True)
 
@@ -122,7 +138,9 @@ def test_senseless_species(species: tuple[str, ...]) -> None:
 
 
 def test_an_impossible_target_is_refused() -> None:
-    impossible = CrystalTarget("CuZr B2", ("Cu", "Zr"), "CuZr", TARGETS[0].scaled_positions, TARGETS[0].cell, 50.0, 17.48)
+    impossible = CrystalTarget(
+        "CuZr B2", ("Cu", "Zr"), "CuZr", TARGETS[0].scaled_positions, TARGETS[0].cell, 50.0, 17.48
+    )
     with pytest.raises(InputError, match="no pair function gives CuZr B2 50 eV/atom"):
         fit_cross_pairs([impossible])
 

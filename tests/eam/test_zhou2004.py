@@ -46,7 +46,10 @@ def test_cohesive_energy_and_lattice_constant(symbol: str) -> None:
 
 def test_zirconium_is_not_ideally_close_packed() -> None:
     zirconium = relax_element(zhou_model(["Zr"]), "Zr")
-    assert (zirconium.a, zirconium.c) == (pytest.approx(3.208, abs=1e-3), pytest.approx(5.203, abs=1e-3))
+    assert (zirconium.a, zirconium.c) == (
+        pytest.approx(3.208, abs=1e-3),
+        pytest.approx(5.203, abs=1e-3),
+    )
 
 
 def test_all_sixteen_elements_are_there() -> None:
@@ -67,8 +70,12 @@ def test_functions_agree_with_an_independent_tabulation() -> None:
     model = zhou_model(["Cu", "Zr", "Al"])
     r, rho = np.array(REFERENCE["r"]), np.array(REFERENCE["rho"])
     for symbol in model.species:
-        np.testing.assert_allclose(model.embedding[symbol](rho), REFERENCE["embedding"][symbol], rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(model.density[symbol](r), REFERENCE["density"][symbol], rtol=1e-9)
+        np.testing.assert_allclose(
+            model.embedding[symbol](rho), REFERENCE["embedding"][symbol], rtol=1e-9, atol=1e-12
+        )
+        np.testing.assert_allclose(
+            model.density[symbol](r), REFERENCE["density"][symbol], rtol=1e-9
+        )
     assert len(REFERENCE["pair"]) == 6
     for pair, values in REFERENCE["pair"].items():
         np.testing.assert_allclose(model.pair[pair_key(*pair.split("-"))](r), values, rtol=1e-9)
@@ -77,7 +84,9 @@ def test_functions_agree_with_an_independent_tabulation() -> None:
 def test_johnson_mixing_is_symmetric_and_leaves_like_pairs_alone() -> None:
     r = np.linspace(2.0, 6.0, 9)
     copper, zirconium = zhou_element("Cu"), zhou_element("Zr")
-    np.testing.assert_allclose(johnson_pair(copper, zirconium, r), johnson_pair(zirconium, copper, r), rtol=1e-12)
+    np.testing.assert_allclose(
+        johnson_pair(copper, zirconium, r), johnson_pair(zirconium, copper, r), rtol=1e-12
+    )
     np.testing.assert_allclose(johnson_pair(copper, copper, r), copper.pair(r), rtol=1e-12)
 
 

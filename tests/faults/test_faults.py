@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 import mgflows
+from mgflows.connections import open_database
 from mgflows.errors import ServiceError
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.launch import PrivateMongod, advance, recover, submit
+from mgflows.launch import advance, submit
 from mgflows.launch.preflight import check_free_space, preflight
 from mgflows.launch.worker import ExitCode
+from mgflows.machine import PrivateMongod
+from mgflows.recovery import recover
 from mgflows.settings import Settings
-from tests.launch import jobs
+from tests.helpers import jobs
 from tests.launch.test_campaigns import families
 
 if TYPE_CHECKING:
@@ -31,17 +34,24 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.mongo, pytest.mark.faults]
 
 
-def start(settings: Settings, *arguments: str, module: str = "mgflows.launch.worker") -> subprocess.Popen[str]:
+def start(
+    settings: Settings, *arguments: str, module: str = "mgflows.launch.worker"
+) -> subprocess.Popen[str]:
     path = settings.directory / "mgflows.yaml"
     if not path.exists():
         settings.write(path)
     where = ["--settings", str(path)] if module == "mgflows.launch.worker" else []
     return subprocess.Popen(
-        [sys.executable, "-m", module, *where, *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", module, *where, *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
     )
 
 
-def test_advance_is_killed_again_and_again(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_advance_is_killed_again_and_again(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     n = 150
     journal = tmp_path / "journal"
     submit(families(journal, n=n), settings)
@@ -56,7 +66,10 @@ def test_advance_is_killed_again_and_again(settings: Settings, database: Databas
     for _ in range(12):
         process = start(settings, "advance", "--directory", str(tmp_path), module="mgflows")
         # Killed as soon as it has begun to write, or a moment later.
-        while database.fireworks.count_documents({"spec._category": "dft"}) < n - planned + 1 and process.poll() is None:
+        while (
+            database.fireworks.count_documents({"spec._category": "dft"}) < n - planned + 1
+            and process.poll() is None
+        ):
             time.sleep(0.001)
         time.sleep(generator.uniform(0.0, 0.03))
         process.kill()
@@ -72,7 +85,9 @@ def test_advance_is_killed_again_and_again(settings: Settings, database: Databas
     assert set(linked) == set(database.fireworks.distinct("fw_id"))
 
 
-def test_workers_race_through_a_campaign(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_workers_race_through_a_campaign(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     submit(families(journal, n=40), settings)
     workers = [start(settings) for _ in range(4)]
@@ -80,24 +95,39 @@ def test_workers_race_through_a_campaign(settings: Settings, database: Database,
         worker.wait(timeout=240)
     # Who comes last finds nothing left, unless another one still ran what it would have waited for.
     assert start(settings).wait(timeout=120) == ExitCode.DONE
-    assert Counter(jobs.ran(journal)) == Counter([*(f"s{i}" for i in range(40)), *(f"l{i}" for i in range(40)), "dataset"])
+    assert Counter(jobs.ran(journal)) == Counter(
+        [*(f"s{i}" for i in range(40)), *(f"l{i}" for i in range(40)), "dataset"]
+    )
     assert database.fireworks.count_documents({"state": {"$ne": "COMPLETED"}}) == 0
 
 
-def test_two_launchers_share_a_campaign_and_one_is_killed(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_two_launchers_share_a_campaign_and_one_is_killed(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     settings.write(tmp_path / "mgflows.yaml")
     submit([jobs.add(str(journal), f"a{i}", float(i), 1.0, 0.1) for i in range(40)], settings)
     code = (
         "import sys\n"
-        "from mgflows.launch import LocalLauncher\n"
+        "from mgflows.machine import LocalLauncher\n"
         "from mgflows.settings import Settings\n"
         "for progress in LocalLauncher(Settings.read(sys.argv[1]), n_workers=2).run(poll_seconds=0.2): pass\n"
         "sys.exit(0 if progress.is_finished else 1)\n"
     )
-    launchers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "mgflows.yaml")]) for _ in range(2)]
+    launchers = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "mgflows.yaml")])
+        for _ in range(2)
+    ]
     # Both have workers at work.
-    while len({line.split()[1] for line in (journal.read_text().splitlines() if journal.exists() else [])}) < 4:
+    while (
+        len(
+            {
+                line.split()[1]
+                for line in (journal.read_text().splitlines() if journal.exists() else [])
+            }
+        )
+        < 4
+    ):
         assert launchers[0].poll() is None
         time.sleep(0.02)
     launchers[1].kill()
@@ -110,7 +140,9 @@ def test_two_launchers_share_a_campaign_and_one_is_killed(settings: Settings, da
     assert database.outputs.count_documents({}) == 40
 
 
-def test_an_output_above_16_mb_costs_that_job_only(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_an_output_above_16_mb_costs_that_job_only(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     large, small = jobs.large(str(journal), "large", 20), jobs.add(str(journal), "small", 1.0, 1.0)
     submit([large, small], settings)
@@ -139,7 +171,7 @@ def test_a_server_that_is_away_for_a_minute(short_directory: Path) -> None:
         server.start()
         assert worker.wait(timeout=240) == ExitCode.DONE
         assert sorted(jobs.ran(journal)) == sorted(f"a{i}" for i in range(10))
-        assert settings.database().fireworks.count_documents({"state": "COMPLETED"}) == 10
+        assert open_database(settings).fireworks.count_documents({"state": "COMPLETED"}) == 10
     finally:
         server.stop()
 
@@ -158,7 +190,9 @@ def test_a_database_that_is_down_is_told_in_one_line_within_seconds(tmp_path: Pa
     assert "check mongodb_uri and the server" in done.stderr
 
 
-def test_a_worker_of_another_version_touches_nothing(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_worker_of_another_version_touches_nothing(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     submit(families(tmp_path / "journal"), settings)
     database.campaigns.insert_one({"campaign": "c1", "mgflows_version": "0.0.1"})
     worker = start(settings)
@@ -172,11 +206,11 @@ def test_a_worker_of_another_version_touches_nothing(settings: Settings, databas
 def test_a_machine_without_what_its_category_needs_or_without_space_touches_nothing(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mgflows.launch import findings
+    from mgflows.launch import checks
 
     preflight(settings, categories=["sampling", "dft", "training", "md"])
     with monkeypatch.context() as patch:
-        patch.setattr(findings, "installed_version", lambda name: None)
+        patch.setattr(checks, "installed_version", lambda name: None)
         settings.nep_command = "no-such-nep"
         with pytest.raises(ServiceError, match=r"this machine cannot work: .*neppo"):
             preflight(settings, categories=["training"])
@@ -185,10 +219,14 @@ def test_a_machine_without_what_its_category_needs_or_without_space_touches_noth
         check_free_space(settings, settings.directory)
 
 
-def test_a_job_that_never_fits_its_walltime_fails_in_the_end(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_job_that_never_fits_its_walltime_fails_in_the_end(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     settings.max_interruptions = 2
     journal = tmp_path / "journal"
-    slow = tag(jobs.add(str(journal), "slow", 1.0, 1.0, 600.0), stage="sampling", category="sampling")
+    slow = tag(
+        jobs.add(str(journal), "slow", 1.0, 1.0, 600.0), stage="sampling", category="sampling"
+    )
     from jobflow import Flow
 
     flow = Flow([slow])

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from jobflow import Flow
 
+from mgflows.database.failures import Category, classify
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.launch import recover, submit
-from mgflows.launch.failures import Category, classify
+from mgflows.launch import submit
 from mgflows.launch.worker import ExitCode
-from tests.faults.writing_jobs import say, write
-from tests.launch import jobs
+from mgflows.recovery import recover
+from tests.helpers import jobs
+from tests.helpers.writing_jobs import say, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,9 @@ def site(settings: Settings) -> Settings:
     return settings
 
 
-def run_worker(settings: Settings, disk: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_worker(
+    settings: Settings, disk: str | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """A worker; with `disk`, its launch directories are on a tmpfs with these options."""
     path = settings.write(settings.directory / "mgflows.yaml")
     command = [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path)]
@@ -46,14 +49,39 @@ def run_worker(settings: Settings, disk: str | None = None, **variables: str) ->
         who = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         # Nobody else sees what is mounted in a mount namespace of its own, and it goes with the worker.
         private = ["unshare", *who, "--mount"]
-        if subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False).returncode:
-            pytest.skip("this machine does not let a test mount a small disk, not even in a namespace of its own")
-        command = [*private, "sh", "-c", MOUNT, "sh", disk, str(settings.directory / "launches"), *command]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=os.environ | variables)
+        if subprocess.run(
+            [*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        ).returncode:
+            pytest.skip(
+                "this machine does not let a test mount a small disk, not even in a namespace of its own"
+            )
+        command = [
+            *private,
+            "sh",
+            "-c",
+            MOUNT,
+            "sh",
+            disk,
+            str(settings.directory / "launches"),
+            *command,
+        ]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env=os.environ | variables,
+    )
 
 
 def submit_jobs(settings: Settings, *made: Job) -> None:
-    flow = Flow([tag(job, stage="sampling", category="sampling", family=f"f{i}") for i, job in enumerate(made)])
+    flow = Flow(
+        [
+            tag(job, stage="sampling", category="sampling", family=f"f{i}")
+            for i, job in enumerate(made)
+        ]
+    )
     set_campaign(flow, "c1")
     submit(flow, settings)
 
@@ -62,7 +90,9 @@ def states(database: Database) -> Counter[str]:
     return Counter(firework["state"] for firework in database.fireworks.find({}, ["state"]))
 
 
-def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(site: Settings, database: Database, tmp_path: Path) -> None:
+def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(
+    site: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     names = [f"a{i}" for i in range(12)]
     submit_jobs(site, *(write(str(journal), name, 400_000) for name in names))
@@ -81,7 +111,9 @@ def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(site: Settings, data
 
 
 @pytest.mark.parametrize("buffered", [True, False])
-def test_what_a_job_prints_does_not_fit(site: Settings, database: Database, tmp_path: Path, buffered: bool) -> None:
+def test_what_a_job_prints_does_not_fit(
+    site: Settings, database: Database, tmp_path: Path, buffered: bool
+) -> None:
     """It goes nowhere else, and the worker ends as it ends with other failures."""
     journal = tmp_path / "journal"
     submit_jobs(site, say(str(journal), "much", 3_000_000), say(str(journal), "more", 3_000_000))
@@ -110,7 +142,9 @@ def test_not_even_a_directory_fits(site: Settings, database: Database, tmp_path:
     assert sorted(jobs.ran(journal)) == names
 
 
-def test_a_disk_that_is_nearly_full_is_left_alone(site: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_disk_that_is_nearly_full_is_left_alone(
+    site: Settings, database: Database, tmp_path: Path
+) -> None:
     """The directory of the launches may be on another disk than the rest."""
     site.minimum_free_gb = 0.002
     submit_jobs(site, jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0))

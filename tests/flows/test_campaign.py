@@ -10,7 +10,7 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.errors import InputError
-from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_campaign
 from mgflows.flows.tags import all_jobs
@@ -31,30 +31,56 @@ def _tags(job):
 
 def test_every_job_is_tagged_and_every_subset_is_there(flow):
     jobs = all_jobs(flow)
-    assert all(_tags(job)["campaign"] == "Cu46Zr46Al8-small" and _tags(job)["stage"] for job in jobs)
-    assert all(job.config.manager_config["_category"] in ("sampling", "dft", "training", "md") for job in jobs)
+    assert all(
+        _tags(job)["campaign"] == "Cu46Zr46Al8-small" and _tags(job)["stage"] for job in jobs
+    )
+    assert all(
+        job.config.manager_config["_category"] in ("sampling", "dft", "training", "md")
+        for job in jobs
+    )
     assert {_tags(job).get("subset") for job in jobs} - {None} == set(SUBSETS)
-    assert len({job.name for job in jobs}) == len(jobs), "names are unique, so that people can tell jobs apart"
+    assert len({job.name for job in jobs}) == len(jobs), (
+        "names are unique, so that people can tell jobs apart"
+    )
 
 
 def test_the_papers_proportions(flow):
-    families = Counter(_tags(job).get("subset") for job in all_jobs(flow) if _tags(job).get("family", "").startswith("mc-"))
+    families = Counter(
+        _tags(job).get("subset")
+        for job in all_jobs(flow)
+        if _tags(job).get("family", "").startswith("mc-")
+    )
     assert families["lj_surrogate"] == 80
-    assert families["expanded_compressed"] == families["distorted"] == 8, "10 % of the samples are strained"
+    assert families["expanded_compressed"] == families["distorted"] == 8, (
+        "10 % of the samples are strained"
+    )
     assert families["dft_minimized"] == 10, "and two more are relaxed for the test set"
     assert families["aimd"] == 4, "two trajectories for training, two for the test set"
 
 
 def test_crystals_are_elements_first_and_spread_over_the_list():
-    chosen = {_tags(job)["family"] for job in all_jobs(stand_in_campaign("small").make()) if _tags(job).get("subset") == "crystal"}
+    chosen = {
+        _tags(job)["family"]
+        for job in all_jobs(stand_in_campaign("small").make())
+        if _tags(job).get("subset") == "crystal"
+    }
     assert len(chosen) == 8
-    assert chosen >= {"crystal-Cu-A1", "crystal-Zr-A3", "crystal-Al-A1", "crystal-CuZr-B2", "crystal-AlCu2Zr-L2_1"}
+    assert chosen >= {
+        "crystal-Cu-A1",
+        "crystal-Zr-A3",
+        "crystal-Al-A1",
+        "crystal-CuZr-B2",
+        "crystal-AlCu2Zr-L2_1",
+    }
 
 
 def test_each_split_goes_on_from_its_own_potential():
     """A potential warm-started from the other split would have trained on its test set."""
     jobs = {job.name: job for job in all_jobs(stand_in_campaign("small").make())}
-    for first, second in (("train 0", "train 1"), ("train 0 on the paper split", "train 1 on the paper split")):
+    for first, second in (
+        ("train 0", "train 1"),
+        ("train 0 on the paper split", "train 1 on the paper split"),
+    ):
         assert jobs[second].function_kwargs["initial_potential"].uuid == jobs[first].uuid
         assert jobs[first].maker.split == jobs[second].maker.split
 
@@ -65,14 +91,18 @@ def test_gpumd_s_trainer_begins_anew_after_the_feedback():
         maker.training_maker.trainer = GpumdTrainer()
     jobs = {job.name: job for job in all_jobs(campaign.make())}
     assert "initial_potential" not in jobs["train 1"].function_kwargs
-    assert jobs["train 1 on the paper split"].function_kwargs["initial_potential"].uuid == jobs["train 0 on the paper split"].uuid
+    assert (
+        jobs["train 1 on the paper split"].function_kwargs["initial_potential"].uuid
+        == jobs["train 0 on the paper split"].uuid
+    )
 
 
 def test_strained_families_have_the_papers_sizes(flow):
     by_subset = {
         _tags(job)["subset"]: job
         for job in all_jobs(flow)
-        if _tags(job).get("subset") in ("expanded_compressed", "distorted") and len(job.function_args)
+        if _tags(job).get("subset") in ("expanded_compressed", "distorted")
+        and len(job.function_args)
     }
     assert len(by_subset["expanded_compressed"].function_args[1]) == 6
     assert len(by_subset["distorted"].function_args[1]) == 36
@@ -89,7 +119,11 @@ def test_a_campaign_made_twice_is_the_same_campaign():
 
 def test_seeds_differ_between_runs_and_purposes(flow):
     cooling = [job for job in all_jobs(flow) if job.name.startswith("cool")]
-    seeds = [seed for job in cooling for seed in (job.function_args[2] if "x" in job.name else [job.function_kwargs["seed"]])]
+    seeds = [
+        seed
+        for job in cooling
+        for seed in (job.function_args[2] if "x" in job.name else [job.function_kwargs["seed"]])
+    ]
     assert len(seeds) == len(set(seeds)) == 80
 
 
@@ -110,7 +144,9 @@ def test_a_maker_survives_storage():
     maker = stand_in_campaign("tiny")
     again = json.loads(json.dumps(maker, cls=MontyEncoder), cls=MontyDecoder)
     assert isinstance(again, CampaignMaker)
-    assert again.document(again.make()).settings_digest == maker.document(maker.make()).settings_digest
+    assert (
+        again.document(again.make()).settings_digest == maker.document(maker.make()).settings_digest
+    )
 
 
 def test_expensive_methods_get_one_job_a_label():
@@ -129,7 +165,9 @@ def test_a_small_box_is_sampled_over_images_and_one_of_few_atoms_is_refused(capl
     caplog.clear()
     stand_in_campaign(alloy=Alloy.cuzral(n_atoms=113)).make()
     assert not caplog.records
-    with pytest.raises(InputError, match=r"7 atoms make a box of 4\.65 A, .* take at least 8 atoms"):
+    with pytest.raises(
+        InputError, match=r"7 atoms make a box of 4\.65 A, .* take at least 8 atoms"
+    ):
         stand_in_campaign(alloy=Alloy.from_formula("CuZr", n_atoms=7, number_density=0.0694)).make()
 
 
@@ -137,12 +175,27 @@ def test_a_small_box_is_sampled_over_images_and_one_of_few_atoms_is_refused(capl
     ("maker", "words"),
     [
         (lambda: stand_in_campaign("large"), "'large' does not exist"),
-        (lambda: stand_in_campaign(alloy=Alloy.from_formula("Ni60Nb40", number_density=0.06)).make(), "Nb|Ni"),
-        (lambda: CampaignMaker(sampling_maker=SamplingFlowMaker(samples=())).make(), "samples is"),
-        (lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.5)).make(), "relaxed_fraction is 1.5"),
-        (lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.0)).make(), "hold out"),
         (
-            lambda: CampaignMaker(label_maker=LabelFlowMaker(label_maker=AseLabelMaker(method=AseMethod("no.such.Calculator")))).make(),
+            lambda: stand_in_campaign(
+                alloy=Alloy.from_formula("Ni60Nb40", number_density=0.06)
+            ).make(),
+            "Nb|Ni",
+        ),
+        (lambda: CampaignMaker(sampling_maker=SamplingFlowMaker(samples=())).make(), "samples is"),
+        (
+            lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.5)).make(),
+            "relaxed_fraction is 1.5",
+        ),
+        (
+            lambda: CampaignMaker(label_maker=LabelFlowMaker(relaxed_fraction=1.0)).make(),
+            "hold out",
+        ),
+        (
+            lambda: CampaignMaker(
+                label_maker=LabelFlowMaker(
+                    label_maker=AseLabelMaker(method=AseMethod("no.such.Calculator"))
+                )
+            ).make(),
             "no.such.Calculator",
         ),
     ],
@@ -164,4 +217,6 @@ def test_the_scale_table_is_complete_and_the_docs_have_it():
     assert set(PAPER) == {field.name for field in fields(Scale)} - {"name"}
     assert len(rows) == len(PAPER)
     page = (Path(__file__).parents[2] / "docs" / "scales.md").read_text()
-    assert all("| " + " | ".join(row) + " |" in page for row in rows), "print it anew with: python -m mgflows.flows.scales"
+    assert all("| " + " | ".join(row) + " |" in page for row in rows), (
+        "print it anew with: python -m mgflows.flows.scales"
+    )

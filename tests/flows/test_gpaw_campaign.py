@@ -34,10 +34,15 @@ def test_every_label_is_gpaws_and_has_a_job_of_its_own(maker):
         "aimd": 2,
         "crystal": 75,
     }
-    assert {job.maker.method for job in jobs if "GPAW" in type(job.maker).__name__} == {GpawMethod(cutoff=300.0, k_spacing=1.0)}
+    assert {job.maker.method for job in jobs if "GPAW" in type(job.maker).__name__} == {
+        GpawMethod(cutoff=300.0, k_spacing=1.0)
+    }
 
 
 def test_two_settings_of_gpaw_in_one_campaign_are_refused(maker):
-    other = replace(maker.label_maker, relax_maker=GPAWRelaxMaker(method=GpawMethod(cutoff=400.0, k_spacing=1.0)))
+    other = replace(
+        maker.label_maker,
+        relax_maker=GPAWRelaxMaker(method=GpawMethod(cutoff=400.0, k_spacing=1.0)),
+    )
     with pytest.raises(InputError, match=r"cutoff: 300\.0 against 400\.0"):
         replace(maker, label_maker=other).make()

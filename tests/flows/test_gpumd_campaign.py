@@ -12,7 +12,7 @@ from mgflows.database import GlassDatabase
 from mgflows.launch import worker
 from mgflows.launch.campaigns import submit
 from mgflows.nep import GpumdTrainer, validate_nep_text
-from tests.flows.smallest import smallest_campaign
+from tests.helpers.small_campaign import smallest_campaign
 
 POTENTIAL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 NEP = """#!{python}
@@ -29,7 +29,11 @@ open("nep.txt", "w").write(open("{potential}").read())
 def test_a_campaign_with_gpumd_uses_the_command_of_the_worker(settings, tmp_path, caplog):
     parameters = validate_nep_text(POTENTIAL.read_text())
     executable = tmp_path / "nep of this machine"
-    executable.write_text(NEP.format(python=sys.executable, parameters=parameters.number_of_parameters, potential=POTENTIAL))
+    executable.write_text(
+        NEP.format(
+            python=sys.executable, parameters=parameters.number_of_parameters, potential=POTENTIAL
+        )
+    )
     executable.chmod(0o755)
     settings.nep_command = f"'{executable}'"
     campaign = smallest_campaign("evolved")
@@ -40,8 +44,13 @@ def test_a_campaign_with_gpumd_uses_the_command_of_the_worker(settings, tmp_path
     submit(campaign.make(), settings)
     with caplog.at_level(logging.WARNING):
         assert worker.work(settings) == worker.ExitCode.DONE
-    potentials = sorted(GlassDatabase(settings).potentials("evolved"), key=lambda potential: potential.generation)
-    assert [(potential.generation, potential.started_from) for potential in potentials] == [(0, None), (1, None)]
+    potentials = sorted(
+        GlassDatabase(settings).potentials("evolved"), key=lambda potential: potential.generation
+    )
+    assert [(potential.generation, potential.started_from) for potential in potentials] == [
+        (0, None),
+        (1, None),
+    ]
     assert {potential.trainer["command"] for potential in potentials} == {settings.nep_command}
     assert {potential.trainer["version"] for potential in potentials} == {"gpumd 5.6"}
     assert {potential.nep_txt for potential in potentials} == {POTENTIAL.read_text()}

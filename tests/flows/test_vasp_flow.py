@@ -23,16 +23,16 @@ from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.errors import InputError
-from mgflows.flows.dft import LabelFlowMaker
 from mgflows.flows.feedback import FeedbackFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign, tag
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.store import load_frames
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker
+from mgflows.methods.vasp.method import VaspMethod
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.training import DatasetDocument
-from mgflows.sets.vasp import VaspMethod
-from tests import vasp_stand_in
+from tests.helpers import vasp_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,10 +66,15 @@ class Reference:
         (folder / "inputs").mkdir()
         Incar(expected).write_file(folder / "inputs" / "INCAR")
         # Rounded: 0.162/A, with the factor 2 pi.
-        mesh = [max(1, int(np.floor(length / 0.162 + 0.5))) for length in structure.lattice.reciprocal_lattice.abc]
+        mesh = [
+            max(1, int(np.floor(length / 0.162 + 0.5)))
+            for length in structure.lattice.reciprocal_lattice.abc
+        ]
         Kpoints.gamma_automatic(mesh).write_file(folder / "inputs" / "KPOINTS")
         shutil.copy(here / "POSCAR", folder / "inputs")
-        (folder / "inputs" / "POTCAR.spec").write_text("\n".join({"Zr": "Zr_sv"}.get(element, element) for element in elements))
+        (folder / "inputs" / "POTCAR.spec").write_text(
+            "\n".join({"Zr": "Zr_sv"}.get(element, element) for element in elements)
+        )
         vasp_stand_in.run(outputs)
         return folder
 
@@ -77,7 +82,10 @@ class Reference:
         if directory.startswith("relax"):
             return _RELAX
         if "TEEND" in incar:
-            return _HEAT | {"LANGEVIN_GAMMA": [20.0] * n_species, "RANDOM_SEED": incar["RANDOM_SEED"]}
+            return _HEAT | {
+                "LANGEVIN_GAMMA": [20.0] * n_species,
+                "RANDOM_SEED": incar["RANDOM_SEED"],
+            }
         return _STATIC
 
 
@@ -110,13 +118,18 @@ def glass(seed: int) -> Structure:
 
 def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path) -> None:
     families = [f"mc-1e{number}" for number in range(2, 6)]
-    samples = [tag(sample(glass(n), 10**n), stage="sampling", category="sampling", family=f"mc-1e{n}") for n in range(2, 6)]
+    samples = [
+        tag(sample(glass(n), 10**n), stage="sampling", category="sampling", family=f"mc-1e{n}")
+        for n in range(2, 6)
+    ]
     maker = replace(
         LabelFlowMaker().labelled_by(VaspMethod()), heating_maker=VaspHeatingMaker(n_steps=3), elastic_maker=None, crystal_maker=None,
         relaxed_fraction=0.25, n_held_out=1, n_crystals=1,
     )  # fmt: skip
     alloy = Alloy({"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=16, number_density=0.069)
-    labels = maker.make(alloy, families, [each.output for each in samples], n_sweeps=[10**n for n in range(2, 6)])
+    labels = maker.make(
+        alloy, families, [each.output for each in samples], n_sweeps=[10**n for n in range(2, 6)]
+    )
     dataset = tag(
         DatasetMaker().make(
             "vasp", ["Cu", "Zr", "Al"], [*labels.output["labels"], *labels.output["crystal_labels"]],
@@ -126,14 +139,22 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     )  # fmt: skip
     flow = Flow([*samples, labels, dataset])
     set_campaign(flow, "vasp")
-    calculations = [each for each in all_jobs(flow) if each.config.manager_config.get("_category") == "dft"]
+    calculations = [
+        each for each in all_jobs(flow) if each.config.manager_config.get("_category") == "dft"
+    ]
     mock_vasp({each.name: Reference() for each in calculations})
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     run_locally(flow, store=store, create_folders=True, ensure_success=True, log=False)
 
     document = DatasetDocument.model_validate(store.get_output(dataset.uuid, load=True))
     counts = {subset: count["frames"] for subset, count in document.counts.items()}
-    assert counts == {"lj_surrogate": 4, "dft_minimized": 2, "expanded_compressed": 6, "aimd": 6, "crystal": 1}
+    assert counts == {
+        "lj_surrogate": 4,
+        "dft_minimized": 2,
+        "expanded_compressed": 6,
+        "aimd": 6,
+        "crystal": 1,
+    }
     assert document.missing == []
     assert document.fingerprint.code == "vasp"
     assert document.fingerprint.version == vasp_stand_in.VERSION
@@ -150,6 +171,9 @@ def test_a_campaign_labels_with_vasp_alone() -> None:
     flow = maker.make()
     assert maker.document(flow).method == "VASP, PBE, 450 eV, 0.162/A"
     other = VaspLabelMaker(method=VaspMethod(incar={"SIGMA": 0.2}))
-    mixed = CampaignMaker(label_maker=LabelFlowMaker().labelled_by(VaspMethod()), feedback_maker=FeedbackFlowMaker(label_maker=other))
+    mixed = CampaignMaker(
+        label_maker=LabelFlowMaker().labelled_by(VaspMethod()),
+        feedback_maker=FeedbackFlowMaker(label_maker=other),
+    )
     with pytest.raises(InputError, match=r"SIGMA: 0\.1 against 0\.2"):
         mixed.make()

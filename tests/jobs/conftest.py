@@ -32,7 +32,9 @@ def run(store: JobStore) -> Callable[..., Any]:
     """Run a job or a flow; return the output of the last job, as a document would be read."""
 
     def run(flow: Flow | Job, *, ensure_success: bool = True) -> Any:
-        run_locally(flow, store=store, create_folders=True, ensure_success=ensure_success, log=False)
+        run_locally(
+            flow, store=store, create_folders=True, ensure_success=ensure_success, log=False
+        )
         last = flow.jobs[-1] if isinstance(flow, Flow) else flow
         return _output(store, last)
 

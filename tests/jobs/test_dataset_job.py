@@ -26,13 +26,25 @@ def _label(method, family, subset="lj_surrogate", n=3, broken=False):
         if broken:
             atoms.positions[1] = atoms.positions[0]
         structures.append(structure_from_atoms(atoms))
-    return tag(AseLabelMaker(method=method).make_set(structures), stage="labels", category="dft", subset=subset, family=family)
+    return tag(
+        AseLabelMaker(method=method).make_set(structures),
+        stage="labels",
+        category="dft",
+        subset=subset,
+        family=family,
+    )
 
 
 def _flow(method, families=10, **arguments):
-    labels = [_label(method, f"family-{number}", subset) for number in range(families) for subset in ("lj_surrogate", "distorted")]
+    labels = [
+        _label(method, f"family-{number}", subset)
+        for number in range(families)
+        for subset in ("lj_surrogate", "distorted")
+    ]
     dataset = tag(
-        DatasetMaker(split_seed=1).make("c", ["Cu", "Al"], [label.output for label in labels], **arguments),
+        DatasetMaker(split_seed=1).make(
+            "c", ["Cu", "Al"], [label.output for label in labels], **arguments
+        ),
         stage="training",
         category="sampling",
     )
@@ -42,7 +54,9 @@ def _flow(method, families=10, **arguments):
 
 
 def test_a_dataset_lists_its_frames_and_splits_them_both_ways(run, method):
-    dataset = DatasetDocument.model_validate(run(_flow(method, held_out_families=["family-3", "never-labelled"])))
+    dataset = DatasetDocument.model_validate(
+        run(_flow(method, held_out_families=["family-3", "never-labelled"]))
+    )
     assert dataset.n_frames == len(dataset.frames) == 60
     assert dataset.counts["distorted"]["families"] == 10
     assert dataset.held_out_families == ["family-3"]
@@ -81,7 +95,9 @@ def test_failed_labels_are_counted_and_too_many_are_refused(run, store, method):
     document = run(flow, ensure_success=False)
     assert sorted(document["missing"]) == sorted(labels[number].uuid for number in (2, 5))
     assert document["n_frames"] == 18
-    strict = DatasetMaker(minimum_fraction=0.9).make("c", ["Cu", "Al"], [label.output for label in labels])
+    strict = DatasetMaker(minimum_fraction=0.9).make(
+        "c", ["Cu", "Al"], [label.output for label in labels]
+    )
     with pytest.raises(InputError, match="2 of 8 label jobs"):
         strict.run(store)
 
@@ -89,11 +105,16 @@ def test_failed_labels_are_counted_and_too_many_are_refused(run, store, method):
 def test_a_later_dataset_keeps_the_sides_of_an_earlier_one(run, store, method):
     labels = [_label(method, f"family-{number}") for number in range(12)]
     early = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels[:8]])
-    late = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels], previous=early.output)
+    late = DatasetMaker().make(
+        "c", ["Cu", "Al"], [label.output for label in labels], previous=early.output
+    )
     flow = Flow([*labels, early, late])
     set_campaign(flow, "c")
     run(flow)
-    first, second = (DatasetDocument.model_validate(store.get_output(job.uuid, load=True)) for job in (early, late))
+    first, second = (
+        DatasetDocument.model_validate(store.get_output(job.uuid, load=True))
+        for job in (early, late)
+    )
     sides = {frame.frame_id: frame.test for frame in second.frames}
     assert all(sides[frame.frame_id] == frame.test for frame in first.frames)
 
@@ -132,25 +153,42 @@ def _sampled_set(families: list[str], ordered: list[bool]):
 
 def test_ordered_samples_stay_out_of_training_unless_asked_for(run, store, method):
     labels = [_label(method, f"family-{number}", n=2) for number in range(8)]
-    samples = [tag(_sampled(number == 1), stage="sampling", category="sampling", family=f"family-{number}") for number in range(4)]
+    samples = [
+        tag(_sampled(number == 1), stage="sampling", category="sampling", family=f"family-{number}")
+        for number in range(4)
+    ]
     several = tag(
-        _sampled_set([f"family-{number}" for number in range(4, 8)], [False, True, False, False]), stage="sampling", category="sampling"
+        _sampled_set([f"family-{number}" for number in range(4, 8)], [False, True, False, False]),
+        stage="sampling",
+        category="sampling",
     )
     references = [*(sample.output for sample in samples), several.output]
-    without = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels], samples=references)
-    everything = DatasetMaker(include_ordered=True).make("c", ["Cu", "Al"], [label.output for label in labels], samples=references)
+    without = DatasetMaker().make(
+        "c", ["Cu", "Al"], [label.output for label in labels], samples=references
+    )
+    everything = DatasetMaker(include_ordered=True).make(
+        "c", ["Cu", "Al"], [label.output for label in labels], samples=references
+    )
     flow = Flow([*labels, *samples, several, without, everything])
     set_campaign(flow, "c")
     run(flow)
-    kept, whole = (DatasetDocument.model_validate(store.get_output(each.uuid, load=True)) for each in (without, everything))
+    kept, whole = (
+        DatasetDocument.model_validate(store.get_output(each.uuid, load=True))
+        for each in (without, everything)
+    )
     assert kept.excluded_families == ["family-1", "family-5"]
-    assert {frame.family for frame in kept.frames} == {f"family-{number}" for number in (0, 2, 3, 4, 6, 7)}
+    assert {frame.family for frame in kept.frames} == {
+        f"family-{number}" for number in (0, 2, 3, 4, 6, 7)
+    }
     assert whole.n_frames == 16
     assert whole.excluded_families == []
 
 
 def test_a_dataset_names_the_crystals_whose_frames_it_has(run, method):
-    pins = [{"name": f"Cu {name}", "identifier": name, "source": "somewhere"} for name in ("mp-2", "mp-1", "mp-3")]
+    pins = [
+        {"name": f"Cu {name}", "identifier": name, "source": "somewhere"}
+        for name in ("mp-2", "mp-1", "mp-3")
+    ]
     labels = [
         tag(
             _label(method, f"crystal-{pin['name']}", "crystal", broken=pin is pins[2]),
@@ -167,4 +205,6 @@ def test_a_dataset_names_the_crystals_whose_frames_it_has(run, method):
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")
     document = DatasetDocument.model_validate(run(flow, ensure_success=False))
-    assert [crystal.model_dump() for crystal in document.crystals] == [pins[1], pins[0]], "sorted, once each, and none that failed"
+    assert [crystal.model_dump() for crystal in document.crystals] == [pins[1], pins[0]], (
+        "sorted, once each, and none that failed"
+    )

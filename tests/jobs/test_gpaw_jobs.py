@@ -15,7 +15,9 @@ REFERENCES = Path(__file__).parent.parent / "data" / "dft_reference"
 @pytest.mark.dft
 @pytest.mark.slow
 def test_a_label_passes_the_gate_and_says_what_made_it(run):
-    atoms = Atoms("ZrCu", scaled_positions=[[0.5, 0.48, 0.51], [0, 0, 0]], cell=[3.26] * 3, pbc=True)
+    atoms = Atoms(
+        "ZrCu", scaled_positions=[[0.5, 0.48, 0.51], [0, 0, 0]], cell=[3.26] * 3, pbc=True
+    )
     maker = GPAWLabelMaker(method=GpawMethod(cutoff=300.0, k_spacing=1.0))
     label = LabelDocument.model_validate(run(maker.make(structure_from_atoms(atoms))))
     assert label.structure.species[0].symbol == "Cu"

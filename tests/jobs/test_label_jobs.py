@@ -7,10 +7,15 @@ from ase.calculators.emt import EMT
 from jobflow import Flow, run_locally
 
 from mgflows.errors import InputError
-from mgflows.jobs.aimd import AseHeatingMaker, TrajectoryCheckMaker
+from mgflows.jobs.heating import AseHeatingMaker, TrajectoryCheckMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
-from mgflows.schemas.labels import LabelDocument, LabelSetDocument, TrajectoryCheckDocument, structure_from_atoms
+from mgflows.schemas.labels import (
+    LabelDocument,
+    LabelSetDocument,
+    TrajectoryCheckDocument,
+    structure_from_atoms,
+)
 from mgflows.structures.strain import elastic_deformations
 
 
@@ -40,7 +45,9 @@ def test_a_set_labels_each_member_and_names_what_it_left_out(run, method, atoms)
     overlapping = atoms.copy()
     overlapping.positions[1] = overlapping.positions[0] + 0.1
     structures = [structure_from_atoms(each) for each in (atoms, overlapping)]
-    output = LabelSetDocument.model_validate(run(AseLabelMaker(method=method).make_set(structures, ["good", "bad"])))
+    output = LabelSetDocument.model_validate(
+        run(AseLabelMaker(method=method).make_set(structures, ["good", "bad"]))
+    )
     assert output.n_frames == len(output.frames) == 1
     assert output.summaries[0].name == "good"
     assert output.failed[0].startswith("bad: a force of")
@@ -67,25 +74,42 @@ def test_a_relaxation_ends_in_the_minimum_of_the_crystal(run, method):
         energies.append(crystal.get_potential_energy())
     expected = spacings[int(np.argmin(energies))]
     strained = bulk("Cu", a=3.75, cubic=True)
-    strained.set_cell(strained.cell.array @ (np.eye(3) + [[0.02, 0.01, 0], [0.01, -0.03, 0], [0, 0, 0.01]]), scale_atoms=True)
-    output = LabelDocument.model_validate(run(AseRelaxMaker(method=method).make(structure_from_atoms(strained))))
+    strained.set_cell(
+        strained.cell.array @ (np.eye(3) + [[0.02, 0.01, 0], [0.01, -0.03, 0], [0, 0, 0.01]]),
+        scale_atoms=True,
+    )
+    output = LabelDocument.model_validate(
+        run(AseRelaxMaker(method=method).make(structure_from_atoms(strained)))
+    )
     assert output.structure.volume ** (1 / 3) == pytest.approx(expected, abs=2e-3)
     assert abs(output.pressure) < 0.05
-    assert output.relaxation["relative_volume"] == pytest.approx(output.structure.volume / strained.get_volume())
+    assert output.relaxation["relative_volume"] == pytest.approx(
+        output.structure.volume / strained.get_volume()
+    )
     assert output.energy_per_atom < output.relaxation["energy_per_atom_before"]
 
 
 def test_an_unconverged_relaxation_is_no_label(run, method, atoms):
-    assert run(AseRelaxMaker(method=method, max_steps=2).make(structure_from_atoms(atoms)), ensure_success=False) is None
+    assert (
+        run(
+            AseRelaxMaker(method=method, max_steps=2).make(structure_from_atoms(atoms)),
+            ensure_success=False,
+        )
+        is None
+    )
 
 
 def test_strained_copies_are_known_before_they_exist(run, store, method, atoms):
     maker = DeformationMaker(kind="elastic")
     deformed = maker.make(structure_from_atoms(atoms))
-    labels = AseLabelMaker(method=method).make_set(deformed.output.structures, [d.name for d in maker.deformations])
+    labels = AseLabelMaker(method=method).make_set(
+        deformed.output.structures, [d.name for d in maker.deformations]
+    )
     output = LabelSetDocument.model_validate(run(Flow([deformed, labels])))
     assert output.n_frames == len(elastic_deformations()) == 36
-    assert [summary.name for summary in output.summaries] == [d.name for d in elastic_deformations()]
+    assert [summary.name for summary in output.summaries] == [
+        d.name for d in elastic_deformations()
+    ]
     with pytest.raises(InputError, match="'twist'"):
         DeformationMaker(kind="twist")
 
@@ -96,7 +120,9 @@ def test_heating_keeps_every_step_and_repeats_itself(run, method, atoms):
     again = LabelSetDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=5)))
     other = LabelSetDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=6)))
     assert first.n_frames == 12
-    ids = [[summary.frame_id for summary in document.summaries] for document in (first, again, other)]
+    ids = [
+        [summary.frame_id for summary in document.summaries] for document in (first, again, other)
+    ]
     assert ids[0] == ids[1] != ids[2]
     # Each frame is the label of its own positions.
     frame = first.frames[-1].to_atoms()
@@ -114,12 +140,12 @@ def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, 
             if interrupt and step == 8:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr("mgflows.jobs.aimd.JobProgress", lambda _unit: progress)
+        monkeypatch.setattr("mgflows.jobs.heating.JobProgress", lambda _unit: progress)
         job = AseHeatingMaker(method=method, n_steps=12).make(structure_from_atoms(atoms), seed=5)
         run_locally(job, store=store, log=False)
         return LabelSetDocument.model_validate(store.get_output(job.uuid, load=True))
 
-    monkeypatch.setattr("mgflows.validation.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
     whole = heat(interrupt=False)
     with pytest.raises(KeyboardInterrupt):
         heat(interrupt=True)
@@ -127,20 +153,29 @@ def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, 
     steps.clear()
     resumed = heat(interrupt=False)
     assert steps == [8, 9, 10, 11, 12]
-    assert [frame.frame_id for frame in resumed.summaries] == [frame.frame_id for frame in whole.summaries]
+    assert [frame.frame_id for frame in resumed.summaries] == [
+        frame.frame_id for frame in whole.summaries
+    ]
     assert resumed.trajectory == whole.trajectory
 
 
-@pytest.mark.parametrize(("calculator", "passed"), [("ase.calculators.emt.EMT", True), ("tests.jobs.kinetic_emt.KineticEMT", False)])
+@pytest.mark.parametrize(
+    ("calculator", "passed"),
+    [("ase.calculators.emt.EMT", True), ("tests.helpers.kinetic_emt.KineticEMT", False)],
+)
 def test_stresses_that_hold_the_kinetic_part_are_found(run, store, atoms, calculator, passed):
-    heating = AseHeatingMaker(method=AseMethod(calculator), n_steps=40).make(structure_from_atoms(atoms), seed=1)
+    heating = AseHeatingMaker(method=AseMethod(calculator), n_steps=40).make(
+        structure_from_atoms(atoms), seed=1
+    )
     label = AseLabelMaker(method=AseMethod(calculator)).make(heating.output.last_structure)
     check = TrajectoryCheckMaker().make(heating.output, label.output)
     document = TrajectoryCheckDocument.model_validate(run(Flow([heating, label, check])))
     assert document.passed is passed
     assert document.temperature > 100.0
     assert document.kinetic_pressure > 0.1
-    assert document.pressure_difference == pytest.approx(0.0 if passed else document.kinetic_pressure, rel=0.05, abs=1e-6)
+    assert document.pressure_difference == pytest.approx(
+        0.0 if passed else document.kinetic_pressure, rel=0.05, abs=1e-6
+    )
     assert abs(document.energy_difference) < 1e-8
     assert document.force_difference < 1e-8
 
@@ -149,7 +184,12 @@ def test_a_job_whose_parent_failed_fails_with_a_reason(run, store, method, atoms
     from mgflows.flows.tags import tag
 
     relax = AseRelaxMaker(method=method, max_steps=1).make(structure_from_atoms(atoms))
-    label = tag(AseLabelMaker(method=method).make(relax.output.structure), stage="labels", category="dft", after_failure=True)
+    label = tag(
+        AseLabelMaker(method=method).make(relax.output.structure),
+        stage="labels",
+        category="dft",
+        after_failure=True,
+    )
     with pytest.raises(InputError, match="should have made it failed"):
         label.run(store)
 

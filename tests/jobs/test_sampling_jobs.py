@@ -10,7 +10,13 @@ from mgflows.flows.tags import set_campaign
 from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
 from mgflows.schemas.labels import atoms_from_structure
-from mgflows.schemas.sampling import OnsetDocument, SampleDocument, SampleSetDocument, SupercoolingDocument, SurrogateCoolingDocument
+from mgflows.schemas.sampling import (
+    OnsetDocument,
+    SampleDocument,
+    SampleSetDocument,
+    SupercoolingDocument,
+    SurrogateCoolingDocument,
+)
 from mgflows.structures.order import analyse_order
 from mgflows.structures.similarity import compare_structures
 from mgflows.surrogate import LennardJones
@@ -23,7 +29,9 @@ def _positions(sample):
 
 
 def test_a_sample_says_what_it_is(run):
-    sample = SampleDocument.model_validate(run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=300, seed=5)))
+    sample = SampleDocument.model_validate(
+        run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=300, seed=5))
+    )
     assert sample.structure.composition.as_dict() == {"Cu": 52.0, "Zr": 52.0, "Al": 9.0}
     assert sample.e_is < sample.energy_lj
     assert sample.e_is_reduced == pytest.approx(sample.e_is / 0.739)
@@ -36,20 +44,32 @@ def test_a_sample_says_what_it_is(run):
     assert sample.provenance.seed == 5
 
 
-@pytest.mark.parametrize(("n_atoms", "counts"), [(13, {"Cu": 6.0, "Zr": 6.0, "Al": 1.0}), (24, {"Cu": 11.0, "Zr": 11.0, "Al": 2.0})])
+@pytest.mark.parametrize(
+    ("n_atoms", "counts"),
+    [(13, {"Cu": 6.0, "Zr": 6.0, "Al": 1.0}), (24, {"Cu": 11.0, "Zr": 11.0, "Al": 2.0})],
+)
 def test_small_cells_are_cooled_dated_and_compared(run, n_atoms, counts):
     alloy = Alloy.cuzral(n_atoms)
-    sample = SampleDocument.model_validate(run(SwapMonteCarloMaker().make(alloy, n_sweeps=2000, seed=5)))
+    sample = SampleDocument.model_validate(
+        run(SwapMonteCarloMaker().make(alloy, n_sweeps=2000, seed=5))
+    )
     assert sample.structure.composition.as_dict() == counts
     relaxed = atoms_from_structure(sample.inherent_structure)
     assert LennardJones.cuzral().energy(relaxed) / n_atoms == pytest.approx(sample.e_is, abs=1e-10)
     # Whatever order there is: a cell repeated has the same.
     order = analyse_order(relaxed.repeat((2, 1, 2))).as_dict()
-    for name in ("q6_solid_fraction", "cna_555_fraction", "frank_kasper_fraction", "mean_coordination"):
+    for name in (
+        "q6_solid_fraction",
+        "cna_555_fraction",
+        "frank_kasper_fraction",
+        "mean_coordination",
+    ):
         assert sample.order[name] == pytest.approx(order[name], abs=1e-9), name
     similarity = compare_structures(atoms_from_structure(sample.structure), relaxed)
     assert 0.0 < similarity.delta_cb <= 1.0
-    cooling = SurrogateCoolingDocument.model_validate(run(SurrogateMDMaker().make(alloy, time=2.0, seeds=[1, 2])))
+    cooling = SurrogateCoolingDocument.model_validate(
+        run(SurrogateMDMaker().make(alloy, time=2.0, seeds=[1, 2]))
+    )
     assert len(cooling.e_is_reduced) == 2
     clock = run(
         SupercoolingMaker().make(
@@ -57,7 +77,11 @@ def test_small_cells_are_cooled_dated_and_compared(run, n_atoms, counts):
             families=["mc-2e3-000"],
             coolings=[
                 cooling.model_copy(
-                    update={"time_reduced": time, "e_is_reduced": [e - time / 100 for e in cooling.e_is_reduced], "ordered": [False] * 2}
+                    update={
+                        "time_reduced": time,
+                        "e_is_reduced": [e - time / 100 for e in cooling.e_is_reduced],
+                        "ordered": [False] * 2,
+                    }
                 )
                 for time in (2.0, 20.0, 60.0)
             ],
@@ -92,7 +116,9 @@ def test_a_set_is_the_samples_of_its_seeds_whatever_the_number_of_processes(run)
     single = [run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=200, seed=seed)) for seed in (1, 2)]
     families = ["a", "b"]
     for n_processes in (1, 2):
-        several = SampleSetDocument.model_validate(run(SwapMonteCarloMaker(n_processes=n_processes).make_set(ALLOY, 200, [1, 2], families)))
+        several = SampleSetDocument.model_validate(
+            run(SwapMonteCarloMaker(n_processes=n_processes).make_set(ALLOY, 200, [1, 2], families))
+        )
         assert several.families == families
         for one, other in zip(single, several.samples, strict=True):
             assert np.array_equal(_positions(one), other.structure.cart_coords)
@@ -106,7 +132,11 @@ def test_a_set_cannot_hand_over(run, store):
 def test_the_clock_dates_every_sample(run):
     """Molecular dynamics and Monte Carlo of one small system; batched and single coolings alike."""
     flow = SamplingFlowMaker(
-        samples=((300, 3), (4_000, 3)), coolings=((3.0, 3), (30.0, 3), (100.0, 3)), batched_sweeps=1_000, onset_maker=None, seed=1
+        samples=((300, 3), (4_000, 3)),
+        coolings=((3.0, 3), (30.0, 3), (100.0, 3)),
+        batched_sweeps=1_000,
+        onset_maker=None,
+        seed=1,
     ).make(ALLOY)
     set_campaign(flow, "c")
     clock = SupercoolingDocument.model_validate(run(flow))
@@ -124,7 +154,11 @@ def test_the_clock_dates_every_sample(run):
 def test_the_onset_counts_decades(run, store):
     """A rough measurement at five temperatures: the consistent table begins to supercool near T* = 2.1 (docs/surrogate.md)."""
     onset = OnsetDocument.model_validate(
-        run(OnsetMaker(reduced_temperatures=(10.0, 6.5, 4.0, 2.4, 1.9), n_runs=2, longest_time=100.0).make(Alloy.cuzral(), seed=3))
+        run(
+            OnsetMaker(
+                reduced_temperatures=(10.0, 6.5, 4.0, 2.4, 1.9), n_runs=2, longest_time=100.0
+            ).make(Alloy.cuzral(), seed=3)
+        )
     )
     assert onset.reduced_temperature == pytest.approx(2.1, abs=0.35)
     assert onset.e_is is not None
@@ -144,7 +178,9 @@ def test_the_onset_counts_decades(run, store):
     (group,) = clock.groups
     # The law is e = -1.51 - 0.1 log10 t*: both times follow by hand.
     log_onset = (onset.e_is / 0.739 + 1.51) / -0.1
-    assert group.decades_above_onset == pytest.approx((group.e_is_reduced + 1.51) / -0.1 - log_onset, abs=1e-6)
+    assert group.decades_above_onset == pytest.approx(
+        (group.e_is_reduced + 1.51) / -0.1 - log_onset, abs=1e-6
+    )
     assert group.log10_seconds == pytest.approx(group.log10_time + np.log10(3.3164e-13), abs=1e-3)
 
 
@@ -152,8 +188,14 @@ def test_ordered_runs_and_failed_samples_are_left_out(store):
     cooling = SurrogateMDMaker().make(ALLOY, 10.0, [1, 2]).run(store).output
     assert isinstance(cooling, SurrogateCoolingDocument)
     documents = [
-        cooling.model_copy(update={"time_reduced": time, "e_is_reduced": energies, "ordered": [False, False, True]})
-        for time, energies in ((10.0, [-1.60, -1.62, -9.0]), (100.0, [-1.70, -1.72, -9.0]), (1000.0, [-1.80, -1.82, -9.0]))
+        cooling.model_copy(
+            update={"time_reduced": time, "e_is_reduced": energies, "ordered": [False, False, True]}
+        )
+        for time, energies in (
+            (10.0, [-1.60, -1.62, -9.0]),
+            (100.0, [-1.70, -1.72, -9.0]),
+            (1000.0, [-1.80, -1.82, -9.0]),
+        )
     ]
     sample = SwapMonteCarloMaker()._cool(ALLOY, 100, 1)
     clock = SupercoolingMaker().make([sample, None], ["a", "b"], documents).run(store).output

@@ -19,27 +19,45 @@ from custodian.custodian import MaxCorrectionsPerJobError
 from pymatgen.core import SETTINGS, Structure
 from pymatgen.io.vasp import Incar, Vasprun
 
+from mgflows.database.failures import Category, classify
 from mgflows.errors import InputError
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
-from mgflows.jobs.vasp_outputs import VaspRun
-from mgflows.launch.failures import Category, classify
 from mgflows.launch.interruption import Interrupted
+from mgflows.methods.vasp.method import VaspMethod
+from mgflows.methods.vasp.outputs import VaspRun
 from mgflows.schemas.labels import LabelDocument, LabelError, LabelSetDocument, structure_from_atoms
-from mgflows.sets.vasp import VaspMethod
-from tests import vasp_stand_in
+from tests.helpers import vasp_stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA = Path(__file__).parent.parent / "data" / "vasp"
 SILICON = VaspMethod(
-    incar={"GGA": "PS", "ENCUT": 250, "EDIFF": 2e-6, "ISMEAR": 0, "SIGMA": 0.05, "ISPIN": 2, "ISYM": None, "PREC": "Normal"},
+    incar={
+        "GGA": "PS",
+        "ENCUT": 250,
+        "EDIFF": 2e-6,
+        "ISMEAR": 0,
+        "SIGMA": 0.05,
+        "ISPIN": 2,
+        "ISYM": None,
+        "PREC": "Normal",
+    },
     k_spacing=0.288,
 )
 """What aiida-vasp's runs were asked for."""
 OLD_SILICON = VaspMethod(
-    incar={"GGA": None, "ENCUT": 300, "ISMEAR": 0, "SIGMA": 0.05, "ISPIN": None, "ISYM": None, "LREAL": "Auto"}, k_spacing=0.5
+    incar={
+        "GGA": None,
+        "ENCUT": 300,
+        "ISMEAR": 0,
+        "SIGMA": 0.05,
+        "ISPIN": None,
+        "ISYM": None,
+        "LREAL": "Auto",
+    },
+    k_spacing=0.5,
 )
 FAST = {"custodian_kwargs": {"polling_time_step": 0.1}}
 
@@ -63,7 +81,9 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Structure]:
                 Path(path.stem).write_bytes(gzip.decompress(path.read_bytes()))
 
         monkeypatch.setattr("atomate2.vasp.jobs.base.run_vasp", run_vasp)
-        return Structure.from_str(gzip.decompress((DATA / name / "POSCAR.gz").read_bytes()).decode(), fmt="poscar")
+        return Structure.from_str(
+            gzip.decompress((DATA / name / "POSCAR.gz").read_bytes()).decode(), fmt="poscar"
+        )
 
     return replay
 
@@ -73,7 +93,9 @@ def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Let VASP be the stand-in within this process, and without custodian."""
 
     def behave(behaviour: str = "") -> None:
-        monkeypatch.setattr("atomate2.vasp.jobs.base.run_vasp", lambda **_: vasp_stand_in.run(Path.cwd(), behaviour))
+        monkeypatch.setattr(
+            "atomate2.vasp.jobs.base.run_vasp", lambda **_: vasp_stand_in.run(Path.cwd(), behaviour)
+        )
 
     return behave
 
@@ -101,20 +123,28 @@ def made(maker: Any, *arguments: Any) -> Any:
 
 
 class TestRealOutputs:
-    def test_a_single_point_is_read_as_pymatgen_and_ase_read_it(self, run: Any, replay: Any, tmp_path: Path) -> None:
-        label = LabelDocument.model_validate(run(VaspLabelMaker(method=SILICON).make(replay("single-point"))))
+    def test_a_single_point_is_read_as_pymatgen_and_ase_read_it(
+        self, run: Any, replay: Any, tmp_path: Path
+    ) -> None:
+        label = LabelDocument.model_validate(
+            run(VaspLabelMaker(method=SILICON).make(replay("single-point")))
+        )
         directory = unpacked("single-point", tmp_path / "there")
         by_pymatgen = Vasprun(directory / "vasprun.xml", parse_potcar_file=False).ionic_steps[-1]
         by_ase = read_vasp_xml(str(directory / "vasprun.xml"))
         atoms = list(by_ase)[-1]
         assert label.energy == pytest.approx(by_pymatgen["e_fr_energy"], abs=1e-8)
-        assert label.energy == pytest.approx(atoms.get_potential_energy(force_consistent=True), abs=1e-6)
+        assert label.energy == pytest.approx(
+            atoms.get_potential_energy(force_consistent=True), abs=1e-6
+        )
         assert np.array(label.forces) == pytest.approx(np.array(by_pymatgen["forces"]), abs=1e-8)
         assert np.array(label.forces) == pytest.approx(atoms.get_forces(), abs=1e-8)
         expected = atoms.get_stress(voigt=False)
         assert np.abs(expected).max() > 1e-3
         assert np.array(label.stress) == pytest.approx(expected, rel=1e-6, abs=1e-9)
-        assert label.pressure == pytest.approx(np.trace(by_pymatgen["stress"]) / 30.0, rel=1e-6), "kbar, positive when compressed"
+        assert label.pressure == pytest.approx(np.trace(by_pymatgen["stress"]) / 30.0, rel=1e-6), (
+            "kbar, positive when compressed"
+        )
         assert label.fingerprint.version.startswith("6.")
         assert label.fingerprint.potentials["Si"].startswith("PBE_54 Si sha256:")
         assert label.quality.k_mesh == (7, 7, 7)
@@ -128,25 +158,38 @@ class TestRealOutputs:
         assert len(relaxation.steps) == len(expected.ionic_steps) == 3
         for number, step in enumerate(expected.ionic_steps):
             atoms = relaxation.atoms(number)
-            assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(step["e_fr_energy"], abs=1e-8)
+            assert atoms.get_potential_energy(force_consistent=True) == pytest.approx(
+                step["e_fr_energy"], abs=1e-8
+            )
             assert atoms.get_volume() == pytest.approx(step["structure"].volume, rel=1e-7)
             assert relaxation.scf_converged(number)
 
     def test_another_functional_is_no_label(self, replay: Any) -> None:
         with pytest.raises(
-            LabelError, match=r"ran with other settings than those asked for: GGA is (?i:PS) and not PE; .*ISMEAR is 0 and not 1"
+            LabelError,
+            match=r"ran with other settings than those asked for: GGA is (?i:PS) and not PE; .*ISMEAR is 0 and not 1",
         ) as caught:
-            made(VaspLabelMaker(method=VaspMethod(k_spacing=0.288, incar={"ENCUT": 250})), replay("single-point"))
+            made(
+                VaspLabelMaker(method=VaspMethod(k_spacing=0.288, incar={"ENCUT": 250})),
+                replay("single-point"),
+            )
         assert f"its files are in {Path.cwd()}" in str(caught.value)
         assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.INPUT
 
     def test_unconverged_electrons_are_no_label(self, replay: Any) -> None:
-        with pytest.raises(LabelError, match="self-consistency did not converge after 8 steps") as caught:
+        with pytest.raises(
+            LabelError, match="self-consistency did not converge after 8 steps"
+        ) as caught:
             made(VaspLabelMaker(method=OLD_SILICON), replay("elec-unconverged"))
-        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+        assert (
+            classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+        )
 
     def test_an_unconverged_relaxation_is_no_label(self, replay: Any) -> None:
-        with pytest.raises(LabelError, match=r"a force of 2\.\d+ eV/A left after 5 steps.*its files are in .*relax_1"):
+        with pytest.raises(
+            LabelError,
+            match=r"a force of 2\.\d+ eV/A left after 5 steps.*its files are in .*relax_1",
+        ):
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=5), replay("ionic-unconverged"))
 
     def test_a_relaxation_that_was_told_to_stop_is_no_label(self, replay: Any) -> None:
@@ -155,7 +198,9 @@ class TestRealOutputs:
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=500), replay("ionic-unconverged"))
 
     def test_a_run_that_was_cut_off_is_no_label(self, replay: Any, tmp_path: Path) -> None:
-        with pytest.raises(LabelError, match=r"VASP gave no result that can be used .*its files are in"):
+        with pytest.raises(
+            LabelError, match=r"VASP gave no result that can be used .*its files are in"
+        ):
             made(VaspLabelMaker(method=OLD_SILICON), replay("unfinished"))
         with pytest.raises(LabelError, match="as those of a run that was cut off"):
             VaspRun.from_directory(unpacked("unfinished", tmp_path / "there"), OLD_SILICON)
@@ -165,17 +210,24 @@ class TestRealOutputs:
         with (directory / "INCAR").open("a") as stream:
             stream.write("\nIVDW = 12\nPSTRESS = 10\n")
         with pytest.raises(
-            LabelError, match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not asked for; PSTRESS is 10.* and not 0"
+            LabelError,
+            match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not asked for; PSTRESS is 10.* and not 0",
         ):
             VaspRun.from_directory(directory, OLD_SILICON).check()
 
 
 class TestStandIn:
-    def test_a_label_is_the_numbers_of_the_program(self, run: Any, behave: Any, structure: Structure) -> None:
+    def test_a_label_is_the_numbers_of_the_program(
+        self, run: Any, behave: Any, structure: Structure
+    ) -> None:
         behave()
         label = LabelDocument.model_validate(run(VaspLabelMaker().make(structure)))
-        expected = LabelDocument.model_validate(run(AseLabelMaker(method=AseMethod.stand_in()).make(structure)))
-        assert label.energy == pytest.approx(expected.energy, abs=1e-6), "neither of the two other energies in vasprun.xml"
+        expected = LabelDocument.model_validate(
+            run(AseLabelMaker(method=AseMethod.stand_in()).make(structure))
+        )
+        assert label.energy == pytest.approx(expected.energy, abs=1e-6), (
+            "neither of the two other energies in vasprun.xml"
+        )
         assert label.stress == pytest.approx(np.array(expected.stress), abs=1e-7)
         assert [site.specie.symbol for site in label.structure] == ["Zr"] * 2 + ["Al"] + ["Cu"] * 5
         mine, theirs = (each.structure.atomic_numbers for each in (label, expected))
@@ -185,27 +237,37 @@ class TestStandIn:
         assert label.fingerprint.is_dft
         assert label.fingerprint.version == vasp_stand_in.VERSION
 
-    def test_a_relaxed_structure_has_the_label_that_a_single_point_gives(self, run: Any, behave: Any, structure: Structure) -> None:
+    def test_a_relaxed_structure_has_the_label_that_a_single_point_gives(
+        self, run: Any, behave: Any, structure: Structure
+    ) -> None:
         behave()
         maker = VaspRelaxMaker(force_tolerance=2e-3)
         relaxed = LabelDocument.model_validate(run(maker.make(structure)))
         again = LabelDocument.model_validate(run(VaspLabelMaker().make(relaxed.structure)))
         assert relaxed.energy == pytest.approx(again.energy, abs=1e-6)
         assert relaxed.fingerprint.differences(again.fingerprint) == []
-        ase = LabelDocument.model_validate(run(AseRelaxMaker(method=AseMethod.stand_in()).make(structure)))
+        ase = LabelDocument.model_validate(
+            run(AseRelaxMaker(method=AseMethod.stand_in()).make(structure))
+        )
         assert relaxed.relaxation is not None
         assert ase.relaxation is not None
         assert relaxed.relaxation.keys() == ase.relaxation.keys()
-        assert relaxed.relaxation["energy_per_atom_before"] == pytest.approx(ase.relaxation["energy_per_atom_before"], abs=1e-6)
+        assert relaxed.relaxation["energy_per_atom_before"] == pytest.approx(
+            ase.relaxation["energy_per_atom_before"], abs=1e-6
+        )
         assert relaxed.relaxation["largest_force"] < 2e-3
         assert relaxed.quality.ionic_converged
 
-    def test_heating_keeps_every_step_that_converged(self, run: Any, behave: Any, structure: Structure) -> None:
+    def test_heating_keeps_every_step_that_converged(
+        self, run: Any, behave: Any, structure: Structure
+    ) -> None:
         behave("stutter")
         maker = VaspHeatingMaker(n_steps=4)
         heated = LabelSetDocument.model_validate(run(maker.make(structure, seed=900_000_007)))
         assert [summary.name for summary in heated.summaries] == ["step 1", "step 3", "step 4"]
-        assert heated.failed[0].startswith("step 2: the electronic self-consistency did not converge after 200 steps")
+        assert heated.failed[0].startswith(
+            "step 2: the electronic self-consistency did not converge after 200 steps"
+        )
         assert heated.trajectory is not None
         assert heated.trajectory["random_seed"] == 7
         assert len(heated.trajectory["temperature"]) == 4
@@ -215,27 +277,47 @@ class TestStandIn:
 
     @pytest.mark.parametrize(
         ("behaviour", "words"),
-        [("never", "did not converge after 200 steps"), ("cut", "gave no result that can be used"), ("coarse", "SIGMA is 0.2 and not 0.1")],
+        [
+            ("never", "did not converge after 200 steps"),
+            ("cut", "gave no result that can be used"),
+            ("coarse", "SIGMA is 0.2 and not 0.1"),
+        ],
     )
-    def test_what_went_wrong_is_said_in_a_sentence(self, behave: Any, structure: Structure, behaviour: str, words: str) -> None:
+    def test_what_went_wrong_is_said_in_a_sentence(
+        self, behave: Any, structure: Structure, behaviour: str, words: str
+    ) -> None:
         behave(behaviour)
         with pytest.raises(LabelError, match=words) as caught:
             made(VaspLabelMaker(), structure)
         assert str(Path.cwd()) in str(caught.value)
 
-    def test_custodian_giving_up_says_on_what(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+    def test_custodian_giving_up_says_on_what(
+        self, monkeypatch: pytest.MonkeyPatch, structure: Structure
+    ) -> None:
         def run_vasp(**_: Any) -> None:
             vasp_stand_in.run(Path.cwd(), "never")
-            correction = {"errors": ["Unconverged"], "actions": [{"dict": "INCAR", "action": {"_set": {"ALGO": "All"}}}]}
-            Path("custodian.json").write_text(json.dumps([{"job": {}, "corrections": [correction]}]))
+            correction = {
+                "errors": ["Unconverged"],
+                "actions": [{"dict": "INCAR", "action": {"_set": {"ALGO": "All"}}}],
+            }
+            Path("custodian.json").write_text(
+                json.dumps([{"job": {}, "corrections": [correction]}])
+            )
             raise MaxCorrectionsPerJobError("Max errors per job reached: 5.", True, 5, None)
 
         monkeypatch.setattr("atomate2.vasp.jobs.base.run_vasp", run_vasp)
-        with pytest.raises(LabelError, match="did not converge after 200 steps, also not with Unconverged: INCAR ALGO = All") as caught:
+        with pytest.raises(
+            LabelError,
+            match="did not converge after 200 steps, also not with Unconverged: INCAR ALGO = All",
+        ) as caught:
             made(VaspLabelMaker(), structure)
-        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+        assert (
+            classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+        )
 
-    def test_a_heating_that_stopped_early_is_no_label(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+    def test_a_heating_that_stopped_early_is_no_label(
+        self, monkeypatch: pytest.MonkeyPatch, structure: Structure
+    ) -> None:
         def run_vasp(**_: Any) -> None:
             incar = Incar.from_file("INCAR")
             Incar(incar | {"NSW": 2}).write_file("INCAR")
@@ -253,21 +335,27 @@ class TestProcess:
         self, run: Any, monkeypatch: pytest.MonkeyPatch, structure: Structure
     ) -> None:
         monkeypatch.setenv("STAND_IN_VASP", "slow")
-        label = LabelDocument.model_validate(run(VaspLabelMaker(run_vasp_kwargs=FAST).make(structure)))
+        label = LabelDocument.model_validate(
+            run(VaspLabelMaker(run_vasp_kwargs=FAST).make(structure))
+        )
         assert label.quality.corrections == ["Unconverged: INCAR ALGO = All, ISEARCH = 1"]
         assert label.fingerprint.settings == VaspMethod().fingerprint().settings
-        assert label.fingerprint.potentials == VaspMethod().fingerprint(["Al", "Cu", "Zr"]).potentials, (
-            "the files that ran are those on the machine"
-        )
+        assert (
+            label.fingerprint.potentials == VaspMethod().fingerprint(["Al", "Cu", "Zr"]).potentials
+        ), "the files that ran are those on the machine"
 
-    def test_a_crash_is_an_error_that_names_the_files(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+    def test_a_crash_is_an_error_that_names_the_files(
+        self, monkeypatch: pytest.MonkeyPatch, structure: Structure
+    ) -> None:
         monkeypatch.setenv("STAND_IN_VASP", "dead")
         with pytest.raises(LabelError, match="VASP gave no result that can be used") as caught:
             made(VaspLabelMaker(run_vasp_kwargs=FAST), structure)
         assert str(Path.cwd()) in str(caught.value)
         assert "segmentation fault" in Path("std_err.txt").read_text()
 
-    def test_an_interrupted_job_leaves_no_program_behind(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+    def test_an_interrupted_job_leaves_no_program_behind(
+        self, monkeypatch: pytest.MonkeyPatch, structure: Structure
+    ) -> None:
         started = []
 
         def run_vasp(**_: Any) -> None:
@@ -283,23 +371,32 @@ class TestProcess:
 
 class TestBeforeAnythingRuns:
     def test_a_missing_command_is_named(self, structure: Structure) -> None:
-        with pytest.raises(InputError, match=r"the command no_such_vasp was not found.*vasp_command in mgflows.yaml") as caught:
+        with pytest.raises(
+            InputError,
+            match=r"the command no_such_vasp was not found.*vasp_command in mgflows.yaml",
+        ) as caught:
             made(VaspLabelMaker(run_vasp_kwargs={"vasp_cmd": "no_such_vasp -v"}), structure)
         assert classify(f"mgflows.errors.InputError: {caught.value}") is Category.MISSING_EXECUTABLE
         assert not Path("INCAR").exists()
 
     def test_missing_potcars_are_named(self, tmp_path: Path, structure: Structure) -> None:
         next(tmp_path.glob("potcars/*/POTCAR.Zr_sv")).unlink()
-        with pytest.raises(InputError, match=r"no POTCAR of Zr \(PBE_54: Zr_sv\) was found; PMG_VASP_PSP_DIR is") as caught:
+        with pytest.raises(
+            InputError, match=r"no POTCAR of Zr \(PBE_54: Zr_sv\) was found; PMG_VASP_PSP_DIR is"
+        ) as caught:
             made(VaspLabelMaker(), structure)
         assert classify(f"mgflows.errors.InputError: {caught.value}") is Category.MISSING_FILE
         assert not Path("INCAR").exists()
 
-    def test_settings_of_atomate2_that_change_labels_are_refused(self, monkeypatch: pytest.MonkeyPatch, structure: Structure) -> None:
+    def test_settings_of_atomate2_that_change_labels_are_refused(
+        self, monkeypatch: pytest.MonkeyPatch, structure: Structure
+    ) -> None:
         import atomate2
 
         monkeypatch.setattr(atomate2.SETTINGS, "VASP_INCAR_UPDATES", {"NCORE": 4, "ISMEAR": 0})
-        with pytest.raises(InputError, match="VASP_INCAR_UPDATES in atomate2's settings changes ISMEAR"):
+        with pytest.raises(
+            InputError, match="VASP_INCAR_UPDATES in atomate2's settings changes ISMEAR"
+        ):
             made(VaspLabelMaker(), structure)
 
     def test_an_edited_potcar_is_another_method(self, tmp_path: Path) -> None:

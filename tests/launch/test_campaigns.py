@@ -13,8 +13,9 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
 from mgflows.flows.tags import all_jobs, set_campaign, tag
-from mgflows.launch import advance, campaigns, recover, submit, submit_campaign, worker
-from tests.launch import jobs
+from mgflows.launch import advance, campaigns, submit, submit_campaign, worker
+from mgflows.recovery import recover
+from tests.helpers import jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,15 +35,32 @@ def work(settings: Settings, category: str = "") -> None:
         worker.work(settings, category=category)
 
 
-def families(journal: Path, n: int = 4, *, failing: tuple[int, ...] = (), gate: Job | None = None) -> Flow:
+def families(
+    journal: Path, n: int = 4, *, failing: tuple[int, ...] = (), gate: Job | None = None
+) -> Flow:
     """n samples, a label of each, and a collector: three stages of a campaign."""
-    samples = [jobs.fail(str(journal), f"s{i}") if i in failing else jobs.add(str(journal), f"s{i}", float(i), 0.0) for i in range(n)]
-    labels = [jobs.add(str(journal), f"l{i}", sample.output, 1.0) for i, sample in enumerate(samples)]
+    samples = [
+        jobs.fail(str(journal), f"s{i}")
+        if i in failing
+        else jobs.add(str(journal), f"s{i}", float(i), 0.0)
+        for i in range(n)
+    ]
+    labels = [
+        jobs.add(str(journal), f"l{i}", sample.output, 1.0) for i, sample in enumerate(samples)
+    ]
     dataset = jobs.collect(str(journal), "dataset", [label.output for label in labels])
     for i, (sample, label) in enumerate(zip(samples, labels, strict=True)):
         sample.name, label.name = f"s{i}", f"l{i}"
         tag(sample, stage="sampling", category="sampling", family=f"f{i}")
-        tag(label, stage="labels", category="dft", subset="lj_surrogate", family=f"f{i}", after_failure=True, gate=gate and gate.uuid)
+        tag(
+            label,
+            stage="labels",
+            category="dft",
+            subset="lj_surrogate",
+            family=f"f{i}",
+            after_failure=True,
+            gate=gate and gate.uuid,
+        )
     tag(dataset, stage="training", category="sampling")
     flow = Flow([*samples, *labels, dataset, *([gate] if gate else [])])
     set_campaign(flow, "c1")
@@ -53,13 +71,18 @@ def ran(journal: Path) -> list[str]:
     return sorted(jobs.ran(journal))
 
 
-def test_each_family_goes_on_as_soon_as_its_sample_is_there(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_each_family_goes_on_as_soon_as_its_sample_is_there(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     submission = submit(families(journal), settings)
     assert (submission.n_added, submission.n_planned) == (4, 5)
     (before,) = advance(settings, "c1")
     assert (before.n_added, before.n_planned, before.stopped) == (0, 5, {})
-    assert {d["reason"] for d in database.planned.find({"state": "planned"})} == {"waits for 1 of 1 jobs", "waits for 4 of 4 jobs"}
+    assert {d["reason"] for d in database.planned.find({"state": "planned"})} == {
+        "waits for 1 of 1 jobs",
+        "waits for 4 of 4 jobs",
+    }
 
     work(settings, category="sampling")
     advance(settings)
@@ -72,14 +95,22 @@ def test_each_family_goes_on_as_soon_as_its_sample_is_there(settings: Settings, 
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 4, "missing": 0}
 
 
-def test_workers_advance_by_themselves_when_they_run_dry(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_workers_advance_by_themselves_when_they_run_dry(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     submit(families(tmp_path / "journal"), settings)
     worker.work(settings)
-    assert len(ran(tmp_path / "journal")) == database.fireworks.count_documents({"state": "COMPLETED"}) == 9
+    assert (
+        len(ran(tmp_path / "journal"))
+        == database.fireworks.count_documents({"state": "COMPLETED"})
+        == 9
+    )
     assert database.planned.count_documents({"state": "planned"}) == 0
 
 
-def test_the_rest_goes_on_after_partial_failure(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_the_rest_goes_on_after_partial_failure(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     submit(families(journal, failing=(1,)), settings)
     work(settings)
@@ -91,7 +122,10 @@ def test_the_rest_goes_on_after_partial_failure(settings: Settings, database: Da
     work(settings)
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 3, "missing": 1}
     # When the sample comes after all, its label does.
-    database.fireworks.update_one({"name": "s1"}, {"$set": {"spec._tasks.0.job.function_args": [str(journal), "s1", 1.0, 0.0]}})
+    database.fireworks.update_one(
+        {"name": "s1"},
+        {"$set": {"spec._tasks.0.job.function_args": [str(journal), "s1", 1.0, 0.0]}},
+    )
     assert [each.stopped for each in advance(settings)] == [{reason: 1}]
 
 
@@ -105,26 +139,42 @@ def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
     advance(settings)
     work(settings)
     (stopped,) = advance(settings)
-    assert stopped.stopped["3 of 4 jobs before it failed or do not go on, and at least 50% must be there"] == 1
+    assert (
+        stopped.stopped[
+            "3 of 4 jobs before it failed or do not go on, and at least 50% must be there"
+        ]
+        == 1
+    )
     assert "dataset" not in ran(journal)
 
     # The cause is mended.
-    succeed = {"@module": "tests.launch.jobs", "@callable": "add", "@bound": None}
+    succeed = {"@module": "tests.helpers.jobs", "@callable": "add", "@bound": None}
     for i in range(3):
-        change = {"spec._tasks.0.job.function": succeed, "spec._tasks.0.job.function_args": [str(journal), f"again{i}", 0.0, 0.0]}
+        change = {
+            "spec._tasks.0.job.function": succeed,
+            "spec._tasks.0.job.function_args": [str(journal), f"again{i}", 0.0, 0.0],
+        }
         database.fireworks.update_one({"name": f"s{i}"}, {"$set": change})
     recover(settings, "c1", retry=True)
     for _ in range(3):
         work(settings)
         advance(settings)
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 4, "missing": 0}
-    assert [name for name in ran(journal) if name.startswith("again")] == ["again0", "again1", "again2"]
+    assert [name for name in ran(journal) if name.startswith("again")] == [
+        "again0",
+        "again1",
+        "again2",
+    ]
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_a_gate_holds_what_is_behind_it(settings: Settings, database: Database, tmp_path: Path, passed: bool) -> None:
+def test_a_gate_holds_what_is_behind_it(
+    settings: Settings, database: Database, tmp_path: Path, passed: bool
+) -> None:
     journal = tmp_path / "journal"
-    gate = tag(jobs.verdict(str(journal), passed, "the slope is -0.3"), stage="labels", category="sampling")
+    gate = tag(
+        jobs.verdict(str(journal), passed, "the slope is -0.3"), stage="labels", category="sampling"
+    )
     submit(families(journal, gate=gate), settings)
     assert {each.n_added for each in advance(settings)} == {0}
     work(settings)
@@ -147,7 +197,11 @@ def test_a_gate_holds_what_is_behind_it(settings: Settings, database: Database, 
 @pytest.mark.faults
 @pytest.mark.parametrize("dies_in", ["insert_once", "update_many"])
 def test_an_advance_that_is_killed_is_finished_by_the_next(
-    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
+    settings: Settings,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dies_in: str,
 ) -> None:
     from pymongo.collection import Collection
 
@@ -174,7 +228,11 @@ def test_an_advance_that_is_killed_is_finished_by_the_next(
         advance(settings)
         work(settings)
     assert ran(journal) == ["dataset", "l0", "l1", "l2", "l3", "s0", "s1", "s2", "s3"]
-    assert database.fireworks.count_documents({"state": "COMPLETED"}) == database.fireworks.count_documents({}) == 9
+    assert (
+        database.fireworks.count_documents({"state": "COMPLETED"})
+        == database.fireworks.count_documents({})
+        == 9
+    )
 
 
 def _only_fireworks(insert_many: Any) -> Any:
@@ -211,7 +269,9 @@ def test_many_advance_at_once(settings: Settings, database: Database, tmp_path: 
     submit(families(journal, n=120), settings)
     work(settings)
     results: list[Any] = []
-    threads = [threading.Thread(target=lambda: results.extend(advance(settings, "c1"))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.extend(advance(settings, "c1"))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -221,7 +281,9 @@ def test_many_advance_at_once(settings: Settings, database: Database, tmp_path: 
     assert database.workflows.count_documents({}) == 240
 
 
-def test_an_input_that_replaces_itself_counts_when_its_last_job_is_done(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_an_input_that_replaces_itself_counts_when_its_last_job_is_done(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     fan = tag(jobs.fan_out(str(journal), "fan", 2), stage="sampling", category="sampling")
     total = tag(jobs.total(str(journal), "total", fan.output), stage="labels", category="dft")
@@ -245,16 +307,24 @@ def test_an_input_that_replaces_itself_counts_when_its_last_job_is_done(settings
 
 
 def test_several_alloys_in_one_call(settings: Settings, database: Database) -> None:
-    alloys = [Alloy({"Cu": x, "Zr": 0.9 - x, "Al": 0.1}, n_atoms=120, number_density=0.0694) for x in (0.4, 0.5)]
+    alloys = [
+        Alloy({"Cu": x, "Zr": 0.9 - x, "Al": 0.1}, n_atoms=120, number_density=0.0694)
+        for x in (0.4, 0.5)
+    ]
     makers = stand_in_campaign("tiny", name="series").for_alloys(alloys)
     submissions = submit_campaign(makers, settings)
     assert [each.campaign for each in submissions] == [f"series-{alloy.name}" for alloy in alloys]
-    assert all(each.is_new and each.n_added > 0 and each.n_planned > each.n_added for each in submissions)
+    assert all(
+        each.is_new and each.n_added > 0 and each.n_planned > each.n_added for each in submissions
+    )
     assert database.campaigns.count_documents({}) == 2
     assert max(len(workflow["nodes"]) for workflow in database.workflows.find()) <= 100
     for maker, submission in zip(makers, submissions, strict=True):
         status = GlassDatabase(settings).status(maker.name)
-        assert (status.total, status.planned) == (submission.n_added + submission.n_planned, submission.n_planned)
+        assert (status.total, status.planned) == (
+            submission.n_added + submission.n_planned,
+            submission.n_planned,
+        )
         assert status.total == len(all_jobs(maker.make()))
         assert sum(group.waiting for group in status.groups) == submission.n_added
         assert status.core_hours == 0.0 < status.core_hours_left

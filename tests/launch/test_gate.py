@@ -11,9 +11,10 @@ from click.testing import CliRunner
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.cli.fitness import fitness as fitness_command
+from mgflows.connections import open_database
 from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
-from mgflows.flows.dft import LabelFlowMaker
+from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.jobs.fitness import FitnessMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
@@ -21,7 +22,7 @@ from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.launch import Advance, advance, submit_campaign, worker
 from mgflows.report import ReportData
 from mgflows.report.page import render_report
-from mgflows.structures.fitness import FitnessLimits
+from mgflows.surrogate.correlation import FitnessLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,9 @@ EMT = AseMethod("ase.calculators.emt.EMT", description="effective medium theory"
 ALLOYS = [
     Alloy({"Ni": 0.6, "Al": 0.4}, n_atoms=110, number_density=0.08),
     # Five components, none of which the paper knows: the surrogate comes from their crystals.
-    Alloy({"Pd": 0.3, "Ni": 0.3, "Cu": 0.2, "Pt": 0.1, "Al": 0.1}, n_atoms=110, number_density=0.08),
+    Alloy(
+        {"Pd": 0.3, "Ni": 0.3, "Cu": 0.2, "Pt": 0.1, "Al": 0.1}, n_atoms=110, number_density=0.08
+    ),
 ]
 N_SAMPLES = 10
 
@@ -68,7 +71,7 @@ def campaign(limits: FitnessLimits) -> CampaignMaker:
 
 def run(settings: Settings) -> list[Advance]:
     """Run everything up to the training; how the campaigns stand then."""
-    fireworks, categories = settings.database()["fireworks"], ("sampling", "dft")
+    fireworks, categories = open_database(settings)["fireworks"], ("sampling", "dft")
     while True:
         for category in categories:
             worker.work(settings, category=category)
@@ -83,7 +86,9 @@ def labels(database: GlassDatabase, name: str) -> int:
 
 
 def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_path: Path) -> None:
-    makers = campaign(FitnessLimits(minimum_slope=-1e3, minimum_r2=-1.0, pressure=None)).for_alloys(ALLOYS)
+    makers = campaign(FitnessLimits(minimum_slope=-1e3, minimum_r2=-1.0, pressure=None)).for_alloys(
+        ALLOYS
+    )
     submit_campaign(makers, settings)
     run(settings)
     database = GlassDatabase(settings)
@@ -101,11 +106,21 @@ def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_pa
         assert similarity is not None
         assert similarity.overall.n_samples == 2
 
-        result = CliRunner().invoke(fitness_command, [maker.name, "--directory", str(tmp_path), "--json"], catch_exceptions=False)
+        result = CliRunner().invoke(
+            fitness_command,
+            [maker.name, "--directory", str(tmp_path), "--json"],
+            catch_exceptions=False,
+        )
         told = json.loads(result.output, parse_constant=pytest.fail)
         assert told["fitness"] == record.model_dump()
         assert told["gate"]["passed"] is True
-        said = CliRunner().invoke(fitness_command, [maker.name, "--directory", str(tmp_path)], catch_exceptions=False).output
+        said = (
+            CliRunner()
+            .invoke(
+                fitness_command, [maker.name, "--directory", str(tmp_path)], catch_exceptions=False
+            )
+            .output
+        )
         assert "gate open: over 4 samples" in said
 
         data = ReportData.from_database(database, maker.name)
@@ -121,8 +136,14 @@ def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_pa
 
 
 def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Settings) -> None:
-    good, bad = campaign(FitnessLimits(minimum_slope=-1e3, minimum_r2=-1.0, pressure=None)).for_alloys(ALLOYS)
-    fitness_maker = FitnessMaker(n_pilots=4, minimum_labels=3, limits=FitnessLimits(minimum_slope=50.0, minimum_r2=-1.0, pressure=None))
+    good, bad = campaign(
+        FitnessLimits(minimum_slope=-1e3, minimum_r2=-1.0, pressure=None)
+    ).for_alloys(ALLOYS)
+    fitness_maker = FitnessMaker(
+        n_pilots=4,
+        minimum_labels=3,
+        limits=FitnessLimits(minimum_slope=50.0, minimum_r2=-1.0, pressure=None),
+    )
     bad = replace(bad, label_maker=replace(bad.label_maker, fitness_maker=fitness_maker))
     submit_campaign([good, bad], settings)
     stands = {each.campaign: each for each in run(settings)}
@@ -137,13 +158,21 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert "must by more than 50" in reason
     assert reason in database.status(bad.name).stopped
 
-    rest = {each.subset: each for each in database.remaining_cost(bad.name) if each.stage == "labels" and each.subset}
+    rest = {
+        each.subset: each
+        for each in database.remaining_cost(bad.name)
+        if each.stage == "labels" and each.subset
+    }
     (pilots,) = [each for each in database.cost(bad.name) if each.subset == "lj_surrogate"]
     assert (rest["lj_surrogate"].n, rest["lj_surrogate"].basis) == (N_SAMPLES - 4, "measured")
-    assert rest["lj_surrogate"].core_hours == pytest.approx((N_SAMPLES - 4) * pilots.mean_core_seconds / 3600.0)
+    assert rest["lj_surrogate"].core_hours == pytest.approx(
+        (N_SAMPLES - 4) * pilots.mean_core_seconds / 3600.0
+    )
     # No relaxation is done yet: its steps are assumed, and cost what a pilot label did.
     assert (rest["dft_minimized"].n, rest["dft_minimized"].basis) == (2, "pilots")
-    assert rest["dft_minimized"].core_hours == pytest.approx(2 * fitness_maker.relaxation_steps * pilots.mean_core_seconds / 3600.0)
+    assert rest["dft_minimized"].core_hours == pytest.approx(
+        2 * fitness_maker.relaxation_steps * pilots.mean_core_seconds / 3600.0
+    )
 
     assert advance(settings, bad.name, accept_gate=True)[0].n_added > 0
     run(settings)

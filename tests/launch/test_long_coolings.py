@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mgflows import Alloy
+from mgflows.connections import open_job_store
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
 from mgflows.jobs.sampling import SwapMonteCarloMaker
-from mgflows.launch import LocalLauncher, submit
+from mgflows.launch import submit
+from mgflows.machine import LocalLauncher
 
 pytestmark = pytest.mark.mongo
 
@@ -32,11 +34,15 @@ def test_a_cooling_runs_through_as_many_fireworks_as_it_takes(settings, database
     assert set(states) == {"COMPLETED"}
 
     # All of them belong to the campaign, and the last output is the sample of the uninterrupted run, bit for bit.
-    assert database["fireworks"].count_documents({"spec.mgflows.campaign": "long", "spec.mgflows.family": "mc-6e4-000"}) == len(states)
+    assert database["fireworks"].count_documents(
+        {"spec.mgflows.campaign": "long", "spec.mgflows.family": "mc-6e4-000"}
+    ) == len(states)
     (job,) = flow.jobs
-    store = settings.job_store()
+    store = open_job_store(settings)
     store.connect()
     sample = store.get_output(job.uuid, load=True)
-    whole = SwapMonteCarloMaker(equilibration_sweeps=100)._cool(alloy, 60_000, job.function_kwargs["seed"])
+    whole = SwapMonteCarloMaker(equilibration_sweeps=100)._cool(
+        alloy, 60_000, job.function_kwargs["seed"]
+    )
     positions = np.array([site["xyz"] for site in sample["structure"]["sites"]])
     assert np.array_equal(positions, whole.structure.cart_coords)

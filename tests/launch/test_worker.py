@@ -12,15 +12,16 @@ import pytest
 from jobflow import Flow, JobStore
 from maggma.stores import MemoryStore
 
+from mgflows.connections import open_database, open_job_store, open_launchpad
 from mgflows.errors import ServiceError
 from mgflows.launch.campaigns import submit
 from mgflows.launch.firetask import refuse_forgetful_store
 from mgflows.launch.launchpad import configure_fireworks
 from mgflows.launch.processes import is_alive
-from mgflows.launch.recovery import list_failures, recover
 from mgflows.launch.worker import ExitCode
+from mgflows.recovery.repairs import list_failures, recover
 from mgflows.settings import Settings
-from tests.launch import jobs
+from tests.helpers import jobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.mongo
 
 
-def run_worker(settings: Settings, *arguments: str, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+def run_worker(
+    settings: Settings, *arguments: str, check: int | None = 0
+) -> subprocess.CompletedProcess[str]:
     path = settings.write(settings.directory / "mgflows.yaml")
     done = subprocess.run(
         [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path), *arguments],
@@ -54,15 +57,29 @@ def test_a_flow_with_every_kind_of_job_runs(settings: Settings, tmp_path: Path) 
     flow.update_metadata({"mgflows": {"campaign": "c1", "stage": "sampling"}}, dynamic=True)
     assert submit(flow, settings).n_added == 5
     run_worker(settings)
-    states = {fw["name"]: fw["state"] for fw in settings.database().fireworks.find({}, {"name": 1, "state": 1})}
+    states = {
+        fw["name"]: fw["state"]
+        for fw in open_database(settings).fireworks.find({}, {"name": 1, "state": 1})
+    }
     assert set(states.values()) == {"COMPLETED"}
-    store = settings.job_store()
+    store = open_job_store(settings)
     store.connect()
     assert store.get_output(last.uuid) == 6.0
     assert store.get_output(blobs.uuid, load=True)["values"][-1] == 999.0
-    assert settings.database()["outputs_blobs.files"].count_documents({}) == 1
+    assert open_database(settings)["outputs_blobs.files"].count_documents({}) == 1
     assert sorted(jobs.ran(tmp_path / "journal")) == sorted(
-        ["first", "blobs", "fan", "fan-0", "fan-1", "fan-2", "references", "references-0", "references-1", "total"]
+        [
+            "first",
+            "blobs",
+            "fan",
+            "fan-0",
+            "fan-1",
+            "fan-2",
+            "references",
+            "references-0",
+            "references-1",
+            "total",
+        ]
     )
 
 
@@ -74,7 +91,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 @pytest.mark.faults
-def test_a_result_that_was_stored_is_not_computed_again(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_result_that_was_stored_is_not_computed_again(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     """A worker is killed after the job's output was stored and before FireWorks knew; also its follow-up jobs are not lost."""
     journal = tmp_path / "journal"
     fan = jobs.fan_out(str(journal), "fan", 2)
@@ -86,43 +105,63 @@ def test_a_result_that_was_stored_is_not_computed_again(settings: Settings, data
         "sys.exit(worker.main(sys.argv[1:]))\n"
     )
     path = settings.write(settings.directory / "mgflows.yaml")
-    assert subprocess.run([sys.executable, "-c", code, "--settings", str(path)], check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code, "--settings", str(path)], check=False
+        ).returncode
+        == -signal.SIGKILL
+    )
     assert database.fireworks.find_one({"name": "fan_out"})["state"] == "RUNNING"
     assert database.outputs.count_documents({}) == 1
-    assert list(recover(settings).rerun) == [database.fireworks.find_one({"name": "fan_out"})["fw_id"]]
+    assert list(recover(settings).rerun) == [
+        database.fireworks.find_one({"name": "fan_out"})["fw_id"]
+    ]
     run_worker(settings)
     assert sorted(jobs.ran(journal)) == ["fan", "fan-0", "fan-1", "total"]
     assert set(database.fireworks.distinct("state")) == {"COMPLETED"}
     # Asked for again on purpose, it is computed again.
-    settings.launchpad().rerun_fw(database.fireworks.find_one({"name": "fan_out"})["fw_id"])
+    open_launchpad(settings).rerun_fw(database.fireworks.find_one({"name": "fan_out"})["fw_id"])
     run_worker(settings, check=None)
     assert jobs.ran(journal).count("fan") == 2
 
 
-def test_a_store_in_memory_is_refused(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_store_in_memory_is_refused(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     """As FireWorks' own rocket on a machine without a jobflow configuration would have it."""
     submit(jobs.add(str(tmp_path / "journal"), "x", 1.0, 1.0), settings)
     code = (
         "import sys\n"
         "from mgflows.settings import Settings\n"
         "from fireworks.core.rocket_launcher import launch_rocket\n"
-        "launch_rocket(Settings.read(sys.argv[1]).launchpad(), strm_lvl='ERROR')\n"
+        "launch_rocket(open_launchpad(Settings.read(sys.argv[1])), strm_lvl='ERROR')\n"
     )
     path = settings.write(settings.directory / "mgflows.yaml")
     subprocess.run(
-        [sys.executable, "-c", code, str(path)], check=True, cwd=tmp_path, capture_output=True, env=os.environ | {"HOME": str(tmp_path)}
+        [sys.executable, "-c", code, str(path)],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        env=os.environ | {"HOME": str(tmp_path)},
     )
     assert database.fireworks.find_one({})["state"] == "FIZZLED"
-    assert "the JobStore of this worker is in memory, all results would be lost" in list_failures(settings)[0].reason
+    assert (
+        "the JobStore of this worker is in memory, all results would be lost"
+        in list_failures(settings)[0].reason
+    )
     assert not (tmp_path / "journal").exists()
     with pytest.raises(ServiceError, match="in memory"):
         refuse_forgetful_store(JobStore(MemoryStore()))
 
 
 @pytest.mark.faults
-def test_a_machine_that_cannot_import_a_job_leaves_it_to_others(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_machine_that_cannot_import_a_job_leaves_it_to_others(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     submit([jobs.add(str(tmp_path / "journal"), f"a{i}", 1.0, 1.0) for i in range(3)], settings)
-    database.fireworks.update_many({}, {"$set": {"spec._tasks.0.job.function.@module": "no_such_module"}})
+    database.fireworks.update_many(
+        {}, {"$set": {"spec._tasks.0.job.function.@module": "no_such_module"}}
+    )
     done = run_worker(settings, check=ExitCode.BROKEN_ENVIRONMENT)
     assert "cannot be read on this machine" in done.stderr
     assert "no_such_module" in done.stderr
@@ -130,7 +169,9 @@ def test_a_machine_that_cannot_import_a_job_leaves_it_to_others(settings: Settin
 
 
 @pytest.mark.faults
-def test_a_row_of_quick_failures_stops_the_worker(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_row_of_quick_failures_stops_the_worker(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     submit([jobs.fail(str(tmp_path / "journal"), f"f{i}") for i in range(9)], settings)
     done = run_worker(settings, check=ExitCode.BROKEN_ENVIRONMENT)
     assert "5 jobs in a row failed within 5 s each" in done.stderr
@@ -139,14 +180,25 @@ def test_a_row_of_quick_failures_stops_the_worker(settings: Settings, database: 
 
 
 def test_the_exit_code_says_whether_jobs_failed(settings: Settings, tmp_path: Path) -> None:
-    submit([jobs.fail(str(tmp_path / "journal"), "f"), jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0)], settings)
+    submit(
+        [
+            jobs.fail(str(tmp_path / "journal"), "f"),
+            jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0),
+        ],
+        settings,
+    )
     run_worker(settings, check=ExitCode.SOME_FAILED)
 
 
 def test_only_the_campaign_and_category_asked_for_run(settings: Settings, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     for campaign in ("c1", "c2"):
-        flow = Flow([jobs.add(str(journal), f"{campaign}-{category}", 1.0, 1.0) for category in ("sampling", "dft")])
+        flow = Flow(
+            [
+                jobs.add(str(journal), f"{campaign}-{category}", 1.0, 1.0)
+                for category in ("sampling", "dft")
+            ]
+        )
         flow.update_metadata({"mgflows": {"campaign": campaign}})
         for job, category in zip(flow.jobs, ("sampling", "dft"), strict=True):
             job.update_config({"manager_config": {"_category": category}})
@@ -155,11 +207,20 @@ def test_only_the_campaign_and_category_asked_for_run(settings: Settings, tmp_pa
     assert jobs.ran(journal) == ["c2-dft"]
 
 
-def test_what_a_job_prints_is_in_its_launch_directory(settings: Settings, database: Database, tmp_path: Path) -> None:
-    submit([jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0), jobs.fail(str(tmp_path / "journal"), "f", "bad luck")], settings)
+def test_what_a_job_prints_is_in_its_launch_directory(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    submit(
+        [
+            jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0),
+            jobs.fail(str(tmp_path / "journal"), "f", "bad luck"),
+        ],
+        settings,
+    )
     run_worker(settings, check=None)
     directories = {
-        database.fireworks.find_one({"fw_id": launch["fw_id"]})["name"]: Path(launch["launch_dir"]) for launch in database.launches.find()
+        database.fireworks.find_one({"fw_id": launch["fw_id"]})["name"]: Path(launch["launch_dir"])
+        for launch in database.launches.find()
     }
     assert (directories["add"] / "job.out").read_text() == "adding 1.0 and 2.0\n"
     assert "ValueError: bad luck" in (directories["fail"] / "job.err").read_text()
@@ -167,7 +228,9 @@ def test_what_a_job_prints_is_in_its_launch_directory(settings: Settings, databa
 
 
 @pytest.mark.faults
-def test_a_worker_ends_with_its_parent(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_worker_ends_with_its_parent(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     journal = tmp_path / "journal"
     submit(jobs.add(str(journal), "slow", 1.0, 1.0, 30.0), settings)
     path = settings.write(settings.directory / "mgflows.yaml")
@@ -191,7 +254,9 @@ def test_a_worker_without_database_says_so(short_directory: Path) -> None:
 
 
 @pytest.mark.faults
-def test_a_stale_lock_does_not_stop_a_worker(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_stale_lock_does_not_stop_a_worker(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
     database.workflows.update_one({}, {"$set": {"locked": True}})
     found = recover(settings)
@@ -201,7 +266,9 @@ def test_a_stale_lock_does_not_stop_a_worker(settings: Settings, database: Datab
 
 
 @pytest.mark.faults
-def test_a_workflow_that_was_half_written_is_finished(settings: Settings, database: Database, tmp_path: Path) -> None:
+def test_a_workflow_that_was_half_written_is_finished(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
     """A worker is killed when it has written the follow-up fireworks, and not yet the workflow that links them."""
     journal = tmp_path / "journal"
     fan = jobs.fan_out(str(journal), "fan", 3)
@@ -219,9 +286,16 @@ def test_a_workflow_that_was_half_written_is_finished(settings: Settings, databa
         "sys.exit(worker.main(sys.argv[1:]))\n"
     )
     path = settings.write(settings.directory / "mgflows.yaml")
-    assert subprocess.run([sys.executable, "-c", code, "--settings", str(path)], check=False).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code, "--settings", str(path)], check=False
+        ).returncode
+        == -signal.SIGKILL
+    )
     assert database.workflows.find_one({})["locked"]
-    assert database.fireworks.count_documents({}) > len(database.workflows.find_one({})["nodes"]) == 2
+    assert (
+        database.fireworks.count_documents({}) > len(database.workflows.find_one({})["nodes"]) == 2
+    )
     found = recover(settings)
     assert (found.unlocked, len(found.completed), len(found.removed)) == (1, 1, 4)
     run_worker(settings)

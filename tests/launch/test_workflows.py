@@ -9,17 +9,17 @@ from bson import json_util
 from jobflow import Flow
 from jobflow.core.reference import OutputReference
 
+from mgflows.database.progress import read_progress
 from mgflows.errors import InputError, ServiceError
 from mgflows.launch.campaigns import submit
-from mgflows.launch.progress import read_progress
 from mgflows.launch.workflows import to_workflows
 from mgflows.settings import Settings
-from tests.launch import jobs
+from tests.helpers import jobs
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-    from mgflows.launch.mongod import PrivateMongod
+    from mgflows.machine.mongod import PrivateMongod
 
 
 def campaign(name: str = "c1", n: int = 3) -> Flow:
@@ -35,7 +35,10 @@ def test_specs_carry_what_queries_and_routing_need() -> None:
     flow.jobs[0].update_config({"manager_config": {"_category": "sampling", "_priority": 3}})
     (workflow,) = to_workflows(flow)
     specs = {firework.name + str(i): firework.spec for i, firework in enumerate(workflow.fws)}
-    assert all(spec["mgflows"] == {"campaign": "c1", "stage": "sampling", "subset": "aimd"} for spec in specs.values())
+    assert all(
+        spec["mgflows"] == {"campaign": "c1", "stage": "sampling", "subset": "aimd"}
+        for spec in specs.values()
+    )
     (routed,) = [spec for spec in specs.values() if "_category" in spec]
     assert (routed["_category"], routed["_priority"]) == ("sampling", 3)
     assert all("store" not in task for firework in workflow.fws for task in firework.tasks)
@@ -46,7 +49,10 @@ def test_specs_carry_what_queries_and_routing_need() -> None:
 def test_collectors_may_run_after_failures() -> None:
     first = jobs.add("journal", "first", 1.0, 1.0)
     (workflow,) = to_workflows(Flow([first, jobs.collect("journal", "c", [first.output])]))
-    assert [firework.spec.get("_allow_fizzled_parents") for firework in workflow.fws] == [None, True]
+    assert [firework.spec.get("_allow_fizzled_parents") for firework in workflow.fws] == [
+        None,
+        True,
+    ]
 
 
 def test_families_and_stages_are_workflows_of_their_own() -> None:
@@ -63,13 +69,16 @@ def test_families_and_stages_are_workflows_of_their_own() -> None:
 
 
 def test_jobs_that_depend_on_nobody_share_workflows() -> None:
-    workflows = to_workflows(Flow([jobs.add("journal", f"a{i}", float(i), 1.0) for i in range(250)]))
+    workflows = to_workflows(
+        Flow([jobs.add("journal", f"a{i}", float(i), 1.0) for i in range(250)])
+    )
     assert [len(workflow.fws) for workflow in workflows] == [100, 100, 50]
 
 
 def test_a_piece_that_is_too_large_is_refused_with_figures() -> None:
     with pytest.raises(
-        InputError, match=r"has 21 connected jobs of one stage and family, and one workflow holds at most 20; give them families"
+        InputError,
+        match=r"has 21 connected jobs of one stage and family, and one workflow holds at most 20; give them families",
     ):
         to_workflows(campaign(n=20), max_fireworks=20)
 
@@ -93,9 +102,14 @@ def test_submitting_again_adds_nothing(settings: Settings, database: Database) -
 
 
 @pytest.mark.mongo
-def test_submitting_from_several_places_at_once_adds_one(settings: Settings, database: Database) -> None:
+def test_submitting_from_several_places_at_once_adds_one(
+    settings: Settings, database: Database
+) -> None:
     results = []
-    threads = [threading.Thread(target=lambda: results.append(submit(campaign(n=8), settings))) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(submit(campaign(n=8), settings)))
+        for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -104,14 +118,22 @@ def test_submitting_from_several_places_at_once_adds_one(settings: Settings, dat
     assert sum(result.is_new for result in results) == 1
     assert database.fireworks.count_documents({}) == 9
     assert database.fireworks.count_documents({"state": "READY"}) == 8
-    assert database.planned.count_documents({"state": "submitted"}) == database.planned.count_documents({}) == 1
+    assert (
+        database.planned.count_documents({"state": "submitted"})
+        == database.planned.count_documents({})
+        == 1
+    )
 
 
 @pytest.mark.mongo
-def test_external_references_must_be_in_the_database(settings: Settings, database: Database) -> None:
+def test_external_references_must_be_in_the_database(
+    settings: Settings, database: Database
+) -> None:
     uuid = "00000000-0000-0000-0000-000000000000"
     job = jobs.add("journal", "x", OutputReference(uuid), 1.0)
-    with pytest.raises(InputError, match=r"needs the output of job 00000000.*submit it when that job is done"):
+    with pytest.raises(
+        InputError, match=r"needs the output of job 00000000.*submit it when that job is done"
+    ):
         submit(job, settings)
     assert database.fireworks.count_documents({}) == 0
     database.outputs.insert_one({"uuid": uuid, "index": 1, "output": 3.0})
@@ -138,11 +160,15 @@ def test_a_database_that_is_down_is_told_before_anything_is_done() -> None:
 
 
 @pytest.mark.mongo
-def test_no_password_gets_into_the_database(mongod: PrivateMongod, settings: Settings, database: Database) -> None:
+def test_no_password_gets_into_the_database(
+    mongod: PrivateMongod, settings: Settings, database: Database
+) -> None:
     database.command("createUser", "me", pwd="very-secret-word", roles=["dbOwner"])
     host = mongod.uri.removeprefix("mongodb://")
     secret = settings.model_copy()
-    secret.mongodb_uri = Settings(mongodb_uri=f"mongodb://me:very-secret-word@{host}/?authSource={settings.database_name}").mongodb_uri
+    secret.mongodb_uri = Settings(
+        mongodb_uri=f"mongodb://me:very-secret-word@{host}/?authSource={settings.database_name}"
+    ).mongodb_uri
     flow = campaign()
     flow.append_name(" x")
     submit(flow, secret)
@@ -157,14 +183,20 @@ def test_no_password_gets_into_the_database(mongod: PrivateMongod, settings: Set
 
 
 @pytest.mark.mongo
-def test_progress_is_counted_in_an_index_and_is_right(settings: Settings, database: Database) -> None:
+def test_progress_is_counted_in_an_index_and_is_right(
+    settings: Settings, database: Database
+) -> None:
     submit([campaign(n=5), campaign(n=2)], settings)
-    database.fireworks.update_many({"name": "add", "fw_id": {"$lte": 3}}, {"$set": {"state": "COMPLETED"}})
+    database.fireworks.update_many(
+        {"name": "add", "fw_id": {"$lte": 3}}, {"$set": {"state": "COMPLETED"}}
+    )
     counts: dict[str, int] = {}
     for firework in database.fireworks.find():
         counts[firework["state"]] = counts.get(firework["state"], 0) + 1
     assert read_progress(database, "c1").groups == {("sampling", "aimd"): counts}
     assert read_progress(database).groups == {("sampling", "aimd"): counts}
     query = {"spec.mgflows.campaign": "c1", "spec.group": "sampling/aimd", "state": "READY"}
-    plan = database.command("explain", {"count": "fireworks", "query": query}, verbosity="executionStats")
+    plan = database.command(
+        "explain", {"count": "fireworks", "query": query}, verbosity="executionStats"
+    )
     assert plan["executionStats"]["totalDocsExamined"] == 0

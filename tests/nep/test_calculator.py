@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from calorine.calculators import CPUNEP
 
-from mgflows.cli.training_benchmark import graphics_processor
+from mgflows.bench.training import graphics_processor
 from mgflows.errors import InputError, ServiceError
 from mgflows.nep import nep_calculator, validate_nep_text
 
@@ -22,11 +22,15 @@ def test_forces_are_the_gradient_of_the_energy(glass, tiny_potential) -> None:
             moved.positions[atom, axis] += sign * step
             moved.calc = glass.calc
             energies.append(moved.get_potential_energy())
-        assert forces[atom, axis] == pytest.approx((energies[0] - energies[1]) / (2 * step), abs=1e-5)
+        assert forces[atom, axis] == pytest.approx(
+            (energies[0] - energies[1]) / (2 * step), abs=1e-5
+        )
 
 
 @pytest.mark.physics
-def test_stress_is_the_strain_derivative_of_the_energy_over_the_volume(glass, tiny_potential) -> None:
+def test_stress_is_the_strain_derivative_of_the_energy_over_the_volume(
+    glass, tiny_potential
+) -> None:
     glass.calc = nep_calculator(tiny_potential)
     stress = glass.get_stress(voigt=False)
     step = 1e-5
@@ -40,7 +44,9 @@ def test_stress_is_the_strain_derivative_of_the_energy_over_the_volume(glass, ti
             strained.set_cell(glass.cell.array @ (np.eye(3) + strain), scale_atoms=True)
             strained.calc = glass.calc
             energies.append(strained.get_potential_energy())
-        assert stress[row, column] == pytest.approx((energies[1] - energies[0]) / (2 * step * glass.cell.volume), abs=1e-6)
+        assert stress[row, column] == pytest.approx(
+            (energies[1] - energies[0]) / (2 * step * glass.cell.volume), abs=1e-6
+        )
 
 
 @pytest.mark.physics
@@ -58,10 +64,14 @@ def test_two_independent_codes_agree(glass, tiny_potential) -> None:
     np.testing.assert_allclose(ours.get_stress(), reference.get_stress(), atol=1e-9)
 
 
-def test_calorine_steps_in_where_nep_adapters_is_missing(glass, tiny_potential, monkeypatch) -> None:
+def test_calorine_steps_in_where_nep_adapters_is_missing(
+    glass, tiny_potential, monkeypatch
+) -> None:
     from mgflows.nep import calculator
 
-    monkeypatch.setattr(calculator, "find_spec", lambda name: None if name == "nep_adapters" else object())
+    monkeypatch.setattr(
+        calculator, "find_spec", lambda name: None if name == "nep_adapters" else object()
+    )
     glass.calc = nep_calculator(tiny_potential)
     assert isinstance(glass.calc, CPUNEP)
     np.testing.assert_allclose(glass.get_forces().sum(axis=0), 0.0, atol=1e-9)
@@ -90,7 +100,14 @@ def test_the_repulsion_holds_two_close_atoms_apart(tiny_potential) -> None:
 def test_a_valid_potential_states_its_architecture(tiny_potential) -> None:
     header = validate_nep_text(tiny_potential.read_text(), ("Al", "Cu"))
     assert header.species == ("Cu", "Zr", "Al")
-    assert (header.cutoff, header.n_max, header.basis_size, header.l_max, header.neuron, header.zbl) == (
+    assert (
+        header.cutoff,
+        header.n_max,
+        header.basis_size,
+        header.l_max,
+        header.neuron,
+        header.zbl,
+    ) == (
         (5.0, 4.0),
         (4, 3),
         (4, 4),
@@ -138,5 +155,8 @@ def test_a_gpu_that_is_not_there_is_told(tiny_potential) -> None:
         nep_calculator(tiny_potential, "gpu")
     if graphics_processor():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(ServiceError, match=r"cannot be evaluated on a GPU here: .*; take the device cpu \(nep_device in"):
+    with pytest.raises(
+        ServiceError,
+        match=r"cannot be evaluated on a GPU here: .*; take the device cpu \(nep_device in",
+    ):
         nep_calculator(tiny_potential, "cuda")

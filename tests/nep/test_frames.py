@@ -7,7 +7,13 @@ from ase.io import read
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.nep.frames import find_duplicates, frame_labels, read_frames, structure_hash, write_frames
+from mgflows.nep.frames import (
+    find_duplicates,
+    frame_labels,
+    read_frames,
+    structure_hash,
+    write_frames,
+)
 
 
 def relabelled(frame, **results):
@@ -29,7 +35,9 @@ def test_written_and_read_frames_agree(tmp_path, emt_frames) -> None:
 def test_ase_reads_the_same_labels(tmp_path, emt_frames) -> None:
     write_frames(tmp_path / "train.xyz", emt_frames[:2])
     for ours, theirs in zip(emt_frames, read(tmp_path / "train.xyz", ":"), strict=False):
-        np.testing.assert_allclose(theirs.get_potential_energy(), ours.get_potential_energy(), atol=1e-9)
+        np.testing.assert_allclose(
+            theirs.get_potential_energy(), ours.get_potential_energy(), atol=1e-9
+        )
         np.testing.assert_allclose(theirs.get_forces(), ours.get_forces(), atol=1e-9)
         np.testing.assert_allclose(theirs.get_stress(), ours.get_stress(), atol=1e-9)
         assert theirs.info["config_type"] == ours.info["subset"]
@@ -43,11 +51,21 @@ def test_neppo_reads_a_virial_that_is_positive_when_compressed(tmp_path, make_em
 
     frame = make_emt_frame(0)
     frame.set_cell(frame.cell.array * 0.95, scale_atoms=True)
-    frame = relabelled(frame, stress=np.array([-0.03, -0.02, -0.01, 0.004, 0.005, 0.006]), energy=1.0, forces=np.zeros((32, 3)))
+    frame = relabelled(
+        frame,
+        stress=np.array([-0.03, -0.02, -0.01, 0.004, 0.005, 0.006]),
+        energy=1.0,
+        forces=np.zeros((32, 3)),
+    )
     write_frames(tmp_path / "train.xyz", [frame])
-    container = StructureContainer(NEP(Descriptor(["Cu", "Al"], radial_cutoff=5.0, angular_cutoff=4.0)), read(tmp_path / "train.xyz", ":"))
+    container = StructureContainer(
+        NEP(Descriptor(["Cu", "Al"], radial_cutoff=5.0, angular_cutoff=4.0)),
+        read(tmp_path / "train.xyz", ":"),
+    )
     ((_, targets),) = container.get_batches(1)
-    expected = units.virial_from_stress(units.voigt_to_tensor(frame.calc.results["stress"]), frame.cell.volume)
+    expected = units.virial_from_stress(
+        units.voigt_to_tensor(frame.calc.results["stress"]), frame.cell.volume
+    )
     np.testing.assert_allclose(targets.virial.numpy().reshape(3, 3), expected, rtol=1e-5)
     assert expected[0, 0] > 0.0
 
@@ -61,10 +79,18 @@ def test_virial_and_stress_are_read_to_the_same_label(tmp_path, emt_frames) -> N
     end = text.index('"', start + 8) + 1
     written = 'virial="' + " ".join(f"{value:.10f}" for value in virial.ravel()) + '"'
     (tmp_path / "virial.xyz").write_text(text[:start] + written + text[end:])
-    np.testing.assert_allclose(frame_labels(read_frames(tmp_path / "virial.xyz")[0])[2], stress, atol=1e-9)
-    (tmp_path / "both.xyz").write_text(text[:start] + written.replace("virial", "Virial") + " " + text[start:])
-    np.testing.assert_allclose(frame_labels(read_frames(tmp_path / "both.xyz")[0])[2], stress, atol=1e-9)
-    (tmp_path / "wrong.xyz").write_text(text[:start] + written.replace("virial", "stress") + " " + written + text[end:])
+    np.testing.assert_allclose(
+        frame_labels(read_frames(tmp_path / "virial.xyz")[0])[2], stress, atol=1e-9
+    )
+    (tmp_path / "both.xyz").write_text(
+        text[:start] + written.replace("virial", "Virial") + " " + text[start:]
+    )
+    np.testing.assert_allclose(
+        frame_labels(read_frames(tmp_path / "both.xyz")[0])[2], stress, atol=1e-9
+    )
+    (tmp_path / "wrong.xyz").write_text(
+        text[:start] + written.replace("virial", "stress") + " " + written + text[end:]
+    )
     with pytest.raises(InputError, match="disagree"):
         read_frames(tmp_path / "wrong.xyz")
 
@@ -79,15 +105,26 @@ def test_identifiers_that_look_like_numbers_stay_text(tmp_path, make_emt_frame) 
 @pytest.mark.parametrize(
     ("break_frame", "says"),
     [
-        (lambda frame: relabelled(frame, energy=float("nan")), "energy that is not a finite number"),
-        (lambda frame: relabelled(frame, forces=np.full((32, 3), np.inf)), "forces that is not a finite number"),
+        (
+            lambda frame: relabelled(frame, energy=float("nan")),
+            "energy that is not a finite number",
+        ),
+        (
+            lambda frame: relabelled(frame, forces=np.full((32, 3), np.inf)),
+            "forces that is not a finite number",
+        ),
         (lambda frame: relabelled(frame, stress=None), "no stress"),
         (lambda frame: frame.copy(), "no energy and no forces and no stress"),
         (lambda frame: relabelled(frame, forces=np.zeros((31, 3))), r"shape \(31, 3\)"),
-        (lambda frame: relabelled(frame, stress=np.array([[0, 0.1, 0], [0, 0, 0], [0, 0, 0]])), "not symmetric"),
+        (
+            lambda frame: relabelled(frame, stress=np.array([[0, 0.1, 0], [0, 0, 0], [0, 0, 0]])),
+            "not symmetric",
+        ),
     ],
 )
-def test_a_bad_label_is_refused_and_nothing_written(tmp_path, emt_frames, break_frame, says) -> None:
+def test_a_bad_label_is_refused_and_nothing_written(
+    tmp_path, emt_frames, break_frame, says
+) -> None:
     with pytest.raises(InputError, match=says):
         write_frames(tmp_path / "train.xyz", [emt_frames[0], break_frame(emt_frames[1])])
     assert list(tmp_path.iterdir()) == []
@@ -100,7 +137,10 @@ def test_duplicates_are_found_by_structure_and_by_id(tmp_path, emt_frames, make_
     namesake.info["frame_id"] = emt_frames[1].info["frame_id"]
     assert find_duplicates(emt_frames) == []
     assert find_duplicates([*emt_frames[:2], copy, namesake]) == [(0, 2), (1, 3)]
-    with pytest.raises(InputError, match=r"frame 0 \(emt-0, aimd, sample0\) and frame 2 \(another\) are the same structure"):
+    with pytest.raises(
+        InputError,
+        match=r"frame 0 \(emt-0, aimd, sample0\) and frame 2 \(another\) are the same structure",
+    ):
         write_frames(tmp_path / "train.xyz", [*emt_frames[:2], copy])
 
 

@@ -17,12 +17,23 @@ def test_the_paper_s_model_has_3691_parameters() -> None:
     assert CUZRAL.number_of_parameters == 3691
 
 
-@pytest.mark.parametrize("changes", [{}, {"l_max": (4, 2, 1)}, {"l_max": (3, 0, 0), "neuron": 7}, {"n_max": (6, 3), "basis_size": (9, 5)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"l_max": (4, 2, 1)},
+        {"l_max": (3, 0, 0), "neuron": 7},
+        {"n_max": (6, 3), "basis_size": (9, 5)},
+    ],
+)
 def test_number_of_parameters_is_that_of_neppo_s_model(tmp_path, changes) -> None:
     parameters = replace(CUZRAL, **changes)
     (tmp_path / "nep.in").write_text(parameters.to_text("neppo"))
     model = get_model(read_nep_in(tmp_path / "nep.in"))
-    assert sum(parameter.numel() for parameter in model.parameters()) == parameters.number_of_parameters
+    assert (
+        sum(parameter.numel() for parameter in model.parameters())
+        == parameters.number_of_parameters
+    )
 
 
 def test_every_keyword_of_the_paper_s_file_is_written() -> None:
@@ -48,14 +59,24 @@ def test_every_keyword_of_the_paper_s_file_is_written() -> None:
 
 def test_gpumd_gets_no_keyword_of_neppo_and_neppo_none_it_ignores() -> None:
     parameters = replace(CUZRAL, learning_rate=(1e-2, 1e-4), loss_form="rmse", seed=3)
-    gpumd, neppo = ({line.split()[0] for line in parameters.to_text(dialect).splitlines()} for dialect in ("gpumd", "neppo"))
+    gpumd, neppo = (
+        {line.split()[0] for line in parameters.to_text(dialect).splitlines()}
+        for dialect in ("gpumd", "neppo")
+    )
     assert gpumd - neppo == {"population"}
     assert neppo - gpumd == {"learning_rate", "loss_form"}
 
 
 def test_text_and_back() -> None:
     parameters = replace(
-        CUZRAL, zbl=None, lambda_1=0.03, lambda_2=0.02, seed=7, learning_rate=(0.005, 1e-5), loss_form="rmse", population=50
+        CUZRAL,
+        zbl=None,
+        lambda_1=0.03,
+        lambda_2=0.02,
+        seed=7,
+        learning_rate=(0.005, 1e-5),
+        loss_form="rmse",
+        population=50,
     )
     assert NepParameters.from_text(parameters.to_text("neppo")) == parameters
     assert NepParameters.from_text(CUZRAL.to_text("gpumd")) == CUZRAL

@@ -15,7 +15,13 @@ def write(path, *lines: str):
 
 
 def test_gpumd_without_header_by_the_number_of_columns(tmp_path) -> None:
-    loss = read_loss(write(tmp_path / "loss.out", "100 9 1 2 3 4 5 6 7 8", "200 0.9 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8"))
+    loss = read_loss(
+        write(
+            tmp_path / "loss.out",
+            "100 9 1 2 3 4 5 6 7 8",
+            "200 0.9 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8",
+        )
+    )
     assert len(loss) == 2
     np.testing.assert_array_equal(loss.step, [100, 200])
     expected = {
@@ -34,7 +40,15 @@ def test_gpumd_with_charges_and_dipoles(tmp_path) -> None:
 
 def test_a_header_names_the_columns_in_any_order(tmp_path) -> None:
     header = "# columns generation total rmse_force_train rmse_energy_train rmse_charge_train rmse_energy_test"
-    loss = read_loss(write(tmp_path / "loss.out", "# format_version 1", "# output_interval 50", header, "50 1 2 3 4 5"))
+    loss = read_loss(
+        write(
+            tmp_path / "loss.out",
+            "# format_version 1",
+            "# output_interval 50",
+            header,
+            "50 1 2 3 4 5",
+        )
+    )
     assert (loss.force_train[0], loss.energy_train[0], loss.energy_test[0]) == (2, 3, 5)
     assert np.isnan([loss.l1[0], loss.force_test[0]]).all()
 
@@ -44,16 +58,28 @@ def test_torchnep_s_ten_columns_are_not_taken_for_gpumd_s(tmp_path, with_test) -
     header = "# epoch  loss  rmse_e(eV/atom)  rmse_f(eV/A)  rmse_v(eV/atom)  rmse_stress(GPa)"
     row = "1 10 2 3 4 5"
     if with_test:
-        header += "  rmse_e_test(eV/atom)  rmse_f_test(eV/A)  rmse_v_test(eV/atom)  rmse_stress_test(GPa)"
+        header += (
+            "  rmse_e_test(eV/atom)  rmse_f_test(eV/A)  rmse_v_test(eV/atom)  rmse_stress_test(GPa)"
+        )
         row += " 6 7 8 9"
     loss = read_loss(write(tmp_path / "loss.out", header, row))
-    assert (loss.total[0], loss.energy_train[0], loss.force_train[0], loss.virial_train[0]) == (10, 2, 3, 4)
+    assert (loss.total[0], loss.energy_train[0], loss.force_train[0], loss.virial_train[0]) == (
+        10,
+        2,
+        3,
+        4,
+    )
     assert np.isnan([loss.l1[0], loss.l2[0]]).all()
-    np.testing.assert_equal([loss.energy_test[0], loss.force_test[0], loss.virial_test[0]], [6, 7, 8] if with_test else 3 * [np.nan])
+    np.testing.assert_equal(
+        [loss.energy_test[0], loss.force_test[0], loss.virial_test[0]],
+        [6, 7, 8] if with_test else 3 * [np.nan],
+    )
 
 
 def test_steps_go_on_over_restarts(tmp_path) -> None:
-    gpumd = write(tmp_path / "gpumd.out", *(f"{step} 1 1 1 1 1 1 1 1 1" for step in (100, 200, 100, 200, 300)))
+    gpumd = write(
+        tmp_path / "gpumd.out", *(f"{step} 1 1 1 1 1 1 1 1 1" for step in (100, 200, 100, 200, 300))
+    )
     np.testing.assert_array_equal(read_loss(gpumd).step, [100, 200, 300, 400, 500])
     run = ("# columns generation total", "100 1", "200 1")
     neppo = write(tmp_path / "neppo.out", *run, "# columns generation total", "300 1")
@@ -91,24 +117,40 @@ def labelled(glass, tiny_potential):
         frame = glass.repeat(repeat)
         frame.rattle(0.05, seed=number)
         frame.calc = nep_calculator(tiny_potential)
-        results = {"energy": frame.get_potential_energy(), "forces": frame.get_forces(), "stress": frame.get_stress()}
+        results = {
+            "energy": frame.get_potential_energy(),
+            "forces": frame.get_forces(),
+            "stress": frame.get_stress(),
+        }
         frame.calc = SinglePointCalculator(frame, **results)
-        frame.info = {"subset": ("aimd", "distorted", "aimd")[number], "family": "glass", "frame_id": f"glass{number}"}
+        frame.info = {
+            "subset": ("aimd", "distorted", "aimd")[number],
+            "family": "glass",
+            "frame_id": f"glass{number}",
+        }
         frames.append(frame)
     return frames
 
 
-def test_many_frames_at_once_are_predicted_as_one_by_one(labelled, tiny_potential, monkeypatch) -> None:
+def test_many_frames_at_once_are_predicted_as_one_by_one(
+    labelled, tiny_potential, monkeypatch
+) -> None:
     from mgflows.nep import results
 
     monkeypatch.setattr(results, "_ATOMS_PER_BATCH", 120)
     predictions = predict(tiny_potential, labelled)
     for index, frame in enumerate(labelled):
         stress = units.voigt_to_tensor(frame.get_stress())
-        assert predictions.energies[index] == pytest.approx(frame.get_potential_energy() / len(frame), abs=1e-12)
+        assert predictions.energies[index] == pytest.approx(
+            frame.get_potential_energy() / len(frame), abs=1e-12
+        )
         np.testing.assert_allclose(predictions.forces[index], frame.get_forces(), atol=1e-10)
         np.testing.assert_allclose(predictions.stresses[index], stress, atol=1e-10)
-        np.testing.assert_allclose(predictions.virials[index], units.virial_from_stress(stress, frame.cell.volume) / len(frame), atol=1e-10)
+        np.testing.assert_allclose(
+            predictions.virials[index],
+            units.virial_from_stress(stress, frame.cell.volume) / len(frame),
+            atol=1e-10,
+        )
 
 
 def test_no_frames_give_empty_predictions(tiny_potential) -> None:
@@ -123,7 +165,9 @@ def test_known_errors_are_found_in_thousandths_and_per_subset(labelled, tiny_pot
     for frame in labelled:
         stress = units.voigt_to_tensor(frame.get_stress())
         # 3 meV per atom, 20 meV/A on every component, 5 meV per atom of hydrostatic virial.
-        virial = units.virial_from_stress(stress, frame.cell.volume) + 0.005 * len(frame) * np.eye(3)
+        virial = units.virial_from_stress(stress, frame.cell.volume) + 0.005 * len(frame) * np.eye(
+            3
+        )
         results = {
             "energy": frame.get_potential_energy() + 0.003 * len(frame),
             "forces": frame.get_forces() - 0.02,
@@ -145,7 +189,9 @@ def test_known_errors_are_found_in_thousandths_and_per_subset(labelled, tiny_pot
     assert np.isnan(table.by_subset["distorted"].energy_r2)
 
 
-def test_r2_is_one_for_perfect_labels_and_zero_for_guessing_the_mean(labelled, tiny_potential) -> None:
+def test_r2_is_one_for_perfect_labels_and_zero_for_guessing_the_mean(
+    labelled, tiny_potential
+) -> None:
     from mgflows.nep.results import _errors
 
     assert parity(tiny_potential, labelled).overall.force_r2 == pytest.approx(1.0)

@@ -7,13 +7,20 @@ from mgflows.errors import InputError
 from mgflows.nep.split import split_frames
 
 
-def campaign(n_families: int = 30, n_expanded: int = 6, n_aimd: int = 40) -> tuple[list[str], list[str], list[str]]:
+def campaign(
+    n_families: int = 30, n_expanded: int = 6, n_aimd: int = 40
+) -> tuple[list[str], list[str], list[str]]:
     """Frame ids, families and subsets as a campaign makes them: every sixth sample has descendants."""
     families, subsets = [], []
     for number in range(n_families):
         members = ["lj_surrogate"]
         if number % 6 == 0:
-            members += ["dft_minimized"] + n_expanded * ["expanded_compressed"] + 36 * ["distorted"] + n_aimd * ["aimd"]
+            members += (
+                ["dft_minimized"]
+                + n_expanded * ["expanded_compressed"]
+                + 36 * ["distorted"]
+                + n_aimd * ["aimd"]
+            )
         families += len(members) * [f"sample{number}"]
         subsets += members
     for number in range(5):
@@ -31,7 +38,10 @@ def test_the_order_of_the_frames_does_not_matter(scheme) -> None:
     shuffled = ([values[index] for index in order] for values in (ids, families, subsets))
     again = split_frames(*shuffled, scheme=scheme, seed=4, held_out_families=held_out)
     np.testing.assert_array_equal(again, first[order])
-    assert not np.array_equal(first, split_frames(ids, families, subsets, scheme=scheme, seed=5, held_out_families=held_out))
+    assert not np.array_equal(
+        first,
+        split_frames(ids, families, subsets, scheme=scheme, seed=5, held_out_families=held_out),
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -48,7 +58,9 @@ def test_no_family_straddles_the_family_split(seed) -> None:
 
 def test_a_held_out_family_is_wholly_in_the_test_set() -> None:
     ids, families, subsets = campaign()
-    is_test = split_frames(ids, families, subsets, scheme="family", seed=1, held_out_families=["sample0", "sample6"])
+    is_test = split_frames(
+        ids, families, subsets, scheme="family", seed=1, held_out_families=["sample0", "sample6"]
+    )
     names = np.array(families)
     assert is_test[np.isin(names, ["sample0", "sample6"])].all()
     assert set(names[is_test]).isdisjoint(names[~is_test])
@@ -56,7 +68,9 @@ def test_a_held_out_family_is_wholly_in_the_test_set() -> None:
 
 def test_the_paper_s_split_divides_five_subsets_and_holds_out_trajectories() -> None:
     ids, families, subsets = campaign()
-    is_test = split_frames(ids, families, subsets, scheme="paper", seed=1, held_out_families=["sample6"])
+    is_test = split_frames(
+        ids, families, subsets, scheme="paper", seed=1, held_out_families=["sample6"]
+    )
     names, groups = np.array(families), np.array(subsets)
     for subset in ("lj_surrogate", "dft_minimized", "expanded_compressed", "distorted"):
         assert is_test[groups == subset].sum() == round(0.2 * np.count_nonzero(groups == subset))
@@ -68,7 +82,11 @@ def test_the_paper_s_split_divides_five_subsets_and_holds_out_trajectories() -> 
 def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
     ids, families, subsets = campaign()
     first = split_frames(ids, families, subsets, scheme=scheme, seed=1)
-    feedback = ([f"new{index}" for index in range(20)], [f"quench{index}" for index in range(20)], 20 * ["mlip_feedback"])
+    feedback = (
+        [f"new{index}" for index in range(20)],
+        [f"quench{index}" for index in range(20)],
+        20 * ["mlip_feedback"],
+    )
     roles = dict(zip(ids, map(bool, first), strict=True))
     merged = (old + new for old, new in zip((ids, families, subsets), feedback, strict=True))
     second = split_frames(*merged, scheme=scheme, seed=1, earlier=roles)
@@ -83,11 +101,23 @@ def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
         (([], [], []), {}, "no frames"),
         ((["a", "a"], ["f", "g"], ["aimd", "aimd"]), {}, "'a' occurs twice"),
         ((["a", "b"], ["f", "g"], ["aimd", "aimd"]), {"test_fraction": 1.0}, "test_fraction is 1"),
-        ((["a", "b"], ["f", "g"], ["aimd", "aimd"]), {"held_out_families": ["h"]}, "'h' has no frame"),
+        (
+            (["a", "b"], ["f", "g"], ["aimd", "aimd"]),
+            {"held_out_families": ["h"]},
+            "'h' has no frame",
+        ),
         ((["a", "b"], ["f", "g"], ["aimd", "aimd"]), {"scheme": "random"}, "'random'"),
         ((["a", "b"], ["f", "f"], ["aimd", "aimd"]), {}, "nothing to test with"),
-        ((["a", "b"], ["f", "f"], ["aimd", "aimd"]), {"held_out_families": ["f"]}, "nothing to train on"),
-        ((["a", "b"], ["f", "f"], ["aimd", "aimd"]), {"earlier": {"a": True, "b": False}}, "both sides"),
+        (
+            (["a", "b"], ["f", "f"], ["aimd", "aimd"]),
+            {"held_out_families": ["f"]},
+            "nothing to train on",
+        ),
+        (
+            (["a", "b"], ["f", "f"], ["aimd", "aimd"]),
+            {"earlier": {"a": True, "b": False}},
+            "both sides",
+        ),
     ],
 )
 def test_what_cannot_be_split_is_said(arguments, options, says) -> None:

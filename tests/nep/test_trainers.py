@@ -20,14 +20,18 @@ TRAINER = NeppoTrainer(steps=120, batch=4, learning_rate=(1e-2, 1e-4), reports=4
 def trained(tmp_path_factory, emt_frames, small_parameters):
     """The result of a short training, and the progress it reported."""
     progress = []
-    directory = TRAINER.prepare(tmp_path_factory.mktemp("trained"), small_parameters, emt_frames[:20], emt_frames[20:])
+    directory = TRAINER.prepare(
+        tmp_path_factory.mktemp("trained"), small_parameters, emt_frames[:20], emt_frames[20:]
+    )
     return TRAINER.train(directory, progress.append), progress
 
 
 @pytest.mark.physics
 def test_a_potential_learns_the_forces_of_emt(trained, emt_frames) -> None:
     errors = parity(trained[0].nep_txt, emt_frames[20:]).overall
-    typical = 1e3 * np.sqrt(np.mean([np.mean(frame.get_forces() ** 2) for frame in emt_frames[20:]]))
+    typical = 1e3 * np.sqrt(
+        np.mean([np.mean(frame.get_forces() ** 2) for frame in emt_frames[20:]])
+    )
     assert errors.force_rmse < 0.25 * typical
     assert errors.force_r2 > 0.9
     assert errors.energy_rmse < 40.0
@@ -36,7 +40,14 @@ def test_a_potential_learns_the_forces_of_emt(trained, emt_frames) -> None:
 def test_what_a_training_leaves(trained, small_parameters) -> None:
     result, progress = trained
     assert (result.directory / "nep.txt").read_text() == result.nep_txt
-    assert result.parameters == replace(small_parameters, generation=120, batch=4, learning_rate=(1e-2, 1e-4), seed=1, output_interval=30)
+    assert result.parameters == replace(
+        small_parameters,
+        generation=120,
+        batch=4,
+        learning_rate=(1e-2, 1e-4),
+        seed=1,
+        output_interval=30,
+    )
     assert result.trainer_version.startswith("neppo ")
     assert result.first_step == 0
     assert 0.0 < result.cpu_seconds < 120.0
@@ -88,25 +99,36 @@ def test_a_finished_training_is_not_repeated(trained, emt_frames, small_paramete
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_potential_and_a_warm_start_starts_from_it(tmp_path, trained, emt_frames, small_parameters) -> None:
+def test_the_same_seed_gives_the_same_potential_and_a_warm_start_starts_from_it(
+    tmp_path, trained, emt_frames, small_parameters
+) -> None:
     train, test = emt_frames[:20], emt_frames[20:]
     again = TRAINER.train(TRAINER.prepare(tmp_path / "again", small_parameters, train, test))
     assert again.nep_txt == trained[0].nep_txt
     # One step at a vanishing learning rate leaves the potential where it was.
     still = NeppoTrainer(steps=1, batch=4, learning_rate=(1e-12, 1e-12))
-    warm = still.train(still.prepare(tmp_path / "warm", small_parameters, train, test, initial_potential=trained[0].nep_txt))
+    warm = still.train(
+        still.prepare(
+            tmp_path / "warm", small_parameters, train, test, initial_potential=trained[0].nep_txt
+        )
+    )
     assert warm.loss.force_test[-1] == pytest.approx(trained[0].loss.force_test[-1], abs=1e-5)
     assert warm.loss.energy_test[-1] == pytest.approx(trained[0].loss.energy_test[-1], abs=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_a_killed_training_dies_with_its_parent_and_is_continued(tmp_path, emt_frames, small_parameters) -> None:
+def test_a_killed_training_dies_with_its_parent_and_is_continued(
+    tmp_path, emt_frames, small_parameters
+) -> None:
     trainer = NeppoTrainer(steps=4000, batch=1, reports=400, seed=1)
     directory = trainer.prepare(tmp_path / "run", small_parameters, emt_frames[:4], emt_frames[20:])
     script = "import sys; from mgflows.nep import NeppoTrainer; NeppoTrainer().train(sys.argv[1])"
     parent = subprocess.Popen([sys.executable, "-c", script, str(directory)])
-    wait_for(lambda: (directory / "loss.out").exists() and len(read_loss(directory / "loss.out")) >= 2, seconds=120)
+    wait_for(
+        lambda: (directory / "loss.out").exists() and len(read_loss(directory / "loss.out")) >= 2,
+        seconds=120,
+    )
     (child,) = children(parent.pid)
     parent.kill()
     parent.wait()
@@ -117,7 +139,9 @@ def test_a_killed_training_dies_with_its_parent_and_is_continued(tmp_path, emt_f
     with (directory / "loss.out").open("a") as file:
         file.write(f"{done + 10} 0.1 0.")
     # An end that is near, to keep this short.
-    (directory / "nep.in").write_text((directory / "nep.in").read_text().replace("4000", str(done + 30)))
+    (directory / "nep.in").write_text(
+        (directory / "nep.in").read_text().replace("4000", str(done + 30))
+    )
     result = trainer.train(directory)
     assert result.first_step == done
     np.testing.assert_array_equal(result.loss.step[-3:], [done + 10, done + 20, done + 30])
@@ -125,8 +149,12 @@ def test_a_killed_training_dies_with_its_parent_and_is_continued(tmp_path, emt_f
 
 
 @pytest.mark.faults
-def test_an_exception_in_the_parent_ends_the_trainer(tmp_path, emt_frames, small_parameters) -> None:
-    directory = NeppoTrainer(steps=100_000, batch=1, reports=10_000).prepare(tmp_path, small_parameters, emt_frames[:2], emt_frames[2:3])
+def test_an_exception_in_the_parent_ends_the_trainer(
+    tmp_path, emt_frames, small_parameters
+) -> None:
+    directory = NeppoTrainer(steps=100_000, batch=1, reports=10_000).prepare(
+        tmp_path, small_parameters, emt_frames[:2], emt_frames[2:3]
+    )
     seen: list[int] = []
     # A server that other tests share may be there already.
     others = set(children(os.getpid()))
@@ -163,13 +191,18 @@ def wait_for(condition, seconds: float) -> None:
 def test_a_failing_training_says_why(tmp_path, emt_frames, small_parameters) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
     (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
-    with pytest.raises(ServiceError, match=r"failed with exit status 1; training.log ends with: .*Error"):
+    with pytest.raises(
+        ServiceError, match=r"failed with exit status 1; training.log ends with: .*Error"
+    ):
         TRAINER.train(directory)
 
 
 def test_other_inputs_remove_old_results(tmp_path, emt_frames, small_parameters) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2], emt_frames[2:3])
-    stale = [directory / name for name in ("nep.txt", "nep_best.txt", "loss.out", "force_test.out", "training.log")]
+    stale = [
+        directory / name
+        for name in ("nep.txt", "nep_best.txt", "loss.out", "force_test.out", "training.log")
+    ]
 
     def touch() -> None:
         for path in stale:
@@ -183,7 +216,12 @@ def test_other_inputs_remove_old_results(tmp_path, emt_frames, small_parameters)
         (TRAINER, small_parameters, emt_frames[:3], []),
         (TRAINER, replace(small_parameters, neuron=5), emt_frames[:3], []),
         (replace(TRAINER, seed=2), replace(small_parameters, neuron=5), emt_frames[:3], []),
-        (replace(TRAINER, seed=2, steps=10), replace(small_parameters, neuron=5), emt_frames[:3], []),
+        (
+            replace(TRAINER, seed=2, steps=10),
+            replace(small_parameters, neuron=5),
+            emt_frames[:3],
+            [],
+        ),
     )
     for trainer, parameters, train, test in changes:
         touch()
@@ -192,16 +230,25 @@ def test_other_inputs_remove_old_results(tmp_path, emt_frames, small_parameters)
         assert (directory / "test.xyz").exists() == bool(test)
 
 
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, emt_frames, small_parameters, tiny_potential) -> None:
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    tmp_path, emt_frames, small_parameters, tiny_potential
+) -> None:
     directory = tmp_path / "run"
-    with pytest.raises(InputError, match="training frame 1 and test frame 0 are the same structure"):
+    with pytest.raises(
+        InputError, match="training frame 1 and test frame 0 are the same structure"
+    ):
         TRAINER.prepare(directory, small_parameters, emt_frames[:2], emt_frames[1:3])
     with pytest.raises(InputError, match="contains Al, which is not among the species Cu"):
         TRAINER.prepare(directory, replace(small_parameters, species=("Cu",)), emt_frames[:2])
     with pytest.raises(InputError, match="no frame"):
         TRAINER.prepare(directory, small_parameters, [])
     with pytest.raises(InputError, match="another architecture"):
-        TRAINER.prepare(directory, NepParameters(("Cu", "Zr", "Al")), emt_frames[:2], initial_potential=tiny_potential)
+        TRAINER.prepare(
+            directory,
+            NepParameters(("Cu", "Zr", "Al")),
+            emt_frames[:2],
+            initial_potential=tiny_potential,
+        )
     with pytest.raises(InputError, match="steps is 0"):
         NeppoTrainer(steps=0)
     assert not directory.exists()
@@ -236,7 +283,9 @@ for step in (n // 2, n):
 @pytest.fixture
 def gpumd(tmp_path, tiny_potential) -> GpumdTrainer:
     executable = tmp_path / "nep executable"
-    executable.write_text(GPUMD.format(python=sys.executable, parameters=1096, potential=tiny_potential))
+    executable.write_text(
+        GPUMD.format(python=sys.executable, parameters=1096, potential=tiny_potential)
+    )
     executable.chmod(0o755)
     return GpumdTrainer(command=f"'{executable}'")
 
@@ -244,12 +293,22 @@ def gpumd(tmp_path, tiny_potential) -> GpumdTrainer:
 @pytest.fixture
 def tiny_parameters() -> NepParameters:
     return NepParameters(
-        ("Cu", "Zr", "Al"), cutoff=(5.0, 4.0), n_max=(4, 3), basis_size=(4, 4), l_max=(4, 0, 0), neuron=10, generation=1000
+        ("Cu", "Zr", "Al"),
+        cutoff=(5.0, 4.0),
+        n_max=(4, 3),
+        basis_size=(4, 4),
+        l_max=(4, 0, 0),
+        neuron=10,
+        generation=1000,
     )
 
 
-def test_gpumd_is_run_in_the_same_directory(tmp_path, gpumd, emt_frames, tiny_parameters, tiny_potential) -> None:
-    directory = gpumd.prepare(tmp_path / "run", tiny_parameters, emt_frames[:2], emt_frames[2:4], seed=3)
+def test_gpumd_is_run_in_the_same_directory(
+    tmp_path, gpumd, emt_frames, tiny_parameters, tiny_potential
+) -> None:
+    directory = gpumd.prepare(
+        tmp_path / "run", tiny_parameters, emt_frames[:2], emt_frames[2:4], seed=3
+    )
     assert "seed" not in (directory / "nep.in").read_text()
     progress = []
     result = gpumd.train(directory, progress.append)
@@ -261,7 +320,9 @@ def test_gpumd_is_run_in_the_same_directory(tmp_path, gpumd, emt_frames, tiny_pa
 
 
 @pytest.mark.faults
-def test_an_interrupted_gpumd_run_is_asked_for_the_rest_only(tmp_path, gpumd, emt_frames, tiny_parameters) -> None:
+def test_an_interrupted_gpumd_run_is_asked_for_the_rest_only(
+    tmp_path, gpumd, emt_frames, tiny_parameters
+) -> None:
     directory = gpumd.prepare(tmp_path / "run", tiny_parameters, emt_frames[:2], emt_frames[2:4])
     (directory / "fail").touch()
     with pytest.raises(ServiceError, match=r"exit status 3; .*the GPU is gone"):
@@ -279,7 +340,9 @@ def test_an_interrupted_gpumd_run_is_asked_for_the_rest_only(tmp_path, gpumd, em
 
 
 @pytest.mark.faults
-def test_a_gpumd_run_without_restart_file_starts_over(tmp_path, gpumd, emt_frames, tiny_parameters) -> None:
+def test_a_gpumd_run_without_restart_file_starts_over(
+    tmp_path, gpumd, emt_frames, tiny_parameters
+) -> None:
     directory = gpumd.prepare(tmp_path / "run", tiny_parameters, emt_frames[:2])
     (directory / "loss.out").write_text("400 1 1 1 1 1 1 1 1 1\n")
     # Cut off in the last number, as a kill leaves it.
@@ -289,35 +352,52 @@ def test_a_gpumd_run_without_restart_file_starts_over(tmp_path, gpumd, emt_frame
     np.testing.assert_array_equal(result.loss.step, [500, 1000])
 
 
-def test_gpumd_is_not_asked_for_generations_that_it_would_not_write(tmp_path, emt_frames, tiny_parameters) -> None:
-    with pytest.raises(InputError, match="generation is 1050 but must be a multiple of output_interval, 100"):
+def test_gpumd_is_not_asked_for_generations_that_it_would_not_write(
+    tmp_path, emt_frames, tiny_parameters
+) -> None:
+    with pytest.raises(
+        InputError, match="generation is 1050 but must be a multiple of output_interval, 100"
+    ):
         GpumdTrainer().prepare(tmp_path, replace(tiny_parameters, generation=1050), emt_frames[:2])
     assert not list(tmp_path.iterdir())
 
 
-def test_gpumd_that_is_absent_or_asked_too_much_says_so(tmp_path, emt_frames, tiny_parameters, tiny_potential) -> None:
+def test_gpumd_that_is_absent_or_asked_too_much_says_so(
+    tmp_path, emt_frames, tiny_parameters, tiny_potential
+) -> None:
     trainer = GpumdTrainer(command="nep-that-nobody-has --fast")
     directory = trainer.prepare(tmp_path, tiny_parameters, emt_frames[:2])
     with pytest.raises(ServiceError, match="'nep-that-nobody-has --fast' is not found"):
         trainer.train(directory)
     with pytest.raises(InputError, match="cannot start from a potential"):
         trainer.prepare(tmp_path, tiny_parameters, emt_frames[:2], initial_potential=tiny_potential)
-    seeded = GpumdTrainer(takes_seed=True).prepare(tmp_path, tiny_parameters, emt_frames[:2], seed=3)
+    seeded = GpumdTrainer(takes_seed=True).prepare(
+        tmp_path, tiny_parameters, emt_frames[:2], seed=3
+    )
     assert NepParameters.from_text((seeded / "nep.in").read_text()).seed == 3
 
 
 @pytest.mark.faults
-def test_a_training_that_ends_without_potential_is_a_failure(tmp_path, gpumd, emt_frames, tiny_parameters) -> None:
-    directory = gpumd.prepare(tmp_path / "run", replace(tiny_parameters, species=("Cu", "Ni", "Al")), emt_frames[:2])
+def test_a_training_that_ends_without_potential_is_a_failure(
+    tmp_path, gpumd, emt_frames, tiny_parameters
+) -> None:
+    directory = gpumd.prepare(
+        tmp_path / "run", replace(tiny_parameters, species=("Cu", "Ni", "Al")), emt_frames[:2]
+    )
     with pytest.raises(ServiceError, match=r"without a usable potential: .*not Ni"):
         gpumd.train(directory)
 
 
 def test_a_process_whose_parent_is_gone_does_not_start(tmp_path) -> None:
-    from mgflows.nep import tethered
+    from mgflows import subprocesses
 
     marker = tmp_path / "started"
-    orphan = subprocess.run([sys.executable, tethered.__file__, "1", "touch", str(marker)], capture_output=True, text=True, check=False)
+    orphan = subprocess.run(
+        [sys.executable, subprocesses.__file__, "1", "touch", str(marker)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert orphan.returncode == 1
     assert "has ended" in orphan.stderr
     assert not marker.exists()

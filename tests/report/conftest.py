@@ -16,7 +16,12 @@ from mgflows.report.records import RelaxationRecord, StageCost
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
-from mgflows.schemas.sampling import Acceptance, EffectiveTimeRecord, SampleDocument, SupercoolingDocument
+from mgflows.schemas.sampling import (
+    Acceptance,
+    EffectiveTimeRecord,
+    SampleDocument,
+    SupercoolingDocument,
+)
 from mgflows.schemas.training import SUBSETS, DatasetDocument, ErrorStatistics, PotentialDocument
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.validation.dimers import DimerCurve
@@ -61,14 +66,25 @@ PROVENANCE = Provenance(
     cpu_seconds=30.0,
     seed=7,
 )
-FINGERPRINT = MethodFingerprint(code="ase:mgflows.eam.stand_in_calculator", version="0.1.0", settings={}, is_dft=False, description=METHOD)
+FINGERPRINT = MethodFingerprint(
+    code="ase:mgflows.eam.stand_in_calculator",
+    version="0.1.0",
+    settings={},
+    is_dft=False,
+    description=METHOD,
+)
 
 
 @pytest.fixture(scope="session")
 def campaign() -> CampaignDocument:
     return CampaignDocument(
         campaign="quickstart-cuzral",
-        alloy={"composition": {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, "n_atoms": 150, "number_density": 0.06943, "name": "Cu46Zr46Al8"},
+        alloy={
+            "composition": {"Cu": 0.46, "Zr": 0.46, "Al": 0.08},
+            "n_atoms": 150,
+            "number_density": 0.06943,
+            "name": "Cu46Zr46Al8",
+        },
         method=METHOD,
         settings={},
         settings_digest="7d1f0c55aa31e9b2",
@@ -86,7 +102,10 @@ def full(campaign: CampaignDocument) -> ReportData:
     generator = np.random.default_rng(11)
     samples = _samples(generator)
     frames = _frames(generator, [family for family, _ in samples])
-    datasets = [_dataset("4be19a7c02d35f88", feedback=False), _dataset("a90c4417e6f2b35d", feedback=True)]
+    datasets = [
+        _dataset("4be19a7c02d35f88", feedback=False),
+        _dataset("a90c4417e6f2b35d", feedback=True),
+    ]
     potentials = [
         _potential(generator, "1f6d9e0b77c2a410", datasets[0], 0, "family", 6.1, 148.0),
         _potential(generator, "c3a82b915e04d7f6", datasets[1], 1, "family", 4.6, 117.0),
@@ -104,7 +123,9 @@ def full(campaign: CampaignDocument) -> ReportData:
         validations=[_validation(potentials[1])],
         costs=[
             StageCost(stage, n, 1.3 * s, s)
-            for stage, n, s in zip(STAGES, (17, 96, 2, 11, 3), (24.0, 35.0, 260.0, 130.0, 95.0), strict=True)
+            for stage, n, s in zip(
+                STAGES, (17, 96, 2, 11, 3), (24.0, 35.0, 260.0, 130.0, 95.0), strict=True
+            )
         ],
         fireworks={"COMPLETED": 129},
         wall_seconds=418.0,
@@ -152,7 +173,11 @@ def _samples(generator: Generator) -> list[tuple[str, SampleDocument]]:
                 reduced_temperature_high=10.01,
                 reduced_temperature_low=0.01,
                 swap_fraction=0.2,
-                acceptance={"swap": Acceptance(reduced_temperature=[10.0, 0.01], accepted_fraction=[0.4, 0.0])},
+                acceptance={
+                    "swap": Acceptance(
+                        reduced_temperature=[10.0, 0.01], accepted_fraction=[0.4, 0.0]
+                    )
+                },
                 order={},
                 ordered=rank == 2 and number == 3,
                 surrogate={},
@@ -176,7 +201,9 @@ def _frames(generator: Generator, families: list[str]) -> list[FrameRecord]:
                     family=families[number % len(families)],
                     name=str(number),
                     n_atoms=150,
-                    energy_per_atom=energy - (0.06 * (number // 4) if subset == "lj_surrogate" else 0.0) + 0.025 * spread[0],
+                    energy_per_atom=energy
+                    - (0.06 * (number // 4) if subset == "lj_surrogate" else 0.0)
+                    + 0.025 * spread[0],
                     pressure=pressure + 2.5 * spread[1],
                     maximum_force=3.0,
                     log10_time=None,
@@ -188,8 +215,12 @@ def _frames(generator: Generator, families: list[str]) -> list[FrameRecord]:
     return records
 
 
-def _relaxations(generator: Generator, samples: list[tuple[str, SampleDocument]], frames: list[FrameRecord]) -> list[RelaxationRecord]:
-    labels = {frame.family: frame.energy_per_atom for frame in frames if frame.subset == "lj_surrogate"}
+def _relaxations(
+    generator: Generator, samples: list[tuple[str, SampleDocument]], frames: list[FrameRecord]
+) -> list[RelaxationRecord]:
+    labels = {
+        frame.family: frame.energy_per_atom for frame in frames if frame.subset == "lj_surrogate"
+    }
     return [
         RelaxationRecord(
             family=family,
@@ -197,7 +228,9 @@ def _relaxations(generator: Generator, samples: list[tuple[str, SampleDocument]]
             energy_lj=sample.energy_lj,
             energy_before=labels[family],
             energy_after=labels[family] - 0.31,
-            displacements=(0.13 * np.linalg.norm(generator.standard_normal((150, 3)), axis=1)).tolist(),
+            displacements=(
+                0.13 * np.linalg.norm(generator.standard_normal((150, 3)), axis=1)
+            ).tolist(),
             delta_cb=float(0.905 + 0.01 * generator.standard_normal()),
             delta_cb_affine=float(0.975 + 0.004 * generator.standard_normal()),
             relative_volume=1.205,
@@ -206,8 +239,15 @@ def _relaxations(generator: Generator, samples: list[tuple[str, SampleDocument]]
     ]
 
 
-def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]]) -> SupercoolingDocument:
-    draws = np.column_stack([-3.2 + 0.02 * generator.standard_normal(200), -0.166 + 0.011 * generator.standard_normal(200)])
+def _supercooling(
+    generator: Generator, samples: list[tuple[str, SampleDocument]]
+) -> SupercoolingDocument:
+    draws = np.column_stack(
+        [
+            -3.2 + 0.02 * generator.standard_normal(200),
+            -0.166 + 0.011 * generator.standard_normal(200),
+        ]
+    )
     clock = {
         "@module": "mgflows.surrogate.supercooling",
         "@class": "SupercoolingClock",
@@ -224,7 +264,11 @@ def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]
     }
     groups = []
     for n_sweeps in SWEEPS:
-        energies = [sample.e_is_reduced for _, sample in samples if sample.n_sweeps == n_sweeps and not sample.ordered]
+        energies = [
+            sample.e_is_reduced
+            for _, sample in samples
+            if sample.n_sweeps == n_sweeps and not sample.ordered
+        ]
         time = (np.mean(energies) + 3.2) / -0.166
         groups.append(
             EffectiveTimeRecord(
@@ -244,7 +288,12 @@ def _supercooling(generator: Generator, samples: list[tuple[str, SampleDocument]
         for time in (30.0, 100.0, 300.0, 1000.0, 3000.0)
     }
     return SupercoolingDocument(
-        clock=clock, dynamics=dynamics, groups=groups, families={}, seconds_per_reduced_time=3.31e-13, provenance=PROVENANCE
+        clock=clock,
+        dynamics=dynamics,
+        groups=groups,
+        families={},
+        seconds_per_reduced_time=3.31e-13,
+        provenance=PROVENANCE,
     )
 
 
@@ -255,7 +304,10 @@ def _dataset(dataset_id: str, *, feedback: bool) -> DatasetDocument:
         campaign="quickstart-cuzral",
         species=["Cu", "Zr", "Al"],
         n_frames=sum(frames.values()),
-        counts={s: {"frames": n, "families": 6, "family_test": n // 5, "paper_test": n // 5} for s, n in frames.items()},
+        counts={
+            s: {"frames": n, "families": 6, "family_test": n // 5, "paper_test": n // 5}
+            for s, n in frames.items()
+        },
         frames=[],
         held_out_families=["mc-1000-0"],
         test_fraction=0.2,
@@ -271,18 +323,33 @@ def _dataset(dataset_id: str, *, feedback: bool) -> DatasetDocument:
 
 
 def _potential(
-    generator: Generator, potential_id: str, dataset: DatasetDocument, generation: int, split: str, energy: float, force: float
+    generator: Generator,
+    potential_id: str,
+    dataset: DatasetDocument,
+    generation: int,
+    split: str,
+    energy: float,
+    force: float,
 ) -> PotentialDocument:
     def statistics(n: int, scale: float) -> ErrorStatistics:
         values = {"energy": energy * scale, "force": force * scale, "virial": 9.0 * energy * scale}
         return ErrorStatistics(
-            n_frames=n, **{f"{k}_rmse": v for k, v in values.items()}, **{f"{k}_mae": 0.7 * v for k, v in values.items()}, energy_r2=0.99
+            n_frames=n,
+            **{f"{k}_rmse": v for k, v in values.items()},
+            **{f"{k}_mae": 0.7 * v for k, v in values.items()},
+            energy_r2=0.99,
         )
 
     tables = {}
     for side, fraction, factor in (("train", 0.8, 0.9), ("test", 0.2, 1.0)):
-        sizes = {subset: max(round(fraction * count["frames"]), 1) for subset, count in dataset.counts.items()}
-        tables[side] = {subset: statistics(n, factor * (0.7 + 0.15 * SUBSETS.index(subset))) for subset, n in sizes.items()}
+        sizes = {
+            subset: max(round(fraction * count["frames"]), 1)
+            for subset, count in dataset.counts.items()
+        }
+        tables[side] = {
+            subset: statistics(n, factor * (0.7 + 0.15 * SUBSETS.index(subset)))
+            for subset, n in sizes.items()
+        }
         tables[side]["all"] = statistics(sum(sizes.values()), factor)
     steps = np.arange(50, 2001, 50)
     return PotentialDocument(
@@ -310,7 +377,9 @@ def _potential(
             "virial_test": [None] * len(steps),
         },
         parity={
-            side: _parity(generator, {s: e.n_frames for s, e in table.items() if s != "all"}, energy, force)
+            side: _parity(
+                generator, {s: e.n_frames for s, e in table.items() if s != "all"}, energy, force
+            )
             for side, table in tables.items()
         },
         method=METHOD,
@@ -319,22 +388,35 @@ def _potential(
     )
 
 
-def _parity(generator: Generator, sizes: dict[str, int], energy: float, force: float) -> dict[str, Any]:
+def _parity(
+    generator: Generator, sizes: dict[str, int], energy: float, force: float
+) -> dict[str, Any]:
     subsets = [subset for subset, n in sizes.items() for _ in range(n)]
-    energies = np.array([CENTRES[s][0] for s in subsets]) + 0.04 * generator.standard_normal(len(subsets))
-    virials = np.array([CENTRES[s][1] / 13.0 for s in subsets])[:, None] * [1, 1, 1, 0, 0, 0] + 0.1 * generator.standard_normal(
-        (len(subsets), 6)
+    energies = np.array([CENTRES[s][0] for s in subsets]) + 0.04 * generator.standard_normal(
+        len(subsets)
     )
+    virials = np.array([CENTRES[s][1] / 13.0 for s in subsets])[:, None] * [
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+    ] + 0.1 * generator.standard_normal((len(subsets), 6))
     forces = generator.standard_normal(4_000) * generator.choice([0.3, 1.4], size=4_000)
     return {
         "subset": subsets,
         "energy": {
             "reference": energies.tolist(),
-            "predicted": (energies + 1e-3 * energy * generator.standard_normal(len(subsets))).tolist(),
+            "predicted": (
+                energies + 1e-3 * energy * generator.standard_normal(len(subsets))
+            ).tolist(),
         },
         "virial": {
             "reference": virials.tolist(),
-            "predicted": (virials + 9e-3 * energy * generator.standard_normal(virials.shape)).tolist(),
+            "predicted": (
+                virials + 9e-3 * energy * generator.standard_normal(virials.shape)
+            ).tolist(),
         },
         "force": {
             "reference": forces.tolist(),
@@ -348,7 +430,12 @@ def _quenches(generator: Generator, potential_id: str) -> list[QuenchDocument]:
     found = []
     for rate in (500.0, 100.0, 50.0):
         temperature = np.concatenate([np.full(20, 2000.0), np.linspace(2000.0, 300.0, 120)])
-        density = 7.15 - 3.9e-4 * temperature - 0.02 * np.log10(rate) + 0.015 * generator.standard_normal(140)
+        density = (
+            7.15
+            - 3.9e-4 * temperature
+            - 0.02 * np.log10(rate)
+            + 0.015 * generator.standard_normal(140)
+        )
         energy = -5.06 + 1.7e-4 * temperature + 0.003 * generator.standard_normal(140)
         found.append(
             QuenchDocument(
@@ -360,7 +447,9 @@ def _quenches(generator: Generator, potential_id: str) -> list[QuenchDocument]:
                 density=float(density[-1]),
                 trace={
                     "time": np.linspace(0.0, 1700.0 / rate * 1e3, 140).tolist(),
-                    "temperature": (temperature * (1 + 0.04 * generator.standard_normal(140))).tolist(),
+                    "temperature": (
+                        temperature * (1 + 0.04 * generator.standard_normal(140))
+                    ).tolist(),
                     "density": density.tolist(),
                     "energy": energy.tolist(),
                 },
@@ -418,21 +507,33 @@ def _properties(shear_modulus: float) -> GlassProperties:
     )
     elastic = [_elastic(112.0 + g, g) for g in (shear_modulus - 0.5, shear_modulus + 0.5)]
     return GlassProperties(
-        density=6.98, radial_distribution=distribution, elastic=tuple(elastic), shear=tuple(map(_shear, (shear_modulus, 21.0)))
+        density=6.98,
+        radial_distribution=distribution,
+        elastic=tuple(elastic),
+        shear=tuple(map(_shear, (shear_modulus, 21.0))),
     )
 
 
 def _elastic(bulk_modulus: float, shear_modulus: float) -> ElasticResult:
     stiffness = np.diag([2.0 * shear_modulus] * 3 + [shear_modulus] * 3)
     stiffness[:3, :3] += bulk_modulus - 2.0 * shear_modulus / 3.0
-    return ElasticResult(stiffness, isotropic_moduli(stiffness), asymmetry=0.0, nonlinearity=0.0, atoms=Atoms(), residual_stress=0.0)
+    return ElasticResult(
+        stiffness,
+        isotropic_moduli(stiffness),
+        asymmetry=0.0,
+        nonlinearity=0.0,
+        atoms=Atoms(),
+        residual_stress=0.0,
+    )
 
 
 def _shear(shear_modulus: float) -> ShearResult:
     strain = np.linspace(0.0, 0.006, 13)
     # Softer at first, so that the slope is right inside the window only.
     curves = tuple(
-        ShearCurve(direction, strain, np.where(strain < 0.0039, 0.9, 1.0) * g * strain, 0.0 * strain, g)
+        ShearCurve(
+            direction, strain, np.where(strain < 0.0039, 0.9, 1.0) * g * strain, 0.0 * strain, g
+        )
         for direction, g in (("xy", shear_modulus - 1.0), ("xz", shear_modulus + 1.0))
     )
     return ShearResult(curves, shear_modulus, 1.0, (0.004, 0.006))
@@ -440,16 +541,30 @@ def _shear(shear_modulus: float) -> ShearResult:
 
 def _rdf(distance: np.ndarray, peak: float, height: float) -> np.ndarray:
     shells = ((0.0, height - 1.0, 0.22), (0.95, -0.6, 0.4), (2.0, 0.35, 0.55), (2.9, -0.15, 0.5))
-    g = 1.0 + sum(amplitude * np.exp(-(((distance - peak - shift) / width) ** 2)) for shift, amplitude, width in shells)
+    g = 1.0 + sum(
+        amplitude * np.exp(-(((distance - peak - shift) / width) ** 2))
+        for shift, amplitude, width in shells
+    )
     return np.clip(g, 0.0, None) / (1.0 + np.exp(-(distance - peak + 0.25) / 0.05))
 
 
 def _dimers() -> dict[str, DimerCurve]:
     distance = np.linspace(0.8, 6.0, 105)
     curves = {}
-    for pair, size in {"Cu-Cu": 2.2, "Cu-Zr": 2.5, "Cu-Al": 2.4, "Zr-Zr": 2.9, "Zr-Al": 2.7, "Al-Al": 2.6}.items():
-        energy = 6.0 * np.exp(-2.4 * (distance - size)) - 1.2 * np.exp(-(((distance - size - 0.35) / 0.8) ** 2))
+    for pair, size in {
+        "Cu-Cu": 2.2,
+        "Cu-Zr": 2.5,
+        "Cu-Al": 2.4,
+        "Zr-Zr": 2.9,
+        "Zr-Al": 2.7,
+        "Al-Al": 2.6,
+    }.items():
+        energy = 6.0 * np.exp(-2.4 * (distance - size)) - 1.2 * np.exp(
+            -(((distance - size - 0.35) / 0.8) ** 2)
+        )
         has_hole = pair == "Al-Al"
         energy -= 40.0 * np.exp(-(((distance - 1.7) / 0.12) ** 2)) * has_hole
-        curves[pair] = DimerCurve(pair, distance, energy, not has_hole, 1.7 if has_hole else None, 12.0 * has_hole)
+        curves[pair] = DimerCurve(
+            pair, distance, energy, not has_hole, 1.7 if has_hole else None, 12.0 * has_hole
+        )
     return curves

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from monty.json import jsanitize
 
 from mgflows.cli.report import report
+from mgflows.connections import open_database, open_job_store
 from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
 from mgflows.report import ReportData
@@ -25,12 +26,14 @@ class Filler:
     """Puts documents into the store as jobs do."""
 
     def __init__(self, settings: Settings, campaign: str) -> None:
-        self.store = settings.job_store()
+        self.store = open_job_store(settings)
         self.store.connect()
         self.campaign = campaign
         self.count = 0
 
-    def add(self, document: Any, *, stage: str, save: dict[str, list[str]] | None = None, **tags: str) -> None:
+    def add(
+        self, document: Any, *, stage: str, save: dict[str, list[str]] | None = None, **tags: str
+    ) -> None:
         self.count += 1
         entry = {
             "uuid": f"job-{self.count:03d}",
@@ -70,14 +73,16 @@ def relaxed_label(full: ReportData) -> LabelDocument:
 @pytest.fixture
 def stored(settings: Settings, full: ReportData) -> Settings:
     name = full.campaign.campaign
-    settings.database()["campaigns"].insert_one(full.campaign.model_dump())
+    open_database(settings)["campaigns"].insert_one(full.campaign.model_dump())
     filler = Filler(settings, name)
     for family, sample in full.samples:
         filler.add(sample, stage="sampling", family=family)
     filler.add(full.supercooling, stage="sampling")
     label = relaxed_label(full)
     filler.add(label, stage="labels", subset="dft_minimized", family=full.samples[5][0])
-    as_sampled = LabelDocument.from_atoms(Frame.from_atoms(label.frames[0].to_atoms()).to_atoms(), label.fingerprint, label.provenance)
+    as_sampled = LabelDocument.from_atoms(
+        Frame.from_atoms(label.frames[0].to_atoms()).to_atoms(), label.fingerprint, label.provenance
+    )
     filler.add(as_sampled, stage="labels", subset="lj_surrogate", family=full.samples[5][0])
     for dataset in full.datasets:
         filler.add(dataset, stage="training", save={"data": ["frames"]})
@@ -88,9 +93,9 @@ def stored(settings: Settings, full: ReportData) -> Settings:
     for validation in full.validations:
         filler.add(validation, stage="validation")
     other = full.campaign.model_copy(update={"campaign": "another"})
-    settings.database()["campaigns"].insert_one(other.model_dump())
+    open_database(settings)["campaigns"].insert_one(other.model_dump())
     states = [("sampling", "COMPLETED"), ("labels", "COMPLETED"), ("training", "FIZZLED")]
-    settings.database()["fireworks"].insert_many(
+    open_database(settings)["fireworks"].insert_many(
         [
             {
                 "fw_id": i,
@@ -108,7 +113,9 @@ def stored(settings: Settings, full: ReportData) -> Settings:
 def test_everything_is_read_from_the_database(stored: Settings, full: ReportData) -> None:
     data = ReportData.from_database(GlassDatabase(stored), full.campaign.campaign)
     assert data.campaign == full.campaign
-    assert sorted(data.samples, key=lambda item: item[0]) == sorted(full.samples, key=lambda item: item[0])
+    assert sorted(data.samples, key=lambda item: item[0]) == sorted(
+        full.samples, key=lambda item: item[0]
+    )
     assert data.supercooling == full.supercooling
     assert [frame.subset for frame in data.frames] == ["lj_surrogate", "dft_minimized"]
     assert data.quenches == full.quenches
@@ -122,16 +129,24 @@ def test_a_relaxation_is_joined_with_its_sample(stored: Settings, full: ReportDa
     data = ReportData.from_database(GlassDatabase(stored), full.campaign.campaign)
     family, sample = full.samples[5]
     (record,) = data.relaxations
-    assert (record.family, record.n_sweeps, record.energy_lj) == (family, sample.n_sweeps, sample.energy_lj)
+    assert (record.family, record.n_sweeps, record.energy_lj) == (
+        family,
+        sample.n_sweeps,
+        sample.energy_lj,
+    )
     assert record.energy_before == 0.4
     assert len(record.displacements) == 32
     assert data.energy_records == [(sample.n_sweeps, sample.energy_lj, record.energy_after)]
 
 
-def test_only_the_potential_that_is_shown_has_its_parity_loaded(stored: Settings, full: ReportData) -> None:
+def test_only_the_potential_that_is_shown_has_its_parity_loaded(
+    stored: Settings, full: ReportData
+) -> None:
     data = ReportData.from_database(GlassDatabase(stored), full.campaign.campaign)
     assert data.best_potential == full.best_potential
-    assert [bool(p.parity) for p in data.potentials] == [p == full.best_potential for p in full.potentials]
+    assert [bool(p.parity) for p in data.potentials] == [
+        p == full.best_potential for p in full.potentials
+    ]
 
 
 def test_costs_are_summed_over_the_documents(stored: Settings, full: ReportData) -> None:
@@ -162,7 +177,11 @@ def test_an_unknown_campaign_is_refused(stored: Settings) -> None:
 def test_the_command_writes_the_file(stored: Settings, tmp_path: Path) -> None:
     stored.write(tmp_path / "mgflows.yaml")
     output = tmp_path / "out.html"
-    result = CliRunner().invoke(report, ["another", "--directory", str(tmp_path), "--output", str(output)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        report,
+        ["another", "--directory", str(tmp_path), "--output", str(output)],
+        catch_exceptions=False,
+    )
     assert result.exit_code == 0
     assert str(output) in result.output
     assert "another" in output.read_text()

@@ -52,7 +52,15 @@ def test_supercooling(figure: Figure, full: ReportData) -> None:
 
 
 def test_interval_of_the_law() -> None:
-    clock = records.Clock(-1.0, 0.1, 0.0, np.array([[0.0, slope] for slope in np.linspace(-2.0, 0.0, 101)]), (1.0, 2.0), None, [])
+    clock = records.Clock(
+        -1.0,
+        0.1,
+        0.0,
+        np.array([[0.0, slope] for slope in np.linspace(-2.0, 0.0, 101)]),
+        (1.0, 2.0),
+        None,
+        [],
+    )
     assert clock.interval_at([0.0, 10.0]) == pytest.approx(np.array([[0.0, -16.8], [0.0, -3.2]]))
 
 
@@ -62,7 +70,9 @@ def test_displacements_are_densities(figure: Figure, full: ReportData) -> None:
     areas = [np.trapezoid(line[:, 1], line[:, 0]) for line in lines(axes)]
     assert areas == pytest.approx([1.0] * 3, abs=0.02)
     # Three Gaussian components of 0.13 A: the most probable magnitude is sqrt(2) times that.
-    assert np.mean([line[np.argmax(line[:, 1]), 0] for line in lines(axes)]) == pytest.approx(0.184, abs=0.03)
+    assert np.mean([line[np.argmax(line[:, 1]), 0] for line in lines(axes)]) == pytest.approx(
+        0.184, abs=0.03
+    )
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["10³", "10⁴", "10⁵"]
     inset = axes.child_axes[0]
     shown = sorted(y for line in lines(inset) for y in line[:, 1] if len(line) == 3)
@@ -108,7 +118,11 @@ def test_parity_shows_every_frame_in_its_colour(figure: Figure, full: ReportData
     training.draw_energy_parity(figure, parity)
     axes = figure.axes[0]
     for subset, look in style.SUBSET_STYLES.items():
-        points = [line for line in axes.lines if line.get_color() == look.color and line.get_marker() == look.marker]
+        points = [
+            line
+            for line in axes.lines
+            if line.get_color() == look.color and line.get_marker() == look.marker
+        ]
         n = sum(len(line.get_xydata()) for line in points)
         assert n == best.errors["train"][subset].n_frames + best.errors["test"][subset].n_frames
     assert axes.get_xlim() == axes.get_ylim()
@@ -120,7 +134,11 @@ def test_virial_parity_shows_six_components(figure: Figure, full: ReportData) ->
     parity = records.parity_of(best)
     assert parity is not None
     training.draw_virial_parity(figure, parity)
-    n = sum(len(line.get_xydata()) for line in figure.axes[0].lines if line.get_marker() not in ("", "None", None))
+    n = sum(
+        len(line.get_xydata())
+        for line in figure.axes[0].lines
+        if line.get_marker() not in ("", "None", None)
+    )
     assert n == 6 * (best.n_train + best.n_test)
 
 
@@ -131,22 +149,47 @@ def test_force_density_counts_every_component(figure: Figure, full: ReportData) 
     assert parity is not None
     training.draw_force_parity(figure, parity)
     for axes, side in zip(figure.axes, ("train", "test"), strict=True):
-        (density,) = [collection for collection in axes.collections if isinstance(collection, PolyCollection)]
+        (density,) = [
+            collection for collection in axes.collections if isinstance(collection, PolyCollection)
+        ]
         # A few outliers lie outside the range shown.
-        assert 0.999 * len(parity.forces[side][0]) <= np.sum(density.get_array()) <= len(parity.forces[side][0])
+        assert (
+            0.999 * len(parity.forces[side][0])
+            <= np.sum(density.get_array())
+            <= len(parity.forces[side][0])
+        )
 
 
 def test_loss_leaves_out_what_the_trainer_did_not_write(figure: Figure) -> None:
-    training.draw_loss(figure, {"step": [1.0, 2.0], "total": [3.0, 1.0], "energy_train": [None, 0.1], "virial_train": [None, None]})
+    training.draw_loss(
+        figure,
+        {
+            "step": [1.0, 2.0],
+            "total": [3.0, 1.0],
+            "energy_train": [None, 0.1],
+            "virial_train": [None, None],
+        },
+    )
     assert len(lines(figure.axes[0])) == 2
     assert figure.axes[0].get_yscale() == "log"
 
 
 def test_elastic_bars(figure: Figure) -> None:
     values = {"E": (60.0, 2.0), "B": (110.0, float("nan")), "G": (20.0, 1.0), "ν": (0.4, 0.01)}
-    validation.draw_elasticity(figure, records.Elasticity({"model": values, "reference": values}, 3))
+    validation.draw_elasticity(
+        figure, records.Elasticity({"model": values, "reference": values}, 3)
+    )
     moduli, ratio = figure.axes
-    assert sorted(bar.get_height() for bar in moduli.patches) == [0, 0, 20.0, 20.0, 60.0, 60.0, 110.0, 110.0]
+    assert sorted(bar.get_height() for bar in moduli.patches) == [
+        0,
+        0,
+        20.0,
+        20.0,
+        60.0,
+        60.0,
+        110.0,
+        110.0,
+    ]
     assert [bar.get_height() for bar in ratio.patches] == [0.4, 0.4]
 
 
@@ -155,7 +198,9 @@ def test_a_hole_in_a_dimer_is_marked(figure: Figure, full: ReportData) -> None:
     dimers = records.dimers_of(full.validation)
     validation.draw_dimers(figure, dimers)
     marked = {
-        axes.texts[0].get_text(): [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "v"]
+        axes.texts[0].get_text(): [
+            line.get_xdata()[0] for line in axes.lines if line.get_marker() == "v"
+        ]
         for axes in figure.axes
         if axes.get_visible()
     }

@@ -107,7 +107,12 @@ def test_every_figure_of_the_paper_at_this_scale(written: Path) -> None:
         "Fig. 6b",
     ):
         assert label in text, label
-    for title in ("Before and after feedback", "Stress–strain curves", "Dimers", "Quenches with the potential"):
+    for title in (
+        "Before and after feedback",
+        "Stress–strain curves",
+        "Dimers",
+        "Quenches with the potential",
+    ):
         assert title in text, title
     assert "(Fig. 5) are not part of the scale 'small'" in text
 
@@ -115,7 +120,10 @@ def test_every_figure_of_the_paper_at_this_scale(written: Path) -> None:
 def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> None:
     text = Page(written.read_text()).text
     assert "389" in text
-    assert "misses test energies by 4.6 meV/atom, forces by 117 meV/Å and virials by 41.4 meV/atom" in text
+    assert (
+        "misses test energies by 4.6 meV/atom, forces by 117 meV/Å and virials by 41.4 meV/atom"
+        in text
+    )
     assert "paper's split: 104" in text
     assert "energies from 6.1 to 4.6 meV/atom and forces from 148 to 117 meV/Å" in text
     assert "All lengths changed by +6.4%" in text
@@ -138,7 +146,9 @@ def test_density_functional_labels_are_called_so(full: ReportData) -> None:
     fingerprint = dataset.fingerprint.model_copy(update={"is_dft": True, "description": "PBE"})
     data = replace(
         full,
-        campaign=full.campaign.model_copy(update={"method": "VASP, PBE, 450 eV", "scaled_down": ""}),
+        campaign=full.campaign.model_copy(
+            update={"method": "VASP, PBE, 450 eV", "scaled_down": ""}
+        ),
         datasets=[dataset.model_copy(update={"fingerprint": fingerprint})],
         validations=[],
     )
@@ -149,16 +159,23 @@ def test_density_functional_labels_are_called_so(full: ReportData) -> None:
 
 
 def test_nothing_is_claimed_of_labels_that_do_not_exist_yet(empty: ReportData) -> None:
-    data = replace(empty, campaign=empty.campaign.model_copy(update={"method": "VASP, PBE, 450 eV"}))
+    data = replace(
+        empty, campaign=empty.campaign.model_copy(update={"method": "VASP, PBE, 450 eV"})
+    )
     text = Page(render_report(data)).text
     assert "not DFT" not in text
     assert "real alloy" not in text
 
 
-def test_another_potentials_validation_is_called_so(full: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_potentials_validation_is_called_so(
+    full: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(style, "render", draw_only)
     other = full.validations[0].model_copy(update={"potential_id": "1f6d9e0b77c2a410"})
-    assert "what follows is about potential 1f6d9e0b77c2a410" in Page(render_report(replace(full, validations=[other]))).text
+    assert (
+        "what follows is about potential 1f6d9e0b77c2a410"
+        in Page(render_report(replace(full, validations=[other]))).text
+    )
     assert "what follows is about" not in Page(render_report(full)).text
 
 
@@ -187,21 +204,41 @@ def test_failed_feedback_is_said(without_feedback: ReportData) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["samples", "supercooling", "frames", "relaxations", "datasets", "potentials", "quenches", "validations", "costs"]
+    "field",
+    [
+        "samples",
+        "supercooling",
+        "frames",
+        "relaxations",
+        "datasets",
+        "potentials",
+        "quenches",
+        "validations",
+        "costs",
+    ],
 )
-def test_any_part_may_be_missing(full: ReportData, field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_part_may_be_missing(
+    full: ReportData, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(style, "render", draw_only)
     Page(render_report(replace(full, **{field: None if field == "supercooling" else []})))
 
 
 def test_names_cannot_break_the_page(empty: ReportData) -> None:
-    data = replace(empty, campaign=empty.campaign.model_copy(update={"campaign": "<script>x</script>", "method": "a < b & c"}))
+    data = replace(
+        empty,
+        campaign=empty.campaign.model_copy(
+            update={"campaign": "<script>x</script>", "method": "a < b & c"}
+        ),
+    )
     page = Page(render_report(data))
     assert "script" not in page.tags
     assert "<script>x</script>" in page.text
 
 
-def test_an_old_report_survives_a_failure(empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_report_survives_a_failure(
+    empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
 
@@ -215,7 +252,9 @@ def test_an_old_report_survives_a_failure(empty: ReportData, tmp_path: Path, mon
     assert [other.name for other in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_without_jinja2_the_extra_is_named(empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jinja2_the_extra_is_named(
+    empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingDependencyError, match=r"mgflows\[report\]"):
         write_report(empty, tmp_path / "report.html")

@@ -44,8 +44,14 @@ def test_elasticity_is_averaged_over_glasses(document: ValidationDocument) -> No
 
 
 def test_a_single_glass_has_no_error(document: ValidationDocument) -> None:
-    single = document.summary["model"] | {"n_elastic": 1} | {key: None for key in document.summary["model"] if key.endswith("_std")}
-    elasticity = records.elasticity_of(document.model_copy(update={"summary": {"model": single, "reference": None}}))
+    single = (
+        document.summary["model"]
+        | {"n_elastic": 1}
+        | {key: None for key in document.summary["model"] if key.endswith("_std")}
+    )
+    elasticity = records.elasticity_of(
+        document.model_copy(update={"summary": {"model": single, "reference": None}})
+    )
     assert elasticity is not None
     assert list(elasticity.moduli) == ["model"]
     assert np.isnan(elasticity.moduli["model"]["G"][1])
@@ -56,9 +62,13 @@ def test_shear_is_joined_with_the_energy_of_its_glass(document: ValidationDocume
     assert (first.energy, second.energy) == (-5.06, -5.04)
     assert first.moduli == {"model": pytest.approx(19.4), "reference": pytest.approx(18.3)}
     assert second.moduli == {"model": pytest.approx(21.0), "reference": pytest.approx(21.0)}
-    assert [stress[-1] for _, stress in first.curves["reference"]] == pytest.approx([17.3 * 0.006, 19.3 * 0.006])
+    assert [stress[-1] for _, stress in first.curves["reference"]] == pytest.approx(
+        [17.3 * 0.006, 19.3 * 0.006]
+    )
     # What the suite itself says.
-    assert np.mean([entry.moduli["model"] for entry in (first, second)]) == pytest.approx(document.summary["model"]["shear_modulus_aqs"])
+    assert np.mean([entry.moduli["model"] for entry in (first, second)]) == pytest.approx(
+        document.summary["model"]["shear_modulus_aqs"]
+    )
 
 
 def test_landscape_needs_a_reference(document: ValidationDocument) -> None:
@@ -70,12 +80,20 @@ def test_landscape_needs_a_reference(document: ValidationDocument) -> None:
 
 
 def test_only_holes_are_holes(document: ValidationDocument) -> None:
-    assert {dimer.pair: dimer.hole for dimer in records.dimers_of(document) if dimer.hole is not None} == {"Al-Al": 1.7}
+    assert {
+        dimer.pair: dimer.hole for dimer in records.dimers_of(document) if dimer.hole is not None
+    } == {"Al-Al": 1.7}
 
 
 def test_viscosity_without_an_error(document: ValidationDocument) -> None:
-    viscous = document.summary["model"] | {"viscosity": 3.1, "viscosity_error": None, "viscosity_converged": False}
-    found = records.viscosities_of(document.model_copy(update={"summary": {"model": viscous, "reference": None}}))
+    viscous = document.summary["model"] | {
+        "viscosity": 3.1,
+        "viscosity_error": None,
+        "viscosity_converged": False,
+    }
+    found = records.viscosities_of(
+        document.model_copy(update={"summary": {"model": viscous, "reference": None}})
+    )
     assert found == {"model": (3.1, pytest.approx(np.nan, nan_ok=True))}
 
 
@@ -94,7 +112,14 @@ def test_a_potential_without_parity(full: ReportData) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(3.21, "3.2 s"), (34.4, "34 s"), (59.7, "1 min 0 s"), (372.0, "6 min 12 s"), (7530.0, "2 h 5 min")]
+    ("seconds", "text"),
+    [
+        (3.21, "3.2 s"),
+        (34.4, "34 s"),
+        (59.7, "1 min 0 s"),
+        (372.0, "6 min 12 s"),
+        (7530.0, "2 h 5 min"),
+    ],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

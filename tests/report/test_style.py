@@ -21,9 +21,27 @@ if TYPE_CHECKING:
 # Machado, Oliveira and Fernandes, IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009), severity 1.0; on linear RGB.
 COLOUR_BLINDNESS = {
     "none": np.eye(3),
-    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
-    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "tritanopia": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
 }
 LIGHT, DARK = "#fcfbf8", "#15171a"
 
@@ -34,7 +52,13 @@ def linear(color: str) -> np.ndarray:
 
 
 def cielab(rgb: np.ndarray) -> np.ndarray:
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])
+    to_xyz = np.array(
+        [
+            [0.4124564, 0.3575761, 0.1804375],
+            [0.2126729, 0.7151522, 0.0721750],
+            [0.0193339, 0.1191920, 0.9503041],
+        ]
+    )
     x = to_xyz @ np.clip(rgb, 0.0, 1.0) / np.array([0.95047, 1.0, 1.08883])
     f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16.0 / 116.0)
     return np.array([116.0 * f[1] - 16.0, 500.0 * (f[0] - f[1]), 200.0 * (f[1] - f[2])])
@@ -47,7 +71,9 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
 def test_no_two_subsets_look_alike(kind: str) -> None:
-    seen = [cielab(COLOUR_BLINDNESS[kind] @ linear(look.color)) for look in style.SUBSET_STYLES.values()]
+    seen = [
+        cielab(COLOUR_BLINDNESS[kind] @ linear(look.color)) for look in style.SUBSET_STYLES.values()
+    ]
     # CIE76: 2.3 is just noticeable; the markers differ as well.
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 10.0
 
@@ -59,14 +85,27 @@ def test_every_subset_has_a_look_of_its_own() -> None:
 
 @pytest.mark.parametrize("ground", [LIGHT, DARK])
 def test_data_colours_stand_out_on_both_grounds(ground: str) -> None:
-    colors = [*(look.color for look in style.SUBSET_STYLES.values()), *style.cooling_colors(5), style.MLIP, style.FORCE, style.VIRIAL]
+    colors = [
+        *(look.color for look in style.SUBSET_STYLES.values()),
+        *style.cooling_colors(5),
+        style.MLIP,
+        style.FORCE,
+        style.VIRIAL,
+    ]
     assert min(contrast(color, ground) for color in colors) > 2.3
 
 
 def draw(figure: Figure) -> None:
     axes = style.single_axes(figure, "x (Å)", "y (eV)")
     axes.plot([0.0, 1.0], [0.0, 1.0], color=style.MUTED, label="line")
-    axes.plot([0.2, 0.4], [0.5, 0.1], "o", color=style.MLIP, markerfacecolor=style.SURFACE, rasterized=True)
+    axes.plot(
+        [0.2, 0.4],
+        [0.5, 0.1],
+        "o",
+        color=style.MLIP,
+        markerfacecolor=style.SURFACE,
+        rasterized=True,
+    )
     axes.fill_between([0.0, 1.0], [0.0, 0.5], color=style.GRID, clip_on=True)
     axes.legend()
 
@@ -74,8 +113,13 @@ def draw(figure: Figure) -> None:
 def test_the_svg_follows_the_page() -> None:
     svg = style.render(draw, "some-figure")
     ET.fromstring(svg)
-    assert not any(placeholder in svg for placeholder in (style.INK, style.MUTED, style.GRID, style.SURFACE))
-    assert all(variable in svg for variable in ("var(--ink)", "var(--muted)", "var(--grid)", "var(--figure-font)"))
+    assert not any(
+        placeholder in svg for placeholder in (style.INK, style.MUTED, style.GRID, style.SURFACE)
+    )
+    assert all(
+        variable in svg
+        for variable in ("var(--ink)", "var(--muted)", "var(--grid)", "var(--figure-font)")
+    )
     assert "DejaVu" not in svg
     assert not re.search(r"<svg[^>]*\swidth=", svg)
     ids = re.findall(r'\bid="([^"]+)"', svg)
@@ -100,7 +144,9 @@ def test_rendering_leaves_the_users_settings_alone() -> None:
 
 def test_a_users_matplotlibrc_does_not_change_the_look() -> None:
     plain = style.render(draw, "c")
-    with mpl.rc_context({"font.size": 31.0, "lines.linewidth": 9.0, "svg.fonttype": "path", "savefig.dpi": 20}):
+    with mpl.rc_context(
+        {"font.size": 31.0, "lines.linewidth": 9.0, "svg.fonttype": "path", "savefig.dpi": 20}
+    ):
         assert style.render(draw, "c") == plain
 
 
@@ -115,6 +161,8 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         style.render(draw, "e")
 
 
-@pytest.mark.parametrize(("value", "text"), [(1e4, "10⁴"), (3e4, "3×10⁴"), (1.0, "10⁰"), (2e-5, "2×10⁻⁵")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(1e4, "10⁴"), (3e4, "3×10⁴"), (1.0, "10⁰"), (2e-5, "2×10⁻⁵")]
+)
 def test_scientific(value: float, text: str) -> None:
     assert style.scientific(value) == text

@@ -34,7 +34,9 @@ def atoms():
 
 @pytest.fixture
 def method():
-    return MethodFingerprint(code="ase:emt", version="1", settings={"cutoff": 5.0}, description="EMT")
+    return MethodFingerprint(
+        code="ase:emt", version="1", settings={"cutoff": 5.0}, description="EMT"
+    )
 
 
 def _document(atoms, method):
@@ -65,18 +67,25 @@ def test_virial_and_pressure_of_a_label(atoms, method):
 def test_the_label_of_moving_atoms_has_no_kinetic_part(atoms, method):
     still = Frame.from_atoms(atoms)
     atoms.set_velocities(np.full((len(atoms), 3), 0.05))
-    assert np.array(Frame.from_atoms(atoms).stress) == pytest.approx(np.array(still.stress), abs=1e-12)
+    assert np.array(Frame.from_atoms(atoms).stress) == pytest.approx(
+        np.array(still.stress), abs=1e-12
+    )
 
 
 def test_the_frame_id_sees_every_change_and_no_storage(atoms):
     frame = Frame.from_atoms(atoms)
     assert Frame.model_validate(json.loads(frame.model_dump_json())).frame_id == frame.frame_id
-    moved = frame.model_copy(update={"positions": (np.array(frame.positions) + [[1e-4, 0, 0]] * len(atoms)).tolist()})
+    moved = frame.model_copy(
+        update={"positions": (np.array(frame.positions) + [[1e-4, 0, 0]] * len(atoms)).tolist()}
+    )
     relabelled = frame.model_copy(update={"energy": frame.energy + 1e-4})
     assert len({frame.frame_id, moved.frame_id, relabelled.frame_id}) == 3
     # Negative zeros and digits beyond the rounding are storage, not change.
     same = frame.model_copy(
-        update={"cell": [[value if value else -0.0 for value in row] for row in frame.cell], "energy": frame.energy + 1e-9}
+        update={
+            "cell": [[value if value else -0.0 for value in row] for row in frame.cell],
+            "energy": frame.energy + 1e-9,
+        }
     )
     assert same.frame_id == frame.frame_id
 
@@ -94,7 +103,10 @@ def test_labels_that_cannot_be_true_are_refused(atoms, method):
     atoms.calc = Broken()
     with pytest.raises(LabelError, match=r"energy of .* not finite"):
         Frame.from_atoms(atoms)
-    with pytest.raises(LabelError, match="no structure could be labelled: a: broken"), record_provenance() as provenance:
+    with (
+        pytest.raises(LabelError, match="no structure could be labelled: a: broken"),
+        record_provenance() as provenance,
+    ):
         LabelSetDocument.from_frames([], method, provenance, failed=["a: broken"])
 
 

@@ -21,7 +21,14 @@ while time.process_time() < 0.3:
 def test_child_processes_count_with_their_time_and_memory() -> None:
     """As ``mpirun`` on this machine: the ranks do the work, and this process waits for them."""
     # More than anything this process or a child of it has had before.
-    mib = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) // 1024 + 64
+    mib = (
+        max(
+            resource.getrusage(who).ru_maxrss
+            for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        )
+        // 1024
+        + 64
+    )
     with record_provenance(n_cores=2) as provenance:
         ranks = [subprocess.Popen([sys.executable, "-c", _RANK, str(size)]) for size in (1, mib)]
         assert [rank.wait() for rank in ranks] == [0, 0]
@@ -44,5 +51,8 @@ def test_cores_are_those_of_the_computation_if_it_says_so() -> None:
     with record_provenance() as provenance:
         provenance.n_cores = 48
     assert provenance.n_cores == 48
-    with pytest.raises(InputError, match="n_cores is 0 but must be at least 1"), record_provenance(n_cores=0):
+    with (
+        pytest.raises(InputError, match="n_cores is 0 but must be at least 1"),
+        record_provenance(n_cores=0),
+    ):
         pass

@@ -21,22 +21,36 @@ def atoms():
     return atoms
 
 
-def label(atoms, report=None, asked=None, relaxation=None):
+def label(atoms, report=None, requested=None, relaxation=None):
     with record_provenance() as provenance:
         pass
     method = MethodFingerprint(code="emt", version="1", settings={})
-    return LabelDocument.from_atoms(atoms, method, provenance, report=report, asked=asked, relaxation=relaxation)
+    return LabelDocument.from_atoms(
+        atoms, method, provenance, report=report, requested=requested, relaxation=relaxation
+    )
 
 
 GOOD = CalculationReport(
-    free_energy=True, scf_converged=True, scf_steps=14, k_mesh=(3, 3, 3), k_mesh_asked=(3, 3, 3), cutoff=450.0, cutoff_asked=450.0
+    free_energy=True,
+    scf_converged=True,
+    scf_steps=14,
+    k_mesh=(3, 3, 3),
+    k_mesh_requested=(3, 3, 3),
+    cutoff=450.0,
+    cutoff_requested=450.0,
 )
 
 
 def test_a_good_label_says_what_was_checked(atoms):
     quality = label(atoms, GOOD, atoms.copy()).quality
     assert quality.not_checked == ["ionic convergence"]
-    assert {"k-mesh", "cutoff", "electronic convergence", "free energy", "composition and structure"} <= set(quality.checked)
+    assert {
+        "k-mesh",
+        "cutoff",
+        "electronic convergence",
+        "free energy",
+        "composition and structure",
+    } <= set(quality.checked)
     silent = label(atoms).quality
     assert silent.checked == ["finite energy, forces and stress", "bound on forces"]
     assert "k-mesh" in silent.not_checked
@@ -61,21 +75,21 @@ def test_another_structure_than_the_one_asked_for_is_refused(atoms):
     other = atoms.copy()
     other.symbols[0] = "Cu"
     with pytest.raises(LabelError, match="labelled Al2Cu2 but AlCu3 was asked for"):
-        label(atoms, asked=other)
+        label(atoms, requested=other)
     strained = atoms.copy()
     strained.set_cell(atoms.cell * 1.01, scale_atoms=True)
     with pytest.raises(LabelError, match=r"the labelled cell differs by 0\.036 A"):
-        label(atoms, asked=strained)
+        label(atoms, requested=strained)
     moved = atoms.copy()
     moved.positions[3] += 0.02
     with pytest.raises(LabelError, match=r"an atom is 0\.035 A"):
-        label(atoms, asked=moved)
+        label(atoms, requested=moved)
 
 
 def test_order_wrapping_and_relaxation_are_no_fault(atoms):
-    asked = atoms[[2, 0, 3, 1]]
-    asked.positions += np.array([1, -2, 0]) @ atoms.cell.array
-    assert "composition and structure" in label(atoms, asked=asked).quality.checked
+    requested = atoms[[2, 0, 3, 1]]
+    requested.positions += np.array([1, -2, 0]) @ atoms.cell.array
+    assert "composition and structure" in label(atoms, requested=requested).quality.checked
     strained = atoms.copy()
     strained.set_cell(atoms.cell * 1.05, scale_atoms=True)
-    label(atoms, asked=strained, relaxation={"n_steps": 3})
+    label(atoms, requested=strained, relaxation={"n_steps": 3})

@@ -78,7 +78,11 @@ class Cluster:
             (self.directory / name).mkdir()
         host = socket.gethostname().split(".")[0]
         text = CONFIGURATION.format(
-            host=host, user=_user(), ports=_free_ports(2), directory=self.directory, cores=max(2, os.cpu_count() or 2)
+            host=host,
+            user=_user(),
+            ports=_free_ports(2),
+            directory=self.directory,
+            cores=max(2, os.cpu_count() or 2),
         )
         self.configuration.write_text(text)
         # slurmd guesses the version of cgroups from where they are mounted, and in a container they may not be; nothing here uses them.
@@ -87,14 +91,29 @@ class Cluster:
             # An ordinary user's PATH has no /usr/sbin.
             path = shutil.which(program[0], path=f"{os.environ['PATH']}:/usr/sbin")
             if path is None:
-                raise RuntimeError(f"the tests marked slurm need {program[0]}; install it with: apt-get install slurm-wlm")
+                raise RuntimeError(
+                    f"the tests marked slurm need {program[0]}; install it with: apt-get install slurm-wlm"
+                )
             with (self.directory / f"{program[0]}.out").open("wb") as out:
                 command = [path, *program[1:], "-f", str(self.configuration)]
-                self._daemons.append(subprocess.Popen(command, stdout=out, stderr=out, env=self.environment, start_new_session=True))
+                self._daemons.append(
+                    subprocess.Popen(
+                        command,
+                        stdout=out,
+                        stderr=out,
+                        env=self.environment,
+                        start_new_session=True,
+                    )
+                )
         deadline = time.monotonic() + 60
         while "idle" not in (state := self.run("sinfo", "-h", "-o", "%T", check=False)):
-            if time.monotonic() > deadline or any(daemon.poll() is not None for daemon in self._daemons):
-                logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.directory.glob("slurm*.*o*")))
+            if time.monotonic() > deadline or any(
+                daemon.poll() is not None for daemon in self._daemons
+            ):
+                logs = "\n".join(
+                    path.read_text(errors="replace")[-2000:]
+                    for path in sorted(self.directory.glob("slurm*.*o*"))
+                )
                 raise RuntimeError(f"Slurm did not start; sinfo says {state!r}\n{logs}")
             time.sleep(0.2)
         self.is_up = True
@@ -108,14 +127,27 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
 
-    def run(self, *command: str, check: bool = True, cwd: Path | None = None, timeout: float = 90) -> str:
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, check=False, cwd=cwd, timeout=timeout)
+    def run(
+        self, *command: str, check: bool = True, cwd: Path | None = None, timeout: float = 90
+    ) -> str:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            check=False,
+            cwd=cwd,
+            timeout=timeout,
+        )
         assert not check or done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     def jobs(self, states: str = "all") -> list[list[str]]:
         """(id, name, state, partition) of the jobs."""
-        return [line.split("|") for line in self.run("squeue", "-h", "-t", states, "-o", "%i|%j|%T|%P").splitlines()]
+        return [
+            line.split("|")
+            for line in self.run("squeue", "-h", "-t", states, "-o", "%i|%j|%T|%P").splitlines()
+        ]
 
     def wait(self, seconds: float = 120) -> None:
         """Until no job runs or waits."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mgflows.launch.recovery import plan_recovery, recover
-from tests.launch import jobs
-from tests.launch.test_recovery import elsewhere, fw_ids, pids
+from mgflows.recovery.repairs import plan_recovery, recover
+from tests.helpers import jobs
+from tests.recovery.test_repairs import elsewhere, fw_ids, pids
 from tests.slurm.test_slurm import in_category, qlaunch, site, submit_jobs, wait_for
 
 if TYPE_CHECKING:
@@ -30,13 +30,22 @@ def test_silent_jobs_whose_batch_job_runs_and_whose_has_ended(
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
     journal = site.directory / "journal"
-    submit_jobs(site, *(in_category(jobs.add(str(journal), name, 1.0, 2.0, 600.0), "sampling") for name in ("one", "two")))
+    submit_jobs(
+        site,
+        *(
+            in_category(jobs.add(str(journal), name, 1.0, 2.0, 600.0), "sampling")
+            for name in ("one", "two")
+        ),
+    )
     for _ in range(2):
         qlaunch(cluster, site, "sampling", "singleshot")
     wait_for(cluster, "both jobs run", lambda: len(pids(journal)) == 2)
     ids, running = fw_ids(database), pids(journal)
     noted = {
-        name: database.launches.find_one({"fw_id": ids[name], "state": "RUNNING"})["fworker"]["env"]["batch_job"] for name in ("one", "two")
+        name: database.launches.find_one({"fw_id": ids[name], "state": "RUNNING"})["fworker"][
+            "env"
+        ]["batch_job"]
+        for name in ("one", "two")
     }
     assert {noted[name]["id"] for name in noted} == {job[0] for job in cluster.jobs("running")}
     assert {job["cluster"] for job in noted.values()} == {"mgflows"}
@@ -61,9 +70,18 @@ def test_a_reservation_whose_batch_job_was_cancelled(
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
     # It takes all cores, so that what comes after it waits.
-    blocker = cluster.run("sbatch", "--parsable", "--exclusive", "--partition=large", "--output=/dev/null", "--wrap=sleep 300").strip()
+    blocker = cluster.run(
+        "sbatch",
+        "--parsable",
+        "--exclusive",
+        "--partition=large",
+        "--output=/dev/null",
+        "--wrap=sleep 300",
+    ).strip()
     journal = str(site.directory / "journal")
-    submit_jobs(site, *(in_category(jobs.add(journal, name, 1.0, 2.0), "dft") for name in ("one", "two")))
+    submit_jobs(
+        site, *(in_category(jobs.add(journal, name, 1.0, 2.0), "dft") for name in ("one", "two"))
+    )
     qlaunch(cluster, site, "dft", "rapidfire", "-m", "5", "--nlaunches", "2")
     waiting = [job[0] for job in cluster.jobs("pending") if job[0] != blocker]
     assert len(waiting) == 2
@@ -72,7 +90,10 @@ def test_a_reservation_whose_batch_job_was_cancelled(
     found = recover(site)
     (step,) = found.steps
     assert step.problem == "stuck reservation"
-    assert step.reason == f"it is reserved for job {waiting[0]}, which is gone (CANCELLED) without having started it"
+    assert (
+        step.reason
+        == f"it is reserved for job {waiting[0]}, which is gone (CANCELLED) without having started it"
+    )
     states = {firework["fw_id"]: firework["state"] for firework in database.fireworks.find()}
     assert states == {step.fireworks[0]: "READY", found.running[0]: "RESERVED"}
     cluster.run("scancel", blocker)

@@ -13,11 +13,12 @@ from jobflow import Flow
 
 from mgflows.database import GlassDatabase
 from mgflows.flows.tags import all_jobs, set_campaign, tag
-from mgflows.launch import advance, recover, submit, submit_campaign
-from mgflows.launch.configuration import write_configuration
+from mgflows.launch import advance, submit, submit_campaign
+from mgflows.machine.configuration import write_configuration
+from mgflows.recovery import recover
 from mgflows.settings import Settings
-from tests.flows.smallest import smallest_campaign
-from tests.launch import jobs
+from tests.helpers import jobs
+from tests.helpers.small_campaign import smallest_campaign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,10 +39,29 @@ def site(settings: Settings, cluster: Cluster, tmp_path: Path) -> Iterator[Setti
     resources = {
         # The jobs of the tests are in a module that only this checkout has.
         "sampling": {"queue": "cpu", "walltime": "0:05:00", "setup": [f"export PYTHONPATH={ROOT}"]},
-        "dft": {"queue": "large", "walltime": "0:05:00", "cores": 2, "reserve": True, "setup": [f"export PYTHONPATH={ROOT}"]},
+        "dft": {
+            "queue": "large",
+            "walltime": "0:05:00",
+            "cores": 2,
+            "reserve": True,
+            "setup": [f"export PYTHONPATH={ROOT}"],
+        },
     }
-    values = {"directory": tmp_path, "scheduler": "slurm", "mongodb_uri": settings.uri, "database_name": settings.database_name}
-    site = Settings.checked({**values, "resources": resources, "ping_seconds": 1.0, "outage_seconds": 60.0, "minimum_free_gb": 0.01})
+    values = {
+        "directory": tmp_path,
+        "scheduler": "slurm",
+        "mongodb_uri": settings.uri,
+        "database_name": settings.database_name,
+    }
+    site = Settings.checked(
+        {
+            **values,
+            "resources": resources,
+            "ping_seconds": 1.0,
+            "outage_seconds": 60.0,
+            "minimum_free_gb": 0.01,
+        }
+    )
     configure(site)
     yield site
     cluster.run("scancel", "--full", "--partition=cpu", check=False)
@@ -58,13 +78,30 @@ def qlaunch(cluster: Cluster, site: Settings, category: str, *arguments: str) ->
     folder = site.directory
     (folder / "queue").mkdir(exist_ok=True)
     program = Path(sys.executable).parent / "qlaunch"
-    files = ["-c", str(folder), "-w", str(folder / f"my_fworker_{category}.yaml"), "-q", str(folder / f"my_qadapter_{category}.yaml")]
+    files = [
+        "-c",
+        str(folder),
+        "-w",
+        str(folder / f"my_fworker_{category}.yaml"),
+        "-q",
+        str(folder / f"my_qadapter_{category}.yaml"),
+    ]
     reserve = ["-r"] if site.resources[category].reserve else []
-    return cluster.run(str(program), *files, *reserve, "--launch_dir", str(folder / "queue"), *arguments, cwd=folder)
+    return cluster.run(
+        str(program),
+        *files,
+        *reserve,
+        "--launch_dir",
+        str(folder / "queue"),
+        *arguments,
+        cwd=folder,
+    )
 
 
 def in_category(job: Job, category: str, **tags: str) -> Job:
-    return tag(job, stage={"sampling": "sampling", "dft": "labels"}[category], category=category, **tags)
+    return tag(
+        job, stage={"sampling": "sampling", "dft": "labels"}[category], category=category, **tags
+    )
 
 
 def submit_jobs(site: Settings, *made: Job) -> None:
@@ -88,13 +125,28 @@ def output_of(site: Settings) -> str:
     return "\n".join(path.read_text() for path in (site.directory / "queue").rglob("*.error"))
 
 
-def test_two_stages_in_two_partitions_packed_and_reserved(cluster: Cluster, site: Settings, database: Database) -> None:
+def test_two_stages_in_two_partitions_packed_and_reserved(
+    cluster: Cluster, site: Settings, database: Database
+) -> None:
     journal = str(site.directory / "journal")
-    samples = [in_category(jobs.add(journal, f"s{i}", float(i), 1.0), "sampling", family=f"f{i}") for i in range(12)]
-    labels = [in_category(jobs.add(journal, f"l{i}", s.output, 1.0), "dft", family=f"f{i}") for i, s in enumerate(samples[:3])]
+    samples = [
+        in_category(jobs.add(journal, f"s{i}", float(i), 1.0), "sampling", family=f"f{i}")
+        for i in range(12)
+    ]
+    labels = [
+        in_category(jobs.add(journal, f"l{i}", s.output, 1.0), "dft", family=f"f{i}")
+        for i, s in enumerate(samples[:3])
+    ]
     for number, label in enumerate(labels):
         label.name = f"label {number}"
-    labels[2].update_config({"manager_config": {"_category": "dft", "_queueadapter": {"walltime": "00:03:00", "job_name": "my-own"}}})
+    labels[2].update_config(
+        {
+            "manager_config": {
+                "_category": "dft",
+                "_queueadapter": {"walltime": "00:03:00", "job_name": "my-own"},
+            }
+        }
+    )
     submit_jobs(site, *samples, *labels)
 
     qlaunch(cluster, site, "sampling", "rapidfire", "-m", "2", "--nlaunches", "1")
@@ -109,20 +161,35 @@ def test_two_stages_in_two_partitions_packed_and_reserved(cluster: Cluster, site
     reserved = [job for job in cluster.jobs() if job[0] not in before]
     assert [(job[3], job[2]) for job in reserved] == [("large", "COMPLETED")] * 3
     assert {job[1] for job in reserved} == {"label_0", "label_1", "my-own"}
-    launches = database.launches.find({"fw_id": {"$in": [f["fw_id"] for f in database.fireworks.find({"spec._category": "dft"})]}})
-    assert {launch["state_history"][0]["reservation_id"] for launch in launches if "reservation_id" in launch["state_history"][0]} == {
-        job[0] for job in reserved
-    }
+    launches = database.launches.find(
+        {"fw_id": {"$in": [f["fw_id"] for f in database.fireworks.find({"spec._category": "dft"})]}}
+    )
+    assert {
+        launch["state_history"][0]["reservation_id"]
+        for launch in launches
+        if "reservation_id" in launch["state_history"][0]
+    } == {job[0] for job in reserved}
 
 
 @pytest.mark.faults
-def test_two_qlaunch_reserve_each_job_once(cluster: Cluster, site: Settings, database: Database) -> None:
+def test_two_qlaunch_reserve_each_job_once(
+    cluster: Cluster, site: Settings, database: Database
+) -> None:
     journal = site.directory / "journal"
     names = [f"l{i}" for i in range(6)]
-    submit_jobs(site, *(in_category(jobs.add(str(journal), name, 1.0, 2.0), "dft", family=name) for name in names))
+    submit_jobs(
+        site,
+        *(
+            in_category(jobs.add(str(journal), name, 1.0, 2.0), "dft", family=name)
+            for name in names
+        ),
+    )
     before = {job[0] for job in cluster.jobs()}
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(qlaunch, cluster, site, "dft", "rapidfire", "-m", "10", "--nlaunches", "3") for _ in range(2)]
+        both = [
+            pool.submit(qlaunch, cluster, site, "dft", "rapidfire", "-m", "10", "--nlaunches", "3")
+            for _ in range(2)
+        ]
     said = "\n".join(each.result() for each in both)
     cluster.wait()
     assert sorted(jobs.ran(journal)) == names, said + output_of(site)
@@ -132,7 +199,9 @@ def test_two_qlaunch_reserve_each_job_once(cluster: Cluster, site: Settings, dat
 
 @pytest.mark.faults
 @pytest.mark.parametrize("how", ["walltime", "scancel", "preemption"])
-def test_an_ended_batch_job_gives_its_work_back(cluster: Cluster, site: Settings, database: Database, how: str) -> None:
+def test_an_ended_batch_job_gives_its_work_back(
+    cluster: Cluster, site: Settings, database: Database, how: str
+) -> None:
     journal = site.directory / "journal"
     submit_jobs(site, in_category(jobs.add(str(journal), "slow", 1.0, 2.0, 600.0), "sampling"))
     qlaunch(cluster, site, "sampling", "singleshot")
@@ -166,12 +235,16 @@ def test_the_real_end_of_a_walltime(cluster: Cluster, site: Settings, database: 
     wait_for(cluster, "the job runs", lambda: jobs.ran(journal) == ["slow"])
     wait_for(cluster, "the work is back", lambda: state_of(database, "add") == "READY")
     cluster.wait()
-    reason = database.launches.find_one()["action"]["stored_data"]["_exception"]["_details"]["reason"]
+    reason = database.launches.find_one()["action"]["stored_data"]["_exception"]["_details"][
+        "reason"
+    ]
     assert reason.startswith("SIGUSR1")
 
 
 @pytest.mark.faults
-def test_a_killed_reservation_is_healed(cluster: Cluster, site: Settings, database: Database) -> None:
+def test_a_killed_reservation_is_healed(
+    cluster: Cluster, site: Settings, database: Database
+) -> None:
     journal = site.directory / "journal"
     submit_jobs(site, in_category(jobs.add(str(journal), "label", 1.0, 2.0), "dft"))
     cluster.run("scontrol", "update", "PartitionName=large", "State=DOWN")
@@ -195,9 +268,17 @@ def test_a_killed_reservation_is_healed(cluster: Cluster, site: Settings, databa
 
 
 @pytest.mark.faults
-def test_full_scratch_stops_the_worker_and_costs_no_job(cluster: Cluster, site: Settings, database: Database) -> None:
+def test_full_scratch_stops_the_worker_and_costs_no_job(
+    cluster: Cluster, site: Settings, database: Database
+) -> None:
     journal = site.directory / "journal"
-    submit_jobs(site, *[in_category(jobs.add(str(journal), f"s{i}", 1.0, 2.0), "sampling", family=f"f{i}") for i in range(8)])
+    submit_jobs(
+        site,
+        *[
+            in_category(jobs.add(str(journal), f"s{i}", 1.0, 2.0), "sampling", family=f"f{i}")
+            for i in range(8)
+        ],
+    )
     # Nothing larger than a few bytes can be written by what the batch job starts: every file of a launch directory fails.
     adapter = site.directory / "my_qadapter_sampling.yaml"
     text = adapter.read_text()
@@ -218,16 +299,25 @@ def test_full_scratch_stops_the_worker_and_costs_no_job(cluster: Cluster, site: 
 
 
 @pytest.mark.slow
-def test_a_campaign_of_every_kind_of_job(cluster: Cluster, site: Settings, database: Database) -> None:
+def test_a_campaign_of_every_kind_of_job(
+    cluster: Cluster, site: Settings, database: Database
+) -> None:
     """What the quickstart does, smaller, with nothing but ``qlaunch`` and ``mgflows advance``."""
     for category, resources in site.resources.items():
-        resources.queue, resources.cores, resources.gpus, resources.walltime = {"dft": "large"}.get(category, "cpu"), 1, 0, "0:10:00"
+        resources.queue, resources.cores, resources.gpus, resources.walltime = (
+            {"dft": "large"}.get(category, "cpu"),
+            1,
+            0,
+            "0:10:00",
+        )
     configure(site)
     maker = smallest_campaign()
     submit_campaign(maker, site)
     for _ in range(15):
         for category, resources in site.resources.items():
-            ready = database.fireworks.count_documents({"spec._category": category, "state": "READY"})
+            ready = database.fireworks.count_documents(
+                {"spec._category": category, "state": "READY"}
+            )
             if ready and resources.reserve:
                 qlaunch(cluster, site, category, "rapidfire", "-m", "50", "--nlaunches", str(ready))
             elif ready:
@@ -241,6 +331,10 @@ def test_a_campaign_of_every_kind_of_job(cluster: Cluster, site: Settings, datab
     assert status.total == len(all_jobs(maker.make()))
     ran = {job[3] for job in cluster.jobs()}
     assert ran == {"cpu", "large"}
-    (potential,) = [p for p in GlassDatabase(site).potentials(maker.name) if p.generation == 1 and p.split == "family"]
+    (potential,) = [
+        p
+        for p in GlassDatabase(site).potentials(maker.name)
+        if p.generation == 1 and p.split == "family"
+    ]
     (validation,) = GlassDatabase(site).validations()
     assert validation.potential_id == potential.potential_id

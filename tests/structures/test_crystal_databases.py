@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 SPECIES = ("Cu", "Zr", "Al")
 
 
-def entry(identifier: str, cell: Sequence[Any], symbols: Sequence[str], positions: Sequence[Any], **changes: Any) -> dict[str, Any]:
+def entry(
+    identifier: str,
+    cell: Sequence[Any],
+    symbols: Sequence[str],
+    positions: Sequence[Any],
+    **changes: Any,
+) -> dict[str, Any]:
     """An entry of the endpoint ``structures``, as the OPTIMADE specification 1.1 shows it."""
     elements = sorted(set(symbols))
     attributes = {
@@ -47,7 +53,10 @@ def entry(identifier: str, cell: Sequence[Any], symbols: Sequence[str], position
         "lattice_vectors": np.asarray(cell, dtype=float).tolist(),
         "cartesian_site_positions": np.asarray(positions, dtype=float).tolist(),
         "species_at_sites": list(symbols),
-        "species": [{"name": symbol, "chemical_symbols": [symbol], "concentration": [1.0]} for symbol in elements],
+        "species": [
+            {"name": symbol, "chemical_symbols": [symbol], "concentration": [1.0]}
+            for symbol in elements
+        ],
         "structure_features": [],
     }
     return {"id": identifier, "type": "structures", "attributes": attributes | changes}
@@ -104,9 +113,23 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.busy -= 1
             self._send(429, {"errors": [{"title": "Too Many Requests"}]})
         elif parts.path != "/optimade/v1/structures":
-            self._send(404, {"errors": [{"status": "404", "title": "Not Found", "detail": "no such endpoint"}]})
+            self._send(
+                404,
+                {"errors": [{"status": "404", "title": "Not Found", "detail": "no such endpoint"}]},
+            )
         elif self.server.fault == "filter":
-            self._send(501, {"errors": [{"status": "501", "title": "Not Implemented", "detail": "HAS ONLY is not supported"}]})
+            self._send(
+                501,
+                {
+                    "errors": [
+                        {
+                            "status": "501",
+                            "title": "Not Implemented",
+                            "detail": "HAS ONLY is not supported",
+                        }
+                    ]
+                },
+            )
         elif self.server.fault == "text":
             self._send(200, None)
         else:
@@ -117,7 +140,12 @@ class _Handler(BaseHTTPRequestHandler):
             # The specification allows a string or an object.
             link = {"href": following} if start else following
             self._send(
-                200, {"data": entries[start : start + 2], "links": {"next": link if more else None}, "meta": {"more_data_available": more}}
+                200,
+                {
+                    "data": entries[start : start + 2],
+                    "links": {"next": link if more else None},
+                    "meta": {"more_data_available": more},
+                },
             )
 
     def _send(self, status: int, answer: dict[str, Any] | None) -> None:
@@ -134,17 +162,25 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def optimade() -> Iterator[Optimade]:
     with Optimade() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+        )
         thread.start()
         yield server
         server.shutdown()
 
 
-def test_all_pages_are_read_and_only_ordered_crystals_of_the_alloy_are_kept(optimade: Optimade) -> None:
+def test_all_pages_are_read_and_only_ordered_crystals_of_the_alloy_are_kept(
+    optimade: Optimade,
+) -> None:
     crystals = crystals_from_optimade(SPECIES, [optimade.url])
     assert [crystal.name for crystal in crystals] == ["Cu mp-30", "Zr mp-131", "CuZr mp-2210"]
     assert [crystal.identifier for crystal in crystals] == ["mp-30", "mp-131", "mp-2210"]
-    assert [space_group_of(crystal) for crystal in crystals] == ["Fm-3m (225)", "P6_3/mmc (194)", "Pm-3m (221)"]
+    assert [space_group_of(crystal) for crystal in crystals] == [
+        "Fm-3m (225)",
+        "P6_3/mmc (194)",
+        "Pm-3m (221)",
+    ]
     assert crystals[2].source == f"{optimade.url} by OPTIMADE, {optimade.url}/v1/structures/mp-2210"
     atoms = crystals[2].atoms()
     assert atoms.get_chemical_symbols() == ["Cu", "Zr"]
@@ -156,9 +192,15 @@ def test_all_pages_are_read_and_only_ordered_crystals_of_the_alloy_are_kept(opti
 
 
 def test_conditions_and_sizes_are_part_of_the_query(optimade: Optimade) -> None:
-    crystals = crystals_from_optimade(("Cu", "Zr"), [optimade.url], max_atoms=2, condition="_mp_x<0.1 OR nelements=1")
-    assert optimade.queries[0]["filter"] == ['elements HAS ONLY "Cu", "Zr" AND nsites<=2 AND (_mp_x<0.1 OR nelements=1)']
-    assert [crystal.name for crystal in crystals] == ["Zr mp-131", "CuZr mp-2210"], "also where the server does not filter"
+    crystals = crystals_from_optimade(
+        ("Cu", "Zr"), [optimade.url], max_atoms=2, condition="_mp_x<0.1 OR nelements=1"
+    )
+    assert optimade.queries[0]["filter"] == [
+        'elements HAS ONLY "Cu", "Zr" AND nsites<=2 AND (_mp_x<0.1 OR nelements=1)'
+    ]
+    assert [crystal.name for crystal in crystals] == ["Zr mp-131", "CuZr mp-2210"], (
+        "also where the server does not filter"
+    )
 
 
 def test_a_busy_server_is_asked_again(optimade: Optimade) -> None:
@@ -203,7 +245,9 @@ def test_wrong_addresses_and_elements_are_one_error(optimade: Optimade) -> None:
     assert all(address.startswith("https://") for address in OPTIMADE_PROVIDERS.values())
 
 
-def document(identifier: str, structure: Structure, above: float, *, theoretical: bool = False) -> SimpleNamespace:
+def document(
+    identifier: str, structure: Structure, above: float, *, theoretical: bool = False
+) -> SimpleNamespace:
     return SimpleNamespace(
         material_id=identifier,
         formula_pretty=structure.composition.reduced_formula,
@@ -215,17 +259,24 @@ def document(identifier: str, structure: Structure, above: float, *, theoretical
 
 DOCUMENTS = [
     document(
-        "mp-1080022", Structure(Lattice.orthorhombic(3.3, 10.3, 4.1), ["Zr", "Cu"], [[0, 0.1, 0], [0, 0.6, 0]]), 0.01, theoretical=True
+        "mp-1080022",
+        Structure(Lattice.orthorhombic(3.3, 10.3, 4.1), ["Zr", "Cu"], [[0, 0.1, 0], [0, 0.6, 0]]),
+        0.01,
+        theoretical=True,
     ),
-    document("mp-2210", Structure(Lattice.cubic(3.26), ["Zr", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 0.02),
-    document("mp-30", Structure.from_spacegroup(225, Lattice.cubic(3.62), ["Cu"], [[0, 0, 0]]), 0.0),
+    document(
+        "mp-2210", Structure(Lattice.cubic(3.26), ["Zr", "Cu"], [[0, 0, 0], [0.5, 0.5, 0.5]]), 0.02
+    ),
+    document(
+        "mp-30", Structure.from_spacegroup(225, Lattice.cubic(3.62), ["Cu"], [[0, 0, 0]]), 0.0
+    ),
     document("mp-9", Structure(Lattice.cubic(3.0), [{"Cu": 0.5, "Zr": 0.5}], [[0, 0, 0]]), 0.0),
 ]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A stand-in for mp-api, which is not needed otherwise; what it was asked."""
+    """A stand-in for mp-api, which is not needed otherwise; what it was requested."""
     queries: list[dict[str, Any]] = []
 
     class MPRester:
@@ -254,13 +305,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return queries
 
 
-def test_the_materials_project_is_asked_for_all_sub_systems(asked: list[dict[str, Any]]) -> None:
-    crystals = crystals_from_materials_project(SPECIES, energy_above_hull=0.05, max_atoms=40, observed_only=True)
-    assert [crystal.name for crystal in crystals] == ["Cu mp-30", "ZrCu mp-1080022", "ZrCu mp-2210"], (
-        "elements first, then from the hull upwards"
+def test_the_materials_project_is_asked_for_all_sub_systems(
+    requested: list[dict[str, Any]],
+) -> None:
+    crystals = crystals_from_materials_project(
+        SPECIES, energy_above_hull=0.05, max_atoms=40, observed_only=True
     )
+    assert [crystal.name for crystal in crystals] == [
+        "Cu mp-30",
+        "ZrCu mp-1080022",
+        "ZrCu mp-2210",
+    ], "elements first, then from the hull upwards"
     assert [crystal.status for crystal in crystals] == ["observed", "trial", "observed"]
-    assert crystals[2].source == "Materials Project 2025.09.25, next-gen.materialsproject.org/materials/mp-2210"
+    assert (
+        crystals[2].source
+        == "Materials Project 2025.09.25, next-gen.materialsproject.org/materials/mp-2210"
+    )
     assert crystals[2].energy_above_hull == 0.02
     assert crystals[0].atoms().get_volume() == pytest.approx(3.62**3)
     assert space_group_of(crystals[2]) == "Pm-3m (221)"
@@ -270,19 +330,31 @@ def test_the_materials_project_is_asked_for_all_sub_systems(asked: list[dict[str
     assert query["num_sites"] == (1, 40)
     assert query["theoretical"] is False
     assert query["include_gnome"] is False
-    assert set(query["fields"]) <= set(SummaryDoc.model_fields), "as the documents of the Materials Project have them"
+    assert set(query["fields"]) <= set(SummaryDoc.model_fields), (
+        "as the documents of the Materials Project have them"
+    )
 
 
-def test_faults_of_the_materials_project_are_one_error(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"gave no answer \(ValueError: REST query returned with error status code 403\); check the key"):
+def test_faults_of_the_materials_project_are_one_error(
+    requested: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"gave no answer \(ValueError: REST query returned with error status code 403\); check the key",
+    ):
         crystals_from_materials_project(SPECIES, api_key="wrong")
-    with pytest.raises(InputError, match="no crystal of Cu, Zr, Al was found in the Materials Project within 0 eV/atom"):
+    with pytest.raises(
+        InputError,
+        match="no crystal of Cu, Zr, Al was found in the Materials Project within 0 eV/atom",
+    ):
         crystals_from_materials_project(SPECIES, energy_above_hull=0.0)
     with pytest.raises(InputError, match="'Xx' is not a chemical element"):
         crystals_from_materials_project(("Cu", "Xx"))
     monkeypatch.delenv("MP_API_KEY")
     monkeypatch.setattr("pymatgen.core.SETTINGS", {})
-    with pytest.raises(InputError, match=r"no key of the Materials Project; get one at .* and set MP_API_KEY"):
+    with pytest.raises(
+        InputError, match=r"no key of the Materials Project; get one at .* and set MP_API_KEY"
+    ):
         crystals_from_materials_project(SPECIES)
     monkeypatch.setitem(sys.modules, "mp_api.client", None)
     with pytest.raises(InputError, match=r"pip install 'mgflows\[crystals\]'"):
@@ -292,10 +364,14 @@ def test_faults_of_the_materials_project_are_one_error(asked: list[dict[str, Any
 @pytest.fixture
 def saved(tmp_path: Path, optimade: Optimade) -> Callable[[], Path]:
     crystals = crystals_from_optimade(SPECIES, [optimade.url])
-    return lambda: save_crystals(tmp_path / "crystals.json", crystals, provider="optimade", query={"species": list(SPECIES)})
+    return lambda: save_crystals(
+        tmp_path / "crystals.json", crystals, provider="optimade", query={"species": list(SPECIES)}
+    )
 
 
-def test_a_saved_file_gives_the_same_crystals_and_says_where_they_are_from(saved: Callable[[], Path], optimade: Optimade) -> None:
+def test_a_saved_file_gives_the_same_crystals_and_says_where_they_are_from(
+    saved: Callable[[], Path], optimade: Optimade
+) -> None:
     path = saved()
     assert load_crystals(path) == crystals_from_optimade(SPECIES, [optimade.url])
     text = json.loads(path.read_text())
@@ -306,7 +382,9 @@ def test_a_saved_file_gives_the_same_crystals_and_says_where_they_are_from(saved
 
 def test_shipped_crystals_can_be_saved_too(tmp_path: Path) -> None:
     shipped = crystal_prototypes(SPECIES)
-    loaded = load_crystals(save_crystals(tmp_path / "shipped.json", shipped, provider="shipped", query={}))
+    loaded = load_crystals(
+        save_crystals(tmp_path / "shipped.json", shipped, provider="shipped", query={})
+    )
     assert [crystal.identifier for crystal in loaded] == [crystal.identifier for crystal in shipped]
     assert [crystal.status for crystal in loaded] == [crystal.status for crystal in shipped]
     for one, other in zip(loaded, shipped, strict=True):
@@ -317,13 +395,21 @@ def test_shipped_crystals_can_be_saved_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace("1.63", "1.62").replace("0.5", "0.4"), "was changed after it was written"),
-        (lambda text: text.replace('"version": 1', '"version": 2'), "is not a file of crystals of version 1"),
+        (
+            lambda text: text.replace("1.63", "1.62").replace("0.5", "0.4"),
+            "was changed after it was written",
+        ),
+        (
+            lambda text: text.replace('"version": 1', '"version": 2'),
+            "is not a file of crystals of version 1",
+        ),
         (lambda text: text[:100], "is not JSON"),
         (lambda text: "[]", "is not a file of crystals"),
     ],
 )
-def test_a_changed_file_is_refused(saved: Callable[[], Path], change: Callable[[str], str], words: str) -> None:
+def test_a_changed_file_is_refused(
+    saved: Callable[[], Path], change: Callable[[str], str], words: str
+) -> None:
     path = saved()
     path.write_text(change(path.read_text()))
     with pytest.raises(InputError, match=words):

@@ -23,7 +23,9 @@ def by_name(name: str) -> Crystal:
 @pytest.mark.parametrize("crystal", CUZRAL, ids=lambda crystal: crystal.name)
 def test_space_group_and_wyckoff_positions(crystal: Crystal) -> None:
     atoms = crystal.atoms()
-    found = spglib.get_symmetry_dataset((atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=1e-3)
+    found = spglib.get_symmetry_dataset(
+        (atoms.cell[:], atoms.get_scaled_positions(), atoms.numbers), symprec=1e-3
+    )
     assert found.number == crystal.space_group
     assert len(set(found.crystallographic_orbits)) == len(crystal.sites)
     assert len(atoms) == sum(int(site.wyckoff[:-1]) for site in crystal.sites)
@@ -79,7 +81,9 @@ def test_every_crystal_names_its_source() -> None:
     for crystal in CUZRAL:
         assert crystal.status in {"observed", "trial"}
         assert "memory" not in crystal.source
-        assert any(word in crystal.source for word in ("AFLOW", "github.com", "ase.data", "symmetry alone")), crystal.name
+        assert any(
+            word in crystal.source for word in ("AFLOW", "github.com", "ase.data", "symmetry alone")
+        ), crystal.name
     for crystal in observed:
         assert "no source" not in crystal.source, crystal.name
         assert any(word in crystal.source for word in ("read", "script", "ase.data")), crystal.name
@@ -96,7 +100,12 @@ def test_a_larger_alloy_holds_the_crystals_of_its_subsets() -> None:
 
 
 def test_elements_without_a_simple_ground_state_are_left_out() -> None:
-    assert [crystal.name for crystal in crystal_prototypes(("Pd", "P", "Si"))] == ["Pd A1", "Si A4", "Pd A2", "Pd A3"]
+    assert [crystal.name for crystal in crystal_prototypes(("Pd", "P", "Si"))] == [
+        "Pd A1",
+        "Si A4",
+        "Pd A2",
+        "Pd A3",
+    ]
 
 
 def test_unknown_element() -> None:
@@ -111,13 +120,19 @@ def test_atoms_carry_nothing_that_breaks_when_they_move() -> None:
     assert atoms.pbc.all()
 
 
-SCALED = [crystal for crystal in CUZRAL if "scaled to the volume" in crystal.source or "symmetry alone" in crystal.source]
+SCALED = [
+    crystal
+    for crystal in CUZRAL
+    if "scaled to the volume" in crystal.source or "symmetry alone" in crystal.source
+]
 
 
 @pytest.mark.parametrize("crystal", SCALED, ids=lambda crystal: crystal.name)
 def test_without_lattice_parameters_the_volume_is_that_of_the_elements(crystal: Crystal) -> None:
     atoms = crystal.atoms()
-    assert atoms.get_volume() == pytest.approx(sum(ELEMENTS[symbol] for symbol in atoms.get_chemical_symbols()))
+    assert atoms.get_volume() == pytest.approx(
+        sum(ELEMENTS[symbol] for symbol in atoms.get_chemical_symbols())
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,11 +150,15 @@ def test_without_lattice_parameters_the_volume_is_that_of_the_elements(crystal: 
         ("AlZr2 B8_2", (4.89, 4.89, 5.90), 0.03),
     ],
 )
-def test_lattice_parameters_are_the_published_ones(name: str, lattice: tuple[float, ...], tolerance: float) -> None:
+def test_lattice_parameters_are_the_published_ones(
+    name: str, lattice: tuple[float, ...], tolerance: float
+) -> None:
     assert by_name(name).lattice[:3] == pytest.approx(lattice, rel=tolerance)
 
 
-SMALL = [crystal for crystal in CUZRAL if crystal.status == "observed" and len(crystal.atoms()) <= 4]
+SMALL = [
+    crystal for crystal in CUZRAL if crystal.status == "observed" and len(crystal.atoms()) <= 4
+]
 
 
 @pytest.mark.parametrize("crystal", SMALL, ids=lambda crystal: crystal.name)
@@ -151,7 +170,9 @@ def test_relaxation_keeps_composition_and_structure(crystal: Crystal) -> None:
     relaxed = relax(atoms.copy(), stand_in_calculator()).atoms
     assert relaxed.get_chemical_symbols() == atoms.get_chemical_symbols()
     assert relaxed.get_volume() == pytest.approx(atoms.get_volume(), rel=0.06)
-    found = spglib.get_symmetry_dataset((relaxed.cell[:], relaxed.get_scaled_positions(), relaxed.numbers), symprec=0.02)
+    found = spglib.get_symmetry_dataset(
+        (relaxed.cell[:], relaxed.get_scaled_positions(), relaxed.numbers), symprec=0.02
+    )
     assert found.number == crystal.space_group
 
 
@@ -161,13 +182,21 @@ def test_observed_crystals_come_before_trial_ones(n_crystals: int | None) -> Non
     assert len(chosen) == (len(CUZRAL) if n_crystals is None else n_crystals)
     observed = sum(crystal.status == "observed" for crystal in CUZRAL)
     stands_for_all_elements = n_crystals == 8
-    assert sum(crystal.status == "observed" for crystal in chosen) == min(len(chosen), observed) - stands_for_all_elements
+    assert (
+        sum(crystal.status == "observed" for crystal in chosen)
+        == min(len(chosen), observed) - stands_for_all_elements
+    )
     assert [crystal.name for crystal in chosen[:3]] == ["Cu A1", "Zr A3", "Al A1"][: len(chosen)]
 
 
 def test_where_no_crystal_of_all_elements_was_observed_a_trial_one_is_taken() -> None:
-    assert [crystal.name for crystal in choose_crystals(CUZRAL, 8) if crystal.status == "trial"] == ["AlCu2Zr L2_1"]
-    assert all(crystal.status == "observed" for crystal in choose_crystals(crystal_prototypes(("Cu", "Zr")), 6))
+    assert [
+        crystal.name for crystal in choose_crystals(CUZRAL, 8) if crystal.status == "trial"
+    ] == ["AlCu2Zr L2_1"]
+    assert all(
+        crystal.status == "observed"
+        for crystal in choose_crystals(crystal_prototypes(("Cu", "Zr")), 6)
+    )
 
 
 def test_crystals_survive_json() -> None:

@@ -12,8 +12,16 @@ from mgflows.structures.order import OrderThresholds, analyse_order, structure_f
 
 pytestmark = pytest.mark.physics
 
-LAVES = crystal(["Mg", "Cu"], [(1 / 8, 1 / 8, 1 / 8), (1 / 2, 1 / 2, 1 / 2)], spacegroup=227, setting=2, cellpar=[7.03] * 3 + [90] * 3)
-A15 = crystal(["Si", "Cr"], [(0, 0, 0), (0.25, 0, 0.5)], spacegroup=223, cellpar=[4.56] * 3 + [90] * 3)
+LAVES = crystal(
+    ["Mg", "Cu"],
+    [(1 / 8, 1 / 8, 1 / 8), (1 / 2, 1 / 2, 1 / 2)],
+    spacegroup=227,
+    setting=2,
+    cellpar=[7.03] * 3 + [90] * 3,
+)
+A15 = crystal(
+    ["Si", "Cr"], [(0, 0, 0), (0.25, 0, 0.5)], spacegroup=223, cellpar=[4.56] * 3 + [90] * 3
+)
 
 
 def jammed(n: int = 150, seed: int = 0) -> Atoms:
@@ -67,7 +75,9 @@ def test_an_icosahedron_and_its_strained_cell():
     golden = (1 + np.sqrt(5)) / 2
     corners = np.array([(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)])
     vertices = np.vstack([np.roll(corners, k, axis=1) for k in range(3)])
-    atoms = Atoms("Cu13", positions=np.vstack([[[0, 0, 0]], vertices]) * 1.25, cell=[30, 30, 30], pbc=True)
+    atoms = Atoms(
+        "Cu13", positions=np.vstack([[[0, 0, 0]], vertices]) * 1.25, cell=[30, 30, 30], pbc=True
+    )
     order = analyse_order(atoms, OrderThresholds(neighbour_cutoff=3.2))
     assert order.icosahedral_fraction == pytest.approx(1 / 13)
     assert order.mean_coordination == pytest.approx((12 + 12 * 6) / 13)
@@ -92,7 +102,12 @@ def test_values_do_not_depend_on_cell_choice_handedness_or_repetition():
     sheared.set_cell(np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]]) @ atoms.cell.array)
     for other in (mirrored, sheared, atoms.repeat((2, 1, 1))):
         again = analyse_order(other)
-        for name in ("q6_solid_fraction", "cna_555_fraction", "frank_kasper_fraction", "mean_coordination"):
+        for name in (
+            "q6_solid_fraction",
+            "cna_555_fraction",
+            "frank_kasper_fraction",
+            "mean_coordination",
+        ):
             assert getattr(again, name) == pytest.approx(getattr(order, name))
     assert analyse_order(sheared).structure_factor_max == pytest.approx(order.structure_factor_max)
 
@@ -111,13 +126,18 @@ def test_small_cells_are_repeated_and_their_structure_factor_left_out():
     assert order.q6_solid_fraction == 1.0
     assert order.crystalline
     random = Atoms(
-        "Cu2Zr2", scaled_positions=[[0, 0, 0], [0.5, 0.45, 0.02], [0.52, 0.03, 0.47], [0.04, 0.55, 0.5]], cell=[4.0, 4.1, 4.2], pbc=True
+        "Cu2Zr2",
+        scaled_positions=[[0, 0, 0], [0.5, 0.45, 0.02], [0.52, 0.03, 0.47], [0.04, 0.55, 0.5]],
+        cell=[4.0, 4.1, 4.2],
+        pbc=True,
     )
     assert analyse_order(random).structure_factor_max > 0.4
 
 
 def test_thresholds_are_settings_and_survive_serialisation():
-    thresholds = OrderThresholds(neighbour_cutoff=3.9, frank_kasper_fraction=1.0, cna_555_fraction=1.0)
+    thresholds = OrderThresholds(
+        neighbour_cutoff=3.9, frank_kasper_fraction=1.0, cna_555_fraction=1.0
+    )
     again = OrderThresholds.from_dict(thresholds.as_dict())
     assert again == thresholds
     assert not analyse_order(LAVES.repeat(2), again).frank_kasper_ordered

@@ -14,7 +14,10 @@ from mgflows.structures.relaxation import relax
 def strained():
     atoms = bulk("Cu", cubic=True) * 2
     atoms.rattle(0.1, seed=3)
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) * 0.93 + [[0, 0.02, 0], [0, 0, 0], [0.01, 0, 0]]), scale_atoms=True)
+    atoms.set_cell(
+        atoms.cell.array @ (np.eye(3) * 0.93 + [[0, 0.02, 0], [0, 0, 0], [0.01, 0, 0]]),
+        scale_atoms=True,
+    )
     return atoms
 
 
@@ -23,7 +26,9 @@ def test_cell_and_positions_end_in_the_perfect_crystal(strained):
     perfect = relax(bulk("Cu", cubic=True) * 2, EMT(), force_tolerance=1e-4, stress_tolerance=1e-3)
     found = relax(strained, EMT(), force_tolerance=1e-4, stress_tolerance=1e-3)
     assert found.converged
-    assert found.atoms.get_potential_energy() == pytest.approx(perfect.atoms.get_potential_energy(), abs=1e-5)
+    assert found.atoms.get_potential_energy() == pytest.approx(
+        perfect.atoms.get_potential_energy(), abs=1e-5
+    )
     assert found.atoms.get_volume() == pytest.approx(perfect.atoms.get_volume(), rel=1e-4)
     assert found.energy_before > found.atoms.get_potential_energy()
     assert found.largest_force <= 1e-4
@@ -79,17 +84,27 @@ def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
     with pytest.raises(Ended):
         relax(strained, CountingEMT(stop=undisturbed.n_calls - 3), checkpoint=checkpoint, **LOOSE)
     seen = []
-    rest = relax(strained, remaining := CountingEMT(), checkpoint=checkpoint, progress=lambda done, total, note: seen.append(done), **LOOSE)
+    rest = relax(
+        strained,
+        remaining := CountingEMT(),
+        checkpoint=checkpoint,
+        progress=lambda done, total, note: seen.append(done),
+        **LOOSE,
+    )
     assert rest.converged
     assert not checkpoint.exists()
     assert remaining.n_calls < undisturbed.n_calls / 2
     assert seen[0] >= undisturbed.n_calls - 6
     assert rest.n_steps == seen[-1]
     assert rest.energy_before == pytest.approx(whole.energy_before, abs=1e-10)
-    assert rest.atoms.get_potential_energy() == pytest.approx(whole.atoms.get_potential_energy(), abs=0.02)
+    assert rest.atoms.get_potential_energy() == pytest.approx(
+        whole.atoms.get_potential_energy(), abs=0.02
+    )
 
 
-def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(strained, tmp_path, monkeypatch):
+def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(
+    strained, tmp_path, monkeypatch
+):
     monkeypatch.setattr(relaxation, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     checkpoint = tmp_path / "checkpoint-relaxation.json"
     other = strained.copy()
@@ -97,7 +112,10 @@ def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(strained, t
     with pytest.raises(Ended):
         relax(other, CountingEMT(stop=4), checkpoint=checkpoint, **LOOSE)
     assert checkpoint.exists()
-    whole, resumed = relax(strained, EMT(), **LOOSE), relax(strained, EMT(), checkpoint=checkpoint, **LOOSE)
+    whole, resumed = (
+        relax(strained, EMT(), **LOOSE),
+        relax(strained, EMT(), checkpoint=checkpoint, **LOOSE),
+    )
     assert resumed.n_steps == whole.n_steps
     assert resumed.energy_before == whole.energy_before
 

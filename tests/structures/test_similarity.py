@@ -9,7 +9,12 @@ from ase import Atoms
 from ase.build import bulk
 
 from mgflows.errors import InputError
-from mgflows.structures.similarity import HISTOGRAM_WIDTH, SimilaritySummary, average_similarity, compare_structures
+from mgflows.structures.similarity import (
+    HISTOGRAM_WIDTH,
+    SimilaritySummary,
+    average_similarity,
+    compare_structures,
+)
 
 
 @pytest.fixture
@@ -90,7 +95,9 @@ def test_equations_2_and_3_of_the_paper_written_down_again(glass):
 
 @pytest.mark.physics
 def test_neighbour_fraction_of_a_cluster_counted_by_hand():
-    initial = Atoms("Cu4", [[5, 5, 5], [8, 5, 5], [5, 8, 5], [5, 5, 8.5]], cell=[30, 30, 30], pbc=True)
+    initial = Atoms(
+        "Cu4", [[5, 5, 5], [8, 5, 5], [5, 8, 5], [5, 5, 8.5]], cell=[30, 30, 30], pbc=True
+    )
     relaxed = initial.copy()
     relaxed.positions[3] = [5, 5, 9.1]
     similarity = compare_structures(initial, relaxed)
@@ -108,7 +115,9 @@ def test_small_cells_count_every_image():
     # Each atom has 8 unlike neighbours at 3.12 A and 6 like ones at 3.6 A; the shift takes four unlike ones to (3.1, 1.8, 1.8), 4.01 A away.
     assert compare_structures(small, moved).delta_cb == pytest.approx(10 / 14, abs=1e-12)
     repeat = (3, 3, 3)
-    assert compare_structures(small.repeat(repeat), moved.repeat(repeat)).delta_cb == pytest.approx(10 / 14, abs=1e-12)
+    assert compare_structures(small.repeat(repeat), moved.repeat(repeat)).delta_cb == pytest.approx(
+        10 / 14, abs=1e-12
+    )
 
 
 def test_atoms_without_bonds_do_not_count():
@@ -146,7 +155,9 @@ def test_what_was_taken_out_is_stated(glass):
     assert one.relative_volume == pytest.approx(relaxed.get_volume() / glass.get_volume())
     assert sum(average.histogram) == len(glass)
     centres = HISTOGRAM_WIDTH * (np.arange(len(average.histogram)) + 0.5)
-    assert np.average(centres, weights=average.histogram) == pytest.approx(average.mean_displacement, abs=HISTOGRAM_WIDTH / 4)
+    assert np.average(centres, weights=average.histogram) == pytest.approx(
+        average.mean_displacement, abs=HISTOGRAM_WIDTH / 4
+    )
     assert np.mean(one.displacements < average.percentile_95) == pytest.approx(0.95, abs=0.01)
 
 
@@ -158,7 +169,11 @@ def test_a_summary_survives_storage(glass):
     assert average_similarity([again]).histogram == average_similarity([one]).histogram
     np.testing.assert_allclose(again.deformation, one.deformation)
     # Version 0.1.0 kept displacements, bonds and the volume.
-    old = {key: value for key, value in one.as_dict().items() if key not in ("rigid_shift", "deformation")}
+    old = {
+        key: value
+        for key, value in one.as_dict().items()
+        if key not in ("rigid_shift", "deformation")
+    }
     average = average_similarity([SimilaritySummary.from_dict({**old, "relative_volume": 1.331})])
     assert average.linear_expansion == pytest.approx(0.1)
     assert math.isnan(average.rigid_shift)

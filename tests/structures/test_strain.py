@@ -35,7 +35,9 @@ def test_counts_of_the_paper():
     assert len(crystal_deformations()) == 6 + 18
     for deformations in (elastic_deformations(), crystal_deformations()):
         assert len({deformation.name for deformation in deformations}) == len(deformations)
-        assert len({deformation.matrix.tobytes() for deformation in deformations}) == len(deformations)
+        assert len({deformation.matrix.tobytes() for deformation in deformations}) == len(
+            deformations
+        )
 
 
 def test_volume_deformations_scale_every_length(triclinic):
@@ -61,7 +63,9 @@ def test_c12_strains_both_directions_equally():
 def test_green_lagrange_strain_as_pymatgen_defines_it():
     for component, direction in ELASTIC_DIRECTIONS.items():
         strain = 0.008 * strain_from_voigt(direction)
-        np.testing.assert_allclose(strain, Strain.from_voigt(0.008 * np.array(direction)), atol=1e-15)
+        np.testing.assert_allclose(
+            strain, Strain.from_voigt(0.008 * np.array(direction)), atol=1e-15
+        )
         (deformation,) = [d for d in elastic_deformations() if d.name == f"{component}+0.008"]
         green_lagrange = np.array(PymatgenDeformation(deformation.matrix).green_lagrange_strain)
         np.testing.assert_allclose(green_lagrange, strain + strain @ strain / 2, atol=1e-15)
@@ -71,9 +75,15 @@ def test_green_lagrange_strain_as_pymatgen_defines_it():
 def test_a_general_deformation_acts_as_in_pymatgen(triclinic):
     gradient = np.eye(3) + np.random.default_rng(0).uniform(-0.05, 0.05, (3, 3))
     ours = apply_deformation(triclinic, gradient)
-    theirs = PymatgenDeformation(gradient).apply_to_structure(AseAtomsAdaptor.get_structure(triclinic))
+    theirs = PymatgenDeformation(gradient).apply_to_structure(
+        AseAtomsAdaptor.get_structure(triclinic)
+    )
     np.testing.assert_allclose(ours.cell.array, theirs.lattice.matrix, atol=1e-12)
-    np.testing.assert_allclose(ours.get_scaled_positions(wrap=False), triclinic.get_scaled_positions(wrap=False), atol=1e-12)
+    np.testing.assert_allclose(
+        ours.get_scaled_positions(wrap=False),
+        triclinic.get_scaled_positions(wrap=False),
+        atol=1e-12,
+    )
     np.testing.assert_allclose(ours.positions[3], gradient @ triclinic.positions[3], atol=1e-12)
 
 
@@ -81,11 +91,19 @@ def test_every_default_deformation_is_the_one_without_rotation_and_acts_as_in_py
     structure = AseAtomsAdaptor.get_structure(triclinic)
     for deformation in (*volume_deformations(), *elastic_deformations()):
         theirs = PymatgenDeformation(deformation.matrix)
-        np.testing.assert_allclose(convert_strain_to_deformation(theirs.green_lagrange_strain, "symmetric"), deformation.matrix, atol=1e-14)
+        np.testing.assert_allclose(
+            convert_strain_to_deformation(theirs.green_lagrange_strain, "symmetric"),
+            deformation.matrix,
+            atol=1e-14,
+        )
         strained = theirs.apply_to_structure(structure)
         ours = apply_deformation(triclinic, deformation)
         np.testing.assert_allclose(ours.cell.array, strained.lattice.matrix, atol=1e-12)
-        np.testing.assert_allclose(ours.positions, ours.cell.cartesian_positions(triclinic.get_scaled_positions(wrap=False)), atol=1e-12)
+        np.testing.assert_allclose(
+            ours.positions,
+            ours.cell.cartesian_positions(triclinic.get_scaled_positions(wrap=False)),
+            atol=1e-12,
+        )
         difference = strained.frac_coords - structure.frac_coords
         np.testing.assert_allclose(difference - np.round(difference), 0.0, atol=1e-12)
 
@@ -109,7 +127,9 @@ def test_energies_of_the_directions_are_those_of_the_documentation():
     assert expected.keys() == ELASTIC_DIRECTIONS.keys()
     for component, combination in expected.items():
         (deformation,) = [d for d in elastic_deformations() if d.name == f"{component}+0.008"]
-        energy = tensor.energy_density(Strain(deformation.matrix - np.eye(3)), convert_GPa_to_eV=False)
+        energy = tensor.energy_density(
+            Strain(deformation.matrix - np.eye(3)), convert_GPa_to_eV=False
+        )
         assert energy == pytest.approx(0.5 * magnitude**2 * combination, rel=1e-10)
 
 
@@ -117,7 +137,9 @@ def test_the_documentation_has_the_matrices():
     rows = deformation_tables().splitlines()
     page = (Path(__file__).parents[2] / "docs" / "strains.md").read_text()
     assert sum(row.startswith(("| volume", "| C")) for row in rows) == 9 + 6 + 36
-    assert all(row in page for row in rows), "print them anew with: python -m mgflows.structures.strain"
+    assert all(row in page for row in rows), (
+        "print them anew with: python -m mgflows.structures.strain"
+    )
     assert "| C44+0.008 | 1 0 0 | 0 1 0.008 | 0 0.008 1 | 0.999936 | yes |" in rows
     assert "| C12 | e_xx = m, e_yy = m | m²/2 (C11 + 2 C12 + C22) |" in rows
 

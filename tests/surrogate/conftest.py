@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics
-from tests.surrogate.surrogate_samples import random_atoms
+from tests.helpers.surrogate_samples import random_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms

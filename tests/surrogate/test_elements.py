@@ -32,7 +32,9 @@ def test_the_lennard_jones_crystal_has_the_volume_and_energy_it_was_made_from(sy
         energies.append(lj.energy(atoms))
     assert energies[1] == pytest.approx(-CRYSTALS[symbol].cohesive_energy, rel=0.02)
     assert energies[1] == min(energies)
-    vertex = 0.5 * (energies[0] - energies[2]) / (energies[0] - 2 * energies[1] + energies[2]) * 0.01
+    vertex = (
+        0.5 * (energies[0] - energies[2]) / (energies[0] - 2 * energies[1] + energies[2]) * 0.01
+    )
     assert abs(vertex) < 0.002
 
 
@@ -50,7 +52,9 @@ def test_volume_of_manganese():
 
 def test_density_from_crystals():
     alloy = Alloy.cuzral()
-    assert crystal_number_density(alloy.composition, 1.212) == pytest.approx(alloy.number_density, rel=0.002)
+    assert crystal_number_density(alloy.composition, 1.212) == pytest.approx(
+        alloy.number_density, rel=0.002
+    )
     assert crystal_number_density({"Cu": 1.0}) == pytest.approx(4 / 3.61**3)
 
 

@@ -35,13 +35,20 @@ def test_a_five_component_alloy_has_a_ladder():
     composition = dict.fromkeys(elements, 0.2)
     lj = LennardJones.from_elements(elements)
     assert lj.exchange_pairs == (("Ni", "Cu"), ("Cu", "Al"), ("Al", "Ti"), ("Ti", "Zr"))
-    report = measure_exchanges(lj, Alloy(composition, n_atoms=150, number_density=crystal_number_density(composition, 1.212)))
+    report = measure_exchanges(
+        lj,
+        Alloy(composition, n_atoms=150, number_density=crystal_number_density(composition, 1.212)),
+    )
     assert report.connected
     assert report.accepted_pairs[0] == ("Cu", "Ni")
     # Neighbours in diameter are accepted most, and every one of them.
-    assert {frozenset(pair) for pair in lj.exchange_pairs} <= {frozenset(pair) for pair in report.accepted_pairs}
+    assert {frozenset(pair) for pair in lj.exchange_pairs} <= {
+        frozenset(pair) for pair in report.accepted_pairs
+    }
 
 
 def test_one_species_has_nothing_to_exchange():
     with pytest.raises(InputError, match="one species"):
-        measure_exchanges(LennardJones.cuzral(), Alloy({"Cu": 1.0}, n_atoms=150, number_density=0.07))
+        measure_exchanges(
+            LennardJones.cuzral(), Alloy({"Cu": 1.0}, n_atoms=150, number_density=0.07)
+        )

@@ -5,8 +5,8 @@ import pytest
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate import find_inherent_structure, find_inherent_structures
-from tests.surrogate.lammps_reference import run_lammps
-from tests.surrogate.surrogate_samples import random_atoms
+from tests.helpers.lammps_reference import run_lammps
+from tests.helpers.surrogate_samples import random_atoms
 
 
 def test_forces_vanish_and_the_energy_is_that_of_the_calculator(consistent, liquid):
@@ -30,7 +30,9 @@ def test_energy_equals_that_of_lammps_fire(consistent, liquid):
     start.rattle(0.05, seed=5)
     _, e_is = find_inherent_structure(start, consistent)
     configuration = consistent.reduced_configuration(start)
-    reference = run_lammps(consistent, configuration.positions, configuration.box, configuration.types, minimise="fire")
+    reference = run_lammps(
+        consistent, configuration.positions, configuration.box, configuration.types, minimise="fire"
+    )
     assert e_is / consistent.energy_unit == pytest.approx(reference.energy, abs=1e-10)
 
 
@@ -49,7 +51,7 @@ def test_a_rattled_crystal_returns_to_its_lattice(consistent):
 
 
 def test_list_and_all_pairs_agree(consistent, monkeypatch):
-    import mgflows.surrogate.forces as forces
+    import mgflows.surrogate.kernels.forces as forces
 
     atoms = random_atoms(200, seed=4)
     _, all_pairs = find_inherent_structure(atoms, consistent)

@@ -9,7 +9,7 @@ from ase.build import bulk
 
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones
-from tests.surrogate.lammps_reference import run_lammps
+from tests.helpers.lammps_reference import run_lammps
 
 
 def test_the_two_tables_differ_only_in_the_wells_of_copper_and_zirconium():
@@ -43,7 +43,9 @@ def test_exchange_pairs_are_the_ladder_of_the_paper(consistent):
 
 
 def test_explicit_pairs_replace_mixed_ones():
-    lj = LennardJones.from_species({"A": 1.0, "B": 2.0}, {"A": 1.0, "B": 4.0}, pairs={("B", "A"): (1.1, 1.3)})
+    lj = LennardJones.from_species(
+        {"A": 1.0, "B": 2.0}, {"A": 1.0, "B": 4.0}, pairs={("B", "A"): (1.1, 1.3)}
+    )
     assert lj.sigma[0, 1] == lj.sigma[1, 0] == 1.1
     assert lj.epsilon[0, 1] == lj.epsilon[1, 0] == 1.3
     assert lj.reference == "B"
@@ -70,12 +72,24 @@ def test_tables_cannot_be_changed(consistent):
         (lambda: LennardJones.cuzral(table="other"), "'other' does not exist"),
         (lambda: LennardJones(("A", "A"), np.ones((2, 2)), np.ones((2, 2))), "distinct"),
         (lambda: LennardJones(("A", "B"), np.ones((1, 1)), np.ones((2, 2))), "shape"),
-        (lambda: LennardJones(("A", "B"), np.array([[1, 2], [3, 1]]), np.ones((2, 2))), "not symmetric"),
+        (
+            lambda: LennardJones(("A", "B"), np.array([[1, 2], [3, 1]]), np.ones((2, 2))),
+            "not symmetric",
+        ),
         (lambda: LennardJones(("A",), np.ones((1, 1)), -np.ones((1, 1))), "positive"),
-        (lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), cutoff_factor=1.1), "cutoff factor"),
-        (lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), reference="B"), "reference"),
+        (
+            lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), cutoff_factor=1.1),
+            "cutoff factor",
+        ),
+        (
+            lambda: LennardJones(("A",), np.ones((1, 1)), np.ones((1, 1)), reference="B"),
+            "reference",
+        ),
         (lambda: LennardJones.from_species({"A": 1.0}, {"B": 1.0}), "give both"),
-        (lambda: LennardJones.from_species({"A": 1.0}, {"A": 1.0}, pairs={("A", "C"): (1, 1)}), "C"),
+        (
+            lambda: LennardJones.from_species({"A": 1.0}, {"A": 1.0}, pairs={("A", "C"): (1, 1)}),
+            "C",
+        ),
     ],
 )
 def test_bad_tables_are_refused(make, message):
@@ -101,10 +115,16 @@ def test_dimers_by_hand(consistent, pair):
         assert consistent.energy(dimer) == pytest.approx(expected, abs=1e-6)
     assert shift == pytest.approx(-0.0615234375 * epsilon, rel=1e-12)
     # The force at the minimum is zero and that just inside the cutoff is the jump of the truncation.
-    dimer = Atoms(a + b, positions=[[0, 0, 0], [0, 2 ** (1 / 6) * sigma, 0]], calculator=consistent.calculator())
+    dimer = Atoms(
+        a + b,
+        positions=[[0, 0, 0], [0, 2 ** (1 / 6) * sigma, 0]],
+        calculator=consistent.calculator(),
+    )
     assert np.abs(dimer.get_forces()).max() < 1e-12
     dimer.positions[1, 1] = sigma * (2 - 1e-9)
-    assert dimer.get_forces()[0, 1] == pytest.approx(24 * epsilon / sigma * (2.0**-7 - 2 * 2.0**-13), rel=1e-6)
+    assert dimer.get_forces()[0, 1] == pytest.approx(
+        24 * epsilon / sigma * (2.0**-7 - 2 * 2.0**-13), rel=1e-6
+    )
 
 
 @pytest.mark.physics
@@ -114,7 +134,9 @@ def test_fcc_energy_is_the_sum_over_shells():
     d = 1.09 * 2.338
     atoms = bulk("Cu", "fcc", a=d * np.sqrt(2))
     u = lambda r: 4 * 0.409 * ((2.338 / r) ** 12 - (2.338 / r) ** 6 - 2.0**-12 + 2.0**-6)
-    assert lj.energy(atoms) == pytest.approx(6 * u(d) + 3 * u(np.sqrt(2) * d) + 12 * u(np.sqrt(3) * d), rel=1e-12)
+    assert lj.energy(atoms) == pytest.approx(
+        6 * u(d) + 3 * u(np.sqrt(2) * d) + 12 * u(np.sqrt(3) * d), rel=1e-12
+    )
 
 
 @pytest.mark.physics
@@ -122,7 +144,10 @@ def test_forces_and_stress_against_finite_differences(consistent):
     # Triclinic and smaller than the cutoff in one direction, so that images of an atom with itself count.
     generator = np.random.default_rng(3)
     atoms = Atoms(
-        "Cu4Zr3Al", cell=[[4.6, 0, 0], [1.2, 5.5, 0], [-0.7, 0.9, 6.1]], scaled_positions=generator.random((8, 3)) * 0.05, pbc=True
+        "Cu4Zr3Al",
+        cell=[[4.6, 0, 0], [1.2, 5.5, 0], [-0.7, 0.9, 6.1]],
+        scaled_positions=generator.random((8, 3)) * 0.05,
+        pbc=True,
     )
     grid = np.array([(i, j, k) for i in (0, 0.5) for j in (0, 0.5) for k in (0, 0.5)])
     atoms.set_scaled_positions(atoms.get_scaled_positions() + grid)
@@ -137,7 +162,9 @@ def test_forces_and_stress_against_finite_differences(consistent):
                 moved = atoms.copy()
                 moved.positions[i, d] += sign * step
                 energies.append(consistent.energy(moved))
-            assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(forces[i, d], rel=1e-5, abs=1e-5)
+            assert -(energies[0] - energies[1]) / (2 * step) == pytest.approx(
+                forces[i, d], rel=1e-5, abs=1e-5
+            )
     for d in range(3):
         for e in range(d, 3):
             energies = []
@@ -148,7 +175,9 @@ def test_forces_and_stress_against_finite_differences(consistent):
                 strained = atoms.copy()
                 strained.set_cell(atoms.cell.array @ strain, scale_atoms=True)
                 energies.append(consistent.energy(strained))
-            assert (energies[0] - energies[1]) / (2 * step * atoms.get_volume()) == pytest.approx(stress[d, e], rel=1e-5, abs=1e-6)
+            assert (energies[0] - energies[1]) / (2 * step * atoms.get_volume()) == pytest.approx(
+                stress[d, e], rel=1e-5, abs=1e-6
+            )
 
 
 @pytest.mark.physics
@@ -161,7 +190,9 @@ def test_small_cell_equals_its_repetition(consistent):
     )
     large = atoms.repeat((5, 4, 4))
     atoms.calc, large.calc = consistent.calculator(), consistent.calculator()
-    assert large.get_potential_energy() / 80 == pytest.approx(atoms.get_potential_energy(), rel=1e-12)
+    assert large.get_potential_energy() / 80 == pytest.approx(
+        atoms.get_potential_energy(), rel=1e-12
+    )
     np.testing.assert_allclose(large.get_stress(), atoms.get_stress(), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(large.get_forces()[:3], atoms.get_forces(), rtol=1e-10, atol=1e-9)
 
@@ -171,7 +202,9 @@ def test_periodicity_is_direction_by_direction(consistent):
     atoms = Atoms("Zr", cell=[r, 20, 20], pbc=(True, False, False))
     once = Atoms("Zr2", positions=[[0, 0, 0], [r, 0, 0]])
     twice = Atoms("Zr2", positions=[[0, 0, 0], [2 * r, 0, 0]])
-    assert consistent.energy(atoms) == pytest.approx(consistent.energy(once) + consistent.energy(twice))
+    assert consistent.energy(atoms) == pytest.approx(
+        consistent.energy(once) + consistent.energy(twice)
+    )
     moved = atoms.copy()
     moved.positions += [100.0, -31.0, 57.0]
     assert consistent.energy(moved) == pytest.approx(consistent.energy(atoms))
@@ -194,10 +227,14 @@ def test_per_atom_energies_sum_to_the_energy_and_stress_needs_three_periods(cons
 @pytest.mark.physics
 def test_energy_forces_and_pressure_against_lammps(consistent, liquid):
     configuration = consistent.reduced_configuration(liquid)
-    reference = run_lammps(consistent, configuration.positions, configuration.box, configuration.types)
+    reference = run_lammps(
+        consistent, configuration.positions, configuration.box, configuration.types
+    )
     atoms = liquid.copy()
     atoms.calc = consistent.calculator()
-    assert atoms.get_potential_energy() / 150 / consistent.energy_unit == pytest.approx(reference.energy, rel=1e-13, abs=1e-13)
+    assert atoms.get_potential_energy() / 150 / consistent.energy_unit == pytest.approx(
+        reference.energy, rel=1e-13, abs=1e-13
+    )
     force_unit = consistent.energy_unit / consistent.length_unit
     np.testing.assert_allclose(atoms.get_forces() / force_unit, reference.forces, atol=1e-10)
     # LAMMPS' pressure tensor holds no kinetic part here, as no velocities were set.
@@ -208,7 +245,11 @@ def test_energy_forces_and_pressure_against_lammps(consistent, liquid):
 def test_configurations_the_kernels_cannot_treat_are_refused(consistent, liquid):
     small = liquid.copy()
     small.set_cell([11.7, 13, 13])
-    assert consistent.reduced_configuration(small).images.tolist() == [[0, 0, 0], [-1, 0, 0], [1, 0, 0]]
+    assert consistent.reduced_configuration(small).images.tolist() == [
+        [0, 0, 0],
+        [-1, 0, 0],
+        [1, 0, 0],
+    ]
     tilted = liquid.copy()
     tilted.set_cell([[13, 0, 0], [0.1, 13, 0], [0, 0, 13]])
     with pytest.raises(InputError, match="orthorhombic"):

@@ -7,8 +7,8 @@ from scipy import stats
 from mgflows import Alloy
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate import SurrogateMolecularDynamics, SwapMonteCarlo, find_inherent_structure
-from tests.surrogate.lammps_reference import run_lammps
-from tests.surrogate.surrogate_samples import random_atoms
+from tests.helpers.lammps_reference import run_lammps
+from tests.helpers.surrogate_samples import random_atoms
 
 
 def test_same_seed_same_bits_and_another_seed_another_run(consistent, liquid):
@@ -19,8 +19,10 @@ def test_same_seed_same_bits_and_another_seed_another_run(consistent, liquid):
 
 
 @pytest.mark.parametrize("largest_all_pairs", [600, 10])
-def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(consistent, liquid, tmp_path, monkeypatch, largest_all_pairs):
-    import mgflows.surrogate.forces as forces
+def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(
+    consistent, liquid, tmp_path, monkeypatch, largest_all_pairs
+):
+    import mgflows.surrogate.kernels.forces as forces
 
     monkeypatch.setattr(forces, "_LARGEST_ALL_PAIRS", largest_all_pairs)
     whole = SurrogateMolecularDynamics(consistent, liquid, seed=3)
@@ -49,7 +51,11 @@ def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(consistent, li
     assert again.resume(checkpoint=path, checkpoint_interval=0.0).finished
     np.testing.assert_array_equal(again.reduced_positions, whole.reduced_positions)
     np.testing.assert_array_equal(again.reduced_velocities, whole.reduced_velocities)
-    assert SurrogateMolecularDynamics.load(path).reduced_time == whole.reduced_time == pytest.approx(4.4)
+    assert (
+        SurrogateMolecularDynamics.load(path).reduced_time
+        == whole.reduced_time
+        == pytest.approx(4.4)
+    )
 
 
 @pytest.mark.physics
@@ -73,7 +79,9 @@ def test_energy_is_conserved_to_second_order_in_the_timestep(consistent, liquid)
 @pytest.mark.physics
 def test_kinetic_energy_is_distributed_canonically(consistent, liquid):
     # 2K/T is chi-squared with 3n - 3 degrees of freedom; samples every 2.5 thermostat times are nearly independent.
-    md = SurrogateMolecularDynamics(consistent, liquid, seed=8, reduced_timestep=0.002, reduced_thermostat_time=0.1)
+    md = SurrogateMolecularDynamics(
+        consistent, liquid, seed=8, reduced_timestep=0.002, reduced_thermostat_time=0.1
+    )
     md.run(2.0, 3.0)
     twice_kinetic = []
     for _ in range(400):
@@ -130,7 +138,7 @@ def test_cooling_reaches_the_known_inherent_energies(consistent):
 
 @pytest.mark.physics
 def test_list_and_all_pairs_give_the_same_trajectory(consistent, liquid, monkeypatch):
-    import mgflows.surrogate.forces as forces
+    import mgflows.surrogate.kernels.forces as forces
 
     all_pairs = SurrogateMolecularDynamics(consistent, liquid, seed=1)
     monkeypatch.setattr(forces, "_LARGEST_ALL_PAIRS", 10)
@@ -146,7 +154,9 @@ def test_trajectory_is_unwrapped_and_starts_now(consistent, liquid):
     assert frames.shape == (4, 150, 3)
     assert md.reduced_time == pytest.approx(2.0)
     # Momentum is conserved, so that the centre of mass of unwrapped positions stays.
-    np.testing.assert_allclose(frames.mean(axis=1), np.broadcast_to(frames[0].mean(axis=0), (4, 3)), atol=1e-12)
+    np.testing.assert_allclose(
+        frames.mean(axis=1), np.broadcast_to(frames[0].mean(axis=0), (4, 3)), atol=1e-12
+    )
     assert np.all(np.diff(np.mean(np.sum((frames - frames[0]) ** 2, axis=2), axis=1)) > 0)
 
 
@@ -178,7 +188,14 @@ def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
     md.run(10.0, 4.0)
     ours = md.run(150.0, 4.0, sample_every=25)
     configuration = consistent.reduced_configuration(md.atoms)
-    reference = run_lammps(consistent, configuration.positions, configuration.box, configuration.types, dynamics=37_500, temperature=4.0)
+    reference = run_lammps(
+        consistent,
+        configuration.positions,
+        configuration.box,
+        configuration.types,
+        dynamics=37_500,
+        temperature=4.0,
+    )
     theirs = reference.potential_energies
 
     def block_error(values):

@@ -21,8 +21,12 @@ def lj() -> LennardJones:
     return LennardJones.cuzral()
 
 
-@pytest.mark.parametrize(("dtype", "lanes", "tolerance"), [("float32", 16, 1e-4), ("float64", 8, 1e-10)])
-def test_energies_are_those_of_the_configurations(lj: LennardJones, dtype: str, lanes: int, tolerance: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "lanes", "tolerance"), [("float32", 16, 1e-4), ("float64", 8, 1e-10)]
+)
+def test_energies_are_those_of_the_configurations(
+    lj: LennardJones, dtype: str, lanes: int, tolerance: float
+) -> None:
     sampler = SwapMonteCarloReplicas.from_alloy(lj, Alloy.cuzral(), seed=1, dtype=dtype)
     samples = sampler.run(370, 5.0, sample_every=10)
     assert samples.shape == (37, lanes)
@@ -34,7 +38,9 @@ def test_energies_are_those_of_the_configurations(lj: LennardJones, dtype: str, 
     assert sampler.replicas[3].get_chemical_symbols() == Alloy.cuzral().symbols
     attempted, accepted = np.sum(list(sampler.exchanges.values()), axis=0)
     assert 0.1 < accepted / attempted < 0.5
-    assert attempted + sum(tried for tried, _ in sampler.displacements.values()) == 370 * 150 * lanes
+    assert (
+        attempted + sum(tried for tried, _ in sampler.displacements.values()) == 370 * 150 * lanes
+    )
 
 
 @pytest.mark.physics

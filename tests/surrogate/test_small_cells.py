@@ -19,8 +19,15 @@ from mgflows.surrogate import (
     find_inherent_structure,
     swap_monte_carlo,
 )
-from mgflows.surrogate.forces import all_pairs_forces, fire, image_forces, minimum_image_energy, potential_energy, reduced_interaction
-from tests.surrogate.lammps_reference import run_lammps
+from mgflows.surrogate.kernels.forces import (
+    all_pairs_forces,
+    fire,
+    image_forces,
+    minimum_image_energy,
+    potential_energy,
+    reduced_interaction,
+)
+from tests.helpers.lammps_reference import run_lammps
 
 _REPEATS = (3, 3, 3)
 
@@ -30,7 +37,12 @@ def lj() -> LennardJones:
     return LennardJones.cuzral()
 
 
-def melt(lj: LennardJones, n_atoms: int, shape: tuple[float, float, float] = (1.0, 1.0, 1.0), seed: int = 3) -> Atoms:
+def melt(
+    lj: LennardJones,
+    n_atoms: int,
+    shape: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    seed: int = 3,
+) -> Atoms:
     """A liquid at T* = 4 with its species shuffled, in a box with edges in the ratios of ``shape``."""
     start = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(n_atoms), seed)
     atoms = start.atoms
@@ -42,7 +54,10 @@ def melt(lj: LennardJones, n_atoms: int, shape: tuple[float, float, float] = (1.
 
 
 def state(sampler: SwapMonteCarlo) -> tuple[bytes, ...]:
-    return (*(array.tobytes() for array in sampler._system.arrays().values()), sampler._random_state.tobytes())
+    return (
+        *(array.tobytes() for array in sampler._system.arrays().values()),
+        sampler._random_state.tobytes(),
+    )
 
 
 def mean_and_error(samples: np.ndarray, n_blocks: int = 20) -> tuple[float, float]:
@@ -61,25 +76,42 @@ def test_images_are_those_that_some_point_of_the_cell_can_reach(lj: LennardJones
 
 
 @pytest.mark.physics
-@pytest.mark.parametrize(("n_atoms", "shape"), [(2, (1, 1, 1)), (13, (1, 1, 1)), (24, (1, 1, 1)), (24, (0.8, 1.0, 1.4)), (60, (1, 1, 1))])
-def test_energy_forces_and_virial_are_those_of_the_repeated_cell(lj: LennardJones, n_atoms: int, shape: tuple[float, float, float]) -> None:
-    atoms = melt(lj, n_atoms, shape) if n_atoms > 2 else Atoms("CuZr", [[0, 0, 0], [1.9, 1.5, 0.1]], cell=[4.1, 4.2, 4.3], pbc=True)
+@pytest.mark.parametrize(
+    ("n_atoms", "shape"),
+    [(2, (1, 1, 1)), (13, (1, 1, 1)), (24, (1, 1, 1)), (24, (0.8, 1.0, 1.4)), (60, (1, 1, 1))],
+)
+def test_energy_forces_and_virial_are_those_of_the_repeated_cell(
+    lj: LennardJones, n_atoms: int, shape: tuple[float, float, float]
+) -> None:
+    atoms = (
+        melt(lj, n_atoms, shape)
+        if n_atoms > 2
+        else Atoms("CuZr", [[0, 0, 0], [1.9, 1.5, 0.1]], cell=[4.1, 4.2, 4.3], pbc=True)
+    )
     large = atoms.repeat(_REPEATS)
     repeated = lj.reduced_configuration(large)
     assert repeated.nearest_image_suffices
     assert not lj.reduced_configuration(atoms).nearest_image_suffices
-    interaction, positions = reduced_interaction(lj, repeated), np.ascontiguousarray(repeated.positions.T)
+    interaction, positions = (
+        reduced_interaction(lj, repeated),
+        np.ascontiguousarray(repeated.positions.T),
+    )
     forces = np.empty_like(positions)
     all_pairs_forces(positions, interaction, forces)
     expected_energy = minimum_image_energy(positions, interaction) / 27
 
     own = lj.reduced_configuration(atoms)
-    own_interaction, own_positions = reduced_interaction(lj, own), np.ascontiguousarray(own.positions.T)
+    own_interaction, own_positions = (
+        reduced_interaction(lj, own),
+        np.ascontiguousarray(own.positions.T),
+    )
     own_forces = np.empty_like(own_positions)
     image_forces(own_positions, own_interaction, own_forces)
     scale = np.abs(forces).max()
     np.testing.assert_allclose(own_forces, forces[:, :n_atoms], rtol=1e-10, atol=1e-12 * scale)
-    assert potential_energy(own_positions, own_interaction) == pytest.approx(expected_energy, rel=1e-11)
+    assert potential_energy(own_positions, own_interaction) == pytest.approx(
+        expected_energy, rel=1e-11
+    )
     sampler = SwapMonteCarlo(lj, atoms, seed=1)
     assert sampler._method == "images"
     # Positions of the sampler are whole steps of 2e-10 of the edge.
@@ -92,12 +124,18 @@ def test_energy_forces_and_virial_are_those_of_the_repeated_cell(lj: LennardJone
     np.fill_diagonal(r2, np.inf)
     pairs = np.ix_(repeated.types, repeated.types)
     x3 = (lj.reduced_sigma[pairs] ** 2 / r2) ** 3
-    force_over_r = np.where(r2 < (2 * lj.reduced_sigma[pairs]) ** 2, 24 * lj.reduced_epsilon[pairs] * x3 * (2 * x3 - 1) / r2, 0.0)
+    force_over_r = np.where(
+        r2 < (2 * lj.reduced_sigma[pairs]) ** 2,
+        24 * lj.reduced_epsilon[pairs] * x3 * (2 * x3 - 1) / r2,
+        0.0,
+    )
     virial = 0.5 * np.einsum("ij,ijd,ije->de", force_over_r, separation, separation) / 27
     atoms.calc = lj.calculator()
     stress = atoms.get_stress(voigt=False) * atoms.get_volume() / lj.energy_unit
     np.testing.assert_allclose(-stress, virial, rtol=1e-9, atol=1e-9 * np.abs(virial).max())
-    assert atoms.get_potential_energy() / lj.energy_unit == pytest.approx(expected_energy, rel=1e-11)
+    assert atoms.get_potential_energy() / lj.energy_unit == pytest.approx(
+        expected_energy, rel=1e-11
+    )
 
 
 @pytest.mark.physics
@@ -108,7 +146,9 @@ def test_energy_forces_and_pressure_are_those_of_lammps(lj: LennardJones) -> Non
     interaction, positions = reduced_interaction(lj, own), np.ascontiguousarray(own.positions.T)
     forces = np.empty_like(positions)
     image_forces(positions, interaction, forces)
-    assert potential_energy(positions, interaction) / 13 == pytest.approx(reference.energy, rel=1e-11)
+    assert potential_energy(positions, interaction) / 13 == pytest.approx(
+        reference.energy, rel=1e-11
+    )
     np.testing.assert_allclose(forces.T, reference.forces, rtol=1e-9, atol=1e-9)
     atoms.calc = lj.calculator()
     pressure = -atoms.get_stress() * lj.length_unit**3 / lj.energy_unit
@@ -129,14 +169,18 @@ def test_forces_and_virial_are_derivatives_of_the_energy(lj: LennardJones) -> No
             moved = positions.copy()
             moved[d, i] += sign * step
             energies.append(potential_energy(moved, interaction))
-        assert (energies[1] - energies[0]) / (2 * step) == pytest.approx(forces[d, i], rel=1e-5, abs=1e-3)
+        assert (energies[1] - energies[0]) / (2 * step) == pytest.approx(
+            forces[d, i], rel=1e-5, abs=1e-3
+        )
     # A uniform expansion moves the images of an atom too, so that its energy with itself is part of the pressure.
     energies = []
     for sign in (1, -1):
         strained = atoms.copy()
         strained.set_cell(atoms.cell.array * (1 + sign * step), scale_atoms=True)
         energies.append(SwapMonteCarlo(lj, strained, seed=1).energy_per_atom * 13 * lj.energy_unit)
-    expected = (energies[1] - energies[0]) / (2 * step) / (3 * atoms.get_volume()) * units.EV_PER_A3_IN_GPA
+    expected = (
+        (energies[1] - energies[0]) / (2 * step) / (3 * atoms.get_volume()) * units.EV_PER_A3_IN_GPA
+    )
     assert SwapMonteCarlo(lj, atoms, seed=1).pressure(1e-9) == pytest.approx(expected, rel=1e-4)
 
 
@@ -146,21 +190,31 @@ def test_an_inherent_structure_is_that_of_the_repeated_cell(lj: LennardJones) ->
     relaxed, e_is = find_inherent_structure(atoms, lj)
     relaxed.calc = lj.calculator()
     assert relaxed.get_potential_energy() / 24 == pytest.approx(e_is, abs=1e-12)
-    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() * lj.length_unit / lj.energy_unit < 1.5e-8
+    assert (
+        np.linalg.norm(relaxed.get_forces(), axis=1).max() * lj.length_unit / lj.energy_unit
+        < 1.5e-8
+    )
     # From near the minimum: copies that start alike stay alike, in a kernel that knows nothing of images.
     near = relaxed.copy()
     near.rattle(0.02, seed=1)
     repeated = lj.reduced_configuration(near.repeat(_REPEATS))
-    positions, interaction = np.ascontiguousarray(repeated.positions.T), reduced_interaction(lj, repeated)
+    positions, interaction = (
+        np.ascontiguousarray(repeated.positions.T),
+        reduced_interaction(lj, repeated),
+    )
     fire(positions, interaction, 1e-6, 10_000)
     _, again = find_inherent_structure(near, lj)
-    assert again / lj.energy_unit == pytest.approx(minimum_image_energy(positions, interaction) / len(repeated.types), abs=1e-10)
+    assert again / lj.energy_unit == pytest.approx(
+        minimum_image_energy(positions, interaction) / len(repeated.types), abs=1e-10
+    )
 
 
 def test_in_a_large_box_images_and_all_pairs_give_the_same_run(lj: LennardJones) -> None:
     start = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(), seed=5)
     start.equilibrate(100)
-    runs = [SwapMonteCarlo(lj, start.atoms, seed=7, method=method) for method in ("all_pairs", "images")]
+    runs = [
+        SwapMonteCarlo(lj, start.atoms, seed=7, method=method) for method in ("all_pairs", "images")
+    ]
     energies = [run.run(30, 3.0) for run in runs]
     np.testing.assert_allclose(*energies, rtol=1e-9)
     assert runs[0].displacements == runs[1].displacements
@@ -178,19 +232,30 @@ def test_the_running_energy_is_that_of_the_calculator(
     sampler = SwapMonteCarlo(lj, melt(lj, 24, shape), seed=3)
     sampler.run(5000, 4.0)
     assert min(accepted for _, accepted in sampler.exchanges.values()) > 50
-    assert sampler.energy_per_atom == pytest.approx(lj.energy(sampler.atoms) / 24 / lj.energy_unit, rel=1e-9)
+    assert sampler.energy_per_atom == pytest.approx(
+        lj.energy(sampler.atoms) / 24 / lj.energy_unit, rel=1e-9
+    )
 
 
 @pytest.mark.physics
-def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_balance(lj: LennardJones) -> None:
+def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_balance(
+    lj: LennardJones,
+) -> None:
     # A box of 5.8 A: of most pairs several images are within reach, and all atoms see themselves.
     temperature, symbols, edge = 3.0, ["Cu", "Cu", "Zr", "Zr", "Al"], 5.8
-    sites = np.array([[0.1, 0.2, 0.1], [2.9, 0.0, 2.6], [0.3, 3.0, 2.9], [2.8, 2.9, 0.2], [5.0, 2.6, 4.9]])
+    sites = np.array(
+        [[0.1, 0.2, 0.1], [2.9, 0.0, 2.6], [0.3, 3.0, 2.9], [2.8, 2.9, 0.2], [5.0, 2.6, 4.9]]
+    )
     arrangements = sorted(set(itertools.permutations(symbols)))
     number = {arrangement: index for index, arrangement in enumerate(arrangements)}
     # The energy of the repeated cell: nothing here knows of images.
     energies = np.array(
-        [lj.energy(Atoms(own, sites, cell=[edge] * 3, pbc=True).repeat(_REPEATS)) / 27 / lj.energy_unit for own in arrangements]
+        [
+            lj.energy(Atoms(own, sites, cell=[edge] * 3, pbc=True).repeat(_REPEATS))
+            / 27
+            / lj.energy_unit
+            for own in arrangements
+        ]
     )
     weights = np.exp(-(energies - energies.min()) / temperature)
     expected = weights / weights.sum()
@@ -199,13 +264,18 @@ def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_bal
     assert expected[kept].max() / expected[kept].min() > 20
 
     sampler = SwapMonteCarlo(
-        lj, Atoms(symbols, sites, cell=[edge] * 3, pbc=True), seed=1, exchange_pairs=[("Cu", "Al"), ("Al", "Zr"), ("Cu", "Zr")]
+        lj,
+        Atoms(symbols, sites, cell=[edge] * 3, pbc=True),
+        seed=1,
+        exchange_pairs=[("Cu", "Al"), ("Al", "Zr"), ("Cu", "Zr")],
     )
     n_samples = 20_000
     visited = np.empty(n_samples, dtype=int)
     for sample in range(n_samples):
         sampler.run(1, temperature, swap_fraction=1.0)
-        nearest = np.argmin(((sampler.atoms.positions[:, None] - sites[None]) ** 2).sum(axis=-1), axis=1)
+        nearest = np.argmin(
+            ((sampler.atoms.positions[:, None] - sites[None]) ** 2).sum(axis=-1), axis=1
+        )
         at_site = np.empty(5, dtype=object)
         at_site[nearest] = symbols
         visited[sample] = number[tuple(at_site)]
@@ -228,7 +298,14 @@ def test_two_atoms_have_the_energy_of_the_configuration_integral(lj: LennardJone
     # The integral over all places of one atom relative to the other, in a box of 1.9 sigma, by a grid.
     temperature, edge = 2.0, 1.9 * lj.length_unit
     n_grid = 40
-    points = (np.stack(np.meshgrid(*[np.arange(n_grid)] * 3, indexing="ij"), axis=-1).reshape(-1, 3) + 0.5) / n_grid * edge
+    points = (
+        (
+            np.stack(np.meshgrid(*[np.arange(n_grid)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+            + 0.5
+        )
+        / n_grid
+        * edge
+    )
     shifts = np.array(list(itertools.product(range(-3, 4), repeat=3))) * edge
 
     def energy(a: int, b: int, r2: np.ndarray) -> np.ndarray:
@@ -238,7 +315,9 @@ def test_two_atoms_have_the_energy_of_the_configuration_integral(lj: LennardJone
         return np.where(r2 < lj.cutoff[a, b] ** 2, u, 0.0) / lj.energy_unit
 
     copper, zirconium = lj.species.index("Cu"), lj.species.index("Zr")
-    between = energy(copper, zirconium, ((points[:, None] + shifts[None]) ** 2).sum(axis=-1)).sum(axis=1)
+    between = energy(copper, zirconium, ((points[:, None] + shifts[None]) ** 2).sum(axis=-1)).sum(
+        axis=1
+    )
     distances = (shifts[np.any(shifts != 0.0, axis=1)] ** 2).sum(axis=1)
     total = between + 0.5 * sum(energy(own, own, distances).sum() for own in (copper, zirconium))
     weights = np.exp(-(total - total.min()) / temperature)
@@ -256,9 +335,13 @@ def test_dynamics_conserve_energy_and_agree_with_monte_carlo(lj: LennardJones) -
     md = SurrogateMolecularDynamics(lj, atoms, seed=1, reduced_timestep=0.001)
     md.run(2.0, 4.0)
     before = md.reduced_potential_energy + md.reduced_kinetic_energy
-    assert md.reduced_potential_energy * lj.energy_unit == pytest.approx(lj.energy(md.atoms) / 24, rel=1e-9)
+    assert md.reduced_potential_energy * lj.energy_unit == pytest.approx(
+        lj.energy(md.atoms) / 24, rel=1e-9
+    )
     md.run(5.0, None)
-    assert md.reduced_potential_energy + md.reduced_kinetic_energy == pytest.approx(before, abs=0.02)
+    assert md.reduced_potential_energy + md.reduced_kinetic_energy == pytest.approx(
+        before, abs=0.02
+    )
 
     dynamics = SurrogateMolecularDynamics(lj, atoms, seed=1, reduced_timestep=0.002)
     dynamics.run(5.0, 5.0)
@@ -271,7 +354,9 @@ def test_dynamics_conserve_energy_and_agree_with_monte_carlo(lj: LennardJones) -
 
 
 @pytest.mark.parametrize("n_atoms", [13, 24])
-def test_a_cooling_is_the_same_for_the_same_seed_and_across_a_restart(lj: LennardJones, n_atoms: int, tmp_path) -> None:
+def test_a_cooling_is_the_same_for_the_same_seed_and_across_a_restart(
+    lj: LennardJones, n_atoms: int, tmp_path
+) -> None:
     path = tmp_path / "state.npz"
     runs = []
     for _ in range(2):
@@ -303,7 +388,9 @@ def test_a_cooling_is_the_same_for_the_same_seed_and_across_a_restart(lj: Lennar
 
 def test_what_a_small_cell_cannot_have_is_said(lj: LennardJones) -> None:
     atoms = melt(lj, 24)
-    with pytest.raises(InputError, match=r"7\.018 A is below twice the largest cutoff.*method='auto'"):
+    with pytest.raises(
+        InputError, match=r"7\.018 A is below twice the largest cutoff.*method='auto'"
+    ):
         SwapMonteCarlo(lj, atoms, seed=1, method="all_pairs")
     with pytest.raises(InputError, match="use SwapMonteCarlo"):
         SwapMonteCarloReplicas(lj, [atoms] * 16, seed=1)

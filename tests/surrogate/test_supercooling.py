@@ -14,11 +14,15 @@ TIMES = np.repeat([30.0, 100.0, 300.0, 1000.0], 3)
 
 def energies(lj: LennardJones, times: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
-    return (-1.7 - 0.1 * np.log10(times) + noise * generator.standard_normal(len(times))) * lj.energy_unit
+    return (
+        -1.7 - 0.1 * np.log10(times) + noise * generator.standard_normal(len(times))
+    ) * lj.energy_unit
 
 
 def test_an_exact_law_is_recovered(consistent):
-    clock = fit_supercooling_clock(TIMES, energies(consistent, TIMES, 0.0), lj=consistent, onset_energy=-1.75 * 0.739)
+    clock = fit_supercooling_clock(
+        TIMES, energies(consistent, TIMES, 0.0), lj=consistent, onset_energy=-1.75 * 0.739
+    )
     assert clock.intercept == pytest.approx(-1.7)
     assert clock.slope == pytest.approx(-0.1)
     assert clock.onset_time == pytest.approx(10**0.5)
@@ -66,11 +70,19 @@ def test_the_error_of_a_sample_widens_its_interval(consistent):
 def test_a_slope_that_is_hardly_known_says_so(consistent):
     generator = np.random.default_rng(1)
     times = np.array([30.0, 30.0, 100.0, 100.0])
-    e_is = (-1.7 - 0.02 * np.log10(times) + 0.05 * generator.standard_normal(4)) * consistent.energy_unit
-    time = fit_supercooling_clock(times, np.sort(e_is)[::-1], lj=consistent).effective_time(-2.5 * 0.739)
-    steep = fit_supercooling_clock(times, e_is - 0.5 * np.log10(times), lj=consistent).effective_time(-2.5 * 0.739)
+    e_is = (
+        -1.7 - 0.02 * np.log10(times) + 0.05 * generator.standard_normal(4)
+    ) * consistent.energy_unit
+    time = fit_supercooling_clock(times, np.sort(e_is)[::-1], lj=consistent).effective_time(
+        -2.5 * 0.739
+    )
+    steep = fit_supercooling_clock(
+        times, e_is - 0.5 * np.log10(times), lj=consistent
+    ).effective_time(-2.5 * 0.739)
     assert time.high - time.low > 3 * (steep.high - steep.low)
-    flat = fit_supercooling_clock([30.0, 100.0, 100.0], np.array([-1.70, -1.78, -1.64]) * 0.739, lj=consistent)
+    flat = fit_supercooling_clock(
+        [30.0, 100.0, 100.0], np.array([-1.70, -1.78, -1.64]) * 0.739, lj=consistent
+    )
     assert flat.effective_time(-2.5 * 0.739).high == 30.0
 
 
@@ -84,7 +96,13 @@ def test_the_window_selects_and_is_stored(consistent):
 
 
 def test_round_trip_through_json(consistent):
-    clock = fit_supercooling_clock(TIMES, energies(consistent, TIMES, 0.02), lj=consistent, onset_energy=-1.3, onset_energy_error=0.01)
+    clock = fit_supercooling_clock(
+        TIMES,
+        energies(consistent, TIMES, 0.02),
+        lj=consistent,
+        onset_energy=-1.3,
+        onset_energy_error=0.01,
+    )
     again = SupercoolingClock.from_dict(json.loads(json.dumps(clock.as_dict())))
     assert again.effective_time(-1.7) == clock.effective_time(-1.7)
     assert again.onset_time_interval == clock.onset_time_interval
@@ -113,12 +131,30 @@ def test_what_gives_no_clock_is_refused(consistent):
 class TestOnset:
     temperatures = np.array([10, 8, 6.5, 5, 4, 3.3, 2.8, 2.4, 2.2, 2.09, 2.0, 1.9, 1.8])
     # Measured for the consistent table at rho* = 1.75 with another implementation (8 seeds a point).
-    log_tau = np.array([-2.214, -2.009, -1.793, -1.458, -1.103, -0.741, -0.334, 0.132, 0.518, 0.756, 1.030, 1.315, 1.81])
+    log_tau = np.array(
+        [
+            -2.214,
+            -2.009,
+            -1.793,
+            -1.458,
+            -1.103,
+            -0.741,
+            -0.334,
+            0.132,
+            0.518,
+            0.756,
+            1.030,
+            1.315,
+            1.81,
+        ]
+    )
     errors = np.array([5, 5, 6, 6, 12, 15, 18, 25, 58, 31, 53, 70, 120]) * 1e-3
 
     @pytest.mark.physics
     def test_the_paper_s_onset_from_measured_relaxation_times(self):
-        onset = find_onset(self.temperatures, self.log_tau, self.errors, arrhenius_above=4.0, criterion=0.15)
+        onset = find_onset(
+            self.temperatures, self.log_tau, self.errors, arrhenius_above=4.0, criterion=0.15
+        )
         assert onset.reduced_temperature == pytest.approx(2.09, abs=0.06)
         assert onset.low < onset.reduced_temperature < onset.high
         assert onset.reduced_activation_energy == pytest.approx(7.46, abs=0.1)
@@ -127,12 +163,20 @@ class TestOnset:
     def test_a_constructed_departure_is_found(self):
         inverse = 1 / self.temperatures
         log_tau = -3 + 7 * inverse + np.where(inverse > 0.4, 10 * (inverse - 0.4), 0.0)
-        onset = find_onset(self.temperatures[::-1], log_tau[::-1], np.full(13, 1e-6), arrhenius_above=4.0, criterion=np.expm1(0.5))
+        onset = find_onset(
+            self.temperatures[::-1],
+            log_tau[::-1],
+            np.full(13, 1e-6),
+            arrhenius_above=4.0,
+            criterion=np.expm1(0.5),
+        )
         assert 1 / onset.reduced_temperature == pytest.approx(0.45, abs=1e-3)
         assert onset.ratios[-1] == pytest.approx(1.0, abs=1e-4)
 
     def test_no_departure_is_no_onset(self):
-        onset = find_onset(self.temperatures, 7 / self.temperatures, self.errors * 1e-3, arrhenius_above=4.0)
+        onset = find_onset(
+            self.temperatures, 7 / self.temperatures, self.errors * 1e-3, arrhenius_above=4.0
+        )
         assert np.isnan(onset.reduced_temperature)
 
     def test_too_few_hot_temperatures_are_refused(self):

@@ -34,7 +34,10 @@ def sampler(lj: LennardJones) -> SwapMonteCarlo:
 
 
 def state(sampler: SwapMonteCarlo) -> tuple[bytes, ...]:
-    return (*(array.tobytes() for array in sampler._system.arrays().values()), sampler._random_state.tobytes())
+    return (
+        *(array.tobytes() for array in sampler._system.arrays().values()),
+        sampler._random_state.tobytes(),
+    )
 
 
 def test_order_and_species_of_the_atoms_are_kept(lj: LennardJones) -> None:
@@ -42,7 +45,9 @@ def test_order_and_species_of_the_atoms_are_kept(lj: LennardJones) -> None:
     shuffled = atoms[np.random.default_rng(0).permutation(len(atoms))]
     shuffled.positions += 30.0
     sampler = SwapMonteCarlo(lj, shuffled, seed=7)
-    np.testing.assert_allclose(sampler.atoms.get_scaled_positions(), shuffled.get_scaled_positions(), atol=1e-9)
+    np.testing.assert_allclose(
+        sampler.atoms.get_scaled_positions(), shuffled.get_scaled_positions(), atol=1e-9
+    )
     sampler.run(20, 5.0)
     assert sampler.atoms.get_chemical_symbols() == shuffled.get_chemical_symbols()
     assert (sampler.atoms.cell.array == shuffled.cell.array).all()
@@ -51,13 +56,18 @@ def test_order_and_species_of_the_atoms_are_kept(lj: LennardJones) -> None:
 
 def test_same_seed_same_run_and_other_streams_differ(lj: LennardJones) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
-    runs = [SwapMonteCarlo(lj, atoms, seed, stream=stream).run(20, 5.0).tolist() for seed, stream in ((7, 0), (7, 0), (8, 0), (7, 1))]
+    runs = [
+        SwapMonteCarlo(lj, atoms, seed, stream=stream).run(20, 5.0).tolist()
+        for seed, stream in ((7, 0), (7, 0), (8, 0), (7, 1))
+    ]
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
     assert runs[0] != runs[3]
 
 
-def test_samples_are_energies_of_the_sweeps_asked_for(sampler: SwapMonteCarlo, tmp_path: Path) -> None:
+def test_samples_are_energies_of_the_sweeps_asked_for(
+    sampler: SwapMonteCarlo, tmp_path: Path
+) -> None:
     sampler.save(tmp_path / "start.npz")
     every = sampler.run(23, 5.0)
     assert len(every) == 23
@@ -67,7 +77,9 @@ def test_samples_are_energies_of_the_sweeps_asked_for(sampler: SwapMonteCarlo, t
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_restart_is_bitwise_the_uninterrupted_run(lj: LennardJones, tmp_path: Path, dtype: str) -> None:
+def test_restart_is_bitwise_the_uninterrupted_run(
+    lj: LennardJones, tmp_path: Path, dtype: str
+) -> None:
     path = tmp_path / "state.npz"
     sampler = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(), seed=5, dtype=dtype)
     sampler.run(137, 5.0)
@@ -83,23 +95,36 @@ def test_restart_is_bitwise_the_uninterrupted_run(lj: LennardJones, tmp_path: Pa
     assert restarted.displacements == sampler.displacements
 
 
-def test_cooling_interrupted_anywhere_is_bitwise_the_same(sampler: SwapMonteCarlo, tmp_path: Path) -> None:
+def test_cooling_interrupted_anywhere_is_bitwise_the_same(
+    sampler: SwapMonteCarlo, tmp_path: Path
+) -> None:
     path = tmp_path / "cooling.npz"
     sampler.save(path)
     whole = sampler.cool(1500, n_snapshots=4, snapshot_grid="log")
     pieces = SwapMonteCarlo.load(path)
     stops = 0
-    while not pieces.cool(1500, n_snapshots=4, snapshot_grid="log", checkpoint=path, wall_time=0.0).finished:
+    while not pieces.cool(
+        1500, n_snapshots=4, snapshot_grid="log", checkpoint=path, wall_time=0.0
+    ).finished:
         pieces = SwapMonteCarlo.load(path)
         # Every call does nothing but save, and a stride of its own length follows by hand.
-        pieces._advance(pieces.cooling.schedule.temperatures(pieces.cooling.sweeps_done, pieces.cooling.next_stop()), pieces.swap_fraction)
+        pieces._advance(
+            pieces.cooling.schedule.temperatures(
+                pieces.cooling.sweeps_done, pieces.cooling.next_stop()
+            ),
+            pieces.swap_fraction,
+        )
         stops += 1
     assert stops >= 100
     assert state(pieces) == state(sampler)
     assert pieces.cooling.history.energy_per_atom == whole.history.energy_per_atom
-    np.testing.assert_array_equal(pieces.cooling.history.exchange_acceptance, whole.history.exchange_acceptance)
+    np.testing.assert_array_equal(
+        pieces.cooling.history.exchange_acceptance, whole.history.exchange_acceptance
+    )
     assert [s.sweep for s in pieces.cooling.snapshots] == [1, 11, 131, 1500]
-    np.testing.assert_array_equal(pieces.cooling.snapshots[2].positions, whole.snapshots[2].positions)
+    np.testing.assert_array_equal(
+        pieces.cooling.snapshots[2].positions, whole.snapshots[2].positions
+    )
 
 
 def test_another_schedule_does_not_continue_an_unfinished_cooling(sampler: SwapMonteCarlo) -> None:
@@ -124,7 +149,9 @@ print("returned", cooling.finished, flush=True)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_signals_leave_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "cooling.npz"
-    process = subprocess.Popen([sys.executable, "-c", _COOL, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _COOL, str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     while int(process.stdout.readline()) == 0:
         pass
@@ -187,11 +214,15 @@ def test_random_atoms_with_overlaps_become_a_liquid(lj: LennardJones) -> None:
     liquid.equilibrate(200)
     expected = liquid.run(1000, 5.0)[-600:].mean()
     assert sampler.run(1000, 5.0)[-600:].mean() == pytest.approx(expected, abs=0.8)
-    assert sampler.energy_per_atom * 150 * lj.energy_unit == pytest.approx(lj.energy(sampler.atoms), rel=1e-9)
+    assert sampler.energy_per_atom * 150 * lj.energy_unit == pytest.approx(
+        lj.energy(sampler.atoms), rel=1e-9
+    )
 
 
 def test_one_species_is_sampled_without_exchanges(lj: LennardJones) -> None:
-    alloy = Alloy.from_formula("Zr", n_atoms=150, number_density=Alloy.cuzral().number_density / 1.5)
+    alloy = Alloy.from_formula(
+        "Zr", n_atoms=150, number_density=Alloy.cuzral().number_density / 1.5
+    )
     sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed=2)
     sampler.run(20, 5.0)
     assert sampler.exchanges == {}
@@ -200,7 +231,9 @@ def test_one_species_is_sampled_without_exchanges(lj: LennardJones) -> None:
 
 def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: LennardJones) -> None:
     def pairs(formula: str, **settings: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        alloy = Alloy.from_formula(formula, n_atoms=150, number_density=Alloy.cuzral().number_density)
+        alloy = Alloy.from_formula(
+            formula, n_atoms=150, number_density=Alloy.cuzral().number_density
+        )
         return SwapMonteCarlo.from_alloy(lj, alloy, seed=1, **settings).exchange_pairs
 
     assert pairs("Cu46Zr46Al8") == (("Cu", "Al"), ("Al", "Zr"))
@@ -209,7 +242,9 @@ def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: Le
     assert pairs("Cu50Zr50", exchange_pairs=[("Zr", "Al")]) == ()
 
 
-def test_density_unlike_the_glass_is_said_with_the_pressure(sampler: SwapMonteCarlo, caplog: pytest.LogCaptureFixture) -> None:
+def test_density_unlike_the_glass_is_said_with_the_pressure(
+    sampler: SwapMonteCarlo, caplog: pytest.LogCaptureFixture
+) -> None:
     sampler.run(200, 3.0)
     message = sampler.check_density(7.1, 3.0)
     assert message is not None
@@ -219,7 +254,9 @@ def test_density_unlike_the_glass_is_said_with_the_pressure(sampler: SwapMonteCa
 
 
 @pytest.mark.physics
-def test_pressure_is_minus_the_volume_derivative_of_the_free_energy_of_the_ideal_gas_and_of_the_energy(sampler: SwapMonteCarlo) -> None:
+def test_pressure_is_minus_the_volume_derivative_of_the_free_energy_of_the_ideal_gas_and_of_the_energy(
+    sampler: SwapMonteCarlo,
+) -> None:
     sampler.run(100, 5.0)
     atoms, lj = sampler.atoms, sampler.lj
     strain = 1e-5
@@ -243,7 +280,9 @@ def test_random_configuration_keeps_its_distance(lj: LennardJones) -> None:
 
 @pytest.fixture(scope="module")
 def large(lj: LennardJones) -> Atoms:
-    alloy = Alloy.from_formula("Cu46Zr46Al8", n_atoms=600, number_density=Alloy.cuzral().number_density)
+    alloy = Alloy.from_formula(
+        "Cu46Zr46Al8", n_atoms=600, number_density=Alloy.cuzral().number_density
+    )
     sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed=4)
     sampler.equilibrate(50)
     return sampler.atoms
@@ -251,17 +290,24 @@ def large(lj: LennardJones) -> Atoms:
 
 @pytest.mark.physics
 @pytest.mark.parametrize("stretch", [(1.0, 1.0, 1.0), (1.0, 1.3, 1.7)])
-def test_cells_walk_the_same_trajectory_as_all_pairs(lj: LennardJones, large: Atoms, stretch: tuple[float, ...]) -> None:
+def test_cells_walk_the_same_trajectory_as_all_pairs(
+    lj: LennardJones, large: Atoms, stretch: tuple[float, ...]
+) -> None:
     atoms = large.copy()
     atoms.set_cell(atoms.cell.lengths() * stretch, scale_atoms=True)
-    samplers = [SwapMonteCarlo(lj, atoms, seed=3, method=method, max_displacement=0.3) for method in ("all_pairs", "cells")]
+    samplers = [
+        SwapMonteCarlo(lj, atoms, seed=3, method=method, max_displacement=0.3)
+        for method in ("all_pairs", "cells")
+    ]
     energies = [sampler.run(30, 5.0) for sampler in samplers]
     np.testing.assert_allclose(energies[0], energies[1], rtol=1e-9)
     np.testing.assert_array_equal(samplers[0].atoms.positions, samplers[1].atoms.positions)
     assert samplers[0].exchanges == samplers[1].exchanges
 
 
-def test_cells_restart_bitwise_and_keep_their_books(lj: LennardJones, large: Atoms, tmp_path: Path) -> None:
+def test_cells_restart_bitwise_and_keep_their_books(
+    lj: LennardJones, large: Atoms, tmp_path: Path
+) -> None:
     sampler = SwapMonteCarlo(lj, large, seed=3, method="cells", dtype="float32")
     sampler.run(120, 5.0)
     sampler.save(tmp_path / "cells.npz")

@@ -31,7 +31,12 @@ def agree(a: tuple[float, float], b: tuple[float, float]) -> bool:
 
 
 @cache
-def liquid(reduced_temperature: float, swap_fraction: float = 0.2, dtype: str = "float64", n_sweeps: int = 30_000) -> np.ndarray:
+def liquid(
+    reduced_temperature: float,
+    swap_fraction: float = 0.2,
+    dtype: str = "float64",
+    n_sweeps: int = 30_000,
+) -> np.ndarray:
     """Reduced energies per atom of the CuZrAl liquid, N = 150, a sample a sweep."""
     sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(), seed=11, dtype=dtype)
     sampler.equilibrate(300)
@@ -43,11 +48,16 @@ def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_bal
     lj, temperature = LennardJones.cuzral(), 0.6
     symbols = ["Cu", "Cu", "Zr", "Zr", "Al", "Al"]
     corner = 3.0
-    sites = corner + 2.9 * np.array([[0, 0, 0], [1, 0.05, 0], [2, 0.1, 0.1], [0.2, 1, 0], [1.1, 1.1, 0.3], [0.6, 0.4, 1]])
+    sites = corner + 2.9 * np.array(
+        [[0, 0, 0], [1, 0.05, 0], [2, 0.1, 0.1], [0.2, 1, 0], [1.1, 1.1, 0.3], [0.6, 0.4, 1]]
+    )
     atoms = Atoms(symbols, sites, cell=[14.0] * 3, pbc=True)
     arrangements = sorted(set(itertools.permutations(symbols)))
     number = {arrangement: index for index, arrangement in enumerate(arrangements)}
-    energies = [lj.energy(Atoms(arrangement, sites, cell=atoms.cell, pbc=True)) / lj.energy_unit for arrangement in arrangements]
+    energies = [
+        lj.energy(Atoms(arrangement, sites, cell=atoms.cell, pbc=True)) / lj.energy_unit
+        for arrangement in arrangements
+    ]
     weights = np.exp(-(np.array(energies) - min(energies)) / temperature)
     expected = weights / weights.sum()
     assert expected.max() / expected.min() > 20
@@ -57,7 +67,9 @@ def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_bal
     visited = np.empty(n_samples, dtype=int)
     for sample in range(n_samples):
         sampler.run(1, temperature, swap_fraction=1.0)
-        nearest = np.argmin(((sampler.atoms.positions[:, None] - sites[None]) ** 2).sum(axis=-1), axis=1)
+        nearest = np.argmin(
+            ((sampler.atoms.positions[:, None] - sites[None]) ** 2).sum(axis=-1), axis=1
+        )
         at_site = np.empty(6, dtype=object)
         at_site[nearest] = symbols
         visited[sample] = number[tuple(at_site)]
@@ -75,8 +87,12 @@ def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_bal
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize(("method", "edge", "displacement"), [("all_pairs", 4.3, 3.0), ("cells", 6.6, 0.22)])
-def test_two_atoms_have_the_energy_of_the_configuration_integral(dtype: str, method: str, edge: float, displacement: float) -> None:
+@pytest.mark.parametrize(
+    ("method", "edge", "displacement"), [("all_pairs", 4.3, 3.0), ("cells", 6.6, 0.22)]
+)
+def test_two_atoms_have_the_energy_of_the_configuration_integral(
+    dtype: str, method: str, edge: float, displacement: float
+) -> None:
     lj, temperature = LennardJones.cuzral(), 0.35
     sigma, epsilon = float(lj.reduced_sigma[0, 1]), float(lj.reduced_epsilon[0, 1])
     cutoff = lj.cutoff_factor * sigma
@@ -85,13 +101,21 @@ def test_two_atoms_have_the_energy_of_the_configuration_integral(dtype: str, met
         x, x_cut = (sigma / r) ** 6, lj.cutoff_factor**-6
         return 4.0 * epsilon * (x * x - x - x_cut * x_cut + x_cut)
 
-    bound, _ = quad(lambda r: 4 * np.pi * r**2 * np.exp(-energy(r) / temperature), 0.3 * sigma, cutoff)
-    weighted, _ = quad(lambda r: 4 * np.pi * r**2 * energy(r) * np.exp(-energy(r) / temperature), 0.3 * sigma, cutoff)
+    bound, _ = quad(
+        lambda r: 4 * np.pi * r**2 * np.exp(-energy(r) / temperature), 0.3 * sigma, cutoff
+    )
+    weighted, _ = quad(
+        lambda r: 4 * np.pi * r**2 * energy(r) * np.exp(-energy(r) / temperature),
+        0.3 * sigma,
+        cutoff,
+    )
     expected = weighted / (bound + edge**3 - 4.0 / 3.0 * np.pi * cutoff**3)
 
     box = edge * lj.length_unit
     atoms = Atoms("CuZr", [[0, 0, 0], [0.3 * box, 0.2 * box, 0]], cell=[box] * 3, pbc=True)
-    sampler = SwapMonteCarlo(lj, atoms, seed=2, dtype=dtype, method=method, max_displacement=displacement)
+    sampler = SwapMonteCarlo(
+        lj, atoms, seed=2, dtype=dtype, method=method, max_displacement=displacement
+    )
     n_sweeps = 400_000 if method == "all_pairs" else 3_000_000
     mean, error = mean_and_error(2.0 * sampler.run(n_sweeps, temperature))
     assert error < 0.05 * abs(expected)
@@ -117,7 +141,11 @@ def test_histograms_of_two_temperatures_differ_by_the_boltzmann_factor() -> None
         p, q = (np.histogram(energies, edges)[0] for energies in (a, b))
         used = (p > 20) & (q > 20)
         centre = (edges[1:] + edges[:-1])[used] / 2
-        slopes.append(np.polyfit(centre, np.log(p[used] / q[used]), 1, w=1 / np.sqrt(1 / p[used] + 1 / q[used]))[0])
+        slopes.append(
+            np.polyfit(
+                centre, np.log(p[used] / q[used]), 1, w=1 / np.sqrt(1 / p[used] + 1 / q[used])
+            )[0]
+        )
     mean, error = np.mean(slopes), np.std(slopes, ddof=1) / np.sqrt(10)
     assert error < 0.1 * abs(expected)
     assert agree((mean, error), (expected, 0.0))
@@ -135,13 +163,17 @@ def test_heat_capacity_is_the_fluctuation_of_the_energy() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "drift"), [("float64", 1e-11), ("float32", 2e-3)])
-def test_energies_kept_do_not_drift(monkeypatch: pytest.MonkeyPatch, dtype: str, drift: float) -> None:
+def test_energies_kept_do_not_drift(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, drift: float
+) -> None:
     monkeypatch.setitem(swap_monte_carlo._REFRESH_INTERVAL, dtype, 10**9)
     lj = LennardJones.cuzral()
     sampler = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(), seed=3, dtype=dtype)
     sampler.equilibrate(100)
     sampler.run(100_000, 5.0)
-    assert sampler.energy_per_atom == pytest.approx(lj.energy(sampler.atoms) / 150 / lj.energy_unit, abs=drift)
+    assert sampler.energy_per_atom == pytest.approx(
+        lj.energy(sampler.atoms) / 150 / lj.energy_unit, abs=drift
+    )
 
 
 def test_energy_is_that_of_the_calculator_and_composition_is_kept() -> None:
@@ -151,5 +183,7 @@ def test_energy_is_that_of_the_calculator_and_composition_is_kept() -> None:
     assert sampler.exchanges["Cu", "Al"][1] > 100
     atoms = sampler.atoms
     atoms.calc = lj.calculator()
-    assert sampler.energy_per_atom == pytest.approx(atoms.get_potential_energy() / 150 / lj.energy_unit, rel=1e-12)
+    assert sampler.energy_per_atom == pytest.approx(
+        atoms.get_potential_energy() / 150 / lj.energy_unit, rel=1e-12
+    )
     assert sorted(atoms.get_chemical_symbols()) == sorted(Alloy.cuzral().symbols)

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mgflows.validation.elasticity import relax_to_zero_stress
-
-from .calculators import disordered_atoms, lennard_jones
+from tests.helpers.calculators import disordered_atoms, lennard_jones
 
 
 @pytest.fixture(scope="session")

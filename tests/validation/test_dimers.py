@@ -5,13 +5,14 @@ import pytest
 
 from mgflows.errors import InputError
 from mgflows.validation.dimers import dimer_curves
-
-from .calculators import DimerEnergy, lennard_jones
+from tests.helpers.calculators import DimerEnergy, lennard_jones
 
 
 @pytest.mark.physics
 def test_lennard_jones_dimers():
-    curves = dimer_curves(lennard_jones("Cu", "Zr", epsilon=0.4, sigma=2.2, cutoff=8.0), ("Cu", "Zr"))
+    curves = dimer_curves(
+        lennard_jones("Cu", "Zr", epsilon=0.4, sigma=2.2, cutoff=8.0), ("Cu", "Zr")
+    )
     assert list(curves) == ["Cu-Cu", "Cu-Zr", "Zr-Zr"]
     curve = curves["Cu-Zr"]
     assert curve.repulsive
@@ -31,7 +32,9 @@ def test_a_hole_is_located_and_measured():
     assert not curve.repulsive
     assert curve.hole == pytest.approx(1.2, abs=0.03)
     inner = np.linspace(1.2, 2.0, 1000)
-    assert curve.hole_depth == pytest.approx(max(map(collapsing, inner)) - min(map(collapsing, inner)), rel=0.02)
+    assert curve.hole_depth == pytest.approx(
+        max(map(collapsing, inner)) - min(map(collapsing, inner)), rel=0.02
+    )
 
 
 @pytest.mark.physics

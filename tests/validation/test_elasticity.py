@@ -5,12 +5,10 @@ import pytest
 from ase.build import bulk
 from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, PotentialFailureError
 from mgflows.validation.elasticity import elastic_constants, isotropic_moduli, relax_to_zero_stress
-from mgflows.validation.errors import PotentialFailureError
 from mgflows.validation.minimise import minimise_positions
-
-from .calculators import IdealGas, Noise, lennard_jones
+from tests.helpers.calculators import IdealGas, Noise, lennard_jones
 
 
 def cubic_stiffness(c11, c12, c44):
@@ -37,7 +35,9 @@ def test_copper_averages_and_pymatgen():
     c11, c12, c44 = 168.4, 121.4, 75.4
     moduli = isotropic_moduli(cubic_stiffness(c11, c12, c44))
     assert moduli.shear_modulus_voigt == pytest.approx((c11 - c12 + 3 * c44) / 5)
-    assert moduli.shear_modulus_reuss == pytest.approx(5 * (c11 - c12) * c44 / (4 * c44 + 3 * (c11 - c12)))
+    assert moduli.shear_modulus_reuss == pytest.approx(
+        5 * (c11 - c12) * c44 / (4 * c44 + 3 * (c11 - c12))
+    )
     random = np.random.default_rng(0).uniform(-5, 5, (6, 6))
     general = cubic_stiffness(c11, c12, c44) + random + random.T
     ours, theirs = isotropic_moduli(general), ElasticTensor.from_voigt(general)
@@ -49,7 +49,9 @@ def test_copper_averages_and_pymatgen():
 @pytest.mark.physics
 def test_cauchy_relation_of_a_pair_potential():
     """Central forces at zero pressure and every atom a centre of symmetry: C12 = C44."""
-    result = elastic_constants(bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"), strain=1e-3)
+    result = elastic_constants(
+        bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"), strain=1e-3
+    )
     c = result.stiffness
     assert c[0, 1] == pytest.approx(c[3, 3], rel=2e-3)
     np.testing.assert_allclose(c[:3, :3], c[[1, 2, 0]][:, [1, 2, 0]], rtol=1e-3)
@@ -75,7 +77,9 @@ def test_relaxed_constants_agree_with_matscipy(disordered):
     ours = elastic_constants(disordered, calculator, relax_reference=False, force_tolerance=3e-5)
     theirs_atoms = disordered.copy()
     theirs_atoms.calc = calculator
-    theirs = measure_triclinic_elastic_constants(theirs_atoms, delta=2e-3, optimizer=FIRE, fmax=3e-5, steps=5000)
+    theirs = measure_triclinic_elastic_constants(
+        theirs_atoms, delta=2e-3, optimizer=FIRE, fmax=3e-5, steps=5000
+    )
     theirs = full_3x3x3x3_to_Voigt_6x6(theirs, check_symmetry=False) * 160.2176634
     np.testing.assert_allclose(ours.stiffness, (theirs + theirs.T) / 2, atol=0.01 * theirs[0, 0])
     assert ours.residual_stress < 0.01
@@ -85,7 +89,9 @@ def test_relaxed_constants_agree_with_matscipy(disordered):
 @pytest.mark.physics
 def test_clamped_ions_are_stiffer(disordered):
     relaxed = elastic_constants(disordered, lennard_jones("Cu", "Zr"), relax_reference=False)
-    clamped = elastic_constants(disordered, lennard_jones("Cu", "Zr"), relax_reference=False, relax_ions=False)
+    clamped = elastic_constants(
+        disordered, lennard_jones("Cu", "Zr"), relax_reference=False, relax_ions=False
+    )
     assert np.linalg.eigvalsh(clamped.stiffness - relaxed.stiffness).min() > -0.5
     assert clamped.moduli.shear_modulus > 1.2 * relaxed.moduli.shear_modulus
 

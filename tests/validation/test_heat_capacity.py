@@ -5,7 +5,10 @@ import pytest
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.validation.heat_capacity import heat_capacity_from_cooling, heat_capacity_from_fluctuations
+from mgflows.validation.heat_capacity import (
+    heat_capacity_from_cooling,
+    heat_capacity_from_fluctuations,
+)
 
 DULONG_PETIT = 3 * units.GAS_CONSTANT
 
@@ -14,7 +17,9 @@ DULONG_PETIT = 3 * units.GAS_CONSTANT
 def test_cooling_a_harmonic_solid_gives_dulong_and_petit():
     temperature = np.linspace(2000.0, 300.0, 400)
     noise = np.random.default_rng(0).normal(scale=1e-3, size=400)
-    curve = heat_capacity_from_cooling(temperature, -5.0 + 3 * units.BOLTZMANN * temperature + noise, n_windows=4)
+    curve = heat_capacity_from_cooling(
+        temperature, -5.0 + 3 * units.BOLTZMANN * temperature + noise, n_windows=4
+    )
     np.testing.assert_allclose(curve.heat_capacity, DULONG_PETIT, atol=4 * curve.error.max())
     assert np.all(curve.error < 0.05 * DULONG_PETIT)
     np.testing.assert_allclose(curve.temperature, [512.5, 937.5, 1362.5, 1787.5])
@@ -26,7 +31,9 @@ def test_a_kink_shows_as_a_step():
     slope = np.where(temperature < 800.0, 3.0, 5.0) * units.BOLTZMANN
     enthalpy = np.cumsum(slope) * (temperature[1] - temperature[0])
     curve = heat_capacity_from_cooling(temperature, enthalpy, n_windows=2)
-    np.testing.assert_allclose(curve.heat_capacity, [3 * units.GAS_CONSTANT, 5 * units.GAS_CONSTANT], rtol=0.01)
+    np.testing.assert_allclose(
+        curve.heat_capacity, [3 * units.GAS_CONSTANT, 5 * units.GAS_CONSTANT], rtol=0.01
+    )
 
 
 @pytest.mark.physics

@@ -6,8 +6,7 @@ from ase.build import bulk
 
 from mgflows.errors import InputError
 from mgflows.validation.landscape import energies_per_atom, energy_correlation
-
-from .calculators import lennard_jones
+from tests.helpers.calculators import lennard_jones
 
 
 @pytest.mark.physics
@@ -35,7 +34,9 @@ def test_r_squared_is_pearsons():
 
 
 def test_groups_of_two_have_no_fit():
-    result = energy_correlation([0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0], [1e4, 1e4, 1e4, 1e5, 1e5])
+    result = energy_correlation(
+        [0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0, 4.0], [1e4, 1e4, 1e4, 1e5, 1e5]
+    )
     assert list(result.by_group) == ["10000.0"]
 
 

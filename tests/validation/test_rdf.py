@@ -16,7 +16,10 @@ def test_ideal_gas_is_one_beyond_half_the_box():
     generator = np.random.default_rng(1)
     edge, n_atoms = 10.0, 60
     symbols = ["Cu"] * 40 + ["Zr"] * 20
-    frames = [Atoms(symbols, generator.uniform(0, edge, (n_atoms, 3)), cell=[edge] * 3, pbc=True) for _ in range(150)]
+    frames = [
+        Atoms(symbols, generator.uniform(0, edge, (n_atoms, 3)), cell=[edge] * 3, pbc=True)
+        for _ in range(150)
+    ]
     result = radial_distribution(frames, distance_max=9.5, n_bins=19)
     outer = result.distance > 1.0
     assert result.distance[-1] > edge / 2
@@ -34,14 +37,21 @@ def test_coordination_shells_of_fcc_from_a_single_atom():
     result = radial_distribution(bulk("Al", "fcc", a=a), distance_max=6.5, n_bins=130)
     shell_volume = 4 * np.pi * result.distance**2 * (result.distance[1] - result.distance[0])
     neighbours = result.total * shell_volume * result.number_density
-    for radius, count in ((a / np.sqrt(2), 12), (a, 6), (a * np.sqrt(1.5), 24), (a * np.sqrt(2), 12)):
+    for radius, count in (
+        (a / np.sqrt(2), 12),
+        (a, 6),
+        (a * np.sqrt(1.5), 24),
+        (a * np.sqrt(2), 12),
+    ):
         near = np.abs(result.distance - radius) < 0.15
         assert neighbours[near].sum() == pytest.approx(count, rel=1e-3)
 
 
 def test_triclinic_cells_count_the_same_pairs_as_a_neighbour_list():
     atoms = bulk("CuZr", "cesiumchloride", a=3.3).repeat((2, 2, 3))
-    atoms.set_cell(atoms.cell.array + np.random.default_rng(2).uniform(-1, 1, (3, 3)), scale_atoms=True)
+    atoms.set_cell(
+        atoms.cell.array + np.random.default_rng(2).uniform(-1, 1, (3, 3)), scale_atoms=True
+    )
     atoms.rattle(0.2, seed=3)
     result = radial_distribution(atoms, distance_max=9.0, n_bins=90)
     i, j, d = neighbor_list("ijd", atoms, 9.0)
@@ -52,7 +62,12 @@ def test_triclinic_cells_count_the_same_pairs_as_a_neighbour_list():
     # Single-precision distances may move a pair across the edge of a bin.
     assert np.abs(result.partial["Cu-Zr"] - expected).sum() < 0.005 * expected.sum()
     np.testing.assert_allclose(
-        result.total[40:], np.histogram(d, edges)[0][40:] * atoms.get_volume() / (4 / 3 * np.pi * np.diff(edges**3)[40:]) / 576, rtol=0.02
+        result.total[40:],
+        np.histogram(d, edges)[0][40:]
+        * atoms.get_volume()
+        / (4 / 3 * np.pi * np.diff(edges**3)[40:])
+        / 576,
+        rtol=0.02,
     )
 
 
@@ -60,15 +75,29 @@ def test_triclinic_cells_count_the_same_pairs_as_a_neighbour_list():
 def test_xray_weights_of_the_paper_alloy():
     """Literature weights of Cu46Zr46Al8 in the same approximation, by hand: c_a c_b Z_a Z_b / (sum c Z)^2 with Z = 29, 40, 13."""
     alloy = Alloy.cuzral(n_atoms=100)
-    atoms = Atoms(alloy.symbols, np.random.default_rng(0).uniform(0, 12, (100, 3)), cell=[12] * 3, pbc=True)
+    atoms = Atoms(
+        alloy.symbols, np.random.default_rng(0).uniform(0, 12, (100, 3)), cell=[12] * 3, pbc=True
+    )
     result = radial_distribution(atoms, distance_max=5.0, n_bins=10)
-    expected = {"Cu-Cu": 0.166, "Cu-Zr": 0.457, "Cu-Al": 0.026, "Zr-Zr": 0.315, "Zr-Al": 0.036, "Al-Al": 0.001}
+    expected = {
+        "Cu-Cu": 0.166,
+        "Cu-Zr": 0.457,
+        "Cu-Al": 0.026,
+        "Zr-Zr": 0.315,
+        "Zr-Al": 0.036,
+        "Al-Al": 0.001,
+    }
     assert result.xray_weights == pytest.approx(expected, abs=1e-3)
     assert sum(result.xray_weights.values()) == pytest.approx(1.0)
-    np.testing.assert_allclose(result.xray, sum(result.xray_weights[pair] * curve for pair, curve in result.partial.items()))
+    np.testing.assert_allclose(
+        result.xray,
+        sum(result.xray_weights[pair] * curve for pair, curve in result.partial.items()),
+    )
     composition = {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}
     total = sum(
-        (1 if pair.split("-")[0] == pair.split("-")[1] else 2) * np.prod([composition[s] for s in pair.split("-")]) * curve
+        (1 if pair.split("-")[0] == pair.split("-")[1] else 2)
+        * np.prod([composition[s] for s in pair.split("-")])
+        * curve
         for pair, curve in result.partial.items()
     )
     np.testing.assert_allclose(result.total, total, atol=1e-12)

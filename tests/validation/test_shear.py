@@ -8,15 +8,16 @@ from mgflows import units
 from mgflows.errors import InputError
 from mgflows.validation.elasticity import elastic_constants
 from mgflows.validation.shear import athermal_quasistatic_shear
-
-from .calculators import lennard_jones
+from tests.helpers.calculators import lennard_jones
 
 
 @pytest.mark.physics
 def test_slope_of_a_crystal_is_c44():
     crystal = bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2))
     c44 = elastic_constants(crystal, lennard_jones("Cu"), strain=1e-3).stiffness[3, 3]
-    result = athermal_quasistatic_shear(crystal, lennard_jones("Cu"), directions=("xy", "yx", "xz", "yz"))
+    result = athermal_quasistatic_shear(
+        crystal, lennard_jones("Cu"), directions=("xy", "yx", "xz", "yz")
+    )
     assert len(result.curves) == 4
     for curve in result.curves:
         assert curve.shear_modulus == pytest.approx(c44, rel=5e-3)
@@ -30,13 +31,20 @@ def test_slope_of_a_crystal_is_c44():
 def test_stress_is_the_derivative_of_the_energy(disordered):
     """dE/dstrain = V stress, for a disordered structure whose atoms relax at every step."""
     calculator = lennard_jones("Cu", "Zr")
-    result = athermal_quasistatic_shear(disordered, calculator, directions=("xz",), relax_reference=False, force_tolerance=3e-5)
+    result = athermal_quasistatic_shear(
+        disordered, calculator, directions=("xz",), relax_reference=False, force_tolerance=3e-5
+    )
     (curve,) = result.curves
     assert result.shear_modulus == curve.shear_modulus > 0.0
     assert np.isnan(result.shear_modulus_error)
     work = np.cumsum((curve.stress[1:] + curve.stress[:-1]) / 2 * np.diff(curve.strain))
     volume = disordered.get_volume() / len(disordered)
-    np.testing.assert_allclose(curve.energy[1:] - curve.energy[0], units.gpa_to_ev_per_a3(work) * volume, rtol=0.02, atol=2e-8)
+    np.testing.assert_allclose(
+        curve.energy[1:] - curve.energy[0],
+        units.gpa_to_ev_per_a3(work) * volume,
+        rtol=0.02,
+        atol=2e-8,
+    )
 
 
 def test_progress_counts_every_step():

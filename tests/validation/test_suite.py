@@ -8,8 +8,7 @@ import pytest
 
 from mgflows.errors import InputError
 from mgflows.validation.suite import SUITES, SuiteSettings, run_suite
-
-from .calculators import IdealGas, disordered_atoms, lennard_jones
+from tests.helpers.calculators import IdealGas, disordered_atoms, lennard_jones
 
 TINY = SuiteSettings(
     n_elastic=1,
@@ -35,7 +34,10 @@ def quick(disordered):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SUITES, "quick", replace(SUITES["quick"], n_shear=1, hold_time=0.6))
         result = run_suite(
-            lennard_jones("Cu", "Zr", epsilon=0.44), moved, lennard_jones("Cu", "Zr"), progress=lambda *state: stages.append(state)
+            lennard_jones("Cu", "Zr", epsilon=0.44),
+            moved,
+            lennard_jones("Cu", "Zr"),
+            progress=lambda *state: stages.append(state),
         )
     return result, stages
 
@@ -50,7 +52,9 @@ def test_a_model_ten_percent_too_strong_is_seen_everywhere(quick):
     for modulus in ("bulk_modulus", "shear_modulus", "young_modulus"):
         assert model[modulus] == pytest.approx(1.1 * reference[modulus], rel=0.02)
     assert model["poisson_ratio"] == pytest.approx(reference["poisson_ratio"], abs=0.005)
-    assert model["shear_modulus_aqs"] == pytest.approx(1.1 * reference["shear_modulus_aqs"], rel=0.05)
+    assert model["shear_modulus_aqs"] == pytest.approx(
+        1.1 * reference["shear_modulus_aqs"], rel=0.05
+    )
     assert result.summary()["energy_slope"] == pytest.approx(1.1, rel=1e-6)
     assert result.summary()["energy_r_squared"] == pytest.approx(1.0)
     assert result.rdf_distance.mean_absolute_error < 0.3
@@ -75,14 +79,19 @@ def test_result_is_json_and_says_how_it_is_scaled_down(quick):
 @pytest.mark.slow
 def test_every_quantity_runs_and_is_repeatable(disordered, monkeypatch):
     monkeypatch.setitem(SUITES, "tiny", TINY)
-    one, two = (run_suite(lennard_jones("Cu", "Zr"), [disordered], suite="tiny", seed=3) for _ in range(2))
+    one, two = (
+        run_suite(lennard_jones("Cu", "Zr"), [disordered], suite="tiny", seed=3) for _ in range(2)
+    )
     assert one.failures == {}
     assert one.reference is None
     assert one.rdf_distance is None
     assert one.model.heat_capacity.heat_capacity.shape == (6,)
     assert one.model.viscosity.running_integral.size > 3
     assert len(one.model.shear[0].curves) == 2
-    first, second = ({key: value for key, value in run.summary().items() if key != "cpu_seconds"} for run in (one, two))
+    first, second = (
+        {key: value for key, value in run.summary().items() if key != "cpu_seconds"}
+        for run in (one, two)
+    )
     assert first == second
     json.dumps(one.as_dict(), allow_nan=False)
 

@@ -6,9 +6,13 @@ from ase.build import bulk
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.validation.viscosity import autocorrelation, green_kubo_viscosity, sample_stress, shear_components
-
-from .calculators import IdealGas, lennard_jones
+from mgflows.validation.viscosity import (
+    autocorrelation,
+    green_kubo_viscosity,
+    sample_stress,
+    shear_components,
+)
+from tests.helpers.calculators import IdealGas, lennard_jones
 
 
 def ornstein_uhlenbeck(n_steps, n_series, correlation_steps, generator):
@@ -33,7 +37,9 @@ def test_five_components_of_an_isotropic_tensor_have_one_variance():
     """Components of a random symmetric isotropic tensor: var(xx - yy) / 4 = var(xy), and the pressure drops out."""
     generator = np.random.default_rng(1)
     tensors = generator.normal(size=(20_000, 3, 3))
-    tensors = (tensors + tensors.transpose(0, 2, 1)) / 2 + generator.normal(scale=3.0, size=(20_000, 1, 1)) * np.eye(3)
+    tensors = (tensors + tensors.transpose(0, 2, 1)) / 2 + generator.normal(
+        scale=3.0, size=(20_000, 1, 1)
+    ) * np.eye(3)
     voigt = np.array([units.tensor_to_voigt(tensor) for tensor in tensors])
     np.testing.assert_allclose(shear_components(voigt).var(axis=0), 0.5, rtol=0.05)
 
@@ -51,30 +57,54 @@ def test_ornstein_uhlenbeck_stress_gives_its_analytic_viscosity(separate_runs):
         series[:, :3] *= np.sqrt(2.0)
         runs.append(series)
     stress = runs if separate_runs else runs[0]
-    result = green_kubo_viscosity(stress, sample_interval=interval, volume=volume, temperature=temperature, max_lag=1000.0)
+    result = green_kubo_viscosity(
+        stress, sample_interval=interval, volume=volume, temperature=temperature, max_lag=1000.0
+    )
     joule_per_ev = units.ELEMENTARY_CHARGE
     amplitude_pa = amplitude * joule_per_ev * 1e30
-    expected = volume * 1e-30 * amplitude_pa**2 * tau * 1e-15 / (units.BOLTZMANN * joule_per_ev * temperature) * 1e3
+    expected = (
+        volume
+        * 1e-30
+        * amplitude_pa**2
+        * tau
+        * 1e-15
+        / (units.BOLTZMANN * joule_per_ev * temperature)
+        * 1e3
+    )
     assert result.viscosity == pytest.approx(expected, rel=0.06)
     assert abs(result.viscosity - expected) < 4 * result.viscosity_error
     assert result.viscosity_error < 0.1 * expected
     assert result.converged
     assert result.plateau[0] > 2 * tau
-    assert result.correlation[0] == pytest.approx(float(units.ev_per_a3_to_gpa(amplitude)) ** 2, rel=0.05)
-    np.testing.assert_allclose(result.correlation[:30], result.correlation[0] * np.exp(-result.time[:30] / tau), rtol=0.1)
+    assert result.correlation[0] == pytest.approx(
+        float(units.ev_per_a3_to_gpa(amplitude)) ** 2, rel=0.05
+    )
+    np.testing.assert_allclose(
+        result.correlation[:30], result.correlation[0] * np.exp(-result.time[:30] / tau), rtol=0.1
+    )
 
 
 @pytest.mark.physics
 def test_a_run_shorter_than_its_memory_is_not_converged():
     series = 0.004 * ornstein_uhlenbeck(2000, 6, 500.0, np.random.default_rng(3))
-    assert not green_kubo_viscosity(series, sample_interval=2.0, volume=2500.0, temperature=1600.0).converged
+    assert not green_kubo_viscosity(
+        series, sample_interval=2.0, volume=2500.0, temperature=1600.0
+    ).converged
 
 
 @pytest.mark.physics
 def test_sampled_stress_holds_the_kinetic_part():
     """Without forces the mean normal stress is minus the ideal-gas pressure."""
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat((2, 2, 2))
-    stress = sample_stress(atoms, IdealGas(), temperature=1000.0, n_steps=800, equilibration_steps=0, thermostat_time=20.0, seed=1)
+    stress = sample_stress(
+        atoms,
+        IdealGas(),
+        temperature=1000.0,
+        n_steps=800,
+        equilibration_steps=0,
+        thermostat_time=20.0,
+        seed=1,
+    )
     expected = units.BOLTZMANN * 1000.0 * len(atoms) / atoms.get_volume()
     assert stress.shape == (400, 6)
     assert -stress[:, :3].mean() == pytest.approx(expected, rel=0.05)
@@ -82,7 +112,17 @@ def test_sampled_stress_holds_the_kinetic_part():
 
 def test_sampling_is_repeatable():
     atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
-    one, two = (sample_stress(atoms, lennard_jones("Cu"), temperature=500.0, n_steps=20, equilibration_steps=10, seed=5) for _ in range(2))
+    one, two = (
+        sample_stress(
+            atoms,
+            lennard_jones("Cu"),
+            temperature=500.0,
+            n_steps=20,
+            equilibration_steps=10,
+            seed=5,
+        )
+        for _ in range(2)
+    )
     np.testing.assert_array_equal(one, two)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mgflows.report import style
 from mgflows.report.statistics import mean_and_error
-from mgflows.structures.fitness import fit_line
+from mgflows.surrogate.correlation import fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,15 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
     """
     axes = style.single_axes(figure, "displacement magnitude (Å)", "probability density (Å⁻¹)")
     groups = _by_cooling(relaxations)
-    limit = max(float(np.quantile(np.concatenate([r.displacements for r in relaxations]), 0.998)), 4.0 * _NARROWEST_KERNEL)
+    limit = max(
+        float(np.quantile(np.concatenate([r.displacements for r in relaxations]), 0.998)),
+        4.0 * _NARROWEST_KERNEL,
+    )
     distances = np.linspace(0.0, limit, 200)
     highest = 0.0
-    for color, (label, members) in zip(style.cooling_colors(len(groups)), groups.items(), strict=True):
+    for color, (label, members) in zip(
+        style.cooling_colors(len(groups)), groups.items(), strict=True
+    ):
         density = _radial_density(np.concatenate([r.displacements for r in members]), distances)
         axes.plot(distances, density, color=color, label=label)
         highest = max(highest, float(density.max()))
@@ -53,14 +58,22 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
 def _radial_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
     """Density of magnitudes by Gaussian kernels of Scott's width, mirrored at zero so that nothing leaks to negative distances."""
     width = max(float(values.std()) * len(values) ** -0.2, _NARROWEST_KERNEL)
-    kernels = sum(np.exp(-0.5 * ((at[:, None] + sign * values) / width) ** 2) for sign in (-1.0, 1.0))
+    kernels = sum(
+        np.exp(-0.5 * ((at[:, None] + sign * values) / width) ** 2) for sign in (-1.0, 1.0)
+    )
     return np.asarray(kernels).mean(axis=1) / (width * np.sqrt(2.0 * np.pi))
 
 
 def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]]) -> None:
     positions = np.arange(len(groups))
-    for affine, marker, face, label in ((False, "o", style.INK, "own cell"), (True, "s", "none", "same cell")):
-        values = [mean_and_error([r.delta_cb_affine if affine else r.delta_cb for r in members]) for members in groups.values()]
+    for affine, marker, face, label in (
+        (False, "o", style.INK, "own cell"),
+        (True, "s", "none", "same cell"),
+    ):
+        values = [
+            mean_and_error([r.delta_cb_affine if affine else r.delta_cb for r in members])
+            for members in groups.values()
+        ]
         mean, error = np.array(values).T
         if np.isnan(mean).all():
             continue
@@ -82,10 +95,22 @@ def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]])
     lower = min(axes.get_ylim()[0], 95.0)
     axes.set_ylim(100.5 - 1.45 * (100.5 - lower), 100.5)
     axes.set_ylabel("bonds kept (%)", fontsize=7.5)
-    axes.legend(fontsize=7, loc="lower center", ncols=2, handletextpad=0.2, columnspacing=0.8, borderaxespad=0.1)
+    axes.legend(
+        fontsize=7,
+        loc="lower center",
+        ncols=2,
+        handletextpad=0.2,
+        columnspacing=0.8,
+        borderaxespad=0.1,
+    )
 
 
-def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTimeRecord], seconds_per_reduced_time: float) -> None:
+def draw_supercooling(
+    figure: Figure,
+    clock: Clock,
+    groups: Sequence[EffectiveTimeRecord],
+    seconds_per_reduced_time: float,
+) -> None:
     """Fig. 2a: inherent-structure energy against cooling time, and the effective time of the Monte Carlo samples on the extrapolated law.
 
     Parameters
@@ -99,18 +124,39 @@ def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTi
     seconds_per_reduced_time
         t* in s, for the upper axis.
     """
-    axes = style.single_axes(figure, "log₁₀ cooling time (t*)", "inherent-structure energy per atom (ε)")
+    axes = style.single_axes(
+        figure, "log₁₀ cooling time (t*)", "inherent-structure energy per atom (ε)"
+    )
     times = np.array([time for time, _ in clock.energies])
     statistics = np.array([mean_and_error(values) for _, values in clock.energies])
     ends = [*np.log10(times), *(g.log10_time_high for g in groups)]
-    span = np.array([min(np.log10(times).min(initial=0.0), clock.log10_onset_time or 0.0) - 0.4, max(ends, default=1.0) + 0.6])
+    span = np.array(
+        [
+            min(np.log10(times).min(initial=0.0), clock.log10_onset_time or 0.0) - 0.4,
+            max(ends, default=1.0) + 0.6,
+        ]
+    )
     low, high = clock.log10_window
     axes.axvspan(low, high, color=style.GRID, alpha=0.55, linewidth=0, zorder=0)
     fan = np.linspace(float(span[0]), float(span[1]), 60)
-    axes.fill_between(fan, *clock.interval_at(fan), color=style.MUTED, alpha=0.18, linewidth=0, zorder=0.5)
-    axes.plot(span, clock.energy_at(span), color=style.MUTED, linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
+    axes.fill_between(
+        fan, *clock.interval_at(fan), color=style.MUTED, alpha=0.18, linewidth=0, zorder=0.5
+    )
     axes.plot(
-        [low, high], clock.energy_at(np.array([low, high])), color=style.INK, linewidth=1.6, zorder=2, label="log law, fit window shaded"
+        span,
+        clock.energy_at(span),
+        color=style.MUTED,
+        linestyle=(0, (4, 3)),
+        linewidth=1.0,
+        zorder=1,
+    )
+    axes.plot(
+        [low, high],
+        clock.energy_at(np.array([low, high])),
+        color=style.INK,
+        linewidth=1.6,
+        zorder=2,
+        label="log law, fit window shaded",
     )
     if len(times):
         axes.errorbar(
@@ -126,7 +172,10 @@ def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTi
         )
     ordered = sorted(groups, key=lambda group: group.n_sweeps)
     for color, group in zip(style.cooling_colors(len(ordered)), ordered, strict=True):
-        interval = [[max(group.log10_time - group.log10_time_low, 0.0)], [max(group.log10_time_high - group.log10_time, 0.0)]]
+        interval = [
+            [max(group.log10_time - group.log10_time_low, 0.0)],
+            [max(group.log10_time_high - group.log10_time, 0.0)],
+        ]
         axes.errorbar(
             group.log10_time,
             group.e_is_reduced,
@@ -160,11 +209,15 @@ def draw_supercooling(figure: Figure, clock: Clock, groups: Sequence[EffectiveTi
     axes.set_xlim(*span)
     axes.legend(loc="upper right")
     shift = float(np.log10(seconds_per_reduced_time))
-    seconds = axes.secondary_xaxis("top", functions=(lambda x: np.add(x, shift), lambda x: np.subtract(x, shift)))
+    seconds = axes.secondary_xaxis(
+        "top", functions=(lambda x: np.add(x, shift), lambda x: np.subtract(x, shift))
+    )
     seconds.set_xlabel("log₁₀ time (s)")
 
 
-def draw_energy_correlation(figure: Figure, records: Sequence[tuple[int, float, float]], method: str) -> None:
+def draw_energy_correlation(
+    figure: Figure, records: Sequence[tuple[int, float, float]], method: str
+) -> None:
     """Fig. 2b: label energy of the snapshots against their surrogate energy, with a line fitted to them.
 
     Parameters
@@ -176,11 +229,15 @@ def draw_energy_correlation(figure: Figure, records: Sequence[tuple[int, float, 
     method
         Short name of the labelling method.
     """
-    axes = style.single_axes(figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)")
+    axes = style.single_axes(
+        figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)"
+    )
     lengths = sorted({n_sweeps for n_sweeps, _, _ in records})
     for color, length in zip(style.cooling_colors(len(lengths)), lengths, strict=True):
         members = np.array([(x, y) for n_sweeps, x, y in records if n_sweeps == length])
-        axes.plot(*members.T, "o", color=color, alpha=0.85, markersize=4.5, label=style.scientific(length))
+        axes.plot(
+            *members.T, "o", color=color, alpha=0.85, markersize=4.5, label=style.scientific(length)
+        )
     fit = fit_line([x for _, x, _ in records], [y for _, _, y in records])
     if fit is not None:
         ends = np.array([min(x for _, x, _ in records), max(x for _, x, _ in records)])
@@ -190,7 +247,10 @@ def draw_energy_correlation(figure: Figure, records: Sequence[tuple[int, float, 
 
 
 def draw_relaxation_energies(
-    figure: Figure, records: Sequence[tuple[int, float, float]], relaxations: Sequence[RelaxationRecord], method: str
+    figure: Figure,
+    records: Sequence[tuple[int, float, float]],
+    relaxations: Sequence[RelaxationRecord],
+    method: str,
 ) -> None:
     """Fig. S1: label energies before and after relaxation, joined by arrows.
 
@@ -205,27 +265,54 @@ def draw_relaxation_energies(
     method
         Short name of the labelling method.
     """
-    axes = style.single_axes(figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)")
+    axes = style.single_axes(
+        figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)"
+    )
     before, after = style.SUBSET_STYLES["lj_surrogate"], style.SUBSET_STYLES["dft_minimized"]
-    axes.plot([x for _, x, _ in records], [y for _, _, y in records], before.marker, color=before.color, alpha=0.9, label="as sampled")
-    located = [(r.energy_lj, r.energy_before, r.energy_after) for r in relaxations if r.energy_lj is not None]
+    axes.plot(
+        [x for _, x, _ in records],
+        [y for _, _, y in records],
+        before.marker,
+        color=before.color,
+        alpha=0.9,
+        label="as sampled",
+    )
+    located = [
+        (r.energy_lj, r.energy_before, r.energy_after)
+        for r in relaxations
+        if r.energy_lj is not None
+    ]
     for energy_lj, energy_before, energy_after in located:
         axes.annotate(
             "",
             (energy_lj, energy_after),
             (energy_lj, energy_before),
-            arrowprops={"arrowstyle": "-|>", "color": style.MUTED, "linewidth": 0.7, "mutation_scale": 7, "shrinkA": 3, "shrinkB": 3},
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": style.MUTED,
+                "linewidth": 0.7,
+                "mutation_scale": 7,
+                "shrinkA": 3,
+                "shrinkB": 3,
+            },
         )
     relaxed_lj, relaxed_energies = [x for x, _, _ in located], [y for _, _, y in located]
     axes.plot(relaxed_lj, relaxed_energies, after.marker, color=after.color, label="relaxed")
     fit = fit_line(relaxed_lj, relaxed_energies)
     if fit is not None:
-        style.annotate_corner(axes, f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}", corner="lower right")
+        style.annotate_corner(
+            axes,
+            f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}",
+            corner="lower right",
+        )
     figure.legend(loc="outside upper right", ncols=2)
 
 
 def _by_cooling(relaxations: Sequence[RelaxationRecord]) -> dict[str, list[RelaxationRecord]]:
     lengths = sorted({r.n_sweeps for r in relaxations if r.n_sweeps is not None})
-    groups = {style.scientific(length): [r for r in relaxations if r.n_sweeps == length] for length in lengths}
+    groups = {
+        style.scientific(length): [r for r in relaxations if r.n_sweeps == length]
+        for length in lengths
+    }
     unknown = [r for r in relaxations if r.n_sweeps is None]
     return groups | ({"unknown": unknown} if unknown else {})

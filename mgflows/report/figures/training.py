@@ -41,7 +41,11 @@ def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> N
         axes.barh(row, train, color=look.color, height=0.66)
         axes.barh(row, test, left=train, color=look.color, alpha=0.45, height=0.66)
         axes.text(
-            train + test + 0.015 * longest, row, f"{train + test}  ({100 * (train + test) / total:.0f}%)", va="center", color=style.INK
+            train + test + 0.015 * longest,
+            row,
+            f"{train + test}  ({100 * (train + test) / total:.0f}%)",
+            va="center",
+            color=style.INK,
         )
     axes.set_yticks(range(len(subsets)), [style.SUBSET_STYLES[subset].label for subset in subsets])
     axes.invert_yaxis()
@@ -63,8 +67,18 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
     axes = style.single_axes(figure, "label energy (eV/atom)", "pressure (GPa)")
     for subset in style.known_subsets([frame.subset for frame in frames]):
         look = style.SUBSET_STYLES[subset]
-        points = np.array([(frame.energy_per_atom, frame.pressure) for frame in frames if frame.subset == subset])
-        axes.plot(*points.T, look.marker, color=look.color, alpha=0.85, markersize=3.5, markeredgewidth=0, rasterized=True)
+        points = np.array(
+            [(frame.energy_per_atom, frame.pressure) for frame in frames if frame.subset == subset]
+        )
+        axes.plot(
+            *points.T,
+            look.marker,
+            color=look.color,
+            alpha=0.85,
+            markersize=3.5,
+            markeredgewidth=0,
+            rasterized=True,
+        )
     _subset_legend(axes, [frame.subset for frame in frames], loc="best")
 
 
@@ -79,7 +93,14 @@ def draw_energy_parity(figure: Figure, parity: Parity) -> None:
         Values in eV per atom.
     """
     axes = style.single_axes(figure, "label energy (eV/atom)", "energy of the potential (eV/atom)")
-    _draw_by_subset(axes, {side: (parity.subsets[side], *parity.energies[side]) for side in _SIDES if side in parity.energies})
+    _draw_by_subset(
+        axes,
+        {
+            side: (parity.subsets[side], *parity.energies[side])
+            for side in _SIDES
+            if side in parity.energies
+        },
+    )
 
 
 def draw_virial_parity(figure: Figure, parity: Parity) -> None:
@@ -96,7 +117,11 @@ def draw_virial_parity(figure: Figure, parity: Parity) -> None:
     _draw_by_subset(
         axes,
         {
-            side: (np.repeat(parity.subsets[side], reference.shape[1]), reference.ravel(), predicted.ravel())
+            side: (
+                np.repeat(parity.subsets[side], reference.shape[1]),
+                reference.ravel(),
+                predicted.ravel(),
+            )
             for side, (reference, predicted) in parity.virials.items()
         },
     )
@@ -133,7 +158,9 @@ def draw_force_parity(figure: Figure, parity: Parity) -> None:
             linewidths=0.1,
             rasterized=True,
         )
-        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="label force (eV/Å)")
+        axes.set(
+            xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="label force (eV/Å)"
+        )
         axes.text(0.04, 0.96, side, transform=axes.transAxes, va="top", fontweight="bold")
         style.annotate_corner(axes, f"{len(reference):,} components")
     panels[0].set_ylabel("force of the potential (eV/Å)")
@@ -159,18 +186,36 @@ def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> Non
     )
     for key, color, label in series:
         for column, dashes in ((key, "-"), (f"{key}_train", "-"), (f"{key}_test", (0, (2, 1.5)))):
-            values = np.array([np.nan if value is None else value for value in loss.get(column, [])], dtype=float)
+            values = np.array(
+                [np.nan if value is None else value for value in loss.get(column, [])], dtype=float
+            )
             if len(values) != len(steps) or not np.isfinite(values).any():
                 continue
             named = label if dashes == "-" else None
-            axes.plot(steps, values, color=color, linestyle=dashes, linewidth=1.4 if dashes == "-" else 1.1, label=named)
+            axes.plot(
+                steps,
+                values,
+                color=color,
+                linestyle=dashes,
+                linewidth=1.4 if dashes == "-" else 1.1,
+                label=named,
+            )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
-    axes.plot([], [], color=style.MUTED, linestyle=(0, (2, 1.5)), linewidth=1.1, label="dotted: on the test frames")
+    axes.plot(
+        [],
+        [],
+        color=style.MUTED,
+        linestyle=(0, (2, 1.5)),
+        linewidth=1.1,
+        label="dotted: on the test frames",
+    )
     figure.legend(loc="outside upper left", ncols=5, fontsize=7.5, columnspacing=1.2)
 
 
-def draw_feedback(figure: Figure, before: Mapping[str, ErrorStatistics], after: Mapping[str, ErrorStatistics]) -> None:
+def draw_feedback(
+    figure: Figure, before: Mapping[str, ErrorStatistics], after: Mapping[str, ErrorStatistics]
+) -> None:
     """Test errors per subset before and after the feedback step.
 
     Parameters
@@ -183,32 +228,58 @@ def draw_feedback(figure: Figure, before: Mapping[str, ErrorStatistics], after: 
     subsets = [*style.known_subsets([*before, *after]), "all"]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (attribute, label) in zip(
-        panels, (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")), strict=True
+        panels,
+        (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")),
+        strict=True,
     ):
         for row, subset in enumerate(subsets):
-            values = [getattr(table[subset], attribute) if subset in table else None for table in (before, after)]
+            values = [
+                getattr(table[subset], attribute) if subset in table else None
+                for table in (before, after)
+            ]
             if None not in values:
                 axes.plot(values, [row, row], color=style.MUTED, linewidth=0.9, zorder=1)
-            for value, color, marker in zip(values, (style.INK, style.MLIP), ("o", "o"), strict=True):
+            for value, color, marker in zip(
+                values, (style.INK, style.MLIP), ("o", "o"), strict=True
+            ):
                 if value is not None:
                     face = style.SURFACE if color == style.INK else color
-                    axes.plot(value, row, marker, color=color, markerfacecolor=face, markersize=5, zorder=2)
+                    axes.plot(
+                        value,
+                        row,
+                        marker,
+                        color=color,
+                        markerfacecolor=face,
+                        markersize=5,
+                        zorder=2,
+                    )
         axes.set_xlabel(label)
         axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(
-        range(len(subsets)), [style.SUBSET_STYLES[s].label if s in style.SUBSET_STYLES else "all test frames" for s in subsets]
+        range(len(subsets)),
+        [
+            style.SUBSET_STYLES[s].label if s in style.SUBSET_STYLES else "all test frames"
+            for s in subsets
+        ],
     )
     panels[0].invert_yaxis()
     handles = [
-        panels[1].plot([], [], "o", color=style.INK, markerfacecolor=style.SURFACE, label="before feedback")[0],
+        panels[1].plot(
+            [], [], "o", color=style.INK, markerfacecolor=style.SURFACE, label="before feedback"
+        )[0],
         panels[1].plot([], [], "o", color=style.MLIP, label="after")[0],
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
 
 
-def _draw_by_subset(axes: Axes, sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]]) -> None:
-    everything = np.concatenate([values for _, reference, predicted in sides.values() for values in (reference, predicted)])
+def _draw_by_subset(
+    axes: Axes,
+    sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]],
+) -> None:
+    everything = np.concatenate(
+        [values for _, reference, predicted in sides.values() for values in (reference, predicted)]
+    )
     margin = 0.03 * float(np.ptp(everything)) or 1.0
     limits = (float(everything.min()) - margin, float(everything.max()) + margin)
     axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.report import style
-from mgflows.structures.fitness import fit_line
+from mgflows.surrogate.correlation import fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,9 @@ def draw_partials(figure: Figure, distributions: RadialDistributions) -> None:
     distributions
         Functions on a grid in A.
     """
-    pairs = list(dict.fromkeys(pair for curves in distributions.partial.values() for pair in curves))
+    pairs = list(
+        dict.fromkeys(pair for curves in distributions.partial.values() for pair in curves)
+    )
     n_columns = 3 if len(pairs) > 4 else 2
     n_rows = -(-len(pairs) // n_columns)
     panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
@@ -62,7 +64,15 @@ def draw_partials(figure: Figure, distributions: RadialDistributions) -> None:
             if pair in curves:
                 _draw_curve(axes, distributions.distance[model], curves[pair], model, linewidth=1.1)
         axes.axhline(1.0, color=style.MUTED, linewidth=0.5)
-        axes.text(0.95, 0.93, pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+        axes.text(
+            0.95,
+            0.93,
+            pair.replace("-", "–"),
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontweight="bold",
+        )
         _from_first_peak(axes, distributions)
     for axes in panels[len(pairs) :]:
         axes.set_visible(False)
@@ -83,13 +93,19 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
     moduli, ratio = figure.subplots(1, 2, width_ratios=(3, 1.15))
     models = list(elasticity.moduli)
     for axes, names in ((moduli, ("E", "B", "G")), (ratio, ("ν",))):
-        for offset, model in zip(np.linspace(-0.19, 0.19, len(models)) if len(models) > 1 else [0.0], models, strict=True):
+        for offset, model in zip(
+            np.linspace(-0.19, 0.19, len(models)) if len(models) > 1 else [0.0], models, strict=True
+        ):
             color, face = _colors(model)
             for position, name in enumerate(names):
                 mean, error = elasticity.moduli[model][name]
-                axes.bar(position + offset, mean, width=0.34, color=face, edgecolor=color, linewidth=1.0)
+                axes.bar(
+                    position + offset, mean, width=0.34, color=face, edgecolor=color, linewidth=1.0
+                )
                 if np.isfinite(error):
-                    axes.errorbar(position + offset, mean, yerr=error, color=style.INK, linewidth=0.9)
+                    axes.errorbar(
+                        position + offset, mean, yerr=error, color=style.INK, linewidth=0.9
+                    )
                 axes.annotate(
                     f"{mean:.2f}" if name == "ν" else f"{mean:.0f}",
                     (position + offset, mean + np.nan_to_num(error)),
@@ -109,7 +125,9 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
     handles = []
     for model in models:
         color, face = _colors(model)
-        handles.append(moduli.bar(0, 0, color=face, edgecolor=color, linewidth=1.0, label=_model_name(model)))
+        handles.append(
+            moduli.bar(0, 0, color=face, edgecolor=color, linewidth=1.0, label=_model_name(model))
+        )
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
 
 
@@ -125,17 +143,34 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
     method
         Short name of the labelling method.
     """
-    axes = style.single_axes(figure, f"energy e({method}) of the relaxed glass (eV/atom)", "shear modulus G (GPa)")
+    axes = style.single_axes(
+        figure, f"energy e({method}) of the relaxed glass (eV/atom)", "shear modulus G (GPa)"
+    )
     for model in _models(shear):
         color, face = _colors(model)
-        points = np.array([(s.energy, s.moduli[model]) for s in shear if s.energy is not None and model in s.moduli])
+        points = np.array(
+            [
+                (s.energy, s.moduli[model])
+                for s in shear
+                if s.energy is not None and model in s.moduli
+            ]
+        )
         if len(points):
-            axes.plot(*points.T, "o", color=color, markerfacecolor=face, markersize=5.5, label=_model_name(model))
+            axes.plot(
+                *points.T,
+                "o",
+                color=color,
+                markerfacecolor=face,
+                markersize=5.5,
+                label=_model_name(model),
+            )
     axes.margins(y=0.2)
     axes.legend(loc="best")
 
 
-def draw_landscape(figure: Figure, reference: NDArray[np.float64], predicted: NDArray[np.float64], method: str) -> None:
+def draw_landscape(
+    figure: Figure, reference: NDArray[np.float64], predicted: NDArray[np.float64], method: str
+) -> None:
     """Fig. 6b: energy of the potential against the label energy of relaxed glasses; on the diagonal they agree.
 
     Parameters
@@ -147,7 +182,9 @@ def draw_landscape(figure: Figure, reference: NDArray[np.float64], predicted: ND
     method
         Short name of the labelling method.
     """
-    axes = style.single_axes(figure, f"label energy e({method}) (eV/atom)", "energy of the potential (eV/atom)")
+    axes = style.single_axes(
+        figure, f"label energy e({method}) (eV/atom)", "energy of the potential (eV/atom)"
+    )
     both = np.concatenate([reference, predicted])
     margin = 0.08 * float(np.ptp(both)) or 0.01
     limits = (float(both.min()) - margin, float(both.max()) + margin)
@@ -176,7 +213,14 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
         curves = [curve for s in shear for curve in s.curves.get(model, [])]
         for number, (strain, stress) in enumerate(curves):
             label = _model_name(model) if number == 0 else None
-            _draw_curve(axes, (100.0 * np.asarray(strain)).tolist(), stress, model, label=label, linewidth=1.2)
+            _draw_curve(
+                axes,
+                (100.0 * np.asarray(strain)).tolist(),
+                stress,
+                model,
+                label=label,
+                linewidth=1.2,
+            )
     axes.legend(loc="upper left")
 
 
@@ -191,7 +235,9 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
         Curves in eV over A, one entry a pair of species.
     """
     n_columns = 3 if len(dimers) > 4 else 2
-    panels = figure.subplots(-(-len(dimers) // n_columns), n_columns, sharex=True, squeeze=False).ravel()
+    panels = figure.subplots(
+        -(-len(dimers) // n_columns), n_columns, sharex=True, squeeze=False
+    ).ravel()
     for axes, dimer in zip(panels, dimers, strict=False):
         axes.axvspan(0.0, _REPULSIVE_BELOW, color=style.GRID, alpha=0.55, linewidth=0)
         axes.axhline(0.0, color=style.MUTED, linewidth=0.5)
@@ -201,11 +247,23 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
             axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=6)
         depth = max(1.0, -min(dimer.energy))
         barrier = [
-            energy for distance, energy in zip(dimer.distance, dimer.energy, strict=True) if distance >= (dimer.hole or _REPULSIVE_BELOW)
+            energy
+            for distance, energy in zip(dimer.distance, dimer.energy, strict=True)
+            if distance >= (dimer.hole or _REPULSIVE_BELOW)
         ]
-        axes.set_ylim(-1.3 * depth, max(4.0 * depth, 1.3 * max(barrier) if dimer.hole is not None else 0.0))
+        axes.set_ylim(
+            -1.3 * depth, max(4.0 * depth, 1.3 * max(barrier) if dimer.hole is not None else 0.0)
+        )
         axes.set_xlim(_SHOWN_FROM, max(dimer.distance))
-        axes.text(0.95, 0.93, dimer.pair.replace("-", "–"), transform=axes.transAxes, ha="right", va="top", fontweight="bold")
+        axes.text(
+            0.95,
+            0.93,
+            dimer.pair.replace("-", "–"),
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontweight="bold",
+        )
     for axes in panels[len(dimers) :]:
         axes.set_visible(False)
     figure.supxlabel("distance (Å)", fontsize=8.5)
@@ -227,7 +285,13 @@ def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacit
         color, face = _colors(model)
         errors = np.nan_to_num(np.array(curve.error, dtype=float))
         axes.errorbar(
-            curve.temperature, curve.heat_capacity, yerr=errors, fmt="o-", color=color, markerfacecolor=face, label=_model_name(model)
+            curve.temperature,
+            curve.heat_capacity,
+            yerr=errors,
+            fmt="o-",
+            color=color,
+            markerfacecolor=face,
+            label=_model_name(model),
         )
     axes.legend(loc="best")
 
@@ -249,7 +313,13 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
         for number, quench in enumerate(q for q in ordered if q.cooling_rate == rate):
             temperature = _smoothed(quench.trace["temperature"])
             label = f"{rate:g} K/ps" if number == 0 else None
-            density.plot(temperature, _smoothed(quench.trace["density"]), color=color, linewidth=1.1, label=label)
+            density.plot(
+                temperature,
+                _smoothed(quench.trace["density"]),
+                color=color,
+                linewidth=1.1,
+                label=label,
+            )
             energy.plot(temperature, _smoothed(quench.trace["energy"]), color=color, linewidth=1.1)
     density.set(xlabel="temperature (K)", ylabel="density (g/cm³)")
     energy.set(xlabel="temperature (K)", ylabel="potential energy (eV/atom)")
@@ -265,17 +335,28 @@ def _smoothed(values: Sequence[float], window: int = 5) -> NDArray[np.float64]:
 
 
 def _draw_curve(
-    axes: Axes, x: Sequence[float], y: Sequence[float], model: str, *, label: str | None = None, linewidth: float = 1.4
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    model: str,
+    *,
+    label: str | None = None,
+    linewidth: float = 1.4,
 ) -> None:
     """The reference as a broad pale band, and the potential as a thin line on it: where they agree, both are seen."""
     if model == "reference":
-        axes.plot(x, y, color=style.INK, alpha=0.3, linewidth=2.6 * linewidth, zorder=2, label=label)
+        axes.plot(
+            x, y, color=style.INK, alpha=0.3, linewidth=2.6 * linewidth, zorder=2, label=label
+        )
     else:
         axes.plot(x, y, color=style.MLIP, linewidth=linewidth, zorder=3, label=label)
 
 
 def _from_first_peak(axes: Axes, distributions: RadialDistributions) -> None:
-    onset = min(radii[int(np.argmax(np.asarray(distributions.total[model]) > 0.02))] for model, radii in distributions.distance.items())
+    onset = min(
+        radii[int(np.argmax(np.asarray(distributions.total[model]) > 0.02))]
+        for model, radii in distributions.distance.items()
+    )
     axes.set_xlim(left=max(0.0, onset - 0.3))
     axes.set_ylim(bottom=0.0)
 

@@ -26,21 +26,45 @@ def tiles(data: ReportData) -> list[Tile]:
         ("virial_rmse", "Virial RMSE, test", "meV/atom"),
     ):
         values = {
-            split: compact(getattr(errors, attribute)) for split, errors in (("family", family), ("paper", paper)) if errors is not None
+            split: compact(getattr(errors, attribute))
+            for split, errors in (("family", family), ("paper", paper))
+            if errors is not None
         }
         if not values:
             found.append(Tile(label, "–", note="no potential yet"))
         elif "family" in values:
-            found.append(Tile(label, values["family"], unit, f"family split\npaper's split: {values.get('paper', 'not trained')}"))
+            found.append(
+                Tile(
+                    label,
+                    values["family"],
+                    unit,
+                    f"family split\npaper's split: {values.get('paper', 'not trained')}",
+                )
+            )
         else:
-            found.append(Tile(label, values["paper"], unit, "paper's split\nfamily split: not trained"))
+            found.append(
+                Tile(label, values["paper"], unit, "paper's split\nfamily split: not trained")
+            )
     cpu = sum(cost.cpu_seconds for cost in data.costs)
     wall = ("–", "") if data.wall_seconds is None else _in_minutes(data.wall_seconds)
-    found.append(Tile("Wall time", *wall, note=f"{duration(cpu)} of processor time" if data.costs else ""))
+    found.append(
+        Tile("Wall time", *wall, note=f"{duration(cpu)} of processor time" if data.costs else "")
+    )
     if data.fireworks:
-        others = [f"{number} {_WORDS.get(state, state.lower())}" for state, number in data.fireworks.items() if state != _DONE and number]
+        others = [
+            f"{number} {_WORDS.get(state, state.lower())}"
+            for state, number in data.fireworks.items()
+            if state != _DONE and number
+        ]
         note = "completed\n" + (", ".join(others) if others else "none failed")
-        found.append(Tile("Fireworks", str(data.fireworks.get(_DONE, 0)), f"of {sum(data.fireworks.values())}", note))
+        found.append(
+            Tile(
+                "Fireworks",
+                str(data.fireworks.get(_DONE, 0)),
+                f"of {sum(data.fireworks.values())}",
+                note,
+            )
+        )
     else:
         found.append(Tile("Jobs", str(sum(cost.n_jobs for cost in data.costs)), note="completed"))
     return found
@@ -55,7 +79,10 @@ def provenance(data: ReportData) -> Section:
             sum(cost.wall_seconds for cost in data.costs),
             sum(c.cpu_seconds for c in data.costs),
         ]
-        rows = [[cost.stage, str(cost.n_jobs), duration(cost.wall_seconds), duration(cost.cpu_seconds)] for cost in data.costs]
+        rows = [
+            [cost.stage, str(cost.n_jobs), duration(cost.wall_seconds), duration(cost.cpu_seconds)]
+            for cost in data.costs
+        ]
         rows.append(["total", str(total[0]), duration(total[1]), duration(total[2])])
         section.tables.append(
             Table(
@@ -67,7 +94,9 @@ def provenance(data: ReportData) -> Section:
             )
         )
     else:
-        section.missing.append("The database holds no finished job of this campaign yet, so its cost is not known.")
+        section.missing.append(
+            "The database holds no finished job of this campaign yet, so its cost is not known."
+        )
     failed = data.fireworks.get(_FAILED, 0)
     if failed:
         section.paragraphs.append(
@@ -81,7 +110,11 @@ def provenance(data: ReportData) -> Section:
 def origins(data: ReportData) -> list[tuple[str, str]]:
     """Identifiers and versions, as name and value."""
     campaign, dataset, best = data.campaign, data.dataset, data.best_potential
-    found = [("campaign", campaign.campaign), ("submitted", campaign.created_at), ("settings", campaign.settings_digest)]
+    found = [
+        ("campaign", campaign.campaign),
+        ("submitted", campaign.created_at),
+        ("settings", campaign.settings_digest),
+    ]
     if dataset is not None:
         fingerprint = dataset.fingerprint
         found += [
@@ -93,15 +126,38 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
         ]
     for potential in sorted(data.potentials, key=lambda p: (p.generation, p.split)):
         step = "before feedback" if potential.generation == 0 else "after feedback"
-        found.append((f"potential, {step}, {potential.split} split", f"{potential.potential_id} (seed {potential.provenance.seed})"))
+        found.append(
+            (
+                f"potential, {step}, {potential.split} split",
+                f"{potential.potential_id} (seed {potential.provenance.seed})",
+            )
+        )
     if best is not None:
-        found.append(("trainer", " ".join(str(best.trainer[key]) for key in ("trainer", "version") if best.trainer.get(key))))
-    made = [d.provenance for documents in (data.potentials, data.datasets, data.validations) for d in documents]
+        found.append(
+            (
+                "trainer",
+                " ".join(
+                    str(best.trainer[key])
+                    for key in ("trainer", "version")
+                    if best.trainer.get(key)
+                ),
+            )
+        )
+    made = [
+        d.provenance
+        for documents in (data.potentials, data.datasets, data.validations)
+        for d in documents
+    ]
     hosts = sorted({provenance.host for provenance in made})
     if hosts:
         found.append(("computed on", listed(hosts)))
-    latest = best.provenance if best is not None else dataset.provenance if dataset is not None else None
-    versions = {"mgflows": campaign.mgflows_version, **(latest.packages if latest is not None else {})}
+    latest = (
+        best.provenance if best is not None else dataset.provenance if dataset is not None else None
+    )
+    versions = {
+        "mgflows": campaign.mgflows_version,
+        **(latest.packages if latest is not None else {}),
+    }
     found.append(("versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
     return found
 
@@ -130,16 +186,40 @@ def commands(data: ReportData) -> list[tuple[str, str]]:
     """How to look further and how to make this report again: what a command does, and the command."""
     from mgflows.flows.scales import SCALES
 
-    campaign, dataset, potential = shlex.quote(data.campaign.campaign), data.dataset, data.best_potential
+    campaign, dataset, potential = (
+        shlex.quote(data.campaign.campaign),
+        data.dataset,
+        data.best_potential,
+    )
     found = [("progress, failures and cost", f"mgflows status {campaign}")]
     if dataset is not None:
-        found.append(("the labelled frames, for any trainer", f"mgflows export {dataset.dataset_id} --format extxyz"))
+        found.append(
+            (
+                "the labelled frames, for any trainer",
+                f"mgflows export {dataset.dataset_id} --format extxyz",
+            )
+        )
     if potential is not None:
-        found.append(("the potential, for GPUMD, LAMMPS and ASE", f"mgflows export {potential.potential_id} --format nep"))
+        found.append(
+            (
+                "the potential, for GPUMD, LAMMPS and ASE",
+                f"mgflows export {potential.potential_id} --format nep",
+            )
+        )
         found.append(("validate it again", "mgflows validate nep.txt --suite quick"))
-    found.append(("this report from the database", f"mgflows report {campaign} --directory . --output report.html"))
+    found.append(
+        (
+            "this report from the database",
+            f"mgflows report {campaign} --directory . --output report.html",
+        )
+    )
     if data.campaign.scale in SCALES:
-        found.append(("a new campaign of this scale", f"mgflows quickstart --directory again --scale {data.campaign.scale}"))
+        found.append(
+            (
+                "a new campaign of this scale",
+                f"mgflows quickstart --directory again --scale {data.campaign.scale}",
+            )
+        )
     return found
 
 
@@ -152,4 +232,6 @@ def _in_minutes(seconds: float) -> tuple[str, str]:
     """A number and its unit, short enough for a tile."""
     if seconds < 60.0:
         return f"{seconds:.0f}", "s"
-    return (f"{seconds / 60.0:.1f}", "min") if seconds < 7200.0 else (f"{seconds / 3600.0:.1f}", "h")
+    return (
+        (f"{seconds / 60.0:.1f}", "min") if seconds < 7200.0 else (f"{seconds / 3600.0:.1f}", "h")
+    )

@@ -10,12 +10,12 @@ from mgflows.report import style
 from mgflows.report.content import Panel, Section, Table, plural, scaled_down, with_error
 from mgflows.report.figures import sampling as figures
 from mgflows.report.statistics import mean_and_error
-from mgflows.structures.fitness import measure_fitness
+from mgflows.surrogate.correlation import measure_fitness
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
     from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
-    from mgflows.structures.fitness import RateFitness, SurrogateFitness
+    from mgflows.surrogate.correlation import RateFitness, SurrogateFitness
 
 PAPER_SWEEPS = "10⁴ to 10⁹ sweeps"
 """Cooling lengths of the paper, section II, "Effectiveness of LJ-surrogate model"."""
@@ -25,7 +25,9 @@ def similarity(data: ReportData) -> Section:
     """Figs. 1b and S1: how far relaxation leaves the surrogate's structures as they are."""
     section = Section("similarity", "Relaxation", "What relaxation changes")
     if not data.relaxations:
-        section.missing.append("No sample has been relaxed by the labelling method yet, so there are no displacements and no Δ_CB to show.")
+        section.missing.append(
+            "No sample has been relaxed by the labelling method yet, so there are no displacements and no Δ_CB to show."
+        )
         return section
     displacements = np.concatenate([r.displacements for r in data.relaxations])
     own, own_error = mean_and_error([100.0 * r.delta_cb for r in data.relaxations])
@@ -44,7 +46,9 @@ def similarity(data: ReportData) -> Section:
             "displacements",
             "Fig. 1b",
             "Displacements on relaxation",
-            style.render(lambda figure: figures.draw_displacements(figure, data.relaxations), "displacements"),
+            style.render(
+                lambda figure: figures.draw_displacements(figure, data.relaxations), "displacements"
+            ),
             "Smoothed distribution of the displacement of each atom when a sample is relaxed, after removing the rigid shift and the affine change of the cell, by cooling "
             "length. Inset: Δ_CB, the fraction of bonds kept, each structure in its own cell (filled) and in the same cell (open), with standard "
             f"errors over samples. {scaled_down(note)}",
@@ -55,14 +59,19 @@ def similarity(data: ReportData) -> Section:
     points = data.energy_records
     if points and any(r.energy_lj is not None for r in data.relaxations):
         drop, error = mean_and_error([r.energy_before - r.energy_after for r in data.relaxations])
-        section.paragraphs.append(f"The relaxation lowers the label energy by {with_error(drop, error, 2)} eV/atom.")
+        section.paragraphs.append(
+            f"The relaxation lowers the label energy by {with_error(drop, error, 2)} eV/atom."
+        )
         section.panels.append(
             Panel(
                 "relaxation",
                 "Fig. S1",
                 "Energies before and after relaxation",
                 style.render(
-                    lambda figure: figures.draw_relaxation_energies(figure, points, data.relaxations, data.method_name), "relaxation"
+                    lambda figure: figures.draw_relaxation_energies(
+                        figure, points, data.relaxations, data.method_name
+                    ),
+                    "relaxation",
                 ),
                 "Label energies of the samples as they came and of those that were relaxed; arrows join the two. The horizontal position is the "
                 f"surrogate energy of the sample. {scaled_down(note)}",
@@ -73,7 +82,9 @@ def similarity(data: ReportData) -> Section:
 
 def supercooling(data: ReportData) -> Section:
     """Figs. 2a and 2b: how deep the samples are, and what the surrogate knows of the label energies."""
-    section = Section("supercooling", "Supercooling", "Time scales of supercooling, and the pathway to labels")
+    section = Section(
+        "supercooling", "Supercooling", "Time scales of supercooling, and the pathway to labels"
+    )
     _add_clock(section, data)
     _add_correlation(section, data)
     return section
@@ -116,7 +127,9 @@ def _add_clock(section: Section, data: ReportData) -> None:
             "Fig. 2a",
             "The supercooling clock",
             style.render(
-                lambda figure: figures.draw_supercooling(figure, clock, document.groups, document.seconds_per_reduced_time),
+                lambda figure: figures.draw_supercooling(
+                    figure, clock, document.groups, document.seconds_per_reduced_time
+                ),
                 "clock",
                 height=3.8,
             ),
@@ -130,7 +143,9 @@ def _add_clock(section: Section, data: ReportData) -> None:
 def _add_correlation(section: Section, data: ReportData) -> None:
     points = data.energy_records
     if not points:
-        section.missing.append("No surrogate sample has a label yet, so the surrogate's energies cannot be compared with label energies.")
+        section.missing.append(
+            "No surrogate sample has a label yet, so the surrogate's energies cannot be compared with label energies."
+        )
         return
     fitness = measure_fitness(data.labelled_samples)
     fit = fitness.fit
@@ -148,7 +163,11 @@ def _add_correlation(section: Section, data: ReportData) -> None:
             "correlation",
             "Fig. 2b",
             "Surrogate and label energies",
-            style.render(lambda figure: figures.draw_energy_correlation(figure, points, data.method_name), "correlation", height=3.8),
+            style.render(
+                lambda figure: figures.draw_energy_correlation(figure, points, data.method_name),
+                "correlation",
+                height=3.8,
+            ),
             "Energy per atom of each snapshot by the surrogate and by the labelling method, coloured by cooling length; the dashed line is a "
             f"least-squares fit. {scaled_down(plural(len(points), 'sample'))}",
         )
@@ -165,7 +184,9 @@ def _verdict(gate: FitnessDocument) -> str:
 
 
 def _fitness_table(fitness: SurrogateFitness) -> Table:
-    rows: list[tuple[str, RateFitness | SurrogateFitness]] = [(style.scientific(rate.n_sweeps), rate) for rate in fitness.rates]
+    rows: list[tuple[str, RateFitness | SurrogateFitness]] = [
+        (style.scientific(rate.n_sweeps), rate) for rate in fitness.rates
+    ]
     return Table(
         title="Label energy against surrogate energy",
         header=["cooling (sweeps)", "samples", "slope", "R²", "pressure (GPa)"],
@@ -189,7 +210,9 @@ def _similarity_table(similarity: SimilarityDocument) -> Table:
         return with_error(100.0 * value, np.nan if error is None else 100.0 * error)
 
     shift = similarity.overall.rigid_shift
-    taken_out = f"a rigid shift ({shift:.2f} Å on average)" if shift is not None else "the rigid shift"
+    taken_out = (
+        f"a rigid shift ({shift:.2f} Å on average)" if shift is not None else "the rigid shift"
+    )
     return Table(
         title="What relaxation changes, by cooling length",
         header=[

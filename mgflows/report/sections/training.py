@@ -25,7 +25,9 @@ def database(data: ReportData) -> Section:
     largest = max(counts, key=lambda subset: counts[subset])
     total = sum(counts.values())
     families = (
-        f" from {plural(len({frame.family for frame in dataset.frames}), 'family')}" if dataset is not None and dataset.frames else ""
+        f" from {plural(len({frame.family for frame in dataset.frames}), 'family')}"
+        if dataset is not None and dataset.frames
+        else ""
     )
     section.paragraphs.append(
         f"The dataset holds {total} labelled frames{families}; {style.SUBSET_STYLES[largest].label} frames are the largest subset "
@@ -36,13 +38,21 @@ def database(data: ReportData) -> Section:
         section.missing.append(f"The dataset has no frame of {listed(absent)}.")
     if dataset is not None:
         section.paragraphs.extend(_left_out(dataset))
-    note = scaled_down(plural(len(data.samples), "sample") + " of the surrogate") if data.campaign.scaled_down else ""
+    note = (
+        scaled_down(plural(len(data.samples), "sample") + " of the surrogate")
+        if data.campaign.scaled_down
+        else ""
+    )
     section.panels.append(
         Panel(
             "composition",
             "Fig. 3a",
             "Composition of the dataset",
-            style.render(lambda figure: figures.draw_composition(figure, _sides(data, counts)), "composition", height=3.4),
+            style.render(
+                lambda figure: figures.draw_composition(figure, _sides(data, counts)),
+                "composition",
+                height=3.4,
+            ),
             f"Labelled frames of each subset; the pale part is the test set of the family split. {note}",
         )
     )
@@ -52,7 +62,9 @@ def database(data: ReportData) -> Section:
                 "range",
                 "",
                 "Range of the dataset",
-                style.render(lambda figure: figures.draw_range(figure, data.frames), "range", height=3.4),
+                style.render(
+                    lambda figure: figures.draw_range(figure, data.frames), "range", height=3.4
+                ),
                 "Pressure and energy of every labelled frame. Surrogate samples are under high pressure because the surrogate's density lies "
                 "above that of the glass; relaxation brings them to zero pressure.",
             )
@@ -71,7 +83,9 @@ def potential(data: ReportData) -> Section:
     section.tables.append(_error_table(best))
     parity, note = parity_of(best), _training_note(best)
     if parity is None:
-        section.missing.append("The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out.")
+        section.missing.append(
+            "The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out."
+        )
     else:
         section.panels.extend(
             [
@@ -79,21 +93,33 @@ def potential(data: ReportData) -> Section:
                     "energy-parity",
                     "Fig. 3b",
                     "Energies",
-                    style.render(lambda figure: figures.draw_energy_parity(figure, parity), "energy-parity", height=3.7),
+                    style.render(
+                        lambda figure: figures.draw_energy_parity(figure, parity),
+                        "energy-parity",
+                        height=3.7,
+                    ),
                     f"Energy per atom by the potential and by the labels, training and test frames of the {best.split} split. {note}",
                 ),
                 Panel(
                     "virial-parity",
                     "Fig. S2d",
                     "Virials",
-                    style.render(lambda figure: figures.draw_virial_parity(figure, parity), "virial-parity", height=3.0),
+                    style.render(
+                        lambda figure: figures.draw_virial_parity(figure, parity),
+                        "virial-parity",
+                        height=3.0,
+                    ),
                     f"The six components of the virial per atom, positive when compressed. {note}",
                 ),
                 Panel(
                     "force-parity",
                     "Fig. 3c",
                     "Forces",
-                    style.render(lambda figure: figures.draw_force_parity(figure, parity), "force-parity", height=3.0),
+                    style.render(
+                        lambda figure: figures.draw_force_parity(figure, parity),
+                        "force-parity",
+                        height=3.0,
+                    ),
                     "Density (logarithmic) of force components by the potential and by the labels; where there are very many, a random choice is "
                     f"drawn and all of them count in the errors. {note}",
                 ),
@@ -105,7 +131,9 @@ def potential(data: ReportData) -> Section:
                 "loss",
                 "Fig. 3d",
                 "Loss of the training",
-                style.render(lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0),
+                style.render(
+                    lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0
+                ),
                 "The loss as the trainer wrote it. Its batches and precision differ from the errors in the table, which were recomputed from "
                 f"nep.txt. {note}",
             )
@@ -131,7 +159,11 @@ def _verdict(best: PotentialDocument) -> str:
     )
     if train is not None and train.force_rmse > 0.0:
         text += f" Its force error on the training frames is {compact(train.force_rmse)} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
-    subsets = {subset: errors for subset, errors in best.errors["test"].items() if subset in style.SUBSET_STYLES}
+    subsets = {
+        subset: errors
+        for subset, errors in best.errors["test"].items()
+        if subset in style.SUBSET_STYLES
+    }
     if len(subsets) > 1:
         worst = max(subsets, key=lambda subset: subsets[subset].force_rmse)
         text += f" Forces are worst for {style.SUBSET_STYLES[worst].label} frames ({compact(subsets[worst].force_rmse)} meV/Å)."
@@ -163,7 +195,12 @@ def _error_table(best: PotentialDocument) -> Table:
 def _cells(errors: ErrorStatistics | None) -> list[str]:
     if errors is None:
         return ["0", "–", "–", "–"]
-    return [str(errors.n_frames), compact(errors.energy_rmse), compact(errors.force_rmse), compact(errors.virial_rmse)]
+    return [
+        str(errors.n_frames),
+        compact(errors.energy_rmse),
+        compact(errors.force_rmse),
+        compact(errors.virial_rmse),
+    ]
 
 
 def _add_feedback(section: Section, data: ReportData) -> None:
@@ -191,7 +228,13 @@ def _add_feedback(section: Section, data: ReportData) -> None:
             "feedback",
             "",
             "Before and after feedback",
-            style.render(lambda figure: figures.draw_feedback(figure, before.errors["test"], after.errors["test"]), "feedback", height=3.0),
+            style.render(
+                lambda figure: figures.draw_feedback(
+                    figure, before.errors["test"], after.errors["test"]
+                ),
+                "feedback",
+                height=3.0,
+            ),
             "Test errors of the potential before and after the MLIP-feedback step. The first potential has no feedback frames to be tested on.",
         )
     )
@@ -210,5 +253,9 @@ def _left_out(dataset: DatasetDocument) -> list[str]:
 
 def _sides(data: ReportData, counts: dict[str, int]) -> dict[str, tuple[int, int]]:
     dataset = data.dataset
-    test = {s: int(c.get("family_test", 0)) for s, c in dataset.counts.items()} if dataset is not None else {}
+    test = (
+        {s: int(c.get("family_test", 0)) for s, c in dataset.counts.items()}
+        if dataset is not None
+        else {}
+    )
     return {subset: (n - test.get(subset, 0), test.get(subset, 0)) for subset, n in counts.items()}

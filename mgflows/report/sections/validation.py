@@ -20,7 +20,7 @@ from mgflows.report.records import (
     viscosities_of,
 )
 from mgflows.report.statistics import mean_and_error, root_mean_square
-from mgflows.structures.fitness import fit_line
+from mgflows.surrogate.correlation import fit_line
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
@@ -40,19 +40,26 @@ def structure(data: ReportData) -> Section:
         return section
     best = data.best_potential
     if best is not None and document.potential_id != best.potential_id:
-        section.missing.append(f"The last potential has not been validated: what follows is about potential {document.potential_id}.")
+        section.missing.append(
+            f"The last potential has not been validated: what follows is about potential {document.potential_id}."
+        )
     distributions = radial_distributions_of(document)
     if distributions is None:
         section.missing.append("The validation holds no radial distribution function.")
     else:
         section.paragraphs.append(_describe_structure(distributions))
-        note = _note(document, f"1 glass of {document.summary['n_atoms']} atoms; the paper averages 80 samples of 1500 atoms")
+        note = _note(
+            document,
+            f"1 glass of {document.summary['n_atoms']} atoms; the paper averages 80 samples of 1500 atoms",
+        )
         section.panels.append(
             Panel(
                 "rdf",
                 "Fig. 4a",
                 "Radial distribution function",
-                style.render(lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"),
+                style.render(
+                    lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"
+                ),
                 f"Unweighted total g(r) of the potential and of the reference ({document.reference}). {note}",
             )
         )
@@ -62,7 +69,9 @@ def structure(data: ReportData) -> Section:
                     "partials",
                     "Fig. 4a, resolved",
                     "Partial radial distribution functions",
-                    style.render(lambda figure: figures.draw_partials(figure, distributions), "partials"),
+                    style.render(
+                        lambda figure: figures.draw_partials(figure, distributions), "partials"
+                    ),
                     f"The same by pair of species. {note}",
                 )
             )
@@ -72,10 +81,16 @@ def structure(data: ReportData) -> Section:
     else:
         words = []
         for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
-            values = [elasticity.moduli[model][name] for model in MODELS if model in elasticity.moduli]
-            numbers = " against ".join(with_error(*value, digits=1 if unit else 3) for value in values)
+            values = [
+                elasticity.moduli[model][name] for model in MODELS if model in elasticity.moduli
+            ]
+            numbers = " against ".join(
+                with_error(*value, digits=1 if unit else 3) for value in values
+            )
             words.append(f"{name} = {numbers}{unit}")
-        order = ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
+        order = (
+            ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
+        )
         section.paragraphs.append(
             f"Elastic constants (Voigt–Reuss–Hill) over {plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
@@ -85,7 +100,9 @@ def structure(data: ReportData) -> Section:
                 "elasticity",
                 "Fig. 4b",
                 "Elastic constants",
-                style.render(lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"),
+                style.render(
+                    lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"
+                ),
                 "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, atoms relaxed in every strained cell; error bars are "
                 f"standard errors over glasses. {note}",
             )
@@ -106,15 +123,23 @@ def dynamics(data: ReportData) -> Section:
         )
         return section
     if viscosities:
-        words = [f"{with_error(*viscosities[model], digits=2)} mPa s with {_NAMES[model]}" for model in viscosities]
-        section.paragraphs.append(f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). {document.protocol}")
+        words = [
+            f"{with_error(*viscosities[model], digits=2)} mPa s with {_NAMES[model]}"
+            for model in viscosities
+        ]
+        section.paragraphs.append(
+            f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). {document.protocol}"
+        )
     if heat_capacities:
         section.panels.append(
             Panel(
                 "heat-capacity",
                 "Fig. 5b",
                 "Heat capacity",
-                style.render(lambda figure: figures.draw_heat_capacity(figure, heat_capacities), "heat-capacity"),
+                style.render(
+                    lambda figure: figures.draw_heat_capacity(figure, heat_capacities),
+                    "heat-capacity",
+                ),
                 f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {_note(document, 'one cooling of one glass')}",
             )
         )
@@ -134,16 +159,25 @@ def energetics(data: ReportData) -> Section:
         for model in MODELS:
             values = [s.moduli[model] for s in shear if model in s.moduli]
             if values:
-                words.append(f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} ({plural(len(values), 'glass')})")
-        section.paragraphs.append(f"Athermal quasistatic shear gives a shear modulus of {listed(words)}.")
-        note = _note(document, f"{plural(len(shear), 'glass')} of {document.summary['n_atoms']} atoms")
+                words.append(
+                    f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} ({plural(len(values), 'glass')})"
+                )
+        section.paragraphs.append(
+            f"Athermal quasistatic shear gives a shear modulus of {listed(words)}."
+        )
+        note = _note(
+            document, f"{plural(len(shear), 'glass')} of {document.summary['n_atoms']} atoms"
+        )
         if any(s.energy is not None for s in shear):
             section.panels.append(
                 Panel(
                     "shear-moduli",
                     "Fig. 6a",
                     "Shear modulus and energy",
-                    style.render(lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name), "shear-moduli"),
+                    style.render(
+                        lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name),
+                        "shear-moduli",
+                    ),
                     f"Shear modulus of each glass from the slope of its stress-strain curve, against its energy. {note}",
                 )
             )
@@ -155,27 +189,40 @@ def energetics(data: ReportData) -> Section:
         section.paragraphs.append(
             f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of the reference differ by "
             f"{1e3 * root_mean_square(predicted - reference):.1f} meV/atom (RMS)"
-            + (f"; the slope of one against the other is {fit.slope:.2f}, where 1 is perfect." if fit is not None else ".")
+            + (
+                f"; the slope of one against the other is {fit.slope:.2f}, where 1 is perfect."
+                if fit is not None
+                else "."
+            )
         )
         section.panels.append(
             Panel(
                 "landscape",
                 "Fig. 6b",
                 "Energies of relaxed glasses",
-                style.render(lambda figure: figures.draw_landscape(figure, reference, predicted, data.method_name), "landscape"),
+                style.render(
+                    lambda figure: figures.draw_landscape(
+                        figure, reference, predicted, data.method_name
+                    ),
+                    "landscape",
+                ),
                 "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and reference agree, the dashed line is "
                 f"a fit. {_note(document, plural(len(reference), 'glass'))}",
             )
         )
     else:
-        section.missing.append("The validation holds too few relaxed glasses, or no reference, to compare energies.")
+        section.missing.append(
+            "The validation holds too few relaxed glasses, or no reference, to compare energies."
+        )
     if any(s.curves for s in shear):
         section.panels.append(
             Panel(
                 "stress-strain",
                 "",
                 "Stress–strain curves",
-                style.render(lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"),
+                style.render(
+                    lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"
+                ),
                 f"Athermal quasistatic shear, one curve for each glass and direction. {_note(document, plural(len(shear), 'glass'))}",
             )
         )
@@ -188,7 +235,11 @@ def soundness(data: ReportData) -> Section:
     document = data.validation
     dimers = dimers_of(document) if document is not None else []
     if dimers:
-        holes = [f"{dimer.pair.replace('-', '–')} (at {dimer.hole:.1f} Å)" for dimer in dimers if dimer.hole is not None]
+        holes = [
+            f"{dimer.pair.replace('-', '–')} (at {dimer.hole:.1f} Å)"
+            for dimer in dimers
+            if dimer.hole is not None
+        ]
         section.paragraphs.append(
             f"The short-range check fails for {listed(holes)}: there the atoms attract each other where they should repel."
             if holes
@@ -205,10 +256,15 @@ def soundness(data: ReportData) -> Section:
             )
         )
     else:
-        section.missing.append(_NO_VALIDATION if document is None else "The validation holds no dimer curves.")
+        section.missing.append(
+            _NO_VALIDATION if document is None else "The validation holds no dimer curves."
+        )
     if document is not None:
         failures = document.summary.get("failures", {})
-        section.missing.extend(f"The validation failed in '{stage}': {sentence(reason)}" for stage, reason in failures.items())
+        section.missing.extend(
+            f"The validation failed in '{stage}': {sentence(reason)}"
+            for stage, reason in failures.items()
+        )
     if data.quenches:
         _add_quenches(section, data)
     else:
@@ -220,21 +276,31 @@ def _add_quenches(section: Section, data: ReportData) -> None:
     by_rate: dict[float, list[float]] = {}
     for quench in sorted(data.quenches, key=lambda q: -q.cooling_rate):
         by_rate.setdefault(quench.cooling_rate, []).append(quench.density)
-    words = [f"{np.mean(densities):.2f} g/cm³ at {rate:g} K/ps" for rate, densities in by_rate.items()]
+    words = [
+        f"{np.mean(densities):.2f} g/cm³ at {rate:g} K/ps" for rate, densities in by_rate.items()
+    ]
     first = data.quenches[0]
     section.paragraphs.append(
         f"Glasses quenched with the potential from {first.temperature_high:.0f} to {first.temperature_low:.0f} K reached {listed(words)}."
     )
-    traced = [q for q in data.quenches if q.trace.get("temperature") and q.trace.get("density") and q.trace.get("energy")]
+    traced = [
+        q
+        for q in data.quenches
+        if q.trace.get("temperature") and q.trace.get("density") and q.trace.get("energy")
+    ]
     if traced:
         rates = " to ".join(dict.fromkeys(f"{rate:g}" for rate in (min(by_rate), max(by_rate))))
-        note = scaled_down(f"{rates} K/ps, {len(first.structure)} atoms") if first.scaled_down else ""
+        note = (
+            scaled_down(f"{rates} K/ps, {len(first.structure)} atoms") if first.scaled_down else ""
+        )
         section.panels.append(
             Panel(
                 "quenches",
                 "",
                 "Quenches with the potential",
-                style.render(lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0),
+                style.render(
+                    lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0
+                ),
                 f"Density and potential energy while cooling, running means. The paper quenches at 1 to 0.01 K/ps. {note}",
             )
         )
@@ -250,13 +316,18 @@ def _describe_structure(distributions: RadialDistributions) -> str:
     for model, name in _NAMES.items():
         if model in distributions.total:
             peak = int(np.argmax(distributions.total[model]))
-            words.append(f"{distributions.distance[model][peak]:.2f} Å (g = {distributions.total[model][peak]:.2f}) with {name}")
+            words.append(
+                f"{distributions.distance[model][peak]:.2f} Å (g = {distributions.total[model][peak]:.2f}) with {name}"
+            )
     text = f"The first maximum of g(r) lies at {listed(words)}."
     if set(distributions.total) >= set(MODELS):
-        low, high = max(min(r) for r in distributions.distance.values()), min(max(r) for r in distributions.distance.values())
-        grid = np.linspace(max(low, 2.3), high, 400)
-        curves = [np.interp(grid, distributions.distance[m], distributions.total[m]) for m in MODELS]
-        text += (
-            f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
+        low, high = (
+            max(min(r) for r in distributions.distance.values()),
+            min(max(r) for r in distributions.distance.values()),
         )
+        grid = np.linspace(max(low, 2.3), high, 400)
+        curves = [
+            np.interp(grid, distributions.distance[m], distributions.total[m]) for m in MODELS
+        ]
+        text += f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
     return sentence(text)

@@ -1,0 +1,181 @@
+"""What MongoDB and FireWorks cost per job: the measurements of ``mgflows bench fireworks``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import statistics
+import time
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobflow import Flow, job
+
+from mgflows.connections import open_database, open_launchpad
+from mgflows.database.progress import read_progress
+from mgflows.flows.tags import set_campaign, tag
+from mgflows.launch.campaigns import advance, submit
+from mgflows.launch.worker import work
+from mgflows.machine.mongod import PrivateMongod
+from mgflows.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pymongo.database import Database
+
+__all__ = ["benchmark", "measure"]
+
+_ENOUGH = 100
+"""Fewer added jobs say nothing of what one of many costs."""
+LABELS = 9
+"""Labels of each family: strains of one relaxed sample, say."""
+
+
+@job
+def nothing(*_inputs: object) -> int:
+    """Do nothing, but give the next job something to wait for."""
+    return 0
+
+
+def families(campaign: str, n_jobs: int) -> Flow:
+    """A campaign without work: families of one sample and its labels, each an input of the next stage."""
+    jobs = []
+    for family in range(n_jobs // (1 + LABELS)):
+        sample = nothing()
+        name = f"family-{family:06d}"
+        jobs.append(tag(sample, stage="sampling", category="sampling", family=name))
+        jobs += [
+            tag(
+                nothing(sample.output),
+                stage="labels",
+                category="dft",
+                subset="distorted",
+                family=name,
+                after_failure=True,
+            )
+            for _ in range(LABELS)
+        ]
+    flow = Flow(jobs, name=campaign)
+    set_campaign(flow, campaign)
+    return flow
+
+
+def benchmark(sizes: list[int], n_run: int, directory: Path) -> Iterator[dict[str, Any]]:
+    """Measure campaigns of several sizes, each on a MongoDB server of its own.
+
+    Parameters
+    ----------
+    sizes
+        Jobs of each campaign.
+    n_run
+        How many of them run.
+    directory
+        Where the servers and the launches go; its path must be short (a socket's has at most 107 characters).
+
+    Yields
+    ------
+    dict
+        What :func:`measure` says of each size.
+    """
+    for size in sizes:
+        settings = Settings(directory=directory / str(size))
+        server = PrivateMongod.from_settings(settings)
+        server.start()
+        try:
+            yield {**measure(settings, size, n_run), "mongod_mib": _resident_mib(server.pid())}
+        finally:
+            server.stop()
+
+
+def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
+    """Submit a campaign without work, run a part of it, and ask how far it is.
+
+    Parameters
+    ----------
+    settings
+        Says where the database is; a campaign of the size must not be there.
+    n_jobs
+        Its jobs.
+    n_run
+        How many of them run, one after the other in this process: half of them samples, half of them labels when all are in the LaunchPad.
+
+    Returns
+    -------
+    dict
+        Milliseconds per firework of making the flow (``making``), planning and inserting it (``insertion``) and running one that does
+        nothing (``overhead``: taking, running, completing it and writing its output); milliseconds of ``status``, ``checkout`` (what a worker asks for a job) and
+        an ``advance`` that finds nothing new, and per firework that it adds (``advance_per_firework``); peak memory of this process in MiB (``client_mib``); numbers of ``fireworks`` and ``workflows``.
+    """
+    logging.getLogger("mgflows").setLevel(logging.WARNING)
+    name = f"nothing-{n_jobs}"
+    database = open_database(settings)
+    begin = time.perf_counter()
+    flow = families(name, n_jobs)
+    made = time.perf_counter()
+    submission = submit(flow, settings)
+    submitted = time.perf_counter()
+    planned = submission.n_added + submission.n_planned
+    with chdir(settings.directory):
+        # The first jobs pay for imports.
+        work(settings, name, n_launches=5)
+        running, n_ran = _run(settings, name, n_run // 2, database)
+        # The rest of the samples are said to be there, so that all labels come into the LaunchPad.
+        database.fireworks.update_many(
+            {"spec._category": "sampling", "state": "READY"}, {"$set": {"state": "COMPLETED"}}
+        )
+        start = time.perf_counter()
+        n_added = sum(each.n_added for each in advance(settings, name))
+        advancing = time.perf_counter() - start
+        more_running, n_more = _run(settings, name, n_run // 2, database)
+        running, n_ran = running + more_running, n_ran + n_more
+    launchpad = open_launchpad(settings)
+    query = {"state": "READY", "spec._category": "dft", "spec.mgflows.campaign": name}
+    result = {
+        "jobs": planned,
+        "ran": n_ran,
+        "making": 1e3 * (made - begin) / planned,
+        "insertion": 1e3 * (submitted - made) / planned,
+        "overhead": 1e3 * running / max(n_ran, 1),
+        "status": 1e3 * _median(lambda: read_progress(database, name)),
+        "checkout": 1e3
+        * _median(
+            lambda: launchpad.fireworks.find_one(
+                query, sort=[("spec._priority", -1), ("created_on", 1)]
+            )
+        ),
+        "advance": 1e3 * _median(lambda: advance(settings, name)),
+        "advance_per_firework": 1e3 * advancing / n_added if n_added >= _ENOUGH else None,
+        "client_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "fireworks": database.fireworks.estimated_document_count(),
+        "workflows": database.workflows.estimated_document_count(),
+    }
+    launchpad.connection.close()
+    database.client.close()
+    return result
+
+
+def _run(settings: Settings, name: str, n_jobs: int, database: Database) -> tuple[float, int]:
+    """Seconds in which so many jobs ran, and how many that were."""
+    done = database.fireworks.count_documents({"state": "COMPLETED"})
+    start = time.perf_counter()
+    work(settings, name, n_launches=n_jobs)
+    return time.perf_counter() - start, database.fireworks.count_documents(
+        {"state": "COMPLETED"}
+    ) - done
+
+
+def _median(act: Callable[[], Any], n: int = 9) -> float:
+    times = []
+    for _ in range(n):
+        start = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _resident_mib(pid: int | None) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,0 +1,134 @@
+"""Connections built from settings: the database, jobflow's JobStore and FireWorks' LaunchPad."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mgflows.errors import ServiceError
+
+if TYPE_CHECKING:
+    from fireworks import LaunchPad
+    from jobflow import JobStore
+    from pymongo import MongoClient
+    from pymongo.database import Database
+
+    from mgflows.settings import Settings
+
+__all__ = [
+    "check_database",
+    "client_options",
+    "launchpad_options",
+    "open_database",
+    "open_job_store",
+    "open_launchpad",
+]
+
+
+def client_options(wait_seconds: float) -> dict[str, Any]:
+    """Options of every MongoDB client.
+
+    An acknowledged write is in the server's journal, so that a crash of the server loses nothing.
+
+    Parameters
+    ----------
+    wait_seconds
+        How long the client waits for a server that does not answer, s.
+    """
+    return {"serverSelectionTimeoutMS": int(1000 * wait_seconds), "journal": True}
+
+
+def open_database(settings: Settings, wait_seconds: float = 5.0) -> Database:
+    """Connect to the database and wait for its answer.
+
+    Parameters
+    ----------
+    settings
+        Settings that name the server and the database.
+    wait_seconds
+        How long to wait for the server, s.
+
+    Raises
+    ------
+    ServiceError
+        If the server does not answer or refuses the login.
+    """
+    from pymongo import MongoClient
+    from pymongo.errors import PyMongoError
+
+    client: MongoClient | None = None
+    try:
+        client = MongoClient(settings.uri, **client_options(wait_seconds))
+        database = client[settings.database_name]
+        # Unlike a ping, this is refused without a login.
+        database.list_collection_names()
+    except PyMongoError as error:
+        if client is not None:
+            client.close()
+        raise ServiceError(
+            f"the database at {settings.shown_uri} does not answer ({_short_reason(error)})",
+            hint=f"start it with: mgflows db start --directory {settings.directory}"
+            if settings.is_private
+            else "check mongodb_uri and the server",
+        ) from error
+    return database
+
+
+def check_database(settings: Settings, wait_seconds: float = 5.0) -> None:
+    """Raise ServiceError, as `open_database` does, if the database does not answer in time."""
+    open_database(settings, wait_seconds).client.close()
+
+
+def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
+    """Return jobflow's store.
+
+    Documents are in the collection ``outputs``, arrays in the additional store ``data`` (GridFS, ``outputs_blobs``).
+
+    Parameters
+    ----------
+    settings
+        Settings that name the server and the database.
+    wait_seconds
+        How long its clients wait for a server that does not answer, s.
+    """
+    from jobflow import JobStore
+    from maggma.stores import GridFSStore, MongoStore
+
+    common = {
+        "uri": settings.uri,
+        "database": settings.database_name,
+        "mongoclient_kwargs": client_options(wait_seconds),
+    }
+    return JobStore(
+        MongoStore(collection_name="outputs", **common),
+        additional_stores={"data": GridFSStore(collection_name="outputs_blobs", **common)},
+    )
+
+
+def open_launchpad(settings: Settings, wait_seconds: float = 5.0) -> LaunchPad:
+    """Return FireWorks' LaunchPad in the same database.
+
+    Parameters
+    ----------
+    settings
+        Settings that name the server and the database.
+    wait_seconds
+        How long it waits for a server that does not answer, s.
+    """
+    from fireworks import LaunchPad
+
+    return LaunchPad(**launchpad_options(settings, wait_seconds))
+
+
+def launchpad_options(settings: Settings, wait_seconds: float) -> dict[str, Any]:
+    """Keyword arguments of a LaunchPad, or of a class derived from it, in this database."""
+    return {
+        "host": settings.uri,
+        "uri_mode": True,
+        "name": settings.database_name,
+        "strm_lvl": "WARNING",
+        "mongoclient_kwargs": client_options(wait_seconds),
+    }
+
+
+def _short_reason(error: Exception) -> str:
+    return str(error).split(",", 1)[0].split("(configured", 1)[0].strip()

@@ -1,0 +1,97 @@
+"""Small file helpers that are needed everywhere: atomic writes and digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["atomic_write", "digest_of_arrays", "digest_of_text", "write_text"]
+
+
+@contextmanager
+def atomic_write(
+    path: Path | str, mode: str = "w", *, permissions: int = 0o666
+) -> Iterator[IO[Any]]:
+    """Open a temporary file that replaces `path` when the block ends without an error.
+
+    Readers see the old content or the new one, never a part, and a crash leaves the old file. The
+    content is on disk before it replaces the file.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is made if it is missing.
+    mode
+        ``"w"`` for text (UTF-8) or ``"wb"`` for bytes.
+    permissions
+        Permission bits of the file before the umask, such as ``0o600`` for a file with a password.
+
+    Raises
+    ------
+    OSError
+        If the folder or the file cannot be written; the temporary file is removed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "summary.json"
+    >>> with atomic_write(file) as stream:
+    ...     _ = stream.write("{}")
+    >>> file.read_text()
+    '{}'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, permissions)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path | str, text: str, *, permissions: int = 0o666) -> None:
+    """Write a text file atomically; the parameters are those of :func:`atomic_write`."""
+    with atomic_write(path, permissions=permissions) as stream:
+        stream.write(text)
+
+
+def digest_of_text(*parts: str, length: int = 16) -> str:
+    """Hexadecimal SHA-256 digest of texts, cut to `length` digits."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:length]
+
+
+def digest_of_arrays(arrays: Iterable[tuple[ArrayLike, int]], length: int = 20) -> str:
+    """Hexadecimal SHA-256 digest of arrays, each rounded to a number of decimals.
+
+    Rounding makes the digest independent of how the numbers were stored.
+
+    Parameters
+    ----------
+    arrays
+        Pairs of an array and the decimals to which it is rounded.
+    length
+        Digits of the digest.
+    """
+    digest = hashlib.sha256()
+    for values, decimals in arrays:
+        # Adding zero turns -0.0 into 0.0, which has other bytes.
+        rounded = np.round(np.asarray(values, dtype=float), decimals) + 0.0
+        digest.update(np.ascontiguousarray(rounded).tobytes())
+    return digest.hexdigest()[:length]

@@ -1,0 +1,424 @@
+"""The label stage: single points, relaxations, strained, heated and crystalline structures (paper, section II, subsets i to vi)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jobflow import Flow, Job, Maker, OutputReference
+
+from mgflows.errors import InputError
+from mgflows.flows.tags import tag
+from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
+from mgflows.jobs.heating import AseHeatingMaker, TrajectoryCheckMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
+from mgflows.jobs.strain import DeformationMaker
+from mgflows.schemas.labels import structure_from_atoms
+from mgflows.structures.crystals import choose_crystals, crystal_prototypes
+from mgflows.surrogate.correlation import choose_pilots
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mgflows.alloy import Alloy
+    from mgflows.methods.base import LabelMethod
+    from mgflows.methods.vasp.method import VaspMethod
+    from mgflows.structures.crystal_databases import DatabaseCrystal
+    from mgflows.structures.crystals import Crystal
+
+__all__ = ["LabelFlowMaker"]
+
+_STAGE = "labels"
+_KINDS = ("static", "relax", "aimd")
+_SAMPLES_A_PILOT = 2
+"""A campaign has a gate if it has more than this many samples for each pilot."""
+
+
+@dataclass
+class LabelFlowMaker(Maker):
+    """Label the samples of a surrogate and everything derived from them.
+
+    Every member is known before anything runs, so that the flow is static: a structure that does not exist yet is a reference.
+
+    Parameters
+    ----------
+    name
+        Name of the flow.
+    label_maker
+        Labels one structure; the contract of :mod:`mgflows.jobs.labels`.
+    relax_maker, heating_maker
+        Relax and heat one structure with the same method; None leaves their subsets out.
+    volume_maker, elastic_maker, crystal_maker
+        The strains of the subsets iii, iv and vi; None leaves the subset out.
+    fitness_maker
+        Judges the surrogate by the first labels; all other jobs of this stage wait for its verdict (see :class:`~mgflows.jobs.fitness.FitnessMaker`
+        and docs/fitness.md). None, or at most twice as many samples as it wants labels: no gate.
+    similarity_maker
+        Averages what the relaxations changed, by cooling length; None leaves it out.
+    trajectory_check_maker
+        Compares the last frame of the first heated family with a single point, since a stress of molecular dynamics may hold a kinetic part; a dataset
+        refuses such frames. None leaves it out.
+    relaxed_fraction
+        Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
+    n_heated
+        How many of the relaxed samples are heated; None: all of them.
+    n_held_out
+        Further samples that are only relaxed and heated, and lie wholly in the test set (paper: two new trajectories).
+    n_crystals
+        Largest number of crystals, the elements first and compounds spread over the list; None takes all of them.
+    crystals
+        Crystals of the alloy, such as :func:`~mgflows.structures.crystal_databases.load_crystals` gives; those with other elements are passed over.
+        None: the shipped ones. The dataset document names each.
+    label_sets
+        Label the members of a strained family in one job: right for methods of milliseconds, wrong for a density functional.
+    resources
+        What jobs want of the batch system other than the queue file of their category says: kind (``"static"``, ``"relax"`` or ``"aimd"``) to values of that
+        file, such as ``{"relax": {"nodes": 4, "walltime": "24:00:00"}}``. Honoured by ``qlaunch -r``.
+    seed
+        Seed of the heating runs.
+    """
+
+    name: str = "labels"
+    label_maker: Maker = field(default_factory=AseLabelMaker)
+    relax_maker: Maker | None = field(default_factory=AseRelaxMaker)
+    heating_maker: Maker | None = field(default_factory=AseHeatingMaker)
+    volume_maker: DeformationMaker | None = field(
+        default_factory=lambda: DeformationMaker(name="expand and compress", kind="volume")
+    )
+    elastic_maker: DeformationMaker | None = field(
+        default_factory=lambda: DeformationMaker(name="distort", kind="elastic")
+    )
+    crystal_maker: DeformationMaker | None = field(
+        default_factory=lambda: DeformationMaker(name="strain crystal", kind="crystal")
+    )
+    relaxed_fraction: float = 0.1
+    n_heated: int | None = None
+    n_held_out: int = 2
+    n_crystals: int | None = None
+    crystals: list[Crystal | DatabaseCrystal] | None = None
+    fitness_maker: FitnessMaker | None = field(default_factory=FitnessMaker)
+    similarity_maker: SimilarityMaker | None = field(default_factory=SimilarityMaker)
+    trajectory_check_maker: TrajectoryCheckMaker | None = field(
+        default_factory=TrajectoryCheckMaker
+    )
+    label_sets: bool = True
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.resources) - set(_KINDS))
+        if unknown:
+            raise InputError(
+                f"resources names the kind of job {unknown[0]!r}; the kinds are {', '.join(_KINDS)}"
+            )
+
+    def labelled_by(self, method: LabelMethod | VaspMethod) -> LabelFlowMaker:
+        """The same stage with all of its labels by one method, and the paper's tolerances and steps; a density functional labels one structure a job.
+
+        Examples
+        --------
+        >>> from mgflows.methods.gpaw import GpawMethod
+        >>> LabelFlowMaker().labelled_by(GpawMethod(n_ranks=32)).label_sets
+        False
+        """
+        from mgflows.methods.vasp.method import VaspMethod
+
+        makers: tuple[Any, Any, Any] = (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
+        if isinstance(method, VaspMethod):
+            from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
+
+            makers = (VaspLabelMaker, VaspRelaxMaker, VaspHeatingMaker)
+        label, relax, heat = (maker(method=method) for maker in makers)
+        return replace(
+            self,
+            label_maker=label,
+            relax_maker=self.relax_maker and relax,
+            heating_maker=self.heating_maker and heat,
+            label_sets=not method.fingerprint().is_dft,
+        )
+
+    def make(
+        self,
+        alloy: Alloy,
+        families: Sequence[str],
+        samples: Sequence[OutputReference],
+        n_sweeps: Sequence[int] | None = None,
+    ) -> Flow:
+        """A flow over the samples.
+
+        Parameters
+        ----------
+        alloy
+            The alloy; decides which crystals are added.
+        families, samples
+            Name of each sample and reference to its :class:`~mgflows.schemas.sampling.SampleDocument`, shortest cooling first.
+        n_sweeps
+            Cooling length of each sample, so that the first labels are of all lengths; without it they are spread over the list.
+
+        Returns
+        -------
+        flow
+            Output: ``labels`` (references to the label documents of glasses), ``crystal_labels``, ``single_points`` and ``relaxed`` (by family), ``held_out_families``,
+            ``trajectory_checks``.
+        """
+        relaxed_families, held_out = self._choose(families)
+        heated = relaxed_families[::-1][: self.n_heated]
+        reference_of = dict(zip(families, samples, strict=True))
+        pilots = self._pilots(families, n_sweeps)
+        members = _Members(self.resources)
+
+        single_points = {
+            family: members.add(
+                self.label_maker.make(sample.structure),
+                "label",
+                kind="static",
+                subset="lj_surrogate",
+                family=family,
+                priority=10 if family in pilots else 1,
+                is_pilot=family in pilots,
+            )
+            for family, sample in reference_of.items()
+        }
+
+        relaxed: dict[str, OutputReference] = {}
+        trajectory_checks: list[OutputReference] = []
+        heating_seeds = iter(
+            np.random.SeedSequence(self.seed)
+            .generate_state(len(relaxed_families) + len(held_out))
+            .tolist()
+        )
+        if self.relax_maker:
+            for family in (*relaxed_families, *held_out):
+                relax = self.relax_maker.make(reference_of[family].structure)
+                relaxed[family] = members.add(
+                    relax, "relax", kind="relax", subset="dft_minimized", family=family, priority=9
+                )
+                structure = relaxed[family].structure
+                if family in relaxed_families:
+                    self._strain(
+                        members, self.volume_maker, structure, "expanded_compressed", family
+                    )
+                    self._strain(members, self.elastic_maker, structure, "distorted", family)
+                if self.heating_maker and (family in heated or family in held_out):
+                    heating = self.heating_maker.make(structure, next(heating_seeds))
+                    members.add(
+                        heating,
+                        "heat",
+                        kind="aimd",
+                        subset="aimd",
+                        family=family,
+                        evaluations=self.heating_maker.n_steps,
+                    )
+                    if self.trajectory_check_maker and not trajectory_checks:
+                        again = self.label_maker.make(heating.output.last_structure)
+                        members.add(again, "label last frame", kind="static", family=family)
+                        check = self.trajectory_check_maker.make(heating.output, again.output)
+                        trajectory_checks.append(
+                            members.add(check, self.trajectory_check_maker.name, family=family)
+                        )
+            for crystal in self._crystals(alloy):
+                family = f"crystal-{crystal.name}".replace(" ", "-")
+                relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
+                pin = {
+                    "name": crystal.name,
+                    "identifier": crystal.identifier,
+                    "source": crystal.source,
+                }
+                members.add(
+                    relax, "relax", kind="relax", subset="crystal", family=family, crystal=pin
+                )
+                self._strain(
+                    members,
+                    self.crystal_maker,
+                    relax.output.structure,
+                    "crystal",
+                    family,
+                    crystal=pin,
+                )
+            if self.similarity_maker and relaxed:
+                similarity = self.similarity_maker.make(
+                    list(relaxed.values()), [reference_of[family] for family in relaxed]
+                )
+                members.add(similarity, self.similarity_maker.name)
+
+        jobs = members.finish(self._gate(members, single_points, reference_of, pilots))
+        output = {
+            "labels": members.labels,
+            "crystal_labels": members.crystal_labels,
+            "single_points": single_points,
+            "relaxed": relaxed,
+            "held_out_families": list(held_out),
+            "trajectory_checks": trajectory_checks,
+        }
+        return Flow(jobs, output=output, name=self.name)
+
+    def _strain(
+        self,
+        members: _Members,
+        maker: DeformationMaker | None,
+        structure: OutputReference,
+        subset: str,
+        family: str,
+        crystal: dict[str, str] | None = None,
+    ) -> None:
+        if maker is None:
+            return
+        deformed = members.add(maker.make(structure), maker.name, family=family)
+        names = [deformation.name for deformation in maker.deformations]
+        if self.label_sets:
+            if not hasattr(self.label_maker, "make_set"):
+                raise InputError(
+                    f"{type(self.label_maker).__name__} labels one structure a job; give LabelFlowMaker label_sets=False with it"
+                )
+            labels = self.label_maker.make_set(deformed.structures, names)
+            members.add(
+                labels,
+                f"label {maker.name}",
+                kind="static",
+                subset=subset,
+                family=family,
+                evaluations=len(names),
+                crystal=crystal,
+            )
+            return
+        for number, name in enumerate(names):
+            label = self.label_maker.make(deformed.structures[number])
+            members.add(
+                label,
+                f"label {maker.name} {name}",
+                kind="static",
+                subset=subset,
+                family=family,
+                crystal=crystal,
+            )
+
+    def _pilots(self, families: Sequence[str], n_sweeps: Sequence[int] | None) -> set[str]:
+        """The samples whose labels decide on the others; none without a gate."""
+        if (
+            self.fitness_maker is None
+            or len(families) <= _SAMPLES_A_PILOT * self.fitness_maker.n_pilots
+        ):
+            return set()
+        positions = choose_pilots(n_sweeps or [0] * len(families), self.fitness_maker.n_pilots)
+        return {families[position] for position in positions}
+
+    def _gate(
+        self,
+        members: _Members,
+        single_points: dict[str, OutputReference],
+        samples: dict[str, OutputReference],
+        pilots: set[str],
+    ) -> Job | None:
+        if self.fitness_maker is None or not pilots:
+            return None
+        chosen = [family for family in single_points if family in pilots]
+        return self.fitness_maker.make(
+            labels=[single_points[family] for family in chosen],
+            samples=[samples[family] for family in chosen],
+            evaluations=dict(members.evaluations),
+            n_relaxations=dict(members.n_relaxations),
+        )
+
+    def _choose(self, families: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Families to relax, and to hold out: spread evenly over the cooling lengths, without overlap."""
+        if not 0.0 <= self.relaxed_fraction <= 1.0:
+            raise InputError(
+                f"relaxed_fraction is {self.relaxed_fraction:g} but must lie between 0 and 1; the paper relaxes 0.1"
+            )
+        n_relaxed = round(self.relaxed_fraction * len(families))
+        n_chosen = n_relaxed + self.n_held_out
+        if n_chosen > len(families):
+            raise InputError(
+                f"{n_relaxed} samples to relax and {self.n_held_out} to hold out are more than the {len(families)} samples there are; "
+                "sample more glasses or lower relaxed_fraction"
+            )
+        positions = np.unique(np.linspace(0, len(families) - 1, n_chosen).round().astype(int))
+        held_out = positions[
+            np.linspace(0, len(positions) - 1, self.n_held_out + 2).round().astype(int)[1:-1]
+        ]
+        return [families[i] for i in positions if i not in held_out], [
+            families[i] for i in held_out
+        ]
+
+    def _crystals(self, alloy: Alloy) -> list[Crystal | DatabaseCrystal]:
+        if self.crystals is None:
+            return choose_crystals([*crystal_prototypes(alloy.species)], self.n_crystals)
+        own = [crystal for crystal in self.crystals if set(crystal.species) <= set(alloy.species)]
+        if not own:
+            raise InputError(
+                f"none of the {len(self.crystals)} crystals given is of the elements {', '.join(alloy.species)} alone; "
+                "fetch those of this alloy with: mgflows crystals, or give none for the shipped ones"
+            )
+        names = Counter(crystal.name for crystal in own)
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise InputError(
+                f"the crystal {repeated[0]!r} is given more than once; give each crystal once, under a name of its own"
+            )
+        return choose_crystals(own, self.n_crystals)
+
+
+class _Members:
+    """The jobs of the stage, what becomes of their outputs, and how much of a density functional waits behind the gate."""
+
+    def __init__(self, resources: dict[str, dict[str, Any]]) -> None:
+        self.labels: list[OutputReference] = []
+        self.crystal_labels: list[OutputReference] = []
+        self.evaluations: Counter[str] = Counter()
+        self.n_relaxations: Counter[str] = Counter()
+        self._resources = resources
+        self._jobs: list[tuple[Job, bool, dict[str, Any]]] = []
+
+    def add(
+        self,
+        job: Job,
+        name: str,
+        *,
+        kind: str | None = None,
+        subset: str | None = None,
+        family: str | None = None,
+        priority: int = 0,
+        evaluations: int = 1,
+        is_pilot: bool = False,
+        crystal: dict[str, str] | None = None,
+    ) -> OutputReference:
+        """Take a job.
+
+        ``kind`` says which resources it needs; a job without one computes nothing that needs a node, and runs where samples are cooled.
+        """
+        job.name = f"{name} {family}" if family else name
+        category = "dft" if kind else "sampling"
+        tags = {
+            "category": category,
+            "subset": subset,
+            "family": family,
+            "priority": priority,
+            "resources": self._resources.get(kind or ""),
+            "crystal": crystal,
+        }
+        self._jobs.append((job, is_pilot, tags))
+        if subset:
+            (self.crystal_labels if subset == "crystal" else self.labels).append(job.output)
+        # Crystals have few atoms: what a label of a sample costs says nothing about them.
+        if subset and subset != "crystal" and not is_pilot:
+            (self.n_relaxations if kind == "relax" else self.evaluations)[subset] += evaluations
+        return job.output
+
+    def finish(self, gate: Job | None) -> list[Job]:
+        """All jobs, tagged; those that are not pilots wait for the gate."""
+        jobs = [
+            tag(
+                job,
+                stage=_STAGE,
+                after_failure=True,
+                gate=None if gate is None or is_pilot else gate.uuid,
+                **tags,
+            )
+            for job, is_pilot, tags in self._jobs
+        ]
+        return (
+            jobs
+            if gate is None
+            else [*jobs, tag(gate, stage=_STAGE, category="sampling", priority=10)]
+        )

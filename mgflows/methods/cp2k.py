@@ -1,0 +1,546 @@
+"""CP2K as a method of labelling: atomate2's input set and its way of running CP2K, pymatgen's parser.
+
+atomate2's ``StaticMaker`` cannot be called as it is: its task document fails on every spin-restricted calculation (0.1.5: ``'int' object has no
+attribute 'upper'``), and pymatgen drops the k-points if the first of them is Gamma.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import logging
+import re
+import shlex
+import shutil
+import subprocess
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.methods.base import k_mesh, mesh_of_points
+from mgflows.methods.programs import (
+    fresh_directory,
+    last_error,
+    other_ranks,
+    parallel_command,
+    require_program,
+    way_it_ended,
+)
+from mgflows.schemas.labels import LabelError, MethodFingerprint, structure_from_atoms
+from mgflows.schemas.quality import CalculationReport
+from mgflows.settings import foreign_variables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+    from atomate2.cp2k.sets.core import StaticSetGenerator
+
+__all__ = ["Cp2kCalculator", "Cp2kMethod", "read_output"]
+
+logger = logging.getLogger(__name__)
+
+_FUNCTIONALS = {"PBE": "GTH-PBE", "BLYP": "GTH-BLYP", "LDA": "GTH-PADE"}
+"""The pseudopotentials of CP2K that were made with each functional."""
+_ORBITALS_PER_ATOM = 5
+"""Empty orbitals beyond the occupied ones: the rest of a d shell. At 0.1 eV the occupation of the last is far below 1e-6."""
+_RETRY_MIXING = 0.1
+"""Broyden mixing of the second attempt; the converged density is the same."""
+_MEND = "load its module or apt-get install cp2k cp2k-data, or set `command`"
+_RAN: dict[str, str] = {}
+"""Version of CP2K by command, as its last calculation in this process printed it."""
+
+
+@dataclass(frozen=True)
+class Cp2kMethod:
+    """Single points of CP2K: Gaussians and plane waves, diagonalisation with Fermi-Dirac occupations, a Gamma-centred k-mesh, no use of symmetry.
+
+    Parameters
+    ----------
+    cutoff
+        Of the finest grid of the density, eV; 600 Ry.
+    relative_cutoff
+        Of the grid that a Gaussian is mapped to, eV; 60 Ry.
+    functional
+        ``PBE``, ``BLYP`` or ``LDA``; the GTH pseudopotentials made with it are taken.
+    basis
+        Name of the basis set in ``BASIS_MOLOPT``.
+    smearing_width
+        Electronic temperature of the Fermi-Dirac occupations times the Boltzmann constant, eV.
+    k_spacing
+        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's.
+    precision
+        ``EPS_DEFAULT`` of CP2K.
+    scf_tolerance
+        Largest change of the density matrix at which to stop, ``EPS_SCF`` of CP2K.
+    max_scf_steps
+        Electronic steps of the first attempt; the second has twice as many.
+    data_directory
+        Where ``BASIS_MOLOPT`` and ``GTH_POTENTIALS`` are; ``CP2K_DATA_DIR`` by default, and without it what lies beside the program.
+    command
+        The program.
+    launcher
+        How MPI programs are started, used for more than one rank.
+    n_ranks, n_threads
+        MPI ranks, and OpenMP threads of each.
+    keep_wave_functions
+        Keep CP2K's restart files, which are large.
+    """
+
+    cutoff: float = 600.0 * units.RYDBERG
+    relative_cutoff: float = 60.0 * units.RYDBERG
+    functional: str = "PBE"
+    basis: str = "DZVP-MOLOPT-SR-GTH"
+    smearing_width: float = 0.1
+    k_spacing: float = 0.162
+    precision: float = 1e-10
+    scf_tolerance: float = 1e-6
+    max_scf_steps: int = 80
+    data_directory: str | None = None
+    command: str = "cp2k.psmp"
+    launcher: str = "mpirun -n {n_ranks}"
+    n_ranks: int = 1
+    n_threads: int = 1
+    keep_wave_functions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.functional not in _FUNCTIONALS:
+            raise InputError(
+                f"functional is {self.functional!r} but must be one of {', '.join(_FUNCTIONALS)}"
+            )
+        for name in (
+            "cutoff",
+            "relative_cutoff",
+            "smearing_width",
+            "precision",
+            "scf_tolerance",
+            "max_scf_steps",
+        ):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)} but must be positive")
+
+    @property
+    def n_cores(self) -> int:
+        """Ranks times threads."""
+        return self.n_ranks * self.n_threads
+
+    @property
+    def description(self) -> str:
+        """One line for reports."""
+        return (
+            f"CP2K, {self.functional}, {self.basis}, {self.cutoff / units.RYDBERG:.0f} Ry, k-spacing {self.k_spacing:g}/A, "
+            f"fermi-dirac {self.smearing_width:g} eV"
+        )
+
+    @property
+    def full_command(self) -> str:
+        """The command line, without the input file."""
+        return parallel_command(
+            self.command,
+            self.launcher,
+            self.n_ranks,
+            self.n_threads,
+            CP2K_DATA_DIR=str(self.data()),
+        )
+
+    def input_set(
+        self,
+        n_atoms: int,
+        mesh: tuple[int, int, int],
+        species: Sequence[str],
+        *,
+        mixing: float = 0.3,
+        steps: int = 0,
+    ) -> StaticSetGenerator:
+        """atomate2's generator of static inputs with these settings, in CP2K's own units (Ry, K)."""
+        from atomate2.cp2k.sets.core import StaticSetGenerator
+
+        potential = _FUNCTIONALS[self.functional]
+        settings: dict[str, Any] = {
+            "basis_and_potential": {
+                element: {
+                    "basis": self.basis,
+                    "potential": potential,
+                    "basis_filename": "BASIS_MOLOPT",
+                    "potential_filename": "GTH_POTENTIALS",
+                }
+                for element in species
+            },
+            "xc_functionals": self.functional,
+            "ot": False,
+            "cutoff": round(self.cutoff / units.RYDBERG, 6),
+            "rel_cutoff": round(self.relative_cutoff / units.RYDBERG, 6),
+            "eps_default": self.precision,
+            "eps_scf": self.scf_tolerance,
+            "smearing": True,
+            "elec_temp": self.smearing_width / units.BOLTZMANN,
+            "spin_polarized": False,
+            "alpha": mixing,
+            "beta": 1.5,
+            "nbuffer": 8,
+            **dict.fromkeys(
+                ("print_dos", "print_pdos", "print_mo_cubes", "print_v_hartree", "print_e_density"),
+                False,
+            ),
+            "override_default_params": {
+                "FORCE_EVAL": {
+                    "DFT": {
+                        "BASIS_SET_FILE_NAME": "BASIS_MOLOPT",
+                        "POTENTIAL_FILE_NAME": "GTH_POTENTIALS",
+                        "SCF": {
+                            "ADDED_MOS": _ORBITALS_PER_ATOM * n_atoms,
+                            "MAX_SCF": steps or self.max_scf_steps,
+                        },
+                    }
+                }
+            },
+        }
+        return StaticSetGenerator(
+            sort_structure=False,
+            user_kpoints_settings=_kpoints(mesh),
+            # Not user_input_settings: atomate2 would write them into the defaults of the whole process.
+            config_dict={"KPOINTS": {}, "cp2k_input": settings},
+        )
+
+    def build(self, atoms: Atoms) -> Cp2kCalculator:
+        """A new calculator for these atoms in a directory of its own; the k-mesh is that of the given cell.
+
+        Raises
+        ------
+        InputError
+            If CP2K, the launcher, a basis set or a pseudopotential is missing.
+        """
+        require_program(self.command, self.launcher, self.n_ranks, _MEND)
+        for element in sorted(set(atoms.symbols)):
+            self.potential(element)
+        return Cp2kCalculator(
+            self, k_mesh(atoms.cell.array, self.k_spacing), fresh_directory("cp2k")
+        )
+
+    def data(self) -> Path:
+        """The directory of basis sets and pseudopotentials.
+
+        Raises
+        ------
+        InputError
+            If it is nowhere.
+        """
+        if named := self.data_directory or foreign_variables().get("CP2K_DATA_DIR"):
+            candidates = [Path(named).expanduser().absolute()]
+        else:
+            program = shutil.which(shlex.split(self.command)[0])
+            beside = Path(program).resolve().parents[:3] if program else []
+            candidates = [
+                parent / part
+                for parent in beside
+                for part in ("data", "share/cp2k", "share/cp2k/data")
+            ] or [Path("/usr/share/cp2k")]
+        for candidate in candidates:
+            if (candidate / "GTH_POTENTIALS").is_file():
+                return candidate
+        raise InputError(
+            f"GTH_POTENTIALS, CP2K's pseudopotential file, was not found in {', '.join(map(str, candidates))}; apt-get install cp2k-data, "
+            "or set data_directory or CP2K_DATA_DIR"
+        )
+
+    def potential(self, element: str) -> str:
+        """Pseudopotential and basis set of an element by name, with the sha256 of both as they stand in CP2K's files.
+
+        Raises
+        ------
+        InputError
+            If there is none of that name.
+        """
+        potential = _FUNCTIONALS[self.functional]
+        entries = [
+            _entry(self.data() / "GTH_POTENTIALS", element, potential),
+            _entry(self.data() / "BASIS_MOLOPT", element, self.basis),
+        ]
+        for name, file, entry in zip(
+            (potential, self.basis), ("GTH_POTENTIALS", "BASIS_MOLOPT"), entries, strict=True
+        ):
+            if not entry:
+                raise InputError(
+                    f"{name} of {element} was not found in {self.data() / file}; set another basis or functional"
+                )
+        return f"{potential} {self.basis} sha256:{hashlib.sha256(''.join(entries).encode()).hexdigest()}"
+
+    def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
+        """What decides the labels.
+
+        The version is the one that the last calculation in this process printed, otherwise what the program says of itself; ``unknown`` where it
+        is not installed. An element whose pseudopotential cannot be found here has no entry.
+        """
+        potentials = {}
+        for element in sorted(set(species)):
+            try:
+                potentials[element] = self.potential(element)
+            except InputError as error:
+                logger.warning("no pseudopotential in the fingerprint: %s", error)
+        return MethodFingerprint(
+            code="cp2k",
+            version=_RAN.get(self.command) or _version(self.command),
+            settings={
+                "functional": self.functional,
+                "basis": self.basis,
+                "cutoff": self.cutoff,
+                "relative_cutoff": self.relative_cutoff,
+                "smearing": "fermi-dirac",
+                "smearing_width": self.smearing_width,
+                "k_spacing": self.k_spacing,
+                "k_mesh": "Gamma-centred, rounded",
+                "precision": self.precision,
+                "scf_tolerance": self.scf_tolerance,
+                "spin": "none",
+            },
+            potentials=potentials,
+            is_dft=True,
+            description=self.description,
+        )
+
+    def report(self, calculator: Cp2kCalculator) -> CalculationReport:
+        """What CP2K said of its last calculation."""
+        return calculator.report
+
+
+class Cp2kCalculator(Calculator):
+    """An ASE calculator that runs CP2K as atomate2 does, once for each geometry, and starts from the last density.
+
+    Attributes
+    ----------
+    report
+        What CP2K said of the last calculation.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, method: Cp2kMethod, mesh: tuple[int, int, int], directory: Path) -> None:
+        super().__init__(directory=str(directory))
+        self.method = method
+        self.mesh = mesh
+        self.report = CalculationReport()
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Run CP2K.
+
+        Raises
+        ------
+        LabelError
+            If it ends without a result; the message has its last words and the directory of its files.
+        """
+        super().calculate(atoms, list(properties), list(system_changes))
+        corrections: list[str] = []
+        failure = self._run()
+        if failure and "did not converge" in failure:
+            logger.warning("CP2K: %s; tried again", failure)
+            self._delete_wave_functions()
+            corrections = [
+                f"mixing: {_RETRY_MIXING}",
+                f"max_scf_steps: {2 * self.method.max_scf_steps}",
+            ]
+            failure = self._run(mixing=_RETRY_MIXING, steps=2 * self.method.max_scf_steps)
+        if failure:
+            raise LabelError(
+                f"CP2K gave no label of {self.atoms.get_chemical_formula()}: {failure}; its files are in {self.directory}"
+            )
+        self.report = self.report.model_copy(
+            update={
+                "k_mesh_requested": self.mesh,
+                "cutoff_requested": self.method.cutoff,
+                "corrections": corrections,
+            }
+        )
+
+    def _run(self, **changes: Any) -> str | None:
+        """One attempt; why it failed, or nothing."""
+        from atomate2.cp2k.files import write_cp2k_input_set
+        from atomate2.cp2k.run import run_cp2k
+        from custodian.custodian import CustodianError
+        from monty.os import cd
+
+        directory = Path(self.directory)
+        generator = self.method.input_set(
+            len(self.atoms), self.mesh, sorted(set(self.atoms.symbols)), **changes
+        )
+        with cd(directory), warnings.catch_warnings():
+            # pymatgen warns of every basis set that it has no record of; that it exists was checked.
+            warnings.filterwarnings("ignore", message="Unable to validate")
+            # Updates from a user's atomate2.yaml would change the label without its fingerprint.
+            write_cp2k_input_set(
+                structure_from_atoms(self.atoms),
+                generator,
+                optional_files=False,
+                apply_input_updates=False,
+            )
+            ended = ""
+            try:
+                run_cp2k(cp2k_cmd=self.method.full_command, handlers=(), validators=())
+            except CustodianError as error:
+                code = re.search(r"return code is (-?\d+)", str(error))
+                ended = way_it_ended(int(code[1])) if code else str(error)
+        output = directory / "cp2k.out"
+        text = output.read_text(errors="replace") if output.is_file() else ""
+        ranks = re.search(r"GLOBAL\| Total number of message passing processes\s+(\d+)", text)
+        if wrong := other_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
+            return wrong
+        if "SCF run NOT converged" in text:
+            return f"the electronic self-consistency did not converge in {_last_step(text)} steps"
+        if ended:
+            return "; ".join(filter(None, (ended, last_error(output, directory / "std_err.txt"))))
+        try:
+            self.results, self.report = read_output(output, len(self.atoms))
+        except LabelError as error:
+            return str(error)
+        _RAN[self.method.command] = _version_of(text)
+        return None
+
+    def close(self) -> None:
+        """Delete the restart files unless they are to be kept."""
+        if not self.method.keep_wave_functions:
+            self._delete_wave_functions()
+
+    def _delete_wave_functions(self) -> None:
+        for path in Path(self.directory).glob("CP2K-RESTART.*"):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+
+def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], CalculationReport]:
+    """Energy (eV), forces (eV/A) and stress (eV/A^3, ASE's sign) in an output of CP2K, and what it says of the calculation.
+
+    pymatgen's parser converts the energy to eV and leaves forces in Hartree/bohr and the stress in the unit of its headline, positive when
+    compressed. CP2K's total energy has the electronic entropy in it: it is the free energy.
+
+    Raises
+    ------
+    LabelError
+        If the electrons did not converge, or a result is missing.
+    """
+    from pymatgen.io.cp2k.outputs import Cp2kOutput
+
+    text = output.read_text(errors="replace")
+    if "SCF run NOT converged" in text:
+        raise LabelError(
+            f"the electronic self-consistency did not converge in {_last_step(text)} steps"
+        )
+    unit = re.search(r"STRESS\| Analytical stress tensor \[(\w+)\]", text)
+    if "ENERGY| Total FORCE_EVAL" not in text or "ATOMIC FORCES in" not in text or unit is None:
+        raise LabelError("its output has no energy, no forces or no stress")
+    parsed = Cp2kOutput(str(output), auto_load=False)
+    parsed.parse_files()
+    parsed.parse_energies()
+    parsed.parse_forces()
+    parsed.parse_stresses()
+    forces = units.forces_from_atomic_units(parsed.data["forces"][-1])
+    if forces.shape != (n_atoms, 3):
+        raise LabelError(f"its output has forces on {len(forces)} atoms, not on {n_atoms}")
+    pressure_tensor = (
+        np.array(parsed.data["stress_tensor"][-1], dtype=float)
+        * {"GPa": 1.0, "bar": units.BAR_IN_GPA}[unit[1]]
+    )
+    energy = float(parsed.final_energy)
+    results = {
+        "energy": energy,
+        "free_energy": energy,
+        "forces": forces,
+        "stress": units.tensor_to_voigt(-units.gpa_to_ev_per_a3(pressure_tensor)),
+    }
+    rows = re.findall(r"BRILLOUIN\|\s+\d+" + 4 * r"\s+(-?[\d.]+)" + r"\s*\n", text)
+    cutoff = re.search(r"QS\| Density cutoff \[a\.u\.\]:\s+([\d.]+)", text)
+    steps = re.findall(r"SCF run converged in\s+(\d+) steps", text)
+    report = CalculationReport(
+        free_energy=True,
+        scf_converged=bool(steps),
+        scf_steps=int(steps[-1]) if steps else None,
+        k_mesh=mesh_of_points([[float(value) for value in row[1:]] for row in rows])
+        if rows
+        else (1, 1, 1),
+        cutoff=float(cutoff[1]) * units.HARTREE if cutoff else None,
+    )
+    return results, report
+
+
+def _kpoints(mesh: tuple[int, int, int]) -> Any:
+    """An explicit Gamma-centred mesh, one of each pair k and -k with the weight of both.
+
+    Explicit since pymatgen reduces Gamma-centred meshes by the symmetry of the crystal, which CP2K does not put back into forces and stress, and
+    with Gamma last since pymatgen drops all points if it comes first.
+    """
+    from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
+
+    weights: dict[tuple[int, ...], int] = {}
+    for point in itertools.product(*map(range, mesh)):
+        opposite = tuple(-index % divisions for index, divisions in zip(point, mesh, strict=True))
+        weights[min(point, opposite)] = weights.get(min(point, opposite), 0) + 1
+    points = sorted(weights, reverse=True)
+    return Kpoints(
+        comment="Gamma-centred mesh",
+        style=KpointsSupportedModes.Reciprocal,
+        num_kpts=len(points),
+        kpts=[
+            tuple(
+                round(index / divisions, 10) for index, divisions in zip(point, mesh, strict=True)
+            )
+            for point in points
+        ],
+        kpts_weights=[weights[point] for point in points],
+    )
+
+
+def _last_step(text: str) -> int:
+    steps = re.findall(r"(?m)^\s+(\d+) \S+/Diag\.", text)
+    return int(steps[-1]) if steps else 0
+
+
+@functools.cache
+def _entry(path: Path, element: str, name: str) -> str:
+    """The lines of one element's basis set or potential in a file of CP2K: from its headline to the next; empty if there is none."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise InputError(
+            f"CP2K's data file {path} was not found or cannot be read: {error}; set data_directory or CP2K_DATA_DIR"
+        ) from error
+    found: list[str] = []
+    for line in lines:
+        words = line.split()
+        if found and (not words or words[0][0].isalpha() or words[0].startswith("#")):
+            break
+        if found or (words and words[0] == element and name in words[1:]):
+            found.append(" ".join(words))
+    return "\n".join(found)
+
+
+@functools.cache
+def _version(command: str) -> str:
+    """What the program says of itself."""
+    try:
+        run = subprocess.run(
+            [*shlex.split(command), "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return _version_of(run.stdout)
+
+
+def _version_of(text: str) -> str:
+    found = re.search(r"CP2K version (\S+)", text)
+    return found[1] if found else "unknown"

@@ -1,0 +1,3 @@
+"""VASP with the settings of the paper: settings, inputs, and the reading of its outputs."""
+
+from __future__ import annotations

@@ -1,0 +1,210 @@
+"""atomate2's input set generators with our settings, and the error handlers that cannot change a label.
+
+The classes need atomate2's as bases, so that this module is imported where a job runs, never by ``import mgflows``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from atomate2.vasp.sets.base import _BASE_VASP_SET
+from atomate2.vasp.sets.core import MDSetGenerator, RelaxSetGenerator, StaticSetGenerator
+from custodian.vasp.handlers import (
+    FrozenJobErrorHandler,
+    NonConvergingErrorHandler,
+    StdErrHandler,
+    UnconvergedErrorHandler,
+    VaspErrorHandler,
+)
+from pymatgen.io.vasp import Kpoints
+
+from mgflows.methods.vasp.method import GLASS_POTCAR, VaspMethod
+
+if TYPE_CHECKING:
+    from custodian.custodian import ErrorHandler
+
+__all__ = [
+    "GlassMDSetGenerator",
+    "GlassRelaxSetGenerator",
+    "GlassStaticSetGenerator",
+    "molecular_dynamics_handlers",
+    "relax_handlers",
+    "static_handlers",
+]
+
+_HARMLESS_ERRORS = [
+    "amin",
+    "coef",
+    "edddav",
+    "eddiag",
+    "elf_kpar",
+    "nbands_not_sufficient",
+    "pdsyevx",
+    "pssyevx",
+    "too_few_bands",
+    "zheev",
+]
+"""Errors whose remedies are the algorithm, the mixing, the number of bands or cores, or a file to start from."""
+_RELAXATION_ERRORS = ["brions", "zbrent"]
+"""Errors of the minimiser; their remedies change its step, or converge the electrons further."""
+
+
+def static_handlers() -> tuple[ErrorHandler, ...]:
+    """Custodian's handlers for single points: those whose remedies do not change what is converged to.
+
+    Left out of custodian's and atomate2's lists, each because it changes a label without a word:
+
+    - ``LargeSigmaHandler`` lowers SIGMA, ``IncorrectSmearingHandler`` sets ISMEAR = 2 and SIGMA = 0.2, ``KspacingMetalHandler`` and
+      ``MeshSymmetryErrorHandler`` change the k-mesh;
+    - of ``VaspErrorHandler`` all errors but a few: ``tet`` and ``dentet`` change the smearing, ``brmix`` shifts the k-mesh off Gamma, ``zpotrf``
+      expands the cell, ``triple_product`` exchanges its axes;
+    - ``PositiveEnergyErrorHandler`` and ``PotimErrorHandler`` change POTIM, which is nothing to a single point.
+
+    What remains changes ALGO, mixing, bands or cores; each change is named in the document. Whatever VASP was run with in the end is compared with
+    what was asked for (:mod:`mgflows.methods.vasp.outputs`), so that this list is a convenience and that comparison the guarantee.
+    """
+    return (
+        VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS]),
+        UnconvergedErrorHandler(),
+        NonConvergingErrorHandler(),
+        FrozenJobErrorHandler(),
+        StdErrHandler(),
+    )
+
+
+def relax_handlers() -> tuple[ErrorHandler, ...]:
+    """The handlers of single points, and the minimiser's own errors; a relaxation that ran out of steps goes on from where it stopped."""
+    return (
+        VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS, *_RELAXATION_ERRORS]),
+        *static_handlers()[1:],
+    )
+
+
+def molecular_dynamics_handlers() -> tuple[ErrorHandler, ...]:
+    """Handlers that start a trajectory again from its beginning, with another algorithm.
+
+    ``UnconvergedErrorHandler`` and ``FrozenJobErrorHandler`` are not among them: they go on from the last structure, which would begin a second
+    heating ramp at its end.
+    """
+    return (
+        VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS]),
+        NonConvergingErrorHandler(),
+        StdErrHandler(),
+    )
+
+
+class _GlassInputs:
+    """What the three generators share: nothing of an INCAR, k-mesh or POTCAR comes from another package."""
+
+    method: VaspMethod
+    config_dict: dict[str, Any]
+    user_incar_settings: dict[str, Any]
+    structure: Any
+
+    def __post_init__(self) -> None:
+        self.config_dict = {
+            "INCAR": {},
+            "KPOINTS": {},
+            "POTCAR": _BASE_VASP_SET["POTCAR"] | GLASS_POTCAR | self.method.potcar,
+            "POTCAR_FUNCTIONAL": self.method.potcar_functional,
+        }
+        self.user_incar_settings = (
+            self.method.tags | dict.fromkeys(self.method.removed_tags) | self.user_incar_settings
+        )
+        super().__post_init__()  # type: ignore[misc]
+
+    @property
+    def kpoints_updates(self) -> Kpoints:
+        """The k-mesh, by rounding."""
+        return Kpoints.gamma_automatic(self.method.k_mesh(self.structure.lattice.matrix))
+
+
+@dataclass
+class GlassStaticSetGenerator(_GlassInputs, StaticSetGenerator):
+    """Inputs of a single point.
+
+    Parameters
+    ----------
+    method
+        The settings.
+    """
+
+    method: VaspMethod = field(default_factory=VaspMethod)
+    auto_ismear: bool = False
+
+
+@dataclass
+class GlassRelaxSetGenerator(_GlassInputs, RelaxSetGenerator):
+    """Inputs of a relaxation.
+
+    Parameters
+    ----------
+    method
+        The settings.
+    force_tolerance
+        Largest force in eV/A at which to stop; the paper's 1e-2.
+    relax_cell
+        Relax volume and shape of the cell with the positions, as the paper does.
+    max_steps
+        Ionic steps.
+    """
+
+    method: VaspMethod = field(default_factory=VaspMethod)
+    force_tolerance: float = 1e-2
+    relax_cell: bool = True
+    max_steps: int = 500
+    auto_ismear: bool = False
+
+    @property
+    def incar_updates(self) -> dict[str, Any]:
+        """Tags of the minimiser."""
+        return {
+            "IBRION": 2,
+            "ISIF": 3 if self.relax_cell else 2,
+            "NSW": self.max_steps,
+            "EDIFFG": -self.force_tolerance,
+        }
+
+
+@dataclass
+class GlassMDSetGenerator(_GlassInputs, MDSetGenerator):
+    """Inputs of molecular dynamics at zero pressure with Langevin's thermostat and barostat.
+
+    Parameters
+    ----------
+    method
+        The settings.
+    friction, lattice_friction
+        1/ps, of the atoms and of the cell; the paper's 20 and 5.
+    cell_mass
+        PMASS, in u. The paper does not state it; VASP's own default.
+    seed
+        First number of RANDOM_SEED.
+    """
+
+    method: VaspMethod = field(default_factory=VaspMethod)
+    ensemble: str = "npt"
+    start_temp: float = 0.0
+    end_temp: float = 2000.0
+    nsteps: int = 120
+    time_step: float = 1.0
+    friction: float = 20.0
+    lattice_friction: float = 5.0
+    cell_mass: float = 1000.0
+    seed: int = 0
+    auto_ismear: bool = False
+    auto_ispin: bool = False
+
+    @property
+    def incar_updates(self) -> dict[str, Any]:
+        """Tags of the dynamics: atomate2's, with the paper's numbers."""
+        n_species = len(self.structure.composition.elements)
+        return super().incar_updates | {
+            "LANGEVIN_GAMMA": [self.friction] * n_species,
+            "LANGEVIN_GAMMA_L": self.lattice_friction,
+            "PMASS": self.cell_mass,
+            "PSTRESS": 0,
+            "NBLOCK": 1,
+            "RANDOM_SEED": [self.seed, 0, 0],
+        }

@@ -1,0 +1,271 @@
+"""What VASP left behind, compared with what it was asked for, and turned into labels.
+
+Everything is read from VASP's outputs through atomate2's and emmet's parser; nothing is taken from the structure that went in, whose order of atoms
+may have been another.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from mgflows import units
+from mgflows.methods.vasp.method import NEUTRAL_TAGS, STEPPING_TAGS
+from mgflows.schemas.labels import LabelError, MethodFingerprint, atoms_from_structure
+from mgflows.schemas.quality import CalculationReport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+    from emmet.core.tasks import TaskDoc
+
+    from mgflows.methods.vasp.method import VaspMethod
+
+__all__ = ["VaspRun", "naming_files"]
+
+_PARAMETER_OF_TAG = {"ENCUT": "ENMAX"}
+"""Tags that VASP lists under another name among its parameters."""
+
+
+@dataclass
+class VaspRun:
+    """One finished calculation.
+
+    Attributes
+    ----------
+    task
+        The document that emmet made of its files.
+    directory
+        Where they are.
+    method
+        What it was asked to be.
+    """
+
+    task: TaskDoc
+    directory: Path
+    method: VaspMethod
+
+    @classmethod
+    def from_directory(cls, directory: str | Path, method: VaspMethod) -> VaspRun:
+        """Read the files of a calculation, as atomate2 does after it has run one.
+
+        Raises
+        ------
+        LabelError
+            If they cannot be read, as those of a run that was cut off.
+        """
+        from atomate2.vasp.jobs.base import get_vasp_task_document
+
+        directory = Path(directory).resolve()
+        try:
+            task = get_vasp_task_document(directory)
+        except Exception as error:
+            # A parser fails on a file that was cut off in as many ways as there are places to cut it.
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise LabelError(
+                f"VASP's outputs cannot be read, as those of a run that was cut off ({reason}); its files are in {directory}"
+            ) from error
+        return cls(task, directory, method)
+
+    @property
+    def calculation(self) -> Any:
+        """The calculation within the document, an :class:`emmet.core.vasp.calculation.Calculation`; every part of it is there once it is read."""
+        return cast("Any", self.task.calcs_reversed)[0]
+
+    @cached_property
+    def steps(self) -> list[Any]:
+        """The structures that were visited, with their labels: :class:`emmet.core.vasp.calculation.IonicStep`."""
+        return list(self.calculation.output.ionic_steps)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All that VASP used, its defaults included."""
+        return cast("dict[str, Any]", self.calculation.input.parameters)
+
+    def atoms(self, step: int = -1) -> Atoms:
+        """Atoms of a step with the free energy that forces and stress derive from (``e_fr_energy``), in ASE's units and signs.
+
+        ``TaskDoc.output.energy`` is another one: extrapolated to zero smearing, it has no forces.
+        """
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        record = self.steps[step]
+        if record.e_fr_energy is None or record.forces is None or record.stress is None:
+            raise LabelError(
+                f"VASP wrote no energy, forces or stress for step {step % len(self.steps) + 1}"
+            )
+        atoms = atoms_from_structure(record.structure)
+        stress = units.tensor_to_voigt(units.stress_from_vasp(record.stress))
+        atoms.calc = SinglePointCalculator(
+            atoms,
+            energy=record.e_fr_energy,
+            free_energy=record.e_fr_energy,
+            forces=record.forces,
+            stress=stress,
+        )
+        return atoms
+
+    def scf_steps(self, step: int = -1) -> int:
+        """Electronic steps of an ionic step."""
+        return len(self.steps[step].electronic_steps or [])
+
+    def scf_converged(self, step: int = -1) -> bool:
+        """Whether the electrons of an ionic step converged: VASP stops at EDIFF, or at NELM steps without a word in its outputs."""
+        return 0 < self.scf_steps(step) < int(self.parameters["NELM"])
+
+    @property
+    def corrections(self) -> list[str]:
+        """What custodian changed on the way, one phrase a change."""
+        found = []
+        for record in self.task.custodian or []:
+            for correction in record.corrections or []:
+                errors = ", ".join(map(str, correction.get("errors") or ["unknown error"]))
+                actions = (
+                    "; ".join(_words(action) for action in correction.get("actions") or [])
+                    or "nothing"
+                )
+                found.append(f"{errors}: {actions}")
+        return found
+
+    def report(self, requested: Atoms, step: int = -1) -> CalculationReport:
+        """What VASP says of one of its steps, for the gate of :mod:`mgflows.schemas.quality`.
+
+        Parameters
+        ----------
+        asked
+            The structure that went in, whose cell decides the k-mesh.
+        step
+            Which ionic step.
+        """
+        kpoints = self.calculation.input.kpoints
+        divisions = (
+            tuple(int(number) for number in kpoints.kpts[0])
+            if kpoints is not None and kpoints.num_kpts == 0
+            else None
+        )
+        return CalculationReport(
+            free_energy=True,
+            scf_converged=self.scf_converged(step),
+            scf_steps=self.scf_steps(step),
+            k_mesh=cast("tuple[int, int, int] | None", divisions),
+            k_mesh_requested=self.method.k_mesh(requested.cell.array),
+            cutoff=self.parameters.get("ENMAX"),
+            cutoff_requested=self.method.tags.get("ENCUT"),
+            corrections=self.corrections,
+        )
+
+    def check(self) -> None:
+        """Compare the settings of the run with those of the method.
+
+        Raises
+        ------
+        LabelError
+            If a tag that decides a label is not what was asked for, the INCAR has one that was not asked for, or a POTCAR is another one.
+        """
+        found = [*self._other_settings(), *self._unasked_tags(), *self._other_potentials()]
+        if found:
+            raise LabelError(
+                f"VASP ran with other settings than those asked for: {'; '.join(found)}"
+            )
+
+    def fingerprint(self) -> MethodFingerprint:
+        """The method with VASP's version, and the POTCARs of the run."""
+        species = [str(element) for element in self.steps[-1].structure.composition.elements]
+        requested = self.method.fingerprint()
+        singles = {single.element: single for single in self._potcar()}
+        potentials = {
+            element: self.method.describe_potential(element, singles.get(element))
+            for element in sorted(species)
+        }
+        return requested.model_copy(
+            update={"version": str(self.calculation.vasp_version), "potentials": potentials}
+        )
+
+    def _other_settings(self) -> Iterator[str]:
+        incar = self.calculation.input.incar or {}
+        for tag, requested in self.method.deciding_tags.items():
+            used = incar.get(tag, self.parameters.get(_PARAMETER_OF_TAG.get(tag, tag)))
+            # Electrons that converged further than asked are the same label.
+            better = tag == "EDIFF" and used is not None and float(used) <= float(requested)
+            if used is not None and not better and not _same(used, requested):
+                yield f"{tag} is {used} and not {requested}"
+        kpoints = self.calculation.input.kpoints
+        if kpoints is not None and not str(kpoints.style).startswith("Gamma"):
+            yield f"the k-mesh is {kpoints.style} and not Gamma-centred"
+
+    def _unasked_tags(self) -> Iterator[str]:
+        """Tags of the INCAR as it lies there; VASP's own list of it has tags that nobody wrote."""
+        from pymatgen.io.vasp import Incar
+
+        path = self._file("INCAR")
+        if path is None:
+            return
+        incar = Incar.from_file(path)
+        for tag in sorted(set(incar) - set(self.method.tags) - NEUTRAL_TAGS - STEPPING_TAGS):
+            yield f"{tag} is {incar[tag]} and was not asked for"
+        if float(incar.get("PSTRESS", 0.0)) != 0.0:
+            yield f"PSTRESS is {incar['PSTRESS']} and not 0"
+
+    def _other_potentials(self) -> Iterator[str]:
+        for record in self.calculation.input.potcar_spec or []:
+            # Where only POTCAR.spec was at hand, it has the symbol and no more.
+            words = str(record.titel).split()
+            kind, symbol = words[:2] if len(words) > 1 else ("", words[0])
+            element = symbol.partition("_")[0]
+            requested = self.method.potcar_symbol(element)
+            if symbol != requested:
+                yield f"the POTCAR of {element} is {symbol} and not {requested}"
+            if self.method.tags.get("GGA") == "PE" and kind not in {"", "PAW_PBE"}:
+                yield f"the POTCAR of {element} is of {kind} and not of PAW_PBE"
+
+    def _potcar(self) -> list[Any]:
+        from pymatgen.io.vasp import Potcar
+
+        path = self._file("POTCAR")
+        return [] if path is None else list(Potcar.from_file(path))
+
+    def _file(self, name: str) -> Path | None:
+        """A file of the calculation, which atomate2 may have compressed."""
+        return next(
+            (
+                path
+                for path in (self.directory / name, self.directory / f"{name}.gz")
+                if path.is_file()
+            ),
+            None,
+        )
+
+
+@contextmanager
+def naming_files(directory: Path) -> Iterator[None]:
+    """Say in each :class:`~mgflows.schemas.labels.LabelError` where the files of the calculation are."""
+    try:
+        yield
+    except LabelError as error:
+        raise LabelError(f"{error}; its files are in {directory}") from error
+
+
+def _same(used: Any, requested: Any) -> bool:
+    if isinstance(used, bool) or isinstance(requested, bool):
+        return used is requested
+    if isinstance(used, int | float) and isinstance(requested, int | float):
+        return abs(used - requested) <= 1e-6 * max(abs(used), abs(requested))
+    # VASP reads the first letters of a word and writes five of them back.
+    one, other = str(used).strip().lower(), str(requested).strip().lower()
+    return one == other or (
+        min(len(one), len(other)) >= 5 and (one.startswith(other) or other.startswith(one))
+    )
+
+
+def _words(action: dict[str, Any]) -> str:
+    """One of custodian's actions, such as ``INCAR ALGO = All``."""
+    where = action.get("dict") or action.get("file") or ""
+    return f"{where} " + ", ".join(
+        f"{key} = {value}"
+        for change in (action.get("action") or {}).values()
+        for key, value in dict(change).items()
+    )

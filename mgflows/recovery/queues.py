@@ -1,0 +1,274 @@
+"""What a batch system says about its jobs: Slurm through `squeue`, PBS Pro, OpenPBS and Torque through `qstat -f`.
+
+Only what was said counts. A queue that cannot be requested, or that belongs to another cluster, says nothing, and nobody may conclude from its
+silence that a job has ended.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import logging
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["JobState", "QueuedJob", "Queues", "parse_qstat", "parse_squeue", "partitions"]
+
+logger = logging.getLogger(__name__)
+
+_ANSWER_SECONDS = 30.0
+_CHUNK = 500
+"""Job ids in one command line."""
+_SQUEUE_FORMAT = "JobID:|,State:|,RestartCnt:|"
+_UNKNOWN_TO_SQUEUE = "Invalid job id specified"
+
+
+class JobState(enum.StrEnum):
+    """Where a job of a batch system is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """What the queue says about one job.
+
+    Attributes
+    ----------
+    id
+        Its id, as the queue writes it.
+    state
+        Where it is.
+    word
+        The queue's own word for that.
+    restarts
+        How often it was put back and started again; None if the queue does not say.
+    """
+
+    id: str
+    state: JobState
+    word: str
+    restarts: int | None = None
+
+
+# squeue(1), JOB STATE CODES: these have processes, or may have until they are cleaned up; those that wait have none. Others have ended.
+_SLURM_RUNNING = {
+    "RUNNING",
+    "COMPLETING",
+    "CONFIGURING",
+    "SUSPENDED",
+    "STOPPED",
+    "SIGNALING",
+    "STAGE_OUT",
+    "RESIZING",
+}
+_SLURM_WAITING = {
+    "PENDING",
+    "REQUEUED",
+    "REQUEUE_FED",
+    "REQUEUE_HOLD",
+    "SPECIAL_EXIT",
+    "RESV_DEL_HOLD",
+}
+# qstat(1B) of PBS Pro and Torque. B is an array with running members; U and S are suspended jobs.
+_PBS_RUNNING = set("REBSU")
+_PBS_WAITING = set("QHWTM")
+
+
+def parse_squeue(text: str) -> dict[str, QueuedJob]:
+    """Read what ``squeue --noheader --states=all -O "JobID:|,State:|,RestartCnt:|"`` printed.
+
+    Returns
+    -------
+    dict
+        Job id to job. A pending job array stands under its own id.
+    """
+    jobs = {}
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) < 3 or not fields[0].isdigit():
+            continue
+        number, word, restarts = fields[:3]
+        state = (
+            JobState.RUNNING
+            if word in _SLURM_RUNNING
+            else JobState.WAITING
+            if word in _SLURM_WAITING
+            else JobState.ENDED
+        )
+        jobs[number] = QueuedJob(number, state, word, int(restarts) if restarts.isdigit() else None)
+    return jobs
+
+
+def parse_qstat(text: str) -> dict[str, QueuedJob]:
+    """Read what ``qstat -f ID ...`` printed.
+
+    The text is read, not the JSON that ``-F json`` gives: Torque has only the text, and PBS writes jobs' environments into its JSON unescaped.
+
+    Returns
+    -------
+    dict
+        Job id, such as ``"123.server"``, to job.
+    """
+    jobs = {}
+    for block in re.split(r"^Job Id: *", text, flags=re.MULTILINE)[1:]:
+        name = block.split(None, 1)[0]
+        found = re.search(r"^\s+job_state = (\w)", block, re.MULTILINE)
+        if found is None:
+            continue
+        letter = found.group(1)
+        state = (
+            JobState.RUNNING
+            if letter in _PBS_RUNNING
+            else JobState.WAITING
+            if letter in _PBS_WAITING
+            else JobState.ENDED
+        )
+        jobs[name] = QueuedJob(name, state, letter)
+    return jobs
+
+
+class Queues:
+    """The batch system of this machine, asked once for each job.
+
+    An object is a snapshot: make a new one for a new look. Read the database first and then ask, because a job that the database names was in
+    the queue by then.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, str], QueuedJob | None] = {}
+        self.complaints: list[str] = []
+
+    @functools.cached_property
+    def scheduler(self) -> str | None:
+        """``"slurm"``, ``"pbs"`` or None: whose commands are there."""
+        return "slurm" if shutil.which("squeue") else "pbs" if shutil.which("qstat") else None
+
+    @functools.cached_property
+    def cluster(self) -> str | None:
+        """Name of the Slurm cluster whose queue this machine shows; None if that is not known."""
+        if self.scheduler != "slurm":
+            return None
+        answer = _run(["scontrol", "show", "config"])
+        name = (
+            re.search(r"^ClusterName\s*=\s*(\S+)", answer.stdout, re.MULTILINE)
+            if answer is not None
+            else None
+        )
+        return name.group(1) if name else None
+
+    def look_up(self, jobs: Iterable[Mapping[str, Any]]) -> None:
+        """Ask for many jobs (as :func:`mgflows.settings.batch_job` describes them) with few commands, before `state` is asked for each."""
+        numbers = sorted(
+            {str(job["id"]) for job in jobs if self._is_ours(job)}
+            - {number for _, number in self._asked}
+        )
+        for start in range(0, len(numbers), _CHUNK):
+            chunk = numbers[start : start + _CHUNK]
+            found = self._ask(chunk)
+            if found is None:
+                continue
+            by_number = {name.split(".")[0]: job for name, job in found.items()}
+            for number in chunk:
+                ended = QueuedJob(number, JobState.ENDED, "not in the queue")
+                self._asked[(str(self.scheduler), number)] = (
+                    found.get(number) or by_number.get(number.split(".")[0]) or ended
+                )
+
+    def state(self, job: Mapping[str, Any]) -> QueuedJob | None:
+        """What the queue says about a job; None if it cannot be asked here."""
+        if not self._is_ours(job):
+            return None
+        self.look_up([job])
+        return self._asked.get((str(self.scheduler), str(job["id"])))
+
+    def _is_ours(self, job: Mapping[str, Any]) -> bool:
+        if self.scheduler is None or job.get("scheduler") not in (None, self.scheduler):
+            return False
+        # Ids count from one on every cluster. A PBS id carries the server's name, which qstat follows.
+        return not (
+            self.scheduler == "slurm" and job.get("cluster") and job["cluster"] != self.cluster
+        )
+
+    def _ask(self, numbers: list[str]) -> dict[str, QueuedJob] | None:
+        if self.scheduler == "slurm":
+            # For a single id that it does not know squeue fails; for two it leaves it out, also if they are the same.
+            command = [
+                "squeue",
+                "--noheader",
+                "--states=all",
+                "-O",
+                _SQUEUE_FORMAT,
+                "--jobs=" + ",".join([*numbers, numbers[-1]]),
+            ]
+            answer = _run(command)
+            if answer is not None and (
+                answer.returncode == 0 or _UNKNOWN_TO_SQUEUE in answer.stderr
+            ):
+                return parse_squeue(answer.stdout)
+        else:
+            answer = _run(["qstat", "-f", *numbers])
+            # It prints those that it knows, complains about each other one, and fails for their sake.
+            problems = (
+                [line for line in answer.stderr.splitlines() if line.strip()]
+                if answer is not None
+                else []
+            )
+            harmless = all(re.search(r"Unknown Job Id|Job has finished", line) for line in problems)
+            if answer is not None and harmless and (answer.returncode == 0 or problems):
+                return parse_qstat(answer.stdout)
+        words = (
+            (answer.stderr.strip().splitlines() or ["no answer"])[-1]
+            if answer is not None
+            else f"no answer within {_ANSWER_SECONDS:g} s"
+        )
+        complaint = (
+            f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} cannot be requested: {words}"
+        )
+        if complaint not in self.complaints:
+            logger.warning("%s", complaint)
+            self.complaints.append(complaint)
+        return None
+
+
+def partitions(scheduler: str) -> list[str] | None:
+    """Names of the partitions (Slurm) or queues (PBS) there are; None if the batch system does not answer.
+
+    Parameters
+    ----------
+    scheduler
+        ``"slurm"`` or ``"pbs"``.
+    """
+    answer = _run(
+        ["sinfo", "--noheader", "--all", "-o", "%R"]
+        if scheduler == "slurm"
+        else ["qstat", "-Q", "-f"]
+    )
+    if answer is None or answer.returncode != 0:
+        return None
+    if scheduler == "slurm":
+        return sorted(set(answer.stdout.split()))
+    return re.findall(r"^Queue: *(\S+)", answer.stdout, re.MULTILINE)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        logger.info("%s: %s", " ".join(command[:3]), error)
+        return None

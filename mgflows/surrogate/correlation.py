@@ -1,0 +1,288 @@
+"""Whether the surrogate is fit for its purpose: its energies order glasses as the labels do, at a pressure that the labels can bear.
+
+The method rests on a linear relation between the surrogate's energy and the label energy (paper, section II, Fig. 2b): only then are deep samples of the surrogate
+deep for the labelling method too. It can be checked after a few labels, before the others are paid for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "FitnessLimits",
+    "LabelledSample",
+    "LinearFit",
+    "RateFitness",
+    "SurrogateFitness",
+    "choose_pilots",
+    "fit_line",
+    "measure_fitness",
+]
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """An ordinary least-squares line ``y = intercept + slope x``.
+
+    Parameters
+    ----------
+    slope, intercept
+        In the units of the data.
+    slope_error
+        Standard error of the slope, from the scatter about the line.
+    r2
+        Coefficient of determination; nan where ``y`` does not vary.
+    n_points
+        Points fitted.
+    """
+
+    slope: float
+    intercept: float
+    slope_error: float
+    r2: float
+    n_points: int
+
+    def __call__(self, x: ArrayLike) -> NDArray[np.float64]:
+        """The line at ``x``."""
+        return self.intercept + self.slope * np.asarray(x, dtype=float)
+
+
+@dataclass(frozen=True)
+class LabelledSample:
+    """One sample of the surrogate and its label.
+
+    Parameters
+    ----------
+    family
+        The sample.
+    n_sweeps
+        Its cooling length.
+    energy_lj
+        Surrogate energy of the structure that was labelled, eV per atom.
+    e_is
+        Surrogate energy of its inherent structure, eV per atom.
+    energy_label
+        Label energy, eV per atom.
+    pressure
+        Label pressure, GPa, positive when compressed.
+    """
+
+    family: str
+    n_sweeps: int
+    energy_lj: float
+    e_is: float
+    energy_label: float
+    pressure: float
+
+
+@dataclass(frozen=True)
+class RateFitness:
+    """The samples of one cooling length.
+
+    Parameters
+    ----------
+    n_sweeps
+        Their cooling length in sweeps.
+    n_samples
+        How many have a label.
+    energy_lj, energy_label
+        Mean energies, eV per atom.
+    fit
+        Label energy against surrogate energy within this length; None below three samples. Energies of one length differ little, so that the error
+        of this slope says more than the slope.
+    pressure
+        Mean label pressure, GPa.
+    """
+
+    n_sweeps: int
+    n_samples: int
+    energy_lj: float
+    energy_label: float
+    fit: LinearFit | None
+    pressure: float
+
+
+@dataclass(frozen=True)
+class SurrogateFitness:
+    """What labels say about the surrogate.
+
+    Parameters
+    ----------
+    n_samples
+        Samples with a label.
+    fit
+        Label energy against surrogate energy of the same structure, all cooling lengths together; None below three samples.
+    fit_inherent
+        The same against the energy of the sample's inherent structure, e_IS.
+    rates
+        One entry for each cooling length, the shortest first.
+    pressure, pressure_std
+        Mean label pressure of the samples and its standard deviation, GPa: by how much the density of the surrogate misses that of the labelling method.
+    """
+
+    n_samples: int
+    fit: LinearFit | None
+    fit_inherent: LinearFit | None
+    rates: tuple[RateFitness, ...]
+    pressure: float
+    pressure_std: float
+
+
+@dataclass(frozen=True)
+class FitnessLimits:
+    """What a surrogate must reach before the rest of the labels is worth paying for.
+
+    Parameters
+    ----------
+    minimum_slope
+        The label energy must rise by at least this much for each eV of the surrogate's.
+    minimum_r2
+        Share of the variance of the label energies that the surrogate's must explain. The default, a half, is far below what the tables of this package reach (docs/fitness.md)
+        and far above what an unrelated potential does with twenty samples.
+    pressure
+        Lowest and highest mean label pressure in GPa; None: any. Cu46Zr46Al8 at the paper's density is at about +38 GPa by every method.
+    """
+
+    minimum_slope: float = 0.0
+    minimum_r2: float = 0.5
+    pressure: tuple[float, float] | None = (-10.0, 100.0)
+
+    def violations(self, fitness: SurrogateFitness) -> list[str]:
+        """What speaks against the surrogate, a phrase each; empty if nothing does."""
+        if fitness.fit is None:
+            return [
+                f"{fitness.n_samples} labelled samples are too few, or too alike, for a line through their energies"
+            ]
+        found = []
+        fit = fitness.fit
+        if not fit.slope > self.minimum_slope:
+            found.append(
+                f"the label energy changes by {fit.slope:.2f} +- {fit.slope_error:.2f} eV for each eV of the surrogate's, and must by more than {self.minimum_slope:g}"
+            )
+        if not fit.r2 >= self.minimum_r2:
+            found.append(
+                f"the surrogate's energies explain {100.0 * max(fit.r2, 0.0):.3g}% of the variance of the label energies, and must {100.0 * self.minimum_r2:.3g}%"
+            )
+        if (
+            self.pressure is not None
+            and not self.pressure[0] <= fitness.pressure <= self.pressure[1]
+        ):
+            low, high = self.pressure
+            found.append(
+                f"the labels find the samples at {fitness.pressure:+.0f} GPa, outside {low:g} to {high:g}"
+            )
+        return found
+
+    def praise(self, fitness: SurrogateFitness) -> str:
+        """What speaks for a surrogate to which there are no objections."""
+        assert fitness.fit is not None
+        return (
+            f"over {fitness.n_samples} samples the label energy follows the surrogate's with a slope of {fitness.fit.slope:.2f} and "
+            f"R2 = {fitness.fit.r2:.2f}, at {fitness.pressure:+.0f} GPa"
+        )
+
+
+def fit_line(x: ArrayLike, y: ArrayLike) -> LinearFit | None:
+    """Fit a line, or return None where fewer than three points or a single abscissa leave nothing to fit."""
+    x_values, y_values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    if len(x_values) < 3 or np.ptp(x_values) == 0.0:
+        return None
+    slope, intercept = np.polyfit(x_values, y_values, 1)
+    residual = y_values - (intercept + slope * x_values)
+    variance = float(residual @ residual) / (len(x_values) - 2)
+    total = float(np.sum((y_values - y_values.mean()) ** 2))
+    return LinearFit(
+        slope=float(slope),
+        intercept=float(intercept),
+        slope_error=float(np.sqrt(variance / np.sum((x_values - x_values.mean()) ** 2))),
+        r2=1.0 - float(residual @ residual) / total if total > 0.0 else float("nan"),
+        n_points=len(x_values),
+    )
+
+
+def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:
+    """Compare surrogate and label energies, over all samples and within each cooling length.
+
+    Raises
+    ------
+    InputError
+        If there is no sample.
+    """
+    if not samples:
+        raise InputError(
+            "no sample of the surrogate has a label yet; label some before asking how fit the surrogate is"
+        )
+    label = [sample.energy_label for sample in samples]
+    pressure = np.array([sample.pressure for sample in samples])
+    return SurrogateFitness(
+        n_samples=len(samples),
+        fit=fit_line([sample.energy_lj for sample in samples], label),
+        fit_inherent=fit_line([sample.e_is for sample in samples], label),
+        rates=tuple(
+            _measure_rate(length, [sample for sample in samples if sample.n_sweeps == length])
+            for length in sorted({sample.n_sweeps for sample in samples})
+        ),
+        pressure=float(pressure.mean()),
+        pressure_std=float(pressure.std(ddof=1)) if len(samples) > 1 else float("nan"),
+    )
+
+
+def choose_pilots(n_sweeps: Sequence[int], n_pilots: int) -> list[int]:
+    """Positions of the samples to label first: as many of each cooling length, spread over those there are of it.
+
+    Equal numbers give the longest lever to the fit: most samples of a campaign are of the short lengths.
+
+    Parameters
+    ----------
+    n_sweeps
+        Cooling length of each sample.
+    n_pilots
+        How many to choose; all where there are fewer.
+
+    Returns
+    -------
+    list of int
+        Positions in ascending order.
+    """
+    places = {
+        length: [i for i, other in enumerate(n_sweeps) if other == length]
+        for length in sorted(set(n_sweeps))
+    }
+    counts = dict.fromkeys(places, 0)
+    left = min(n_pilots, len(n_sweeps))
+    while left > 0:
+        for length, members in places.items():
+            if left > 0 and counts[length] < len(members):
+                counts[length] += 1
+                left -= 1
+    chosen = [
+        members[i]
+        for length, members in places.items()
+        for i in np.linspace(0, len(members) - 1, counts[length]).round().astype(int)
+    ]
+    return sorted(chosen)
+
+
+def _measure_rate(n_sweeps: int, samples: Sequence[LabelledSample]) -> RateFitness:
+    surrogate, label = (
+        [sample.energy_lj for sample in samples],
+        [sample.energy_label for sample in samples],
+    )
+    return RateFitness(
+        n_sweeps=n_sweeps,
+        n_samples=len(samples),
+        energy_lj=float(np.mean(surrogate)),
+        energy_label=float(np.mean(label)),
+        fit=fit_line(surrogate, label),
+        pressure=float(np.mean([sample.pressure for sample in samples])),
+    )

@@ -1,0 +1,310 @@
+"""The atoms as the kernels hold them: all pairs in a box of some hundred atoms, cells in a large one, images in one below twice the cutoff.
+
+Replicas sit in the lanes of a register.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from mgflows.errors import InputError
+from mgflows.surrogate.kernels import all_pairs, cells, images, replicas
+from mgflows.surrogate.kernels.simd import REGISTER_BYTES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
+
+__all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Method", "Replicas", "lay_out"]
+
+Method = Literal["all_pairs", "cells", "images"]
+CROSSOVER = {"float64": 1000, "float32": 1500}
+"""Number of atoms above which cells are faster, where the box holds enough of them (measured: ``docs/performance.md``)."""
+
+
+class AllPairs:
+    """Every move looks at every atom.
+
+    Parameters
+    ----------
+    table, configuration
+        As :func:`mgflows.surrogate.kernels.all_pairs.prepare` makes them.
+    """
+
+    method: Method = "all_pairs"
+
+    def __init__(self, table: all_pairs.Table, configuration: all_pairs.Configuration) -> None:
+        self.table = table
+        self.configuration = configuration
+
+    def recompute_energies(self) -> None:
+        """Compute the energies afresh."""
+        all_pairs.recompute_energies(self.configuration, self.table)
+
+    def run(self, *arguments: Any) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
+        all_pairs.run_sweeps(self.configuration, self.table, *arguments)
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions[:, : self.configuration.species.size].T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = all_pairs.Configuration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+class Cells:
+    """Every move looks at the atoms of the cells nearby.
+
+    Parameters
+    ----------
+    grid, configuration
+        As :func:`mgflows.surrogate.kernels.cells.prepare_cells` makes them.
+    """
+
+    method: Method = "cells"
+
+    def __init__(self, grid: cells.Grid, configuration: cells.CellConfiguration) -> None:
+        self.grid = grid
+        self.configuration = configuration
+
+    def recompute_energies(self) -> None:
+        """Compute the energies afresh."""
+        cells.recompute_energies_in_cells(self.configuration, self.grid)
+
+    def run(self, *arguments: Any) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
+        cells.run_sweeps_in_cells(self.configuration, self.grid, *arguments)
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions[:, self.configuration.slot].T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = cells.CellConfiguration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+class Images:
+    """Every move looks at every image of every atom within reach: the slow way, for boxes below twice the largest cutoff.
+
+    Parameters
+    ----------
+    table, configuration
+        As :func:`mgflows.surrogate.kernels.images.prepare_images` makes them.
+    """
+
+    method: Method = "images"
+
+    def __init__(self, table: images.ImageTable, configuration: images.ImageConfiguration) -> None:
+        self.table = table
+        self.configuration = configuration
+
+    def recompute_energies(self) -> None:
+        """Compute the energy afresh."""
+        images.recompute_energy_of_images(self.configuration, self.table)
+
+    def run(self, *arguments: Any) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
+        images.run_sweeps_over_images(self.configuration, self.table, *arguments)
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions.T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = images.ImageConfiguration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+_REPLICA_REFRESH = 1000
+"""Sweeps between two computations of the replicas' energies from scratch; nothing but what is reported depends on them."""
+
+
+class Replicas:
+    """Independent systems of the same atoms in the same box, one in each lane of a register.
+
+    Parameters
+    ----------
+    systems
+        As many as a register has lanes; see :func:`mgflows.surrogate.kernels.all_pairs.prepare`.
+    random_states
+        (4, lanes) random state of each replica.
+    """
+
+    def __init__(self, systems: list[AllPairs], random_states: NDArray[np.uint64]) -> None:
+        lanes, first = len(systems), systems[0]
+        dtype = first.table.constants.dtype
+        assert lanes == self.lanes(dtype)
+        n_atoms = first.configuration.species.size
+        self._replica = first
+        self.table = first.table._replace(
+            sigma_squared=np.ascontiguousarray(first.table.sigma_squared[:, :n_atoms]),
+            four_epsilon=np.ascontiguousarray(first.table.four_epsilon[:, :n_atoms]),
+        )
+        self.configuration = replicas.ReplicaConfiguration(
+            positions=np.stack(
+                [system.configuration.positions[:, :n_atoms] for system in systems], axis=-1
+            ),
+            species=first.configuration.species,
+            old=np.zeros((3, lanes), np.int32),
+            new=np.zeros((3, lanes), np.int32),
+            change=np.zeros(lanes, dtype),
+            accepted=np.zeros(lanes, np.int64),
+            bits=np.zeros(lanes, np.uint64),
+            total=np.zeros(lanes),
+            random_states=random_states,
+            sweeps=np.zeros(1, dtype=np.int64),
+        )
+        self.recompute_energies()
+
+    @staticmethod
+    def lanes(dtype: np.dtype[Any] | str) -> int:
+        """Return how many replicas a register holds."""
+        return REGISTER_BYTES // np.dtype(dtype).itemsize
+
+    def recompute_energies(self) -> None:
+        """Compute the energies afresh."""
+        n_atoms = self.configuration.species.size
+        for lane in range(self.configuration.total.size):
+            self._replica.configuration.positions[:, :n_atoms] = self.configuration.positions[
+                :, :, lane
+            ]
+            self._replica.recompute_energies()
+            self.configuration.total[lane] = self._replica.configuration.total[0]
+
+    def run(
+        self,
+        proposals: all_pairs.Proposals,
+        counters: all_pairs.Counters,
+        temperatures: NDArray[np.float64],
+        refresh_interval: int,  # noqa: ARG002
+        energies: NDArray[np.float64],
+        random_state: all_pairs.RandomState,
+    ) -> None:
+        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
+        start = 0
+        while start < len(temperatures):
+            done = int(self.configuration.sweeps[0])
+            stop = min(
+                len(temperatures),
+                start + (1 if done < 100 else _REPLICA_REFRESH - done % _REPLICA_REFRESH),
+            )
+            replicas.run_replica_sweeps(
+                self.configuration,
+                self.table,
+                proposals,
+                counters,
+                temperatures[start:stop],
+                energies[start:stop],
+                random_state,
+            )
+            if done < 100 or self.configuration.sweeps[0] % _REPLICA_REFRESH == 0:
+                self.recompute_energies()
+                energies[stop - 1] = self.configuration.total
+            start = stop
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(lanes, n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions.T
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that changes on the way, for a checkpoint."""
+        return self.configuration._asdict()
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Go back to what :meth:`arrays` returned."""
+        self.configuration = replicas.ReplicaConfiguration(
+            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
+        )
+
+
+def lay_out(
+    lj: LennardJones,
+    reduced: ReducedConfiguration,
+    order: NDArray[np.int64],
+    max_displacement: float,
+    dtype: str,
+    method: Method | Literal["auto"],
+) -> AllPairs | Cells | Images:
+    """Lay out atoms for the kernels of a method, with their energies.
+
+    Parameters
+    ----------
+    lj, reduced
+        Surrogate and configuration.
+    order
+        (n,) permutation that groups the atoms by species.
+    max_displacement
+        Reduced edge of the cube of a displacement.
+    dtype
+        Precision.
+    method
+        ``"auto"`` takes images where the box is below twice the largest cutoff, and the faster of the others elsewhere.
+
+    Raises
+    ------
+    InputError
+        If all pairs are asked for and the box is below twice the largest cutoff, if cells are asked for and the box is below three of them, or if the
+        method does not exist.
+    """
+    if method not in ("auto", "all_pairs", "cells", "images"):
+        raise InputError(
+            f"the method {method!r} does not exist; choose 'auto', 'all_pairs', 'cells' or 'images'"
+        )
+    if method == "all_pairs" and not reduced.nearest_image_suffices:
+        raise InputError(
+            f"the box edge {reduced.box.min() * lj.length_unit:.4g} A is below twice the largest cutoff: by all pairs, and side by side as replicas, "
+            "an atom sees the nearest image of another only; use SwapMonteCarlo with method='auto', which sums over images, or more atoms"
+        )
+    arguments = (
+        lj.reduced_sigma,
+        lj.reduced_epsilon,
+        lj.cutoff_factor,
+        reduced.positions[order],
+        reduced.types[order],
+        reduced.box,
+    )
+    present = np.unique(reduced.types)
+    cutoff = float(lj.cutoff_factor * lj.reduced_sigma[np.ix_(present, present)].max())
+    fits = bool(np.all(cells.cells_along(reduced.box, cutoff, max_displacement) >= 3))
+    if method == "cells" and not fits:
+        raise InputError(
+            f"the box edge {reduced.box.min():.4g} is below three cells of the largest cutoff {cutoff:.4g} and one displacement, in units of "
+            "the reference sigma; use method='all_pairs'"
+        )
+    system: AllPairs | Cells | Images
+    if method == "images" or (method == "auto" and not reduced.nearest_image_suffices):
+        system = Images(*images.prepare_images(*arguments, reduced.images))
+    elif method == "cells" or (method == "auto" and fits and len(order) > CROSSOVER[dtype]):
+        system = Cells(*cells.prepare_cells(*arguments, max_displacement, np.dtype(dtype)))
+    else:
+        system = AllPairs(*all_pairs.prepare(*arguments, np.dtype(dtype)))
+    system.recompute_energies()
+    return system

@@ -1,0 +1,60 @@
+"""``mgflows bench training`` on a CPU; with a GPU and GPUMD in test_gpu.py."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mgflows.cli.bench import bench
+from mgflows.errors import ServiceError
+from mgflows.nep import write_frames
+
+
+@pytest.fixture
+def folder(tmp_path, emt_frames):
+    write_frames(tmp_path / "train.xyz", emt_frames[:4])
+    write_frames(tmp_path / "test.xyz", emt_frames[20:])
+    return tmp_path
+
+
+def test_speed_and_errors_of_each_batch(folder) -> None:
+    options = [
+        "training",
+        str(folder),
+        "--device",
+        "cpu",
+        "--batch",
+        "2",
+        "--batch",
+        "3",
+        "--steps",
+        "8",
+        "--json",
+    ]
+    rows = json.loads(CliRunner().invoke(bench, options, catch_exceptions=False).stdout)
+    assert [(row["batch"], row["steps"], row["n_train"], row["n_test"]) for row in rows] == [
+        (2, 8, 4, 4),
+        (3, 8, 4, 4),
+    ]
+    assert all(row["hardware"] and row["seconds"] > 0.0 for row in rows)
+    assert all(np.isfinite([row["energy"], row["force"], row["virial"]]).all() for row in rows)
+
+
+def test_a_trainer_that_is_not_there_is_told_before_anything_runs(folder, tmp_path) -> None:
+    options = [
+        "training",
+        str(folder),
+        "--device",
+        "cpu",
+        "--nep",
+        "no-such-nep",
+        "--directory",
+        str(tmp_path),
+    ]
+    result = CliRunner().invoke(bench, options)
+    assert isinstance(result.exception, ServiceError)
+    assert "'no-such-nep' is not found" in str(result.exception)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.xyz", "train.xyz"]

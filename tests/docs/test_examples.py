@@ -1,0 +1,83 @@
+"""The examples of the documentation run, from the command line, as a reader would run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def run(name: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+def test_supercooling_clock(tmp_path):
+    run("supercooling_clock.py", str(tmp_path), "--quick")
+    results = {
+        result["table"]: result
+        for result in json.loads((tmp_path / "supercooling_clock.json").read_text())["results"]
+    }
+    # Even the rough version tells the tables apart by their onset.
+    assert results["consistent"]["onset"]["reduced_temperature"] == pytest.approx(2.09, abs=0.25)
+    assert results["printed"]["onset"]["low"] > 2.8
+    assert "Table printed" in (tmp_path / "supercooling_clock.md").read_text()
+    assert (tmp_path / "supercooling_clock.svg").read_text().startswith("<?xml")
+    # A second run finds its stages done.
+    assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 12
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+def test_lj_tables(tmp_path):
+    run("lj_tables.py", str(tmp_path), "--quick")
+    results = json.loads((tmp_path / "lj_tables.json").read_text())["results"]
+    assert [(result["table"], result["label"]) for result in results] == [
+        ("consistent", "stand-in"),
+        ("printed", "stand-in"),
+    ]
+    for result in results:
+        points = result["points"]
+        assert len(points) == 8
+        fit, line = (
+            result["fitness"]["fit"],
+            np.polyfit([p["energy_lj"] for p in points], [p["energy_label"] for p in points], 1),
+        )
+        assert [fit["slope"], fit["intercept"]] == pytest.approx(line)
+        # Deeper in the surrogate is deeper for the labels, with either table, and both find the surrogate's density far too high.
+        assert fit["slope"] > 0.0
+        assert 20.0 < result["fitness"]["pressure"] < 60.0
+        assert result["similarity"]["cell"]["None"]["linear_expansion"] > 0.04
+        assert result["similarity"]["fixed"]["None"]["linear_expansion"] == pytest.approx(
+            0.0, abs=1e-9
+        )
+    assert "| stand-in | printed | all | 8 |" in (tmp_path / "lj_tables.md").read_text()
+    assert (tmp_path / "lj_tables.svg").read_text().startswith("<?xml")
+
+
+def test_high_entropy(tmp_path):
+    output = run("high_entropy.py", str(tmp_path), "--sweeps", "1000", "--samples", "2")
+    assert "every species is reached" in output
+    glasses = read(tmp_path / "high_entropy.extxyz", ":")
+    assert len(glasses) == 4
+    assert glasses[0].symbols.formula.count() == {"Zr": 30, "Cu": 30, "Ni": 30, "Al": 30, "Ti": 30}
+    with_exchanges, without = (
+        np.mean([glass.info["e_is"] for glass in glasses[:2]]),
+        np.mean([glass.info["e_is"] for glass in glasses[2:]]),
+    )
+    assert with_exchanges < without

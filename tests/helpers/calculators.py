@@ -1,0 +1,81 @@
+"""Fast calculators with known answers for the tests of this room, and a structure without symmetry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ase import Atoms
+
+
+def lennard_jones(
+    *symbols: str, epsilon: float = 0.4, sigma: float = 2.34, cutoff: float = 5.85
+) -> Calculator:
+    """Pair potential whose energy, force and curvature vanish at the cutoff; every pair of species alike."""
+    from matscipy.calculators.pair_potential import LennardJonesQuadratic, PairPotential
+
+    numbers = [atomic_numbers[symbol] for symbol in symbols]
+    return PairPotential(
+        {(a, b): LennardJonesQuadratic(epsilon, sigma, cutoff) for a in numbers for b in numbers}
+    )
+
+
+def disordered_atoms() -> Atoms:
+    """48 atoms at random but not on top of each other."""
+    atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat((3, 2, 4))
+    atoms.symbols[::2] = "Zr"
+    atoms.rattle(1.0, seed=3)
+    return atoms
+
+
+class IdealGas(Calculator):
+    """No interaction at all: the pressure is the kinetic one alone."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {
+            "energy": 0.0,
+            "forces": np.zeros((len(self.atoms), 3)),
+            "stress": np.zeros(6),
+        }
+
+
+class DimerEnergy(Calculator):
+    """Energy of two atoms as a given function of their distance."""
+
+    implemented_properties = ("energy",)
+
+    def __init__(self, function: Callable[[float], float]) -> None:
+        super().__init__()
+        self.function = function
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": self.function(self.atoms.get_distance(0, 1))}
+
+
+class Noise(Calculator):
+    """Forces that no minimisation can satisfy."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(0)
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {
+            "energy": self.generator.normal(),
+            "forces": self.generator.normal(size=(len(self.atoms), 3)),
+            "stress": np.zeros(6),
+        }

@@ -1,0 +1,87 @@
+"""Tiny jobs for the tests of the FireWorks side. Each leaves a line in a journal, so that the tests see how often it really ran."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from jobflow import Flow, JobConfig, OnMissing, Response, job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _note(journal: str, name: str) -> None:
+    with open(journal, "a") as stream:
+        stream.write(f"{name} {os.getpid()}\n")
+
+
+def ran(journal: Path) -> list[str]:
+    """The names of the jobs that ran, in order."""
+    return (
+        [line.split()[0] for line in journal.read_text().splitlines()] if journal.exists() else []
+    )
+
+
+@job
+def add(journal: str, name: str, a: float, b: float, seconds: float = 0.0) -> float:
+    sys.stdout.write(f"adding {a} and {b}\n")
+    _note(journal, name)
+    time.sleep(seconds)
+    return a + b
+
+
+@job(data=["values"])
+def arrays(journal: str, name: str, n: int) -> dict[str, object]:
+    _note(journal, name)
+    return {"values": [float(i) for i in range(n)], "n": n}
+
+
+@job
+def total(journal: str, name: str, values: list[float]) -> float:
+    _note(journal, name)
+    return sum(values)
+
+
+@job
+def fail(journal: str, name: str, message: str = "no such luck") -> float:
+    _note(journal, name)
+    raise ValueError(message)
+
+
+@job
+def fan_out(journal: str, name: str, n: int, start: object = 0.0) -> Response:
+    """Replaces itself by n additions, the first of which may use an output of an earlier job."""
+    _note(journal, name)
+    jobs = [add(journal, f"{name}-{i}", float(i), 1.0) for i in range(n)]
+    return Response(replace=Flow(jobs, output=[j.output for j in jobs]))
+
+
+@job(config=JobConfig(resolve_references=False))
+def fan_out_references(journal: str, name: str, earlier: list[object]) -> Response:
+    """Replaces itself by jobs that refer to outputs of earlier ones."""
+    _note(journal, name)
+    jobs = [add(journal, f"{name}-{i}", reference, 1.0) for i, reference in enumerate(earlier)]
+    return Response(replace=Flow(jobs))
+
+
+@job(config=JobConfig(on_missing_references=OnMissing.NONE))
+def collect(journal: str, name: str, values: list[float | None]) -> dict[str, int]:
+    _note(journal, name)
+    return {"there": sum(v is not None for v in values), "missing": sum(v is None for v in values)}
+
+
+@job
+def verdict(journal: str, passed: bool, reason: str) -> dict[str, object]:
+    """A gate."""
+    _note(journal, "verdict")
+    return {"passed": passed, "reason": reason}
+
+
+@job
+def large(journal: str, name: str, megabytes: int) -> list[str]:
+    """An output of so many MB."""
+    _note(journal, name)
+    return ["x" * 1_000_000] * megabytes

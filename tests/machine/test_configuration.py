@@ -1,0 +1,154 @@
+"""One file of settings, and all that is rendered from it; the examples of ``launcher_configs`` are rendered again and compared."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from mgflows.cli.init import init
+from mgflows.errors import InputError
+from mgflows.machine.configuration import render
+from mgflows.settings import CATEGORIES, Settings
+
+EXAMPLES = Path(__file__).parents[2] / "launcher_configs"
+SECRET = "very-secret-word"
+URI = f"mongodb://me:{SECRET}@database.example.org:27017/?authSource=mgflows"
+
+
+def run_init(directory: Path, *arguments: str) -> str:
+    result = CliRunner().invoke(
+        init,
+        ["--directory", str(directory), *arguments],
+        catch_exceptions=False,
+        standalone_mode=False,
+    )
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "local"])
+def test_the_examples_are_what_their_settings_render(name: str) -> None:
+    folder = Path("/path/to/launcher_configs") / name
+    settings = Settings.read(EXAMPLES / name / "mgflows.yaml")
+    rendered = render(settings, folder, "/path/to/venv/bin/python")
+    there = {
+        path.name: path.read_text()
+        for path in (EXAMPLES / name).iterdir()
+        if path.name != "mgflows.yaml"
+    }
+    assert there == rendered
+
+
+def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
+    from fireworks import FWorker, LaunchPad
+    from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
+    from jobflow.settings import JobflowSettings
+
+    run_init(
+        tmp_path,
+        "--scheduler",
+        "slurm",
+        "--mongodb-uri",
+        URI,
+        "--queue",
+        "cpu",
+        "--queue",
+        "training=gpu",
+        "--account",
+        "dft=abc",
+    )
+    launchpad = LaunchPad.from_file(str(tmp_path / "my_launchpad.yaml"))
+    assert launchpad.name == "mgflows"
+    assert launchpad.host == URI
+    assert (
+        yaml.safe_load((tmp_path / "my_launchpad.yaml").read_text())["mongoclient_kwargs"][
+            "journal"
+        ]
+        is True
+    )
+    assert FWorker.from_file(str(tmp_path / "my_fworker_dft.yaml")).category == "dft"
+
+    store = JobflowSettings(CONFIG_FILE=str(tmp_path / "jobflow.yaml")).JOB_STORE
+    assert set(store.additional_stores) == {"data"}
+    assert store.docs_store.uri == URI
+
+    for category in CATEGORIES:
+        adapter = CommonAdapter.from_file(str(tmp_path / f"my_qadapter_{category}.yaml"))
+        script = adapter.get_script_str(str(tmp_path))
+        assert f"#SBATCH --partition={'gpu' if category == 'training' else 'cpu'}" in script
+        assert ("#SBATCH --account=abc" in script) == (category == "dft")
+        assert "#SBATCH --signal=B:USR1@120" in script
+        assert f"source {tmp_path}/env.sh" in script
+        (launch,) = [line for line in script.splitlines() if line.startswith("exec ")]
+        assert ("singleshot" in launch) == (category == "dft")
+        assert SECRET not in script
+    assert "#SBATCH --gpus-per-node=1" in CommonAdapter.from_file(
+        str(tmp_path / "my_qadapter_training.yaml")
+    ).get_script_str("/")
+
+
+def test_pbs_scripts_ask_for_nodes_and_cores(tmp_path: Path) -> None:
+    from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
+
+    run_init(
+        tmp_path,
+        "--scheduler",
+        "pbs",
+        "--mongodb-uri",
+        URI,
+        "--cores",
+        "dft=16",
+        "--nodes",
+        "dft=2",
+        "--walltime",
+        "dft=12:00:00",
+    )
+    script = CommonAdapter.from_file(str(tmp_path / "my_qadapter_dft.yaml")).get_script_str("/")
+    assert "#PBS -l nodes=2:ppn=16" in script
+    assert "#PBS -l walltime=12:00:00" in script
+
+
+def test_only_the_owner_may_read_any_of_it(tmp_path: Path) -> None:
+    run_init(tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI)
+    files = [path for path in tmp_path.iterdir() if path.is_file()]
+    assert stat.S_IMODE((tmp_path / "queue_logs").stat().st_mode) == 0o700
+    assert len(files) == 14
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert {path.name for path in files if SECRET in path.read_text()} == {
+        "mgflows.yaml",
+        "my_launchpad.yaml",
+        "jobflow.yaml",
+    }
+    assert all(
+        str(tmp_path) in (tmp_path / name).read_text()
+        for name in ("env.sh", "FW_config.yaml", "my_qadapter_md.yaml")
+    )
+
+
+def test_an_edit_is_rendered_and_never_overwritten(tmp_path: Path) -> None:
+    run_init(tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI)
+    path = tmp_path / "mgflows.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["resources"]["md"]["walltime"] = "03:00:00"
+    path.write_text(yaml.safe_dump(values))
+    run_init(tmp_path)
+    rendered = yaml.safe_load((tmp_path / "my_qadapter_md.yaml").read_text())
+    assert rendered["walltime"] == "03:00:00"
+    # A packed worker stops taking jobs before its walltime ends.
+    assert rendered["rocket_launch"].endswith("--timeout 9720")
+    with pytest.raises(InputError, match="--scheduler would change it; edit the file"):
+        run_init(tmp_path, "--scheduler", "pbs")
+
+
+def test_what_it_cannot_know_is_asked_for_or_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give --mongodb-uri"):
+        run_init(tmp_path, "--scheduler", "slurm", "--no-input")
+    with pytest.raises(InputError, match=r"resources\.dft\.walltime .*two days"):
+        run_init(
+            tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI, "--walltime", "dft=two days"
+        )
+    assert list(tmp_path.iterdir()) == []

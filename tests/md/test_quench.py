@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.md.quench import heat, hold, quench
+from tests.helpers.calculators import lennard_jones
+
+
+@pytest.fixture
+def alloy():
+    atoms = bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2))
+    atoms.symbols[::3] = "Al"
+    return atoms
+
+
+def test_heat_labels_every_step_without_the_kinetic_stress(alloy):
+    result = heat(alloy, lennard_jones("Cu", "Al"), n_steps=60, seed=4)
+    assert len(result.frames) == len(result.trace.time) == 60
+    assert result.trace.set_temperature[-1] == 2000.0
+    for index in (0, 29, 59):
+        frame = result.frames[index]
+        fresh = frame.copy()
+        fresh.calc = lennard_jones("Cu", "Al")
+        assert frame.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-8)
+        assert frame.calc.results["free_energy"] == pytest.approx(
+            fresh.get_potential_energy(), abs=1e-8
+        )
+        np.testing.assert_allclose(frame.get_forces(), fresh.get_forces(), atol=1e-8)
+        np.testing.assert_allclose(frame.get_stress(), fresh.get_stress(), atol=1e-10)
+    last = result.frames[-1]
+    kinetic_pressure = float(
+        units.ev_per_a3_to_gpa(2 / 3 * last.get_kinetic_energy() / last.get_volume())
+    )
+    assert kinetic_pressure > 0.5
+    label_pressure = units.pressure_from_stress(last.get_stress())
+    assert result.trace.pressure[-1] == pytest.approx(label_pressure + kinetic_pressure, abs=1e-6)
+
+
+@pytest.mark.physics
+def test_heat_follows_its_ramp(alloy):
+    """With a slow ramp and strong friction the kinetic temperature is that of the thermostat: equipartition along the way."""
+    result = heat(
+        alloy, lennard_jones("Cu", "Al"), temperature_end=600.0, n_steps=1000, timestep=3.0, seed=5
+    )
+    trace = result.trace
+    for window in np.array_split(np.arange(200, 1000), 4):
+        lag = 600.0 / 3000.0 * 50.0
+        assert trace.temperature[window].mean() == pytest.approx(
+            trace.set_temperature[window].mean() - lag, rel=0.1
+        )
+
+
+def test_heat_and_quench_are_repeatable(alloy):
+    one, two, other = (
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=10, seed=seed) for seed in (7, 7, 8)
+    )
+    np.testing.assert_array_equal(one.frames[-1].positions, two.frames[-1].positions)
+    assert np.abs(one.frames[-1].positions - other.frames[-1].positions).max() > 1e-4
+    glasses = [
+        quench(
+            alloy,
+            lennard_jones("Cu", "Al"),
+            cooling_rate=2e4,
+            timestep=4.0,
+            equilibration_time=0.02,
+            seed=seed,
+        ).atoms
+        for seed in (7, 7, 8)
+    ]
+    np.testing.assert_array_equal(glasses[0].positions, glasses[1].positions)
+    assert np.abs(glasses[0].positions - glasses[2].positions).max() > 1e-3
+
+
+def test_heating_that_was_interrupted_goes_on_bit_by_bit(alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    checkpoint, steps = tmp_path / "heating.npz", []
+
+    def stop(step, _total):
+        if step == 7:
+            raise KeyboardInterrupt
+
+    whole = heat(alloy, lennard_jones("Cu", "Al"), n_steps=12, seed=7)
+    with pytest.raises(KeyboardInterrupt):
+        heat(
+            alloy,
+            lennard_jones("Cu", "Al"),
+            n_steps=12,
+            seed=7,
+            checkpoint=checkpoint,
+            progress=stop,
+        )
+    # Step 7 was over, but not yet in the file.
+    resumed = heat(
+        alloy,
+        lennard_jones("Cu", "Al"),
+        n_steps=12,
+        seed=7,
+        checkpoint=checkpoint,
+        progress=lambda step, _total: steps.append(step),
+    )
+    assert steps == [7, 8, 9, 10, 11, 12]
+    assert list(tmp_path.iterdir()) == []
+    for one, two in zip(whole.frames, resumed.frames, strict=True):
+        assert np.array_equal(one.positions, two.positions)
+        assert np.array_equal(one.cell.array, two.cell.array)
+        assert np.array_equal(one.get_momenta(), two.get_momenta())
+        assert one.calc.results.keys() == two.calc.results.keys()
+        assert all(
+            np.array_equal(one.calc.results[name], two.calc.results[name])
+            for name in one.calc.results
+        )
+    assert np.array_equal(whole.trace.pressure, resumed.trace.pressure)
+
+
+@pytest.mark.parametrize("kind", ["of another seed", "broken"])
+def test_a_checkpoint_of_no_use_is_not_taken(kind, alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    path, steps = tmp_path / "heating.npz", []
+
+    def stop(step, _total):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=1, checkpoint=path, progress=stop)
+    if kind == "broken":
+        path.write_bytes(path.read_bytes()[:1000])
+    result = heat(
+        alloy,
+        lennard_jones("Cu", "Al"),
+        n_steps=5,
+        seed=2,
+        checkpoint=path,
+        progress=lambda step, _total: steps.append(step),
+    )
+    assert steps == [1, 2, 3, 4, 5]
+    assert np.array_equal(
+        result.trace.pressure,
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=2).trace.pressure,
+    )
+
+
+def test_quench_cools_from_the_melt_and_holds(alloy):
+    steps = []
+    result = quench(
+        alloy,
+        lennard_jones("Cu", "Al"),
+        temperature_high=2000.0,
+        temperature_low=300.0,
+        cooling_rate=1000.0,
+        timestep=4.0,
+        equilibration_time=0.4,
+        hold_time=0.4,
+        n_frames=5,
+        friction=20.0,
+        sample_every=5,
+        seed=1,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    trace = result.trace
+    assert steps[-1] == (625, 625)
+    assert len(result.frames) == 5
+    assert result.cooling.sum() == 85
+    assert trace.set_temperature[0] == 2000.0
+    assert trace.set_temperature[-1] == 300.0
+    np.testing.assert_allclose(np.diff(trace.set_temperature[result.cooling]), -20.0, atol=1e-9)
+    assert trace.temperature[trace.time <= 400][10:].mean() == pytest.approx(2000.0, rel=0.15)
+    assert trace.temperature[-10:].mean() == pytest.approx(300.0, rel=0.25)
+    assert trace.density[-10:].mean() > trace.density[:20].mean()
+    np.testing.assert_allclose(result.atoms.cell.angles(), 90.0)
+    assert result.atoms.calc is None
+    mean_mass = alloy.get_masses().mean()
+    np.testing.assert_allclose(trace.density, units.mass_density(1.0, mean_mass) / trace.volume)
+
+
+def test_hold_samples_after_its_equilibration(alloy):
+    result = hold(
+        alloy,
+        lennard_jones("Cu", "Al"),
+        temperature=400.0,
+        time=0.4,
+        equilibration_time=0.2,
+        n_frames=4,
+        timestep=4.0,
+        friction=20.0,
+        seed=3,
+    )
+    assert len(result.frames) == 4
+    assert result.frames[-1].get_volume() == result.atoms.get_volume()
+    assert result.trace.time[-1] == 400.0
+    assert result.trace.temperature.mean() == pytest.approx(400.0, rel=0.2)
+    with pytest.raises(InputError, match="positive temperature and time"):
+        hold(alloy, lennard_jones("Cu", "Al"), time=0.0, seed=0)
+
+
+def test_start_is_not_changed(alloy):
+    before = alloy.copy()
+    heat(alloy, lennard_jones("Cu", "Al"), n_steps=2, seed=0)
+    assert alloy == before
+    assert alloy.calc is None
+
+
+def test_bad_settings_are_refused(alloy):
+    with pytest.raises(InputError, match="temperature_high > temperature_low"):
+        quench(
+            alloy, lennard_jones("Cu", "Al"), temperature_high=300.0, temperature_low=2000.0, seed=0
+        )
+    with pytest.raises(InputError, match="cooling rate"):
+        quench(alloy, lennard_jones("Cu", "Al"), cooling_rate=-1.0, seed=0)
+    with pytest.raises(InputError, match="timestep"):
+        quench(alloy, lennard_jones("Cu", "Al"), timestep=0.0, seed=0)
+    with pytest.raises(InputError, match="0 steps"):
+        heat(alloy, lennard_jones("Cu", "Al"), n_steps=0, seed=0)
+    with pytest.raises(InputError, match="negative"):
+        heat(alloy, lennard_jones("Cu", "Al"), temperature_end=-1.0, seed=0)

@@ -1,0 +1,116 @@
+"""Quantum ESPRESSO and CP2K, run: two atoms, settings far from converged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgflows import units
+from mgflows.jobs.cp2k import Cp2kHeatingMaker, Cp2kLabelMaker, Cp2kRelaxMaker
+from mgflows.jobs.espresso import EspressoHeatingMaker, EspressoLabelMaker, EspressoRelaxMaker
+from mgflows.launch.checks import Verdict
+from mgflows.launch.programs import _cp2k, _espresso
+from mgflows.methods.cp2k import Cp2kMethod, read_output
+from mgflows.methods.espresso import EspressoMethod
+from mgflows.schemas.labels import LabelError, atoms_from_structure, structure_from_atoms
+
+pytestmark = pytest.mark.dft
+
+CP2K = Cp2kMethod(
+    cutoff=150 * units.RYDBERG,
+    relative_cutoff=30 * units.RYDBERG,
+    basis="SZV-MOLOPT-SR-GTH",
+    k_spacing=1.0,
+    precision=1e-6,
+    scf_tolerance=1e-5,
+)
+ESPRESSO = EspressoMethod(cutoff=40 * units.RYDBERG, k_spacing=1.0)
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def label(maker, atoms):
+    return type(maker).make.original(maker, structure_from_atoms(atoms))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
+    """On one rank and, by the MPI that Debian links pw.x with (the mpirun of a Python package is another), on two that share the k-points."""
+    from ase.io import read
+
+    launcher = "mpirun.openmpi --allow-run-as-root --oversubscribe -n {n_ranks}"
+    method = EspressoMethod(
+        cutoff=40 * units.RYDBERG, k_spacing=1.0, n_ranks=ranks, n_pools=ranks, launcher=launcher
+    )
+    document = label(EspressoLabelMaker(method=method), pair)
+    before = read(recorded("espresso/converged.pwo"), format="espresso-out")
+    assert document.energy == pytest.approx(before.get_potential_energy(), abs=2e-3)
+    assert np.array(document.forces) == pytest.approx(before.get_forces(), abs=0.01)
+    assert np.array(document.stress) == pytest.approx(before.get_stress(voigt=False), abs=2e-3)
+    assert document.quality.checked[-1] == "composition and structure"
+    assert document.fingerprint.version not in ("", "unknown")
+    assert document.fingerprint.potentials["Zr"].startswith("Zr.UPF sha256:")
+    assert f"{ranks} processors" in Path("espresso/espresso.pwo").read_text()
+
+
+def test_espresso_that_does_not_converge_gives_no_label(pair):
+    method = EspressoMethod(cutoff=20 * units.RYDBERG, k_spacing=2.0, max_scf_steps=1)
+    with pytest.raises(LabelError, match="did not converge in 2 steps"):
+        label(EspressoLabelMaker(method=method), pair)
+
+
+def test_cp2k_labels_what_it_recorded(pair, recorded):
+    document = label(Cp2kLabelMaker(method=CP2K), pair)
+    before, _ = read_output(recorded("cp2k/converged.out"), 2)
+    assert document.energy == pytest.approx(before["energy"], abs=2e-3)
+    assert np.array(document.forces) == pytest.approx(before["forces"], abs=0.01)
+    assert units.tensor_to_voigt(document.stress) == pytest.approx(before["stress"], abs=2e-3)
+    assert document.quality.k_mesh == (2, 2, 2)
+    assert document.fingerprint.version not in ("", "unknown")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("label_maker", "relax_maker", "heating_maker", "method"),
+    [
+        pytest.param(
+            EspressoLabelMaker, EspressoRelaxMaker, EspressoHeatingMaker, ESPRESSO, id="espresso"
+        ),
+        pytest.param(Cp2kLabelMaker, Cp2kRelaxMaker, Cp2kHeatingMaker, CP2K, id="cp2k"),
+    ],
+)
+def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_maker, method):
+    """Step after step from what the last one left; a single point of the last frame, begun from nothing, is the same label."""
+    before = label(label_maker(method=method), pair)
+    relaxed = label(relax_maker(method=method, relax_cell=False, force_tolerance=0.02), pair)
+    assert (
+        np.linalg.norm(relaxed.forces, axis=1).max()
+        < 0.02
+        < np.linalg.norm(before.forces, axis=1).max()
+    )
+    assert relaxed.energy < before.energy
+    heating = heating_maker(method=method, n_steps=2)
+    trajectory = heating_maker.make.original(heating, relaxed.structure, 1)
+    assert [frame.name for frame in trajectory.frames] == ["step 1", "step 2"]
+    assert trajectory.trajectory["temperature"][-1] > 0.0
+    last, again = (
+        trajectory.frames[-1],
+        label(label_maker(method=method), atoms_from_structure(trajectory.last_structure)),
+    )
+    assert last.energy == pytest.approx(again.energy, abs=2e-4)
+    assert np.array(last.forces) == pytest.approx(np.array(again.forces), abs=5e-3)
+    assert units.pressure_from_stress(last.stress) == pytest.approx(
+        units.pressure_from_stress(again.stress), abs=0.05
+    )
+
+
+def test_the_doctor_finds_the_codes_that_just_ran():
+    from mgflows.settings import Settings
+
+    assert _cp2k().verdict is Verdict.OK
+    assert _espresso(Settings()).verdict is Verdict.OK

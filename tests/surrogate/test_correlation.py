@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mgflows.errors import InputError
+from mgflows.surrogate.correlation import (
+    FitnessLimits,
+    LabelledSample,
+    choose_pilots,
+    fit_line,
+    measure_fitness,
+)
+
+
+def make_samples(
+    slope: float = 0.3, noise: float = 0.01, pressure: float = 38.0, n: int = 20
+) -> list[LabelledSample]:
+    """Samples of three cooling lengths, each deeper than the last."""
+    generator = np.random.default_rng(4)
+    samples = []
+    for number in range(n):
+        rank = number % 3
+        energy = -1.2 - 0.2 * rank + 0.03 * generator.standard_normal()
+        label = -4.0 + slope * energy + noise * generator.standard_normal()
+        samples.append(
+            LabelledSample(
+                f"f{number}",
+                10 ** (3 + rank),
+                energy,
+                energy - 0.02,
+                label,
+                pressure + generator.standard_normal(),
+            )
+        )
+    return samples
+
+
+def test_a_line_is_found_exactly() -> None:
+    x = np.array([-2.0, 0.5, 1.0, 4.0])
+    fit = fit_line(x, 3.0 - 0.25 * x)
+    assert fit is not None
+    assert (fit.slope, fit.intercept, fit.r2, fit.slope_error) == pytest.approx(
+        (-0.25, 3.0, 1.0, 0.0), abs=1e-12
+    )
+    assert fit(8.0) == pytest.approx(1.0)
+
+
+def test_slope_its_error_and_r2_are_those_of_scipy() -> None:
+    generator = np.random.default_rng(5)
+    x = generator.standard_normal(50)
+    y = 0.4 * x + generator.standard_normal(50)
+    fit, other = fit_line(x, y), stats.linregress(x, y)
+    assert fit is not None
+    assert (fit.slope, fit.slope_error, fit.r2) == pytest.approx(
+        (other.slope, other.stderr, other.rvalue**2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [([], []), ([1.0, 2.0], [1.0, 2.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])]
+)
+def test_nothing_to_fit(x: list[float], y: list[float]) -> None:
+    assert fit_line(x, y) is None
+
+
+def test_a_fit_surrogate_passes_and_is_described() -> None:
+    fitness = measure_fitness(make_samples())
+    assert FitnessLimits().violations(fitness) == []
+    assert FitnessLimits().praise(fitness).startswith("over 20 samples the label energy follows")
+    assert fitness.fit is not None
+    assert fitness.fit_inherent is not None
+    assert fitness.fit.slope == pytest.approx(0.3, abs=0.03)
+    assert fitness.fit_inherent.slope == pytest.approx(fitness.fit.slope), (
+        "a constant offset changes no slope"
+    )
+    assert [(rate.n_sweeps, rate.n_samples) for rate in fitness.rates] == [
+        (1_000, 7),
+        (10_000, 7),
+        (100_000, 6),
+    ]
+    assert sum(rate.n_samples * rate.pressure for rate in fitness.rates) / 20 == pytest.approx(
+        fitness.pressure
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"slope": -0.3},
+            r"changes by -0\.[23]\d \+-.* for each eV of the surrogate's, and must by more than 0",
+        ),
+        (
+            {"slope": 0.3, "noise": 0.3},
+            r"explain [\d.]+% of the variance of the label energies, and must 50%",
+        ),
+        ({"pressure": 180.0}, r"at \+180 GPa, outside -10 to 100"),
+        ({"n": 2}, "2 labelled samples are too few"),
+    ],
+)
+def test_an_unfit_surrogate_is_refused_with_the_reason(
+    changes: dict[str, float], words: str
+) -> None:
+    (objection,) = FitnessLimits().violations(measure_fitness(make_samples(**changes)))
+    assert re.search(words, objection)
+
+
+def test_a_near_miss_is_told_in_enough_digits() -> None:
+    (objection,) = FitnessLimits(minimum_r2=0.999).violations(measure_fitness(make_samples()))
+    assert objection.endswith("and must 99.9%")
+    assert "explain 99.9%" not in objection
+
+
+def test_limits_can_be_loosened() -> None:
+    fitness = measure_fitness(make_samples(slope=-0.3, pressure=180.0))
+    assert FitnessLimits(minimum_slope=-1.0, pressure=None).violations(fitness) == []
+
+
+def test_label_energies_that_do_not_vary_are_no_success() -> None:
+    fitness = measure_fitness(make_samples(slope=0.0, noise=0.0))
+    assert fitness.fit is not None
+    assert math.isnan(fitness.fit.r2) or fitness.fit.r2 <= 0.5
+    assert FitnessLimits().violations(fitness)
+
+
+def test_no_label_is_said_in_words() -> None:
+    with pytest.raises(InputError, match="no sample of the surrogate has a label yet"):
+        measure_fitness([])
+
+
+def test_pilots_are_of_all_lengths_alike_and_spread_within_each() -> None:
+    lengths = [1_000] * 31 + [10_000] * 31 + [100_000] * 15 + [1_000_000] * 3
+    chosen = choose_pilots(lengths, 20)
+    assert Counter(lengths[i] for i in chosen) == {1_000: 6, 10_000: 6, 100_000: 5, 1_000_000: 3}
+    assert len(set(chosen)) == 20
+    assert chosen == sorted(chosen)
+    first = [i for i in chosen if lengths[i] == 1_000]
+    assert (first[0], first[-1]) == (0, 30)
+    assert max(np.diff(first)) <= 7
+    assert choose_pilots([5, 5], 20) == [0, 1]
+    assert choose_pilots(lengths, 0) == []
