@@ -14,7 +14,7 @@ from mgflows.structures.crystals import crystal_prototypes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOCS = Path(__file__).parents[2] / "docs" / "crystals.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how_to" / "crystals.md"
 
 
 @pytest.fixture

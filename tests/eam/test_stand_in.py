@@ -146,5 +146,5 @@ def test_an_impossible_target_is_refused() -> None:
 
 
 def test_the_documentation_shows_the_table_that_the_command_prints() -> None:
-    page = Path(__file__).parents[2] / "docs" / "stand_in.md"
+    page = Path(__file__).parents[2] / "docs" / "concepts" / "stand_in.md"
     assert stand_in_table() in page.read_text(encoding="utf-8")

@@ -216,7 +216,7 @@ def test_the_scale_table_is_complete_and_the_docs_have_it():
     assert header == ("setting", *SCALES, "paper")
     assert set(PAPER) == {field.name for field in fields(Scale)} - {"name"}
     assert len(rows) == len(PAPER)
-    page = (Path(__file__).parents[2] / "docs" / "scales.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "scales.md").read_text()
     assert all("| " + " | ".join(row) + " |" in page for row in rows), (
         "print it anew with: python -m mgflows.flows.scales"
     )

@@ -15,7 +15,7 @@ from ase.build import bulk
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.schemas.labels import Frame, LabelDocument, LabelSetDocument, structure_from_atoms
 
-PAGE = Path(__file__).parents[2] / "docs" / "label_contract.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "label_contract.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 

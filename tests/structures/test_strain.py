@@ -135,7 +135,7 @@ def test_energies_of_the_directions_are_those_of_the_documentation():
 
 def test_the_documentation_has_the_matrices():
     rows = deformation_tables().splitlines()
-    page = (Path(__file__).parents[2] / "docs" / "strains.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "strains.md").read_text()
     assert sum(row.startswith(("| volume", "| C")) for row in rows) == 9 + 6 + 36
     assert all(row in page for row in rows), (
         "print them anew with: python -m mgflows.structures.strain"
