@@ -14,8 +14,8 @@ from mgflows.recovery import repairs
 from mgflows.recovery.repairs import list_failures
 from tests.helpers import jobs
 from tests.helpers.failing_jobs import break_down
-from tests.recovery.test_repairs import everything, fw_ids
 from tests.launch.test_worker import run_worker, submit
+from tests.recovery.test_repairs import everything, fw_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
