@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -54,6 +55,26 @@ def test_the_layers_hold():
         text=True,
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_no_test_imports_from_another_test():
+    """What several tests need is in tests/helpers."""
+    foreign = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+            foreign += [
+                f"{path.relative_to(ROOT)}: {module}"
+                for module in modules
+                if re.match(r"(tests\.)?(\w+\.)*(test_\w+|conftest)$", module)
+            ]
+    assert foreign == []
 
 
 def test_the_code_is_lint_and_type_clean():

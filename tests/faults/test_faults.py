@@ -24,7 +24,7 @@ from mgflows.machine import PrivateMongod
 from mgflows.recovery import recover
 from mgflows.settings import Settings
 from tests.helpers import jobs
-from tests.launch.test_campaigns import families
+from tests.helpers.families import families
 
 if TYPE_CHECKING:
     from pathlib import Path

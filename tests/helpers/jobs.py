@@ -25,6 +25,12 @@ def ran(journal: Path) -> list[str]:
     )
 
 
+def pids(journal: Path) -> dict[str, int]:
+    """Name of the job to process id of its last run."""
+    lines = journal.read_text().splitlines() if journal.exists() else []
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+
 @job
 def add(journal: str, name: str, a: float, b: float, seconds: float = 0.0) -> float:
     sys.stdout.write(f"adding {a} and {b}\n")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,28 +21,13 @@ from mgflows.launch.worker import ExitCode
 from mgflows.recovery.repairs import list_failures, recover
 from mgflows.settings import Settings
 from tests.helpers import jobs
+from tests.helpers.processes import wait_for
+from tests.helpers.workers import run_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pymongo.database import Database
 
 pytestmark = pytest.mark.mongo
-
-
-def run_worker(
-    settings: Settings, *arguments: str, check: int | None = 0
-) -> subprocess.CompletedProcess[str]:
-    path = settings.write(settings.directory / "mgflows.yaml")
-    done = subprocess.run(
-        [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert check is None or done.returncode == check, done.stderr
-    return done
 
 
 def test_a_flow_with_every_kind_of_job_runs(settings: Settings, tmp_path: Path) -> None:
@@ -81,13 +65,6 @@ def test_a_flow_with_every_kind_of_job_runs(settings: Settings, tmp_path: Path) 
             "total",
         ]
     )
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @pytest.mark.faults
@@ -132,6 +109,7 @@ def test_a_store_in_memory_is_refused(
     submit(jobs.add(str(tmp_path / "journal"), "x", 1.0, 1.0), settings)
     code = (
         "import sys\n"
+        "from mgflows.connections import open_launchpad\n"
         "from mgflows.settings import Settings\n"
         "from fireworks.core.rocket_launcher import launch_rocket\n"
         "launch_rocket(open_launchpad(Settings.read(sys.argv[1])), strm_lvl='ERROR')\n"

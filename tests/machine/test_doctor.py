@@ -25,7 +25,7 @@ from mgflows.machine.stray_configuration import (
     check_rendered_files,
 )
 from mgflows.settings import Settings
-from tests.recovery.test_repairs import commands
+from tests.helpers.programs import commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

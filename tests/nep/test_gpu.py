@@ -20,7 +20,7 @@ from mgflows.cli.bench import bench
 from mgflows.errors import ServiceError
 from mgflows.nep import GpumdTrainer, NeppoTrainer, nep_calculator, parity, read_loss, write_frames
 from mgflows.settings import Settings
-from tests.nep.test_trainers import children, is_running, wait_for
+from tests.helpers.processes import children, is_alive, wait_for
 
 pytestmark = [
     pytest.mark.gpu,
@@ -181,7 +181,7 @@ def test_a_killed_evolution_dies_with_its_parent_and_is_continued(
     (child,) = children(parent.pid)
     parent.kill()
     parent.wait()
-    wait_for(lambda: not is_running(child), seconds=30)
+    wait_for(lambda: not is_alive(child), seconds=30)
     before = read_loss(directory / "loss.out")
     done = int(before.step[-1])
     (directory / "nep.in").write_text(

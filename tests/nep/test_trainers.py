@@ -3,15 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
 from mgflows.nep import GpumdTrainer, NepParameters, NeppoTrainer, nep_calculator, parity, read_loss
+from tests.helpers.processes import children, is_alive, wait_for
 
 TRAINER = NeppoTrainer(steps=120, batch=4, learning_rate=(1e-2, 1e-4), reports=4, seed=1)
 
@@ -132,7 +131,7 @@ def test_a_killed_training_dies_with_its_parent_and_is_continued(
     (child,) = children(parent.pid)
     parent.kill()
     parent.wait()
-    wait_for(lambda: not is_running(child), seconds=10)
+    wait_for(lambda: not is_alive(child), seconds=10)
     done = int(read_loss(directory / "loss.out").step[-1])
     assert done < 4000
     # A torn line, as a kill in the middle of a report leaves it.
@@ -166,25 +165,7 @@ def test_an_exception_in_the_parent_ends_the_trainer(
     with pytest.raises(KeyboardInterrupt):
         TRAINER.train(directory, interrupt)
     assert len(seen) == 1
-    assert not is_running(seen[0])
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-def wait_for(condition, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    assert not is_alive(seen[0])
 
 
 @pytest.mark.faults

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from jobflow import Flow
 
 from mgflows.cli.heal import heal
+from mgflows.launch import submit
 from mgflows.recovery import repairs
 from mgflows.recovery.repairs import list_failures
 from tests.helpers import jobs
 from tests.helpers.failing_jobs import break_down
-from tests.launch.test_worker import run_worker, submit
-from tests.recovery.test_repairs import everything, fw_ids
+from tests.helpers.workers import everything, fw_ids, run_worker
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from fireworks import FWorker
 from jobflow import Flow
 
 from mgflows.connections import open_launchpad
-from mgflows.launch import processes
+from mgflows.launch import processes, submit
 from mgflows.launch.workflows import prepare_database
 from mgflows.recovery import repairs
 from mgflows.recovery.queues import JobState, QueuedJob, Queues, parse_qstat, parse_squeue
 from mgflows.recovery.repairs import Action, plan_recovery, recover
 from mgflows.settings import Settings, batch_job
 from tests.helpers import jobs
-from tests.launch.test_worker import run_worker, submit, wait_for
+from tests.helpers.jobs import pids
+from tests.helpers.processes import wait_for
+from tests.helpers.programs import commands
+from tests.helpers.workers import elsewhere, everything, fw_ids, run_worker, working
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pymongo.database import Database
@@ -57,52 +56,8 @@ Job Id: 125[].pbs01
 """
 
 
-@contextmanager
-def working(settings: Settings, n: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """So many workers as processes."""
-    path = settings.write(settings.directory / "mgflows.yaml")
-    command = [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path)]
-    workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(n)]
-    try:
-        yield workers
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-
-
-def pids(journal: Path) -> dict[str, int]:
-    """Name of the job to process id of its last run."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    return {line.split()[0]: int(line.split()[1]) for line in lines}
-
-
-def fw_ids(database: Database) -> dict[str, int]:
-    """Name of the job, its second argument, to its firework."""
-    return {
-        fw["spec"]["_tasks"][0]["job"]["function_args"][1]: fw["fw_id"]
-        for fw in database.fireworks.find({}, {"fw_id": 1, "spec": 1})
-    }
-
-
-def everything(database: Database) -> dict[str, list[dict[str, Any]]]:
-    return {
-        name: list(database[name].find({}, {"_id": 0}))
-        for name in ("fireworks", "launches", "workflows")
-    }
-
-
 def quick(settings: Settings) -> Settings:
     return settings.model_copy(update={"ping_seconds": 0.2})
-
-
-def commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **programs: str) -> None:
-    """Put programs on PATH, before all others."""
-    folder.mkdir(exist_ok=True)
-    for name, script in programs.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
-        (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def slurm_saying(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -115,19 +70,6 @@ def slurm_saying(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> No
         squeue=f"cat {folder}/squeue.txt",
         scontrol="echo 'ClusterName             = here'",
     )
-
-
-def elsewhere(database: Database, fw_id: int, **batch: Any) -> None:
-    """Make a launch look as if its worker ran on another machine, where nobody here can look at processes."""
-    changes: dict[str, Any] = {"fworker.env.kernel": "another/pid:[1]", "fworker.env.host": "node7"}
-    if batch:
-        changes["fworker.env.batch_job"] = {
-            "scheduler": "slurm",
-            "cluster": "here",
-            "restarts": 0,
-            **batch,
-        }
-    database.launches.update_one({"fw_id": fw_id, "state": "RUNNING"}, {"$set": changes})
 
 
 def test_of_a_dead_and_a_silent_worker_only_the_dead_ones_job_runs_again(

@@ -11,16 +11,15 @@ import pytest
 
 from mgflows.recovery.repairs import plan_recovery, recover
 from tests.helpers import jobs
-from tests.recovery.test_repairs import elsewhere, fw_ids, pids
-from tests.slurm.test_slurm import in_category, qlaunch, site, submit_jobs, wait_for
+from tests.helpers.jobs import pids
+from tests.helpers.slurm import in_category, qlaunch, submit_jobs, wait_for
+from tests.helpers.workers import elsewhere, fw_ids
 
 if TYPE_CHECKING:
     from pymongo.database import Database
 
     from mgflows.settings import Settings
-    from tests.slurm.conftest import Cluster
-
-__all__ = ["site"]
+    from tests.helpers.slurm import Cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo, pytest.mark.faults]
 

@@ -3,118 +3,27 @@
 from __future__ import annotations
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from jobflow import Flow
 
 from mgflows.database import GlassDatabase
-from mgflows.flows.tags import all_jobs, set_campaign, tag
-from mgflows.launch import advance, submit, submit_campaign
-from mgflows.machine.configuration import write_configuration
+from mgflows.flows.tags import all_jobs
+from mgflows.launch import advance, submit_campaign
 from mgflows.recovery import recover
-from mgflows.settings import Settings
 from tests.helpers import jobs
+from tests.helpers.slurm import configure, in_category, qlaunch, submit_jobs, wait_for
 from tests.helpers.small_campaign import smallest_campaign
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from jobflow import Job
     from pymongo.database import Database
 
-    from tests.slurm.conftest import Cluster
+    from mgflows.settings import Settings
+    from tests.helpers.slurm import Cluster
 
 pytestmark = [pytest.mark.slurm, pytest.mark.mongo]
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def site(settings: Settings, cluster: Cluster, tmp_path: Path) -> Iterator[Settings]:
-    """A configured site: sampling packed in the partition `cpu`, labels reserved, in `large`."""
-    resources = {
-        # The jobs of the tests are in a module that only this checkout has.
-        "sampling": {"queue": "cpu", "walltime": "0:05:00", "setup": [f"export PYTHONPATH={ROOT}"]},
-        "dft": {
-            "queue": "large",
-            "walltime": "0:05:00",
-            "cores": 2,
-            "reserve": True,
-            "setup": [f"export PYTHONPATH={ROOT}"],
-        },
-    }
-    values = {
-        "directory": tmp_path,
-        "scheduler": "slurm",
-        "mongodb_uri": settings.uri,
-        "database_name": settings.database_name,
-    }
-    site = Settings.checked(
-        {
-            **values,
-            "resources": resources,
-            "ping_seconds": 1.0,
-            "outage_seconds": 60.0,
-            "minimum_free_gb": 0.01,
-        }
-    )
-    configure(site)
-    yield site
-    cluster.run("scancel", "--full", "--partition=cpu", check=False)
-    cluster.run("scancel", "--full", "--partition=large", check=False)
-    cluster.wait()
-
-
-def configure(site: Settings) -> None:
-    site.write(site.directory / "mgflows.yaml")
-    write_configuration(site, site.directory, sys.executable)
-
-
-def qlaunch(cluster: Cluster, site: Settings, category: str, *arguments: str) -> str:
-    folder = site.directory
-    (folder / "queue").mkdir(exist_ok=True)
-    program = Path(sys.executable).parent / "qlaunch"
-    files = [
-        "-c",
-        str(folder),
-        "-w",
-        str(folder / f"my_fworker_{category}.yaml"),
-        "-q",
-        str(folder / f"my_qadapter_{category}.yaml"),
-    ]
-    reserve = ["-r"] if site.resources[category].reserve else []
-    return cluster.run(
-        str(program),
-        *files,
-        *reserve,
-        "--launch_dir",
-        str(folder / "queue"),
-        *arguments,
-        cwd=folder,
-    )
-
-
-def in_category(job: Job, category: str, **tags: str) -> Job:
-    return tag(
-        job, stage={"sampling": "sampling", "dft": "labels"}[category], category=category, **tags
-    )
-
-
-def submit_jobs(site: Settings, *made: Job) -> None:
-    flow = Flow(list(made))
-    set_campaign(flow, "c1")
-    submit(flow, site)
-
-
-def wait_for(cluster: Cluster, what: object, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}\n{cluster.run('squeue')}"
-        time.sleep(0.2)
 
 
 def state_of(database: Database, name: str) -> str:
