@@ -63,7 +63,7 @@ def test_no_test_imports_from_another_test():
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             modules = (
-                [node.module or ""]
+                [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
                 if isinstance(node, ast.ImportFrom)
                 else [alias.name for alias in node.names]
                 if isinstance(node, ast.Import)

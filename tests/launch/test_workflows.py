@@ -15,6 +15,7 @@ from mgflows.launch.campaigns import submit
 from mgflows.launch.workflows import to_workflows
 from mgflows.settings import Settings
 from tests.helpers import jobs
+from tests.helpers.workers import run_worker
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -172,8 +173,6 @@ def test_no_password_gets_into_the_database(
     flow = campaign()
     flow.append_name(" x")
     submit(flow, secret)
-    from tests.launch.test_worker import run_worker
-
     run_worker(secret, check=None)
     assert database.launches.count_documents({}) > 0
     for name in database.list_collection_names():
