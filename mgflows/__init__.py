@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mgflows.alloy import Alloy
 from mgflows.lazy import lazy_names
+from mgflows.moved import install
 
 if TYPE_CHECKING:
     from mgflows.database import GlassDatabase
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Alloy", "CampaignMaker", "GlassDatabase", "__version__"]
 __version__ = "0.1.0"
+
+install()
 
 __getattr__ = lazy_names(
     __name__, {"CampaignMaker": "mgflows.flows.campaign", "GlassDatabase": "mgflows.database"}

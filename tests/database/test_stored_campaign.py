@@ -1,0 +1,117 @@
+"""A campaign that version 0.1 stored stays readable: documents, frames, references and fireworks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from jobflow import OutputReference
+from monty.json import MontyDecoder
+
+from mgflows.database import GlassDatabase
+from mgflows.flows.campaign import CampaignMaker
+from mgflows.report.data import ReportData
+from mgflows.schemas.training import SUBSETS
+from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
+
+pytestmark = pytest.mark.mongo
+
+
+@pytest.fixture
+def stored(settings) -> GlassDatabase:
+    database = GlassDatabase(settings)
+    load_stored_campaign(database.mongo)
+    return database
+
+
+def test_samples_clock_and_frames_are_read(stored):
+    samples = stored.samples(CAMPAIGN)
+    assert len(samples) == 15
+    assert samples["mc-1e5-000"].n_sweeps == 100_000
+    assert len(stored.supercooling(CAMPAIGN).groups) == 3
+
+    frames = stored.frames(CAMPAIGN)
+    assert {frame.subset for frame in frames} == set(SUBSETS)
+    assert sum(frame.subset == "lj_surrogate" for frame in frames) == 15
+    (frame,) = stored.frames(CAMPAIGN, subset="lj_surrogate", family="mc-1e5-000")
+    (atoms,) = stored.load([frame])
+    assert atoms.get_potential_energy() / len(atoms) == pytest.approx(frame.energy_per_atom)
+    assert np.linalg.norm(atoms.get_forces(), axis=1).max() == pytest.approx(
+        frame.maximum_force, abs=1e-4
+    )
+    assert frame.log10_time == pytest.approx(stored.supercooling(CAMPAIGN).families["mc-1e5-000"])
+
+
+def test_every_frame_of_a_dataset_is_loaded(stored):
+    first, last = stored.datasets(CAMPAIGN)
+    dataset = stored.dataset(last.dataset_id)
+    assert len(dataset.frames) == dataset.n_frames > first.n_frames
+    atoms = stored.load(dataset.frames)
+    assert [a.info["frame_id"] for a in atoms] == [f.frame_id for f in dataset.frames]
+    energies = [a.get_potential_energy() / len(a) for a in atoms]
+    assert energies == pytest.approx([f.energy_per_atom for f in dataset.frames])
+
+
+def test_potentials_quenches_and_validations_are_read(stored):
+    potentials = stored.potentials(CAMPAIGN)
+    assert sorted((p.generation, p.split) for p in potentials) == [
+        (0, "family"),
+        (0, "paper"),
+        (1, "family"),
+        (1, "paper"),
+    ]
+    loaded = stored.potential(potentials[-1].potential_id)
+    assert loaded.nep_txt.startswith("nep4_zbl 3 ")
+    assert loaded.errors["test"]["all"].energy_rmse > 0.0
+    assert len(stored.quenches(CAMPAIGN)) == 2
+    (validation,) = stored.validations(CAMPAIGN)
+    assert validation.potential_id in {p.potential_id for p in potentials}
+
+
+def test_relaxations_and_similarity_are_read(stored):
+    relaxed = stored.relaxations(CAMPAIGN)
+    assert len(relaxed) == 3
+    assert stored.similarity(CAMPAIGN).families == list(relaxed) or set(
+        stored.similarity(CAMPAIGN).families
+    ) == set(relaxed)
+
+
+def test_status_cost_and_report_are_read(stored):
+    status = stored.status(CAMPAIGN)
+    assert status.states == {"COMPLETED": 59}
+    assert sum(cost.n for cost in stored.cost(CAMPAIGN)) > 50
+    data = ReportData.from_database(stored, CAMPAIGN)
+    assert data.is_stand_in
+    assert data.is_dft is False
+    assert len(data.relaxations) == 3
+    assert data.clock is not None
+
+
+def test_output_references_are_resolved(stored):
+    document = stored.store.query_one({"output.@class": "LabelDocument"}, ["uuid"])
+    reference = OutputReference(document["uuid"], (("a", "structure"),))
+    structure = reference.resolve(stored.store)
+    assert len(structure) > 0
+    potential = stored.store.query_one({"output.@class": "PotentialDocument"}, ["uuid"])
+    assert OutputReference(potential["uuid"]).resolve(stored.store).nep_txt
+
+
+def test_every_stored_document_becomes_its_model_again(stored):
+    for document in stored.store.query({}, load=True):
+        output = MontyDecoder().process_decoded(document["output"])
+        assert type(output).__module__.startswith("mgflows."), document["name"]
+
+
+def test_every_stored_firework_becomes_a_job_again(stored):
+    for firework in stored.mongo.fireworks.find():
+        (task,) = firework["spec"]["_tasks"]
+        job = MontyDecoder().process_decoded(task["job"])
+        assert job.uuid == firework["spec"]["job_uuid"]
+        assert type(job.maker).__module__.startswith("mgflows.")
+
+
+def test_the_settings_of_a_campaign_become_its_maker_again(stored):
+    document = stored.campaign(CAMPAIGN)
+    maker = MontyDecoder().process_decoded(document.settings)
+    assert isinstance(maker, CampaignMaker)
+    assert maker.name == CAMPAIGN
+    assert len(maker.make().jobs) > 4
