@@ -17,11 +17,13 @@ from mgflows.database import GlassDatabase
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.training import TrainingFlowMaker
-from mgflows.jobs.gpaw import GPAWHeatingMaker, GPAWLabelMaker, GpawMethod, GPAWRelaxMaker
+from mgflows.jobs.heating import AseHeatingMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.launch import submit_campaign
 from mgflows.machine import LocalLauncher, PrivateMongod
+from mgflows.methods.gpaw import GpawMethod
 from mgflows.nep.trainers import NeppoTrainer
 from mgflows.settings import Settings
 
@@ -48,11 +50,11 @@ def campaign(
             samples=((1_000, 6), (10_000, 6)), coolings=(), onset_maker=None, seed=1
         ),
         label_maker=LabelFlowMaker(
-            label_maker=GPAWLabelMaker(method=method),
-            relax_maker=GPAWRelaxMaker(
+            label_maker=AseLabelMaker(method=method),
+            relax_maker=AseRelaxMaker(
                 method=method, force_tolerance=0.5, stress_tolerance=3.0, max_steps=60
             ),
-            heating_maker=GPAWHeatingMaker(method=method, n_steps=heating_steps),
+            heating_maker=AseHeatingMaker(method=method, n_steps=heating_steps),
             volume_maker=DeformationMaker(name="expand and compress", kind="volume"),
             elastic_maker=None,
             relaxed_fraction=1 / 12,

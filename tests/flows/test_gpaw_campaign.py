@@ -11,7 +11,8 @@ import pytest
 
 from mgflows.errors import InputError
 from mgflows.flows.tags import all_jobs
-from mgflows.jobs.gpaw import GpawMethod, GPAWRelaxMaker
+from mgflows.jobs.labels import AseRelaxMaker
+from mgflows.methods.gpaw import GpawMethod
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "dft_campaign.py"
 
@@ -34,7 +35,7 @@ def test_every_label_is_gpaws_and_has_a_job_of_its_own(maker):
         "aimd": 2,
         "crystal": 75,
     }
-    assert {job.maker.method for job in jobs if "GPAW" in type(job.maker).__name__} == {
+    assert {job.maker.method for job in jobs if hasattr(job.maker, "method")} == {
         GpawMethod(cutoff=300.0, k_spacing=1.0)
     }
 
@@ -42,7 +43,7 @@ def test_every_label_is_gpaws_and_has_a_job_of_its_own(maker):
 def test_two_settings_of_gpaw_in_one_campaign_are_refused(maker):
     other = replace(
         maker.label_maker,
-        relax_maker=GPAWRelaxMaker(method=GpawMethod(cutoff=400.0, k_spacing=1.0)),
+        relax_maker=AseRelaxMaker(method=GpawMethod(cutoff=400.0, k_spacing=1.0)),
     )
     with pytest.raises(InputError, match=r"cutoff: 300\.0 against 400\.0"):
         replace(maker, label_maker=other).make()

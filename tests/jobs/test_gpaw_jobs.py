@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mgflows.jobs.gpaw import GPAWLabelMaker, GpawMethod
+from mgflows.jobs.labels import AseLabelMaker
+from mgflows.methods.gpaw import GpawMethod
 from mgflows.schemas.labels import LabelDocument, structure_from_atoms
 
 REFERENCES = Path(__file__).parent.parent / "data" / "dft_reference"
@@ -18,7 +19,7 @@ def test_a_label_passes_the_gate_and_says_what_made_it(run):
     atoms = Atoms(
         "ZrCu", scaled_positions=[[0.5, 0.48, 0.51], [0, 0, 0]], cell=[3.26] * 3, pbc=True
     )
-    maker = GPAWLabelMaker(method=GpawMethod(cutoff=300.0, k_spacing=1.0))
+    maker = AseLabelMaker(method=GpawMethod(cutoff=300.0, k_spacing=1.0))
     label = LabelDocument.model_validate(run(maker.make(structure_from_atoms(atoms))))
     assert label.structure.species[0].symbol == "Cu"
     # The same calculation in a script of ASE and GPAW alone.

@@ -13,7 +13,8 @@ from scipy import constants
 from mgflows import units
 from mgflows.database.failures import Category, classify
 from mgflows.errors import InputError
-from mgflows.jobs.cp2k import Cp2kHeatingMaker, Cp2kLabelMaker, Cp2kRelaxMaker
+from mgflows.jobs.heating import AseHeatingMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.schemas.labels import LabelError, structure_from_atoms
 
@@ -47,7 +48,7 @@ def method(data):
 
 
 def label(method, atoms):
-    return Cp2kLabelMaker.make.original(Cp2kLabelMaker(method=method), structure_from_atoms(atoms))
+    return AseLabelMaker.make.original(AseLabelMaker(method=method), structure_from_atoms(atoms))
 
 
 @pytest.mark.parametrize("mesh", [(2, 2, 2), (3, 2, 1), (4, 4, 4), (1, 1, 1)])
@@ -112,8 +113,7 @@ def test_ranks_and_threads(data):
     )
     assert method.n_cores == 6
     assert all(
-        maker().method == Cp2kMethod()
-        for maker in (Cp2kLabelMaker, Cp2kRelaxMaker, Cp2kHeatingMaker)
+        maker().method == Cp2kMethod() for maker in (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
     )
 
 

@@ -13,7 +13,8 @@ from ase.io.espresso import read_espresso_in
 from mgflows import units
 from mgflows.database.failures import Category, classify
 from mgflows.errors import InputError
-from mgflows.jobs.espresso import EspressoHeatingMaker, EspressoLabelMaker, EspressoRelaxMaker
+from mgflows.jobs.heating import AseHeatingMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.methods.base import k_mesh
 from mgflows.methods.espresso import EspressoMethod, read_report
 from mgflows.schemas.labels import LabelError, structure_from_atoms
@@ -38,9 +39,7 @@ def method(pseudopotentials):
 
 
 def label(method, atoms):
-    return EspressoLabelMaker.make.original(
-        EspressoLabelMaker(method=method), structure_from_atoms(atoms)
-    )
+    return AseLabelMaker.make.original(AseLabelMaker(method=method), structure_from_atoms(atoms))
 
 
 def value(text, key):
@@ -74,7 +73,7 @@ def test_the_default_is_the_papers_mesh_at_90_rydberg():
     assert k_mesh(12.9275 * np.eye(3), EspressoMethod().k_spacing) == (3, 3, 3)
     assert all(
         maker().method == EspressoMethod()
-        for maker in (EspressoLabelMaker, EspressoRelaxMaker, EspressoHeatingMaker)
+        for maker in (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
     )
 
 

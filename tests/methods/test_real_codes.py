@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mgflows import units
-from mgflows.jobs.cp2k import Cp2kHeatingMaker, Cp2kLabelMaker, Cp2kRelaxMaker
-from mgflows.jobs.espresso import EspressoHeatingMaker, EspressoLabelMaker, EspressoRelaxMaker
+from mgflows.jobs.heating import AseHeatingMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.launch.checks import Verdict
 from mgflows.launch.programs import _cp2k, _espresso
 from mgflows.methods.cp2k import Cp2kMethod, read_output
@@ -47,7 +47,7 @@ def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
     method = EspressoMethod(
         cutoff=40 * units.RYDBERG, k_spacing=1.0, n_ranks=ranks, n_pools=ranks, launcher=launcher
     )
-    document = label(EspressoLabelMaker(method=method), pair)
+    document = label(AseLabelMaker(method=method), pair)
     before = read(recorded("espresso/converged.pwo"), format="espresso-out")
     assert document.energy == pytest.approx(before.get_potential_energy(), abs=2e-3)
     assert np.array(document.forces) == pytest.approx(before.get_forces(), abs=0.01)
@@ -61,11 +61,11 @@ def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
 def test_espresso_that_does_not_converge_gives_no_label(pair):
     method = EspressoMethod(cutoff=20 * units.RYDBERG, k_spacing=2.0, max_scf_steps=1)
     with pytest.raises(LabelError, match="did not converge in 2 steps"):
-        label(EspressoLabelMaker(method=method), pair)
+        label(AseLabelMaker(method=method), pair)
 
 
 def test_cp2k_labels_what_it_recorded(pair, recorded):
-    document = label(Cp2kLabelMaker(method=CP2K), pair)
+    document = label(AseLabelMaker(method=CP2K), pair)
     before, _ = read_output(recorded("cp2k/converged.out"), 2)
     assert document.energy == pytest.approx(before["energy"], abs=2e-3)
     assert np.array(document.forces) == pytest.approx(before["forces"], abs=0.01)
@@ -78,10 +78,8 @@ def test_cp2k_labels_what_it_recorded(pair, recorded):
 @pytest.mark.parametrize(
     ("label_maker", "relax_maker", "heating_maker", "method"),
     [
-        pytest.param(
-            EspressoLabelMaker, EspressoRelaxMaker, EspressoHeatingMaker, ESPRESSO, id="espresso"
-        ),
-        pytest.param(Cp2kLabelMaker, Cp2kRelaxMaker, Cp2kHeatingMaker, CP2K, id="cp2k"),
+        pytest.param(AseLabelMaker, AseRelaxMaker, AseHeatingMaker, ESPRESSO, id="espresso"),
+        pytest.param(AseLabelMaker, AseRelaxMaker, AseHeatingMaker, CP2K, id="cp2k"),
     ],
 )
 def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_maker, method):
