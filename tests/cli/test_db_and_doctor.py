@@ -37,7 +37,7 @@ def test_start_status_stop(short_directory: Path) -> None:
     findings = {
         finding["check"]: finding for finding in json.loads(run(doctor, "--json", *where).output)
     }
-    assert findings["job store"]["verdict"] == "good"
+    assert findings["job store"]["verdict"] == "ok"
     assert "is stopped" in run(db, "stop", *where).output
     assert "was not running" in run(db, "stop", *where).output
 
@@ -74,15 +74,15 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(
     assert result.exit_code == 1
     assert "secret" not in result.output
     findings = {finding["check"]: finding for finding in json.loads(result.output)}
-    assert {check for check, finding in findings.items() if finding["verdict"] == "bad"} == {
+    assert {check for check, finding in findings.items() if finding["verdict"] == "error"} == {
         "packages",
         "configuration",
         "database",
     }
     assert findings["configuration"]["hint"] == f"chmod 600 {path}"
     assert findings["packages for training potentials"]["hint"] == "pip install 'mgflows[train]'"
-    assert findings["trainer"]["verdict"] == "missing"
-    assert all(finding["hint"] for finding in findings.values() if finding["verdict"] != "good")
+    assert findings["trainer"]["verdict"] == "warning"
+    assert all(finding["hint"] for finding in findings.values() if finding["verdict"] != "ok")
 
 
 def test_doctor_survives_a_bad_configuration(tmp_path: Path) -> None:

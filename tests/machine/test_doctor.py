@@ -214,7 +214,7 @@ def test_a_clock_that_is_off(
 
 def test_too_few_open_files(settings: Settings) -> None:
     code = "from mgflows.machine.doctor import _open_files; print(_open_files().verdict.value)"
-    for hard, verdict in ((200, "bad"), (2000, "missing")):
+    for hard, verdict in ((200, "error"), (2000, "warning")):
         done = subprocess.run(
             ["bash", "-c", f"ulimit -n {hard}; {sys.executable} -c '{code}'"],
             capture_output=True,
@@ -272,7 +272,7 @@ def test_potcars_as_pymatgen_sees_them(
 def test_programs_of_a_category(
     settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs.findings, "installed_version", lambda name: None)
+    monkeypatch.setattr(programs.checks, "installed_version", lambda name: None)
     monkeypatch.setenv("PATH", f"{home / 'bin'}:/nowhere")
     found = by_check(programs.check_programs(settings, "dft"))
     assert found["labels"].verdict is Verdict.ERROR
@@ -404,7 +404,7 @@ def test_gpaw_is_named_with_its_launcher_and_its_packages(monkeypatch):
     ]
     assert found.verdict is Verdict.OK
     assert "mpiexec" in found.reason
-    monkeypatch.setattr(programs.findings, "installed_version", lambda name: None)
+    monkeypatch.setattr(programs.checks, "installed_version", lambda name: None)
     (found,) = [
         finding
         for finding in programs.check_programs(Settings())

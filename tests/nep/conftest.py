@@ -1,4 +1,4 @@
-"""Labelled Cu-Al crystals of ASE's effective-medium theory: cheap, analytic forces, any number of them."""
+"""Frames and parameters for the tests of neuroevolution potentials."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from ase.build import bulk
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.nep import NepParameters
+from tests.helpers import emt_frames as frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,39 +20,14 @@ if TYPE_CHECKING:
 TINY_POTENTIAL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 
 
-def emt_frame(number: int, subset: str = "aimd", family: str = "melt") -> Atoms:
-    rng = np.random.default_rng(number)
-    atoms = bulk("Cu", cubic=True).repeat(2)
-    atoms.symbols[rng.choice(len(atoms), 12, replace=False)] = "Al"
-    atoms.set_cell(
-        atoms.cell.array @ (np.eye(3) * rng.uniform(0.98, 1.05) + rng.normal(0.0, 0.01, (3, 3))),
-        scale_atoms=True,
-    )
-    atoms.rattle(0.1, rng=rng)
-    atoms.calc = EMT()
-    results = {
-        "energy": atoms.get_potential_energy(),
-        "forces": atoms.get_forces(),
-        "stress": atoms.get_stress(),
-    }
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    atoms.info = {"subset": subset, "family": family, "frame_id": f"emt-{number}"}
-    return atoms
-
-
 @pytest.fixture(scope="session")
 def make_emt_frame() -> Callable[..., Atoms]:
-    return emt_frame
+    return frames.emt_frame
 
 
 @pytest.fixture(scope="session")
 def emt_frames() -> list[Atoms]:
-    return [
-        emt_frame(
-            number, subset="distorted" if number % 2 else "aimd", family=f"sample{number // 4}"
-        )
-        for number in range(24)
-    ]
+    return frames.emt_frames()
 
 
 @pytest.fixture(scope="session")

@@ -275,7 +275,7 @@ DOCUMENTS = [
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def requested(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """A stand-in for mp-api, which is not needed otherwise; what it was requested."""
     queries: list[dict[str, Any]] = []
 
@@ -324,7 +324,7 @@ def test_the_materials_project_is_asked_for_all_sub_systems(
     assert crystals[2].energy_above_hull == 0.02
     assert crystals[0].atoms().get_volume() == pytest.approx(3.62**3)
     assert space_group_of(crystals[2]) == "Pm-3m (221)"
-    (query,) = asked
+    (query,) = requested
     assert query["chemsys"] == ["Al", "Cu", "Zr", "Al-Cu", "Al-Zr", "Cu-Zr", "Al-Cu-Zr"]
     assert query["energy_above_hull"] == (0.0, 0.05)
     assert query["num_sites"] == (1, 40)
