@@ -39,11 +39,25 @@ def test_every_renamed_class_leads_to_one_that_exists(module):
         assert found is getattr(importlib.import_module(new_module), new)
 
 
-def test_retired_makers_are_the_ase_makers_with_a_method():
-    from mgflows.jobs.labels import AseRelaxMaker
-    from mgflows.methods.gpaw import GpawMethod
+@pytest.mark.parametrize(
+    ("module", "prefix", "method"),
+    [
+        ("gpaw", "GPAW", "GpawMethod"),
+        ("cp2k", "Cp2k", "Cp2kMethod"),
+        ("espresso", "Espresso", "EspressoMethod"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["Label", "Relax", "Heating"])
+def test_retired_makers_are_the_ase_makers_with_a_method(module, prefix, method, kind):
+    retired = getattr(importlib.import_module(f"mgflows.jobs.{module}"), f"{prefix}{kind}Maker")
+    current = importlib.import_module(
+        "mgflows.jobs.heating" if kind == "Heating" else "mgflows.jobs.labels"
+    )
+    maker = retired()
+    assert isinstance(maker, getattr(current, f"Ase{kind}Maker"))
+    assert maker.method == getattr(importlib.import_module(f"mgflows.methods.{module}"), method)()
+    assert retired.from_dict(maker.as_dict()) == maker
 
-    maker = importlib.import_module("mgflows.jobs.gpaw").GPAWRelaxMaker()
-    assert isinstance(maker, AseRelaxMaker)
-    assert (maker.method, maker.max_steps) == (GpawMethod(), 300)
-    assert type(maker).from_dict(maker.as_dict()) == maker
+
+def test_a_retired_relaxation_keeps_its_number_of_steps():
+    assert importlib.import_module("mgflows.jobs.gpaw").GPAWRelaxMaker().max_steps == 300

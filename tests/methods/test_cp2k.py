@@ -13,8 +13,7 @@ from scipy import constants
 from mgflows import units
 from mgflows.database.failures import Category, classify
 from mgflows.errors import InputError
-from mgflows.jobs.heating import AseHeatingMaker
-from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
+from mgflows.jobs.labels import AseLabelMaker
 from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.schemas.labels import LabelError, structure_from_atoms
 
@@ -112,9 +111,6 @@ def test_ranks_and_threads(data):
         method.full_command == f"mpirun -n 2 env OMP_NUM_THREADS=3 CP2K_DATA_DIR={data} cp2k.psmp"
     )
     assert method.n_cores == 6
-    assert all(
-        maker().method == Cp2kMethod() for maker in (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
-    )
 
 
 def test_a_recorded_calculation_becomes_its_label(program, recorded, method, pair):

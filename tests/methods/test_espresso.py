@@ -13,8 +13,7 @@ from ase.io.espresso import read_espresso_in
 from mgflows import units
 from mgflows.database.failures import Category, classify
 from mgflows.errors import InputError
-from mgflows.jobs.heating import AseHeatingMaker
-from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
+from mgflows.jobs.labels import AseLabelMaker
 from mgflows.methods.base import k_mesh
 from mgflows.methods.espresso import EspressoMethod, read_report
 from mgflows.schemas.labels import LabelError, structure_from_atoms
@@ -71,10 +70,6 @@ def test_the_input_has_the_settings(program, method, pair, pseudopotentials):
 def test_the_default_is_the_papers_mesh_at_90_rydberg():
     assert EspressoMethod().cutoff == pytest.approx(1224.512, abs=1e-3)
     assert k_mesh(12.9275 * np.eye(3), EspressoMethod().k_spacing) == (3, 3, 3)
-    assert all(
-        maker().method == EspressoMethod()
-        for maker in (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
-    )
 
 
 def test_ranks_threads_and_pools():
