@@ -1,11 +1,15 @@
-"""Fixtures for everybody.
+"""Fixtures for all tests.
 
-`mongod`     a real MongoDB server for the whole test session (a private one, on a socket in a short temporary folder); the session's server
-             is shared: a test that stops or kills a server starts a `PrivateMongod` of its own in `short_directory`.
-`settings`   settings with a database of their own on that server and a folder of their own, n_workers = 2; the database is dropped afterwards.
-`database`   the pymongo database of `settings`.
+`mongod`            a real MongoDB server for the whole test session: private, on a socket in a short
+                    temporary folder. It is shared: a test that stops or kills a server starts its own
+                    `PrivateMongod` in `short_directory`.
+`settings`          settings with their own database on that server and their own folder, n_workers = 2;
+                    the database is dropped afterwards.
+`database`          the pymongo database of `settings`.
+`short_directory`   a temporary folder with a short name.
 
-Tests that use them are marked `mongo`.
+Tests that use a server are marked `mongo`. What else a test needs it names with
+`pytest.mark.needs`, see `tests/helpers/requirements.py`.
 """
 
 from __future__ import annotations
@@ -29,9 +33,12 @@ if TYPE_CHECKING:
     from mgflows.settings import Settings
 
 
+pytest_plugins = ["tests.helpers.requirements"]
+
+
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
-    # pytest's own temporary folders have long names, and a socket's path may have 107 characters.
+    # A socket's path may have 107 characters; those of pytest's temporary folders are longer.
     path = Path(tempfile.mkdtemp(prefix="mgt"))
     yield path
     shutil.rmtree(path, ignore_errors=True)

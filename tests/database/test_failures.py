@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import traceback
 from pathlib import Path
@@ -150,12 +149,10 @@ def test_a_calculator_without_its_program(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.skipif(
-    os.access("/usr/bin/mpirun", os.X_OK) is False, reason="the wording is Open MPI's"
-)
+@pytest.mark.needs("openmpi")
 def test_mpi_that_does_not_find_its_program() -> None:
     with pytest.raises(RuntimeError) as caught:
-        say("/usr/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "no_such_vasp")
+        say("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2", "no_such_vasp")
     assert classify(str(caught.value)) is Category.MISSING_EXECUTABLE
 
 

@@ -17,6 +17,7 @@ from mgflows.launch import submit
 from mgflows.launch.worker import ExitCode
 from mgflows.recovery import recover
 from tests.helpers import jobs
+from tests.helpers.requirements import private_namespace
 from tests.helpers.writing_jobs import say, write
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from mgflows.settings import Settings
 
-pytestmark = [pytest.mark.mongo, pytest.mark.faults]
+pytestmark = [pytest.mark.mongo, pytest.mark.faults, pytest.mark.needs("mount")]
 
 MOUNT = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
 
@@ -46,17 +47,9 @@ def run_worker(
     path = settings.write(settings.directory / "mgflows.yaml")
     command = [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path)]
     if disk is not None:
-        who = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        # Nobody else sees what is mounted in a mount namespace of its own, and it goes with the worker.
-        private = ["unshare", *who, "--mount"]
-        if subprocess.run(
-            [*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
-        ).returncode:
-            pytest.skip(
-                "this machine does not let a test mount a small disk, not even in a namespace of its own"
-            )
+        # Its mounts vanish with the worker, and no other process sees them.
         command = [
-            *private,
+            *private_namespace(),
             "sh",
             "-c",
             MOUNT,

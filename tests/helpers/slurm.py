@@ -114,10 +114,7 @@ class Cluster:
         for program in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
             # An ordinary user's PATH has no /usr/sbin.
             path = shutil.which(program[0], path=f"{os.environ['PATH']}:/usr/sbin")
-            if path is None:
-                raise RuntimeError(
-                    f"the tests marked slurm need {program[0]}; install it with: apt-get install slurm-wlm"
-                )
+            assert path is not None, f"{program[0]} is missing, see tests/helpers/requirements.py"
             with (self.directory / f"{program[0]}.out").open("wb") as out:
                 command = [path, *program[1:], "-f", str(self.configuration)]
                 self._daemons.append(

@@ -14,6 +14,7 @@ REFERENCES = Path(__file__).parent.parent / "data" / "dft_reference"
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_a_label_passes_the_gate_and_says_what_made_it(run):
     atoms = Atoms(

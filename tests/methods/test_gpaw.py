@@ -39,6 +39,7 @@ def program(path, text):
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw-mpi")
 @pytest.mark.slow
 def test_a_calculation_is_the_same_on_two_ranks(atoms):
     results = []
@@ -62,6 +63,7 @@ def test_a_calculation_is_the_same_on_two_ranks(atoms):
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_a_cell_of_eight_atoms_has_the_stored_label():
     """AlCu3Zr4 at 450 eV and 2x2x4, labelled before by a script of ASE and GPAW alone, without symmetry and at GPAW's default tolerances."""
@@ -82,6 +84,7 @@ def test_a_cell_of_eight_atoms_has_the_stored_label():
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 @pytest.mark.physics
 def test_the_pressure_is_the_derivative_of_the_free_energy(atoms):
@@ -105,6 +108,7 @@ def test_the_pressure_is_the_derivative_of_the_free_energy(atoms):
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_a_structure_that_leaves_its_symmetry_is_labelled_like_a_new_one(atoms):
     atoms.set_scaled_positions([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
@@ -126,6 +130,7 @@ def test_a_structure_that_leaves_its_symmetry_is_labelled_like_a_new_one(atoms):
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_the_second_attempt_changes_the_way_and_not_the_label(atoms):
     labels, reports = [], []
@@ -149,6 +154,7 @@ def test_the_second_attempt_changes_the_way_and_not_the_label(atoms):
 
 
 @pytest.mark.dft
+@pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_what_does_not_converge_is_tried_once_more_and_then_no_label(atoms):
     calculator = GpawMethod(cutoff=250.0, k_spacing=2.0, max_iterations=2).build(atoms)
@@ -227,5 +233,6 @@ class TestProcessesThatFail:
         ):
             calculator.calculate(atoms)
 
+    @pytest.mark.needs("gpaw-mpi")
     def test_the_launcher_is_that_of_the_library_gpaw_is_linked_to(self):
         assert os.access(mpi_launcher(), os.X_OK)

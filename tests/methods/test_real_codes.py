@@ -38,6 +38,7 @@ def label(maker, atoms):
     return type(maker).make.original(maker, structure_from_atoms(atoms))
 
 
+@pytest.mark.needs("espresso", "openmpi")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
     """On one rank and, by the MPI that Debian links pw.x with (the mpirun of a Python package is another), on two that share the k-points."""
@@ -58,12 +59,14 @@ def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
     assert f"{ranks} processors" in Path("espresso/espresso.pwo").read_text()
 
 
+@pytest.mark.needs("espresso")
 def test_espresso_that_does_not_converge_gives_no_label(pair):
     method = EspressoMethod(cutoff=20 * units.RYDBERG, k_spacing=2.0, max_scf_steps=1)
     with pytest.raises(LabelError, match="did not converge in 2 steps"):
         label(AseLabelMaker(method=method), pair)
 
 
+@pytest.mark.needs("cp2k")
 def test_cp2k_labels_what_it_recorded(pair, recorded):
     document = label(AseLabelMaker(method=CP2K), pair)
     before, _ = read_output(recorded("cp2k/converged.out"), 2)
@@ -78,8 +81,15 @@ def test_cp2k_labels_what_it_recorded(pair, recorded):
 @pytest.mark.parametrize(
     ("label_maker", "relax_maker", "heating_maker", "method"),
     [
-        pytest.param(AseLabelMaker, AseRelaxMaker, AseHeatingMaker, ESPRESSO, id="espresso"),
-        pytest.param(AseLabelMaker, AseRelaxMaker, AseHeatingMaker, CP2K, id="cp2k"),
+        pytest.param(
+            AseLabelMaker,
+            AseRelaxMaker,
+            AseHeatingMaker,
+            code,
+            id=name,
+            marks=pytest.mark.needs(name),
+        )
+        for name, code in (("espresso", ESPRESSO), ("cp2k", CP2K))
     ],
 )
 def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_maker, method):
@@ -107,6 +117,7 @@ def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_ma
     )
 
 
+@pytest.mark.needs("espresso", "cp2k")
 def test_the_doctor_finds_the_codes_that_just_ran():
     from mgflows.settings import Settings
 

