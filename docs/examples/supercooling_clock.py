@@ -257,14 +257,19 @@ def effective(clock: SupercoolingClock, row: dict[str, Any]) -> Any:
 
 def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
     lines = [
-        f"Computed in {cpu_seconds / 60:.0f} CPU minutes. Energies per atom in units of eps_ZrZr; +- is one standard error.",
+        "# Measured supercooling clocks",
+        "",
+        "    python docs/examples/supercooling_clock.py DIRECTORY",
+        "",
+        f"Computed in {cpu_seconds / 60:.0f} CPU minutes. Energies per atom in units of eps_ZrZr.",
+        "+- is one standard error.",
         "",
     ]
     for result in results:
         clocks = [SupercoolingClock.from_dict(clock) for clock in result["clocks"]]
         unit = LennardJones.cuzral(table=result["table"]).energy_unit
         onset = result["onset"]
-        lines += [f"### Table {result['table']}", ""]
+        lines += [f"## Table {result['table']}", ""]
         lines.append(
             f"T_on = {onset['reduced_temperature']:.2f} ({onset['low']:.2f} to {onset['high']:.2f}), where tau_alpha is {CRITERION:.0%} above the "
             f"Arrhenius line of T* >= {onset['arrhenius_above']:g}, E = {onset['reduced_activation_energy']:.2f}."

@@ -39,10 +39,8 @@ _TOO_LARGE = 10334
 class JobTask(JobFiretask):
     """Run one jobflow job and store its output in the worker's JobStore.
 
-    Other Parameters
-    ----------------
-    job
-        The job. No store: it would carry the database's password into every firework document.
+    Its only parameter is ``job``, without a store: a store would carry the database's password into
+    every firework document.
     """
 
     required_params = ("job",)

@@ -239,7 +239,7 @@ class LabelDocument(BaseModel):
             Its origin.
         report
             What the code says of the calculation.
-        asked
+        requested
             The structure that was to be labelled.
         relaxation
             For a relaxed structure, what the relaxation did.

@@ -94,7 +94,7 @@ def violations(
         The labelled structure.
     report
         What the code says.
-    asked
+    requested
         The structure that was to be labelled, in any order of its atoms that keeps the order within each species.
     fixed_cell
         Whether cell and positions should be as asked (a single point), or only the composition (a relaxation, a step of molecular dynamics).

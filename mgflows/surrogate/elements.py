@@ -28,7 +28,7 @@ _ATOMS_PER_CELL = {"fcc": 4, "bcc": 2, "hcp": 2, "dhcp": 4, "alpha-Mn": 58}
 class Crystal(NamedTuple):
     """The stable crystal of a metal at room temperature.
 
-    Parameters
+    Attributes
     ----------
     structure
         fcc, bcc, hcp, dhcp (double hcp) or alpha-Mn.

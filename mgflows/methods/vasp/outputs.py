@@ -136,7 +136,7 @@ class VaspRun:
 
         Parameters
         ----------
-        asked
+        requested
             The structure that went in, whose cell decides the k-mesh.
         step
             Which ionic step.
