@@ -1,4 +1,4 @@
-"""``mgflows validate``: what a NEP says about a glass, without a database."""
+"""``mgflows validate``: properties of a glass under a NEP, without a database."""
 
 from __future__ import annotations
 
@@ -12,28 +12,43 @@ from mgflows.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
     from mgflows.nep.calculator import Device
 
 _GLASSES = 3
 _SWEEPS = 10_000
+_ROWS = (
+    ("density (g/cm3, 300 K)", "density", "density_error"),
+    ("density (g/cm3, melt at 2000 K)", "melt_density", "melt_density_error"),
+    ("bulk modulus B (GPa)", "bulk_modulus", "bulk_modulus_std"),
+    ("shear modulus G (GPa)", "shear_modulus", "shear_modulus_std"),
+    ("Young's modulus E (GPa)", "young_modulus", "young_modulus_std"),
+    ("Poisson's ratio", "poisson_ratio", "poisson_ratio_std"),
+    ("G from quasi-static shear (GPa)", "shear_modulus_aqs", "shear_modulus_aqs_std"),
+    ("viscosity (mPa s)", "viscosity", "viscosity_error"),
+)
+"""Title, and keys of value and uncertainty in the summary."""
 
 
 @click.command()
 @click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
-    "--suite", default="quick", show_default=True, help="Which quantities, and how much of each."
+    "--suite",
+    default="quick",
+    show_default=True,
+    help="Quantities to measure: tiny, quick or standard.",
 )
 @click.option(
     "--glasses",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Structures to validate on; any file ASE reads.",
+    help="Structures to validate on, in any format that ASE reads.",
 )
 @click.option(
     "--formula",
     default=None,
-    help="Alloy to sample glasses of where no file is given; by default Cu46Zr46Al8 or equal parts.",
+    help="Alloy to sample glasses of if no file is given [default: Cu46Zr46Al8 or equal parts].",
 )
 @click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
 @click.option(
@@ -41,11 +56,13 @@ _SWEEPS = 10_000
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
     show_default=True,
-    help="Where the potentials are evaluated.",
+    help="Device that evaluates the potentials.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
+@click.pass_context
 def validate(
+    context: click.Context,
     potential: Path,
     suite: str,
     glasses: Path | None,
@@ -55,9 +72,12 @@ def validate(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Validate the NEP in the file POTENTIAL: structure, elastic constants, quasi-static shear, dimers.
+    """Validate the NEP in the file POTENTIAL.
 
-    Without --glasses, three glasses are made with swap Monte Carlo on the Lennard-Jones surrogate; the potential relaxes them itself.
+    Measures structure, elastic constants, quasi-static shear, dimers and, by suite, the melt.
+    Without --glasses, three glasses are sampled with swap Monte Carlo on the Lennard-Jones
+    surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
+    quantity or a result is unphysical.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -68,15 +88,10 @@ def validate(
     if suite not in SUITES:
         raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
     species = validate_nep_text(potential_text(potential)).species
-    structures = _read(glasses, species) if glasses else _sample(species, formula, seed)
+    known = _known_to_both(species, reference)
+    structures = _read(glasses, species) if glasses else _sample(known, formula, seed)
     calculator = nep_calculator(potential, device)
-    other = None
-    if reference == "stand-in":
-        from mgflows.eam import stand_in_calculator
-
-        other = stand_in_calculator(species)
-    elif reference:
-        other = nep_calculator(Path(reference), device)
+    other = _reference(reference, structures, device)
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True) as progress:
@@ -96,8 +111,50 @@ def validate(
                 **result.summary(),
             }
         )
-        return
-    _print(result.summary(), result.protocol)
+    else:
+        _print(
+            result.summary(),
+            result.protocol,
+            [curve.verdict for curve in result.dimers.values() if not curve.repulsive],
+        )
+    context.exit(1 if result.failures else 0)
+
+
+def _known_to_both(species: tuple[str, ...], reference: str | None) -> tuple[str, ...]:
+    """Species of the potential that the reference also has, in the potential's order."""
+    from mgflows.nep.calculator import potential_text, validate_nep_text
+
+    if reference is None:
+        return species
+    if reference == "stand-in":
+        from mgflows.eam.stand_in import SPECIES
+
+        others: tuple[str, ...] = SPECIES
+    else:
+        others = validate_nep_text(potential_text(Path(reference))).species
+    known = tuple(symbol for symbol in species if symbol in others)
+    if not known:
+        raise InputError(
+            f"the potential ({', '.join(species)}) and the reference ({', '.join(others)}) have no "
+            "species in common",
+            hint="give another reference",
+        )
+    return known
+
+
+def _reference(reference: str | None, structures: list[Atoms], device: Device) -> Calculator | None:
+    """Calculator of the reference, checked for the species of the structures."""
+    if reference is None:
+        return None
+    species = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
+    if reference == "stand-in":
+        from mgflows.eam import stand_in_calculator
+
+        return stand_in_calculator(species)
+    from mgflows.nep.calculator import nep_calculator, potential_text, validate_nep_text
+
+    validate_nep_text(potential_text(Path(reference)), species)
+    return nep_calculator(Path(reference), device)
 
 
 def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
@@ -107,14 +164,17 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
         structures = read(path, index=":")
     except Exception as error:
         raise InputError(
-            f"{path} cannot be read as structures ({error}); give a file that ASE reads, such as extended XYZ"
+            f"{path} cannot be read as structures ({error})",
+            hint="give a file that ASE reads, such as extended XYZ",
         ) from error
-    strange = sorted(
+    unknown = sorted(
         {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species)
     )
-    if strange:
+    if unknown:
         raise InputError(
-            f"{path} has {', '.join(strange)}, which the potential ({', '.join(species)}) does not know; give other structures"
+            f"{path} contains {', '.join(unknown)}, but the potential knows only "
+            f"{', '.join(species)}",
+            hint="give other structures or another potential",
         )
     return structures
 
@@ -126,13 +186,15 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     if formula is None:
         formula = (
             "Cu46Zr46Al8"
-            if set(species) == {"Cu", "Zr", "Al"}
+            if {"Cu", "Zr", "Al"} <= set(species)
             else "".join(f"{symbol}1" for symbol in species)
         )
     names = Alloy.from_formula(formula, number_density=1.0).species
     if not set(names) <= set(species):
+        missing = ", ".join(sorted(set(names) - set(species)))
         raise InputError(
-            f"the potential knows {', '.join(species)} but {formula} has others too; give another --formula"
+            f"{formula} contains {missing}, but the potentials know only {', '.join(species)}",
+            hint="give another --formula",
         )
     lj = (
         LennardJones.cuzral()
@@ -149,39 +211,37 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     return glasses
 
 
-def _print(summary: dict[str, Any], protocol: str) -> None:
+def _print(summary: dict[str, Any], protocol: str, holes: list[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    rows = [
-        ("density (g/cm3, 300 K)", "density", None),
-        ("bulk modulus B (GPa)", "bulk_modulus", "bulk_modulus_std"),
-        ("shear modulus G (GPa)", "shear_modulus", "shear_modulus_std"),
-        ("Young's modulus E (GPa)", "young_modulus", "young_modulus_std"),
-        ("Poisson's ratio", "poisson_ratio", "poisson_ratio_std"),
-        ("G from quasi-static shear (GPa)", "shear_modulus_aqs", "shear_modulus_aqs_std"),
-        ("viscosity (mPa s)", "viscosity", "viscosity_error"),
-    ]
     models = ["model"] + (["reference"] if summary["reference"] else [])
     table = Table("", *models, box=box.SIMPLE_HEAD)
-    for title, key, error in rows:
-        cells = []
-        for model in models:
-            value, spread = summary[model].get(key), summary[model].get(error) if error else None
-            cells.append(
-                "-" if value is None else f"{value:.3g}" + (f" +- {spread:.2g}" if spread else "")
-            )
+    for title, key, error in _ROWS:
+        cells = [_cell(summary[model].get(key), summary[model].get(error)) for model in models]
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
     console = Console()
     console.print(table)
-    holes = [pair for pair, curve in summary["dimers"].items() if not curve["repulsive"]]
-    console.print(
-        f"[red]attractive hole at short range:[/] {', '.join(holes)}"
-        if holes
-        else "all pairs repel at short range"
-    )
+    for model in models:
+        if events := summary[model]["n_shear_events"]:
+            console.print(
+                f"{model}: {events} plastic events during the shear are excluded from G",
+                highlight=False,
+            )
+        if summary[model].get("viscosity_converged") is False:
+            console.print(
+                f"{model}: the viscosity is not converged; longer runs are needed", highlight=False
+            )
+    for verdict in holes or ["all pairs are repulsive at short range"]:
+        console.print(verdict, highlight=False)
     for stage, reason in summary["failures"].items():
         console.print(f"[red]{stage} failed:[/] {reason}", highlight=False)
     console.print(f"[dim]{protocol}[/]", highlight=False)
+
+
+def _cell(value: float | None, error: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" + (f" +- {error:.2g}" if error else "")

@@ -1,4 +1,7 @@
-"""The feedback stage: the trained potential makes new glasses, which are labelled and trained on (paper, section II, subset vii)."""
+"""The feedback stage: new glasses made with the trained potential, and their labels.
+
+Paper, section II, subset vii.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ __all__ = ["FeedbackFlowMaker"]
 
 @dataclass
 class FeedbackFlowMaker(Maker):
-    """Quench glasses with the trained potential and label where they end.
+    """Quench glasses with the trained potential and label the final structures.
+
+    A quench that evaporates or does not end in a glass fails with the reason, and nothing of it is
+    labelled (:func:`mgflows.md.quench.check_glass`).
 
     Parameters
     ----------
@@ -35,7 +41,7 @@ class FeedbackFlowMaker(Maker):
     n_glasses
         Glasses for each rate.
     resources
-        What the labels want of the batch system other than the queue file of their category says, as in
+        Resources of the labels that differ from the queue file of their category, as in
         :class:`~mgflows.flows.labels.LabelFlowMaker` for kind ``"static"``.
     seed
         Seed from which every quench gets its own.

@@ -1,4 +1,4 @@
-"""The validation stage: what the potential says about the glass, beside its reference."""
+"""The validation stage: properties of the glass under the potential, beside its reference."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class ValidationFlowMaker(Maker):
         relaxed: Mapping[str, OutputReference],
         n_sweeps: Sequence[int],
     ) -> Flow:
-        """A flow of one job whose output is a :class:`~mgflows.schemas.validation.ValidationDocument`.
+        """A flow of one job.
+
+        Its output is a :class:`~mgflows.schemas.validation.ValidationDocument`.
 
         Parameters
         ----------
@@ -50,15 +52,18 @@ class ValidationFlowMaker(Maker):
         samples, single_points, relaxed
             References by family: sample, its label, and the relaxed ones among them.
         n_sweeps
-            Cooling length of each sample.
+            Cooling length of each sample, in the order of ``samples``.
         """
         energies = {
             "n_sweeps": list(n_sweeps),
             "lj": [sample.energy_lj for sample in samples.values()],
             "label": [single_points[family].energy_per_atom for family in samples],
         }
-        # The longest coolings come last, and are the glasses a validation is about.
-        glasses = [label.structure for label in reversed(list(relaxed.values()))]
+        # The first glasses carry the expensive quantities: those of the longest coolings, which
+        # are the closest to a laboratory glass.
+        lengths = dict(zip(samples, n_sweeps, strict=True))
+        families = sorted(relaxed, key=lambda family: -lengths[family])
+        glasses = [relaxed[family].structure for family in families]
         job = self.validation_maker.make(potential, glasses, energies)
         job.name = "validate"
         return Flow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class AseHeatingMaker(Maker):
     @job(data="frames", output_schema=LabelSetDocument)
     def make(self, structure: Structure, seed: int) -> LabelSetDocument:
         """Heat one structure; the seed decides velocities and noise."""
-        from mgflows.md.quench import heat
+        from mgflows.md.quench import AIMD_SETTINGS, heat
 
         protocol = {
             "temperature_end": self.temperature_end,
@@ -79,7 +79,7 @@ class AseHeatingMaker(Maker):
                     calculator,
                     temperature_end=self.temperature_end,
                     n_steps=self.n_steps,
-                    timestep=self.timestep,
+                    npt=replace(AIMD_SETTINGS, timestep=self.timestep),
                     seed=seed,
                     checkpoint=Path.cwd() / _CHECKPOINT,
                     progress=JobProgress("steps"),

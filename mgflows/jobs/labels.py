@@ -41,7 +41,7 @@ __all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker"]
 
 logger = logging.getLogger(__name__)
 
-_RELAXATION = "checkpoint-relaxation.json"
+_RELAXATION = "checkpoint-relaxation.npz"
 
 
 @dataclass

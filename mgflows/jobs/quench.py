@@ -62,8 +62,14 @@ class QuenchMaker(Maker):
             K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
         seed
             Decides velocities and noise.
+
+        Raises
+        ------
+        PotentialFailureError
+            If the melt evaporates or collapses, or the quench does not end in a glass
+            (:func:`mgflows.md.quench.check_glass`): such a structure is not worth a label.
         """
-        from mgflows.md.quench import quench
+        from mgflows.md.quench import NPTSettings, check_glass, quench
         from mgflows.nep.calculator import nep_calculator
 
         settings: dict[str, Any] = {
@@ -77,17 +83,19 @@ class QuenchMaker(Maker):
         with record_provenance(
             seed=seed, settings=settings, packages=("nep-adapters", "calorine")
         ) as provenance:
+            calculator = nep_calculator(nep_txt, settings["nep_device"])
             result = quench(
                 atoms_from_structure(structure),
-                nep_calculator(nep_txt, settings["nep_device"]),
+                calculator,
                 temperature_high=self.temperature_high,
                 temperature_low=self.temperature_low,
                 equilibration_time=self.equilibration_time,
                 cooling_rate=cooling_rate,
-                timestep=self.timestep,
+                npt=NPTSettings(timestep=self.timestep),
                 seed=seed,
                 progress=JobProgress("steps"),
             )
+            check_glass(result, calculator)
         trace = result.trace
         return QuenchDocument(
             structure=structure_from_atoms(result.atoms),

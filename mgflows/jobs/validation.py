@@ -1,4 +1,4 @@
-"""Validating a trained potential beside the method it was trained on."""
+"""Validation of a trained potential beside the method it was trained on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class ValidationMaker(Maker):
     suite
         Which suite of :mod:`mgflows.validation.suite`.
     reference
-        Method to compare with, run on the same glasses; None where it is too expensive, as a density functional is.
+        Method to compare with, run on the same glasses; None where it is too expensive, as a
+        density functional is.
     seed
         Seed of the dynamics.
     scaled_down
@@ -67,19 +68,26 @@ class ValidationMaker(Maker):
         glasses
             Relaxed glasses to strain and shear; None where their job failed.
         energies
-            Columns ``n_sweeps``, ``lj`` and ``label`` of the samples (eV per atom), for the correlation of the surrogate with the label.
+            Columns ``n_sweeps``, ``lj`` and ``label`` of the samples (eV per atom), for the
+            correlation of the surrogate with the label.
+
+        Raises
+        ------
+        InputError
+            If the potential or all glasses are missing.
         """
         from mgflows.nep.calculator import nep_calculator
         from mgflows.validation.suite import run_suite
 
         if potential is None:
             raise InputError(
-                "there is no potential to validate because its training failed; mend that and rerun both"
+                "no potential to validate: its training failed", hint="fix it and rerun both"
             )
         structures = [atoms_from_structure(glass) for glass in glasses if glass is not None]
         if not structures:
             raise InputError(
-                "there is no glass to validate on because no relaxation succeeded; mend those and rerun"
+                "no relaxed glass to validate on: all relaxations failed",
+                hint="fix them and rerun them first",
             )
         device = Settings.current().nep_device
         with record_provenance(
@@ -117,7 +125,10 @@ class ValidationMaker(Maker):
 
 
 def _surrogate_correlation(energies: dict[str, list[Any]]) -> dict[str, Any] | None:
-    """Fit the labels' energies against the surrogate's, over all samples and for each cooling length; None for too few samples."""
+    """Fit the labels' energies against the surrogate's.
+
+    Over all samples and for each cooling length; None for too few samples.
+    """
     from mgflows.validation.landscape import energy_correlation
 
     rows = [
@@ -129,6 +140,8 @@ def _surrogate_correlation(energies: dict[str, list[Any]]) -> dict[str, Any] | N
         return None
     n_sweeps, lj, label = zip(*rows, strict=True)
     fit = energy_correlation(lj, label, groups=n_sweeps)
-    return asdict(fit.overall) | {
-        "by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}
-    }
+    return (
+        asdict(fit.overall)
+        | {"residual": fit.residual}
+        | {"by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}}
+    )

@@ -1,3 +1,3 @@
-"""Molecular dynamics under any ASE calculator: the integrator, protocols and their checkpoints."""
+"""Molecular dynamics under any ASE calculator: the integrator and the protocols."""
 
 from __future__ import annotations

@@ -1,17 +1,21 @@
-"""Molecular dynamics at constant temperature and pressure with stochastic atoms *and* a stochastic cell, under any ASE calculator.
+"""Langevin molecular dynamics at constant temperature and pressure, under any ASE calculator.
 
-Langevin-Hoover dynamics: every atom and the cell feel friction and noise (Quigley and Probert, J. Chem. Phys. 120, 11432 (2004),
-doi:10.1063/1.1755657), integrated by BAOAB splitting (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013),
-doi:10.1063/1.4802990). It is the ensemble of VASP's Langevin thermostat with ISIF = 3, which the paper heats with (Methods, "DFT Calculations").
+Langevin-Hoover dynamics: every atom and the cell feel friction and noise (Quigley and Probert,
+J. Chem. Phys. 120, 11432 (2004), doi:10.1063/1.1755657), integrated by BAOAB splitting
+(Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990). It is the
+ensemble of VASP's Langevin thermostat with ISIF = 3, which the paper heats with (Methods, "DFT
+Calculations").
 
-Why not a thermostat of ASE: Nose-Hoover chains ring under the paper's ramps (2000 K in 120 fs) and at T = 0 they have no state to start from;
-Berendsen's barostat samples no ensemble; the stochastic barostat of recent ASE versions is missing in the oldest one that mgflows
-supports. Here the noise comes from one seeded generator, so that a run can be repeated bit by bit.
+Why not an integrator of ASE: the complete state, random generator included, can be saved, and a
+resumed run is bitwise equal to an uninterrupted one; ASE's ``LangevinBAOAB`` and its barostats do
+not offer this. Nose-Hoover chains oscillate under the paper's ramps (2000 K in 120 fs) and have
+no initial state at T = 0, and Berendsen's barostat samples no ensemble.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ase.units
@@ -19,6 +23,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,18 +31,65 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["LangevinNPT"]
+__all__ = ["LangevinNPT", "NPTSettings"]
 
 _TYPICAL_BULK_MODULUS = 100.0
-"""GPa; turns the period of the cell into its mass. Averages do not depend on it, only how fast the cell answers."""
+"""GPa; converts the period of the cell into its mass. It affects how fast the cell responds, not
+the averages."""
 _LARGEST_VOLUME_CHANGE = 3.0
-"""A condensed metal that grows or shrinks by this factor has left the range of any potential."""
+"""A condensed metal whose volume changes by this factor is outside the range of any potential."""
+
+
+@dataclass(frozen=True)
+class NPTSettings:
+    """Settings of the dynamics that quenches, holds and heatings share.
+
+    Parameters
+    ----------
+    timestep
+        fs.
+    pressure
+        External pressure in GPa.
+    friction, lattice_friction
+        Of the atoms and of the cell, in 1/ps (VASP's LANGEVIN_GAMMA and LANGEVIN_GAMMA_L). With
+        5/ps the atoms lag behind a ramp of 100 K/ps by about 30 K.
+    lattice_period
+        Period in fs with which the volume of a metal (bulk modulus 100 GPa) oscillates; sets the
+        mass of the cell. VASP's default PMASS = 1000 gives 400 fs for 150 atoms of Cu-Zr-Al.
+
+    Raises
+    ------
+    InputError
+        If a timestep, friction or period is not positive, or the pressure is not finite.
+    """
+
+    timestep: float = 2.0
+    pressure: float = 0.0
+    friction: float = 5.0
+    lattice_friction: float = 5.0
+    lattice_period: float = 400.0
+
+    def __post_init__(self) -> None:
+        for name, value, unit in (
+            ("timestep", self.timestep, "fs"),
+            ("friction", self.friction, "1/ps"),
+            ("lattice friction", self.lattice_friction, "1/ps"),
+            ("lattice period", self.lattice_period, "fs"),
+        ):
+            if not (np.isfinite(value) and value > 0.0):
+                raise InputError(
+                    f"the {name} is {value:g} {unit} but must be positive",
+                    hint="usual are a timestep of 1 or 2 fs, friction 5 to 20 1/ps, period 400 fs",
+                )
+        if not np.isfinite(self.pressure):
+            raise InputError(f"the pressure is {self.pressure:g} GPa but must be finite")
 
 
 class LangevinNPT:
     """A periodic structure with Langevin atoms and a Langevin cell.
 
-    With strain rate ``e`` (symmetric, 3 x 3), cell mass ``W``, ``3 N`` momenta and ``P_int`` the internal pressure tensor::
+    With strain rate ``e`` (symmetric, 3 x 3), cell mass ``W``, ``3 N`` momenta and the internal
+    pressure tensor ``P_int``::
 
         dr/dt = v + e r,                                   dh/dt = e h
         m dv/dt = F - gamma m v - m (e + tr(e)/3N) v + noise
@@ -46,82 +98,62 @@ class LangevinNPT:
     Parameters
     ----------
     atoms
-        Structure with a calculator that gives energy, forces and stress; changed in place. Its velocities are the initial ones.
-    timestep
-        In fs.
-    friction, lattice_friction
-        Of the atoms and of the cell, in 1/ps (VASP's LANGEVIN_GAMMA and LANGEVIN_GAMMA_L).
-    lattice_period
-        Period in fs with which the volume of a metal (bulk modulus 100 GPa) oscillates; sets ``W``. VASP's default PMASS = 1000 gives
-        400 fs for 150 atoms of Cu-Zr-Al.
-    pressure
-        External pressure in GPa.
+        Structure with a calculator that gives energy, forces and stress; changed in place. Its
+        velocities are the initial ones.
+    settings
+        Timestep, pressure and frictions.
     isotropic
         Keep the shape of the cell: for liquids, whose shape has no restoring force.
     seed
         Seed of the noise: anything :func:`numpy.random.default_rng` takes, or a generator.
     state
-        :meth:`state` of an earlier run that began with the same atoms: this one goes on from there. The calculator is not called for it.
+        :meth:`state` of an earlier run that began with the same atoms; this run resumes there,
+        without a call of the calculator.
 
     Raises
     ------
     InputError
-        For a timestep, friction or period that is not positive, or a cell that is not periodic in three directions.
+        For a structure that is not finite or not periodic in three directions.
     """
 
     def __init__(
         self,
         atoms: Atoms,
+        settings: NPTSettings,
         *,
-        timestep: float,
-        friction: float,
-        lattice_friction: float,
-        lattice_period: float = 400.0,
-        pressure: float = 0.0,
         isotropic: bool = False,
         seed: int | np.random.SeedSequence | np.random.Generator,
         state: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
-        for name, value, unit in (
-            ("timestep", timestep, "fs"),
-            ("friction", friction, "1/ps"),
-            ("lattice friction", lattice_friction, "1/ps"),
-            ("lattice period", lattice_period, "fs"),
-        ):
-            if not (np.isfinite(value) and value > 0.0):
-                raise InputError(
-                    f"the {name} is {value:g} {unit} but must be positive; try timestep 1 or 2 fs, friction 5 to 20 1/ps, period 400 fs"
-                )
-        if not atoms.pbc.all():
-            raise InputError(
-                "the structure is not periodic in all three directions, so it has no pressure; set atoms.pbc = True"
-            )
+        check_geometry(atoms, periodic=True)
         self.atoms = atoms
         self.isotropic = isotropic
-        self._dt = timestep * ase.units.fs
-        self._pressure = units.gpa_to_ev_per_a3(pressure) * np.eye(3)
-        self._decay = float(np.exp(-friction * timestep * 1e-3))
-        self._lattice_decay = float(np.exp(-lattice_friction * timestep * 1e-3))
+        self.settings = settings
+        self._dt = settings.timestep * ase.units.fs
+        self._pressure = units.gpa_to_ev_per_a3(settings.pressure) * np.eye(3)
+        self._decay = float(np.exp(-settings.friction * settings.timestep * 1e-3))
+        self._lattice_decay = float(np.exp(-settings.lattice_friction * settings.timestep * 1e-3))
         self._rng = np.random.default_rng(seed)
         self._masses = atoms.get_masses()[:, None]
         self._n_momenta = 3 * len(atoms)
         self._initial_volume = atoms.get_volume()
         bulk_modulus = units.gpa_to_ev_per_a3(_TYPICAL_BULK_MODULUS)
+        period = settings.lattice_period * ase.units.fs
         self._lattice_mass = (
-            3.0
-            * self._initial_volume
-            * bulk_modulus
-            * (lattice_period * ase.units.fs / (2.0 * np.pi)) ** 2
+            3.0 * self._initial_volume * bulk_modulus * (period / (2.0 * np.pi)) ** 2
         )
         if state is None:
             self._velocities = atoms.get_velocities()
             self._strain_rate = np.zeros((3, 3))
             self._update_forces()
         else:
-            self._go_on_from(state)
+            self._resume(state)
 
     def step(self, temperature: float) -> None:
-        """Advance by one timestep with the thermostat at ``temperature`` in K; the calculator is called once."""
+        """Advance by one timestep with the thermostat at ``temperature`` in K.
+
+        The calculator is called once.
+        """
         self._kick_lattice()
         self._kick_atoms()
         self._strain_lattice()
@@ -137,7 +169,7 @@ class LangevinNPT:
         self.atoms.set_velocities(self._velocities)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """What decides all further steps, generator of the noise included; as arrays, for a file."""
+        """Everything that decides the further steps, random generator included, as arrays."""
         return {
             "positions": self.atoms.positions.copy(),
             "cell": self.atoms.cell.array.copy(),
@@ -148,7 +180,7 @@ class LangevinNPT:
             "generator": np.array(json.dumps(self._rng.bit_generator.state)),
         }
 
-    def _go_on_from(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def _resume(self, state: Mapping[str, NDArray[Any]]) -> None:
         self.atoms.set_cell(state["cell"])
         self.atoms.positions = state["positions"]
         self._velocities, self._strain_rate = state["velocities"], state["strain_rate"]
@@ -158,7 +190,10 @@ class LangevinNPT:
 
     @property
     def temperature(self) -> float:
-        """Kinetic temperature in K, ``2 E_kin / (3 N k_B)``; the noise drives the centre of mass too, so that all 3 N momenta count."""
+        """Kinetic temperature in K, ``2 E_kin / (3 N k_B)``.
+
+        The noise drives the centre of mass too, so that all 3 N momenta count.
+        """
         return float(
             np.sum(self._masses * self._velocities**2) / (self._n_momenta * units.BOLTZMANN)
         )
@@ -204,24 +239,26 @@ class LangevinNPT:
         ) * self._allowed(lattice_noise)
 
     def _allowed(self, tensor: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Project on the motions the cell may make: no rotation, and no change of shape if isotropic."""
+        """Project on the allowed motions of the cell: no rotation; no shear if isotropic."""
         return np.trace(tensor) / 3.0 * np.eye(3) if self.isotropic else 0.5 * (tensor + tensor.T)
 
     def _update_forces(self) -> None:
         growth = self.atoms.get_volume() / self._initial_volume
         if not 1.0 / _LARGEST_VOLUME_CHANGE < growth < _LARGEST_VOLUME_CHANGE:
             raise PotentialFailureError(
-                f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; the potential does not hold the structure together"
+                f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; "
+                "the potential does not hold the structure together"
             )
         self._forces = self.atoms.get_forces()
         self._stress = self.atoms.get_stress(voigt=False, include_ideal_gas=False)
         if not (np.isfinite(self._forces).all() and np.isfinite(self._stress).all()):
             raise PotentialFailureError(
-                "forces or stress are not finite; the potential fails for this structure, or two atoms are on top of each other"
+                "forces or stress are not finite; the potential fails for this structure, or two "
+                "atoms are at the same place"
             )
 
 
 def _exponential(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix exponential of a symmetric (3, 3) matrix; ten times faster than the general one, which four calls a step would notice."""
+    """Matrix exponential of a symmetric (3, 3) matrix, ten times faster than the general one."""
     values, vectors = np.linalg.eigh(symmetric)
     return (vectors * np.exp(values)) @ vectors.T

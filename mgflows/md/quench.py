@@ -1,20 +1,25 @@
-"""Cooling a melt into a glass, holding and heating it, at constant pressure, under any ASE calculator.
+"""Cooling a melt into a glass, holding and heating it, at constant pressure.
 
-:func:`quench` makes the glasses of the paper's step vii and of its structural validation, :func:`hold` averages over thermal motion, and
-:func:`heat` is step v, the ``aimd`` subset. All use :class:`mgflows.md.langevin.LangevinNPT` and are repeatable from their seed.
+:func:`quench` makes the glasses of the paper's step vii and of its structural validation,
+:func:`hold` averages over thermal motion, and :func:`heat` is step v, the ``aimd`` subset. All
+use :class:`mgflows.md.langevin.LangevinNPT` under any ASE calculator, and the seed makes them
+repeatable.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.md.checkpoint import HeatingCheckpoint
-from mgflows.md.langevin import LangevinNPT
+from mgflows.checkpoints import RunCheckpoint
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.files import digest_of_arrays
+from mgflows.geometry import check_geometry
+from mgflows.md.condensed import check_condensed, density, volume_ratio
+from mgflows.md.langevin import LangevinNPT, NPTSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,9 +31,33 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
-__all__ = ["HeatResult", "HoldResult", "QuenchResult", "Trace", "heat", "hold", "quench"]
+__all__ = [
+    "AIMD_SETTINGS",
+    "HeatResult",
+    "HoldResult",
+    "NPTSettings",
+    "QuenchResult",
+    "Trace",
+    "check_glass",
+    "heat",
+    "hold",
+    "quench",
+]
+
+AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
+"""Of the paper's heating (Methods, "DFT Calculations")."""
 
 _EQUILIBRATION, _COOLING, _HOLD = range(3)
+_GLASS_RATIO = (0.65, 1.25)
+"""Volume of a glass at room temperature over that of its elements: 0.8 for Pd-Ni-P to 1.03."""
+_LARGEST_PRESSURE = 3.0
+"""GPa off the external pressure, of the mean over the last tenth of a quench; thermal noise of
+single samples of 150 atoms is 0.4."""
+_LARGEST_FORCE = 15.0
+"""eV/A; at 300 K the largest forces in Cu-Zr-Al are 2 to 4."""
+_SMALLEST_DISTANCE = 0.6
+"""Of the sum of the covalent radii; the closest pairs of Cu-Zr-Al are at 0.75."""
+_FRAME_COLUMNS = ("positions", "cell", "momenta", "energy", "free_energy", "forces", "stress")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +105,8 @@ class QuenchResult:
     cooling
         (n_samples,) mask of the trace: the samples of the cooling ramp.
     frames
-        Configurations taken during the hold at the low temperature, for time averages; empty without a hold.
+        Configurations taken during the hold at the low temperature, for time averages; empty
+        without a hold.
     """
 
     atoms: Atoms
@@ -104,6 +134,16 @@ class HoldResult:
     trace: Trace
     frames: list[Atoms]
 
+    @property
+    def volume_drift(self) -> float:
+        """Relative change of the mean volume from the first to the last third of the samples.
+
+        Thermal noise is below 0.01 for 150 atoms and 2 ps; a larger value means that the run is
+        not in equilibrium, or that the potential lets the structure evaporate.
+        """
+        first, _, last = np.array_split(self.trace.volume, 3)
+        return float(last.mean() / first.mean() - 1.0) if len(first) and len(last) else 0.0
+
 
 @dataclass(frozen=True, eq=False)
 class HeatResult:
@@ -112,8 +152,9 @@ class HeatResult:
     Parameters
     ----------
     frames
-        One per step, each with a single-point calculator that holds energy and free energy (eV), forces (eV/A) and stress (eV/A^3, ASE sign).
-        The stress is the derivative of the potential energy alone: no kinetic (ideal-gas) part, as a label must be.
+        One per step, each with a single-point calculator that holds energy and free energy (eV),
+        forces (eV/A) and stress (eV/A^3, ASE sign). The stress is the derivative of the potential
+        energy alone: no kinetic (ideal-gas) part, as required of a label.
     trace
         One sample per frame.
     """
@@ -129,42 +170,36 @@ def quench(
     temperature_high: float = 2000.0,
     temperature_low: float = 300.0,
     cooling_rate: float = 1.0,
-    timestep: float = 2.0,
-    pressure: float = 0.0,
     equilibration_time: float = 2.0,
     hold_time: float = 0.0,
     n_frames: int = 20,
-    friction: float = 5.0,
-    lattice_friction: float = 5.0,
-    lattice_period: float = 400.0,
+    npt: NPTSettings | None = None,
     sample_every: int = 50,
     seed: int,
     progress: Progress | None = None,
 ) -> QuenchResult:
-    """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature; NPT throughout.
+    """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature.
 
-    The cell keeps its shape (a liquid does not restore it); velocities are drawn at ``temperature_high``.
+    NPT throughout. The cell keeps its shape (a liquid does not restore it); velocities are drawn
+    at ``temperature_high``.
 
     Parameters
     ----------
     atoms
-        Start, not changed: any liquid or glass, also the compressed surrogate samples, which expand during the equilibration.
+        Start, not changed: any liquid or glass, also the compressed surrogate samples, which
+        expand during the equilibration.
     calculator
         Any ASE calculator with forces and stress.
     temperature_high, temperature_low
         K. The paper cools from 2000 to 300 K.
     cooling_rate
         K/ps. The paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
-    timestep
-        fs.
-    pressure
-        GPa.
     equilibration_time, hold_time
         ps at the high and at the low temperature.
     n_frames
         Frames taken at equal intervals of the hold.
-    friction, lattice_friction, lattice_period
-        As in :class:`LangevinNPT`. With 5/ps the atoms lag behind a ramp of 100 K/ps by about 30 K.
+    npt
+        Timestep, pressure and frictions; the defaults of :class:`NPTSettings` if None.
     sample_every
         Steps between two samples of the trace.
     seed
@@ -177,45 +212,37 @@ def quench(
     InputError
         For temperatures or times that make no cooling.
     PotentialFailureError
-        If the potential lets the structure fly apart.
+        If the structure evaporates, collapses or flies apart; see
+        :func:`mgflows.md.condensed.check_condensed`.
     """
+    npt = npt or NPTSettings()
     if not temperature_high > temperature_low > 0.0:
         raise InputError(
-            f"cooling from {temperature_high:g} to {temperature_low:g} K is not possible; give temperature_high > temperature_low > 0"
+            f"cooling from {temperature_high:g} to {temperature_low:g} K is not possible",
+            hint="give temperature_high > temperature_low > 0",
         )
     if not cooling_rate > 0.0:
         raise InputError(
-            f"the cooling rate is {cooling_rate:g} K/ps but must be positive; the paper's 100 K/ns is 0.1 K/ps"
+            f"the cooling rate is {cooling_rate:g} K/ps but must be positive",
+            hint="the paper's 100 K/ns is 0.1 K/ps",
         )
     if equilibration_time < 0.0 or hold_time < 0.0:
         raise InputError(
-            f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold must not be negative"
+            f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold "
+            "must not be negative"
         )
-    ramp = max(_n_steps((temperature_high - temperature_low) / cooling_rate, timestep), 1)
+    ramp = max(_n_steps((temperature_high - temperature_low) / cooling_rate, npt), 1)
     stages = np.repeat(
         (_EQUILIBRATION, _COOLING, _HOLD),
-        (_n_steps(equilibration_time, timestep), ramp, _n_steps(hold_time, timestep)),
+        (_n_steps(equilibration_time, npt), ramp, _n_steps(hold_time, npt)),
     )
     cooled = np.cumsum(stages == _COOLING) / ramp
     schedule = temperature_high + (temperature_low - temperature_high) * cooled
     n_hold = int(np.sum(stages == _HOLD))
-    dynamics = _start(
-        atoms,
-        calculator,
-        temperature_high,
-        seed,
-        timestep,
-        friction,
-        lattice_friction,
-        lattice_period,
-        pressure,
-        isotropic=True,
-    )
+    dynamics = _start(atoms, calculator, temperature_high, seed, npt, isotropic=True)
     trace, sampled, frames = _run(
         dynamics,
         schedule,
-        timestep=timestep,
-        pressure=pressure,
         sample_every=sample_every,
         frame_steps=_evenly_spaced(len(stages) - n_hold, len(stages), n_frames),
         progress=progress,
@@ -229,6 +256,54 @@ def quench(
     )
 
 
+def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 0.0) -> None:
+    """Check that a quench ended in a glass, before a label is paid for it.
+
+    Parameters
+    ----------
+    result
+        The quench.
+    calculator
+        The potential that made it, for the forces.
+    pressure
+        External pressure in GPa.
+
+    Raises
+    ------
+    PotentialFailureError
+        Names every quantity outside its range: density, closest pair, largest force, pressure.
+    """
+    from ase.data import covalent_radii
+    from ase.neighborlist import neighbor_list
+
+    atoms = result.atoms.copy()
+    atoms.calc = calculator
+    problems = []
+    ratio = volume_ratio(atoms)
+    if ratio < _GLASS_RATIO[0] or ratio > _GLASS_RATIO[1]:
+        problems.append(
+            f"the density is {density(atoms):.2f} g/cm3, a volume of {ratio:.2f} times that of the "
+            f"elements ({_GLASS_RATIO[0]:g} to {_GLASS_RATIO[1]:g} is plausible)"
+        )
+    radii = covalent_radii[atoms.numbers]
+    first, second, distance = neighbor_list("ijd", atoms, 2.0 * float(radii.max()))
+    closeness = distance / (radii[first] + radii[second])
+    if len(closeness) and closeness.min() < _SMALLEST_DISTANCE:
+        k = int(closeness.argmin())
+        pair = f"{atoms.symbols[first[k]]}-{atoms.symbols[second[k]]}"
+        problems.append(f"a {pair} pair is {distance[k]:.2f} A apart")
+    force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    if not force < _LARGEST_FORCE:
+        problems.append(f"the largest force is {force:.1f} eV/A (at most {_LARGEST_FORCE:g})")
+    last = result.trace.pressure[-max(len(result.trace.pressure) // 10, 1) :]
+    if not abs(last.mean() - pressure) < _LARGEST_PRESSURE:
+        problems.append(
+            f"the pressure is {last.mean():+.1f} GPa at an external pressure of {pressure:g}"
+        )
+    if problems:
+        raise PotentialFailureError(f"the quench did not end in a glass: {'; '.join(problems)}")
+
+
 def hold(
     atoms: Atoms,
     calculator: Calculator,
@@ -237,16 +312,14 @@ def hold(
     time: float,
     equilibration_time: float = 0.5,
     n_frames: int = 20,
-    timestep: float = 2.0,
-    pressure: float = 0.0,
-    friction: float = 5.0,
-    lattice_friction: float = 5.0,
-    lattice_period: float = 400.0,
+    npt: NPTSettings | None = None,
     sample_every: int = 10,
     seed: int,
     progress: Progress | None = None,
 ) -> HoldResult:
-    """Keep a structure at one temperature and pressure and take frames; NPT with a cell of fixed shape.
+    """Keep a structure at one temperature and pressure and take frames.
+
+    NPT with a cell of fixed shape.
 
     Parameters
     ----------
@@ -260,7 +333,7 @@ def hold(
         ps sampled, and before that.
     n_frames
         Frames at equal intervals of ``time``.
-    timestep, pressure, friction, lattice_friction, lattice_period, sample_every, seed, progress
+    npt, sample_every, seed, progress
         As for :func:`quench`.
 
     Raises
@@ -268,32 +341,22 @@ def hold(
     InputError
         If the temperature or the time is not positive.
     PotentialFailureError
-        If the potential lets the structure fly apart.
+        If the structure evaporates, collapses or flies apart.
     """
+    npt = npt or NPTSettings()
     if not (temperature > 0.0 and time > 0.0 and equilibration_time >= 0.0):
         raise InputError(
-            f"holding at {temperature:g} K for {equilibration_time:g} + {time:g} ps is not possible; give a positive temperature and time"
+            f"holding at {temperature:g} K for {equilibration_time:g} + {time:g} ps is not "
+            "possible",
+            hint="give a positive temperature and time",
         )
-    n_before, n_sampled = _n_steps(equilibration_time, timestep), _n_steps(time, timestep)
-    dynamics = _start(
-        atoms,
-        calculator,
-        temperature,
-        seed,
-        timestep,
-        friction,
-        lattice_friction,
-        lattice_period,
-        pressure,
-        isotropic=True,
-    )
+    n_before, n_sampled = _n_steps(equilibration_time, npt), _n_steps(time, npt)
+    dynamics = _start(atoms, calculator, temperature, seed, npt, isotropic=True)
     for _ in range(n_before):
         dynamics.step(temperature)
     trace, _, frames = _run(
         dynamics,
         np.full(n_sampled, temperature),
-        timestep=timestep,
-        pressure=pressure,
         sample_every=sample_every,
         frame_steps=_evenly_spaced(0, n_sampled, n_frames),
         progress=progress,
@@ -308,20 +371,18 @@ def heat(
     temperature_start: float = 0.0,
     temperature_end: float = 2000.0,
     n_steps: int = 120,
-    timestep: float = 1.0,
-    pressure: float = 0.0,
-    friction: float = 20.0,
-    lattice_friction: float = 5.0,
-    lattice_period: float = 400.0,
+    npt: NPTSettings = AIMD_SETTINGS,
     seed: int,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> HeatResult:
-    """Heat a solid with a linear ramp of the thermostat and label every step; NPT with a cell of free volume and shape.
+    """Heat a solid with a linear ramp of the thermostat and label every step.
 
-    The defaults are the paper's AIMD (Methods, "DFT Calculations"): 0 to 2000 K in about 120 steps of 1 fs, friction 20/ps for the atoms and
-    5/ps for the lattice, no external pressure. The atoms lag behind the ramp by about ``1 / friction``, because the friction heats kinetic and
-    potential energy alike: here 50 fs or 800 K, so that the last frame has about 1200 K.
+    NPT with a cell of free volume and shape. The defaults are the paper's AIMD (Methods, "DFT
+    Calculations"): 0 to 2000 K in about 120 steps of 1 fs, friction 20/ps for the atoms and 5/ps
+    for the lattice, no external pressure. The atoms lag behind the ramp by about
+    ``1 / friction``, because the friction heats kinetic and potential energy alike: here 50 fs or
+    800 K, so that the last frame has about 1200 K.
 
     Parameters
     ----------
@@ -333,17 +394,14 @@ def heat(
         Of the thermostat, in K; velocities are drawn at the first.
     n_steps
         Number of steps, and of frames.
-    timestep
-        fs.
-    pressure
-        GPa.
-    friction, lattice_friction, lattice_period
-        As in :class:`LangevinNPT`.
+    npt
+        Timestep, pressure and frictions.
     seed
         Decides velocities and noise.
     checkpoint
-        File (``.npz``) that is written at most every ten seconds, and removed at the end. If it is there from an interrupted run of the same atoms, seed and
-        protocol, this one goes on from it: bit for bit, if the calculator gives the same for the same atoms whatever it computed before.
+        File (``.npz``) that is written at most every ten seconds, and removed at the end. If it
+        is there from an interrupted run of the same atoms, seed and protocol, this run resumes
+        from it: bitwise, if the results of the calculator do not depend on its history.
     progress
         Called with (steps done, steps in all) at every step.
 
@@ -352,55 +410,37 @@ def heat(
     InputError
         For negative temperatures or no steps.
     PotentialFailureError
-        If the potential lets the structure fly apart.
+        If the structure evaporates, collapses or flies apart.
     """
     if temperature_start < 0.0 or temperature_end < 0.0:
         raise InputError(
             f"the temperatures {temperature_start:g} and {temperature_end:g} K must not be negative"
         )
     if n_steps < 1:
-        raise InputError(f"{n_steps} steps heat nothing; the paper takes about 120 of 1 fs")
-    schedule = (
-        temperature_start
-        + (temperature_end - temperature_start) * np.arange(1, n_steps + 1) / n_steps
-    )
-    protocol = (
-        n_steps,
-        temperature_start,
-        temperature_end,
-        timestep,
-        pressure,
-        friction,
-        lattice_friction,
-        lattice_period,
-        seed,
-    )
-    earlier = HeatingCheckpoint(checkpoint, atoms, protocol) if checkpoint else None
-    state, rows, frames = (earlier.read() if earlier else None) or (None, [], [])
-    dynamics = _start(
-        atoms,
-        calculator,
-        temperature_start,
-        seed,
-        timestep,
-        friction,
-        lattice_friction,
-        lattice_period,
-        pressure,
-        isotropic=False,
-        state=state,
-    )
-    recorder = _Recorder(dynamics, pressure, rows)
+        raise InputError(
+            f"a heating of {n_steps} steps is not possible",
+            hint="the paper takes about 120 of 1 fs",
+        )
+    ramp = np.arange(1, n_steps + 1) / n_steps
+    schedule = temperature_start + (temperature_end - temperature_start) * ramp
+    saved, earlier = None, None
+    if checkpoint:
+        protocol = (n_steps, temperature_start, temperature_end, *astuple(npt), seed)
+        saved = RunCheckpoint(checkpoint, _identity(atoms, protocol))
+        earlier = saved.read()
+    state, rows, frames = _unpacked(earlier, atoms)
+    dynamics = _start(atoms, calculator, temperature_start, seed, npt, isotropic=False, state=state)
+    recorder = _Recorder(dynamics, rows)
     for step in range(len(frames) + 1, n_steps + 1):
         dynamics.step(schedule[step - 1])
-        recorder.sample(step * timestep, schedule[step - 1])
+        recorder.sample(step * npt.timestep, schedule[step - 1])
         frames.append(_labelled_copy(dynamics.atoms))
         if progress:
             progress(step, n_steps)
-        if earlier:
-            earlier.write(dynamics, recorder.rows, frames)
-    if earlier:
-        earlier.remove()
+        if saved:
+            saved.write(lambda: _packed(dynamics, recorder, frames))
+    if saved:
+        saved.remove()
     return HeatResult(frames=frames, trace=recorder.trace())
 
 
@@ -409,46 +449,35 @@ def _start(
     calculator: Calculator,
     temperature: float,
     seed: int,
-    timestep: float,
-    friction: float,
-    lattice_friction: float,
-    lattice_period: float,
-    pressure: float,
+    npt: NPTSettings,
     *,
     isotropic: bool,
     state: Mapping[str, NDArray[Any]] | None = None,
 ) -> LangevinNPT:
-    """Dynamics of a copy of the atoms, whose velocities are drawn at ``temperature`` or are those of an earlier state."""
+    """Dynamics of a copy of the atoms, with drawn velocities or those of an earlier state."""
+    check_geometry(atoms, periodic=True)
     velocity_seed, noise_seed = np.random.SeedSequence(seed).spawn(2)
     moving = atoms.copy()
     moving.set_constraint()
     moving.calc = calculator
     _draw_velocities(moving, temperature, np.random.default_rng(velocity_seed))
-    return LangevinNPT(
-        moving,
-        timestep=timestep,
-        friction=friction,
-        lattice_friction=lattice_friction,
-        lattice_period=lattice_period,
-        pressure=pressure,
-        isotropic=isotropic,
-        seed=noise_seed,
-        state=state,
-    )
+    return LangevinNPT(moving, npt, isotropic=isotropic, seed=noise_seed, state=state)
 
 
 def _run(
     dynamics: LangevinNPT,
     schedule: NDArray[np.float64],
     *,
-    timestep: float,
-    pressure: float,
     sample_every: int,
     frame_steps: Collection[int],
     progress: Progress | None = None,
 ) -> tuple[Trace, list[int], list[Atoms]]:
-    """One step for each temperature of the schedule; returns the trace, the steps at which it was sampled, and the frames."""
-    recorder, sampled, frames = _Recorder(dynamics, pressure), [], []
+    """One step for each temperature of the schedule.
+
+    Returns the trace, the steps at which it was sampled, and the frames.
+    """
+    timestep = dynamics.settings.timestep
+    recorder, sampled, frames = _Recorder(dynamics), [], []
     for step, temperature in enumerate(schedule, start=1):
         dynamics.step(temperature)
         if step % sample_every == 0 or step == len(schedule):
@@ -462,33 +491,28 @@ def _run(
 
 
 class _Recorder:
-    """Collects the samples of a :class:`Trace` from running dynamics."""
+    """Collects the samples of a :class:`Trace` and checks that the structure stays condensed."""
 
-    def __init__(
-        self, dynamics: LangevinNPT, pressure: float, rows: Sequence[Sequence[float]] = ()
-    ) -> None:
+    def __init__(self, dynamics: LangevinNPT, rows: Sequence[Sequence[float]] = ()) -> None:
         self._dynamics = dynamics
-        self._external_pressure = units.gpa_to_ev_per_a3(pressure)
+        self._external_pressure = units.gpa_to_ev_per_a3(dynamics.settings.pressure)
         self.rows = list(rows)
 
     def sample(self, time: float, set_temperature: float) -> None:
         atoms = self._dynamics.atoms
+        check_condensed(atoms, self._dynamics.temperature)
         n_atoms = len(atoms)
         volume = atoms.get_volume() / n_atoms
         potential_energy = atoms.get_potential_energy() / n_atoms
-        enthalpy = (
-            potential_energy
-            + atoms.get_kinetic_energy() / n_atoms
-            + self._external_pressure * volume
-        )
-        density = units.mass_density(1.0 / volume, float(atoms.get_masses().mean()))
+        kinetic_energy = atoms.get_kinetic_energy() / n_atoms
+        enthalpy = potential_energy + kinetic_energy + self._external_pressure * volume
         self.rows.append(
             (
                 time,
                 set_temperature,
                 self._dynamics.temperature,
                 self._dynamics.pressure,
-                density,
+                density(atoms),
                 volume,
                 potential_energy,
                 enthalpy,
@@ -499,20 +523,76 @@ class _Recorder:
         return Trace(*np.array(self.rows, dtype=float).T.copy())
 
 
-def _n_steps(duration: float, timestep: float) -> int:
-    """Steps of ``timestep`` fs in ``duration`` ps."""
-    if not timestep > 0.0:
-        raise InputError(
-            f"the timestep is {timestep:g} fs but must be positive; 1 or 2 fs suit metals"
-        )
-    return round(duration * 1e3 / timestep)
+def _identity(atoms: Atoms, protocol: Sequence[float]) -> str:
+    """Digest of everything that decides a heating, apart from the calculator."""
+    arrays = (atoms.numbers, atoms.positions, atoms.cell.array, np.array(protocol, dtype=float))
+    return digest_of_arrays([(values, 12) for values in arrays])
+
+
+def _packed(
+    dynamics: LangevinNPT, recorder: _Recorder, frames: Sequence[Atoms]
+) -> dict[str, NDArray[Any]]:
+    """Arrays from which :func:`_unpacked` restores a heating."""
+    content = {f"state_{name}": value for name, value in dynamics.state().items()}
+    content["rows"] = np.array(recorder.rows)
+    for name in _FRAME_COLUMNS:
+        content[f"frame_{name}"] = np.array([_frame_column(frame, name) for frame in frames])
+    return content
+
+
+def _unpacked(
+    arrays: Mapping[str, NDArray[Any]] | None, atoms: Atoms
+) -> tuple[dict[str, NDArray[Any]] | None, list[list[float]], list[Atoms]]:
+    """State of the dynamics, samples and frames of an interrupted heating."""
+    if arrays is None:
+        return None, [], []
+    state = {
+        name.removeprefix("state_"): value
+        for name, value in arrays.items()
+        if name.startswith("state_")
+    }
+    columns = (arrays[f"frame_{name}"] for name in _FRAME_COLUMNS)
+    frames = [
+        _restored_frame(atoms, dict(zip(_FRAME_COLUMNS, values, strict=True)))
+        for values in zip(*columns, strict=True)
+    ]
+    return state, arrays["rows"].tolist(), frames
+
+
+def _frame_column(frame: Atoms, name: str) -> Any:
+    if name in ("positions", "momenta"):
+        return frame.get_array(name)
+    return frame.cell.array if name == "cell" else frame.calc.results[name]
+
+
+def _restored_frame(atoms: Atoms, values: Mapping[str, NDArray[Any]]) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    frame = atoms.copy()
+    frame.set_constraint()
+    frame.set_cell(values["cell"])
+    frame.positions = values["positions"]
+    frame.set_momenta(values["momenta"])
+    frame.calc = SinglePointCalculator(
+        frame,
+        energy=float(values["energy"]),
+        free_energy=float(values["free_energy"]),
+        forces=values["forces"],
+        stress=values["stress"],
+    )
+    return frame
+
+
+def _n_steps(duration: float, npt: NPTSettings) -> int:
+    """Steps in ``duration`` ps."""
+    return round(duration * 1e3 / npt.timestep)
 
 
 def _evenly_spaced(first: int, last: int, n: int) -> set[int]:
-    """``n`` steps that divide those after ``first`` up to ``last`` evenly; none if there are no steps."""
-    return (
-        {first + round((last - first) * (k + 1) / n) for k in range(n)} if last > first else set()
-    )
+    """``n`` steps that divide those after ``first`` up to ``last`` evenly; empty without steps."""
+    if last <= first:
+        return set()
+    return {first + round((last - first) * (k + 1) / n) for k in range(n)}
 
 
 def _draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:
@@ -538,7 +618,7 @@ def _labelled_copy(atoms: Atoms) -> Atoms:
     frame.calc = SinglePointCalculator(
         frame,
         energy=energy,
-        # Potentials without electrons often give no free energy of their own: for them the two are the same.
+        # Without electrons there is often no separate free energy: the two are equal.
         free_energy=atoms.calc.results.get("free_energy", energy),
         forces=atoms.get_forces(),
         stress=atoms.get_stress(include_ideal_gas=False),

@@ -302,31 +302,32 @@ def elasticity_of(document: ValidationDocument) -> Elasticity | None:
 
 
 def shear_of(document: ValidationDocument) -> list[Shear]:
-    """Athermal quasistatic shear, one entry a glass; the first glasses of a validation are the ones that are sheared."""
+    """Athermal quasi-static shear, one entry per sheared glass.
+
+    The moduli are those of the document, without plastic events; documents of version 0.1 have
+    none, and theirs are fitted here. A direction without an elastic slope has no modulus.
+    """
     energies = document.curves.get("energies", {}).get("reference", [])
-    glasses: dict[str, list[list[dict[str, Any]]]] = {}
+    glasses: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for model, curves in _curves(document, "shear").items():
-        n_directions = len(curves) // document.summary[model]["n_shear"]
-        glasses[model] = [
-            curves[start : start + n_directions] for start in range(0, len(curves), n_directions)
-        ]
+        n_directions = len(curves) // max(document.summary[model]["n_shear"], 1)
+        for number, curve in enumerate(curves):
+            glass = curve.get("glass", number // max(n_directions, 1))
+            glasses.setdefault(glass, {}).setdefault(model, []).append(curve)
     entries = []
-    for number in range(max(map(len, glasses.values()), default=0)):
-        here = {model: found[number] for model, found in glasses.items() if number < len(found)}
+    for glass, found in sorted(glasses.items()):
+        moduli = {model: list(map(_shear_modulus, curves)) for model, curves in found.items()}
         entries.append(
             Shear(
-                energy=energies[number] if number < len(energies) else None,
+                energy=energies[glass] if glass < len(energies) else None,
                 moduli={
-                    model: float(
-                        np.mean(
-                            [_shear_modulus(curve["strain"], curve["stress"]) for curve in curves]
-                        )
-                    )
-                    for model, curves in here.items()
+                    model: float(np.nanmean(values))
+                    for model, values in moduli.items()
+                    if np.isfinite(values).any()
                 },
                 curves={
                     model: [(curve["strain"], curve["stress"]) for curve in curves]
-                    for model, curves in here.items()
+                    for model, curves in found.items()
                 },
             )
         )
@@ -387,11 +388,16 @@ def _curves(document: ValidationDocument, quantity: str) -> dict[str, Any]:
     }
 
 
-def _shear_modulus(strain: list[float], stress: list[float]) -> float:
-    """Slope of the stress between the strains 0.004 and 0.006 (paper, section III, "Shear and energetics"), in the unit of the stress."""
+def _shear_modulus(curve: dict[str, Any]) -> float:
+    """Shear modulus of a direction in GPa; nan where it has none."""
+    if "shear_modulus" in curve:
+        return np.nan if curve["shear_modulus"] is None else float(curve["shear_modulus"])
+    from mgflows.validation.shear import elastic_slope
+
     low, high = _SHEAR_WINDOW
-    chosen = [low - 1e-9 <= value <= high + 1e-9 for value in strain]
-    return float(np.polyfit(_array(strain)[chosen], _array(stress)[chosen], 1)[0])
+    strain, stress = _array(curve["strain"]), _array(curve["stress"])
+    chosen = (strain >= low - 1e-9) & (strain <= high + 1e-9)
+    return elastic_slope(strain[chosen], stress[chosen], np.zeros(chosen.sum(), dtype=bool))
 
 
 def _standard_error(deviation: float | None, n_glasses: int) -> float:

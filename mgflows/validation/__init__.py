@@ -1,1 +1,1 @@
-"""Physics of a glass under any ASE calculator: what a potential is judged by (paper, section III)."""
+"""Properties of a glass under any ASE calculator; one property per module."""

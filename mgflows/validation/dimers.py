@@ -1,7 +1,9 @@
-"""Dimer curves: whether a potential keeps two atoms apart where no training frame told it to.
+"""Dimer curves: whether a potential keeps two atoms apart at distances without training frames.
 
-Bulk frames hold no pair much closer than the first peak of g(r). What a machine-learned potential says below it comes from the added
-Ziegler-Biersack-Littmark repulsion and from extrapolation; an attractive hole there lets a hot run collapse.
+Bulk frames hold no pair much closer than the first peak of g(r). The energy of a machine-learned
+potential below it comes from the added Ziegler-Biersack-Littmark repulsion and from
+extrapolation. An attractive hole there lets a hot run collapse, if atoms can cross the barrier in
+front of it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from numpy.typing import NDArray
 
-__all__ = ["DimerCurve", "dimer_curves"]
+__all__ = ["HARMLESS_BARRIER", "DimerCurve", "dimer_curves"]
+
+HARMLESS_BARRIER = 5.0
+"""eV. At 2000 K the thermal energy is 0.17 eV: a barrier of 30 times that is never crossed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +43,15 @@ class DimerCurve:
     repulsive
         Whether the energy rises at every step inwards from ``repulsive_below``.
     hole
-        Distance in A of the lowest point from which the energy rises *outwards* below ``repulsive_below``; None if the curve is repulsive.
+        Distance in A of the lowest point from which the energy rises *outwards* below
+        ``repulsive_below``; None if the curve is repulsive.
     hole_depth
-        How far in eV the curve falls inwards to that point from the barrier outside it; zero if the curve is repulsive.
+        How far in eV the curve falls inwards from the barrier to that point; zero if the curve is
+        repulsive.
+    barrier
+        Highest energy in eV between the hole and ``repulsive_below``, relative to the two atoms
+        far apart: the energy that two atoms need to enter the hole. None if the curve is
+        repulsive.
     """
 
     pair: str
@@ -49,6 +60,23 @@ class DimerCurve:
     repulsive: bool
     hole: float | None
     hole_depth: float
+    barrier: float | None = None
+
+    @property
+    def safe(self) -> bool:
+        """Whether the pair is repulsive, or its hole is behind :data:`HARMLESS_BARRIER`."""
+        return self.repulsive or (self.barrier is not None and self.barrier >= HARMLESS_BARRIER)
+
+    @property
+    def verdict(self) -> str:
+        """The result in words."""
+        if self.repulsive:
+            return f"{self.pair} is repulsive at short range"
+        effect = "out of reach" if self.safe else "atoms in a hot melt can enter it"
+        return (
+            f"{self.pair} has an attractive hole of {self.hole_depth:.1f} eV at {self.hole:.2f} A "
+            f"behind a barrier of {self.barrier:.1f} eV ({effect})"
+        )
 
 
 def dimer_curves(
@@ -85,8 +113,8 @@ def dimer_curves(
 
     if not 0.0 < distance_min < repulsive_below < distance_max <= box_length / 2.0:
         raise InputError(
-            f"the distances {distance_min:g} < {repulsive_below:g} < {distance_max:g} A and half the box, {box_length / 2.0:g} A, "
-            "must be positive and rise"
+            f"the distances {distance_min:g} < {repulsive_below:g} < {distance_max:g} A and half "
+            f"the box, {box_length / 2.0:g} A, must be positive and rise"
         )
     distance = np.linspace(distance_min, distance_max, n_points)
     curves = {}
@@ -109,13 +137,16 @@ def dimer_curves(
 
 def _find_hole(
     distance: NDArray[np.float64], energy: NDArray[np.float64], repulsive_below: float
-) -> tuple[bool, float | None, float]:
-    """Whether the inner part falls monotonically outwards; if not, the deepest fall inwards: where it ends and how deep it is."""
+) -> tuple[bool, float | None, float, float | None]:
+    """Whether the inner part falls monotonically outwards.
+
+    If not: position, depth and barrier of the deepest fall inwards.
+    """
     inner = distance <= repulsive_below
     r, e = distance[inner], energy[inner]
     barrier_outside = np.maximum.accumulate(e[::-1])[::-1]
     fall = barrier_outside - e
     deepest = int(np.argmax(fall))
     if fall[deepest] <= 0.0:
-        return True, None, 0.0
-    return False, float(r[deepest]), float(fall[deepest])
+        return True, None, 0.0, None
+    return False, float(r[deepest]), float(fall[deepest]), float(barrier_outside[deepest])

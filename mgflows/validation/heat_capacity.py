@@ -1,4 +1,7 @@
-"""Isobaric heat capacity from the enthalpy: its slope during a cooling, and its fluctuations at rest (paper, section III, "Specific heat")."""
+"""Isobaric heat capacity from the enthalpy (paper, section III, "Specific heat").
+
+Two routes: the slope of the enthalpy during a cooling, and its fluctuations in equilibrium.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.validation.statistics import autocovariance, slope_error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "HeatCapacity",
+    "FluctuationHeatCapacity",
     "HeatCapacityCurve",
     "heat_capacity_from_cooling",
     "heat_capacity_from_fluctuations",
@@ -22,10 +26,12 @@ __all__ = [
 
 _EV_PER_KELVIN = units.GAS_CONSTANT / units.BOLTZMANN
 """J/(mol K) in one eV/K per atom: 96485."""
+_TREND_DEGREE = 4
+"""Degree of the polynomial in temperature that separates the enthalpy's trend from its noise."""
 
 
 @dataclass(frozen=True)
-class HeatCapacity:
+class FluctuationHeatCapacity:
     """Heat capacity in J/(mol K), per mole of atoms, with its standard error."""
 
     value: float
@@ -41,7 +47,8 @@ class HeatCapacityCurve:
     temperature
         (n,) centres of the windows in K.
     heat_capacity, error
-        (n,) J/(mol K), per mole of atoms: slope of the enthalpy within the window, and the standard error of the slope.
+        (n,) J/(mol K), per mole of atoms: slope of the enthalpy within the window, and the
+        standard error of the slope for correlated samples.
     """
 
     temperature: NDArray[np.float64]
@@ -54,12 +61,17 @@ def heat_capacity_from_cooling(
 ) -> HeatCapacityCurve:
     """``dH/dT`` by straight lines through windows of equal width in temperature.
 
-    Robust, but of the cooling as it was run: below the glass transition it is the heat capacity of the glass, not of the equilibrium liquid.
+    It is the heat capacity along the cooling as it was run: below the glass transition that of
+    the glass, not of the equilibrium liquid.
+
+    The error follows from the autocovariance of the enthalpy about a smooth curve through the
+    whole cooling, in units of the temperature, because thermal fluctuations grow with it.
 
     Parameters
     ----------
     temperature
-        (n,) K of the thermostat or of the atoms, during a cooling or heating.
+        (n,) K of the thermostat or of the atoms, during a cooling or heating, at equal time
+        intervals.
     enthalpy
         (n,) eV per atom, kinetic energy included.
     n_windows
@@ -68,26 +80,36 @@ def heat_capacity_from_cooling(
     Raises
     ------
     InputError
-        For lengths that differ or windows with fewer than three samples.
+        For lengths that differ, values that are not finite, or windows with fewer than three
+        samples.
     """
     t, h = np.asarray(temperature, dtype=float), np.asarray(enthalpy, dtype=float)
     if t.shape != h.shape or t.ndim != 1:
         raise InputError(
-            f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of each per sample"
+            f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of "
+            "each per sample"
         )
+    if not (np.isfinite(t).all() and np.isfinite(h).all()):
+        raise InputError("some temperatures or enthalpies are not finite")
     if n_windows < 1:
         raise InputError(f"the number of windows is {n_windows} but must be positive")
     edges = np.linspace(t.min(), t.max(), n_windows + 1)
     window = np.clip(np.searchsorted(edges, t, side="right") - 1, 0, n_windows - 1)
+    counts = np.bincount(window, minlength=n_windows)
+    if counts.min() < 3:
+        index = int(counts.argmin())
+        raise InputError(
+            f"the window from {edges[index]:.0f} to {edges[index + 1]:.0f} K holds "
+            f"{counts[index]} samples; take fewer windows"
+        )
+    scale = np.abs(t) / np.abs(t).mean()
+    trend = np.polynomial.Polynomial.fit(t, h, _TREND_DEGREE)
+    covariance = autocovariance((h - trend(t)) / scale, _TREND_DEGREE + 1)
     slopes, errors = np.empty(n_windows), np.empty(n_windows)
     for index in range(n_windows):
-        members = window == index
-        if members.sum() < 3:
-            raise InputError(
-                f"the window from {edges[index]:.0f} to {edges[index + 1]:.0f} K holds {members.sum()} samples; take fewer windows"
-            )
-        (slopes[index], _), covariance = np.polyfit(t[members], h[members], 1, cov=True)
-        errors[index] = np.sqrt(covariance[0, 0])
+        members = np.flatnonzero(window == index)
+        slopes[index] = np.polyfit(t[members], h[members], 1)[0]
+        errors[index] = slope_error(t[members], covariance, scale[members])
     return HeatCapacityCurve(
         (edges[1:] + edges[:-1]) / 2.0, slopes * _EV_PER_KELVIN, errors * _EV_PER_KELVIN
     )
@@ -95,20 +117,22 @@ def heat_capacity_from_cooling(
 
 def heat_capacity_from_fluctuations(
     enthalpy: ArrayLike, temperature: float, n_atoms: int, *, n_blocks: int = 5
-) -> HeatCapacity:
-    """``(<H^2> - <H>^2) / (k_B T^2)`` of an equilibrium run at constant pressure and temperature.
+) -> FluctuationHeatCapacity:
+    """``N (<h^2> - <h>^2) / (k_B T^2)`` of an equilibrium run at constant pressure.
 
     Parameters
     ----------
     enthalpy
-        (n,) eV per atom, kinetic energy included, from a thermostat and barostat that sample the NPT ensemble (Berendsen's do not).
+        (n,) eV per atom, kinetic energy included, with the *external* pressure in ``P V``, from a
+        thermostat and barostat that sample the NPT ensemble (Berendsen's do not).
     temperature
         K.
     n_atoms
         Atoms in the cell.
     n_blocks
-        Blocks whose spread gives the error. The variance is taken around the mean of each block, so that a slow drift does not count as heat
-        capacity, and corrected for that mean only by ``n / (n - 1)``: blocks must be much longer than the correlation time.
+        Blocks whose spread gives the error. The variance is taken about the mean of each block,
+        so that a slow drift does not count as heat capacity, with the correction ``n / (n - 1)``
+        only: blocks must be much longer than the correlation time.
 
     Raises
     ------
@@ -122,8 +146,11 @@ def heat_capacity_from_fluctuations(
         )
     if h.ndim != 1 or n_blocks < 2 or len(h) < 10 * n_blocks:
         raise InputError(
-            f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block and two blocks"
+            f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block "
+            "and two blocks"
         )
     variances = np.array([block.var(ddof=1) for block in np.array_split(h, n_blocks)])
     values = n_atoms * variances / (units.BOLTZMANN * temperature**2) * _EV_PER_KELVIN
-    return HeatCapacity(float(values.mean()), float(values.std(ddof=1) / np.sqrt(n_blocks)))
+    return FluctuationHeatCapacity(
+        float(values.mean()), float(values.std(ddof=1) / np.sqrt(n_blocks))
+    )

@@ -1,8 +1,8 @@
-"""Radial distribution functions beyond half the box, partial and X-ray weighted, and the distance between two of them.
+"""Radial distribution functions, partial and X-ray weighted, and the distance between two.
 
-A 150-atom glass is 13.7 A wide, yet the paper compares g(r) up to 10 A (section III, "Structure"). The sum over periodic images is exact for the
-periodic structure that was simulated; what lies beyond half the box repeats correlations of the same atoms, so that it belongs to that
-*periodic* structure and only approximately to a large glass.
+A 150-atom glass is 13.7 A wide, yet the paper compares g(r) up to 10 A (section III, "Structure").
+The sum over periodic images is exact for the periodic structure that was simulated. Beyond half
+the box it repeats correlations of the same atoms and approximates a large glass only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _SMALLEST_DISTANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class RadialDistribution:
-    """g(r) averaged over frames; all are one for an ideal gas, up to the 1/N by which an atom is no neighbour of its own.
+    """g(r) averaged over frames.
+
+    All are one for an ideal gas, up to the 1/N by which an atom is no neighbour of its own.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ class RadialDistribution:
     partial
         (n_bins,) for each pair of species, such as ``"Cu-Zr"``.
     xray
-        (n_bins,) partials weighted by ``c_a c_b Z_a Z_b / (sum c Z)^2``: what X-rays see if form factors are proportional to the atomic number.
+        (n_bins,) partials weighted by ``c_a c_b Z_a Z_b / (sum c Z)^2``: the X-ray g(r) if form
+        factors are proportional to the atomic number.
     xray_weights
         The weights, by pair; they sum to one.
     number_density
@@ -66,9 +69,11 @@ class CurveDistance:
     Parameters
     ----------
     mean_absolute_error
-        Mean of ``|g_1 - g_2|`` over the range, dimensionless. The paper's 0.091 and 0.084 are on this scale.
+        Mean of ``|g_1 - g_2|`` over the range, dimensionless. The paper's 0.091 and 0.084 are on
+        this scale.
     wasserstein
-        First Wasserstein distance in A between the two curves, each normalised to a distribution of r over the range.
+        First Wasserstein distance in A between the two curves, each normalised to a distribution
+        of r over the range.
     distance_min, distance_max
         The range in A.
     """
@@ -87,7 +92,8 @@ def radial_distribution(
     Parameters
     ----------
     frames
-        One structure or several, periodic in three directions. Average over time or samples: the noise of a single glass of 500 atoms is 0.05.
+        One structure or several, periodic in three directions. Average over time or samples: the
+        noise of a single glass of 500 atoms is 0.05.
     distance_max
         Largest distance in A; may exceed half the box.
     n_bins
@@ -110,11 +116,13 @@ def radial_distribution(
     for frame in frames:
         if not frame.pbc.all():
             raise InputError(
-                "a frame is not periodic in three directions, so its density is not defined; set atoms.pbc = True"
+                "a frame is not periodic in three directions, so its density is not defined; set "
+                "atoms.pbc = True"
             )
         if not np.array_equal(_counts(frame, species), counts) or len(frame) != counts.sum():
             raise InputError(
-                f"the frames {frames[0].get_chemical_formula()} and {frame.get_chemical_formula()} differ in composition; average them apart"
+                f"the frames {frames[0].get_chemical_formula()} and {frame.get_chemical_formula()} "
+                "differ in composition; average them separately"
             )
 
     edges = np.linspace(0.0, distance_max, n_bins + 1)
@@ -160,7 +168,9 @@ def curve_distance(
     *,
     distance_range: tuple[float, float] = _COMPARISON_RANGE,
 ) -> CurveDistance:
-    """Mean absolute error and Wasserstein distance between two curves; the second is interpolated to the points of the first.
+    """Mean absolute error and Wasserstein distance between two curves.
+
+    The second is interpolated to the points of the first.
 
     Parameters
     ----------
@@ -184,7 +194,8 @@ def curve_distance(
         spacing = np.diff(r).max() if len(r) > 1 else 0.0
         if len(r) < 2 or r[0] > low + spacing or r[-1] < high - spacing:
             raise InputError(
-                f"the {name} curve does not reach from {low:g} to {high:g} A; compute it further or narrow distance_range"
+                f"the {name} curve does not reach from {low:g} to {high:g} A; extend it or narrow "
+                "distance_range"
             )
     inside = (r_1 >= low) & (r_1 <= high)
     r, one = r_1[inside], np.asarray(g_1, dtype=float)[inside]
@@ -208,10 +219,10 @@ def _counts(frame: Atoms, species: Sequence[str]) -> NDArray[np.int64]:
 def _pairs(
     frame: Atoms, distance_max: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Ordered pairs (i, j, distance) over all images, from freud's neighbour search on a replicated cell.
+    """Ordered pairs (i, j, distance) over all images, from freud on a replicated cell.
 
-    freud allows distances below half the box only: the structure is repeated until that holds, and asked for the neighbours of the
-    original atoms among all.
+    freud allows distances below half the box only: the structure is repeated until that holds,
+    and the neighbours of the original atoms among all are taken.
     """
     import freud
 

@@ -1,6 +1,7 @@
-"""Athermal quasi-static shear: strain in small steps, minimise after each (paper, section III, "Shear and energetics").
+"""Athermal quasi-static shear: strain in small steps, minimise after each.
 
-Maloney and Lemaitre, Phys. Rev. E 74, 016118 (2006), doi:10.1103/PhysRevE.74.016118.
+Paper, section III, "Shear and energetics"; Maloney and Lemaitre, Phys. Rev. E 74, 016118 (2006),
+doi:10.1103/PhysRevE.74.016118.
 """
 
 from __future__ import annotations
@@ -11,22 +12,31 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.structures.relaxation import minimise_positions
 from mgflows.structures.strain import apply_deformation
-from mgflows.validation.elasticity import relax_to_zero_stress
-from mgflows.validation.minimise import FORCE_TOLERANCE, minimise_positions
+from mgflows.validation.elasticity import FORCE_TOLERANCE, zero_stress_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ShearCurve", "ShearResult", "athermal_quasistatic_shear"]
+__all__ = [
+    "ShearCurve",
+    "ShearResult",
+    "athermal_quasistatic_shear",
+    "elastic_slope",
+    "plastic_events",
+]
 
 Direction = Literal["xy", "xz", "yz", "yx", "zx", "zy"]
 _AXES = {"x": 0, "y": 1, "z": 2}
+_SMALLEST_EVENT = 0.2
+"""Of the elastic energy ``V G (strain step)^2 / 2`` of one step: a step that dissipates more is a
+plastic event."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +54,12 @@ class ShearCurve:
     energy
         (n,) eV per atom.
     shear_modulus
-        Slope of the stress within the fit window, in GPa.
+        Slope in GPa of the event-free pieces of the curve within the fit window; nan if there are
+        none.
+    events
+        (n,) whether a plastic event happened in the step that leads to a strain.
+    failure
+        Why the curve ends early; empty if it is complete.
     """
 
     direction: str
@@ -52,6 +67,13 @@ class ShearCurve:
     stress: NDArray[np.float64]
     energy: NDArray[np.float64]
     shear_modulus: float
+    events: NDArray[np.bool_] | None = None
+    failure: str = ""
+
+    @property
+    def n_events(self) -> int:
+        """Number of steps with a plastic event."""
+        return 0 if self.events is None else int(self.events.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +85,7 @@ class ShearResult:
     curves
         One per direction.
     shear_modulus
-        Mean over the directions in GPa.
+        Mean over the directions with a modulus in GPa; nan if there are none.
     shear_modulus_error
         Standard error of that mean; nan for one direction.
     fit_window
@@ -74,6 +96,21 @@ class ShearResult:
     shear_modulus: float
     shear_modulus_error: float
     fit_window: tuple[float, float]
+
+    @property
+    def problems(self) -> list[str]:
+        """Directions without a modulus, or whose curve ends early, with the reason."""
+        found = []
+        for curve in self.curves:
+            if curve.failure:
+                found.append(f"{curve.direction}: {curve.failure}")
+            elif not np.isfinite(curve.shear_modulus):
+                low, high = self.fit_window
+                found.append(
+                    f"{curve.direction}: a plastic event in every step of the fit window "
+                    f"{low:g} to {high:g} leaves no elastic slope"
+                )
+        return found
 
 
 def athermal_quasistatic_shear(
@@ -88,20 +125,25 @@ def athermal_quasistatic_shear(
     force_tolerance: float = FORCE_TOLERANCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> ShearResult:
-    """Simple shear ``F = 1 + strain a b`` in steps, positions remapped affinely and minimised at every step, at constant volume.
+    """Simple shear ``F = 1 + strain a b`` in steps at constant volume.
+
+    Positions are remapped affinely and minimised at every step. A minimisation that does not
+    converge ends the curve of its direction, which is kept up to there.
 
     Parameters
     ----------
     atoms
-        Any periodic structure; not changed.
+        Any periodic structure; not changed. Constraints are not obeyed.
     calculator
         Any ASE calculator with forces and stress.
     directions
-        Which planes to shear; all start from the same reference. A small glass is anisotropic: average over several.
+        Which planes to shear; all start from the same reference. A small glass is anisotropic:
+        average over several.
     strain_step, strain_max
         Engineering strains; the paper's fit needs 0.006.
     fit_window
-        Strains of the linear fit, both included (paper: 0.004 to 0.006). A rearrangement inside it lowers the slope, as it does in the paper.
+        Strains of the linear fit, both included (paper: 0.004 to 0.006). Plastic events inside it
+        are left out of the fit, see :func:`elastic_slope`.
     relax_reference
         First relax cell and ions to zero stress.
     force_tolerance
@@ -112,13 +154,15 @@ def athermal_quasistatic_shear(
     Raises
     ------
     InputError
-        For an unknown direction, a step that is not positive, or a window with fewer than two strains in it.
+        For an unknown direction, a step that is not positive, a window with fewer than two
+        strains in it, or a structure that is not finite.
     PotentialFailureError
-        If a minimisation does not converge.
+        If the relaxation of the reference does not converge.
     """
     if not 0.0 < strain_step <= strain_max:
         raise InputError(
-            f"the strain step is {strain_step:g} but must be positive and at most strain_max, {strain_max:g}; the usual step is 5e-4"
+            f"the strain step is {strain_step:g} but must be positive and at most strain_max, "
+            f"{strain_max:g}; the usual step is 5e-4"
         )
     n_steps = round(strain_max / strain_step)
     strain = np.arange(n_steps + 1, dtype=np.float64) * strain_step
@@ -126,38 +170,117 @@ def athermal_quasistatic_shear(
     in_window = (strain > fit_window[0] - half_step) & (strain < fit_window[1] + half_step)
     if in_window.sum() < 2:
         raise InputError(
-            f"{in_window.sum()} strains lie in the fit window {fit_window[0]:g} to {fit_window[1]:g}; raise strain_max or take smaller steps"
+            f"{in_window.sum()} strains lie in the fit window {fit_window[0]:g} to "
+            f"{fit_window[1]:g}; raise strain_max or take smaller steps"
         )
     for direction in directions:
         if len(direction) != 2 or not set(direction) <= set(_AXES) or direction[0] == direction[1]:
             raise InputError(
-                f"the shear direction {direction!r} is unknown; give two different axes such as 'xy'"
+                f"the shear direction {direction!r} is unknown; give two different axes such as "
+                "'xy'"
             )
 
-    reference = (
-        relax_to_zero_stress(atoms, calculator, force_tolerance)
-        if relax_reference
-        else atoms.copy()
-    )
+    reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)
+    volume = reference.get_volume()
     curves = []
     for number, direction in enumerate(directions):
         along, gradient = _AXES[direction[0]], _AXES[direction[1]]
         increment = np.eye(3)
         increment[along, gradient] = strain_step
-        sheared = reference.copy()
-        stress, energy = np.empty(n_steps + 1), np.empty(n_steps + 1)
+        sheared, failure = reference.copy(), ""
+        points: list[tuple[float, float]] = []
         for step in range(n_steps + 1):
             if step:
                 sheared = apply_deformation(sheared, increment)
             sheared.calc = calculator
-            if step or not relax_reference:
-                minimise_positions(sheared, force_tolerance)
-            stress[step] = units.ev_per_a3_to_gpa(sheared.get_stress(voigt=False)[along, gradient])
-            energy[step] = sheared.get_potential_energy() / len(sheared)
+            try:
+                if step or not relax_reference:
+                    minimise_positions(sheared, force_tolerance)
+            except PotentialFailureError as error:
+                failure = f"the curve ends at a strain of {strain[max(step - 1, 0)]:g}: {error}"
+                break
+            stress = units.ev_per_a3_to_gpa(sheared.get_stress(voigt=False)[along, gradient])
+            points.append((float(stress), float(sheared.get_potential_energy())))
             if progress:
                 progress(number * (n_steps + 1) + step + 1, len(directions) * (n_steps + 1))
-        slope = np.polyfit(strain[in_window], stress[in_window], 1)[0]
-        curves.append(ShearCurve(direction, strain, stress, energy, float(slope)))
+        n = len(points)
+        stresses, energies = np.array(points).reshape(n, 2).T
+        events = plastic_events(strain[:n], stresses, energies, volume)
+        inside = in_window[:n]
+        slope = np.nan
+        if inside.sum() == in_window.sum():
+            slope = elastic_slope(strain[:n][inside], stresses[inside], events[inside])
+        curves.append(
+            ShearCurve(
+                direction, strain[:n], stresses, energies / len(atoms), slope, events, failure
+            )
+        )
     moduli = np.array([curve.shear_modulus for curve in curves])
-    error = moduli.std(ddof=1) / np.sqrt(len(moduli)) if len(moduli) > 1 else np.nan
-    return ShearResult(tuple(curves), float(moduli.mean()), float(error), fit_window)
+    moduli = moduli[np.isfinite(moduli)]
+    spread = moduli.std(ddof=1) / np.sqrt(len(moduli)) if len(moduli) > 1 else np.nan
+    mean = float(moduli.mean()) if len(moduli) else float("nan")
+    return ShearResult(tuple(curves), mean, float(spread), fit_window)
+
+
+def plastic_events(
+    strain: ArrayLike, stress: ArrayLike, energy: ArrayLike, volume: float
+) -> NDArray[np.bool_]:
+    """Steps in which a quasi-static shear dissipates energy.
+
+    Along an elastic branch ``dE = V stress dstrain``. A rearrangement releases energy, so that
+    the energy after it is lower than the work of the stress accounts for.
+
+    Parameters
+    ----------
+    strain
+        (n,) at equal intervals.
+    stress
+        (n,) GPa.
+    energy
+        (n,) eV per cell.
+    volume
+        A^3.
+
+    Returns
+    -------
+    (n,) boolean; element ``i`` concerns the step from ``i - 1`` to ``i``.
+    """
+    gamma, sigma, e = (np.asarray(values, dtype=float) for values in (strain, stress, energy))
+    events = np.zeros(len(gamma), dtype=bool)
+    if len(gamma) < 2:
+        return events
+    sigma = units.gpa_to_ev_per_a3(sigma)
+    steps = np.diff(gamma)
+    work = volume * (sigma[1:] + sigma[:-1]) / 2.0 * steps
+    modulus = max(float(np.median(np.diff(sigma)[:12] / steps[:12])), 0.0)
+    events[1:] = work - np.diff(e) > _SMALLEST_EVENT * volume * modulus * steps**2 / 2.0
+    return events
+
+
+def elastic_slope(strain: ArrayLike, stress: ArrayLike, events: ArrayLike) -> float:
+    """Common least-squares slope of the pieces of a curve between plastic events.
+
+    Without events it is the slope of the straight line through all points. An event shifts the
+    stress, so that every piece has its own intercept.
+
+    Parameters
+    ----------
+    strain, stress
+        (n,) within the fit window; the slope has the unit of the stress.
+    events
+        (n,) whether an event happened in the step that leads to a strain; the first is ignored.
+
+    Returns
+    -------
+    float
+        nan if no two neighbouring points are free of an event.
+    """
+    gamma, sigma = np.asarray(strain, dtype=float), np.asarray(stress, dtype=float)
+    begins = np.asarray(events, dtype=bool).copy()
+    begins[:1] = False
+    numerator = denominator = 0.0
+    for piece in np.split(np.arange(len(gamma)), np.flatnonzero(begins)):
+        x = gamma[piece] - gamma[piece].mean()
+        numerator += float(x @ sigma[piece])
+        denominator += float(x @ x)
+    return numerator / denominator if denominator > 0.0 else float("nan")

@@ -1,6 +1,7 @@
-"""Shear viscosity of the melt from the fluctuations of the stress (Green-Kubo; paper, Methods, Eq. 4).
+"""Shear viscosity of the melt from the fluctuations of the stress (Green-Kubo).
 
-The post-processing is pure: it takes stresses from any code. :func:`sample_stress` makes them with an ASE calculator.
+Paper, Methods, Eq. 4. The post-processing takes stresses from any code; :func:`sample_stress`
+makes them with an ASE calculator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 _SEGMENTS = 5
-"""A single run is cut into so many segments, whose spread gives the error."""
+"""Segments into which a single run is cut; their spread gives the error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,9 @@ class ViscosityResult:
     Parameters
     ----------
     viscosity, viscosity_error
-        In mPa s: mean of the running integral over the plateau window, and the standard error of that mean over runs or segments.
+        In mPa s: mean of the running integral over the plateau window, and the standard error of
+        that mean over runs or segments. Slow decays that a run is too short to resolve are
+        missing in both: compare runs of different length.
     time
         (n,) lags in fs.
     correlation
@@ -47,9 +51,10 @@ class ViscosityResult:
     running_integral
         (n,) mPa s.
     plateau
-        Window of lags in fs, from where the correlation drowns in its noise to twice as far.
+        Window of lags in fs, from where the correlation is lost in its noise to twice as far.
     converged
-        Whether the running integral changes by less than 10 % across the window; if not, take longer runs or a larger ``max_lag``.
+        Whether the running integral changes by less than 10 % across the window; if not, take
+        longer runs or a larger ``max_lag``.
     """
 
     viscosity: float
@@ -62,15 +67,16 @@ class ViscosityResult:
 
 
 def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
-    """``<x(0) x(t)>`` for lags 0 to ``n_lags - 1`` along the first axis, by zero-padded FFT; each lag is divided by its number of pairs.
+    """``<x(0) x(t)>`` for lags 0 to ``n_lags - 1`` along the first axis.
 
-    The mean is *not* subtracted.
+    By zero-padded FFT; each lag is divided by its number of pairs. The mean is *not* subtracted.
     """
     x = np.asarray(series, dtype=float)
     n = len(x)
     if not 0 < n_lags <= n:
         raise InputError(
-            f"{n_lags} lags are asked of a series of {n} samples; give at most as many lags as samples"
+            f"{n_lags} lags of a series of {n} samples are not possible; give at most as many lags "
+            "as samples"
         )
     spectrum = np.fft.rfft(x, n=2 * n, axis=0)
     products = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[:n_lags]
@@ -79,8 +85,9 @@ def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
 
 
 def shear_components(stress: ArrayLike) -> NDArray[np.float64]:
-    """(n, 5) independent shear stresses of a series of (n, 6) Voigt stresses: xy, xz, yz, (xx - yy)/2, (yy - zz)/2.
+    """(n, 5) independent shear stresses of a series of (n, 6) Voigt stresses.
 
+    They are xy, xz, yz, (xx - yy)/2 and (yy - zz)/2.
     In an isotropic liquid all five have the same autocorrelation; the paper uses the first three.
     """
     xx, yy, zz, yz, xz, xy = np.asarray(stress, dtype=float).T
@@ -100,7 +107,8 @@ def green_kubo_viscosity(
     Parameters
     ----------
     stress
-        (n, 6) Voigt stresses in eV/A^3 at constant volume, *with* the kinetic part; or several such runs, each of the same length.
+        (n, 6) Voigt stresses in eV/A^3 at constant volume, *with* the kinetic part; or several
+        such runs, each of the same length.
     sample_interval
         fs between two samples.
     volume
@@ -113,7 +121,8 @@ def green_kubo_viscosity(
     Raises
     ------
     InputError
-        For a shape other than (n, 6), quantities that are not positive, or a run too short for its lag.
+        For a shape other than (n, 6), quantities that are not positive, or a run too short for
+        its lag.
     """
     runs = np.asarray(stress, dtype=float)
     if runs.ndim == 2:
@@ -124,7 +133,8 @@ def green_kubo_viscosity(
         n_segments, segments = len(runs), runs
     if segments.ndim != 3 or segments.shape[-1] != 6:
         raise InputError(
-            f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or several such runs of equal length"
+            f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or "
+            "several such runs of equal length"
         )
     for name, value in (
         ("sample interval", sample_interval),
@@ -141,7 +151,8 @@ def green_kubo_viscosity(
     )
     if n_lags < 4:
         raise InputError(
-            f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample more often"
+            f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample "
+            "more often"
         )
 
     pressure = units.ev_per_a3_to_gpa(segments)
@@ -196,12 +207,14 @@ def sample_stress(
 ) -> NDArray[np.float64]:
     """(n, 6) Voigt stresses in eV/A^3, kinetic part included, of a melt at constant volume.
 
-    Bussi's stochastic velocity rescaling (ASE) leaves the relative motion of the atoms alone, which a Langevin thermostat would damp.
+    Bussi's stochastic velocity rescaling (ASE) does not disturb the relative motion of the atoms,
+    which a Langevin thermostat would damp.
 
     Parameters
     ----------
     atoms
-        A melt at its density for ``temperature``; not changed. Its velocities are used if it has any.
+        A melt at its density for ``temperature``; not changed. Its velocities are used if it has
+        any.
     calculator
         Any ASE calculator with forces and stress.
     temperature
@@ -220,7 +233,10 @@ def sample_stress(
     Raises
     ------
     InputError
-        If a number of steps, time or temperature is not positive.
+        If a number of steps, time or temperature is not positive, or the structure is not finite
+        or not periodic.
+    PotentialFailureError
+        If the stress becomes infinite or undefined.
     """
     import ase.units
     from ase.md.bussi import Bussi
@@ -234,7 +250,9 @@ def sample_stress(
     ):
         if not value > 0:
             raise InputError(f"the {name} is {value:g} but must be positive")
+    check_geometry(atoms, periodic=True)
     melt = atoms.copy()
+    melt.set_constraint()
     melt.calc = calculator
     generator = np.random.default_rng(seed)
     if not melt.has("momenta") or melt.get_kinetic_energy() == 0.0:
@@ -251,20 +269,29 @@ def sample_stress(
     stresses = []
     for sample in range(n_steps // sample_every):
         dynamics.run(sample_every)
-        stresses.append(melt.get_stress(include_ideal_gas=True))
+        stress = melt.get_stress(include_ideal_gas=True)
+        if not np.isfinite(stress).all():
+            raise PotentialFailureError(
+                f"the stress is not finite after {(sample + 1) * sample_every} steps at "
+                f"{temperature:g} K; the potential fails for this melt"
+            )
+        stresses.append(stress)
         if progress and sample % 100 == 99:
             progress((sample + 1) * sample_every, n_steps)
     return np.array(stresses)
 
 
 def _plateau(correlations: NDArray[np.float64]) -> tuple[int, int]:
-    """Lags between which the running integral is averaged: from where the mean correlation drowns in its standard error to twice as far."""
+    """Lags between which the running integral is averaged.
+
+    From where the mean correlation falls below twice its standard error to twice as far.
+    """
     mean = correlations.mean(axis=0)
     noise = (
         correlations.std(axis=0, ddof=1) / np.sqrt(len(correlations))
         if len(correlations) > 1
         else np.full_like(mean, 0.02 * mean[0])
     )
-    drowned = np.flatnonzero(mean < 2.0 * noise)
-    start = max(int(drowned[0]), 1) if len(drowned) else len(mean) - 1
+    lost = np.flatnonzero(mean < 2.0 * noise)
+    start = max(int(lost[0]), 1) if len(lost) else len(mean) - 1
     return start, min(2 * start, len(mean) - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
@@ -104,14 +105,14 @@ def _potcar_symbols(directory: Path) -> list[str]:
 def _visit(atoms: Atoms, incar: dict[str, Any]) -> tuple[list[Atoms], list[float] | None]:
     """Labelled structures along the way, and for molecular dynamics the kinetic energies."""
     if incar.get("IBRION") == 0:
-        from mgflows.md.quench import heat
+        from mgflows.md.quench import AIMD_SETTINGS, heat
 
         result = heat(
             atoms,
             atoms.calc,
             temperature_end=incar["TEEND"],
             n_steps=incar["NSW"],
-            timestep=incar["POTIM"],
+            npt=replace(AIMD_SETTINGS, timestep=incar["POTIM"]),
             seed=incar["RANDOM_SEED"][0]
             if isinstance(incar["RANDOM_SEED"], list)
             else int(str(incar["RANDOM_SEED"]).split()[0]),

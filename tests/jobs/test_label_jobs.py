@@ -145,7 +145,7 @@ def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, 
         run_locally(job, store=store, log=False)
         return LabelSetDocument.model_validate(store.get_output(job.uuid, load=True))
 
-    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
     whole = heat(interrupt=False)
     with pytest.raises(KeyboardInterrupt):
         heat(interrupt=True)

@@ -7,7 +7,7 @@ from ase.build import bulk
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.md.langevin import LangevinNPT
+from mgflows.md.langevin import LangevinNPT, NPTSettings
 from tests.helpers.calculators import IdealGas, lennard_jones
 
 
@@ -26,11 +26,7 @@ def test_ideal_gas_has_the_volume_of_the_ideal_gas_law():
     )
     dynamics = LangevinNPT(
         atoms,
-        timestep=2.0,
-        friction=20.0,
-        lattice_friction=20.0,
-        lattice_period=100.0,
-        pressure=pressure,
+        NPTSettings(friction=20.0, lattice_friction=20.0, lattice_period=100.0, pressure=pressure),
         isotropic=True,
         seed=1,
     )
@@ -51,7 +47,7 @@ def test_equipartition_and_zero_pressure_of_a_crystal_with_a_flexible_cell():
     atoms = bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2))
     atoms.calc = lennard_jones("Cu")
     dynamics = LangevinNPT(
-        atoms, timestep=2.0, friction=20.0, lattice_friction=20.0, lattice_period=100.0, seed=2
+        atoms, NPTSettings(friction=20.0, lattice_friction=20.0, lattice_period=100.0), seed=2
     )
     kinetic, pressures = [], []
     for step in range(3000):
@@ -69,7 +65,10 @@ def test_isotropic_keeps_the_shape():
     atoms.calc = lennard_jones("Cu")
     before = atoms.cell.array / np.cbrt(atoms.get_volume())
     dynamics = LangevinNPT(
-        atoms, timestep=4.0, friction=10.0, lattice_friction=10.0, isotropic=True, seed=2
+        atoms,
+        NPTSettings(timestep=4.0, friction=10.0, lattice_friction=10.0),
+        isotropic=True,
+        seed=2,
     )
     for _ in range(50):
         dynamics.step(600.0)
@@ -81,7 +80,7 @@ def test_runaway_cell_is_reported():
     atoms = Atoms("Cu4", np.zeros((4, 3)), cell=[5, 5, 5], pbc=True, calculator=IdealGas())
     atoms.set_velocities(np.full((4, 3), 5.0))
     dynamics = LangevinNPT(
-        atoms, timestep=2.0, friction=1.0, lattice_friction=1.0, lattice_period=20.0, seed=0
+        atoms, NPTSettings(friction=1.0, lattice_friction=1.0, lattice_period=20.0), seed=0
     )
 
     def run():
@@ -96,7 +95,9 @@ def test_bad_settings_are_refused():
     atoms = bulk("Cu", "fcc", a=3.6)
     atoms.calc = lennard_jones("Cu")
     with pytest.raises(InputError, match="timestep is 0"):
-        LangevinNPT(atoms, timestep=0.0, friction=1.0, lattice_friction=1.0, seed=0)
+        NPTSettings(timestep=0.0)
+    with pytest.raises(InputError, match="pressure is nan"):
+        NPTSettings(pressure=np.nan)
     atoms.pbc = (True, True, False)
     with pytest.raises(InputError, match="periodic"):
-        LangevinNPT(atoms, timestep=1.0, friction=1.0, lattice_friction=1.0, seed=0)
+        LangevinNPT(atoms, NPTSettings(), seed=0)

@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.md.quench import heat, hold, quench
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.md.condensed import elemental_volume, volume_ratio
+from mgflows.md.quench import (
+    AIMD_SETTINGS,
+    NPTSettings,
+    QuenchResult,
+    Trace,
+    check_glass,
+    heat,
+    hold,
+    quench,
+)
+from mgflows.structures.relaxation import relax
 from tests.helpers.calculators import lennard_jones
 
 
@@ -44,7 +57,12 @@ def test_heat_labels_every_step_without_the_kinetic_stress(alloy):
 def test_heat_follows_its_ramp(alloy):
     """With a slow ramp and strong friction the kinetic temperature is that of the thermostat: equipartition along the way."""
     result = heat(
-        alloy, lennard_jones("Cu", "Al"), temperature_end=600.0, n_steps=1000, timestep=3.0, seed=5
+        alloy,
+        lennard_jones("Cu", "Al"),
+        temperature_end=600.0,
+        n_steps=1000,
+        npt=replace(AIMD_SETTINGS, timestep=3.0),
+        seed=5,
     )
     trace = result.trace
     for window in np.array_split(np.arange(200, 1000), 4):
@@ -65,7 +83,7 @@ def test_heat_and_quench_are_repeatable(alloy):
             alloy,
             lennard_jones("Cu", "Al"),
             cooling_rate=2e4,
-            timestep=4.0,
+            npt=NPTSettings(timestep=4.0),
             equilibration_time=0.02,
             seed=seed,
         ).atoms
@@ -75,8 +93,8 @@ def test_heat_and_quench_are_repeatable(alloy):
     assert np.abs(glasses[0].positions - glasses[2].positions).max() > 1e-3
 
 
-def test_heating_that_was_interrupted_goes_on_bit_by_bit(alloy, tmp_path, monkeypatch):
-    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+def test_interrupted_heating_resumes_bitwise(alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
     checkpoint, steps = tmp_path / "heating.npz", []
 
     def stop(step, _total):
@@ -117,8 +135,8 @@ def test_heating_that_was_interrupted_goes_on_bit_by_bit(alloy, tmp_path, monkey
 
 
 @pytest.mark.parametrize("kind", ["of another seed", "broken"])
-def test_a_checkpoint_of_no_use_is_not_taken(kind, alloy, tmp_path, monkeypatch):
-    monkeypatch.setattr("mgflows.md.checkpoint._SECONDS_BETWEEN_WRITES", 0.0)
+def test_an_unusable_checkpoint_is_ignored(kind, alloy, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
     path, steps = tmp_path / "heating.npz", []
 
     def stop(step, _total):
@@ -152,11 +170,10 @@ def test_quench_cools_from_the_melt_and_holds(alloy):
         temperature_high=2000.0,
         temperature_low=300.0,
         cooling_rate=1000.0,
-        timestep=4.0,
+        npt=NPTSettings(timestep=4.0, friction=20.0),
         equilibration_time=0.4,
         hold_time=0.4,
         n_frames=5,
-        friction=20.0,
         sample_every=5,
         seed=1,
         progress=lambda done, total: steps.append((done, total)),
@@ -185,8 +202,7 @@ def test_hold_samples_after_its_equilibration(alloy):
         time=0.4,
         equilibration_time=0.2,
         n_frames=4,
-        timestep=4.0,
-        friction=20.0,
+        npt=NPTSettings(timestep=4.0, friction=20.0),
         seed=3,
     )
     assert len(result.frames) == 4
@@ -195,6 +211,52 @@ def test_hold_samples_after_its_equilibration(alloy):
     assert result.trace.temperature.mean() == pytest.approx(400.0, rel=0.2)
     with pytest.raises(InputError, match="positive temperature and time"):
         hold(alloy, lennard_jones("Cu", "Al"), time=0.0, seed=0)
+
+
+@pytest.mark.faults
+def test_a_melt_that_evaporates_is_a_failure(alloy):
+    weak = lennard_jones("Cu", "Al", epsilon=0.03)
+    with pytest.raises(PotentialFailureError, match=r"evaporates at \d+ K: .* g/cm3"):
+        quench(alloy, weak, cooling_rate=100.0, npt=NPTSettings(timestep=4.0), seed=1)
+    with pytest.raises(PotentialFailureError, match="evaporates"):
+        hold(alloy, weak, temperature=2000.0, time=5.0, npt=NPTSettings(timestep=4.0), seed=1)
+
+
+def test_a_quench_must_end_in_a_glass(alloy):
+    calculator = lennard_jones("Cu", "Al")
+    glass = relax(alloy, calculator).atoms
+    trace = Trace(*np.zeros((8, 10)))
+
+    def ended_in(atoms, pressure=0.0):
+        return QuenchResult(
+            atoms, 1.0, replace(trace, pressure=np.full(10, pressure)), np.ones(10, bool), []
+        )
+
+    check_glass(ended_in(glass), calculator)
+    expanded, overlapping = glass.copy(), glass.copy()
+    expanded.set_cell(1.2 * glass.cell.array, scale_atoms=True)
+    overlapping.positions[0] = overlapping.positions[1] + [0.9, 0.0, 0.0]
+    with pytest.raises(PotentialFailureError, match=r"density is 3\.\d\d g/cm3"):
+        check_glass(ended_in(expanded), calculator)
+    with pytest.raises(PotentialFailureError, match=r"0\.90 A apart; the largest force"):
+        check_glass(ended_in(overlapping), calculator)
+    with pytest.raises(PotentialFailureError, match=r"pressure is -12\.6 GPa"):
+        check_glass(ended_in(glass, -12.6), calculator)
+
+
+def test_volumes_are_compared_with_those_of_the_elements():
+    copper = bulk("Cu", "fcc", a=3.615)
+    assert volume_ratio(copper) == pytest.approx(1.0, abs=0.01)
+    assert elemental_volume(bulk("CuZr", "cesiumchloride", a=3.26)) == pytest.approx(
+        (11.81 + 23.28) / 2, abs=0.1
+    )
+
+
+def test_a_drifting_volume_shows(alloy):
+    result = hold(alloy, lennard_jones("Cu", "Al"), temperature=300.0, time=0.4, seed=3)
+    assert abs(result.volume_drift) < 0.02
+    trace = replace(result.trace, volume=np.linspace(18.0, 20.0, 40))
+    assert replace(result, trace=trace).volume_drift == pytest.approx(0.074, abs=0.005)
 
 
 def test_start_is_not_changed(alloy):
@@ -211,8 +273,6 @@ def test_bad_settings_are_refused(alloy):
         )
     with pytest.raises(InputError, match="cooling rate"):
         quench(alloy, lennard_jones("Cu", "Al"), cooling_rate=-1.0, seed=0)
-    with pytest.raises(InputError, match="timestep"):
-        quench(alloy, lennard_jones("Cu", "Al"), timestep=0.0, seed=0)
     with pytest.raises(InputError, match="0 steps"):
         heat(alloy, lennard_jones("Cu", "Al"), n_steps=0, seed=0)
     with pytest.raises(InputError, match="negative"):

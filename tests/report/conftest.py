@@ -509,8 +509,8 @@ def _properties(shear_modulus: float) -> GlassProperties:
     return GlassProperties(
         density=6.98,
         radial_distribution=distribution,
-        elastic=tuple(elastic),
-        shear=tuple(map(_shear, (shear_modulus, 21.0))),
+        elastic=dict(enumerate(elastic)),
+        shear=dict(enumerate(map(_shear, (shear_modulus, 21.0)))),
     )
 
 
@@ -524,6 +524,7 @@ def _elastic(bulk_modulus: float, shear_modulus: float) -> ElasticResult:
         nonlinearity=0.0,
         atoms=Atoms(),
         residual_stress=0.0,
+        strains=np.full(6, 2e-3),
     )
 
 

@@ -6,7 +6,6 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from mgflows.errors import InputError
-from mgflows.structures import relaxation
 from mgflows.structures.relaxation import relax
 
 
@@ -42,7 +41,7 @@ def test_at_fixed_cell_the_cell_stays(strained):
     assert found.largest_stress == 0.0
 
 
-def test_the_start_is_left_alone_and_too_few_steps_are_said(strained):
+def test_the_start_is_left_alone_and_too_few_steps_are_reported(strained):
     before = strained.positions.copy()
     found = relax(strained, EMT(), max_steps=3)
     assert not found.converged
@@ -77,9 +76,9 @@ class CountingEMT(EMT):
         super().calculate(*arguments, **keywords)
 
 
-def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
-    monkeypatch.setattr(relaxation, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    checkpoint = tmp_path / "checkpoint-relaxation.json"
+def test_an_interrupted_relaxation_resumes(strained, tmp_path, monkeypatch):
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
+    checkpoint = tmp_path / "checkpoint-relaxation.npz"
     whole = relax(strained, undisturbed := CountingEMT(), **LOOSE)
     with pytest.raises(Ended):
         relax(strained, CountingEMT(stop=undisturbed.n_calls - 3), checkpoint=checkpoint, **LOOSE)
@@ -102,11 +101,11 @@ def test_an_interrupted_relaxation_goes_on(strained, tmp_path, monkeypatch):
     )
 
 
-def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(
-    strained, tmp_path, monkeypatch
+def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_used(
+    strained, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(relaxation, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    checkpoint = tmp_path / "checkpoint-relaxation.json"
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
+    checkpoint = tmp_path / "checkpoint-relaxation.npz"
     other = strained.copy()
     other.rattle(0.05, seed=9)
     with pytest.raises(Ended):
@@ -116,15 +115,20 @@ def test_a_checkpoint_of_the_same_composition_elsewhere_is_not_taken(
         relax(strained, EMT(), **LOOSE),
         relax(strained, EMT(), checkpoint=checkpoint, **LOOSE),
     )
+    assert "is of another run" in caplog.text
     assert resumed.n_steps == whole.n_steps
     assert resumed.energy_before == whole.energy_before
 
 
-def test_a_checkpoint_of_other_atoms_or_half_written_is_left_alone(strained, tmp_path, caplog):
-    checkpoint = tmp_path / "checkpoint-relaxation.json"
+def test_damaged_checkpoints_are_ignored(strained, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
+    checkpoint = tmp_path / "checkpoint-relaxation.npz"
     whole = relax(strained, EMT(), **LOOSE)
-    for text in ('{"start": "another", "n_steps": 5}', '{"start": '):
-        checkpoint.write_text(text)
+    with pytest.raises(Ended):
+        relax(strained, CountingEMT(stop=4), checkpoint=checkpoint, **LOOSE)
+    content = checkpoint.read_bytes()
+    for damaged in (content[: len(content) // 2], b'{"start": "another"}', b""):
+        checkpoint.write_bytes(damaged)
+        caplog.clear()
         assert relax(strained, EMT(), checkpoint=checkpoint, **LOOSE).n_steps == whole.n_steps
-    assert "is of other atoms" in caplog.text
-    assert "cannot be read" in caplog.text
+        assert "cannot be read" in caplog.text

@@ -18,6 +18,8 @@ def test_lennard_jones_dimers():
     assert curve.repulsive
     assert curve.hole is None
     assert curve.hole_depth == 0.0
+    assert curve.barrier is None
+    assert curve.safe
     lowest = np.argmin(curve.energy)
     assert curve.distance[lowest] == pytest.approx(2.2 * 2 ** (1 / 6), abs=0.05)
     assert curve.energy[lowest] == pytest.approx(-0.4, rel=0.05)
@@ -42,6 +44,25 @@ def test_attraction_at_contact_is_a_hole_at_the_smallest_distance():
     curve = dimer_curves(DimerEnergy(lambda r: r), ("Cu",))["Cu-Cu"]
     assert curve.hole == pytest.approx(0.8)
     assert curve.hole_depth == pytest.approx(1.2, abs=0.05)
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize(
+    ("height", "safe", "words"), [(7.1, True, "out of reach"), (0.3, False, "can enter it")]
+)
+def test_the_barrier_tells_harmless_holes_from_dangerous_ones(height, safe, words):
+    """A Gaussian wall at 1.7 A in front of a Gaussian hole at 1.3 A."""
+
+    def energy(r):
+        return height * np.exp(-(((r - 1.7) / 0.1) ** 2)) - 2.0 * np.exp(-(((r - 1.3) / 0.1) ** 2))
+
+    curve = dimer_curves(DimerEnergy(energy), ("Zr",), n_points=521)["Zr-Zr"]
+    assert curve.hole == pytest.approx(1.3, abs=0.02)
+    assert curve.barrier == pytest.approx(height, rel=0.01)
+    assert curve.hole_depth == pytest.approx(height + 2.0, rel=0.01)
+    assert curve.safe is safe
+    assert f"barrier of {height:.1f} eV" in curve.verdict
+    assert words in curve.verdict
 
 
 def test_bad_input_is_refused():

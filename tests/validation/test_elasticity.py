@@ -3,11 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
+from ase.constraints import FixAtoms, FixCartesian
 from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.structures.relaxation import minimise_positions
 from mgflows.validation.elasticity import elastic_constants, isotropic_moduli, relax_to_zero_stress
-from mgflows.validation.minimise import minimise_positions
 from tests.helpers.calculators import IdealGas, Noise, lennard_jones
 
 
@@ -96,6 +98,55 @@ def test_clamped_ions_are_stiffer(disordered):
     assert clamped.moduli.shear_modulus > 1.2 * relaxed.moduli.shear_modulus
 
 
+@pytest.mark.physics
+def test_constraints_of_the_structure_do_not_change_the_constants(disordered):
+    free = elastic_constants(disordered, lennard_jones("Cu", "Zr")).stiffness
+    fixed = disordered.copy()
+    fixed.set_constraint([FixAtoms(range(24)), FixCartesian(range(24, 48), (True, False, False))])
+    constrained = elastic_constants(fixed, lennard_jones("Cu", "Zr")).stiffness
+    np.testing.assert_allclose(constrained, free, atol=0.02)
+
+
+class Rearranging(Calculator):
+    """A calculator whose stress jumps when the cell is sheared beyond a strain."""
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, base, height, threshold):
+        super().__init__()
+        self.base, self.height, self.threshold = base, height, threshold
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        inner = self.atoms.copy()
+        inner.calc = self.base
+        self.results = {
+            "energy": inner.get_potential_energy(),
+            "forces": inner.get_forces(),
+            "stress": inner.get_stress(),
+        }
+        if 2.0 * self.atoms.cell.array[1, 0] / self.height > self.threshold:
+            self.results["stress"][5] -= 0.2 / 160.2176634
+
+
+@pytest.mark.physics
+def test_a_rearrangement_halves_the_strain_instead_of_biasing_the_constants():
+    crystal = relax_to_zero_stress(bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"))
+    calculator = Rearranging(lennard_jones("Cu"), crystal.cell.array[1, 1], 1.2e-3)
+    sound = elastic_constants(crystal, lennard_jones("Cu"), relax_reference=False)
+    result = elastic_constants(crystal, calculator, relax_reference=False)
+    np.testing.assert_allclose(result.strains, [2e-3] * 5 + [1e-3])
+    np.testing.assert_allclose(sound.strains, 2e-3)
+    np.testing.assert_allclose(result.stiffness, sound.stiffness, rtol=2e-3, atol=0.05)
+    assert result.nonlinearity < 0.03 * result.stiffness.max()
+    with pytest.raises(PotentialFailureError, match="atoms rearrange under every strain"):
+        elastic_constants(
+            crystal,
+            Rearranging(lennard_jones("Cu"), crystal.cell.array[1, 1], 0.0),
+            relax_reference=False,
+        )
+
+
 def test_original_is_not_changed():
     atoms = bulk("Cu", "fcc", a=3.7, cubic=True)
     before = atoms.copy()
@@ -118,7 +169,7 @@ def test_bad_input_is_refused():
 @pytest.mark.faults
 def test_minimisations_without_end_are_reported():
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
-    with pytest.raises(PotentialFailureError, match="relaxation stopped after 30 steps"):
+    with pytest.raises(PotentialFailureError, match="not converged after 30 steps"):
         relax_to_zero_stress(atoms, Noise(), max_steps=30)
     atoms.calc = Noise()
     with pytest.raises(PotentialFailureError, match="not smooth"):

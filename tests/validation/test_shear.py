@@ -3,11 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.validation.elasticity import elastic_constants
-from mgflows.validation.shear import athermal_quasistatic_shear
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.validation.elasticity import elastic_constants, relax_to_zero_stress
+from mgflows.validation.shear import (
+    ShearCurve,
+    ShearResult,
+    athermal_quasistatic_shear,
+    elastic_slope,
+)
 from tests.helpers.calculators import lennard_jones
 
 
@@ -68,3 +74,107 @@ def test_bad_input_is_refused():
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_max=0.003)
     with pytest.raises(InputError, match="strain step"):
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_step=0.0)
+
+
+class Softening(Calculator):
+    """A calculator whose energy drops when the cell of a structure is sheared beyond a strain.
+
+    Stress and energy are consistent with each other apart from the released energy.
+    """
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, base, height, threshold=5.2e-3, drop=0.5, released=0.01):
+        super().__init__()
+        self.base, self.height = base, height
+        self.threshold, self.drop, self.released = threshold, drop, released
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        inner = self.atoms.copy()
+        inner.calc = self.base
+        self.results = {
+            "energy": inner.get_potential_energy(),
+            "forces": inner.get_forces(),
+            "stress": inner.get_stress(),
+        }
+        strain = self.atoms.cell.array[1, 0] / self.height
+        if strain > self.threshold:
+            drop = units.gpa_to_ev_per_a3(self.drop)
+            self.results["stress"][5] -= drop
+            work = self.atoms.get_volume() * drop * (strain - self.threshold)
+            self.results["energy"] -= self.released + work
+
+
+@pytest.mark.physics
+def test_a_plastic_event_in_the_fit_window_does_not_change_the_modulus():
+    crystal = bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2))
+    reference = relax_to_zero_stress(crystal, lennard_jones("Cu"))
+    sound = athermal_quasistatic_shear(reference, lennard_jones("Cu"), relax_reference=False)
+    broken = athermal_quasistatic_shear(
+        reference, Softening(lennard_jones("Cu"), reference.cell.array[1, 1]), relax_reference=False
+    )
+    (curve,) = broken.curves
+    naive = np.polyfit(curve.strain[8:], curve.stress[8:], 1)[0]
+    assert naive < 0.5 * sound.shear_modulus
+    assert broken.shear_modulus == pytest.approx(sound.shear_modulus, rel=5e-3)
+    assert np.flatnonzero(curve.events).tolist() == [11]
+    assert curve.n_events == 1
+    assert sound.curves[0].n_events == 0
+    assert broken.problems == []
+
+
+@pytest.mark.physics
+def test_events_of_a_glass_are_where_its_stress_drops(disordered):
+    """The avalanche of a sheared glass is an event; its reversible softening is none."""
+    result = athermal_quasistatic_shear(
+        disordered,
+        lennard_jones("Cu", "Zr"),
+        strain_step=2e-3,
+        strain_max=0.12,
+        relax_reference=False,
+    )
+    (curve,) = result.curves
+    drops = np.diff(curve.stress)
+    assert np.flatnonzero(curve.events).tolist() == [int(drops.argmin()) + 1]
+    assert drops.min() < -1.0
+    assert (np.delete(drops, drops.argmin()) < 0.0).any()
+    assert result.shear_modulus == pytest.approx(curve.stress[1] / curve.strain[1], rel=0.05)
+
+
+def test_window_without_two_neighbouring_elastic_points_has_no_modulus():
+    strain, stress = np.linspace(0.0, 1.0, 5), np.zeros(5)
+    assert np.isnan(elastic_slope(strain, stress, np.ones(5, dtype=bool)))
+    curve = ShearCurve("xy", strain, stress, stress, np.nan, np.ones(5, dtype=bool))
+    result = ShearResult((curve,), np.nan, np.nan, (0.0, 1.0))
+    assert "no elastic slope" in result.problems[0]
+
+
+def test_slope_without_events_is_the_least_squares_line():
+    generator = np.random.default_rng(0)
+    strain = np.linspace(0.004, 0.006, 5)
+    stress = 30.0 * strain + generator.normal(scale=1e-3, size=5)
+    none = np.zeros(5, dtype=bool)
+    assert elastic_slope(strain, stress, none) == pytest.approx(np.polyfit(strain, stress, 1)[0])
+
+
+def test_a_minimisation_that_fails_keeps_the_curve_up_to_there(monkeypatch):
+    crystal = bulk("Cu", "fcc", a=3.65, cubic=True)
+    calls = []
+
+    def give_up(atoms, tolerance):
+        calls.append(atoms)
+        if len(calls) == 5:
+            raise PotentialFailureError("not converged")
+
+    monkeypatch.setattr("mgflows.validation.shear.minimise_positions", give_up)
+    result = athermal_quasistatic_shear(
+        crystal, lennard_jones("Cu"), directions=("xy", "xz"), relax_reference=True
+    )
+    short, whole = result.curves
+    assert len(short.strain) == len(short.stress) == len(short.energy) == 5
+    assert "ends at a strain of 0.002: not converged" in short.failure
+    assert np.isnan(short.shear_modulus)
+    assert len(whole.strain) == 13
+    assert result.shear_modulus == pytest.approx(whole.shear_modulus)
+    assert result.problems == [f"xy: {short.failure}"]
