@@ -396,6 +396,7 @@ def test_series_are_those_of_the_constraints() -> None:
         assert f"{pinned[name]}.".startswith(f"{series}."), name
 
 
+@pytest.mark.needs("gpaw-mpi")
 def test_gpaw_is_named_with_its_launcher_and_its_packages(monkeypatch):
     (found,) = [
         finding

@@ -173,6 +173,7 @@ class TestBeforeAnythingRuns:
         with pytest.raises(InputError, match="'B3LYP' is not one of PBE"):
             GpawMethod(functional="B3LYP")
 
+    @pytest.mark.needs("gpaw")
     def test_an_element_without_a_data_set_is_named_with_the_mend(self, atoms):
         atoms.symbols[1] = "Ac"
         with pytest.raises(
@@ -187,10 +188,12 @@ class TestBeforeAnythingRuns:
         with pytest.raises(MissingDependencyError, match=r"mgflows\[gpaw\]"):
             COARSE.build(atoms)
 
+    @pytest.mark.needs("gpaw")
     def test_a_missing_launcher_is_named(self, atoms):
         with pytest.raises(InputError, match="program no-such-mpiexec of mpi_command"):
             GpawMethod(n_ranks=2, mpi_command="no-such-mpiexec -n {n_ranks}").build(atoms)
 
+    @pytest.mark.needs("gpaw")
     def test_the_fingerprint_holds_what_decides_a_label_and_nothing_else(self):
         one = COARSE.fingerprint(["Cu", "Zr"])
         assert one.is_dft
@@ -208,6 +211,7 @@ class TestBeforeAnythingRuns:
         ]
 
 
+@pytest.mark.needs("gpaw")
 class TestProcessesThatFail:
     """The program that runs GPAW is replaced by others, as a machine replaces it."""
 
