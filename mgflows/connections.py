@@ -1,4 +1,4 @@
-"""Connections built from settings: the database, jobflow's JobStore and FireWorks' LaunchPad."""
+"""Connections built from settings: database, jobflow's JobStore and FireWorks' LaunchPad."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_database",
+    "check_uri",
     "client_options",
     "launchpad_options",
     "open_database",
@@ -27,7 +28,7 @@ __all__ = [
 def client_options(wait_seconds: float) -> dict[str, Any]:
     """Options of every MongoDB client.
 
-    An acknowledged write is in the server's journal, so that a crash of the server loses nothing.
+    An acknowledged write is in the server's journal: a crash of the server loses nothing.
 
     Parameters
     ----------
@@ -55,13 +56,14 @@ def open_database(settings: Settings, wait_seconds: float = 5.0) -> Database:
     from pymongo import MongoClient
     from pymongo.errors import PyMongoError
 
+    check_uri(settings)
     client: MongoClient | None = None
     try:
         client = MongoClient(settings.uri, **client_options(wait_seconds))
         database = client[settings.database_name]
         # Unlike a ping, this is refused without a login.
         database.list_collection_names()
-    except PyMongoError as error:
+    except (PyMongoError, ValueError) as error:
         if client is not None:
             client.close()
         raise ServiceError(
@@ -78,10 +80,31 @@ def check_database(settings: Settings, wait_seconds: float = 5.0) -> None:
     open_database(settings, wait_seconds).client.close()
 
 
+def check_uri(settings: Settings) -> None:
+    """Raise ServiceError, without the password, if the URI of the database cannot be parsed."""
+    from pymongo.errors import PyMongoError
+    from pymongo.uri_parser import parse_uri
+
+    uri = settings.uri
+    if uri.startswith("mongodb+srv://"):
+        # Parsing it asks the name server; MongoClient does so with its own timeout.
+        return
+    try:
+        parse_uri(uri)
+    except (PyMongoError, ValueError) as error:
+        # pymongo's text is not shown: it may hold a part of the password.
+        raise ServiceError(
+            f"the database at {settings.shown_uri} does not answer (the URI cannot be parsed)",
+            hint="check mongodb_uri: mongodb://USER:PASSWORD@HOST:PORT/, in which special "
+            "characters of user and password must be escaped, such as %40 for @ and %2F for /",
+        ) from _without_text(error)
+
+
 def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
     """Return jobflow's store.
 
-    Documents are in the collection ``outputs``, arrays in the additional store ``data`` (GridFS, ``outputs_blobs``).
+    Documents are in the collection ``outputs``, arrays in the additional store ``data`` (GridFS,
+    ``outputs_blobs``).
 
     Parameters
     ----------
@@ -93,6 +116,7 @@ def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
     from jobflow import JobStore
     from maggma.stores import GridFSStore, MongoStore
 
+    check_uri(settings)
     common = {
         "uri": settings.uri,
         "database": settings.database_name,
@@ -116,6 +140,7 @@ def open_launchpad(settings: Settings, wait_seconds: float = 5.0) -> LaunchPad:
     """
     from fireworks import LaunchPad
 
+    check_uri(settings)
     return LaunchPad(**launchpad_options(settings, wait_seconds))
 
 
@@ -132,3 +157,10 @@ def launchpad_options(settings: Settings, wait_seconds: float) -> dict[str, Any]
 
 def _short_reason(error: Exception) -> str:
     return str(error).split(",", 1)[0].split("(configured", 1)[0].strip()
+
+
+def _without_text(error: Exception) -> Exception:
+    """An exception of the same type whose text cannot reveal a password in a traceback."""
+    error.args = ("text withheld",)
+    error.__cause__ = error.__context__ = None
+    return error

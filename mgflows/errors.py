@@ -1,16 +1,59 @@
 """Errors state the offending value, the reason and how to fix it.
 
-The command line prints them without a traceback and exits with code 2. Every other exception that escapes is a bug and
-keeps its traceback.
+The command line prints them without a traceback and exits with code 2. Every other exception that
+escapes is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import enum
 import importlib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+_CREDENTIALS = re.compile(
+    r"(\b[a-z][a-z0-9+.-]{1,30}://[^\s:/@]{0,200}:)[^\s@]{1,500}@(?:[^\s@]{0,300}@)*", re.IGNORECASE
+)
+_SECRET_OPTIONS = re.compile(
+    r"(?<=[?&;])([a-z]{0,40}(?:password|token|secret)[a-z]{0,20}=)[^&;\s'\"]+", re.IGNORECASE
+)
+
+
+def mask_credentials(text: str) -> str:
+    """Replace the passwords of all URIs in a text by ``***``.
+
+    Examples
+    --------
+    >>> mask_credentials("mongodb://glass:secret@host:27017/ does not answer")
+    'mongodb://glass:***@host:27017/ does not answer'
+    """
+    return _SECRET_OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+
+
+def clean_text(text: str, longest: int) -> str:
+    """Make the text of a foreign error safe to store and print.
+
+    Parameters
+    ----------
+    text
+        Any text, such as a traceback.
+    longest
+        Most characters to keep: of a longer text the end and a quarter from the beginning.
+
+    Returns
+    -------
+    str
+        Without credentials, characters that UTF-8 cannot encode, and terminal control sequences.
+    """
+    if len(text) > longest:
+        begin = longest // 4
+        text = f"{text[:begin]} ... {text[begin - longest :]}"
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.replace("\r", "\n"))
+    return mask_credentials(text)
 
 
 class MgflowsError(Exception):
@@ -38,9 +81,13 @@ class MgflowsError(Exception):
     """
 
     def __init__(self, message: str = "", *, hint: str = "") -> None:
-        self.message = message
-        self.hint = hint
-        super().__init__("; ".join(part for part in (message, hint) if part))
+        self.message = mask_credentials(message)
+        self.hint = mask_credentials(hint)
+        super().__init__("; ".join(part for part in (self.message, self.hint) if part))
+
+    def to_dict(self) -> dict[str, str]:
+        """What FireWorks stores with the launch of a failed job."""
+        return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep message and hint apart when the error crosses a process boundary."""
@@ -91,3 +138,74 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
 
 def _rebuild(kind: type[MgflowsError], message: str, hint: str) -> MgflowsError:
     return kind(message, hint=hint)
+
+
+class ErrorCategory(enum.StrEnum):
+    """The kind of error that ended a job."""
+
+    INTERRUPTED = "interrupted"
+    WORKER_DIED = "worker-died"
+    OUT_OF_MEMORY = "out-of-memory"
+    DISK_FULL = "disk-full"
+    MISSING_MODULE = "missing-module"
+    MISSING_EXECUTABLE = "missing-executable"
+    MISSING_FILE = "missing-file"
+    NOT_CONVERGED = "not-converged"
+    DATABASE = "database"
+    INPUT = "input"
+    OTHER = "other"
+
+    @property
+    def meaning(self) -> str:
+        """The category in words."""
+        return _MEANINGS[self][0]
+
+    @property
+    def hint(self) -> str:
+        """What to do before such a job is rerun."""
+        return _MEANINGS[self][1]
+
+
+_MEANINGS = {
+    ErrorCategory.INTERRUPTED: (
+        "walltime, preemption or a kill",
+        "rerun; if the walltime was too short, increase it",
+    ),
+    ErrorCategory.WORKER_DIED: (
+        "the job ended its worker several times in a row",
+        "look into job.err in the launch directory, fix the cause, then rerun",
+    ),
+    ErrorCategory.OUT_OF_MEMORY: (
+        "not enough memory",
+        "give the job more memory or more nodes, then rerun",
+    ),
+    ErrorCategory.DISK_FULL: (
+        "no space left or quota exceeded",
+        "free disk space, then rerun",
+    ),
+    ErrorCategory.MISSING_MODULE: (
+        "a Python package or shared library is missing",
+        "fix the worker's Python environment, then rerun",
+    ),
+    ErrorCategory.MISSING_EXECUTABLE: (
+        "a program was not found",
+        "name it in mgflows.yaml or load its module, then rerun",
+    ),
+    ErrorCategory.MISSING_FILE: (
+        "a pseudopotential or another data file was not found",
+        "install it and set its directory, then rerun",
+    ),
+    ErrorCategory.NOT_CONVERGED: (
+        "the electronic self-consistency did not converge",
+        "change the settings of the calculation; a plain rerun gives the same result",
+    ),
+    ErrorCategory.DATABASE: (
+        "the database did not answer or refused a request",
+        "run mgflows doctor, then rerun",
+    ),
+    ErrorCategory.INPUT: (
+        "the input of the job cannot be used",
+        "correct the input; a plain rerun gives the same result",
+    ),
+    ErrorCategory.OTHER: ("none of the known categories", "look into the launch directory"),
+}

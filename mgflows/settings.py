@@ -1,29 +1,39 @@
-"""What a machine has to tell mgflows: where its database is, where a private one may live, which executables there are.
+"""Settings of mgflows on one machine: its database, directories, executables and batch system.
 
-One YAML file, ``mgflows.yaml``, and the variables ``MGFLOWS_<NAME>``, which win over it. No other module reads the environment.
+They come from one YAML file, ``mgflows.yaml``, and the variables ``MGFLOWS_<NAME>``, which take
+precedence. No other module reads the environment.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import tempfile
+import urllib.parse
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mgflows.errors import InputError, ServiceError
+from mgflows.errors import InputError, ServiceError, mask_credentials
+from mgflows.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE_NAME = "mgflows.yaml"
 _PREFIX = "MGFLOWS_"
-# Variables that say where the file is, rather than what is in it.
+# Variables that name the file.
 _LOCATORS = {"MGFLOWS_CONFIG"}
 _FOREIGN_VARIABLES = (
     *(
@@ -38,11 +48,11 @@ _FOREIGN_VARIABLES = (
 
 Category = Literal["sampling", "dft", "training", "md"]
 CATEGORIES: tuple[Category, ...] = ("sampling", "dft", "training", "md")
-"""Kinds of jobs, by the kind of worker that they need."""
+"""Worker categories: kinds of jobs, by the kind of worker that they need."""
 
 
 class Resources(BaseModel):
-    """What the jobs of one category ask of the batch system."""
+    """What the jobs of one category request from the batch system."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,13 +60,17 @@ class Resources(BaseModel):
         default=None,
         description="Partition (Slurm) or queue (PBS); the cluster's default without it.",
     )
-    account: str | None = Field(default=None, description="Account that pays.")
+    account: str | None = Field(default=None, description="Account to charge.")
     qos: str | None = Field(default=None, description="Quality of service (Slurm).")
     constraint: str | None = Field(default=None, description="Kind of node (Slurm).")
     nodes: int = Field(default=1, ge=1, description="Nodes of one job.")
     cores: int = Field(default=1, ge=1, description="Cores on each node.")
     gpus: int = Field(default=0, ge=0, description="GPUs on each node.")
-    memory: str | None = Field(default=None, description="Memory on each node, such as 8G.")
+    memory: str | None = Field(
+        default=None,
+        pattern=r"^\d+\s?[KMGTkmgt]?[Bb]?$",
+        description="Memory on each node, such as 8G; in MB without a unit.",
+    )
     walltime: str = Field(
         default="24:00:00",
         pattern=r"^\d+:[0-5]\d:[0-5]\d$",
@@ -64,7 +78,8 @@ class Resources(BaseModel):
     )
     reserve: bool = Field(
         default=False,
-        description="One firework a batch job, submitted with `qlaunch -r`; otherwise a batch job works through many of them.",
+        description="One firework per batch job, submitted with `qlaunch -r`; otherwise a batch "
+        "job runs many of them.",
     )
     setup: list[str] = Field(
         default_factory=list, description="Shell lines before the work, such as `module load vasp`."
@@ -92,8 +107,8 @@ _in_use: list[Settings] = []
 class Settings(BaseSettings):
     """Settings of mgflows on this machine.
 
-    ``Settings.load()`` looks for ``mgflows.yaml`` and is what programs use; ``Settings(...)`` takes values as given, then variables,
-    then defaults.
+    Programs use ``Settings.load()``, which finds ``mgflows.yaml``; ``Settings(...)`` takes the
+    given values, then variables, then defaults.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", validate_default=True)
@@ -104,70 +119,94 @@ class Settings(BaseSettings):
     )
     mongodb_uri: SecretStr | None = Field(
         default=None,
-        description="URI of a MongoDB server; without it mgflows starts a private one in `directory`.",
+        description="URI of a MongoDB server; without it mgflows starts a private one in "
+        "`directory`.",
     )
     database_name: str = Field(
         default="mgflows",
         min_length=1,
         max_length=63,
-        description="Database that holds everything of mgflows.",
+        description="Name of the database.",
     )
     mongod: Path | None = Field(
         default=None,
-        description="The mongod executable; without it PATH and the wheel of the extra `mongod` are searched.",
+        description="The mongod executable; without it PATH and the wheel of the extra `mongod` "
+        "are searched.",
     )
     mongod_cache_gb: float = Field(
         default=0.5,
         ge=0.25,
-        description="Memory that a private MongoDB server may use as cache, GB.",
+        description="Cache of a private MongoDB server, GB.",
     )
     nep_command: str = Field(
         default="nep",
         min_length=1,
-        description="GPUMD's `nep` executable, for those who train with it.",
+        description="GPUMD's `nep` executable, if it is used for training.",
     )
     nep_device: Literal["cpu", "cuda"] = Field(
         default="cpu",
-        description="Where trained potentials are evaluated in quenches and validations: one core or the first GPU.",
+        description="Where trained potentials are evaluated in quenches and validations: one core "
+        "or the first GPU.",
     )
     n_workers: int = Field(
-        default=2, ge=1, description="Jobs that run at the same time on this machine."
+        default=2, ge=1, description="Number of jobs that run at the same time on this machine."
     )
     ping_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How often a running job says that it is alive, s; after five times this it counts as lost.",
+        description="Heartbeat interval of running jobs, s; a job is considered lost after five "
+        "missed heartbeats.",
+    )
+    stall_seconds: float = Field(
+        default=6 * 3600.0,
+        gt=0,
+        description="A running job that changed no file in its launch directory for so long is "
+        "reported as hanging, s.",
     )
     outage_seconds: float = Field(
         default=600.0,
         gt=0,
-        description="How long a worker waits for a database that does not answer, s.",
+        description="How long a worker waits for an unavailable database, s.",
     )
     max_quick_failures: int = Field(
         default=5,
         ge=1,
-        description="A worker stops after so many jobs in a row that failed within seconds: its machine may be at fault.",
+        description="A worker stops after so many jobs in a row that failed within seconds: its "
+        "machine may be at fault.",
     )
     max_interruptions: int = Field(
         default=20,
         ge=1,
-        description="A job that was interrupted (walltime, preemption) so often counts as failed; it may never fit.",
+        description="A job that was interrupted (walltime, preemption) so often counts as failed.",
+    )
+    max_worker_deaths: int = Field(
+        default=3,
+        ge=1,
+        description="A job whose worker died so often in a row while running it counts as failed.",
+    )
+    max_unusable_workers: int = Field(
+        default=10,
+        ge=1,
+        description="qlaunch stops after so many workers in a row that could not run jobs.",
     )
     minimum_free_gb: float = Field(
         default=1.0,
         ge=0,
-        description="A worker takes no job when less is free where it writes, GB.",
+        description="A worker takes no job if less disk space is free where it writes, GB.",
     )
     scheduler: Literal["none", "slurm", "pbs"] = Field(
         default="none", description="Batch system of this cluster."
     )
     resources: dict[Category, Resources] = Field(
         default_factory=_resources,
-        description="What the jobs of each category ask of the batch system.",
+        description="What the jobs of each category request from the batch system.",
     )
     vasp_command: str = Field(
         default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`."
     )
+
+    _foreign_file: Path | None = PrivateAttr(default=None)
+    """The file that was read, if it belongs to another directory than the requested one."""
 
     @field_validator("resources", mode="before")
     @classmethod
@@ -176,20 +215,24 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, directory: Path | str | None = None) -> Settings:
-        """Read the first ``mgflows.yaml`` that there is, then the variables.
+        """Read the first existing ``mgflows.yaml``, then the variables.
 
-        Searched in this order: `directory`; the file named by ``MGFLOWS_CONFIG``; ``MGFLOWS_DIRECTORY``; the current folder;
-        ``~/.config/mgflows``. A relative path in the file counts from the file's folder.
+        Searched in this order: `directory`; the file named by ``MGFLOWS_CONFIG``;
+        ``MGFLOWS_DIRECTORY``; the current folder; ``~/.config/mgflows``. Relative paths in the file
+        are relative to the file's folder.
 
         Parameters
         ----------
         directory
-            Folder to look in first. It also becomes `settings.directory`, whether it has a file or not.
+            Folder to search first; it also becomes `settings.directory`. If it has no file, the
+            file of another folder sets everything but the database: a named directory uses the
+            private server in it, never the database of another configuration.
 
         Raises
         ------
         InputError
-            If the file cannot be read, or a name or a value in it (or in a variable) cannot be used.
+            If the file cannot be read, or a name or a value in it (or in a variable) cannot be
+            used.
         """
         _refuse_unknown_variables(cls)
         path = cls.find_file(directory)
@@ -199,18 +242,26 @@ class Settings(BaseSettings):
             for name, value in values.items()
             if _PREFIX + name.upper() not in os.environ
         }
+        foreign = None
         if directory is not None:
+            own = (Path(directory) / FILE_NAME).expanduser().absolute()
+            if path is not None and path != own:
+                foreign = path if values.get("mongodb_uri") else None
+                for name in ("mongodb_uri", "database_name"):
+                    values.pop(name, None)
             values["directory"] = Path(directory)
-        return cls._validated(values, path)
+        settings = cls._validated(values, path)
+        settings._foreign_file = foreign
+        return settings
 
     @classmethod
     def current(cls) -> Settings:
-        """The settings of the worker that runs in this process, for its jobs; without a worker, those that `load` finds."""
+        """The settings of the worker of this process; without a worker those that `load` finds."""
         return _in_use[-1] if _in_use else cls.load()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Make these the `current` settings of this process for as long as a worker runs."""
+        """Make these the `current` settings of this process while a worker runs."""
         _in_use.append(self)
         try:
             yield
@@ -219,25 +270,26 @@ class Settings(BaseSettings):
 
     @staticmethod
     def find_file(directory: Path | str | None = None) -> Path | None:
-        """Find the file that `load` reads; None if there is none."""
+        """Find the file that `load` reads; None without one."""
         candidates = [Path(directory) / FILE_NAME] if directory is not None else []
         if named := os.environ.get("MGFLOWS_CONFIG"):
             if not Path(named).expanduser().is_file():
                 raise InputError(
-                    f"the variable MGFLOWS_CONFIG names {named}, which is not a file; correct or unset it"
+                    f"the variable MGFLOWS_CONFIG names {named}, which is not a file",
+                    hint="correct or unset it",
                 )
             candidates.append(Path(named))
         if named := os.environ.get("MGFLOWS_DIRECTORY"):
             candidates.append(Path(named) / FILE_NAME)
         candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
         return next(
-            (path for path in (c.expanduser().absolute() for c in candidates) if path.is_file()),
+            (path for path in (c.expanduser().absolute() for c in candidates) if _is_file(path)),
             None,
         )
 
     @classmethod
     def read(cls, path: Path | str) -> Settings:
-        """Read exactly this file, as `write` wrote it: variables change nothing.
+        """Read exactly this file, as written by `write`; variables are ignored.
 
         Raises
         ------
@@ -249,7 +301,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> Settings:
-        """Settings of given values; variables and files change nothing that is given.
+        """Settings of given values, which take precedence over variables.
 
         Raises
         ------
@@ -269,20 +321,22 @@ class Settings(BaseSettings):
                 source = str(path)
             else:
                 source = (
-                    "what was given"
+                    "the given values"
                     if first["loc"][0] in values
                     else f"the variable {_PREFIX}{name.upper()}"
                 )
+            value = "***" if name == "mongodb_uri" else repr(first["input"])
             raise InputError(
-                f"the setting {name} in {source} cannot be used: {first['msg']}; its value is {first['input']!r}"
+                f"the setting {name} in {source} is {value}, which cannot be used: {first['msg']}"
             ) from error
         settings.directory = settings.directory.expanduser().absolute()
         return settings
 
     def write(self, path: Path | str) -> Path:
-        """Write these settings as YAML that only the owner may read (0600), all at once or not at all.
+        """Write these settings as YAML that only the owner may read (0600), atomically.
 
-        The file names its own `directory` by a relative path where it lies inside the file's folder, so that the folder can move.
+        The file names its own `directory` by a relative path if it is inside the file's folder, so
+        that the folder can be moved.
 
         Raises
         ------
@@ -308,19 +362,11 @@ class Settings(BaseSettings):
         for name, field in type(self).model_fields.items():
             text += f"\n# {field.description}\n{yaml.safe_dump({name: values[name]})}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # mkstemp makes the file 0600, and the rename is atomic: nobody ever reads half of it or a password in it.
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "w") as stream:
-                    stream.write(text)
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            write_text(path, text, permissions=0o600)
         except OSError as error:
             raise ServiceError(
-                f"{path} cannot be written: {error.strerror}; choose a directory that is yours and has space"
+                f"{path} cannot be written: {error.strerror}",
+                hint="choose a directory that is yours and has space",
             ) from error
         return path
 
@@ -331,7 +377,7 @@ class Settings(BaseSettings):
 
     @property
     def uri(self) -> str:
-        """URI of the database, with the password if it has one: for clients, never for documents or the screen.
+        """URI of the database, with the password if it has one: for clients only.
 
         Raises
         ------
@@ -340,37 +386,65 @@ class Settings(BaseSettings):
         """
         if self.mongodb_uri is not None:
             return self.mongodb_uri.get_secret_value()
-        try:
-            return uri_file(self.directory).read_text().strip()
-        except OSError:
+        if not (self.directory / "mongodb" / "data").is_dir():
+            other = (
+                f"; {self._foreign_file} names another server: leave out --directory to use it"
+                if self._foreign_file
+                else ", or set mongodb_uri in mgflows.yaml"
+            )
             raise ServiceError(
-                f"there is no database in {self.directory}; start one with: mgflows db start --directory {self.directory}, "
-                "or set mongodb_uri in mgflows.yaml"
-            ) from None
+                f"there is no database in {self.directory}",
+                hint=f"start one with: mgflows db start --directory {self.directory}{other}",
+            )
+        return private_uri(self.directory)
 
     @property
     def shown_uri(self) -> str:
         """`uri` with the password masked, for messages and documents."""
         head, at, tail = self.uri.rpartition("@")
         if not at:
-            return tail
-        scheme, _, user = head.partition("://")
-        return f"{scheme}://{user.split(':', 1)[0]}:***@{tail}"
+            return mask_credentials(tail)
+        scheme, slashes, user = head.rpartition("://")
+        return mask_credentials(f"{scheme}{slashes}{user.split(':', 1)[0]}:***@{tail}")
 
 
-def uri_file(directory: Path) -> Path:
-    """Where a private server in `directory` writes its URI."""
-    return directory / "mongodb" / "uri"
+def private_socket(directory: Path) -> Path:
+    """The Unix socket of the private server in a directory.
+
+    A path that is too long for a socket is replaced by one in a short directory, which the file
+    ``mongodb/socket_directory`` names. It counts only if its file ``owner`` names this data
+    directory: a copied folder must not use the server of the original.
+    """
+    home = directory / "mongodb"
+    try:
+        short = Path((home / "socket_directory").read_text().strip())
+        if (short / "owner").read_text().strip() == directory_identity(home / "data"):
+            return short / "mongod.sock"
+    except OSError:
+        pass
+    return home / "run" / "mongod.sock"
+
+
+def private_uri(directory: Path) -> str:
+    """URI of the private server in a directory, for clients on this machine; without a password."""
+    return "mongodb://" + urllib.parse.quote_plus(str(private_socket(directory)))
+
+
+def directory_identity(path: Path) -> str:
+    """Device and inode of a directory; a moved directory keeps them, a copy has others."""
+    status = path.stat()
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def batch_job() -> dict[str, Any] | None:
-    """The job of a batch system that this process runs in; None if it runs in none.
+    """The batch job in which this process runs; None outside of batch jobs.
 
     Returns
     -------
     dict or None
-        `scheduler` (``"slurm"`` or ``"pbs"``), `id`, `cluster` (the name of the cluster or server whose id that is, perhaps empty), `restarts`
-        (how often the system has put the job back into the queue and started it again under the same id; Slurm only).
+        `scheduler` (``"slurm"`` or ``"pbs"``), `id`, `cluster` (name of the cluster or server that
+        gave this id, perhaps empty), `restarts` (how often the job was requeued and started again
+        under the same id; Slurm only).
     """
     if number := os.environ.get("SLURM_JOB_ID"):
         restarts = int(os.environ.get("SLURM_RESTART_COUNT") or 0)
@@ -386,26 +460,39 @@ def batch_job() -> dict[str, Any] | None:
 
 
 def foreign_variables() -> dict[str, str]:
-    """The variables of other packages that decide where these find their files, as far as they are set."""
+    """The variables that tell other packages where their files are, if they are set."""
     return {name: os.environ[name] for name in _FOREIGN_VARIABLES if os.environ.get(name)}
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file exists; False in a folder of another user that cannot be entered."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}; make it a readable text file") from error
+        raise InputError(
+            f"{path} cannot be read: {error}", hint="make it a readable text file"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path} is not YAML{where}; write one `name: value` a line") from error
+        raise InputError(
+            f"{path} is not YAML{where}", hint="write one `name: value` per line"
+        ) from error
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold `name: value` lines, not a {type(values).__name__}")
     for name in values:
         if name not in model.model_fields:
             raise InputError(
-                f"{path} has the unknown setting {name!r}; {_suggestion(str(name), list(model.model_fields))}"
+                f"{path} has the unknown setting {name!r}",
+                hint=_suggestion(str(name), list(model.model_fields)),
             )
     for name in ("directory", "mongod"):
         if values.get(name) is not None:
@@ -418,7 +505,7 @@ def _refuse_unknown_variables(model: type[Settings]) -> None:
     for name in os.environ:
         if name.startswith(_PREFIX) and name not in valid:
             raise InputError(
-                f"the variable {name} is no setting of mgflows; {_suggestion(name, valid)}"
+                f"the variable {name} is no setting of mgflows", hint=_suggestion(name, valid)
             )
 
 

@@ -1,4 +1,4 @@
-# Source this in every shell, and in batch jobs, that work with these campaigns.
+# Source this in every shell and batch job that uses these campaigns.
 # Rendered from mgflows.yaml by `mgflows init`; edit that and run it again.
 export MGFLOWS_CONFIG=/path/to/launcher_configs/slurm/mgflows.yaml
 export FW_CONFIG_FILE=/path/to/launcher_configs/slurm/FW_config.yaml

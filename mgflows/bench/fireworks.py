@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobflow import Flow, job
 
 from mgflows.connections import open_database, open_launchpad
-from mgflows.database.progress import read_progress
+from mgflows.database.progress import campaign_progress
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch.campaigns import advance, submit
 from mgflows.launch.worker import work
@@ -139,7 +139,7 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
         "making": 1e3 * (made - begin) / planned,
         "insertion": 1e3 * (submitted - made) / planned,
         "overhead": 1e3 * running / max(n_ran, 1),
-        "status": 1e3 * _median(lambda: read_progress(database, name)),
+        "status": 1e3 * _median(lambda: campaign_progress(database, name)),
         "checkout": 1e3
         * _median(
             lambda: launchpad.fireworks.find_one(

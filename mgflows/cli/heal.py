@@ -9,27 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.errors import ErrorCategory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mgflows.database.failures import Category, Failure
-    from mgflows.recovery.repairs import Recovery
+    from mgflows.database.failures import Failure
+    from mgflows.recovery.steps import Recovery
 
 _EVERYTHING = "all"
-# The values of mgflows.database.failures.Category, spelled out so that --help does not import FireWorks; a test compares them.
-CATEGORIES = (
-    "interrupted",
-    "out-of-memory",
-    "disk-full",
-    "missing-module",
-    "missing-executable",
-    "missing-file",
-    "not-converged",
-    "database",
-    "input",
-    "other",
-)
+CATEGORIES = tuple(category.value for category in ErrorCategory)
 
 
 @click.command()
@@ -62,19 +51,20 @@ def heal(
     Exits with 0 if nothing is left to do, with 1 if there is: something to heal (without --yes), a failed job, or one of which nobody here can
     say whether it lives.
     """
-    from mgflows.database.failures import Category
     from mgflows.recovery.repairs import plan_recovery, recover
     from mgflows.settings import Settings
 
-    chosen: bool | frozenset[Category] = _EVERYTHING in retry or frozenset(
-        Category(name) for name in retry
+    chosen: bool | frozenset[ErrorCategory] = _EVERYTHING in retry or frozenset(
+        ErrorCategory(name) for name in retry
     )
-    found = (recover if do_it else plan_recovery)(Settings.load(directory), campaign, retry=chosen)
+    repair = recover if do_it else plan_recovery
+    found = repair(Settings.load(directory), campaign, retry=chosen, restore=True)
     if as_json:
         print_json(_as_json(found, do_it))
     else:
         _show(found, do_it)
-    context.exit(1 if found.failures or found.unclear or (found.steps and not do_it) else 0)
+    unsolved = found.failures or found.unclear or found.stalled
+    context.exit(1 if unsolved or (found.steps and not do_it) else 0)
 
 
 def _as_json(found: Recovery, done: bool) -> dict[str, Any]:
@@ -95,6 +85,7 @@ def _as_json(found: Recovery, done: bool) -> dict[str, Any]:
         "failures": failures,
         "running": found.running,
         "unclear": found.unclear,
+        "stalled": found.stalled,
     }
 
 
@@ -105,10 +96,12 @@ def _show(found: Recovery, done: bool) -> None:
     from rich.text import Text
 
     words = {
-        "rerun": "runs again",
-        "finish": "is finished",
-        "unlock": "is unlocked",
-        "remove": "is removed",
+        "rerun": "rerun",
+        "set aside": "marked as failed",
+        "finish": "end recorded",
+        "unlock": "unlocked",
+        "remove": "removed",
+        "restore": "inserted again",
     }
     # Not narrower than its words need: reasons are what this is for.
     console = Console()
@@ -131,13 +124,17 @@ def _show(found: Recovery, done: bool) -> None:
             )
         console.print(table)
     else:
-        console.print("nothing died and nothing hangs")
+        console.print("nothing to repair")
     for fw_id, reason in found.unclear.items():
         console.print(
             f"[yellow]unclear[/] job {fw_id} is left alone:",
             Text(reason),
             soft_wrap=True,
             highlight=False,
+        )
+    for fw_id, reason in found.stalled.items():
+        console.print(
+            f"[yellow]hanging[/] job {fw_id}:", Text(reason), soft_wrap=True, highlight=False
         )
     for category, failures in _by_category(found.failures).items():
         console.print(
@@ -157,8 +154,8 @@ def _show(found: Recovery, done: bool) -> None:
         console.print("nothing was changed; to do it: add --yes", highlight=False)
 
 
-def _by_category(failures: list[Failure]) -> dict[Category, list[Failure]]:
-    groups: dict[Category, list[Failure]] = defaultdict(list)
+def _by_category(failures: list[Failure]) -> dict[ErrorCategory, list[Failure]]:
+    groups: dict[ErrorCategory, list[Failure]] = defaultdict(list)
     for failure in failures:
         groups[failure.category].append(failure)
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))

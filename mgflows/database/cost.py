@@ -1,11 +1,14 @@
-"""What a campaign has cost, and what the rest of it will: from the provenance of its documents, never from estimates where something was measured."""
+"""What a campaign has cost and will cost, from the provenance of its documents.
+
+Estimates are used only where nothing was measured.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mgflows.schemas.campaign import PLANNED, STAGES
+from mgflows.schemas.campaign import PLANNED, stage_order
 from mgflows.schemas.fitness import FitnessDocument
 
 if TYPE_CHECKING:
@@ -14,29 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["Basis", "Cost", "RemainingCost", "campaign_cost", "remaining_cost"]
 
 Basis = Literal["measured", "pilots", "guess"]
-"""Where a forecast comes from: jobs of the same stage and subset; the first labels, for subsets that only they say anything about; what each job says of itself."""
+"""Source of a forecast: finished jobs of the same stage and subset; the pilot labels, for subsets
+without finished jobs; the jobs' own estimates."""
 
 _OPEN = ("WAITING", "READY", "RESERVED", "PAUSED", "RUNNING")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The jobs of one stage and subset that are done.
+    """The finished jobs of one stage and subset.
 
     Attributes
     ----------
     stage, subset
-        What they were for; None where the jobs say nothing.
+        None if the jobs have none.
     n
-        Documents with a provenance.
+        Number of documents with a provenance.
     core_hours
-        Processor time of all of them, child processes included, h.
+        Total processor time, child processes included, h.
     wall_hours
-        Elapsed time of all of them, h.
+        Total elapsed time, h.
     mean_core_seconds, largest_core_seconds
-        Processor time of one, s.
+        Mean and largest processor time of one job, s.
     largest_cores
-        Most cores that one of them used.
+        Most cores that one job used.
     largest_memory
         Largest resident memory of one process, MiB.
     hosts
@@ -57,18 +61,22 @@ class Cost:
 
 @dataclass(frozen=True)
 class RemainingCost:
-    """A forecast for jobs of one stage and subset that are still to come: planned, waiting or running.
+    """Forecast for the remaining jobs of one stage and subset: planned, waiting or running.
 
     Attributes
     ----------
     stage, subset
-        What they are for; None where the jobs say nothing.
+        None if the jobs have none.
     n
-        How many.
+        Number of jobs.
     core_hours, wall_hours
-        Processor time and elapsed time of all of them, h.
+        Total processor time and elapsed time, h.
     basis
-        Where the numbers come from.
+        Source of the numbers.
+    longest_wall_hours
+        Elapsed time of the longest job, h.
+    estimated_seconds
+        Sum of the jobs' own estimates, s.
     """
 
     stage: str | None
@@ -77,17 +85,19 @@ class RemainingCost:
     core_hours: float
     wall_hours: float
     basis: Basis
+    longest_wall_hours: float = 0.0
+    estimated_seconds: float = 0.0
 
 
 def campaign_cost(database: Database, campaign: str) -> list[Cost]:
-    """Sum up the documents of a campaign by stage and subset, in one query.
+    """Sum the costs of a campaign by stage and subset, in one query.
 
     Parameters
     ----------
     database
         The database.
     campaign
-        Its name.
+        Name of the campaign.
     """
     provenance = "$output.provenance"
     group: dict[str, Any] = {
@@ -120,29 +130,37 @@ def campaign_cost(database: Database, campaign: str) -> list[Cost]:
         )
         for row in rows
     ]
-    return sorted(costs, key=lambda cost: (_stage_order(cost.stage), cost.subset or ""))
+    return sorted(costs, key=lambda cost: (stage_order(cost.stage), cost.subset or ""))
 
 
 def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:
-    """Forecast the jobs that are not done, by stage, subset and where the forecast comes from.
+    """Forecast the remaining jobs by stage, subset and source of the forecast.
 
-    Some jobs say roughly how long they will take (``seconds`` of :func:`mgflows.flows.tags.tag`): coolings, quenches, trainings. Others, such as labels and
-    collectors, say nothing and count as one second. The two kinds are kept apart, or a collector that is done would speak for the training behind it. Where jobs of
-    the same stage, subset and kind are done, the forecast is what the open ones say, times what the done ones took over what they had said: for labels the
-    measured mean times the number of open ones, for coolings each by its length. Where none is done, glasses' labels are forecast from the pilot labels if the
-    campaign has a gate (:class:`~mgflows.schemas.fitness.CostForecast`, with its assumed number of steps a relaxation); for anything else it is the guess of the jobs.
-    Failed jobs, and those behind them, are counted only where they may still run.
+    Some jobs carry an estimate of their run time (``seconds`` of :func:`mgflows.flows.tags.tag`):
+    coolings, quenches, trainings. Others, such as labels and collectors, have none and count as
+    one second. The two kinds are kept apart, or a finished collector would set the forecast of
+    the training behind it. In this order:
+
+    - measured: jobs of the same stage, subset and kind are finished. Their measured over their
+      estimated time scales the estimates of the remaining ones: for labels this is the mean cost
+      times the number of jobs, for coolings each counts by its length.
+    - pilots: the campaign has a gate, whose pilot labels set the cost of the glasses' labels
+      (:class:`~mgflows.schemas.fitness.CostForecast`, with its assumed number of steps per
+      relaxation).
+    - guess: the jobs' own estimates.
+
+    Failed jobs and those behind them count only if they may still run.
 
     Parameters
     ----------
     database
         The database.
     campaign
-        Its name.
+        Name of the campaign.
     """
     measured, pilots = _measured(database, campaign), _pilot_cost(database, campaign)
     found: dict[tuple[str | None, str | None, Basis], RemainingCost] = {}
-    for kind, (n, seconds) in _open_jobs(database, campaign).items():
+    for kind, (n, seconds, longest) in _open_jobs(database, campaign).items():
         stage, subset, _ = kind
         basis: Basis = (
             "measured"
@@ -166,18 +184,22 @@ def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:
             n=other.n + n,
             core_hours=other.core_hours + core / 3600.0,
             wall_hours=other.wall_hours + wall / 3600.0,
+            estimated_seconds=other.estimated_seconds + seconds,
+            longest_wall_hours=max(
+                other.longest_wall_hours, wall / 3600.0 * longest / seconds if seconds else 0.0
+            ),
         )
     return sorted(
-        found.values(), key=lambda each: (_stage_order(each.stage), each.subset or "", each.basis)
+        found.values(), key=lambda each: (stage_order(each.stage), each.subset or "", each.basis)
     )
 
 
 _Kind = tuple[str | None, str | None, bool]
-"""Stage, subset, and whether a job says how long it takes."""
+"""Stage, subset, and whether a job has an estimate of its run time."""
 
 
 def _measured(database: Database, campaign: str) -> dict[_Kind, tuple[float, float]]:
-    """Core and wall seconds of the jobs that are done, over the seconds that they had said."""
+    """Core and wall seconds of the finished jobs over their estimated seconds."""
     tags, provenance = "$metadata.mgflows", "$output.provenance"
     pipeline: list[dict[str, Any]] = [
         {
@@ -208,11 +230,16 @@ def _pilot_cost(database: Database, campaign: str) -> dict[str, Any] | None:
     return found["output"]["cost"] if found else None
 
 
-def _open_jobs(database: Database, campaign: str) -> dict[_Kind, tuple[int, float]]:
-    """Number of jobs of each kind that may still run, and the seconds that they say they take."""
+def _open_jobs(database: Database, campaign: str) -> dict[_Kind, tuple[int, float, float]]:
+    """Jobs of each kind that may still run: number, estimated seconds, and those of the longest."""
     in_launchpad: list[dict[str, Any]] = [
         {"$match": {"spec.mgflows.campaign": campaign, "state": {"$in": _OPEN}}},
-        {"$group": _grouped("$spec.mgflows")},
+        {
+            "$group": {
+                **_grouped("$spec.mgflows"),
+                "longest": {"$max": {"$ifNull": ["$spec.mgflows.seconds", 1.0]}},
+            }
+        },
     ]
     planned: list[dict[str, Any]] = [
         {"$match": {"campaign": campaign, "state": "planned"}},
@@ -227,19 +254,24 @@ def _open_jobs(database: Database, campaign: str) -> dict[_Kind, tuple[int, floa
                 },
                 "n": {"$sum": "$groups.n"},
                 "seconds": {"$sum": "$groups.seconds"},
+                "longest": {"$max": {"$divide": ["$groups.seconds", "$groups.n"]}},
             }
         },
     ]
-    found: dict[_Kind, tuple[int, float]] = {}
+    found: dict[_Kind, tuple[int, float, float]] = {}
     for collection, pipeline in (("fireworks", in_launchpad), (PLANNED, planned)):
         for row in database[collection].aggregate(pipeline):
-            n, seconds = found.get(_kind(row), (0, 0.0))
-            found[_kind(row)] = n + row["n"], seconds + row["seconds"]
+            n, seconds, longest = found.get(_kind(row), (0, 0.0, 0.0))
+            found[_kind(row)] = (
+                n + row["n"],
+                seconds + row["seconds"],
+                max(longest, row["longest"]),
+            )
     return found
 
 
 def _grouped(tags: str) -> dict[str, Any]:
-    """Members of a ``$group`` by kind, for documents with tags there."""
+    """Fields of a ``$group`` by kind, for documents with their tags at `tags`."""
     seconds = f"{tags}.seconds"
     return {
         "_id": {
@@ -255,7 +287,3 @@ def _grouped(tags: str) -> dict[str, Any]:
 def _kind(row: dict[str, Any]) -> _Kind:
     key = row["_id"]
     return key.get("stage"), key.get("subset"), bool(key.get("estimated"))
-
-
-def _stage_order(stage: str | None) -> int:
-    return STAGES.index(stage) if stage in STAGES else len(STAGES)

@@ -1,87 +1,42 @@
-"""Why a job failed: one of a few categories, found by patterns in what it left behind.
+"""Why a job failed: an error category, from what the job left.
 
-The patterns are data (`RULES`): the first that fits decides, and `OTHER` is what none fits. Each is the wording of a program as that program
-prints it; the tests provoke the failures and classify the texts that come out.
+mgflows' own exceptions are classified by type: FireWorks stores what their ``to_dict`` returns. The
+messages of other programs are classified by patterns, which are data (`RULES`): the first rule that
+matches the last matching line decides. Each pattern is the wording of a program as that program
+prints it; the tests provoke the failures and classify the resulting texts.
+
+Everything is read in bounded time: long texts and long lines are cut before they are searched.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgflows.errors import ErrorCategory, clean_text
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-__all__ = ["RULES", "Category", "Failure", "Rule", "classify", "last_words", "read_failures"]
+__all__ = ["RULES", "ErrorCategory", "Failure", "Rule", "classify", "last_words", "read_failures"]
 
 _LONGEST_REASON = 400
+_LONGEST_LINE = 500
+"""A longer line is searched at its beginning and its end only, so many characters each."""
+_LONGEST_TEXT = 50_000
+"""Only so many characters at the end of a text are searched."""
 _TAIL_BYTES, _TAIL_LINES = 8192, 40
 
 
-class Category(enum.StrEnum):
-    """What kind of error ended a job."""
-
-    INTERRUPTED = "interrupted"
-    OUT_OF_MEMORY = "out-of-memory"
-    DISK_FULL = "disk-full"
-    MISSING_MODULE = "missing-module"
-    MISSING_EXECUTABLE = "missing-executable"
-    MISSING_FILE = "missing-file"
-    NOT_CONVERGED = "not-converged"
-    DATABASE = "database"
-    INPUT = "input"
-    OTHER = "other"
-
-    @property
-    def meaning(self) -> str:
-        """The category in words."""
-        return _MEANINGS[self][0]
-
-    @property
-    def hint(self) -> str:
-        """What to do before such a job runs again."""
-        return _MEANINGS[self][1]
-
-
-_MEANINGS = {
-    Category.INTERRUPTED: (
-        "walltime, preemption or a kill",
-        "rerun; if it was the walltime, give the job more",
-    ),
-    Category.OUT_OF_MEMORY: (
-        "the machine's memory did not suffice",
-        "give the job more memory or more nodes, then rerun",
-    ),
-    Category.DISK_FULL: (
-        "no space was left, or the quota is used up",
-        "free some space, then rerun",
-    ),
-    Category.MISSING_MODULE: (
-        "a Python package or shared library is missing there",
-        "mend the environment of the worker, then rerun",
-    ),
-    Category.MISSING_EXECUTABLE: (
-        "a program was not found",
-        "name it in mgflows.yaml or load its module, then rerun",
-    ),
-    Category.MISSING_FILE: (
-        "a pseudopotential or another data file was not found",
-        "install it and say where it is, then rerun",
-    ),
-    Category.NOT_CONVERGED: (
-        "the electronic self-consistency did not converge",
-        "change the settings of the calculation; a rerun does the same",
-    ),
-    Category.DATABASE: ("the database was away, or refused", "mgflows doctor, then rerun"),
-    Category.INPUT: (
-        "the job was given something it cannot use",
-        "correct what it was given; a rerun does the same",
-    ),
-    Category.OTHER: ("something else", "look into the launch directory"),
+_BY_TYPE = {
+    "Interrupted": ErrorCategory.INTERRUPTED,
+    "WorkerDied": ErrorCategory.WORKER_DIED,
+    "MissingDependencyError": ErrorCategory.MISSING_MODULE,
+    "InputError": ErrorCategory.INPUT,
 }
+"""Own exceptions, by class name."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +48,33 @@ class Rule:
     name
         What it recognises.
     category
-        What that means.
+        The category of such errors.
     pattern
         Regular expression, searched for in each line from the last one upwards.
     """
 
     name: str
-    category: Category
+    category: ErrorCategory
     pattern: re.Pattern[str]
 
 
-def _rule(name: str, category: Category, *patterns: str) -> Rule:
+def _rule(name: str, category: ErrorCategory, *patterns: str) -> Rule:
     return Rule(name, category, re.compile("|".join(patterns)))
 
 
-# In order: what is specific before what is general (a disk that is full raises an OSError in a database's client, too).
+# In order: the specific before the general.
 RULES = (
+    _rule("repeated death of the worker", ErrorCategory.WORKER_DIED, r"^WorkerDied: "),
     _rule(
-        "mgflows' own interruption",
-        Category.INTERRUPTED,
+        "interruption by mgflows",
+        ErrorCategory.INTERRUPTED,
         r"\bInterrupted: ",
         r"\bit was interrupted \d+ times",
         r"\bsignal SIG(TERM|USR1|INT|XCPU)\b",
     ),
     _rule(
-        "scheduler's end of a job",
-        Category.INTERRUPTED,
+        "job ended by the scheduler",
+        ErrorCategory.INTERRUPTED,
         r"DUE TO (TIME LIMIT|PREEMPTION|NODE FAILURE)",
         r"\*\*\* (JOB|STEP) \S+ ON \S+ CANCELLED",
         r"=>> PBS: job killed: walltime",
@@ -126,8 +82,8 @@ RULES = (
         r"died with <Signals\.SIG(KILL|TERM|XCPU|USR1)",
     ),
     _rule(
-        "scheduler's or kernel's memory limit",
-        Category.OUT_OF_MEMORY,
+        "memory limit of the scheduler or kernel",
+        ErrorCategory.OUT_OF_MEMORY,
         r"\b[Oo]ut[ _-][Oo]f[ _-][Mm]emory\b",
         r"\boom[-_]kill",
         r"OUT_OF_MEMORY",
@@ -135,8 +91,8 @@ RULES = (
         r"Exceeded (job|step) memory limit",
     ),
     _rule(
-        "allocation that failed",
-        Category.OUT_OF_MEMORY,
+        "failed allocation",
+        ErrorCategory.OUT_OF_MEMORY,
         r"\b_?\w*MemoryError\b",
         r"Unable to allocate .* for an array",
         r"std::bad_alloc",
@@ -146,7 +102,7 @@ RULES = (
     ),
     _rule(
         "full disk or quota",
-        Category.DISK_FULL,
+        ErrorCategory.DISK_FULL,
         r"\[Errno 28\]",
         r"No space left on device",
         r"\[Errno 122\]",
@@ -154,34 +110,35 @@ RULES = (
         r"OutOfDiskSpace",
     ),
     _rule(
-        "module that cannot be imported",
-        Category.MISSING_MODULE,
+        "failed import",
+        ErrorCategory.MISSING_MODULE,
         r"ModuleNotFoundError: ",
         r"ImportError: ",
         r"MissingDependencyError: ",
     ),
     _rule(
-        "shared library that cannot be loaded",
-        Category.MISSING_MODULE,
+        "missing shared library",
+        ErrorCategory.MISSING_MODULE,
         r"error while loading shared libraries: ",
         r"cannot open shared object file",
         r"version `\S+' not found",
     ),
     _rule(
-        "pseudopotentials that are not there",
-        Category.MISSING_FILE,
+        "missing pseudopotential",
+        ErrorCategory.MISSING_FILE,
         r"\bPOTCAR\b.*(not (found|exist)|No such|cannot|[Nn]o )",
         r"([Nn]o|[Cc]ould not find|not find|missing).*\bPOTCAR\b",
         r"PMG_VASP_PSP_DIR",
         r"Could not find required PAW dataset file",
-        r"(pseudopotential|setup|basis set|potential) (file|directory|library)?\b.*(not found|does not exist|is not there)",
+        r"(pseudopotential|setup|basis set|potential) (file|directory|library)?\b.*"
+        r"(not found|does not exist|is not there|is missing)",
         r"readpp.*(not found|not open)",
         r"VASP_PP_PATH|ESPRESSO_PSEUDO|CP2K_DATA_DIR|GPAW_SETUP_PATH",
     ),
     _rule(
-        "program that is not there",
-        Category.MISSING_EXECUTABLE,
-        r"\S+: (command )?not found$",
+        "missing program",
+        ErrorCategory.MISSING_EXECUTABLE,
+        r"\S: (command )?not found$",
         r"mpi(run|exec).* (was unable to find|could not find|unable to launch) ",
         r"execvp?(e)? (error|failed).*No such file",
         r"\[Errno 2\] No such file or directory: '?(\S*/)?"
@@ -193,27 +150,29 @@ RULES = (
     ),
     _rule(
         "self-consistency",
-        Category.NOT_CONVERGED,
+        ErrorCategory.NOT_CONVERGED,
         r"KohnShamConvergenceError",
         r"SCFError|SCFNotConverged\w*",
         r"(?i:\b(scf|self-consisten\w+|electronic (steps?|minimi[sz]ation|loop)|density)\b.{0,60}"
         r"(did not converge|not (been )?(converged|achieved)|failed to converge|unconverged))",
-        r"(?i:(did not converge|not converged|unconverged|no convergence).{0,60}\b(scf|self-consisten\w+|electronic|density)\b)",
+        r"(?i:(did not converge|not converged|unconverged|no convergence).{0,60}"
+        r"\b(scf|self-consisten\w+|electronic|density)\b)",
         r"(?i:convergence NOT achieved)",
         r"UnconvergedErrorHandler|NonConvergingErrorHandler",
         r"CalculationFailed: .*converge",
     ),
     _rule(
         "database",
-        Category.DATABASE,
+        ErrorCategory.DATABASE,
         r"pymongo\.errors\.|bson\.errors\.|gridfs\.errors\.",
-        r"\b(ServerSelectionTimeoutError|AutoReconnect|NetworkTimeout|OperationFailure|DocumentTooLarge|BSONObjectTooLarge)\b",
+        r"\b(ServerSelectionTimeoutError|AutoReconnect|NetworkTimeout|OperationFailure)\b",
+        r"\b(DocumentTooLarge|BSONObjectTooLarge)\b",
         r"the database at \S+ does not answer",
         r"the JobStore of this worker is in memory",
     ),
     _rule(
-        "mgflows' and pydantic's refusal",
-        Category.INPUT,
+        "rejected input",
+        ErrorCategory.INPUT,
         r"\bInputError: ",
         r"\bran with other settings than those asked for\b",
         r"ValidationError: \d+ validation error|validation errors? for \w+",
@@ -224,35 +183,36 @@ RULES = (
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that failed.
+    """A failed job.
 
     Attributes
     ----------
     fw_id, name
         Its firework.
     reason
-        The error, in words.
+        The error message.
     launch_directory
-        Where it ran; None if it did not come so far.
+        Where it ran; None if it was never launched.
     category
-        What kind of error it was.
+        The kind of error.
     stage
         Stage of the campaign that the job belongs to; empty if it has none.
     interruption
-        Why the job was ended from outside, if its own worker wrote that down; such a job runs again without being asked for.
+        Why the job was ended from outside, if its own worker recorded it; such a job is rerun
+        without being requested.
     """
 
     fw_id: int
     name: str
     reason: str
     launch_directory: str | None
-    category: Category = Category.OTHER
+    category: ErrorCategory = ErrorCategory.OTHER
     stage: str = ""
     interruption: str | None = None
 
 
 def read_failures(database: Database, campaign: str | None = None) -> list[Failure]:
-    """List the jobs that failed, each with its error in words and its category; changes nothing.
+    """List the failed jobs, each with its error and its category; changes nothing.
 
     Parameters
     ----------
@@ -279,31 +239,38 @@ def read_failures(database: Database, campaign: str | None = None) -> list[Failu
 def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure:
     stored = ((launch or {}).get("action") or {}).get("stored_data")
     spec = firework.get("spec") or {}
-    details = spec.get("_exception_details")
+    exception = (stored or {}).get("_exception") or {}
     trace = str(
-        ((stored or {}).get("_exception") or {}).get("_stacktrace")
-        or (details or {}).get("_stacktrace")
+        exception.get("_stacktrace")
+        or (spec.get("_exception_details") or {}).get("_stacktrace")
         or ""
     )
     directory = launch.get("launch_dir") if launch else None
     category = classify(trace)
-    if category is Category.OTHER and directory:
-        # What a program that was called said is often not in the traceback.
+    if category is ErrorCategory.OTHER and directory:
+        # What an external program printed is often not in the traceback.
         category = classify(_end_of_errors(Path(directory)))
+    details = exception.get("_details")
+    by_type = _BY_TYPE.get(str(details.get("error"))) if isinstance(details, dict) else None
+    # An InputError may name the pseudopotential or program that is missing, which says more.
+    if by_type is not None and (
+        by_type is not ErrorCategory.INPUT or category is ErrorCategory.OTHER
+    ):
+        category = by_type
     interruption = interruption_reason(stored)
     return Failure(
         fw_id=firework["fw_id"],
         name=firework.get("name", ""),
         reason=last_words(trace) or "no reason was stored; look into the launch directory",
         launch_directory=directory,
-        category=Category.INTERRUPTED if interruption else category,
+        category=ErrorCategory.INTERRUPTED if interruption else category,
         stage=str((spec.get("mgflows") or {}).get("stage") or ""),
         interruption=interruption,
     )
 
 
 def _end_of_errors(directory: Path) -> str:
-    """The last lines that a job wrote to its standard error, if its directory can be seen from here."""
+    """The last lines of a job's standard error, if its directory is visible on this machine."""
     try:
         with (directory / "job.err").open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
@@ -312,30 +279,39 @@ def _end_of_errors(directory: Path) -> str:
         return ""
 
 
-def classify(text: str) -> Category:
-    """Say what kind of error a text tells of.
+def classify(text: str) -> ErrorCategory:
+    """Return the error category of a text.
 
     Parameters
     ----------
     text
-        What a failed job left: the traceback, or the end of its standard error. A line nearer to the end counts more, because that is where an
-        error that passed through several layers has the last word; ``During handling of`` and ``The above exception`` parts come before it.
+        What a failed job left: the traceback, or the end of its standard error. The last matching
+        line decides, since Python prints the error that was raised last at the end.
     """
-    lines = text.splitlines()
+    lines = text[-_LONGEST_TEXT:].splitlines()
     for number in range(len(lines) - 1, -1, -1):
         # File names and source lines of a traceback say nothing about the error.
         if any(line.startswith('  File "') for line in lines[max(0, number - 1) : number + 1]):
             continue
+        line = lines[number]
+        if len(line) > 2 * _LONGEST_LINE:
+            line = f"{line[:_LONGEST_LINE]} {line[-_LONGEST_LINE:]}"
         for rule in RULES:
-            if rule.pattern.search(lines[number]):
+            if rule.pattern.search(line):
                 return rule.category
-    return Category.OTHER
+    return ErrorCategory.OTHER
 
 
 def last_words(trace: str) -> str:
-    """Return the error at the end of a traceback, its type and what it says, in one line; empty if there is none."""
-    lines = trace.splitlines()
-    # The message begins after the last indented line that tells of a frame; later lines may be indented by the message itself.
+    """Return the error at the end of a traceback, type and message, in one line.
+
+    Returns
+    -------
+    str
+        At most 400 characters, without credentials; empty if there is no error.
+    """
+    lines = clean_text(trace, _LONGEST_TEXT).splitlines()
+    # The message begins after the last frame; its own lines may be indented.
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     begin = frames[-1] + 1 if frames else 0
     while frames and begin < len(lines) and lines[begin].startswith(" "):
@@ -345,6 +321,8 @@ def last_words(trace: str) -> str:
 
 
 def interruption_reason(stored_data: dict[str, Any] | None) -> str | None:
-    """Why a launch was interrupted, from the data FireWorks stored with it; None if it was not."""
+    """Why a launch was interrupted, from the data FireWorks stored; None if it was not."""
     details = ((stored_data or {}).get("_exception") or {}).get("_details") or {}
-    return str(details.get("reason")) if details.get("interrupted") else None
+    if not isinstance(details, dict) or not details.get("interrupted"):
+        return None
+    return clean_text(str(details.get("reason")), _LONGEST_REASON)

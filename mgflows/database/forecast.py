@@ -1,53 +1,66 @@
-"""How long a campaign will still take, from the rough run time each job carries and from what finished jobs took."""
+"""The time to the end of a campaign, from the forecast of its remaining jobs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mgflows.jobs.progress import read_progress as read_job_progress
-from mgflows.schemas.campaign import PLANNED
+from mgflows.database.cost import remaining_cost
+from mgflows.jobs.progress import read_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pymongo.database import Database
 
-__all__ = ["Forecast", "RunningJob", "forecast"]
+    from mgflows.database.cost import RemainingCost
 
-_TRUST = 60.0
-"""Seconds for which the estimates are trusted before what was measured outweighs them: the first jobs are short and mostly overhead."""
-_OPEN = ("READY", "WAITING", "RESERVED", "RUNNING")
+__all__ = ["Forecast", "RunningJob", "forecast", "running_jobs", "seconds_left"]
 
 
 @dataclass(frozen=True)
 class RunningJob:
-    """A job that runs now.
+    """A running job.
 
-    Parameters
+    Attributes
     ----------
     name
         Its name.
+    directory
+        Its launch directory; empty if it is not known.
+    stage, subset, seconds
+        Those of its metadata; `seconds` is its estimated run time, 1 s without one.
     done, total, unit, note
-        What it says about itself; zero, zero and empty if it says nothing.
+        Its progress (:class:`mgflows.jobs.progress.JobProgress`); zero and empty without one.
     """
 
     name: str
+    directory: str = ""
+    stage: str | None = None
+    subset: str | None = None
+    seconds: float = 1.0
     done: int = 0
     total: int = 0
     unit: str = ""
     note: str = ""
 
+    @property
+    def fraction(self) -> float:
+        """The part that is done, 0 to 1."""
+        return self.done / self.total if self.total else 0.0
+
 
 @dataclass(frozen=True)
 class Forecast:
-    """What runs, and how long the rest will take.
+    """Running jobs and the time to the end.
 
-    Parameters
+    Attributes
     ----------
     running
         Jobs that run now.
     seconds_left
-        Estimated time to the end in s; None before anything can be said.
+        Estimated time to the end, s; None before any job has been measured.
     """
 
     running: tuple[RunningJob, ...]
@@ -57,57 +70,94 @@ class Forecast:
 def forecast(database: Database, campaign: str, n_workers: int) -> Forecast:
     """Estimate the time to the end of a campaign on this machine.
 
-    Stages follow each other; within one, jobs run beside each other, but none is split: a stage takes the larger of its work over the number of
-    workers and its longest job. Estimates are scaled by the ratio of measured to estimated time of the jobs that are done.
-
     Parameters
     ----------
     database
         Database of the LaunchPad.
     campaign
-        Its name.
+        Name of the campaign.
     n_workers
-        Jobs that run at the same time.
+        Number of jobs that run at the same time.
     """
+    running = running_jobs(database, campaign)
+    remaining = remaining_cost(database, campaign)
+    return Forecast(running, seconds_left(_without_done(remaining, running), n_workers))
+
+
+def _without_done(
+    remaining: Sequence[RemainingCost], running: Sequence[RunningJob]
+) -> list[RemainingCost]:
+    """Subtract the part of the running jobs that is done."""
+    reduced = []
+    for each in remaining:
+        jobs = [job for job in running if (job.stage, job.subset) == (each.stage, each.subset)]
+        scale = each.wall_hours / each.estimated_seconds if each.estimated_seconds else 0.0
+        left = [scale * job.seconds * (1.0 - job.fraction) for job in jobs]
+        done = sum(scale * job.seconds * job.fraction for job in jobs)
+        reduced.append(
+            replace(
+                each,
+                wall_hours=max(each.wall_hours - done, 0.0),
+                longest_wall_hours=max(left)
+                if left and len(left) == each.n
+                else each.longest_wall_hours,
+            )
+        )
+    return reduced
+
+
+def seconds_left(remaining: Sequence[RemainingCost], n_workers: int) -> float | None:
+    """Time to the end with a number of jobs at a time, s.
+
+    Stages follow each other; within a stage jobs run in parallel but none is split, so that a stage
+    takes the larger of its total elapsed time over the number of workers and its longest job.
+
+    Parameters
+    ----------
+    remaining
+        Forecast of the remaining jobs.
+    n_workers
+        Number of jobs that run at the same time.
+
+    Returns
+    -------
+    float or None
+        None if no worker runs or nothing was measured yet.
+    """
+    if not remaining:
+        return 0.0
+    if n_workers < 1 or all(each.basis == "guess" for each in remaining):
+        return None
+    total: defaultdict[str | None, float] = defaultdict(float)
+    longest: defaultdict[str | None, float] = defaultdict(float)
+    # Elapsed time rather than processor time: a job on many cores is one job.
+    for each in remaining:
+        total[each.stage] += each.wall_hours
+        longest[each.stage] = max(longest[each.stage], each.longest_wall_hours)
+    return 3600.0 * sum(max(total[stage] / n_workers, longest[stage]) for stage in total)
+
+
+def running_jobs(database: Database, campaign: str) -> tuple[RunningJob, ...]:
+    """The running jobs of a campaign, with their progress where this machine can read it."""
+    query = {"spec.mgflows.campaign": campaign, "state": "RUNNING"}
     fireworks = list(
-        database["fireworks"].find(
-            {"spec.mgflows.campaign": campaign},
-            ["name", "state", "launches", "spec.mgflows.stage", "spec.mgflows.seconds"],
-        )
+        database["fireworks"].find(query, ["name", "launches", "spec.mgflows"]).sort("fw_id", 1)
     )
-    wanted = [
-        firework["launches"][-1]
-        for firework in fireworks
-        if firework.get("launches") and firework["state"] in ("RUNNING", "COMPLETED")
-    ]
-    launches = {
-        launch["launch_id"]: launch
-        for launch in database["launches"].find(
-            {"launch_id": {"$in": wanted}}, ["launch_id", "launch_dir", "runtime_secs"]
-        )
-    }
-    running, left = [], defaultdict(list)
-    estimated = measured = 0.0
+    ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
+    found = database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", "launch_dir"])
+    directories = {launch["launch_id"]: launch.get("launch_dir") or "" for launch in found}
+    jobs = []
     for firework in fireworks:
-        tags = firework["spec"]["mgflows"]
-        seconds = float(tags.get("seconds", 1.0))
-        launch = launches.get(firework["launches"][-1], {}) if firework.get("launches") else {}
-        if firework["state"] == "COMPLETED":
-            estimated += seconds
-            measured += float(launch.get("runtime_secs") or seconds)
-        elif firework["state"] in _OPEN:
-            fraction = 0.0
-            if firework["state"] == "RUNNING":
-                said = read_job_progress(launch["launch_dir"]) if launch.get("launch_dir") else None
-                job = RunningJob(firework["name"], **said) if said else RunningJob(firework["name"])
-                running.append(job)
-                fraction = job.done / job.total if job.total else 0.0
-            left[tags.get("stage")].append(seconds * (1.0 - fraction))
-    for piece in database[PLANNED].find({"campaign": campaign, "state": "planned"}, ["groups"]):
-        for group in piece["groups"]:
-            left[group["stage"]] += [group["seconds"] / group["n"]] * group["n"]
-    ratio = (measured + _TRUST) / (estimated + _TRUST)
-    rest = sum(max(sum(seconds) / n_workers, max(seconds)) for seconds in left.values())
-    return Forecast(
-        running=tuple(running), seconds_left=ratio * rest if estimated or not left else None
-    )
+        directory = directories.get((firework.get("launches") or [None])[-1], "")
+        progress = (read_progress(directory) if directory else None) or {}
+        tags = (firework.get("spec") or {}).get("mgflows") or {}
+        job = RunningJob(
+            name=firework["name"],
+            directory=directory,
+            stage=tags.get("stage"),
+            subset=tags.get("subset"),
+            seconds=float(tags.get("seconds", 1.0)),
+            **progress,
+        )
+        jobs.append(job)
+    return tuple(jobs)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from mgflows.errors import InputError
+from mgflows.schemas.campaign import CAMPAIGNS, PLANNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pymongo.database import Database
 
+__all__ = ["ACTIVE", "DONE", "FAILED", "Progress", "campaign_progress", "require_campaign"]
+
 DONE = "COMPLETED"
 FAILED = "FIZZLED"
-# A worker has it, or may take it now.
 ACTIVE = ("READY", "RESERVED", "RUNNING")
+"""States of fireworks that a worker runs or may take now."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,10 @@ class Progress:
     Attributes
     ----------
     groups
-        ``{(stage, subset): {state: number of fireworks}}``; stage and subset are what the jobs' metadata say, or None.
+        ``{(stage, subset): {state: number of fireworks}}``; stage and subset are those of the jobs'
+        metadata, or None.
     messages
-        What happened since the snapshot before, in words.
+        Events since the previous snapshot.
     """
 
     groups: dict[tuple[str | None, str | None], dict[str, int]]
@@ -50,17 +57,17 @@ class Progress:
 
     @property
     def n_total(self) -> int:
-        """Fireworks there are so far; dynamic jobs add some."""
+        """Present number of fireworks; dynamic jobs add more."""
         return sum(self.states.values())
 
     @property
     def n_done(self) -> int:
-        """Fireworks that are completed."""
+        """Completed fireworks."""
         return self.states.get(DONE, 0)
 
     @property
     def n_failed(self) -> int:
-        """Fireworks that failed."""
+        """Failed fireworks."""
         return self.states.get(FAILED, 0)
 
     @property
@@ -70,13 +77,13 @@ class Progress:
 
     @property
     def is_finished(self) -> bool:
-        """Whether everything is completed, or was deliberately taken out."""
+        """Whether every firework is completed or was deliberately taken out."""
         return self.n_total > 0 and all(
             state in (DONE, "DEFUSED", "ARCHIVED") for state, n in self.states.items() if n
         )
 
 
-def read_progress(
+def campaign_progress(
     database: Database, campaign: str | None = None, messages: tuple[str, ...] = ()
 ) -> Progress:
     """Count fireworks by stage, subset and state.
@@ -84,17 +91,39 @@ def read_progress(
     Parameters
     ----------
     database
-        The database, as `Settings.database` returns it.
+        Database of the LaunchPad.
     campaign
         Only this campaign; all by default.
     messages
-        Put into the snapshot.
+        Copied into the snapshot.
     """
     groups: dict[tuple[str | None, str | None], dict[str, int]] = {}
     for group, state, n in _counts(database, campaign):
         stage, _, subset = group.partition("/")
         groups.setdefault((stage or None, subset or None), {})[state] = n
     return Progress(groups, messages)
+
+
+def require_campaign(database: Database, campaign: str) -> None:
+    """Raise InputError, with the known names, if nothing in the database belongs to a campaign."""
+    for collection, key in (
+        (CAMPAIGNS, "campaign"),
+        (PLANNED, "campaign"),
+        ("fireworks", "spec.mgflows.campaign"),
+        ("outputs", "metadata.mgflows.campaign"),
+    ):
+        if database[collection].find_one({key: campaign}, {"_id": 1}) is not None:
+            return
+    names = sorted({*database[CAMPAIGNS].distinct("campaign")})
+    close = difflib.get_close_matches(campaign, names, n=1)
+    raise InputError(
+        f"there is no campaign {campaign!r} in the database {database.name}",
+        hint=f"did you mean {close[0]!r}?"
+        if close
+        else f"its campaigns: {', '.join(names[:20])}"
+        if names
+        else "it has no campaigns yet",
+    )
 
 
 def _counts(database: Database, campaign: str | None) -> Iterator[tuple[str, str, int]]:
@@ -105,7 +134,7 @@ def _counts(database: Database, campaign: str | None) -> Iterator[tuple[str, str
         ):
             yield row["_id"].get("group") or "/", row["_id"]["state"], row["n"]
         return
-    # Counting equal keys of an index, without looking at any document, is five times faster than grouping them.
+    # Counting equal keys of an index reads no document and is five times faster than grouping.
     of_campaign = {"spec.mgflows.campaign": campaign}
     for group in fireworks.distinct("spec.group", of_campaign):
         for state in fireworks.distinct("state", {**of_campaign, "spec.group": group}):

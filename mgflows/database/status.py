@@ -1,15 +1,17 @@
-"""How far a campaign is: what is done, runs, waits, failed and is planned, what it has cost, and how long it will take."""
+"""The state of a campaign: numbers of jobs, failures, cost and forecast."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mgflows.database.cost import RemainingCost, campaign_cost, remaining_cost
+from mgflows.database.cost import campaign_cost, remaining_cost
 from mgflows.database.failures import read_failures
-from mgflows.database.progress import read_progress
-from mgflows.schemas.campaign import PLANNED, STAGES
+from mgflows.database.forecast import running_jobs, seconds_left
+from mgflows.database.planned import deleted_jobs, deletion_notice, stopped_jobs
+from mgflows.database.progress import ACTIVE, campaign_progress, require_campaign
+from mgflows.schemas.campaign import PLANNED, stage_order
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["CampaignStatus", "GroupStatus", "campaign_status"]
 
 _WAITING = ("WAITING", "READY", "RESERVED", "PAUSED")
-_ACTIVE = ("READY", "RESERVED", "RUNNING")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,15 @@ class GroupStatus:
     Attributes
     ----------
     stage, subset
-        What they are for; None where the jobs say nothing.
+        None if the jobs have none.
     completed, running, waiting, failed
-        Fireworks in that state.
+        Number of fireworks in that state.
     planned
-        Jobs that are not in the LaunchPad yet.
+        Number of jobs that are not in the LaunchPad yet.
     core_hours
-        Processor time of those that are done, h.
+        Processor time of the completed jobs, h.
     core_hours_left
-        Forecast for the others, h (:func:`mgflows.database.cost.remaining_cost`).
+        Forecast for the remaining jobs, h (:func:`mgflows.database.cost.remaining_cost`).
     """
 
     stage: str | None
@@ -50,12 +51,12 @@ class GroupStatus:
 
     @property
     def total(self) -> int:
-        """All jobs."""
+        """Number of jobs."""
         return self.completed + self.running + self.waiting + self.failed + self.planned
 
     @property
     def left(self) -> int:
-        """Jobs that will run."""
+        """Number of jobs that run or will run."""
         return self.running + self.waiting + self.planned
 
 
@@ -66,19 +67,23 @@ class CampaignStatus:
     Attributes
     ----------
     campaign
-        Its name.
+        Name of the campaign.
     states
         FireWorks state to number of fireworks.
     groups
-        One entry for each stage and subset, in the order of the stages.
+        One entry per stage and subset, in the order of the stages.
     running
         Name and launch directory of each running job.
     failures
         Name and reason of each failed job.
     stopped
-        Why planned jobs do not go on by themselves; reason to number of jobs.
+        Why jobs do not start by themselves: reason to number of jobs. Behind failed inputs or a
+        closed gate, or deleted from the LaunchPad.
+    deleted
+        Number of submitted jobs that were deleted from the LaunchPad without an output.
     seconds_left
-        Estimated time to the end with as many jobs at a time as run now, s; None while nothing runs or nothing was measured.
+        Estimated time to the end with as many jobs at a time as run now, s; None while nothing
+        runs or nothing was measured.
     """
 
     campaign: str
@@ -88,11 +93,12 @@ class CampaignStatus:
     failures: list[tuple[str, str]]
     stopped: dict[str, int]
     seconds_left: float | None
+    deleted: int = 0
 
     @property
     def total(self) -> int:
-        """Number of fireworks, and of jobs that are planned."""
-        return sum(group.total for group in self.groups)
+        """Number of fireworks, planned jobs and deleted jobs."""
+        return sum(group.total for group in self.groups) + self.deleted
 
     @property
     def completed(self) -> int:
@@ -101,7 +107,7 @@ class CampaignStatus:
 
     @property
     def planned(self) -> int:
-        """Jobs that are not in the LaunchPad yet."""
+        """Number of jobs that are not in the LaunchPad yet."""
         return sum(group.planned for group in self.groups)
 
     @property
@@ -117,11 +123,11 @@ class CampaignStatus:
     @property
     def finished(self) -> bool:
         """Whether nothing is left that could run."""
-        going_on = self.planned - sum(self.stopped.values())
+        n_waiting = self.planned - (sum(self.stopped.values()) - self.deleted)
         return (
             bool(self.states)
-            and not going_on
-            and not any(self.states.get(state, 0) for state in _ACTIVE)
+            and not n_waiting
+            and not any(self.states.get(state, 0) for state in ACTIVE)
         )
 
     @property
@@ -131,18 +137,25 @@ class CampaignStatus:
 
 
 def campaign_status(database: Database, campaign: str) -> CampaignStatus:
-    """Look at a campaign.
+    """Read the state of a campaign.
 
-    The numbers of jobs come from an index, and take milliseconds however large the campaign is; processor times are summed up over its documents.
+    The numbers of jobs come from an index and take milliseconds for campaigns of any size;
+    processor times are summed over the campaign's documents.
 
     Parameters
     ----------
     database
         Database of the LaunchPad.
     campaign
-        Its name.
+        Name of the campaign.
+
+    Raises
+    ------
+    InputError
+        If there is no such campaign.
     """
-    progress = read_progress(database, campaign)
+    require_campaign(database, campaign)
+    progress = campaign_progress(database, campaign)
     costs = campaign_cost(database, campaign)
     core_hours = {(cost.stage, cost.subset): cost.core_hours for cost in costs}
     remaining = remaining_cost(database, campaign)
@@ -150,7 +163,11 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
     for each in remaining:
         core_hours_left[each.stage, each.subset] += each.core_hours
     planned = _planned(database, campaign)
-    keys = sorted({*progress.groups, *planned}, key=_order)
+    keys = sorted({*progress.groups, *planned}, key=lambda key: (stage_order(key[0]), key[1] or ""))
+    deleted = deleted_jobs(database, campaign)
+    stopped = stopped_jobs(database, campaign)
+    if deleted:
+        stopped[deletion_notice(campaign)] = len(deleted)
     groups = [
         _group(
             key,
@@ -165,18 +182,12 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         campaign=campaign,
         states=progress.states,
         groups=groups,
-        running=_running(database, campaign),
+        running=[(job.name, job.directory) for job in running_jobs(database, campaign)],
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
-        stopped=_stopped(database, campaign),
-        seconds_left=_seconds_left(
-            remaining, progress.states.get("RUNNING", 0), is_measured=bool(costs)
-        ),
+        stopped=stopped,
+        deleted=len(deleted),
+        seconds_left=seconds_left(remaining, progress.states.get("RUNNING", 0)),
     )
-
-
-def _order(key: tuple[str | None, str | None]) -> tuple[int, str, str]:
-    stage, subset = key
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage or "", subset or "")
 
 
 def _group(
@@ -216,34 +227,3 @@ def _planned(database: Database, campaign: str) -> dict[tuple[str | None, str | 
         (row["_id"].get("stage"), row["_id"].get("subset")): row["n"]
         for row in database[PLANNED].aggregate(pipeline)
     }
-
-
-def _seconds_left(
-    remaining: list[RemainingCost], n_running: int, *, is_measured: bool
-) -> float | None:
-    if not remaining:
-        return 0.0
-    if not n_running or not is_measured:
-        return None
-    # Walltime rather than processor time: a job on many cores is one job.
-    return 3600.0 * sum(each.wall_hours for each in remaining) / n_running
-
-
-def _running(database: Database, campaign: str) -> list[tuple[str, str]]:
-    query = {"spec.mgflows.campaign": campaign, "state": "RUNNING"}
-    fireworks = list(database["fireworks"].find(query, ["name", "launches"]))
-    ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
-    found = database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", "launch_dir"])
-    directories = {launch["launch_id"]: launch["launch_dir"] for launch in found}
-    return [
-        (firework["name"], directories.get((firework.get("launches") or [None])[-1], ""))
-        for firework in fireworks
-    ]
-
-
-def _stopped(database: Database, campaign: str) -> dict[str, int]:
-    reasons: Counter[str] = Counter()
-    query: dict[str, Any] = {"campaign": campaign, "state": "planned", "stopped": True}
-    for piece in database[PLANNED].find(query, ["reason", "groups.n"]):
-        reasons[piece["reason"]] += sum(group["n"] for group in piece["groups"])
-    return dict(reasons)

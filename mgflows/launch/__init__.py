@@ -1,6 +1,6 @@
-"""Running campaigns with FireWorks: plan, compile, submit, and work.
+"""Run campaigns with FireWorks: plan, compile, submit, and work.
 
-Names are imported on first use, because FireWorks takes seconds to import.
+Names are imported on first use, because importing FireWorks takes seconds.
 """
 
 from __future__ import annotations

@@ -1,29 +1,31 @@
-"""Submit campaigns, and go on with them: each workflow is given to the workers as soon as what it needs is there.
+"""Submit campaigns and advance them: each workflow starts as soon as its inputs are available.
 
-A campaign is planned as a whole when it is submitted (:mod:`mgflows.launch.plan`) and its workflows are kept in the collection `planned`, compiled: a
-later version of mgflows does not change what was planned. :func:`advance` moves those whose inputs have come into the LaunchPad. It holds no state of its own:
-whoever calls it, wherever, however often, and killed at any point, the next call goes on.
+A campaign is planned as a whole when it is submitted (:mod:`mgflows.launch.plan`). Its workflows
+are kept in the collection ``planned``, compiled: a later version of mgflows does not change them.
+:func:`advance` moves those whose inputs have arrived into the LaunchPad. It keeps no state of its
+own: it may be called from anywhere, at any time, and after a kill at any point the next call
+continues.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mgflows.connections import check_database, open_database, open_launchpad
+from mgflows.database.planned import batches, deleted_jobs, finished_jobs
+from mgflows.database.progress import ACTIVE, require_campaign
 from mgflows.errors import InputError
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepare_database
 from mgflows.schemas.campaign import CAMPAIGNS, PLANNED, CampaignDocument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from fireworks import LaunchPad
     from jobflow import Flow, Job
     from pymongo.database import Database
@@ -31,38 +33,43 @@ if TYPE_CHECKING:
     from mgflows.flows.campaign import CampaignMaker
     from mgflows.settings import Settings
 
-__all__ = ["Advance", "Submission", "advance", "register_campaign", "submit", "submit_campaign"]
+__all__ = [
+    "Advance",
+    "Submission",
+    "advance",
+    "register_campaign",
+    "restore_deleted",
+    "submit",
+    "submit_campaign",
+]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _PLANS = "plans"
 
 MINIMUM_FRACTION = 0.5
-"""A job that may go on without some of its inputs does so if at least this fraction is there."""
+"""A job that tolerates missing inputs starts if at least this fraction of them is available."""
 
-_ACTIVE = ("READY", "RESERVED", "RUNNING")
 _BATCH = 50
-"""Workflows inserted at once."""
+"""Number of workflows that are inserted at once."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a submission did.
+    """The result of a submission.
 
     Attributes
     ----------
     campaign
-        The campaign, or the flow's uuid where the jobs name no campaign.
+        The campaign, or the flow's uuid if the jobs name no campaign.
     part
-        Which part of the campaign.
+        The part of the campaign.
     n_added
-        Fireworks that this submission put into the LaunchPad: 0 if all that can run now was there.
+        Fireworks that this submission put into the LaunchPad: 0 if all that can run now are there.
     n_planned
         Jobs that wait for outputs of others, until `advance`.
     is_new
-        Whether this submission planned the campaign (or this part of it); otherwise it was there.
+        Whether this submission planned the campaign (or this part of it).
     """
 
     campaign: str
@@ -74,18 +81,19 @@ class Submission:
 
 @dataclass(frozen=True)
 class Advance:
-    """How a campaign went on.
+    """The result of advancing a campaign.
 
     Attributes
     ----------
     campaign
-        Its name.
+        Name of the campaign.
     n_added
-        Fireworks that came into the LaunchPad.
+        Fireworks that were put into the LaunchPad.
     n_planned
         Jobs that still wait.
     stopped
-        Why some of them will not go on by themselves: a gate that did not pass, or inputs that failed. Reason to number of jobs.
+        Why some of these will not start by themselves: a closed gate, or inputs that failed or were
+        deleted. Reason to number of jobs.
     """
 
     campaign: str
@@ -97,14 +105,14 @@ class Advance:
 def submit_campaign(
     maker: CampaignMaker | Sequence[CampaignMaker], settings: Settings
 ) -> list[Submission]:
-    """Submit a campaign, or several, unless they are there already.
+    """Submit one campaign or several; a campaign that is already in the database is continued.
 
     Parameters
     ----------
     maker
         The campaign or campaigns; see :meth:`mgflows.flows.campaign.CampaignMaker.for_alloys`.
     settings
-        Says where the database is.
+        Settings that name the database.
 
     Returns
     -------
@@ -114,7 +122,8 @@ def submit_campaign(
     Raises
     ------
     InputError
-        If a campaign of the same name and other settings is there, two of the given ones have the same name, or one cannot work.
+        If a campaign of the same name and other settings exists, two of the given ones have the
+        same name, or one cannot work.
     ServiceError
         If the database does not answer.
     """
@@ -122,13 +131,13 @@ def submit_campaign(
     for name, number in Counter(each.name for each in makers).items():
         if number > 1:
             raise InputError(
-                f"{number} of the campaigns have the name {name!r}; give each a name of its own"
+                f"{number} of the campaigns have the name {name!r}", hint="rename them"
             )
     database = open_database(settings)
     try:
         submissions = []
         for each in makers:
-            # Everything that can be wrong is found before anything is stored.
+            # All errors are found before anything is stored.
             flow = each.make()
             register_campaign(database, each.document(flow))
             submissions.append(submit(flow, settings, minimum_fraction=each.minimum_fraction))
@@ -138,7 +147,7 @@ def submit_campaign(
 
 
 def register_campaign(database: Database, document: CampaignDocument) -> CampaignDocument:
-    """Store a campaign, once; the stored document if it is there already.
+    """Store a campaign once; return the stored document.
 
     Parameters
     ----------
@@ -150,7 +159,7 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     Raises
     ------
     InputError
-        If a campaign of this name but of other settings is there.
+        If a campaign of this name but of other settings exists.
     """
     collection = database[CAMPAIGNS]
     collection.create_index("campaign", unique=True)
@@ -162,8 +171,9 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     )
     if stored.settings_digest != document.settings_digest:
         raise InputError(
-            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} (settings {stored.settings_digest}, not "
-            f"{document.settings_digest}); give the new one another name"
+            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} "
+            f"(settings {stored.settings_digest}, not {document.settings_digest})",
+            hint="give the new one another name",
         )
     return stored
 
@@ -176,29 +186,31 @@ def submit(
     minimum_fraction: float = MINIMUM_FRACTION,
     max_fireworks: int = MAX_FIREWORKS,
 ) -> Submission:
-    """Plan a flow and put what can run now into the LaunchPad, unless it is there already.
+    """Plan a flow and put the jobs that can run now into the LaunchPad.
 
-    What counts is the campaign that the jobs' metadata name and `part`: submitting the same part of the same campaign again adds nothing,
-    even from a flow made anew, from two places at once, or after a submission that was killed half way. Jobs without a campaign
-    are known by their flow's uuid.
+    A submission is identified by the campaign in the jobs' metadata and by `part`: submitting the
+    same part of the same campaign again adds nothing, even from a new flow object, from two places
+    at once, or after a submission that was killed half way; fireworks that were deleted meanwhile
+    are restored. Jobs without a campaign are identified by their flow's uuid.
 
     Parameters
     ----------
     flow
-        A jobflow Flow or Job, or several. References to outputs that are in the JobStore are allowed.
+        A jobflow Flow or Job, or several. References to outputs in the JobStore are allowed.
     settings
-        Says where the database is.
+        Settings that name the database.
     part
         Name of this part of the campaign.
     minimum_fraction
-        Jobs that may run without some of their inputs do so if at least this fraction of them is there.
+        Jobs that tolerate missing inputs start if at least this fraction of them is available.
     max_fireworks
-        The most connected fireworks of one workflow.
+        Most connected fireworks of one workflow.
 
     Raises
     ------
     InputError
-        If the jobs name several campaigns, refer to outputs that are neither in the flow nor in the database, or carry too much input.
+        If the jobs name several campaigns, refer to outputs that are neither in the flow nor in the
+        database, or carry too much input.
     ServiceError
         If the database does not answer.
     """
@@ -218,7 +230,9 @@ def submit(
                 launchpad.db, key, campaign, flow, minimum_fraction, max_fireworks, elsewhere
             )
         try:
+            n_restored = 0 if is_new else restore_deleted(launchpad, campaign)
             n_added, n_planned, _ = _advance(launchpad, campaign, accept_gate=False)
+            n_added += n_restored
         except InputError:
             if is_new:
                 launchpad.db[_PLANS].delete_one({"_id": key})
@@ -239,37 +253,43 @@ def advance(
     accept_gate: bool = False,
     wait_seconds: float = 5.0,
 ) -> list[Advance]:
-    """Give the workers every planned workflow whose inputs are there.
+    """Put every planned workflow whose inputs are available into the LaunchPad.
 
-    A workflow waits until each of its inputs is there or has failed. It goes on without failed ones if its jobs can and enough are there
-    (the campaign's minimum); it stops, with a reason, otherwise, and behind a gate that did not pass. When failed jobs are run again, it goes on.
+    A workflow waits until each of its inputs is available or has failed. It starts without failed
+    ones if its jobs tolerate that and enough inputs are available (the campaign's minimum);
+    otherwise, and behind a closed gate, it stops with a reason. It continues when failed jobs are
+    rerun.
 
     Safe to call from anywhere at any time, also from several places at once.
 
     Parameters
     ----------
     settings
-        Says where the database is.
+        Settings that name the database.
     campaign
-        Only this campaign; all that have something planned by default.
+        Only this campaign; by default all with planned jobs.
     accept_gate
-        Go on although a gate did not pass. It is remembered.
+        Continue behind closed gates. This is stored.
     wait_seconds
-        How long to wait for a database that does not answer, s.
+        How long to wait for the database, s.
 
     Returns
     -------
     list of Advance
-        One for each campaign that had something planned.
+        One for each campaign with planned jobs.
 
     Raises
     ------
+    InputError
+        If there is no such campaign.
     ServiceError
         If the database does not answer.
     """
     check_database(settings, wait_seconds)
     launchpad = open_launchpad(settings, wait_seconds)
     try:
+        if campaign:
+            require_campaign(launchpad.db, campaign)
         names = (
             [campaign]
             if campaign
@@ -282,9 +302,63 @@ def advance(
         launchpad.connection.close()
 
 
+def restore_deleted(launchpad: LaunchPad, campaign: str) -> int:
+    """Insert submitted jobs again that were deleted from the LaunchPad without an output.
+
+    Jobs whose output is stored are not run again. Safe to call from several places at once.
+
+    Parameters
+    ----------
+    launchpad
+        The LaunchPad.
+    campaign
+        Name of the campaign.
+
+    Returns
+    -------
+    int
+        Number of fireworks that were added. Plans of mgflows 0.1 do not keep submitted workflows,
+        so that their jobs cannot be restored.
+    """
+    deleted = deleted_jobs(launchpad.db, campaign)
+    pieces = sorted({piece for found in deleted.values() for piece in found})
+    if pieces:
+        # After `lpad reset` the indexes are missing, too.
+        prepare_database(launchpad)
+    n_added = 0
+    for some in batches(pieces, _BATCH):
+        workflows = []
+        for piece in launchpad.db[PLANNED].find({"_id": {"$in": some}}, ["workflow"]):
+            if "workflow" in piece:
+                key = f"{piece['_id']}/restored"
+                earlier = launchpad.workflows.count_documents(
+                    {"metadata.submission": {"$regex": f"^{re.escape(key)}"}}
+                )
+                part = _part_of(piece["workflow"], set(deleted))
+                workflows.append((f"{key}{earlier}", part))
+        n_added += insert_once(launchpad, workflows)
+    return n_added
+
+
+def _part_of(workflow: dict[str, Any], jobs: set[str]) -> dict[str, Any]:
+    """The part of a compiled workflow that holds some of its jobs, numbered from 0."""
+    kept = [fw for fw in workflow["fireworks"] if fw["spec"]["job_uuid"] in jobs]
+    position = {firework["fw_id"]: number for number, firework in enumerate(kept)}
+    links = {
+        str(position[int(parent)]): [position[child] for child in children if child in position]
+        for parent, children in workflow["links"].items()
+        if int(parent) in position
+    }
+    return {
+        **workflow,
+        "fireworks": [{**fw, "fw_id": position[fw["fw_id"]]} for fw in kept],
+        "links": links,
+    }
+
+
 def _prepare_plans(database: Database) -> None:
     planned = database[PLANNED]
-    # The first also counts what is planned, for displays.
+    # The first is also used to count planned jobs for displays.
     planned.create_index([("campaign", 1), ("state", 1)])
     planned.create_index("key")
     planned.create_index("jobs")
@@ -295,21 +369,23 @@ def _campaign_of(flow: Flow) -> str | None:
     campaigns = {job.metadata.get("mgflows", {}).get("campaign") for job, _ in jobs_of(flow)}
     if len(campaigns) > 1:
         raise InputError(
-            f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))}); submit one campaign at a time"
+            f"the jobs belong to several campaigns ({', '.join(sorted(map(str, campaigns)))})",
+            hint="submit one campaign at a time",
         )
     return campaigns.pop()
 
 
 def _check_external_references(flow: Flow, launchpad: LaunchPad) -> set[str]:
-    """Uuids of the outputs of others that the flow refers to; all are there, or there will be one from a job that is submitted or planned."""
+    """Uuids of the stored outputs of other flows that the flow refers to."""
     known = set(flow.job_uuids)
     elsewhere: set[str] = set()
     for job, _ in jobs_of(flow):
         for uuid_ in set(job.input_uuids) - known:
             if launchpad.db["outputs"].find_one({"uuid": uuid_}, {"_id": 1}) is None:
                 raise InputError(
-                    f"the job {job.name!r} needs the output of job {uuid_}, which is neither in this flow nor in the database; "
-                    "submit it when that job is done"
+                    f"the job {job.name!r} needs the output of job {uuid_}, which is neither in "
+                    "this flow nor in the database",
+                    hint="submit it when that job is done",
                 )
             known.add(uuid_)
             elsewhere.add(uuid_)
@@ -323,15 +399,15 @@ def _store_plan(
     flow: Flow,
     minimum_fraction: float,
     max_fireworks: int,
-    there: set[str],
+    available: set[str],
 ) -> bool:
-    """Write the plan down, all of it or nothing; False if somebody else was faster."""
+    """Store the plan, completely or not at all; False if another process stored it first."""
     plan = uuid.uuid4().hex
     planned = database[PLANNED]
 
     def documents() -> Any:
         for number, piece in enumerate(plan_pieces(flow, max_fireworks)):
-            waits_for = sorted(piece.inputs - there)
+            waits_for = sorted(piece.inputs - available)
             yield {
                 "_id": f"{key}/{plan}/{number}",
                 "key": key,
@@ -345,7 +421,7 @@ def _store_plan(
                 "jobs": piece.uuids,
                 "waits_for": waits_for,
                 "n_inputs": len(waits_for),
-                "required": sorted(piece.required - there),
+                "required": sorted(piece.required - available),
                 "minimum_fraction": minimum_fraction,
                 "gate": piece.gate,
                 "workflow": compile_piece(piece, flow.name),
@@ -354,9 +430,9 @@ def _store_plan(
     from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 
     try:
-        for batch in _batches(documents(), _BATCH):
+        for batch in batches(documents(), _BATCH):
             planned.insert_many(batch)
-        # From here on the plan counts.
+        # From here on the plan is valid.
         database[_PLANS].insert_one({"_id": key, "plan": plan, "campaign": campaign})
     except BaseException as error:
         planned.delete_many({"key": key, "plan": plan})
@@ -364,7 +440,8 @@ def _store_plan(
             return False
         if isinstance(error, DocumentTooLarge | OperationFailure):
             raise InputError(
-                f"a job of {flow.name!r} carries more than 16 MB of input ({error}); let it read arrays from an earlier job's output"
+                f"a job of {flow.name!r} carries more than 16 MB of input ({error})",
+                hint="let it read arrays from an earlier job's output",
             ) from error
         raise
     return True
@@ -373,7 +450,7 @@ def _store_plan(
 def _advance(
     launchpad: LaunchPad, campaign: str, *, accept_gate: bool
 ) -> tuple[int, int, dict[str, int]]:
-    """Add what can run; number of fireworks added, number of jobs that still wait, and why some wait for ever."""
+    """Submit what can run; numbers of added fireworks and waiting jobs, why some are blocked."""
     database = launchpad.db
     planned = database[PLANNED]
     for plan in database[_PLANS].find({"campaign": campaign}):
@@ -381,7 +458,7 @@ def _advance(
             {"key": plan["_id"], "plan": plan["plan"], "state": "draft"},
             {"$set": {"state": "planned"}},
         )
-        # Left by a submission that was killed, or not as fast.
+        # Left by a submission that was killed or came second.
         planned.delete_many({"key": plan["_id"], "plan": {"$ne": plan["plan"]}})
     open_ = {"campaign": campaign, "state": "planned"}
     if accept_gate:
@@ -393,13 +470,13 @@ def _advance(
             [{"$match": open_}, {"$unwind": "$waits_for"}, {"$group": {"_id": "$waits_for"}}]
         )
     ]
-    done, failed = _settled(launchpad, wanted)
-    for some in _batches(sorted(done), 1000):
+    done, failed, deleted = _settled(launchpad, wanted)
+    for some in batches(sorted(done), 1000):
         planned.update_many(
             {**open_, "waits_for": {"$in": some}}, {"$pull": {"waits_for": {"$in": some}}}
         )
 
-    verdicts: dict[str, str] = {}
+    verdicts: dict[str, tuple[str, bool]] = {}
     ready: list[str] = []
     n_waiting, stopped = 0, Counter[str]()
     fields = [
@@ -412,49 +489,46 @@ def _advance(
         "reason",
         "number",
     ]
-    # In the order of the plan, so that what failed is known before those are looked at that wait for it.
+    # In the order of the plan: inputs come before the pieces that wait for them.
     for piece in planned.find(open_, fields).sort("number", 1):
-        reason, for_ever = _why_wait(piece, failed)
+        reason, is_blocked = _why_wait(piece, failed, deleted, campaign)
         if not reason and piece["gate"]:
             if piece["gate"] not in verdicts:
                 verdicts[piece["gate"]] = _verdict(launchpad, piece["gate"], failed)
-            reason = verdicts[piece["gate"]]
-            for_ever = not reason.startswith("waits")
+            reason, is_blocked = verdicts[piece["gate"]]
         if not reason:
             ready.append(piece["_id"])
             continue
         n_waiting += len(piece["jobs"])
-        if for_ever:
+        if is_blocked:
             stopped[reason] += len(piece["jobs"])
             failed |= set(piece["jobs"])
         if reason != piece["reason"]:
             planned.update_one(
-                {"_id": piece["_id"]}, {"$set": {"reason": reason, "stopped": for_ever}}
+                {"_id": piece["_id"]}, {"$set": {"reason": reason, "stopped": is_blocked}}
             )
 
     n_added = 0
-    for some in _batches(ready, _BATCH):
-        # Somebody else may have submitted (and so emptied) some meanwhile.
+    for some in batches(ready, _BATCH):
+        # Another process may have submitted some meanwhile.
         found = planned.find({"_id": {"$in": some}, "state": "planned"}, ["workflow"])
         n_added += insert_once(launchpad, [(piece["_id"], piece["workflow"]) for piece in found])
         planned.update_many(
             {"_id": {"$in": some}},
-            {
-                "$set": {"state": "submitted", "reason": "", "stopped": False},
-                "$unset": {"workflow": "", "required": ""},
-            },
+            {"$set": {"state": "submitted", "reason": "", "stopped": False}},
         )
     return n_added, n_waiting, dict(stopped)
 
 
-def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str]]:
-    """Of the jobs asked for: those whose output is there, and those that failed or will never run."""
+def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str], set[str]]:
+    """Jobs whose output is stored, jobs that failed or are blocked, and deleted jobs."""
     states = _states(launchpad, wanted)
-    # A job that replaced itself has several fireworks, of which the last one has its output. FireWorks writes the end of the first and the next ones
-    # under the workflow's lock, but one by one: only a look after the lock is gone sees all of them.
+    # A job that replaced itself has several fireworks, of which the last one has its output.
+    # FireWorks writes the end of the first and the next ones under the workflow's lock, but one by
+    # one: all of them are visible only when the lock is gone.
     done = [job for job, found in states.items() if {state for _, state in found} <= {"COMPLETED"}]
     locked: set[int] = set()
-    for some in _batches([fw_id for job in done for fw_id, _ in states[job]], 1000):
+    for some in batches([fw_id for job in done for fw_id, _ in states[job]], 1000):
         locked |= {
             node
             for workflow in launchpad.workflows.find(
@@ -463,30 +537,42 @@ def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str
             for node in workflow["nodes"]
         }
     states |= _states(launchpad, done)
-    there, failed, unclear = set(), set(), []
+    stored, failed, unclear = set(), set(), []
     for job, found in states.items():
         kinds = {state for _, state in found}
         if kinds <= {"COMPLETED"}:
             if not any(fw_id in locked for fw_id, _ in found):
-                there.add(job)
-        elif kinds & {"FIZZLED", "DEFUSED", "ARCHIVED"} and not kinds & set(_ACTIVE):
+                stored.add(job)
+        elif kinds & {"FIZZLED", "DEFUSED", "ARCHIVED"} and not kinds & set(ACTIVE):
             failed.add(job)
         else:
             unclear.append(job)
-    # One that waits in a workflow where something failed, and nothing runs any more, waits for ever.
+    # One that waits in a workflow where a firework failed and none is active is blocked.
     job_of = {fw_id: job for job in unclear for fw_id, state in states[job] if state == "WAITING"}
-    for some in _batches(list(job_of), 1000):
+    for some in batches(list(job_of), 1000):
         query = {"nodes": {"$in": some}, "state": {"$in": ["FIZZLED", "DEFUSED"]}}
         for workflow in launchpad.workflows.find(query, ["nodes", "fw_states"]):
-            if not set(workflow["fw_states"].values()) & set(_ACTIVE):
+            if not set(workflow["fw_states"].values()) & set(ACTIVE):
                 failed |= {job_of[node] for node in workflow["nodes"] if node in job_of}
-    return there, failed
+    absent = [job for job in wanted if job not in states]
+    finished = finished_jobs(launchpad.db, absent)
+    absent = [job for job in absent if job not in finished]
+    # Fireworks are inserted before a piece becomes `submitted`.
+    deleted = {
+        job
+        for some in batches(absent)
+        for piece in launchpad.db[PLANNED].find(
+            {"jobs": {"$in": some}, "state": "submitted"}, ["jobs"]
+        )
+        for job in piece["jobs"]
+    } & set(absent)
+    return stored | finished, failed, deleted
 
 
 def _states(launchpad: LaunchPad, wanted: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
-    """Number and state of the fireworks of each job, as far as there are any."""
+    """Number and state of the fireworks of each job that has any."""
     states: dict[str, list[tuple[int, str]]] = {}
-    for some in _batches(wanted, 1000):
+    for some in batches(wanted, 1000):
         query = {"spec.job_uuid": {"$in": some}}
         for firework in launchpad.fireworks.find(
             query, {"_id": 0, "spec.job_uuid": 1, "state": 1, "fw_id": 1}
@@ -497,42 +583,42 @@ def _states(launchpad: LaunchPad, wanted: Sequence[str]) -> dict[str, list[tuple
     return states
 
 
-def _why_wait(piece: dict[str, Any], failed: set[str]) -> tuple[str, bool]:
-    """Why a planned workflow cannot be submitted now (empty if it can), and whether that is for ever."""
+def _why_wait(
+    piece: dict[str, Any], failed: set[str], deleted: set[str], campaign: str
+) -> tuple[str, bool]:
+    """Why a planned workflow cannot be submitted now (empty if it can), and if it is blocked."""
     left = set(piece["waits_for"])
-    lost = left & failed
+    lost, gone = left & failed, left & deleted
+    if gone:
+        reason = (
+            f"{len(gone)} of {piece['n_inputs']} upstream jobs were deleted from the LaunchPad "
+            f"(lpad delete_wflows or reset); restore them with: mgflows heal {campaign} --yes"
+        )
+        return reason, True
     if needed := lost & set(piece["required"]):
-        return f"{len(needed)} of the jobs it needs failed or do not go on", True
+        return f"{len(needed)} required upstream jobs failed or are blocked", True
     if left - lost:
         return f"waits for {len(left - lost)} of {piece['n_inputs']} jobs", False
-    there = piece["n_inputs"] - len(lost)
-    if lost and there < max(piece["minimum_fraction"] * piece["n_inputs"], 1):
-        return (
-            f"{len(lost)} of {piece['n_inputs']} jobs before it failed or do not go on, and at least {piece['minimum_fraction']:.0%} must be there",
-            True,
+    n_available = piece["n_inputs"] - len(lost)
+    if lost and n_available < max(piece["minimum_fraction"] * piece["n_inputs"], 1):
+        reason = (
+            f"{len(lost)} of {piece['n_inputs']} upstream jobs failed or are blocked "
+            f"(at least {piece['minimum_fraction']:.0%} required)"
         )
+        return reason, True
     return "", False
 
 
-def _verdict(launchpad: LaunchPad, gate: str, failed: set[str]) -> str:
-    """Empty if a gate lets jobs pass; otherwise why not."""
+def _verdict(launchpad: LaunchPad, gate: str, failed: set[str]) -> tuple[str, bool]:
+    """Why a gate does not let jobs pass (empty if it does), and whether they are blocked."""
     if gate in failed or _settled(launchpad, [gate])[1]:
-        return "the gate before it failed"
+        return "the gate job failed", True
     found = launchpad.db["outputs"].find_one(
         {"uuid": gate}, ["output.passed", "output.reason"], sort=[("index", -1)]
     )
     if found is None:
-        return "waits for the gate before it"
+        return "waits for the gate", False
     output = found.get("output") or {}
-    return (
-        ""
-        if output.get("passed")
-        else f"the gate before it is closed: {output.get('reason') or 'no reason given'}"
-    )
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The items in lists of at most `size`."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    if output.get("passed"):
+        return "", False
+    return f"the gate is closed: {output.get('reason') or 'no reason given'}", True

@@ -1,4 +1,4 @@
-"""What a check of `mgflows doctor` says: a verdict, what was found, and what mends it."""
+"""The result of a check of `mgflows doctor`: a verdict, what was found, and how to fix it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mgflows.errors import MgflowsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Finding", "Verdict", "installed_version", "judged"]
+__all__ = ["Finding", "Verdict", "error_as_finding", "installed_version"]
 
 
 class Verdict(enum.StrEnum):
@@ -28,18 +28,18 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
+    """The result of one check.
 
     Attributes
     ----------
     check
-        What was looked at.
+        The subject of the check.
     verdict
         Whether it is good.
     reason
         What was found.
     hint
-        What to do about it; empty if it is good.
+        How to fix it; empty if it is good.
     """
 
     check: str
@@ -48,13 +48,12 @@ class Finding:
     hint: str = ""
 
 
-def judged(check: str, look: Callable[[], Finding]) -> Finding:
-    """Turn the error a check raises into a finding; those of mgflows end with the mend."""
+def error_as_finding(check: str, look: Callable[[], Finding]) -> Finding:
+    """Run a check and return an error that it raises as its finding."""
     try:
         return look()
     except MgflowsError as error:
-        reason, _, hint = str(error).rpartition("; ")
-        return Finding(check, Verdict.ERROR, reason or hint, hint)
+        return Finding(check, Verdict.ERROR, error.message, error.hint)
 
 
 def installed_version(name: str) -> str | None:

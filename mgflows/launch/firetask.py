@@ -1,38 +1,56 @@
-"""The firetask that runs one jobflow job.
+"""The firetask that runs one jobflow job, and the compilation of jobs into fireworks of it.
 
-It does what jobflow's own does, and beyond it: it refuses a store that forgets, lets dynamic jobs refer to earlier outputs, keeps a finished
-result when its worker dies before FireWorks knows, and leaves what the job printed in its launch directory.
+Beyond jobflow's own firetask it refuses a JobStore in memory, lets dynamic jobs refer to earlier
+outputs, keeps a finished result when its worker dies before FireWorks has recorded it, resumes from
+checkpoints of earlier launches, and leaves the printed output in the launch directory.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-import os
-import shutil
 import sys
 import traceback
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fireworks import FWAction, explicit_serialize
+from fireworks import Firework, FWAction, Workflow, explicit_serialize
+from fireworks.core import rocket
 from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
-from mgflows.errors import InputError, ServiceError
-from mgflows.jobs.progress import CHECKPOINTS
+from mgflows.errors import InputError, ServiceError, clean_text, mask_credentials
 from mgflows.launch.interruption import Interrupted, stop_request
+from mgflows.launch.job_files import copy_checkpoints, printing_to_files
+from mgflows.launch.plan import MAX_FIREWORKS, jobs_of
+from mgflows.launch.processes import clock_ahead, identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jobflow import Flow, Job, JobStore, Response
+
+__all__ = [
+    "JobError",
+    "JobTask",
+    "as_flow",
+    "compile_jobs",
+    "refuse_store_in_memory",
+    "to_workflow",
+]
 
 logger = logging.getLogger(__name__)
 
-STDOUT, STDERR = "job.out", "job.err"
 _TOO_LARGE = 10334
 """MongoDB's code for a document that is too large."""
+_LONGEST_TRACEBACK = 100_000
+
+
+class JobError(Exception):
+    """An error of a job whose own text cannot be stored as it is.
+
+    It holds the traceback without credentials, cut to a bounded length.
+    """
 
 
 @explicit_serialize
@@ -53,32 +71,36 @@ class JobTask(JobFiretask):
         ServiceError
             If the worker's JobStore is in memory.
         Interrupted
-            If the process is told to stop, or the database stays away.
+            If the process is requested to stop, or the database stays unavailable.
+        JobError
+            In place of an error whose text has credentials, is very long or is not valid UTF-8.
         """
-        with _printing_to_files():
+        with printing_to_files():
             try:
                 return self._run()
-            except BaseException:
-                # FireWorks stores it in the database; whoever looks into the launch directory wants it too, if there is space for it.
+            except BaseException as error:
+                text = traceback.format_exc()
+                clean = clean_text(text, _LONGEST_TRACEBACK)
+                # FireWorks stores it in the database; this copy is for readers of the directory.
                 with suppress(OSError):
-                    traceback.print_exc()
-                raise
+                    sys.stderr.write(clean)
+                if clean == text or isinstance(error, Interrupted):
+                    raise
+                raise JobError(clean) from None
 
     def _run(self) -> FWAction:
         from jobflow import SETTINGS
 
         job: Job = self["job"]
         store: JobStore = SETTINGS.JOB_STORE
-        refuse_forgetful_store(store)
+        refuse_store_in_memory(store)
         store.connect()
         if (action := self._finished_before(job, store)) is not None:
-            logger.info(
-                "the output of %s was already stored by a launch that died before it could say so",
-                job.name,
-            )
+            logger.info("the output of %s was stored by an earlier launch and is kept", job.name)
             return action
         if hasattr(self, "fw_id"):
             job.metadata.update({"fw_id": self.fw_id})
+            self._identify()
             self._take_over_checkpoints()
         try:
             with stop_request.job():
@@ -86,12 +108,14 @@ class JobTask(JobFiretask):
         except (DocumentTooLarge, OperationFailure) as error:
             if isinstance(error, DocumentTooLarge) or error.code == _TOO_LARGE:
                 raise InputError(
-                    f"the output of {job.name!r} does not fit into a document of 16 MB; let the job declare its arrays for the additional store "
-                    "(@job(data=[...])), or write files and return their paths"
+                    f"the output of {job.name!r} does not fit into a document of 16 MB",
+                    hint="let the job declare its arrays for the additional store "
+                    "(@job(data=[...])), or write files and return their paths",
                 ) from error
             raise
         except ConnectionFailure as error:
-            raise Interrupted(f"the database went away and did not come back: {error}") from error
+            reason = mask_credentials(str(error))
+            raise Interrupted(f"the database stayed unavailable: {reason}") from error
         action = self._action(response)
         self._remember(action)
         return action
@@ -109,64 +133,70 @@ class JobTask(JobFiretask):
             defuse_children=response.stop_children,
         )
 
-    def _workflow(self, flow: Flow | Job) -> Any:
-        from mgflows.launch.plan import MAX_FIREWORKS
-        from mgflows.launch.workflows import to_workflow
-
+    def _workflow(self, flow: Flow | Job) -> Workflow:
         workflow = to_workflow(flow, allow_external_references=True)
         if hasattr(self, "fw_id"):
             present = self.launchpad.workflows.find_one({"nodes": self.fw_id}, {"nodes": 1})
             total = len(workflow.id_fw) + (len(present["nodes"]) if present else 0)
             if total > MAX_FIREWORKS:
                 raise ServiceError(
-                    f"{len(workflow.id_fw)} new jobs would make this a workflow of {total} fireworks, more than the {MAX_FIREWORKS} that "
-                    "FireWorks handles well; let each job do a larger share"
+                    f"{len(workflow.id_fw)} new jobs would make this a workflow of {total} "
+                    f"fireworks, more than the {MAX_FIREWORKS} that FireWorks handles well",
+                    hint="let each job do a larger share",
                 )
         return workflow
 
     def _finished_before(self, job: Job, store: JobStore) -> FWAction | None:
-        """What an earlier launch of this firework would have told FireWorks, if it stored its output and died before it could."""
+        """The result of an earlier launch that stored its output without FireWorks recording it."""
         if not hasattr(self, "fw_id"):
             return None
         launches = list(
             self.launchpad.launches.find({"fw_id": self.fw_id}, {"state": 1, "finished": 1})
         )
-        # A firework that was completed and is run again was asked to compute again.
+        # A rerun of a completed firework is a request to compute again.
         if any(launch["state"] == "COMPLETED" for launch in launches):
             return None
         finished = [launch["finished"] for launch in launches if "finished" in launch]
-        if (
-            finished
-            and store.query_one({"uuid": job.uuid, "index": job.index}, properties=["uuid"])
-            is not None
-        ):
+        key = {"uuid": job.uuid, "index": job.index}
+        if finished and store.query_one(key, properties=["uuid"]) is not None:
             return FWAction.from_dict(finished[-1])
         return None
 
+    def _identify(self) -> None:
+        """Record this process on the launch, if FireWorks' own rlaunch started it.
+
+        Workers of mgflows do so when they take a job; `mgflows heal` needs it to find dead workers.
+        """
+        me = {
+            **identity(),
+            "ping_seconds": rocket.PING_TIME_SECS,
+            "clock_ahead": clock_ahead(self.launchpad.connection),
+        }
+        self.launchpad.launches.find_one_and_update(
+            {"fw_id": self.fw_id, "state": "RUNNING", "fworker.env.pid": {"$exists": False}},
+            {"$set": {f"fworker.env.{name}": value for name, value in me.items()}},
+            sort=[("launch_id", -1)],
+        )
+
     def _take_over_checkpoints(self) -> None:
-        """Copy what an earlier launch of this firework left to go on from, if it is the same job and its directory can be seen from here."""
+        """Copy the checkpoints of the last launch of this firework, if its directory is visible."""
         here = Path.cwd()
         earlier = self.launchpad.launches.find(
             {"fw_id": self.fw_id}, {"launch_dir": 1, "state": 1}
         ).sort("launch_id", -1)
         for launch in earlier:
-            # One that was completed and runs again was asked to compute again.
+            # A rerun of a completed firework is a request to compute again.
             if launch["state"] == "COMPLETED":
                 return
             directory = Path(launch["launch_dir"])
             if directory == here or not directory.is_dir():
                 continue
-            found = sorted(path for pattern in CHECKPOINTS for path in directory.glob(pattern))
-            for path in found:
-                _copy(path, here / path.name)
-            if found:
-                logger.info(
-                    "going on from %s of %s", ", ".join(path.name for path in found), directory
-                )
+            if names := copy_checkpoints(directory, here):
+                logger.info("resuming from %s of %s", ", ".join(names), directory)
                 return
 
     def _remember(self, action: FWAction) -> None:
-        """Note on the launch that the output is stored; FireWorks writes the launch anew, without the note, when it completes it."""
+        """Note on the launch that the output is stored; FireWorks removes it on completion."""
         if not hasattr(self, "fw_id"):
             return
         try:
@@ -176,64 +206,84 @@ class JobTask(JobFiretask):
                 sort=[("launch_id", -1)],
             )
         except (DocumentTooLarge, OperationFailure) as error:
-            logger.info(
-                "a crash in the next moments would cost this result, its follow-up jobs are too large to note: %s",
-                error,
-            )
+            logger.info("the follow-up jobs are too large to record on the launch: %s", error)
 
 
-def refuse_forgetful_store(store: JobStore) -> None:
-    """Raise ServiceError if a part of a JobStore is in memory (or a file that is read into it): other processes would not see it."""
+def refuse_store_in_memory(store: JobStore) -> None:
+    """Raise ServiceError if any part of a JobStore is in memory, where no other process sees it."""
     from maggma.stores import MemoryStore
 
-    # jobflow's default makes up a store in memory for every name it is asked for.
-    forgetful = getattr(store.additional_stores, "default_factory", None) is not None
-    forgetful |= any(
+    # jobflow's default creates a store in memory for every requested name.
+    in_memory = getattr(store.additional_stores, "default_factory", None) is not None
+    in_memory |= any(
         isinstance(part, MemoryStore)
         for part in (store.docs_store, *store.additional_stores.values())
     )
-    if forgetful:
+    if in_memory:
         raise ServiceError(
-            "the JobStore of this worker is in memory, all results would be lost; start workers with `python -m mgflows.launch.worker`, "
-            "or set JOBFLOW_CONFIG_FILE to a jobflow.yaml with a MongoStore"
+            "the JobStore of this worker is in memory, all results would be lost",
+            hint="start workers with `python -m mgflows.launch.worker`, or set "
+            "JOBFLOW_CONFIG_FILE to a jobflow.yaml with a MongoStore",
         )
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file or folder so that there is all of it or none: this launch may be killed, too."""
-    partial = target.with_name(f".{target.name}.partial")
-    if source.is_dir():
-        shutil.copytree(source, partial)
-    else:
-        shutil.copy2(source, partial)
-    partial.replace(target)
+def to_workflow(flow: Flow | Job, *, allow_external_references: bool = False) -> Workflow:
+    """Compile a flow into one workflow of any size; dynamic jobs in FireWorks need this.
+
+    Raises
+    ------
+    InputError
+        If a job refers to a job that is not in the flow.
+    """
+    flow = as_flow(flow, allow_external_references)
+    return compile_jobs(jobs_of(flow), flow.name)
 
 
-@contextmanager
-def _printing_to_files() -> Iterator[None]:
-    """Send file descriptors 1 and 2, and so also what child processes print, to files in the current directory."""
-    saved = []
-    sys.stdout.flush()
-    sys.stderr.flush()
+def as_flow(flow: Flow | Job | Sequence[Flow | Job], allow_external_references: bool) -> Flow:
+    """Return one complete flow of a Flow, a Job or several.
+
+    Raises
+    ------
+    InputError
+        If a job refers to a job that is not in the flow.
+    """
+    from jobflow import Flow
+    from jobflow.core.flow import get_flow
+
+    if not isinstance(flow, Flow):
+        # A job can belong to one flow only: copies leave the caller's jobs free.
+        jobs = copy.deepcopy(list(flow) if isinstance(flow, Sequence) else [flow])
+        flow = Flow(jobs, name=jobs[0].name)
     try:
-        for descriptor, name in ((1, STDOUT), (2, STDERR)):
-            saved.append((descriptor, os.dup(descriptor)))
-            with open(name, "ab") as stream:
-                os.dup2(stream.fileno(), descriptor)
-        yield
-    finally:
-        lost = []
-        for descriptor, text, name in ((1, sys.stdout, STDOUT), (2, sys.stderr, STDERR)):
-            try:
-                text.flush()
-            except OSError as error:
-                lost.append(f"{name}: {error.strerror}")
-                # What a full disk did not take must not go where the worker itself prints.
-                with open(os.devnull, "wb") as nowhere:
-                    os.dup2(nowhere.fileno(), descriptor)
-                text.flush()
-        for descriptor, original in saved:
-            os.dup2(original, descriptor)
-            os.close(original)
-        if lost:
-            logger.warning("a part of what the job printed is lost (%s)", ", ".join(lost))
+        return get_flow(flow, allow_external_references=allow_external_references)
+    except ValueError as error:
+        raise InputError(f"the flow is not complete: {error}") from error
+
+
+def compile_jobs(jobs: Iterable[tuple[Job, Sequence[str]]], name: str) -> Workflow:
+    """Compile (job, uuids of its parents) pairs, parents first, into a workflow."""
+    from jobflow import OnMissing
+
+    fireworks: dict[str, Firework] = {}
+    campaigns = set()
+    for job, parents in jobs:
+        # The first gives the firetask its firework and the LaunchPad; the second is for queries.
+        spec: dict[str, Any] = {"_add_launchpad_and_fw_id": True, "job_uuid": job.uuid}
+        if job.config.on_missing_references != OnMissing.ERROR:
+            spec["_allow_fizzled_parents"] = True
+        spec.update(job.config.manager_config)
+        spec.update(job.metadata)
+        tags = job.metadata.get("mgflows", {})
+        # One field that is always present, so that progress can be counted in an index.
+        spec["group"] = f"{tags.get('stage') or ''}/{tags.get('subset') or ''}"
+        known = [fireworks[parent] for parent in parents if parent in fireworks]
+        fireworks[job.uuid] = Firework(
+            [JobTask(job=job)], spec=spec, name=job.name, parents=known or None
+        )
+        campaigns.add(tags.get("campaign"))
+    campaign = campaigns.pop() if len(campaigns) == 1 else None
+    return Workflow(
+        list(fireworks.values()),
+        name=name,
+        metadata={"mgflows": {"campaign": campaign}} if campaign else {},
+    )

@@ -1,4 +1,7 @@
-"""Signals (walltime, preemption, Ctrl-C) as orderly ends: a job is interrupted, FireWorks' bookkeeping never is."""
+"""Signals (walltime, preemption, Ctrl-C) as orderly ends of jobs.
+
+A signal interrupts the job, but never FireWorks' bookkeeping around it.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class Interrupted(BaseException):
-    """A job did not fail but was ended from outside, and can run again.
+    """A job did not fail but was ended from outside, and can be rerun.
 
-    It derives from BaseException so that an ``except Exception`` in a job does not take it for a failure of the job.
+    It derives from BaseException so that an ``except Exception`` in a job does not catch it.
     """
 
     def to_dict(self) -> dict[str, Any]:
         """What FireWorks stores with the launch."""
-        return {"interrupted": True, "reason": str(self)}
+        return {"error": type(self).__name__, "interrupted": True, "reason": str(self)}
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and why.
+    """Whether this process was requested to stop, and why.
 
     Attributes
     ----------
     reason
-        Why; None as long as nobody requested.
+        Why; None without a request.
     """
 
     def __init__(self) -> None:
@@ -41,12 +44,15 @@ class StopRequest:
             signal.signal(number, self._on_signal)
 
     def ask(self, reason: str) -> None:
-        """Ask this process to stop before its next job."""
+        """Request this process to stop before its next job."""
         self.reason = self.reason or reason
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """The part of a firework during which a signal raises `Interrupted`; everywhere else the process stops before its next job."""
+        """The part of a firework during which a signal raises `Interrupted`.
+
+        Outside of it a signal stops the process before its next job.
+        """
         if self.reason is not None:
             raise Interrupted(self.reason)
         self._job_runs = True
@@ -56,12 +62,12 @@ class StopRequest:
             self._job_runs = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.ask(f"{signal.Signals(number).name} (walltime, preemption or somebody who stopped it)")
+        self.ask(f"{signal.Signals(number).name} (walltime, preemption or a user's request)")
         if self._job_runs:
-            # Once: what the job does to end in good order is not to be interrupted again.
+            # Only once: the job's orderly end must not be interrupted again.
             self._job_runs = False
             raise Interrupted(self.reason)
 
 
-# Signals belong to the process, so there is one of these in it.
+# Signals belong to the process, so that there is one object per process.
 stop_request = StopRequest()

@@ -1,9 +1,11 @@
-"""FireWorks' LaunchPad as a worker of mgflows needs it: patient, interruptible, and with a sense for a broken machine."""
+"""A LaunchPad that retries on outages, stops cleanly and detects broken environments."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,11 @@ from fireworks.core import rocket as fireworks_rocket
 
 from mgflows.connections import launchpad_options
 from mgflows.database.failures import interruption_reason
-from mgflows.errors import ServiceError
+from mgflows.errors import ServiceError, clean_text
+from mgflows.launch.interruption import Interrupted
 from mgflows.launch.preflight import check_free_space
 from mgflows.launch.processes import identity
-from mgflows.launch.retries import PatientCollection, patiently
+from mgflows.launch.retries import RetryingCollection, with_retries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,30 +32,35 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A lock that is held for a minute belongs to a worker that died: at most 1000 fireworks are rewritten under it.
 LOCK_SECONDS = 60
+"""A lock held longer belongs to a dead worker: at most 1000 fireworks are rewritten under it."""
 EXPIRATION_PINGS = 5
+"""A job is considered lost after so many missed heartbeats."""
+LAST_CHANGE = "last_change"
+"""Key of a launch: when a file in its directory last changed, UTC."""
 LOCK_HOLDER = "locked_by"
 _PERIODIC_SECONDS = 30.0
+_MOST_FILES = 1000
 
 
 class WorkerStopped(BaseException):
-    """A worker takes no more jobs; the message says why."""
+    """A worker takes no more jobs; the message gives the reason."""
 
 
 class EnoughJobs(WorkerStopped):
-    """A worker took as many jobs as it was told to."""
+    """A worker took the requested number of jobs."""
 
 
 class BrokenEnvironment(WorkerStopped):
-    """A worker cannot run jobs that others perhaps can."""
+    """A worker cannot run jobs that others may be able to run."""
 
 
-class _Workflows(PatientCollection):
-    """The collection of workflows, where a lock also says who holds it.
+class _Workflows(RetryingCollection):
+    """The collection of workflows; a lock also stores its holder.
 
-    FireWorks locks with a bare ``locked: true``. With a name on it, a lock is known to be left behind when its holder died, and a
-    worker that got it but no answer, because the server crashed just then, does not wait for itself.
+    FireWorks locks with a bare ``locked: true``. With the holder, a lock of a dead process can be
+    recognised, and a worker that acquired a lock but got no answer, because the server crashed just
+    then, does not wait for itself.
     """
 
     def __init__(self, collection: Collection, seconds: float, holder: dict[str, Any]) -> None:
@@ -62,7 +70,7 @@ class _Workflows(PatientCollection):
     def find_one_and_update(
         self, query: dict[str, Any], update: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Lock, or unlock, as FireWorks' WFLock does."""
+        """Lock or unlock, for FireWorks' WFLock."""
         if update == {"$set": {"locked": True}}:
             update = {"$set": {"locked": True, LOCK_HOLDER: self._holder}}
             if "locked" in query:
@@ -72,57 +80,65 @@ class _Workflows(PatientCollection):
                 }
         elif update == {"$unset": {"locked": ""}}:
             update = {"$unset": {"locked": "", LOCK_HOLDER: ""}}
-        return patiently(lambda: self._collection.find_one_and_update(query, update), self._seconds)
+        return with_retries(
+            lambda: self._collection.find_one_and_update(query, update), self._seconds
+        )
 
     def find_one_and_replace(
         self, query: dict[str, Any], document: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """Write a workflow anew, and keep the lock."""
+        """Rewrite a workflow and keep the lock."""
         if "locked" in document:
             document = {**document, LOCK_HOLDER: self._holder}
-        return patiently(
+        return with_retries(
             lambda: self._collection.find_one_and_replace(query, document), self._seconds
         )
 
 
-class PatientLaunchPad(LaunchPad):
-    """A LaunchPad that waits out an outage of the database and whose locks say who holds them.
+class RetryingLaunchPad(LaunchPad):
+    """A LaunchPad that waits for an unavailable database and whose locks store their holder.
 
     Parameters
     ----------
     settings
-        Where the database is.
+        Settings that name the database.
     seconds
-        How long an outage may last, s.
+        Longest outage, s.
     """
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         super().__init__(**launchpad_options(settings, seconds))
         for name in ("fireworks", "launches", "fw_id_assigner"):
-            setattr(self, name, PatientCollection(getattr(self, name), seconds))
+            setattr(self, name, RetryingCollection(getattr(self, name), seconds))
         self.workflows = _Workflows(self.db.workflows, seconds, identity())
 
 
-class WorkerLaunchPad(PatientLaunchPad):
+class WorkerLaunchPad(RetryingLaunchPad):
     """The LaunchPad of one worker.
 
-    - An interrupted job goes back to READY, without its children ever seeing it fail, and its launch keeps the reason.
-    - A worker that was told to stop takes no new job.
-    - Between two jobs it calls `periodic_callback`, if half a minute has passed: others may wait for what it then submits.
-    - A worker whose jobs fail one after the other at once, or that cannot even import them, stops instead of failing the whole queue.
+    - An interrupted job returns to READY, without its children seeing a failure, and its launch
+      keeps the reason.
+    - A worker that was requested to stop takes no new job.
+    - Between two jobs it calls `periodic_callback`, at most every half minute, to submit jobs for
+      which other workers may wait.
+    - A worker whose jobs fail one after the other within seconds, or that cannot import them, stops
+      instead of making the whole queue fail.
+    - With each heartbeat it records when a file in the launch directory last changed, by which
+      hanging jobs are recognised.
 
     Parameters
     ----------
     settings
-        Where the database is, and how long to wait for it.
+        Settings that name the database and the longest outage.
     stop
         This process's request to stop.
     quick_seconds
-        A failure is quick if the job had run for less, s; after `settings.max_quick_failures` of them in a row the worker stops.
+        A failure is quick if the job ran for less, s; after `settings.max_quick_failures` of them
+        in a row the worker stops.
     max_jobs
-        The worker takes no more jobs than this; 0: any number.
+        Most jobs that the worker takes; 0: any number.
     timeout
-        It takes no job after this time, s.
+        The worker takes no job after this time, s.
     """
 
     def __init__(
@@ -139,6 +155,7 @@ class WorkerLaunchPad(PatientLaunchPad):
         self.quick_seconds = quick_seconds
         self.max_jobs = max_jobs
         self.n_failed = 0
+        self.n_completed = 0
         self._n_taken = 0
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self.periodic_callback: Callable[[], object] | None = None
@@ -148,19 +165,19 @@ class WorkerLaunchPad(PatientLaunchPad):
 
     def run_exists(self, fworker: FWorker | None = None) -> bool:
         """Whether there is a job for this worker."""
-        self._leave_if_asked()
+        self._stop_if_requested()
         return super().run_exists(fworker)
 
     def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
         """Take a job."""
-        self._leave_if_asked()
+        self._stop_if_requested()
         if (
             self.periodic_callback is not None
             and time.monotonic() - self._last_time > _PERIODIC_SECONDS
         ):
             self.periodic_callback()
             self._last_time = time.monotonic()
-        # Here the process is in the directory of the launch, which may be on another disk than the rest.
+        # The process is in the directory of the launch, which may be on another disk.
         self._stop_without_space(Path.cwd())
         self._started = time.monotonic()
         firework, launch_id = super().checkout_fw(*args, **kwargs)
@@ -173,7 +190,8 @@ class WorkerLaunchPad(PatientLaunchPad):
         Raises
         ------
         BrokenEnvironment
-            If its classes or functions cannot be imported here; FireWorks would mark all jobs FIZZLED, one after the other.
+            If its classes or functions cannot be imported here; FireWorks would mark all such jobs
+            FIZZLED, one after the other.
         """
         try:
             return super().get_fw_by_id(fw_id)
@@ -182,26 +200,37 @@ class WorkerLaunchPad(PatientLaunchPad):
                 {"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}}
             )
             self.stop.ask(
-                f"firework {fw_id} cannot be read on this machine ({type(error).__name__}: {error})"
+                f"firework {fw_id} cannot be read on this machine "
+                f"({type(error).__name__}: {clean_text(str(error), 500)})"
             )
             raise BrokenEnvironment(self.stop.reason) from error
 
     def complete_launch(
         self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED"
     ) -> dict[str, Any]:
-        """Write down how a job ended."""
+        """Record how a job ended."""
         if (
             state == "FIZZLED"
             and action is not None
             and (reason := interruption_reason(action.stored_data))
         ):
             logger.warning(
-                "launch %s was interrupted (%s): its firework can run again", launch_id, reason
+                "launch %s was interrupted (%s): its firework will be rerun", launch_id, reason
             )
             return self._give_back(launch_id, action)
         launch = super().complete_launch(launch_id, action, state)
         self._watch_for_quick_failures(state)
         return launch
+
+    def ping_launch(self, launch_id: int, ptime: Any = None, checkpoint: Any = None) -> None:
+        """Record a heartbeat, and when a file in the launch directory last changed."""
+        super().ping_launch(launch_id, ptime, checkpoint)
+        launch = self.launches.find_one({"launch_id": launch_id}, {"launch_dir": 1})
+        changed = last_change(Path(launch["launch_dir"])) if launch else None
+        if changed is not None:
+            self.launches.update_one(
+                {"launch_id": launch_id, "state": "RUNNING"}, {"$set": {LAST_CHANGE: changed}}
+            )
 
     def _give_back(self, launch_id: int, action: FWAction) -> dict[str, Any]:
         launch = self.get_launch_by_id(launch_id)
@@ -212,13 +241,13 @@ class WorkerLaunchPad(PatientLaunchPad):
         if self.launches.count_documents(earlier) + 1 >= self.settings.max_interruptions:
             details = action.stored_data["_exception"]
             message = (
-                f"it was interrupted {self.settings.max_interruptions} times, the last time by {interruption_reason(action.stored_data)}; give it a "
-                "longer walltime, or let it write checkpoints, and run it again with: mgflows heal"
+                f"it was interrupted {self.settings.max_interruptions} times, the last time by "
+                f"{interruption_reason(action.stored_data)}; give it a longer walltime or let it "
+                "write checkpoints, then: mgflows heal --retry interrupted --yes"
             )
-            details["_stacktrace"] = (
-                f"{details.get('_stacktrace', '')}\nmgflows.errors.ServiceError: {message}"
-            )
-            details["_details"] = None
+            details["_stacktrace"] = f"{details.get('_stacktrace', '')}\nInterrupted: {message}"
+            # Without `interrupted`, so that it is not rerun automatically.
+            details["_details"] = {"error": Interrupted.__name__, "message": message}
             return super().complete_launch(launch_id, action, "FIZZLED")
         launch.state = "FIZZLED"
         launch.action = action
@@ -231,23 +260,25 @@ class WorkerLaunchPad(PatientLaunchPad):
     def _watch_for_quick_failures(self, state: str) -> None:
         if state != "FIZZLED":
             self._n_quick_failures = 0
+            self.n_completed += 1
             return
         self.n_failed += 1
         quick = time.monotonic() - self._started < self.quick_seconds
         self._n_quick_failures = self._n_quick_failures + 1 if quick else 0
         if self._n_quick_failures >= self.settings.max_quick_failures:
             self.stop.ask(
-                f"{self._n_quick_failures} jobs in a row failed within {self.quick_seconds:g} s each; look into the last launch directory"
+                f"{self._n_quick_failures} jobs in a row failed within {self.quick_seconds:g} s "
+                "each; look into the last launch directory"
             )
             raise BrokenEnvironment(self.stop.reason)
 
-    def _leave_if_asked(self) -> None:
+    def _stop_if_requested(self) -> None:
         if self.stop.reason is not None:
             raise WorkerStopped(self.stop.reason)
         if self.max_jobs and self._n_taken >= self.max_jobs:
-            raise EnoughJobs(f"it ran {self._n_taken} jobs, as it was told to")
+            raise EnoughJobs(f"it ran the requested number of jobs ({self._n_taken})")
         if self._deadline is not None and time.monotonic() > self._deadline:
-            raise EnoughJobs("its time is over")
+            raise EnoughJobs("its time limit has passed")
         self._stop_without_space(self.settings.directory)
 
     def _stop_without_space(self, directory: Path) -> None:
@@ -257,15 +288,32 @@ class WorkerLaunchPad(PatientLaunchPad):
             raise BrokenEnvironment(str(error)) from error
 
 
-def configure_fireworks(ping_seconds: float) -> None:
-    """Set what FireWorks otherwise reads from its configuration files, of which the first one found wins over the one meant.
+def last_change(directory: Path) -> datetime | None:
+    """When a file in a directory last changed, UTC; None if it cannot be read.
 
-    FireWorks copies these constants into its modules and into one signature when it is imported, so they are set there.
+    At most the first 1000 files are looked at.
+    """
+    newest = 0.0
+    try:
+        for number, path in enumerate(itertools.chain([directory], directory.rglob("*"))):
+            if number > _MOST_FILES:
+                break
+            newest = max(newest, path.lstat().st_mtime)
+    except OSError:
+        pass
+    return datetime.fromtimestamp(newest, UTC) if newest else None
+
+
+def configure_fireworks(ping_seconds: float) -> None:
+    """Set what FireWorks otherwise reads from configuration files, which may be the wrong ones.
+
+    FireWorks copies these constants into its modules and into one signature when it is imported, so
+    that they are set there.
 
     Parameters
     ----------
     ping_seconds
-        How often a running job says that it is alive, s.
+        Heartbeat interval of running jobs, s.
     """
     fireworks_rocket.PING_TIME_SECS = ping_seconds
     # FW.json repeats the whole firework in each launch directory.

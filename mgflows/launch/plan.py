@@ -1,7 +1,9 @@
-"""Cut a flow into the workflows that FireWorks gets: small ones, each of which can start as soon as its inputs are there.
+"""Split a flow into small FireWorks workflows, each of which starts when its inputs are available.
 
-FireWorks rewrites a whole workflow, under a lock, at every change of one firework: its cost grows with the square of the size, and reaches a
-second for each job at 10^4 fireworks. One workflow a family and stage keeps it at milliseconds, and lets a family be labelled while others are still sampled.
+FireWorks rewrites a whole workflow, under a lock, at every change of one firework: the cost per
+campaign grows with the square of its size and reaches a second per job at 10^4 fireworks. One
+workflow per family and stage keeps it at milliseconds, and a family can be labelled while others
+are still sampled.
 """
 
 from __future__ import annotations
@@ -21,25 +23,25 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FIREWORKS", "Piece", "connected", "jobs_of", "plan_pieces"]
 
 MAX_FIREWORKS = 1000
-"""The most connected jobs that a workflow may hold."""
+"""Most connected jobs of one workflow."""
 _PACKED = 100
-"""Jobs that do not depend on each other share a workflow up to this number."""
+"""Independent jobs share a workflow up to this number."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Jobs that make one workflow.
+    """The jobs of one workflow.
 
     Attributes
     ----------
     jobs
         (job, uuids of its parents in the same piece) pairs, parents first.
     inputs
-        Uuids of jobs of other pieces (or flows) whose outputs these jobs refer to.
+        Uuids of jobs of other pieces (or flows) to whose outputs these jobs refer.
     required
-        Those among the inputs without which a job of the piece cannot run.
+        The inputs without which a job of the piece cannot run.
     gate
-        Uuid of the job whose output must say ``passed`` before; None without one.
+        Uuid of the job whose output must have ``passed`` before; None without a gate.
     """
 
     jobs: tuple[tuple[Job, tuple[str, ...]], ...]
@@ -54,7 +56,10 @@ class Piece:
 
     @property
     def groups(self) -> list[dict[str, Any]]:
-        """Stage, subset, number of jobs and seconds of each kind of job, for displays of progress; those that say how long they take apart from others."""
+        """Stage, subset, number of jobs and estimated seconds of each kind of job.
+
+        Jobs with an estimate of their run time are kept apart from those without one.
+        """
         numbers: Counter[tuple[str | None, str | None, bool]] = Counter()
         seconds: Counter[tuple[str | None, str | None, bool]] = Counter()
         for job, _ in self.jobs:
@@ -75,32 +80,34 @@ class Piece:
 
 
 def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:
-    """Cut a flow.
+    """Split a flow.
 
-    Jobs share a piece if they have the same stage, family and gate, and wait, directly or through each other, for the same outputs of other pieces.
+    Jobs share a piece if they have the same stage, family and gate, and wait, directly or through
+    each other, for the same outputs of other pieces.
 
     Parameters
     ----------
     flow
         A jobflow Flow.
     max_fireworks
-        The most jobs of one piece.
+        Most jobs of one piece.
 
     Returns
     -------
     list of Piece
-        Each after those that it needs.
+        Each after the pieces that it needs.
 
     Raises
     ------
     InputError
-        If connected jobs of one piece are too many.
+        If one piece has too many connected jobs.
     """
     jobs = jobs_of(flow)
     key_of: dict[str, tuple[Any, ...]] = {}
     members: dict[tuple[Any, ...], list[tuple[Job, tuple[str, ...]]]] = {}
     inputs_of: dict[str, frozenset[str]] = {}
-    # A set of inputs may have thousands of members, and as many jobs may share it: equal ones are one object, known by a number.
+    # A set of inputs may have thousands of members and be shared by as many jobs: equal sets are
+    # one object with a number.
     numbers: dict[frozenset[str], int] = {}
     for job, parents in jobs:
         kind = _kind(job)
@@ -122,13 +129,16 @@ def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:
 def jobs_of(flow: Flow) -> list[tuple[Job, tuple[str, ...]]]:
     """(job, uuids of its parents) of each job of a flow, parents first."""
     with warnings.catch_warnings():
-        # A campaign begins with many jobs that have nothing to do with each other.
+        # A campaign begins with many independent jobs.
         warnings.filterwarnings("ignore", "Some jobs are not connected")
         return [(job, tuple(parents or ())) for job, parents in flow.iterflow()]
 
 
 def connected(parents_of: dict[str, tuple[str, ...]]) -> list[list[str]]:
-    """Split a graph, given by the parents of each node, into its connected components, nodes in the order given."""
+    """Split a graph, given by the parents of each node, into its connected components.
+
+    Nodes keep their order.
+    """
     root = {node: node for node in parents_of}
 
     def find(node: str) -> str:
@@ -159,14 +169,16 @@ def _kind(job: Job) -> tuple[Any, ...]:
 def _pack(
     group: list[tuple[Job, tuple[str, ...]]], packed: int, largest: int, name: str
 ) -> Iterable[list[tuple[Job, tuple[str, ...]]]]:
-    """Connected jobs stay together; small components share a part."""
+    """Keep connected jobs together and let small components share a part."""
     by_uuid = {job.uuid: (job, parents) for job, parents in group}
     part: list[tuple[Job, tuple[str, ...]]] = []
     for component in connected({uuid: parents for uuid, (_, parents) in by_uuid.items()}):
         if len(component) > largest:
             raise InputError(
-                f"the flow {name!r} has {len(component)} connected jobs of one stage and family, and one workflow holds at most {largest}; "
-                "give them families or stages (mgflows.flows.tags), or let each job do a larger share"
+                f"the flow {name!r} has {len(component)} connected jobs of one stage and family, "
+                f"and one workflow holds at most {largest}",
+                hint="give them families or stages (mgflows.flows.tags), or let each job do a "
+                "larger share",
             )
         if part and len(part) + len(component) > packed:
             yield part

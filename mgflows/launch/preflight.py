@@ -1,4 +1,4 @@
-"""What a worker makes sure of before it takes its first job: a broken machine must not turn a queue of good jobs into failures."""
+"""Checks before the first job of a worker: a broken machine must not make a queue of jobs fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import mgflows
 from mgflows.connections import open_database, open_job_store
-from mgflows.errors import ServiceError
+from mgflows.database.progress import require_campaign
+from mgflows.errors import ServiceError, clean_text
 from mgflows.launch.checks import Finding, Verdict
 from mgflows.launch.programs import check_programs
 from mgflows.schemas.campaign import CAMPAIGNS
@@ -26,34 +27,38 @@ __all__ = ["check_free_space", "check_job_store", "preflight"]
 
 logger = logging.getLogger(__name__)
 
-# Whether a label needs a program depends on its method, which only the job knows; a potential cannot be trained or run without one.
+# Only the job defines whether a label needs a program; training and dynamics always need one.
 _NEEDS_PROGRAMS = ("training", "md")
 
 
 def preflight(
     settings: Settings, campaign: str | None = None, categories: Sequence[str] = ()
 ) -> None:
-    """Check this machine for a worker: versions, JobStore, free space, and the programs of its categories.
+    """Check this machine for a worker: versions, JobStore, free space, and required programs.
 
-    That the classes of a job can be imported is checked when it is taken (:class:`mgflows.launch.launchpad.WorkerLaunchPad`), since only then is
-    it known which they are.
+    Whether the classes of a job can be imported is checked when the job is taken
+    (:class:`mgflows.launch.launchpad.WorkerLaunchPad`), since only then are they known.
 
     Parameters
     ----------
     settings
         The worker's settings.
     campaign
-        The campaign it works for; all that have a job to take by default.
+        The worker's campaign; by default all that have a job to run.
     categories
-        Categories of its jobs; without any it is taken for a machine that has what its jobs need.
+        Categories of its jobs; programs are checked for these only.
 
     Raises
     ------
+    InputError
+        If there is no such campaign.
     ServiceError
-        If something is not as it must be; says what, and how to mend it.
+        If something is not as required.
     """
     database = open_database(settings)
     try:
+        if campaign is not None:
+            require_campaign(database, campaign)
         _check_versions(database, campaign)
     finally:
         database.client.close()
@@ -64,16 +69,19 @@ def preflight(
     for finding in findings:
         if finding.verdict is Verdict.ERROR:
             raise ServiceError(
-                f"this machine cannot work: {finding.check}: {finding.reason}; {finding.hint}"
+                f"this machine cannot run jobs: {finding.check}: {finding.reason}",
+                hint=finding.hint,
             )
 
 
 def check_free_space(settings: Settings, directory: Path) -> None:
-    """Raise ServiceError if there is too little space where a worker writes."""
+    """Raise ServiceError if less than `minimum_free_gb` is free where a worker writes."""
     free = shutil.disk_usage(directory).free / 1e9
     if free < settings.minimum_free_gb:
         raise ServiceError(
-            f"{directory} has {free:.2f} GB of free space and a worker wants {settings.minimum_free_gb:g}; free some, or lower minimum_free_gb"
+            f"{directory} has {free:.2f} GB of free space and a worker needs "
+            f"{settings.minimum_free_gb:g} GB",
+            hint="free some, or lower minimum_free_gb",
         )
 
 
@@ -102,7 +110,7 @@ def check_job_store(settings: Settings) -> Finding:
         return Finding(
             "job store",
             Verdict.ERROR,
-            f"a document cannot be written and read: {error}",
+            f"a document cannot be written and read: {clean_text(str(error), 400)}",
             "give the database's user the role readWrite",
         )
     finally:
@@ -111,14 +119,14 @@ def check_job_store(settings: Settings) -> Finding:
         return Finding(
             "job store",
             Verdict.ERROR,
-            f"[1.0, 2.0] came back as {values}",
+            f"[1.0, 2.0] was read back as {values}",
             "check the server's disk and version",
         )
-    return Finding("job store", Verdict.OK, "documents and arrays are written and read")
+    return Finding("job store", Verdict.OK, "documents and arrays can be written and read")
 
 
 def _check_versions(database: Database, campaign: str | None) -> None:
-    """Refuse campaigns of another version of mgflows: the same settings may mean something else there."""
+    """Refuse campaigns of another version of mgflows, in which settings may have other meanings."""
     names = (
         [campaign]
         if campaign
@@ -129,6 +137,7 @@ def _check_versions(database: Database, campaign: str | None) -> None:
     ):
         if document["mgflows_version"] != mgflows.__version__:
             raise ServiceError(
-                f"the campaign {document['campaign']} was submitted with mgflows {document['mgflows_version']} and this worker has "
-                f"{mgflows.__version__}; install that version here, or work for other campaigns with --campaign"
+                f"the campaign {document['campaign']} was submitted with mgflows "
+                f"{document['mgflows_version']} and this worker has {mgflows.__version__}",
+                hint="install that version here, or run other campaigns with --campaign",
             )

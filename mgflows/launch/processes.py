@@ -1,4 +1,4 @@
-"""Who runs a job: a process that others can recognise, and tell alive from dead."""
+"""The identity of a process, by which others find out whether it still runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 
 def identity() -> dict[str, Any]:
-    """Describe this process so that another one can find out whether it still lives.
+    """Describe this process so that another one can find out whether it still runs.
 
     Returns
     -------
     dict
-        `host`, `pid`, `kernel` (boot and process namespace: two processes see each other only if it is equal) and `started` (clock
-        ticks since boot: a later process with the same id has another one); in a job of a batch system also `batch_job`
-        (see :func:`mgflows.settings.batch_job`), which others can ask the queue for.
+        `host`, `pid`, `kernel` (boot and process namespace: processes see each other only if it is
+        equal) and `started` (clock ticks since boot: a later process with the same id has another
+        value); in a job of a batch system also `batch_job` (see
+        :func:`mgflows.settings.batch_job`), to look it up in the queue.
     """
     me: dict[str, Any] = {
         "host": socket.gethostname(),
@@ -40,12 +41,13 @@ def identity() -> dict[str, Any]:
 def clock_ahead(client: MongoClient) -> float:
     """How far the clock of this machine is ahead of the database server's, s.
 
-    Times in the database are written by one machine's clock and read by another; all of them know how far they are off the server's.
+    Times in the database are written by the clock of one machine and read by another; all of them
+    are compared with the server's.
     """
     before = datetime.now(UTC)
     theirs = client.admin.command("hello")["localTime"].replace(tzinfo=UTC)
     after = datetime.now(UTC)
-    # The server read its clock somewhere in between.
+    # The server read its clock at some time in between.
     return ((before - theirs) + (after - theirs)).total_seconds() / 2
 
 
@@ -55,7 +57,7 @@ def is_known_dead(who: Mapping[str, Any]) -> bool | None:
     Returns
     -------
     bool or None
-        None if it ran where this process cannot look.
+        None if it ran on another machine or in another process namespace.
     """
     if "pid" not in who or who.get("kernel") != _kernel():
         return None
@@ -64,7 +66,7 @@ def is_known_dead(who: Mapping[str, Any]) -> bool | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent to notice does not."""
+    """Whether a process runs; a zombie does not."""
     fields = _stat(pid)
     return fields is not None and fields[0] not in ("Z", "X")
 
@@ -75,7 +77,7 @@ def _start_ticks(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on (man 5 proc); the name before them may hold anything."""
+    """Return the fields of /proc/PID/stat after the process name (man 5 proc)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""The programs and data files that the jobs of each category call, and whether they are there."""
+"""Checks for the programs and data files that the jobs of each category need."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ if TYPE_CHECKING:
 __all__ = ["check_programs"]
 
 _LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "srun", "ibrun", "aprun", "jsrun")
-# The elements of the paper's glasses, whose files are looked for; others are asked for when a job needs them.
+# The elements of the paper's glasses, whose files are searched; others are checked by their jobs.
 _SPECIES = ("Cu", "Zr", "Al")
 
 
-_GPAW_MEND = "apt-get install g++ libxc-dev libopenblas-dev libopenmpi-dev openmpi-bin, then: pip install 'mgflows[gpaw]'"
+_GPAW_HINT = (
+    "apt-get install g++ libxc-dev libopenblas-dev libopenmpi-dev openmpi-bin, then: "
+    "pip install 'mgflows[gpaw]'"
+)
 
 
 def check_programs(settings: Settings, category: str | None = None) -> list[Finding]:
-    """Look for what the jobs call.
+    """Look for the programs that the jobs call.
 
     Parameters
     ----------
     settings
-        Where the commands are.
+        Settings that name the commands.
     category
-        Only the jobs of this category, for which something that can do them must then be there; all by default.
+        Only the jobs of this category, for which a usable program is then required; all by default.
     """
     chosen = CATEGORIES if category is None else (category,)
     found: list[Finding] = []
@@ -48,7 +51,7 @@ def check_programs(settings: Settings, category: str | None = None) -> list[Find
             if finding.verdict is Verdict.OK and finding.check.startswith("labels with")
         ]
         if category == "dft" and not usable:
-            hint = "mend one of the codes above, or label with the stand-in, which needs none"
+            hint = "install one of the codes above, or label with the stand-in, which needs none"
             found.append(
                 Finding(
                     "labels",
@@ -71,7 +74,7 @@ def _dft(settings: Settings) -> list[Finding]:
 
 
 def _vasp(settings: Settings) -> Finding:
-    """The command of mgflows.yaml, which jobs get through atomate2's settings."""
+    """Check the command of mgflows.yaml, which jobs get through atomate2's settings."""
     check = "labels with VASP"
     from atomate2.settings import Atomate2Settings
 
@@ -85,19 +88,25 @@ def _vasp(settings: Settings) -> Finding:
     theirs = Atomate2Settings().VASP_CMD
     if theirs != command:
         reason = f"vasp_command is {command!r}, but atomate2 would call {theirs!r}"
-        hint = "let ATOMATE2_CONFIG_FILE name the atomate2.yaml that mgflows init made (source its env.sh)"
+        hint = (
+            "let ATOMATE2_CONFIG_FILE name the atomate2.yaml that mgflows init wrote "
+            "(source its env.sh)"
+        )
         return Finding(check, Verdict.WARNING, reason, hint)
     return Finding(check, Verdict.OK, command)
 
 
 def _potcars() -> list[Finding]:
-    """The POTCAR directory as pymatgen sees it."""
+    """Check the POTCAR directory that pymatgen uses."""
     from pymatgen.core import SETTINGS
 
     check = "POTCAR files"
     named = SETTINGS.get("PMG_VASP_PSP_DIR")
     if not named:
-        hint = "pmg config --add PMG_VASP_PSP_DIR DIRECTORY, with what `pmg config -p` made of VASP's potentials in it"
+        hint = (
+            "pmg config --add PMG_VASP_PSP_DIR DIRECTORY, where `pmg config -p` has put VASP's "
+            "potentials"
+        )
         return [Finding(check, Verdict.WARNING, "pymatgen has no PMG_VASP_PSP_DIR", hint)]
     if not Path(named).is_dir():
         hint = f"make it with: pmg config -p VASP_POTENTIALS {named}"
@@ -117,7 +126,7 @@ def _potcars() -> list[Finding]:
             Finding(
                 check,
                 Verdict.ERROR,
-                f"{named} has none of the folders that pymatgen looks for",
+                f"{named} has none of the folders that pymatgen expects",
                 hint,
             )
         ]
@@ -143,7 +152,7 @@ def _gpaw() -> Finding:
     check = "labels with GPAW"
     version = checks.installed_version("gpaw")
     if version is None:
-        return Finding(check, Verdict.WARNING, "the package gpaw is not installed", _GPAW_MEND)
+        return Finding(check, Verdict.WARNING, "the package gpaw is not installed", _GPAW_HINT)
     import importlib
 
     try:
@@ -221,7 +230,9 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
     try:
         directory = {method.pseudo_file(species).parent for species in _SPECIES}.pop()
     except InputError as error:
-        hint = "set ESPRESSO_PSEUDO to a directory of UPF files, or pip install 'mgflows[espresso]'"
+        hint = (
+            "set ESPRESSO_PSEUDO to a directory of UPF files, or: pip install 'mgflows[espresso]'"
+        )
         return Finding(check, Verdict.ERROR, f"{program}, but {error}", hint)
     return Finding(check, Verdict.OK, f"{program}, pseudopotentials in {directory}")
 
@@ -261,7 +272,7 @@ def _molecular_dynamics(settings: Settings, needed: bool) -> Finding:
 
         gpu = backend_status("cuda")
         if not gpu.available:
-            hint = "set nep_device to cpu in mgflows.yaml, or give md a queue and gpus in its resources"
+            hint = "set nep_device to cpu in mgflows.yaml, or give md a GPU in its resources"
             reason = f"nep_device is cuda, but {gpu.detail or gpu.reason}"
             return Finding(
                 "molecular dynamics", Verdict.ERROR if needed else Verdict.WARNING, reason, hint
@@ -279,7 +290,7 @@ def _mpi() -> Finding:
 
 
 def _missing(command: str) -> str:
-    """The part of a command that is not found; empty if all is there, or only a shell can say."""
+    """The missing program of a command; empty if none is missing, or only a shell can tell."""
     words = shlex.split(command)
     wanted = words[:1] + (
         words[-1:] if words and Path(words[0]).name in _LAUNCHERS and len(words) > 1 else []

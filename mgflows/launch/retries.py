@@ -1,7 +1,8 @@
-"""Writes that wait out a database which is away: a crashed or restarting server costs a worker time, never a result.
+"""Database access that waits for an unavailable server: an outage costs time, never a result.
 
-pymongo waits for a server before it sends something, and repeats a read whose connection broke; a write whose connection broke it
-repeats only on replica sets. Here every repeated write gives the same result as one (keyed upserts, ids that may be skipped).
+pymongo waits for a server before it sends a request, and repeats a read whose connection broke; it
+repeats a write only on replica sets. Here every repeated write has the same effect as a single one
+(keyed upserts, ids that may be skipped).
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ _REPEATED = frozenset(
 )
 
 
-def patiently(action: Callable[[], T], seconds: float) -> T:
-    """Do something with the database, again and again while its connection breaks.
+def with_retries(action: Callable[[], T], seconds: float) -> T:
+    """Access the database, repeatedly while its connection breaks.
 
     Parameters
     ----------
     action
-        What to do; doing it twice must be the same as doing it once.
+        The access; two calls must have the same effect as one.
     seconds
-        For how long to try.
+        How long to try, s.
 
     Raises
     ------
     pymongo.errors.AutoReconnect
-        If the database stays away.
+        If the database stays unavailable.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -60,19 +61,21 @@ def patiently(action: Callable[[], T], seconds: float) -> T:
         except AutoReconnect as error:
             if time.monotonic() > deadline:
                 raise
-            logger.warning("the database is away (%s), waiting for it", str(error)[:200])
+            logger.warning("the database is unavailable (%s), waiting for it", str(error)[:200])
             time.sleep(_PAUSE_SECONDS)
 
 
-class PatientRows:
-    """The documents of a query, all read before the first is given out: a broken cursor cannot be continued.
+class RetryingRows:
+    """The documents of a query, all read before the first is returned.
+
+    A broken cursor cannot be continued.
 
     Parameters
     ----------
     read
-        Makes the pymongo cursor.
+        Creates the pymongo cursor.
     seconds
-        How long an outage may last.
+        Longest outage, s.
     """
 
     def __init__(self, read: Callable[[], Cursor], seconds: float) -> None:
@@ -81,56 +84,56 @@ class PatientRows:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read the documents."""
-        return iter(patiently(lambda: list(self._read()), self._seconds))
+        return iter(with_retries(lambda: list(self._read()), self._seconds))
 
-    def __getattr__(self, name: str) -> Callable[..., PatientRows]:
-        """Refine the query as pymongo's cursors do: sort, limit, and so on."""
-        return lambda *args, **kwargs: PatientRows(
+    def __getattr__(self, name: str) -> Callable[..., RetryingRows]:
+        """Refine the query like pymongo's cursors: sort, limit, and so on."""
+        return lambda *args, **kwargs: RetryingRows(
             lambda: getattr(self._read(), name)(*args, **kwargs), self._seconds
         )
 
 
-class PatientCollection:
-    """A pymongo collection whose reads and writes wait out an outage.
+class RetryingCollection:
+    """A pymongo collection whose reads and writes wait for an unavailable server.
 
     Parameters
     ----------
     collection
         The collection.
     seconds
-        How long an outage may last.
+        Longest outage, s.
     """
 
     def __init__(self, collection: Collection, seconds: float) -> None:
         self._collection = collection
         self._seconds = seconds
 
-    def find(self, *args: Any, **kwargs: Any) -> PatientRows:
+    def find(self, *args: Any, **kwargs: Any) -> RetryingRows:
         """Query documents."""
-        return PatientRows(lambda: self._collection.find(*args, **kwargs), self._seconds)
+        return RetryingRows(lambda: self._collection.find(*args, **kwargs), self._seconds)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the collection's own, made patient where it can be repeated."""
+        """Return the collection's own attributes; operations that may be repeated are retried."""
         attribute = getattr(self._collection, name)
         if name not in _REPEATED:
             return attribute
 
         @functools.wraps(attribute)
         def repeated(*args: Any, **kwargs: Any) -> Any:
-            return patiently(lambda: attribute(*args, **kwargs), self._seconds)
+            return with_retries(lambda: attribute(*args, **kwargs), self._seconds)
 
         return repeated
 
 
-class PatientJobStore(JobStore):
-    """A JobStore whose reads and writes wait out an outage.
+class RetryingJobStore(JobStore):
+    """A JobStore whose reads and writes wait for an unavailable server.
 
     Parameters
     ----------
     store
-        The store to read and write.
+        The store.
     seconds
-        How long an outage may last.
+        Longest outage, s.
     """
 
     def __init__(self, store: JobStore, seconds: float) -> None:
@@ -143,9 +146,11 @@ class PatientJobStore(JobStore):
         self._seconds = seconds
 
     def update(self, docs: Any, key: list[str] | str | None = None, save: Any = None) -> None:
-        """Write documents, and what belongs in the additional stores."""
-        patiently(lambda: JobStore.update(self, docs, key=key, save=save), self._seconds)
+        """Write documents and the data of the additional stores."""
+        with_retries(lambda: JobStore.update(self, docs, key=key, save=save), self._seconds)
 
     def query(self, *args: Any, **kwargs: Any) -> Any:
-        """Read documents, all before the first is returned: a broken cursor cannot be continued."""
-        return iter(patiently(lambda: list(JobStore.query(self, *args, **kwargs)), self._seconds))
+        """Read documents, all before the first is returned (see `RetryingRows`)."""
+        return iter(
+            with_retries(lambda: list(JobStore.query(self, *args, **kwargs)), self._seconds)
+        )

@@ -1,24 +1,29 @@
-"""A worker: takes jobs from the LaunchPad with FireWorks' rapidfire until none is left.
+"""A worker: runs jobs from the LaunchPad with FireWorks' rapidfire until none is left.
 
-``python -m mgflows.launch.worker --directory DIR`` runs one with the settings that `Settings.load(DIR)` finds.
+``python -m mgflows.launch.worker --directory DIR`` starts one with the settings that
+`Settings.load(DIR)` finds.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import enum
 import errno
+import faulthandler
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgflows.connections import check_database, open_job_store
-from mgflows.errors import MgflowsError, ServiceError
-from mgflows.settings import CATEGORIES, Settings
+from mgflows.connections import check_database, open_database, open_job_store
+from mgflows.errors import MgflowsError, ServiceError, mask_credentials
+from mgflows.settings import CATEGORIES, Settings, batch_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +33,8 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1  # sys/prctl.h
 SLEEP_SECONDS = 1
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_PAUSE_SECONDS = 60.0
+"""A batch job that cannot even report its failure to the database ends after this time."""
 
 
 class ExitCode(enum.IntEnum):
@@ -37,7 +44,7 @@ class ExitCode(enum.IntEnum):
     UNUSABLE = 2
     SOME_FAILED = 10
     BROKEN_ENVIRONMENT = 11
-    TOLD_TO_STOP = 12
+    STOPPED = 12
 
 
 def work(
@@ -49,39 +56,39 @@ def work(
     timeout: float | None = None,
     fw_id: int | None = None,
 ) -> ExitCode:
-    """Run jobs in this process until none is left, and none of those that are planned can run.
+    """Run jobs in this process until none is left and none of the planned ones can run.
 
     Parameters
     ----------
     settings
-        Where the database is; launch directories are made in ``settings.directory/launches``.
+        Settings that name the database; launch directories are in ``settings.directory/launches``.
     campaign
         Only jobs of this campaign; all by default.
     category
         Only jobs of this category (or these); all by default.
     n_launches
-        Stop after so many jobs; 0: when none is left.
+        Stop after this number of jobs; 0: when none is left.
     timeout
         Take no job after this time, s.
     fw_id
-        Run this firework, which was reserved for this worker, in the current directory, and nothing else.
+        Run only this firework, which was reserved for this worker, in the current directory.
 
     Returns
     -------
     ExitCode
-        Whether jobs failed, or why the worker stopped before the end.
+        Whether jobs failed, or why the worker stopped early.
 
     Raises
     ------
     ServiceError
-        If the database does not answer at the start.
+        If the database does not answer at the start, or this machine cannot run the jobs.
     """
     import jobflow
     from fireworks import FWorker
     from fireworks.core.rocket_launcher import launch_rocket, rapidfire
 
     from mgflows.launch.campaigns import advance
-    from mgflows.launch.firetask import refuse_forgetful_store
+    from mgflows.launch.firetask import refuse_store_in_memory
     from mgflows.launch.interruption import stop_request
     from mgflows.launch.launchpad import (
         BrokenEnvironment,
@@ -92,17 +99,22 @@ def work(
     )
     from mgflows.launch.preflight import preflight
     from mgflows.launch.processes import clock_ahead, identity
-    from mgflows.launch.retries import PatientJobStore, patiently
+    from mgflows.launch.retries import RetryingJobStore, with_retries
 
     check_database(settings)
     settings.directory.mkdir(parents=True, exist_ok=True)
-    preflight(settings, campaign, [category] if isinstance(category, str) else category)
+    categories = _categories(category)
+    try:
+        preflight(settings, campaign, categories)
+    except ServiceError as error:
+        _report_unusable(settings, categories, str(error))
+        raise
     configure_fireworks(settings.ping_seconds)
     stop_request.listen()
-    store = PatientJobStore(
+    store = RetryingJobStore(
         open_job_store(settings, settings.outage_seconds), settings.outage_seconds
     )
-    refuse_forgetful_store(store)
+    refuse_store_in_memory(store)
     jobflow.SETTINGS.JOB_STORE = store
     launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
     me = {
@@ -117,21 +129,21 @@ def work(
         env=me,
     )
     launches = settings.directory / "launches"
-    launches.mkdir(parents=True, exist_ok=True)
     home = Path.cwd()
 
-    def go_on() -> bool:
-        """Submit what is planned and can run now; whether there was something."""
+    def submit_planned() -> bool:
+        """Submit the planned jobs that can run now; whether there were any."""
         seconds = settings.outage_seconds
         return any(
             each.n_added
-            for each in patiently(
+            for each in with_retries(
                 lambda: advance(settings, campaign, wait_seconds=seconds), seconds
             )
         )
 
-    launchpad.periodic_callback = go_on
+    launchpad.periodic_callback = submit_planned
     try:
+        launches.mkdir(parents=True, exist_ok=True)
         with settings.in_use():
             while fw_id is None:
                 rapidfire(
@@ -142,36 +154,44 @@ def work(
                     sleep_time=SLEEP_SECONDS,
                     strm_lvl="WARNING",
                 )
-                if not go_on():
+                if not submit_planned():
                     break
             else:
                 launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
-                go_on()
+                submit_planned()
     except BrokenEnvironment as stopped:
         logger.error("this worker stops: %s", stopped)
+        _report_unusable(settings, categories, str(stopped))
         return ExitCode.BROKEN_ENVIRONMENT
     except OSError as error:
-        # No job was taken when not even its directory could be made.
+        # No job was taken if not even its directory could be made.
         if error.errno not in _UNWRITABLE:
             raise
-        logger.error(
-            "this worker stops: %s cannot be written: %s; free some space there or choose another directory",
-            launches,
-            error.strerror,
+        reason = (
+            f"{launches} cannot be written: {error.strerror}; free some space there or choose "
+            "another directory"
         )
+        logger.error("this worker stops: %s", reason)
+        _report_unusable(settings, categories, reason)
         return ExitCode.BROKEN_ENVIRONMENT
     except EnoughJobs as stopped:
         logger.info("this worker stops: %s", stopped)
     except WorkerStopped as stopped:
         logger.warning("this worker stops: %s", stopped)
-        return ExitCode.TOLD_TO_STOP
+        return ExitCode.STOPPED
     finally:
         _leave_empty_directory(launches, home)
+    if launchpad.n_completed:
+        _report_usable(settings, categories)
     return ExitCode.SOME_FAILED if launchpad.n_failed else ExitCode.DONE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker as a program."""
+    """Run a worker as a program.
+
+    The exit code is an `ExitCode`. If a job left a thread behind that does not end, the process
+    ends all the same.
+    """
     parser = argparse.ArgumentParser(
         prog="mgflows worker", description="Run jobs of mgflows until none is left."
     )
@@ -180,10 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="?",
         choices=["rapidfire", "singleshot"],
         default="rapidfire",
-        help="many jobs (default), or one: the words of rlaunch",
+        help="many jobs (default), or one, as for FireWorks' rlaunch",
     )
     parser.add_argument(
-        "--directory", type=Path, help="directory whose mgflows.yaml says where the database is"
+        "--directory", type=Path, help="directory whose mgflows.yaml names the database"
     )
     parser.add_argument(
         "--settings", type=Path, help="the settings file itself, instead of a directory"
@@ -196,22 +216,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=CATEGORIES,
         help="only jobs of this category; may be repeated",
     )
-    parser.add_argument("--timeout", type=float, help="take no job after so many seconds")
+    parser.add_argument("--timeout", type=float, help="take no job after this time, s")
     parser.add_argument(
-        "--fw_id", type=int, help="run this firework, which was reserved (qlaunch -r says so)"
+        "--fw_id", type=int, help="run this firework, which was reserved (set by qlaunch -r)"
     )
-    parser.add_argument("--launches", type=int, default=0, help="stop after so many jobs")
+    parser.add_argument("--launches", type=int, default=0, help="stop after this number of jobs")
     parser.add_argument(
         "--parent",
         type=int,
-        help="process id of the program that started this worker, with which it ends",
+        help="process id of the program that started this worker; the worker ends with it",
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    _set_up_logging()
+    # A job that crashes leaves its stack in job.err, which is standard error while it runs.
+    faulthandler.enable()
     if options.parent is not None:
         _end_with_parent(options.parent)
     try:
@@ -222,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         n_launches = 1 if options.mode == "singleshot" else options.launches
         category = options.category[0] if len(options.category) == 1 else options.category or ""
-        return work(
+        code = work(
             settings,
             options.campaign,
             category,
@@ -232,20 +250,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except MgflowsError as error:
         logger.error("%s", error)
-        return ExitCode.UNUSABLE
+        code = ExitCode.UNUSABLE
+    _end_in_spite_of_threads(code)
+    return code
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Formats without credentials, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return mask_credentials(super().format(record))
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _categories(category: str | list[str]) -> list[str]:
+    return [category] if isinstance(category, str) and category else list(category)
+
+
+def _report_unusable(settings: Settings, categories: list[str], reason: str) -> None:
+    """Record in the database that this worker cannot run jobs, for those that submit others."""
+    from pymongo.errors import PyMongoError
+
+    from mgflows.launch.backoff import record_unusable
+
+    try:
+        database = open_database(settings)
+        try:
+            record_unusable(database, categories, reason)
+        finally:
+            database.client.close()
+    except (ServiceError, PyMongoError) as error:
+        logger.warning("the failure of this worker cannot be recorded: %s", error)
+        if batch_job() is not None:
+            # qlaunch would submit the next one at once.
+            time.sleep(_PAUSE_SECONDS)
+
+
+def _report_usable(settings: Settings, categories: list[str]) -> None:
+    """Record in the database that this worker could run jobs."""
+    from pymongo.errors import PyMongoError
+
+    from mgflows.launch.backoff import forget_unusable
+
+    with contextlib.suppress(ServiceError, PyMongoError):
+        database = open_database(settings)
+        try:
+            forget_unusable(database, categories)
+        finally:
+            database.client.close()
 
 
 def _end_with_parent(parent: int) -> None:
-    """Get SIGTERM when the parent ends, also when it is killed and can tell nobody."""
+    """Get SIGTERM when the parent ends, also when it is killed."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise ServiceError(f"prctl failed: {os.strerror(ctypes.get_errno())}")
-    # It may have ended before it was asked for the signal.
+    # It may have ended before the call of prctl.
     if os.getppid() != parent:
-        raise SystemExit(ExitCode.TOLD_TO_STOP)
+        raise SystemExit(ExitCode.STOPPED)
+
+
+def _end_in_spite_of_threads(code: int) -> None:
+    """End the process at once if a job left a thread behind that would keep it alive."""
+    left = [
+        thread
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and not thread.daemon and thread.is_alive()
+    ]
+    if not left or threading.current_thread() is not threading.main_thread():
+        return
+    names = ", ".join(thread.name for thread in left)
+    logger.warning("jobs left threads behind (%s); the worker ends without them", names)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _leave_empty_directory(launches: Path, home: Path) -> None:
-    """Remove the launch directory that rapidfire had made for a job that this worker then did not take."""
+    """Remove the launch directory of a job that this worker did not take in the end."""
     here = Path.cwd()
     os.chdir(home)
     if here.parent == launches.resolve() and not any(here.iterdir()):

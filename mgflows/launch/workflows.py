@@ -1,17 +1,16 @@
-"""Compile jobflow jobs into FireWorks workflows, and put these into a LaunchPad: each once, however often that is tried."""
+"""Compile flows into FireWorks workflows and insert them into a LaunchPad, each exactly once."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import InputError
-from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
+from mgflows.launch.firetask import as_flow, compile_jobs, to_workflow
+from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from fireworks import LaunchPad, Workflow
     from jobflow import Flow, Job
@@ -28,7 +27,7 @@ __all__ = [
 ]
 
 _DUPLICATE = 11000
-"""MongoDB's code for a value that a unique index has already."""
+"""MongoDB's code for a duplicate value in a unique index."""
 
 
 def to_workflows(
@@ -37,9 +36,10 @@ def to_workflows(
     allow_external_references: bool = False,
     max_fireworks: int = MAX_FIREWORKS,
 ) -> list[Workflow]:
-    """Compile a flow into the workflows that :func:`mgflows.launch.submit` makes of it, in an order in which they can run.
+    """Compile a flow into workflows, in an order in which they can run.
 
-    Each firework's spec gets the job's `manager_config` (such as `_category`, `_priority`) and its metadata, so that
+    They are those that :func:`mgflows.launch.submit` inserts. The spec of each firework gets the
+    job's `manager_config` (such as `_category`, `_priority`) and its metadata, so that
     ``spec.mgflows.campaign`` and the like can be queried. No store goes into it.
 
     Parameters
@@ -47,34 +47,29 @@ def to_workflows(
     flow
         A jobflow Flow or Job, or several.
     allow_external_references
-        Whether jobs may refer to outputs of jobs that are not in `flow`; they must be in the JobStore when the job runs.
+        Whether jobs may refer to outputs of jobs that are not in `flow`; these must be in the
+        JobStore when the job runs.
     max_fireworks
-        The most connected fireworks of one workflow.
+        Most connected fireworks of one workflow.
 
     Raises
     ------
     InputError
-        If a job refers to one that is not there, or a workflow would be too large.
+        If a job refers to a missing job, or a workflow would be too large.
     """
     flow = as_flow(flow, allow_external_references)
-    return [_compile(piece.jobs, flow.name) for piece in plan_pieces(flow, max_fireworks)]
-
-
-def to_workflow(flow: Flow | Job, *, allow_external_references: bool = False) -> Workflow:
-    """Compile a flow into one workflow, of whatever size and in however many pieces; FireWorks wants that of dynamic jobs.
-
-    Raises
-    ------
-    InputError
-        If a job refers to one that is not there.
-    """
-    flow = as_flow(flow, allow_external_references)
-    return _compile(jobs_of(flow), flow.name)
+    return [compile_jobs(piece.jobs, flow.name) for piece in plan_pieces(flow, max_fireworks)]
 
 
 def compile_piece(piece: Piece, name: str) -> dict[str, Any]:
-    """Compile a piece into what `insert_once` takes and MongoDB can keep: the documents of its workflow and fireworks, numbered from 0."""
-    workflow = _compile(piece.jobs, name)
+    """Compile a piece into the stored form that `insert_once` takes.
+
+    Returns
+    -------
+    dict
+        The documents of the workflow and its fireworks, which are numbered from 0.
+    """
+    workflow = compile_jobs(piece.jobs, name)
     # FireWorks numbers downwards from -1 in the order of creation.
     ordered = sorted(workflow.fws, key=lambda firework: -firework.fw_id)
     position = {firework.fw_id: number for number, firework in enumerate(ordered)}
@@ -96,17 +91,23 @@ def compile_piece(piece: Piece, name: str) -> dict[str, Any]:
 
 
 def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, Any]]]) -> int:
-    """Insert compiled workflows, each under a key of which there is only one; the number of fireworks that were added.
+    """Insert compiled workflows, each under a unique key.
 
-    The order makes it safe to be killed anywhere, and to do the same from several places: fireworks that no worker takes (WAITING), then their
-    workflows, under a unique index, and only then do the roots become READY. Who comes later finishes, or cleans, what an earlier one left.
+    The order of the writes makes it safe to be killed anywhere, and to do the same from several
+    places: fireworks that no worker takes (WAITING), then their workflows, under a unique index,
+    and then the roots become READY. A later call finishes or removes what an earlier one left.
 
     Parameters
     ----------
     launchpad
-        Where they go.
+        The LaunchPad.
     workflows
-        (key, what `compile_piece` made) pairs.
+        Pairs of a key and the result of `compile_piece`.
+
+    Returns
+    -------
+    int
+        Number of fireworks that were added.
 
     Raises
     ------
@@ -141,14 +142,15 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
         if any(problem["code"] != _DUPLICATE for problem in problems):
             launchpad.fireworks.delete_many({"fw_id": {"$in": ids}})
             raise
-        # Somebody else was faster with these.
+        # Another process inserted these first.
         lost = [fw_id for problem in problems for fw_id in documents[problem["index"]]["nodes"]]
         launchpad.fireworks.delete_many({"fw_id": {"$in": lost}})
         n_added -= len(lost)
     except (DocumentTooLarge, OperationFailure) as error:
         launchpad.fireworks.delete_many({"fw_id": {"$in": ids}})
         raise InputError(
-            f"a job of {new[0][1]['name']!r} carries more than 16 MB of input ({error}); let it read arrays from an earlier job's output"
+            f"a job of {new[0][1]['name']!r} carries more than 16 MB of input ({error})",
+            hint="let it read arrays from an earlier job's output",
         ) from error
     except BaseException:
         launchpad.fireworks.delete_many({"fw_id": {"$in": ids}, "state": "WAITING"})
@@ -159,7 +161,10 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
 
 
 def prepare_database(launchpad: LaunchPad) -> None:
-    """Make FireWorks' counters and all indexes, where they are not there yet. Nothing is ever deleted (``lpad reset`` is never needed)."""
+    """Create FireWorks' counters and all indexes where they are missing.
+
+    Nothing is ever deleted; ``lpad reset`` is never needed.
+    """
     if launchpad.fw_id_assigner.find_one({}) is None:
         launchpad.fw_id_assigner.update_one(
             {"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True
@@ -170,7 +175,7 @@ def prepare_database(launchpad: LaunchPad) -> None:
     )
     launchpad.fireworks.create_index("spec.submission", sparse=True)
     launchpad.fireworks.create_index([("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)])
-    # One workflow a submission, whoever else submits at the same time.
+    # One workflow per submission, also if several processes submit at once.
     launchpad.workflows.create_index(
         "metadata.submission",
         unique=True,
@@ -188,62 +193,10 @@ def prepare_database(launchpad: LaunchPad) -> None:
     launchpad.db["outputs_blobs.files"].create_index("metadata.blob_uuid")
 
 
-def as_flow(flow: Flow | Job | Sequence[Flow | Job], allow_external_references: bool) -> Flow:
-    """One complete flow of a Flow, a Job or several.
-
-    Raises
-    ------
-    InputError
-        If a job refers to one that is not there.
-    """
-    from jobflow import Flow
-    from jobflow.core.flow import get_flow
-
-    if not isinstance(flow, Flow):
-        # A job belongs to one flow for ever, so that the caller's jobs stay free only if their copies are taken.
-        jobs = copy.deepcopy(list(flow) if isinstance(flow, Sequence) else [flow])
-        flow = Flow(jobs, name=jobs[0].name)
-    try:
-        return get_flow(flow, allow_external_references=allow_external_references)
-    except ValueError as error:
-        raise InputError(f"the flow is not complete: {error}") from error
-
-
-def _compile(jobs: Iterable[tuple[Job, Sequence[str]]], name: str) -> Workflow:
-    from fireworks import Firework, Workflow
-    from jobflow import OnMissing
-
-    from mgflows.launch.firetask import JobTask
-
-    fireworks: dict[str, Firework] = {}
-    campaigns = set()
-    for job, parents in jobs:
-        # With the first the firetask knows its firework and the LaunchPad; by the second others know whether this output is there.
-        spec: dict[str, Any] = {"_add_launchpad_and_fw_id": True, "job_uuid": job.uuid}
-        if job.config.on_missing_references != OnMissing.ERROR:
-            spec["_allow_fizzled_parents"] = True
-        spec.update(job.config.manager_config)
-        spec.update(job.metadata)
-        tags = job.metadata.get("mgflows", {})
-        # One field, always there, so that progress can be counted in an index.
-        spec["group"] = f"{tags.get('stage') or ''}/{tags.get('subset') or ''}"
-        known = [fireworks[parent] for parent in parents if parent in fireworks]
-        fireworks[job.uuid] = Firework(
-            [JobTask(job=job)], spec=spec, name=job.name, parents=known or None
-        )
-        campaigns.add(tags.get("campaign"))
-    campaign = campaigns.pop() if len(campaigns) == 1 else None
-    return Workflow(
-        list(fireworks.values()),
-        name=name,
-        metadata={"mgflows": {"campaign": campaign}} if campaign else {},
-    )
-
-
 def _number(
     key: str, compiled: dict[str, Any], first: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The documents of a workflow, as FireWorks writes them, with fireworks numbered from `first`."""
+    """The documents of a workflow in FireWorks' form, with fireworks numbered from `first`."""
     now = datetime.now(UTC).replace(tzinfo=None)
     # FireWorks keeps times of fireworks as text and those of workflows as dates.
     times = {"created_on": now.isoformat(), "updated_on": now.isoformat()}
@@ -289,7 +242,7 @@ def _workflows(
 
 
 def _ready_roots(launchpad: LaunchPad, keys: list[str]) -> None:
-    """Let the workers have the fireworks that wait for nobody, and remove those of the same key that an earlier, killed submission left."""
+    """Make fireworks without parents READY and remove remains of killed submissions."""
     nodes: list[int] = []
     roots: list[int] = []
     for workflow in _workflows(launchpad, keys, {"nodes": 1, "parent_links": 1}):
@@ -300,7 +253,7 @@ def _ready_roots(launchpad: LaunchPad, keys: list[str]) -> None:
     launchpad.fireworks.delete_many(
         {"spec.submission": {"$in": keys}, "fw_id": {"$nin": nodes}, "state": "WAITING"}
     )
-    # One that was launched and waits again does so because of a rerun, which is FireWorks' to handle.
+    # One that was launched and waits again is part of a rerun, which FireWorks handles.
     never_launched: dict[str, list] = {"launches": [], "archived_launches": []}
     launchpad.fireworks.update_many(
         {"fw_id": {"$in": roots}, "state": "WAITING", **never_launched},

@@ -1,6 +1,6 @@
 """One host: the private MongoDB server, rendered configuration, checks, and local campaigns.
 
-Names are imported on first use, because FireWorks takes seconds to import.
+Names are imported on first use, because importing FireWorks takes seconds.
 """
 
 from __future__ import annotations

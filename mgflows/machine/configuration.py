@@ -1,21 +1,23 @@
-"""Everything that FireWorks, jobflow and atomate2 read, rendered from one ``mgflows.yaml``.
+"""Configuration files of FireWorks, jobflow and atomate2, rendered from one ``mgflows.yaml``.
 
-Nobody edits these files: whoever changes ``mgflows.yaml`` renders them again (``mgflows init --directory DIR``).
+They are not edited by hand: after a change of ``mgflows.yaml`` they are rendered again
+(``mgflows init --directory DIR``).
 """
 
 from __future__ import annotations
 
-import os
+import re
 import shlex
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mgflows.connections import client_options
-from mgflows.errors import ServiceError
+from mgflows.errors import InputError, ServiceError
+from mgflows.files import write_text
 from mgflows.launch.launchpad import EXPIRATION_PINGS, LOCK_SECONDS
+from mgflows.launch.queue_adapter import QueueAdapter, comment
 from mgflows.settings import FILE_NAME
 
 if TYPE_CHECKING:
@@ -25,14 +27,15 @@ __all__ = ["render", "write_configuration"]
 
 _NOTICE = f"# Rendered from {FILE_NAME} by `mgflows init`; edit that and run it again.\n"
 _LOGS = "queue_logs"
+_HINT = "choose a directory that is yours and has space"
 _SIGNAL_SECONDS = 120
-"""A job hears of the end of its walltime so long before it, and writes its checkpoint."""
+"""A job is signalled so long before the end of its walltime, s."""
 _LAST_START = 0.9
 """A packed worker takes no new job after this fraction of its walltime."""
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """YAML that people read: equal parts are written out."""
+    """YAML for human readers: equal parts are written out."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         """Never refer to a part written before."""
@@ -40,22 +43,23 @@ class _PlainDumper(yaml.SafeDumper):
 
 
 def render(settings: Settings, folder: Path, python: str) -> dict[str, str]:
-    """The configuration files of a folder.
+    """Render the configuration files of a folder.
 
     Parameters
     ----------
     settings
         The settings, as they are in the folder's ``mgflows.yaml``.
     folder
-        Absolute path of the folder on the cluster, seen alike from its nodes.
+        Absolute path of the folder on the cluster, the same on all nodes.
     python
         Absolute path of the Python that has mgflows.
 
     Returns
     -------
     dict
-        File name to content: ``my_launchpad.yaml``, ``my_fworker_<category>.yaml``, ``FW_config.yaml``, ``jobflow.yaml``, ``atomate2.yaml``, ``env.sh``, and, with
-        a scheduler, ``my_qadapter_<category>.yaml``.
+        File name to content: ``my_launchpad.yaml``, ``my_fworker_<category>.yaml``,
+        ``FW_config.yaml``, ``jobflow.yaml``, ``atomate2.yaml``, ``env.sh``, and, with a scheduler,
+        ``my_qadapter_<category>.yaml``.
     """
     files: dict[str, Any] = {
         "my_launchpad.yaml": _launchpad(settings),
@@ -83,7 +87,7 @@ def render(settings: Settings, folder: Path, python: str) -> dict[str, str]:
 
 
 def write_configuration(settings: Settings, folder: Path, python: str) -> list[Path]:
-    """Write what `render` gives, readable by the owner only (some hold the database's password), each file all at once.
+    """Write the rendered files atomically, readable by the owner only: some hold the password.
 
     Raises
     ------
@@ -92,29 +96,22 @@ def write_configuration(settings: Settings, folder: Path, python: str) -> list[P
     """
     paths = []
     try:
-        # qlaunch does not make it, and waits for ever without it.
+        # qlaunch does not create it, and waits indefinitely without it.
         (folder / _LOGS).mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ServiceError(
-            f"{folder} cannot be written: {error.strerror}; choose a directory that is yours and has space"
-        ) from error
+        raise ServiceError(f"{folder} cannot be written: {error.strerror}", hint=_HINT) from error
     for name, text in render(settings, folder, python).items():
         path = folder / name
         try:
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
-            with os.fdopen(handle, "w") as stream:
-                stream.write(text)
-            os.replace(temporary, path)
+            write_text(path, text, permissions=0o600)
         except OSError as error:
-            raise ServiceError(
-                f"{path} cannot be written: {error.strerror}; choose a directory that is yours and has space"
-            ) from error
+            raise ServiceError(f"{path} cannot be written: {error.strerror}", hint=_HINT) from error
         paths.append(path)
     return paths
 
 
 def _launchpad(settings: Settings) -> dict[str, Any]:
-    # In uri_mode FireWorks wants the name of the database nevertheless.
+    # FireWorks requires the name of the database in uri_mode, too.
     return {
         "host": settings.uri,
         "uri_mode": True,
@@ -135,7 +132,7 @@ def _fireworks(settings: Settings, folder: Path) -> dict[str, Any]:
         "PING_TIME_SECS": ping,
         "RUN_EXPIRATION_SECS": EXPIRATION_PINGS * ping,
         "WFLOCK_EXPIRATION_SECS": LOCK_SECONDS,
-        # Short, since sites count submissions themselves and 5 s for each are hours for thousands.
+        # Short: the default of 5 s per submission adds up to hours for thousands of jobs.
         "QUEUE_UPDATE_INTERVAL": 1,
         "RAPIDFIRE_SLEEP_SECS": 10,
         "RESERVATION_EXPIRATION_SECS": 7 * 86400,
@@ -162,7 +159,7 @@ def _jobflow(settings: Settings) -> dict[str, Any]:
 def _queue(
     scheduler: str, category: str, resources: Resources, folder: Path, python: str
 ) -> dict[str, Any]:
-    # exec: the batch system's signal reaches the worker, not a shell that waits for it.
+    # exec: the batch system's signal must reach the worker, not a waiting shell.
     worker = [
         "exec",
         python,
@@ -174,15 +171,19 @@ def _queue(
         "--category",
         category,
     ]
-    # FireWorks' reservation mode wants the word, and appends --fw_id.
+    # FireWorks' reservation mode requires the word `singleshot` and appends --fw_id.
     worker += (
         ["singleshot"]
         if resources.reserve
         else ["rapidfire", "--timeout", f"{_LAST_START * resources.walltime_seconds:.0f}"]
     )
-    lines = [*resources.setup, f"source {shlex.quote(str(folder / 'env.sh'))}"]
+    lines = [
+        *_directives(scheduler, category, resources),
+        *resources.setup,
+        f"source {shlex.quote(str(folder / 'env.sh'))}",
+    ]
     common = {
-        "_fw_name": "CommonAdapter",
+        "_fw_name": QueueAdapter._fw_name,
         "_fw_q_type": {"slurm": "SLURM", "pbs": "PBS"}[scheduler],
         "rocket_launch": shlex.join(worker),
         "walltime": resources.walltime,
@@ -192,22 +193,39 @@ def _queue(
         "logdir": str(folder / _LOGS),
         "pre_rocket": "\n".join(lines),
         "post_rocket": None,
+        "_category": category,
+        "_settings": str(folder / FILE_NAME),
     }
     if scheduler == "pbs":
-        return common | {
-            "nnodes": resources.nodes,
-            "ppnode": resources.cores,
-            "pmem": resources.memory,
-        }
+        return common | {"nnodes": resources.nodes, "ppnode": resources.cores}
     return common | {
         "nodes": resources.nodes,
         "ntasks_per_node": resources.cores,
         "gpus_per_node": resources.gpus or None,
-        "mem": resources.memory,
+        "mem": "".join(map(str, _memory(resources.memory))) if resources.memory else None,
         "qos": resources.qos,
         "constraint": resources.constraint,
         "signal": f"B:USR1@{_SIGNAL_SECONDS}",
     }
+
+
+def _directives(scheduler: str, category: str, resources: Resources) -> list[str]:
+    """Lines for the batch system that FireWorks' templates do not have; they come first."""
+    if scheduler == "slurm":
+        return [f"#SBATCH --comment={comment(category)}"]
+    if resources.memory is None:
+        return []
+    # `mem` is the memory of the whole job; the template has only `pmem`, that of one process.
+    amount, unit = _memory(resources.memory)
+    return [f"#PBS -l mem={resources.nodes * amount}{unit.lower()}b"]
+
+
+def _memory(memory: str) -> tuple[int, str]:
+    """Amount and unit (K, M, G or T) of a memory size; M without a unit, as in Slurm."""
+    found = re.fullmatch(r"(\d+)\s?([KMGT]?)B?", memory, re.IGNORECASE)
+    if found is None:
+        raise InputError(f"the memory {memory!r} is not a size", hint="write it as 8G or 500M")
+    return int(found.group(1)), found.group(2).upper() or "M"
 
 
 def _environment(folder: Path, python: str) -> str:
@@ -218,11 +236,12 @@ def _environment(folder: Path, python: str) -> str:
         "ATOMATE2_CONFIG_FILE": folder / "atomate2.yaml",
     }
     lines = [
-        "# Source this in every shell, and in batch jobs, that work with these campaigns.",
+        "# Source this in every shell and batch job that uses these campaigns.",
         _NOTICE.rstrip(),
     ]
     lines += [f"export {name}={shlex.quote(str(value))}" for name, value in variables.items()]
-    # One process is one core unless a code says otherwise: threads on top of MPI ranks or of packed workers only get in each other's way.
+    # One core per process unless a code sets more: threads would compete with MPI ranks and with
+    # packed workers.
     lines += [
         f"export {name}=1"
         for name in (

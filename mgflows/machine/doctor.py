@@ -1,4 +1,4 @@
-"""Is this machine ready? Each check says what it found, and if that is not good, what mends it."""
+"""Check whether this machine is ready; each finding comes with its fix."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import mgflows
 from mgflows.connections import check_database, open_database
+from mgflows.database.planned import deleted_jobs
 from mgflows.errors import InputError, MgflowsError
 from mgflows.launch import checks as found_here
-from mgflows.launch.checks import Finding, Verdict, judged
+from mgflows.launch.checks import Finding, Verdict, error_as_finding
 from mgflows.launch.preflight import check_job_store
 from mgflows.launch.processes import clock_ahead
 from mgflows.launch.programs import check_programs
@@ -26,6 +27,7 @@ from mgflows.machine.stray_configuration import (
     check_rendered_files,
 )
 from mgflows.recovery.queues import Queues, partitions
+from mgflows.schemas.campaign import PLANNED
 from mgflows.settings import CATEGORIES, Settings
 
 if TYPE_CHECKING:
@@ -37,10 +39,10 @@ __all__ = ["Finding", "Verdict", "examine"]
 
 _OLDEST_PYTHON = (3, 11)
 _ROOMY_BYTES = 5 * 1024**3
-# A worker holds about seven connections, and mongod stops at four fifths of its limit of open files.
+# A worker holds about seven connections; mongod accepts up to 80 % of its limit of open files.
 _FEW_FILES, _ENOUGH_FILES = 1024, 4096
 _SKEW_SECONDS = 5.0
-# What users need; the other extras are for developers, or sums of these.
+# The extras for users; the others are for developers, or combine these.
 _EXTRAS = ("mongod", "train", "md", "report", "gpaw", "vasp")
 _PURPOSES = {
     "mongod": "a private database",
@@ -51,7 +53,7 @@ _PURPOSES = {
     "vasp": "labels with VASP",
 }
 _CATEGORY_EXTRAS = {"sampling": (), "dft": ("gpaw", "vasp"), "training": ("train",), "md": ("md",)}
-# Series (constraints.txt has the exact versions) whose inner workings mgflows relies on and tests.
+# Tested series of packages on whose internals mgflows relies (exact versions: constraints.txt).
 _TESTED_SERIES = {
     "FireWorks": "2.1",
     "jobflow": "0.4",
@@ -59,7 +61,7 @@ _TESTED_SERIES = {
     "atomate2": "0.1",
     "pymongo": "4",
 }
-# Packages whose versions decide whether one machine can read the jobs of another.
+# Packages whose versions must agree for one machine to read the jobs of another.
 _SHARED_PACKAGES = ("jobflow", "FireWorks", "pymatgen", "monty", "atomate2")
 
 
@@ -69,14 +71,15 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     Parameters
     ----------
     directory
-        Folder whose settings to use, as for `Settings.load`.
+        Folder of the settings, as for `Settings.load`.
     category
-        Only what workers for this category of jobs (``sampling``, ``dft``, ``training`` or ``md``) need; everything by default.
+        Only what workers for this category of jobs (``sampling``, ``dft``, ``training`` or ``md``)
+        need; everything by default.
 
     Returns
     -------
     list of Finding
-        In an order in which to mend them.
+        In the order in which to fix them.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     """
     if category is not None and category not in CATEGORIES:
         raise InputError(
-            f"there is no category {category!r}; choose one of {', '.join(CATEGORIES)}"
+            f"there is no category {category!r}", hint=f"choose one of {', '.join(CATEGORIES)}"
         )
     findings = [_python(), *_packages(category), _series(), _atomate2()]
     try:
@@ -96,8 +99,8 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
             Finding(
                 "configuration",
                 Verdict.ERROR,
-                str(error),
-                "correct that, then run mgflows doctor again",
+                error.message,
+                error.hint or "correct that, then run mgflows doctor again",
             ),
         ]
     findings += [
@@ -109,11 +112,11 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     findings += [_free_space(settings), _open_files(), _mongod(settings)]
     findings += check_programs(settings, category)
     findings += _batch_system(settings, category)
-    database = judged("database", lambda: _database(settings))
+    database = error_as_finding("database", lambda: _database(settings))
     findings.append(database)
     if database.verdict is Verdict.OK:
         findings += _server(settings)
-        findings.append(judged("job store", lambda: check_job_store(settings)))
+        findings.append(error_as_finding("job store", lambda: check_job_store(settings)))
     return findings
 
 
@@ -166,7 +169,10 @@ def _series() -> Finding:
         if version is not None and not f"{version}.".startswith(f"{_TESTED_SERIES[name]}.")
     ]
     if other:
-        hint = "pip install -c constraints.txt mgflows, with the file of mgflows' source; or trust them after a quickstart"
+        hint = (
+            "pip install -c constraints.txt mgflows, with the file of the source code; or check "
+            "them with a quickstart"
+        )
         return Finding(
             "tested versions",
             Verdict.WARNING,
@@ -181,17 +187,20 @@ def _series() -> Finding:
 
 
 def _atomate2() -> Finding:
-    """atomate2 before 0.1.6 writes the species of a POSCAR in the order of the atoms, one block for each change of species."""
+    """atomate2 before 0.1.6 writes a POSCAR in the order of the atoms, with repeated species."""
     check = "order of atoms in VASP inputs"
     version = found_here.installed_version("atomate2")
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:3])
     if version is not None and numbers < (0, 1, 6):
-        reason = f"atomate2 {version} does not sort the atoms by species; the labels of mgflows sort them first, your own VASP jobs have to"
+        reason = (
+            f"atomate2 {version} does not sort the atoms by species; the labels of mgflows sort "
+            "them first, your own VASP jobs have to do the same"
+        )
         return Finding(
             check,
             Verdict.WARNING,
             reason,
-            "structure.get_sorted_structure() before your own jobs, or atomate2 0.1.6 (Python 3.12)",
+            "use structure.get_sorted_structure() in your own jobs, or atomate2 0.1.6",
         )
     return Finding(
         check, Verdict.OK, f"atomate2 {version} sorts them" if version else "no atomate2"
@@ -211,7 +220,7 @@ def _configuration(settings: Settings, directory: Path | str | None) -> Finding:
         return Finding(
             "configuration",
             Verdict.ERROR,
-            f"{path} has a password in it and others may read it (mode {mode:o})",
+            f"{path} holds a password and other users can read it (mode {mode:o})",
             f"chmod 600 {path}",
         )
     return Finding("configuration", Verdict.OK, str(path))
@@ -221,12 +230,12 @@ def _rendered(directory: Path | str | None) -> list[Finding]:
     try:
         return check_rendered_files(Settings.find_file(directory))
     except MgflowsError as error:
-        # A private server that never ran has no URI yet.
+        # A private server that was never started has no URI yet.
         return [Finding("rendered configuration", Verdict.ERROR, error.message, error.hint)]
 
 
 def _free_space(settings: Settings) -> Finding:
-    """Free space of the launches, which is that of a private database, too, unless one of them is a link."""
+    """The smallest free space of the folders for launches and a private database."""
     check = "free space"
     free, where = min(
         (shutil.disk_usage(existing).free, path)
@@ -239,11 +248,11 @@ def _free_space(settings: Settings) -> Finding:
     )
     reason = f"{free / 1024**3:.1f} GiB free for {where}"
     if free < MINIMUM_FREE_BYTES:
-        hint = f"free some, or choose another directory; {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB is the least"
+        hint = f"free at least {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB, or choose another directory"
         return Finding(check, Verdict.ERROR, reason, hint)
     if free < _ROOMY_BYTES:
         return Finding(
-            check, Verdict.WARNING, reason, f"a campaign may need {_ROOMY_BYTES / 1024**3:.0f} GiB"
+            check, Verdict.WARNING, reason, f"a campaign can need {_ROOMY_BYTES / 1024**3:.0f} GiB"
         )
     return Finding(check, Verdict.OK, reason)
 
@@ -251,20 +260,20 @@ def _free_space(settings: Settings) -> Finding:
 def _open_files() -> Finding:
     check = "open files"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    reason = f"{_limit(soft)} at once, {_limit(hard)} at most"
+    reason = f"soft limit {_limit(soft)}, hard limit {_limit(hard)}"
     if hard != resource.RLIM_INFINITY and hard < _FEW_FILES:
         return Finding(
             check,
             Verdict.ERROR,
             reason,
-            f"ask for a limit (nofile) of {_ENOUGH_FILES} in /etc/security/limits.conf",
+            f"request a limit (nofile) of {_ENOUGH_FILES} in /etc/security/limits.conf",
         )
     if hard != resource.RLIM_INFINITY and hard < _ENOUGH_FILES:
         return Finding(
             check,
             Verdict.WARNING,
             reason,
-            f"a private database serves about {hard // 9} workers with that; ask for {_ENOUGH_FILES}",
+            f"enough for about {hard // 9} workers on a private database; request {_ENOUGH_FILES}",
         )
     if soft != resource.RLIM_INFINITY and soft < _FEW_FILES // 4:
         return Finding(check, Verdict.ERROR, reason, f"ulimit -n {_FEW_FILES}")
@@ -277,22 +286,25 @@ def _limit(number: int) -> str:
 
 def _mongod(settings: Settings) -> Finding:
     if not settings.is_private:
-        return Finding("mongod", Verdict.OK, "not needed, the settings name a server")
+        return Finding("mongod", Verdict.OK, "not needed: the settings name a server")
 
     def look() -> Finding:
         executable, version = find_mongod(settings.mongod)
         reason = f"{executable}, version {'.'.join(map(str, version))}"
         if _is_flawed(version):
-            reason += " (it has CVE-2025-14847, which nobody can use on a private socket without compression)"
+            reason += (
+                " (with CVE-2025-14847, which cannot be exploited on a private socket without "
+                "compression)"
+            )
         return Finding("mongod", Verdict.OK, reason)
 
-    return judged("mongod", look)
+    return error_as_finding("mongod", look)
 
 
 def _is_flawed(version: tuple[int, ...]) -> bool:
-    """Whether a MongoDB server is older than the first release of its series without CVE-2025-14847."""
+    """Whether a MongoDB server is older than its series' first release without CVE-2025-14847."""
     series, patch = version[:2], version[2]
-    # Series that were given up without a mended release are older than the oldest mended one.
+    # Series without a fixed release are older than the newest fixed series.
     return (
         patch < FIXED_RELEASES[series]
         if series in FIXED_RELEASES
@@ -306,7 +318,7 @@ def _database(settings: Settings) -> Finding:
         return Finding(
             "database",
             Verdict.WARNING,
-            f"the private server in {settings.directory} does not run; quickstart starts it",
+            f"the private server in {settings.directory} is not running; quickstart starts it",
             hint,
         )
     check_database(settings)
@@ -316,7 +328,7 @@ def _database(settings: Settings) -> Finding:
 
 
 def _server(settings: Settings) -> list[Finding]:
-    """What the server itself says: version and compression, clock, disk, and who submitted to it."""
+    """Check the server: version and compression, clock, disk, other machines, deleted jobs."""
     database = open_database(settings)
     try:
         return [
@@ -324,6 +336,7 @@ def _server(settings: Settings) -> list[Finding]:
             _clock(settings, database),
             *_disk(database),
             *_submitters(database),
+            *_deleted(database),
         ]
     finally:
         database.client.close()
@@ -333,7 +346,7 @@ def _flaw(database: Database) -> Finding:
     check = "database server"
     parts = re.findall(r"\d+", database.client.server_info()["version"])[:3]
     version, words = tuple(int(part) for part in parts), ".".join(parts)
-    # What the server would agree to, of all that there is.
+    # The compressors that the server accepts.
     offered = database.client.admin.command("hello", compression=["zlib", "snappy", "zstd"]).get(
         "compression", []
     )
@@ -343,9 +356,12 @@ def _flaw(database: Database) -> Finding:
         return Finding(
             check,
             Verdict.OK,
-            f"MongoDB {words}, which has CVE-2025-14847, with zlib off: it cannot be used",
+            f"MongoDB {words} with CVE-2025-14847, which cannot be exploited without zlib",
         )
-    reason = f"MongoDB {words} has CVE-2025-14847 and accepts zlib: whoever reaches it can read its memory without a password"
+    reason = (
+        f"MongoDB {words} has CVE-2025-14847 and accepts zlib: clients can read its memory without "
+        "a password"
+    )
     return Finding(
         check,
         Verdict.ERROR,
@@ -355,7 +371,7 @@ def _flaw(database: Database) -> Finding:
 
 
 def _clock(settings: Settings, database: Database) -> Finding:
-    """Compare clocks: what a worker was last heard is written by its clock and read by another."""
+    """Compare clocks: heartbeats are written by one clock and read by another."""
     check = "clock"
     ahead = abs(clock_ahead(database.client))
     reason = f"{ahead:.1f} s off the server's" if ahead > 0.1 else "agrees with the server's"
@@ -363,7 +379,7 @@ def _clock(settings: Settings, database: Database) -> Finding:
         return Finding(
             check,
             Verdict.ERROR,
-            f"{reason}: jobs that live may be taken for lost",
+            f"{reason}: running jobs may be considered lost",
             "set the clock (chronyd or timedatectl set-ntp true)",
         )
     if ahead > _SKEW_SECONDS:
@@ -374,19 +390,22 @@ def _clock(settings: Settings, database: Database) -> Finding:
 
 
 def _disk(database: Database) -> list[Finding]:
-    """The disk of the database, wherever it is; nothing if the server does not tell."""
+    """The disk of the database; nothing if the server does not report it."""
     numbers = database.command("dbStats")
     if not numbers.get("fsTotalSize"):
         return []
     free = numbers["fsTotalSize"] - numbers["fsUsedSize"]
-    reason = f"{free / 1024**3:.1f} GiB free, this database takes {numbers['storageSize'] / 1024**3:.2f} GiB"
+    reason = (
+        f"{free / 1024**3:.1f} GiB free, this database uses "
+        f"{numbers['storageSize'] / 1024**3:.2f} GiB"
+    )
     if free < MINIMUM_FREE_BYTES:
         return [
             Finding(
                 "disk of the database",
                 Verdict.ERROR,
                 reason,
-                "free some there: mongod stops when nothing is left",
+                "free some there: mongod stops on a full disk",
             )
         ]
     if free < _ROOMY_BYTES:
@@ -395,7 +414,7 @@ def _disk(database: Database) -> list[Finding]:
                 "disk of the database",
                 Verdict.WARNING,
                 reason,
-                f"a campaign may need {_ROOMY_BYTES / 1024**3:.0f} GiB",
+                f"a campaign can need {_ROOMY_BYTES / 1024**3:.0f} GiB",
             )
         ]
     return [Finding("disk of the database", Verdict.OK, reason)]
@@ -412,7 +431,8 @@ def _submitters(database: Database) -> list[Finding]:
     differences = []
     if campaign is not None and campaign.get("mgflows_version") not in (None, mgflows.__version__):
         differences.append(
-            f"the campaign {campaign['campaign']} was submitted with mgflows {campaign['mgflows_version']}, here is {mgflows.__version__}"
+            f"the campaign {campaign['campaign']} was submitted with mgflows "
+            f"{campaign['mgflows_version']}, this is {mgflows.__version__}"
         )
     theirs = {name.lower(): version for name, version in (worker.get("packages") or {}).items()}
     for name in _SHARED_PACKAGES:
@@ -430,9 +450,23 @@ def _submitters(database: Database) -> list[Finding]:
         Finding(
             check,
             Verdict.OK,
-            "the last submitter and the last worker have the versions of this machine",
+            "the last submission and the last worker had the versions of this machine",
         )
     ]
+
+
+def _deleted(database: Database) -> list[Finding]:
+    """Submitted jobs that were deleted from the LaunchPad; nothing if there are none."""
+    findings = []
+    for campaign in sorted(database[PLANNED].distinct("campaign", {"state": "submitted"})):
+        if number := len(deleted_jobs(database, campaign)):
+            reason = (
+                f"{number} submitted jobs of {campaign} were deleted from the LaunchPad (lpad "
+                "delete_wflows or reset)"
+            )
+            hint = f"restore them with: mgflows heal {campaign} --yes"
+            findings.append(Finding("deleted jobs", Verdict.WARNING, reason, hint))
+    return findings
 
 
 def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -442,24 +476,24 @@ def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _batch_system(settings: Settings, category: str | None) -> list[Finding]:
-    """The commands of the batch system, and whether the partitions (queues) that the settings name are there."""
+    """Check the commands of the batch system and the partitions (queues) of the settings."""
     check = "batch system"
     wanted = None if settings.scheduler == "none" else settings.scheduler
     scheduler = wanted or Queues().scheduler
     if scheduler is None:
-        return [
-            Finding(check, Verdict.OK, "neither squeue nor qstat here; jobs run on this machine")
-        ]
+        return [Finding(check, Verdict.OK, "no squeue and no qstat; jobs run on this machine")]
     commands = ("squeue", "sinfo", "sbatch") if scheduler == "slurm" else ("qstat", "qsub")
     serious = Verdict.ERROR if wanted else Verdict.WARNING
     missing = [name for name in commands if shutil.which(name) is None]
     if missing:
-        hint = "put its programs on PATH (a login node has them), or set scheduler: none in mgflows.yaml"
+        hint = (
+            "put its programs on PATH (as on login nodes), or set scheduler: none in mgflows.yaml"
+        )
         return [
             Finding(
                 check,
                 serious,
-                f"the batch system is {scheduler}, but there is no {' and no '.join(missing)} here",
+                f"the batch system is {scheduler}, but {' and '.join(missing)} is missing",
                 hint,
             )
         ]
@@ -484,6 +518,8 @@ def _batch_system(settings: Settings, category: str | None) -> list[Finding]:
     }
     if unknown:
         words = ", ".join(f"{queue!r} (for {each})" for each, queue in unknown.items())
-        hint = f"choose of {', '.join(names)} for resources in mgflows.yaml, then run mgflows init again"
+        hint = (
+            f"choose one of {', '.join(names)} for resources in mgflows.yaml, then run mgflows init"
+        )
         return [Finding(check, Verdict.ERROR, f"{scheduler} has no partition {words}", hint)]
     return [Finding(check, Verdict.OK, f"{scheduler}, partitions {', '.join(names)}")]

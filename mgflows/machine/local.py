@@ -1,10 +1,12 @@
-"""Run campaigns on this machine: a few workers as processes, watched together with the private MongoDB server."""
+"""Run campaigns on this machine: worker processes, supervised together with the private MongoDB."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -13,15 +15,16 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pymongo.errors import ConnectionFailure
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from mgflows.connections import open_database
-from mgflows.database.progress import Progress, read_progress
-from mgflows.errors import ServiceError
+from mgflows.database.progress import Progress, campaign_progress
+from mgflows.errors import ServiceError, clean_text
 from mgflows.launch.campaigns import advance
 from mgflows.launch.worker import ExitCode
 from mgflows.machine.mongod import PrivateMongod
-from mgflows.recovery.repairs import Recovery, recover
+from mgflows.recovery.diagnosis import ENDED_BY_LAUNCHER, WORKER_EXIT
+from mgflows.recovery.repairs import recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +32,14 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
+    from mgflows.recovery.steps import Recovery
     from mgflows.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _WATCH_SECONDS = 0.5
 _LOOK_SECONDS = 10.0
+_LOG_CHARACTERS = 10_000
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -44,15 +49,18 @@ class LocalLauncher:
     Parameters
     ----------
     settings
-        Where the database is and where the workers' files go; a private MongoDB server is started, and restarted if it dies.
+        Settings that name the database and the directory of the workers' files; a private MongoDB
+        server is started, and restarted if it dies.
     n_workers
-        Jobs at the same time, one thread each; `settings.n_workers` by default.
+        Number of jobs at the same time, one thread each; `settings.n_workers` by default.
     campaign
         Only jobs of this campaign; all by default.
     max_restarts
-        So many times each may the server and a worker crash before the launcher gives up.
+        How often the server may crash, and how often workers may crash without running a job,
+        before the launcher gives up. A job that crashes its worker is set aside
+        (`settings.max_worker_deaths`).
     stop_seconds
-        How long workers have to end in good order, s.
+        Time for workers to end in good order, s.
     """
 
     def __init__(
@@ -86,10 +94,11 @@ class LocalLauncher:
         return [worker.pid for worker in self._workers]
 
     def run(self, poll_seconds: float = 1.0) -> Iterator[Progress]:
-        """Run jobs until none can run any more, starting with those that an earlier run was interrupted in.
+        """Run jobs until no more can run, beginning with those of an interrupted earlier run.
 
-        The workers end in good order when the generator is closed, as it is when an exception (such as Ctrl-C) leaves the loop over it: their
-        jobs are READY again. Call it from the main thread: workers end with the thread that started them.
+        The workers end in good order when the generator is closed, as happens when an exception
+        (such as Ctrl-C) leaves the loop over it: their jobs are READY again. Call it from the main
+        thread: workers end with the thread that started them.
 
         Parameters
         ----------
@@ -99,7 +108,7 @@ class LocalLauncher:
         Yields
         ------
         Progress
-            The last one is of the end; jobs that failed, and those that wait for them, are left.
+            The last one is the final state; failed jobs, and those that wait for them, remain.
 
         Raises
         ------
@@ -137,15 +146,17 @@ class LocalLauncher:
                 self._database = None
 
     def recover(self, *, retry: bool = False) -> Recovery:
-        """Make runnable again what was interrupted, see `mgflows.recovery.repairs.recover`; `retry` includes jobs that failed."""
+        """Rerun interrupted jobs, see `mgflows.recovery.recover`; `retry` includes failed jobs."""
         found = recover(self.settings, self.campaign, retry=retry)
         self._recovered = time.monotonic()
         if found.rerun:
-            self._say(f"{len(found.rerun)} interrupted jobs run again")
+            self._say(f"{len(found.rerun)} interrupted jobs are rerun")
+        for fw_id, reason in found.set_aside.items():
+            self._say(f"job {fw_id} is set aside: {reason}")
         return found
 
     def stop(self) -> None:
-        """End the workers in good order, and kill those that do not end."""
+        """End the workers in good order; kill those that do not end in time."""
         if not self._workers:
             return
         for worker in self._workers:
@@ -162,19 +173,20 @@ class LocalLauncher:
                 )
                 worker.kill()
                 worker.wait()
+                self._note_end(worker, "killed by its launcher", by_launcher=True)
         self._workers.clear()
 
     def _progress(self) -> Progress:
         if self._database is None:
             self._database = open_database(self.settings)
-        progress = read_progress(self._database, self.campaign)
+        progress = campaign_progress(self._database, self.campaign)
         messages = []
         while not self._messages.empty():
             messages.append(self._messages.get())
         return replace(progress, messages=tuple(messages))
 
     def _has_work(self, progress: Progress) -> bool:
-        # Nothing to take is either the end, or a dead worker (of ours or another launcher's) still has something.
+        # Without READY jobs this is the end, unless a dead worker of any launcher holds a job.
         return (
             progress.states.get("READY", 0) > 0
             or self.recover().changed
@@ -183,24 +195,24 @@ class LocalLauncher:
         )
 
     def _advance(self) -> bool:
-        """Submit what can run now of what is planned; whether there was something."""
+        """Submit the planned jobs that can run now; whether there were any."""
         added = False
         for each in advance(self.settings, self.campaign):
             added |= each.n_added > 0
             for reason, n in each.stopped.items():
                 if self._stopped.get(reason) != n:
-                    self._say(f"{n} planned jobs of {each.campaign} do not go on: {reason}")
+                    self._say(f"{n} planned jobs of {each.campaign} are blocked: {reason}")
                 self._stopped[reason] = n
         return added
 
     def _look_for_lost(self, progress: Progress) -> None:
-        """Look now and then whether what idle workers wait for is still being done by somebody."""
+        """Check from time to time that the jobs for which idle workers wait still run."""
         idle = progress.n_active > 0 and not progress.states.get("READY", 0)
         if idle and time.monotonic() - self._recovered > _LOOK_SECONDS:
             self.recover()
 
     def _tolerate(self, error: Exception) -> None:
-        """Wait a moment if the database is away and has not been for too long; raise everything else."""
+        """Wait for an unavailable database, up to the longest outage; raise all other errors."""
         if self._server_error is not None:
             raise self._server_error
         if not isinstance(error, ConnectionFailure) and not isinstance(
@@ -210,13 +222,13 @@ class LocalLauncher:
         self._away_since = self._away_since or time.monotonic()
         if time.monotonic() - self._away_since > self.settings.outage_seconds:
             raise error
-        logger.warning("the database is away, waiting for it")
+        logger.warning("the database is unavailable, waiting for it")
         time.sleep(1.0)
 
     def _watch_server(self) -> threading.Thread | None:
-        """Start the private server, and a thread that starts it again if it dies.
+        """Start the private server, and a thread that restarts it if it dies.
 
-        A thread, because whoever loops over `run` may be waiting for an answer of the server meanwhile.
+        A thread, because the loop over `run` may be waiting for the server in the meantime.
         """
         if self._server is None:
             return None
@@ -235,14 +247,15 @@ class LocalLauncher:
             try:
                 if n_restarts > self.max_restarts:
                     raise ServiceError(
-                        f"the MongoDB server died {n_restarts} times; look at {server.log}"
+                        f"the MongoDB server died {n_restarts} times", hint=f"see {server.log}"
                     )
                 server.start()
             except ServiceError as error:
                 self._server_error = error
                 return
             self._say(
-                f"the MongoDB server had died and was started again ({n_restarts} of at most {self.max_restarts} times)"
+                "the MongoDB server had died and was restarted "
+                f"({n_restarts} of at most {self.max_restarts} times)"
             )
 
     def _notice_ended_workers(self) -> None:
@@ -252,18 +265,44 @@ class LocalLauncher:
                 continue
             del self._workers[worker]
             if code in (ExitCode.BROKEN_ENVIRONMENT, ExitCode.UNUSABLE):
-                raise ServiceError(f"a worker cannot run jobs: {_last_line(log)}; its log is {log}")
-            if code in (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.TOLD_TO_STOP):
+                raise ServiceError(
+                    f"a worker cannot run jobs: {_last_line(log)}", hint=f"its log is {log}"
+                )
+            if code in (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.STOPPED):
+                continue
+            end = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._note_end(worker, end)
+            found = self.recover()
+            if found.rerun or found.set_aside:
+                # The job counts its deaths itself, and is set aside after some.
+                self._say(f"a worker died ({end}) while running a job")
                 continue
             self._n_crashes += 1
             if self._n_crashes > self.max_restarts:
                 raise ServiceError(
-                    f"workers crashed {self._n_crashes} times, the last one with: {_last_line(log)}; its log is {log}"
+                    f"workers crashed {self._n_crashes} times without running a job, the last one "
+                    f"with: {_last_line(log)}",
+                    hint=f"its log is {log}",
                 )
-            self._say(
-                f"a worker died ({'signal ' + str(-code) if code < 0 else 'exit code ' + str(code)}), its job runs again"
-            )
-            self.recover()
+            self._say(f"a worker died ({end})")
+
+    def _note_end(
+        self, worker: subprocess.Popen[bytes], end: str, *, by_launcher: bool = False
+    ) -> None:
+        """Note on the launch of a dead worker how it ended, for the reason of a recovery."""
+        with contextlib.suppress(ServiceError, PyMongoError):
+            database = open_database(self.settings)
+            try:
+                database["launches"].update_many(
+                    {
+                        "state": "RUNNING",
+                        "fworker.env.pid": worker.pid,
+                        "fworker.env.host": socket.gethostname(),
+                    },
+                    {"$set": {WORKER_EXIT: end, ENDED_BY_LAUNCHER: by_launcher}},
+                )
+            finally:
+                database.client.close()
 
     def _start_workers(self, progress: Progress) -> None:
         if not progress.states.get("READY", 0):
@@ -286,7 +325,8 @@ class LocalLauncher:
             command += ["--settings", str(file), "--parent", str(os.getpid())]
             command += ["--campaign", self.campaign] if self.campaign else []
             with log.open("wb") as stream:
-                # A session of its own: Ctrl-C in the terminal reaches the launcher, which ends its workers one by one.
+                # A session of its own: Ctrl-C in the terminal reaches only the launcher, which ends
+                # its workers one by one.
                 worker = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -303,5 +343,5 @@ class LocalLauncher:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    lines = log.read_text(errors="replace")[-_LOG_CHARACTERS:].strip().splitlines()
+    return clean_text(lines[-1], 1000) if lines else "no output"

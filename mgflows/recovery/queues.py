@@ -1,7 +1,6 @@
-"""What a batch system says about its jobs: Slurm through `squeue`, PBS Pro, OpenPBS and Torque through `qstat -f`.
+"""The states of batch jobs: Slurm through `squeue`, PBS Pro, OpenPBS and Torque through `qstat -f`.
 
-Only what was said counts. A queue that cannot be requested, or that belongs to another cluster, says nothing, and nobody may conclude from its
-silence that a job has ended.
+Nothing is concluded from a queue that does not answer or that belongs to another cluster.
 """
 
 from __future__ import annotations
@@ -23,14 +22,15 @@ __all__ = ["JobState", "QueuedJob", "Queues", "parse_qstat", "parse_squeue", "pa
 logger = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 30.0
+_LONGEST_ANSWER = 50_000_000
 _CHUNK = 500
-"""Job ids in one command line."""
+"""Number of job ids in one command line."""
 _SQUEUE_FORMAT = "JobID:|,State:|,RestartCnt:|"
 _UNKNOWN_TO_SQUEUE = "Invalid job id specified"
 
 
 class JobState(enum.StrEnum):
-    """Where a job of a batch system is."""
+    """State of a batch job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -39,18 +39,18 @@ class JobState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """What the queue says about one job.
+    """One job as the queue reports it.
 
     Attributes
     ----------
     id
-        Its id, as the queue writes it.
+        Its id, as the queue prints it.
     state
-        Where it is.
+        Its state.
     word
-        The queue's own word for that.
+        The queue's own word for the state.
     restarts
-        How often it was put back and started again; None if the queue does not say.
+        How often it was requeued and started again; None if the queue does not report it.
     """
 
     id: str
@@ -59,7 +59,7 @@ class QueuedJob:
     restarts: int | None = None
 
 
-# squeue(1), JOB STATE CODES: these have processes, or may have until they are cleaned up; those that wait have none. Others have ended.
+# squeue(1), JOB STATE CODES: these may have processes; waiting jobs have none; others have ended.
 _SLURM_RUNNING = {
     "RUNNING",
     "COMPLETING",
@@ -78,21 +78,21 @@ _SLURM_WAITING = {
     "SPECIAL_EXIT",
     "RESV_DEL_HOLD",
 }
-# qstat(1B) of PBS Pro and Torque. B is an array with running members; U and S are suspended jobs.
+# qstat(1B) of PBS Pro and Torque. B: array with running members; U, S: suspended jobs.
 _PBS_RUNNING = set("REBSU")
 _PBS_WAITING = set("QHWTM")
 
 
 def parse_squeue(text: str) -> dict[str, QueuedJob]:
-    """Read what ``squeue --noheader --states=all -O "JobID:|,State:|,RestartCnt:|"`` printed.
+    """Parse ``squeue --noheader --states=all -O "JobID:|,State:|,RestartCnt:|"``.
 
     Returns
     -------
     dict
-        Job id to job. A pending job array stands under its own id.
+        Job id to job. A pending job array has its own id.
     """
     jobs = {}
-    for line in text.splitlines():
+    for line in text[:_LONGEST_ANSWER].splitlines():
         fields = [field.strip() for field in line.split("|")]
         if len(fields) < 3 or not fields[0].isdigit():
             continue
@@ -109,9 +109,10 @@ def parse_squeue(text: str) -> dict[str, QueuedJob]:
 
 
 def parse_qstat(text: str) -> dict[str, QueuedJob]:
-    """Read what ``qstat -f ID ...`` printed.
+    """Parse ``qstat -f ID ...``.
 
-    The text is read, not the JSON that ``-F json`` gives: Torque has only the text, and PBS writes jobs' environments into its JSON unescaped.
+    Not the JSON of ``-F json``: Torque has only the text, and PBS does not escape the jobs'
+    environments in its JSON.
 
     Returns
     -------
@@ -119,7 +120,7 @@ def parse_qstat(text: str) -> dict[str, QueuedJob]:
         Job id, such as ``"123.server"``, to job.
     """
     jobs = {}
-    for block in re.split(r"^Job Id: *", text, flags=re.MULTILINE)[1:]:
+    for block in re.split(r"^Job Id: *", text[:_LONGEST_ANSWER], flags=re.MULTILINE)[1:]:
         name = block.split(None, 1)[0]
         found = re.search(r"^\s+job_state = (\w)", block, re.MULTILINE)
         if found is None:
@@ -139,8 +140,8 @@ def parse_qstat(text: str) -> dict[str, QueuedJob]:
 class Queues:
     """The batch system of this machine, asked once for each job.
 
-    An object is a snapshot: make a new one for a new look. Read the database first and then ask, because a job that the database names was in
-    the queue by then.
+    An object is a snapshot. Read the database before creating it, so that every job that the
+    database names had been submitted by then.
     """
 
     def __init__(self) -> None:
@@ -149,12 +150,12 @@ class Queues:
 
     @functools.cached_property
     def scheduler(self) -> str | None:
-        """``"slurm"``, ``"pbs"`` or None: whose commands are there."""
+        """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
         return "slurm" if shutil.which("squeue") else "pbs" if shutil.which("qstat") else None
 
     @functools.cached_property
     def cluster(self) -> str | None:
-        """Name of the Slurm cluster whose queue this machine shows; None if that is not known."""
+        """Name of the Slurm cluster of this machine; None if it is not known."""
         if self.scheduler != "slurm":
             return None
         answer = _run(["scontrol", "show", "config"])
@@ -166,7 +167,7 @@ class Queues:
         return name.group(1) if name else None
 
     def look_up(self, jobs: Iterable[Mapping[str, Any]]) -> None:
-        """Ask for many jobs (as :func:`mgflows.settings.batch_job` describes them) with few commands, before `state` is asked for each."""
+        """Ask for many jobs (see :func:`mgflows.settings.batch_job`) with few commands."""
         numbers = sorted(
             {str(job["id"]) for job in jobs if self._is_ours(job)}
             - {number for _, number in self._asked}
@@ -184,7 +185,7 @@ class Queues:
                 )
 
     def state(self, job: Mapping[str, Any]) -> QueuedJob | None:
-        """What the queue says about a job; None if it cannot be asked here."""
+        """State of a job in the queue; None if it cannot be asked from here."""
         if not self._is_ours(job):
             return None
         self.look_up([job])
@@ -193,14 +194,14 @@ class Queues:
     def _is_ours(self, job: Mapping[str, Any]) -> bool:
         if self.scheduler is None or job.get("scheduler") not in (None, self.scheduler):
             return False
-        # Ids count from one on every cluster. A PBS id carries the server's name, which qstat follows.
+        # Ids are unique on one cluster only. A PBS id includes the server's name.
         return not (
             self.scheduler == "slurm" and job.get("cluster") and job["cluster"] != self.cluster
         )
 
     def _ask(self, numbers: list[str]) -> dict[str, QueuedJob] | None:
         if self.scheduler == "slurm":
-            # For a single id that it does not know squeue fails; for two it leaves it out, also if they are the same.
+            # squeue fails for a single unknown id; of two ids, even equal ones, it omits it.
             command = [
                 "squeue",
                 "--noheader",
@@ -216,7 +217,7 @@ class Queues:
                 return parse_squeue(answer.stdout)
         else:
             answer = _run(["qstat", "-f", *numbers])
-            # It prints those that it knows, complains about each other one, and fails for their sake.
+            # It prints the known jobs, complains about each unknown one, and then fails.
             problems = (
                 [line for line in answer.stderr.splitlines() if line.strip()]
                 if answer is not None
@@ -230,9 +231,7 @@ class Queues:
             if answer is not None
             else f"no answer within {_ANSWER_SECONDS:g} s"
         )
-        complaint = (
-            f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} cannot be requested: {words}"
-        )
+        complaint = f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} does not answer: {words}"
         if complaint not in self.complaints:
             logger.warning("%s", complaint)
             self.complaints.append(complaint)
@@ -240,7 +239,7 @@ class Queues:
 
 
 def partitions(scheduler: str) -> list[str] | None:
-    """Names of the partitions (Slurm) or queues (PBS) there are; None if the batch system does not answer.
+    """Names of all partitions (Slurm) or queues (PBS); None if the batch system does not answer.
 
     Parameters
     ----------

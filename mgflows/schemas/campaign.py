@@ -10,6 +10,11 @@ STAGES = ("sampling", "labels", "training", "feedback", "validation")
 """Stages of a campaign in their order; the value of ``metadata.mgflows.stage``."""
 
 
+def stage_order(stage: str | None) -> tuple[int, str]:
+    """Sort key of a stage: the order of `STAGES`, then unknown stages by name."""
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage or "")
+
+
 CAMPAIGNS = "campaigns"
 """Collection with one :class:`CampaignDocument` a campaign."""
 PLANNED = "planned"

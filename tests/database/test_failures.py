@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mgflows.cli.heal import CATEGORIES
-from mgflows.database.failures import RULES, Category, classify, last_words
-from mgflows.errors import InputError, require
+from mgflows.database.failures import RULES, classify, last_words
+from mgflows.errors import ErrorCategory, InputError, require
 from mgflows.launch.interruption import Interrupted
 
 if TYPE_CHECKING:
@@ -112,26 +112,26 @@ def look_up() -> None:
 @pytest.mark.parametrize(
     ("provoke", "category"),
     [
-        (allocate, Category.OUT_OF_MEMORY),
-        (allocate_bytes, Category.OUT_OF_MEMORY),
-        (fill_disk, Category.DISK_FULL),
-        (import_nothing, Category.MISSING_MODULE),
-        (want_extra, Category.MISSING_MODULE),
-        (load_library, Category.MISSING_MODULE),
-        (call_program, Category.MISSING_EXECUTABLE),
-        (call_path, Category.MISSING_EXECUTABLE),
-        (lambda: say("sh", "-c", "no_such_vasp"), Category.MISSING_EXECUTABLE),
-        (lambda: say("bash", "-c", "no_such_vasp"), Category.MISSING_EXECUTABLE),
-        (read_potcar, Category.MISSING_FILE),
-        (ask_dead_server, Category.DATABASE),
-        (give_wrong_input, Category.INPUT),
-        (give_wrong_document, Category.INPUT),
-        (be_killed, Category.INTERRUPTED),
-        (be_interrupted, Category.INTERRUPTED),
-        (look_up, Category.OTHER),
+        (allocate, ErrorCategory.OUT_OF_MEMORY),
+        (allocate_bytes, ErrorCategory.OUT_OF_MEMORY),
+        (fill_disk, ErrorCategory.DISK_FULL),
+        (import_nothing, ErrorCategory.MISSING_MODULE),
+        (want_extra, ErrorCategory.MISSING_MODULE),
+        (load_library, ErrorCategory.MISSING_MODULE),
+        (call_program, ErrorCategory.MISSING_EXECUTABLE),
+        (call_path, ErrorCategory.MISSING_EXECUTABLE),
+        (lambda: say("sh", "-c", "no_such_vasp"), ErrorCategory.MISSING_EXECUTABLE),
+        (lambda: say("bash", "-c", "no_such_vasp"), ErrorCategory.MISSING_EXECUTABLE),
+        (read_potcar, ErrorCategory.MISSING_FILE),
+        (ask_dead_server, ErrorCategory.DATABASE),
+        (give_wrong_input, ErrorCategory.INPUT),
+        (give_wrong_document, ErrorCategory.INPUT),
+        (be_killed, ErrorCategory.INTERRUPTED),
+        (be_interrupted, ErrorCategory.INTERRUPTED),
+        (look_up, ErrorCategory.OTHER),
     ],
 )
-def test_real_errors_are_told_apart(provoke: Callable[[], None], category: Category) -> None:
+def test_real_errors_are_told_apart(provoke: Callable[[], None], category: ErrorCategory) -> None:
     with pytest.raises(BaseException) as caught:
         provoke()
     trace = "".join(traceback.format_exception(caught.value))
@@ -145,7 +145,8 @@ def test_a_calculator_without_its_program(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         call_espresso(tmp_path)
     assert (
-        classify("".join(traceback.format_exception(caught.value))) is Category.MISSING_EXECUTABLE
+        classify("".join(traceback.format_exception(caught.value)))
+        is ErrorCategory.MISSING_EXECUTABLE
     )
 
 
@@ -153,7 +154,7 @@ def test_a_calculator_without_its_program(tmp_path: Path) -> None:
 def test_mpi_that_does_not_find_its_program() -> None:
     with pytest.raises(RuntimeError) as caught:
         say("mpirun.openmpi", "--allow-run-as-root", "--oversubscribe", "-n", "2", "no_such_vasp")
-    assert classify(str(caught.value)) is Category.MISSING_EXECUTABLE
+    assert classify(str(caught.value)) is ErrorCategory.MISSING_EXECUTABLE
 
 
 @pytest.mark.parametrize(
@@ -162,27 +163,30 @@ def test_mpi_that_does_not_find_its_program() -> None:
         # As Slurm, the kernel and PBS write them into a job's output.
         (
             "slurmstepd: error: *** JOB 17 ON node3 CANCELLED AT 2026-11-24T10:00:00 DUE TO TIME LIMIT ***",
-            Category.INTERRUPTED,
+            ErrorCategory.INTERRUPTED,
         ),
         (
             "slurmstepd: error: Detected 1 oom_kill event in StepId=17.batch. Some of the step tasks have been OOM Killed.",
-            Category.OUT_OF_MEMORY,
+            ErrorCategory.OUT_OF_MEMORY,
         ),
-        ("=>> PBS: job killed: walltime 3632 exceeded limit 3600", Category.INTERRUPTED),
+        ("=>> PBS: job killed: walltime 3632 exceeded limit 3600", ErrorCategory.INTERRUPTED),
         # As the codes write them when the self-consistency gives up.
         (
             "gpaw.KohnShamConvergenceError: Did not converge!  See text output for help.",
-            Category.NOT_CONVERGED,
+            ErrorCategory.NOT_CONVERGED,
         ),
-        ("     convergence NOT achieved after 100 iterations: stopping", Category.NOT_CONVERGED),
-        (" *** SCF run NOT converged ***", Category.NOT_CONVERGED),
+        (
+            "     convergence NOT achieved after 100 iterations: stopping",
+            ErrorCategory.NOT_CONVERGED,
+        ),
+        (" *** SCF run NOT converged ***", ErrorCategory.NOT_CONVERGED),
         (
             "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
-            Category.OUT_OF_MEMORY,
+            ErrorCategory.OUT_OF_MEMORY,
         ),
     ],
 )
-def test_wordings_that_this_machine_cannot_provoke(text: str, category: Category) -> None:
+def test_wordings_that_this_machine_cannot_provoke(text: str, category: ErrorCategory) -> None:
     assert classify(text) is category
 
 
@@ -198,13 +202,13 @@ def test_the_last_word_counts_and_source_lines_do_not() -> None:
         "    energy = read('OUTCAR')\n"
         "mgflows.errors.InputError: 3 frames\n  have no stress\n"
     )
-    assert classify(trace) is Category.INPUT
+    assert classify(trace) is ErrorCategory.INPUT
     assert last_words(trace) == "mgflows.errors.InputError: 3 frames have no stress"
-    assert classify("") is Category.OTHER
+    assert classify("") is ErrorCategory.OTHER
     assert last_words("") == ""
 
 
 def test_every_category_has_a_rule_and_the_command_knows_it() -> None:
-    assert {rule.category for rule in RULES} == set(Category) - {Category.OTHER}
-    assert set(CATEGORIES) == {category.value for category in Category}
-    assert all(category.meaning and category.hint for category in Category)
+    assert {rule.category for rule in RULES} == set(ErrorCategory) - {ErrorCategory.OTHER}
+    assert set(CATEGORIES) == {category.value for category in ErrorCategory}
+    assert all(category.meaning and category.hint for category in ErrorCategory)

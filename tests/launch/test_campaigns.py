@@ -83,7 +83,7 @@ def test_the_rest_goes_on_after_partial_failure(
     submit(families(journal, failing=(1,)), settings)
     work(settings)
     (stopped,) = advance(settings)
-    reason = "1 of 1 jobs before it failed or do not go on, and at least 50% must be there"
+    reason = "1 of 1 upstream jobs failed or are blocked (at least 50% required)"
     assert stopped.stopped == {reason: 1}
     work(settings)
     advance(settings)
@@ -108,10 +108,7 @@ def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
     work(settings)
     (stopped,) = advance(settings)
     assert (
-        stopped.stopped[
-            "3 of 4 jobs before it failed or do not go on, and at least 50% must be there"
-        ]
-        == 1
+        stopped.stopped["3 of 4 upstream jobs failed or are blocked (at least 50% required)"] == 1
     )
     assert "dataset" not in ran(journal)
 
@@ -150,8 +147,8 @@ def test_a_gate_holds_what_is_behind_it(
     if not passed:
         assert (went_on.n_added, went_on.stopped) == (
             0,
-            {"the gate before it is closed: the slope is -0.3": 4}
-            | {"4 of 4 jobs before it failed or do not go on, and at least 50% must be there": 1},
+            {"the gate is closed: the slope is -0.3": 4}
+            | {"4 of 4 upstream jobs failed or are blocked (at least 50% required)": 1},
         )
         (went_on,) = advance(settings, "c1", accept_gate=True)
     assert went_on.n_added == 4

@@ -154,7 +154,7 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert gate is not None
     assert not gate.passed
     (reason,) = [reason for reason in stands[bad.name].stopped if "gate" in reason]
-    assert reason == f"the gate before it is closed: {gate.reason}"
+    assert reason == f"the gate is closed: {gate.reason}"
     assert "must by more than 50" in reason
     assert reason in database.status(bad.name).stopped
 

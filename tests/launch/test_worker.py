@@ -12,13 +12,14 @@ from jobflow import Flow, JobStore
 from maggma.stores import MemoryStore
 
 from mgflows.connections import open_database, open_job_store, open_launchpad
+from mgflows.database.failures import read_failures
 from mgflows.errors import ServiceError
 from mgflows.launch.campaigns import submit
-from mgflows.launch.firetask import refuse_forgetful_store
+from mgflows.launch.firetask import refuse_store_in_memory
 from mgflows.launch.launchpad import configure_fireworks
 from mgflows.launch.processes import is_alive
 from mgflows.launch.worker import ExitCode
-from mgflows.recovery.repairs import list_failures, recover
+from mgflows.recovery import recover
 from mgflows.settings import Settings
 from tests.helpers import jobs
 from tests.helpers.processes import wait_for
@@ -125,11 +126,11 @@ def test_a_store_in_memory_is_refused(
     assert database.fireworks.find_one({})["state"] == "FIZZLED"
     assert (
         "the JobStore of this worker is in memory, all results would be lost"
-        in list_failures(settings)[0].reason
+        in read_failures(database)[0].reason
     )
     assert not (tmp_path / "journal").exists()
     with pytest.raises(ServiceError, match="in memory"):
-        refuse_forgetful_store(JobStore(MemoryStore()))
+        refuse_store_in_memory(JobStore(MemoryStore()))
 
 
 @pytest.mark.faults

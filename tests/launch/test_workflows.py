@@ -9,7 +9,7 @@ from bson import json_util
 from jobflow import Flow
 from jobflow.core.reference import OutputReference
 
-from mgflows.database.progress import read_progress
+from mgflows.database.progress import campaign_progress
 from mgflows.errors import InputError, ServiceError
 from mgflows.launch.campaigns import submit
 from mgflows.launch.workflows import to_workflows
@@ -192,8 +192,8 @@ def test_progress_is_counted_in_an_index_and_is_right(
     counts: dict[str, int] = {}
     for firework in database.fireworks.find():
         counts[firework["state"]] = counts.get(firework["state"], 0) + 1
-    assert read_progress(database, "c1").groups == {("sampling", "aimd"): counts}
-    assert read_progress(database).groups == {("sampling", "aimd"): counts}
+    assert campaign_progress(database, "c1").groups == {("sampling", "aimd"): counts}
+    assert campaign_progress(database).groups == {("sampling", "aimd"): counts}
     query = {"spec.mgflows.campaign": "c1", "spec.group": "sampling/aimd", "state": "READY"}
     plan = database.command(
         "explain", {"count": "fireworks", "query": query}, verbosity="executionStats"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from fireworks.utilities.fw_serializers import load_object, load_object_from_file
 
 from mgflows.cli.init import init
 from mgflows.errors import InputError
@@ -45,7 +46,6 @@ def test_the_examples_are_what_their_settings_render(name: str) -> None:
 
 def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
     from fireworks import FWorker, LaunchPad
-    from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
     from jobflow.settings import JobflowSettings
 
     run_init(
@@ -77,22 +77,22 @@ def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
     assert store.docs_store.uri == URI
 
     for category in CATEGORIES:
-        adapter = CommonAdapter.from_file(str(tmp_path / f"my_qadapter_{category}.yaml"))
+        adapter = load_object_from_file(str(tmp_path / f"my_qadapter_{category}.yaml"))
         script = adapter.get_script_str(str(tmp_path))
         assert f"#SBATCH --partition={'gpu' if category == 'training' else 'cpu'}" in script
         assert ("#SBATCH --account=abc" in script) == (category == "dft")
         assert "#SBATCH --signal=B:USR1@120" in script
+        assert f"#SBATCH --comment=mgflows-{category}" in script
         assert f"source {tmp_path}/env.sh" in script
         (launch,) = [line for line in script.splitlines() if line.startswith("exec ")]
         assert ("singleshot" in launch) == (category == "dft")
         assert SECRET not in script
-    assert "#SBATCH --gpus-per-node=1" in CommonAdapter.from_file(
+    assert "#SBATCH --gpus-per-node=1" in load_object_from_file(
         str(tmp_path / "my_qadapter_training.yaml")
     ).get_script_str("/")
 
 
 def test_pbs_scripts_ask_for_nodes_and_cores(tmp_path: Path) -> None:
-    from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
     run_init(
         tmp_path,
@@ -106,10 +106,42 @@ def test_pbs_scripts_ask_for_nodes_and_cores(tmp_path: Path) -> None:
         "dft=2",
         "--walltime",
         "dft=12:00:00",
+        "--memory",
+        "dft=64G",
     )
-    script = CommonAdapter.from_file(str(tmp_path / "my_qadapter_dft.yaml")).get_script_str("/")
+    script = load_object_from_file(str(tmp_path / "my_qadapter_dft.yaml")).get_script_str("/")
     assert "#PBS -l nodes=2:ppn=16" in script
     assert "#PBS -l walltime=12:00:00" in script
+    # 64 GB on each of two nodes; `pmem` would be the memory of each of the 32 processes.
+    assert "#PBS -l mem=128gb" in script
+    assert "pmem" not in script
+    # Batch systems read directives only before the first command.
+    lines = [line for line in script.splitlines() if line and not line.startswith("#!")]
+    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
+    assert not any(line.startswith("#PBS") for line in lines[first:])
+
+
+@pytest.mark.parametrize(
+    ("memory", "slurm", "pbs"),
+    [("64G", "64G", "64gb"), ("500 MB", "500M", "500mb"), ("8000", "8000M", "8000mb")],
+)
+def test_memory_is_per_node_in_both_systems(memory: str, slurm: str, pbs: str) -> None:
+    for scheduler, line in (("slurm", f"#SBATCH --mem={slurm}"), ("pbs", f"#PBS -l mem={pbs}")):
+        settings = Settings.checked(
+            {
+                "scheduler": scheduler,
+                "mongodb_uri": URI,
+                "resources": {"dft": {"cores": 32, "memory": memory}},
+            }
+        )
+        text = render(settings, Path("/cluster"), "/venv/bin/python")["my_qadapter_dft.yaml"]
+        adapter = load_object(yaml.safe_load(text))
+        assert line in adapter.get_script_str("/").splitlines()
+
+
+def test_a_memory_that_is_no_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"resources\.dft\.memory .*'64 apples'"):
+        Settings.checked({"resources": {"dft": {"memory": "64 apples"}}})
 
 
 def test_only_the_owner_may_read_any_of_it(tmp_path: Path) -> None:

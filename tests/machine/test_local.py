@@ -15,7 +15,7 @@ from mgflows.connections import open_database
 from mgflows.launch.campaigns import submit
 from mgflows.machine.local import LocalLauncher
 from mgflows.machine.mongod import PrivateMongod
-from mgflows.recovery.repairs import recover
+from mgflows.recovery import recover
 from mgflows.settings import Settings
 from tests.helpers import jobs
 
@@ -149,7 +149,7 @@ def test_failures_are_left_with_their_reason_until_retry(
     assert (failure.name, failure.reason) == ("fail", "ValueError: SCF did not converge")
     assert jobs.ran(journal) == ["bad", "collected"]
     assert list(launcher.recover(retry=True).rerun.values()) == [
-        "to be tried again after: ValueError: SCF did not converge"
+        "retry requested after: ValueError: SCF did not converge"
     ]
     list(launcher.run(poll_seconds=0.1))
     assert jobs.ran(journal) == ["bad", "collected", "bad", "collected"]
@@ -183,7 +183,7 @@ def test_a_server_that_is_killed_for_seconds_costs_nothing(
                 os.kill(server.pid(), signal.SIGKILL)
                 threading.Timer(3.0, down.clear).start()
         assert snapshot.is_finished
-        assert any("was started again" in message for message in messages)
+        assert any("was restarted" in message for message in messages)
         assert sorted(jobs.ran(journal)) == sorted(names)
         assert open_database(settings).outputs.count_documents({}) == 60
     finally:

@@ -152,7 +152,7 @@ def test_no_mongod_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             'echo "mongod: /lib/libc.so.6: version \\`GLIBC_2.99\' not found" >&2; exit 1',
             r"built for a newer system \(it needs GLIBC_2\.99\)",
         ),
-        ("exit 3", "is no working mongod"),
+        ("exit 3", "is not a working mongod"),
     ],
 )
 def test_a_mongod_that_does_not_run_says_why(
@@ -167,7 +167,7 @@ def test_a_mongod_that_does_not_run_says_why(
     ("log", "message"),
     [
         ("DBPathInUse: Unable to lock the lock file", "another MongoDB server already uses"),
-        ("Error setting up listener", "the socket .* is taken"),
+        ("Error setting up listener", "the socket .* is used"),
         ("WiredTiger error: No space left on device", "no space left"),
         ("Permission denied", "may not write"),
         ('{"s":"F", "msg":"Wrong moon phase"}', "did not start: Wrong moon phase"),
@@ -210,9 +210,7 @@ def test_a_full_disk_is_refused_before_anything_starts(
 @pytest.mark.faults
 def test_a_directory_that_cannot_be_made_is_a_clear_error(short_directory: Path) -> None:
     (short_directory / "file").write_text("")
-    with pytest.raises(
-        ServiceError, match=r"cannot keep its files in .*choose a directory of your own"
-    ):
+    with pytest.raises(ServiceError, match=r"cannot use .*choose a directory of your own"):
         PrivateMongod(short_directory / "file" / "below").start()
 
 
@@ -222,7 +220,7 @@ def test_a_taken_socket_is_a_clear_error(server: PrivateMongod) -> None:
     # A directory in the socket's place cannot be unlinked by mongod, as a socket that another one left can.
     server.socket.mkdir()
     (server.socket / "x").write_text("")
-    with pytest.raises(ServiceError, match=r"the socket .* is taken"):
+    with pytest.raises(ServiceError, match=r"the socket .* is used"):
         server.start()
 
 

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from jobflow import Flow
 
 from mgflows.cli.heal import heal
+from mgflows.database.failures import read_failures
 from mgflows.launch import submit
 from mgflows.recovery import repairs
-from mgflows.recovery.repairs import list_failures
 from tests.helpers import jobs
 from tests.helpers.failing_jobs import break_down
 from tests.helpers.workers import everything, fw_ids, run_worker
@@ -55,8 +55,8 @@ def test_failed_jobs_run_again_by_category(
         ids["plain"]: "other",
     }
     assert all(failure["hint"] and failure["stage"] == "dft" for failure in found["failures"])
-    assert [failure.reason for failure in list_failures(settings, "c1")][-1] == "ValueError: E < 0"
-    assert list_failures(settings, "c2") == []
+    assert [failure.reason for failure in read_failures(database, "c1")][-1] == "ValueError: E < 0"
+    assert read_failures(database, "c2") == []
 
     shown = CliRunner().invoke(heal, ["c1", "--directory", str(settings.directory)]).output
     assert "1 failed disk-full" in shown
@@ -95,10 +95,17 @@ def test_exit_code_and_words_when_all_is_well(settings: Settings, tmp_path: Path
     run_worker(settings)
     assert run_json(settings) == (
         0,
-        {"done": False, "steps": [], "failures": [], "running": [], "unclear": {}},
+        {
+            "done": False,
+            "steps": [],
+            "failures": [],
+            "running": [],
+            "unclear": {},
+            "stalled": {},
+        },
     )
     assert (
-        "nothing died and nothing hangs"
+        "nothing to repair"
         in CliRunner().invoke(heal, ["--directory", str(settings.directory)]).output
     )
 
@@ -106,7 +113,7 @@ def test_exit_code_and_words_when_all_is_well(settings: Settings, tmp_path: Path
 def test_a_dry_run_shows_a_table_and_yes_does_it(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repairs, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(repairs, "GRACE_SECONDS", 0.2)
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
     settings.write(settings.directory / "mgflows.yaml")
     database.fireworks.update_one(

@@ -15,9 +15,10 @@ from jobflow import Flow
 from mgflows.connections import open_launchpad
 from mgflows.launch import processes, submit
 from mgflows.launch.workflows import prepare_database
-from mgflows.recovery import repairs
+from mgflows.recovery import diagnosis, repairs
 from mgflows.recovery.queues import JobState, QueuedJob, Queues, parse_qstat, parse_squeue
-from mgflows.recovery.repairs import Action, plan_recovery, recover
+from mgflows.recovery.repairs import plan_recovery, recover
+from mgflows.recovery.steps import Action
 from mgflows.settings import Settings, batch_job
 from tests.helpers import jobs
 from tests.helpers.jobs import pids
@@ -121,9 +122,9 @@ def test_the_queue_knows_better_than_pings(
     slurm_saying(tmp_path / "bin", monkeypatch, SQUEUE + "5|RUNNING|1|\n")
     found = plan_recovery(settings)
     assert set(found.rerun) == {ids["no queue"], ids["ended"], ids["requeued"]}
-    assert "nothing was heard from its worker on node7" in found.rerun[ids["no queue"]]
+    assert "no heartbeat from its worker on node7" in found.rerun[ids["no queue"]]
     assert found.rerun[ids["ended"]] == "its job 2 has ended (COMPLETED)"
-    assert "has started again since" in found.rerun[ids["requeued"]]
+    assert "was requeued and has started again" in found.rerun[ids["requeued"]]
     assert sorted(found.running) == sorted([ids["runs"], ids["foreign"]])
     assert list(found.unclear) == [ids["foreign"]]
     # A queue that does not answer says nothing about anybody.
@@ -170,7 +171,7 @@ def test_a_reservation_without_its_queue_job_is_given_back(
     assert set(found.rerun) == {gone, old}
     assert (
         found.rerun[gone]
-        == "it is reserved for job 77, which is gone (not in the queue) without having started it"
+        == "it is reserved for job 77, which ended (not in the queue) without starting it"
     )
     assert {step.problem for step in found.steps} == {"stuck reservation"}
     assert {fw["fw_id"]: fw["state"] for fw in database.fireworks.find()} == {
@@ -206,7 +207,7 @@ def test_clocks_that_are_off_do_not_kill(
             def now(cls, tz: object = None) -> datetime:
                 return datetime.now(UTC) + timedelta(minutes=10)
 
-        monkeypatch.setattr(repairs, "datetime", Clock)
+        monkeypatch.setattr(diagnosis, "datetime", Clock)
         monkeypatch.setattr(processes, "datetime", Clock)
         assert plan_recovery(settings).running == [launch["fw_id"]]
         database.launches.update_one({}, {"$set": {"fworker.env.clock_ahead": 0.0}})
@@ -229,7 +230,7 @@ def test_a_job_that_is_just_being_taken_is_left(
 
     def go_on(seconds: float) -> None:
         # pymongo's threads sleep, too.
-        if seconds == repairs._GRACE_SECONDS:
+        if seconds == repairs.GRACE_SECONDS:
             database.fireworks.update_one(
                 {"fw_id": ids["moves"]},
                 {"$set": {"state": "RUNNING", "updated_on": "2026-01-01T00:00:02"}},

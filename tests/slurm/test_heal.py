@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mgflows.recovery.repairs import plan_recovery, recover
+from mgflows.recovery import plan_recovery, recover
 from tests.helpers import jobs
 from tests.helpers.jobs import pids
 from tests.helpers.slurm import in_category, qlaunch, submit_jobs, wait_for
@@ -91,7 +91,7 @@ def test_a_reservation_whose_batch_job_was_cancelled(
     assert step.problem == "stuck reservation"
     assert (
         step.reason
-        == f"it is reserved for job {waiting[0]}, which is gone (CANCELLED) without having started it"
+        == f"it is reserved for job {waiting[0]}, which ended (CANCELLED) without starting it"
     )
     states = {firework["fw_id"]: firework["state"] for firework in database.fireworks.find()}
     assert states == {step.fireworks[0]: "READY", found.running[0]: "RESERVED"}

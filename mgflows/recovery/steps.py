@@ -1,0 +1,122 @@
+"""What a recovery found, and the steps that repair it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mgflows.database.failures import Failure
+
+__all__ = ["Action", "Recovery", "Step"]
+
+
+class Action(enum.StrEnum):
+    """Possible repairs."""
+
+    RERUN = "rerun"
+    SET_ASIDE = "set aside"
+    FINISH = "finish"
+    UNLOCK = "unlock"
+    REMOVE = "remove"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One repair.
+
+    Attributes
+    ----------
+    action
+        `RERUN` makes a firework READY (or WAITING for its parents), `SET_ASIDE` marks a firework
+        FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
+        unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
+        belong to no workflow, `RESTORE` inserts deleted jobs again.
+    problem
+        The problem in a word or two.
+    fireworks
+        The fireworks concerned; none for deleted jobs.
+    name
+        Name of the job, workflow or campaign.
+    reason
+        The cause.
+    seen
+        What was read when this was decided; if it has changed meanwhile, nothing is done.
+    """
+
+    action: Action
+    problem: str
+    fireworks: tuple[int, ...]
+    name: str
+    reason: str
+    seen: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass
+class Recovery:
+    """What was found, and what was or would be done.
+
+    Attributes
+    ----------
+    steps
+        The repairs, in order.
+    failures
+        Jobs that failed by themselves and were left as they are.
+    running
+        Fireworks whose worker runs, or which may run on a machine that cannot be asked from here.
+    unclear
+        Silent fireworks whose state cannot be determined from here, with the reason; they are left
+        alone.
+    stalled
+        Running fireworks that have changed no file for `stall_seconds`, with the reason; they are
+        left alone.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    running: list[int] = field(default_factory=list)
+    unclear: dict[int, str] = field(default_factory=dict)
+    stalled: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def rerun(self) -> dict[int, str]:
+        """Fireworks that are rerun, each with the reason."""
+        return {
+            step.fireworks[0]: step.reason for step in self.steps if step.action is Action.RERUN
+        }
+
+    @property
+    def set_aside(self) -> dict[int, str]:
+        """Fireworks that failed because they keep killing their worker, each with the reason."""
+        return {
+            step.fireworks[0]: step.reason for step in self.steps if step.action is Action.SET_ASIDE
+        }
+
+    @property
+    def completed(self) -> list[int]:
+        """Fireworks whose end was known but not recorded everywhere."""
+        return [
+            fw_id
+            for step in self.steps
+            if step.action in (Action.FINISH, Action.UNLOCK)
+            for fw_id in step.fireworks
+        ]
+
+    @property
+    def unlocked(self) -> int:
+        """Number of workflows that were locked by a dead worker."""
+        return sum(step.action is Action.UNLOCK and step.seen["locked"] for step in self.steps)
+
+    @property
+    def removed(self) -> list[int]:
+        """Fireworks in no workflow, left by a process that died while it added them."""
+        return [
+            fw_id for step in self.steps if step.action is Action.REMOVE for fw_id in step.fireworks
+        ]
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is any repair."""
+        return bool(self.steps)
