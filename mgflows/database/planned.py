@@ -97,6 +97,11 @@ def finished_jobs(database: Database, jobs: Iterable[str]) -> set[str]:
     """Those of the jobs whose own output is stored; not those that other jobs replaced."""
     finished = set()
     for some in batches(jobs):
-        query = {"uuid": {"$in": some}, "output.@class": {"$ne": "OutputReference"}}
+        # The own document of a job that replaced itself has no output.
+        query = {
+            "uuid": {"$in": some},
+            "output": {"$ne": None},
+            "output.@class": {"$ne": "OutputReference"},
+        }
         finished |= {row["uuid"] for row in database["outputs"].find(query, ["uuid"])}
     return finished

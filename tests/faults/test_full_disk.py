@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from jobflow import Flow
 
-from mgflows.database.failures import Category, classify
+from mgflows.database.failures import classify
+from mgflows.errors import ErrorCategory
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch import submit
 from mgflows.launch.worker import ExitCode
@@ -94,7 +95,7 @@ def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(
     assert f"{site.max_quick_failures} jobs in a row failed" in worker.stderr
     assert states(database) == {"COMPLETED": 2, "FIZZLED": 5, "READY": 5}
     failures = recover(site).failures
-    assert {classify(failure.reason) for failure in failures} == {Category.DISK_FULL}
+    assert {classify(failure.reason) for failure in failures} == {ErrorCategory.DISK_FULL}
     assert all("No space left on device" in failure.reason for failure in failures)
 
     recover(site, retry=True)
@@ -115,7 +116,7 @@ def test_what_a_job_prints_does_not_fit(
     assert "Rocket finished" in worker.stderr.splitlines()[-2]
     assert "xxxx" not in worker.stdout + worker.stderr
     failures = recover(site, retry=True).failures
-    assert {classify(failure.reason) for failure in failures} <= {Category.DISK_FULL}
+    assert {classify(failure.reason) for failure in failures} <= {ErrorCategory.DISK_FULL}
     assert run_worker(site).returncode == ExitCode.DONE
     assert states(database) == {"COMPLETED": 2}
     assert set(jobs.ran(journal)) == {"much", "more"}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import signal
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 from jobflow import job
@@ -14,7 +19,7 @@ from tests.helpers.jobs import _note
 def break_down(journal: str, name: str, how: str) -> float:
     """Fail as `how` says, unless a file of that name stands beside the journal."""
     _note(journal, name)
-    if (Path(journal).parent / f"mended-{how}").exists():
+    if (Path(journal).parent / f"fixed-{how}").exists():
         return 1.0
     if how == "disk":
         Path("/dev/full").write_text("x" * 100_000)
@@ -24,3 +29,36 @@ def break_down(journal: str, name: str, how: str) -> float:
         # What the shell says goes to the job's standard error; the exception has only the exit code.
         subprocess.run("no_such_vasp", shell=True, check=True)
     return 0.0
+
+
+@job
+def kill_worker(journal: str, name: str, how: str) -> float:
+    """End the worker process, unless a file `fixed` stands beside the journal."""
+    _note(journal, name)
+    if (Path(journal).parent / "fixed").exists():
+        return 1.0
+    if how == "segmentation fault":
+        ctypes.string_at(0)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(7)
+
+
+@job
+def raise_error(journal: str, name: str, how: str) -> float:
+    """Raise an error whose text is a problem to store or to read."""
+    _note(journal, name)
+    texts = {
+        "secret": "cannot connect to mongodb://glass:TRACESECRET@host:27017/?tls=true",
+        "surrogate": "a lone surrogate \udc80 and a control sequence \x1b[31m",
+        "long": "y" * 20_000_000,
+    }
+    raise ValueError(texts[how])
+
+
+@job
+def leave_thread(journal: str, name: str) -> float:
+    """Leave a thread behind that keeps the process alive."""
+    _note(journal, name)
+    threading.Thread(target=time.sleep, args=(600.0,), daemon=False).start()
+    return 1.0

@@ -19,8 +19,8 @@ from custodian.custodian import MaxCorrectionsPerJobError
 from pymatgen.core import SETTINGS, Structure
 from pymatgen.io.vasp import Incar, Vasprun
 
-from mgflows.database.failures import Category, classify
-from mgflows.errors import InputError
+from mgflows.database.failures import classify
+from mgflows.errors import ErrorCategory, InputError
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
 from mgflows.launch.interruption import Interrupted
@@ -174,7 +174,7 @@ class TestRealOutputs:
                 replay("single-point"),
             )
         assert f"its files are in {Path.cwd()}" in str(caught.value)
-        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.INPUT
+        assert classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is ErrorCategory.INPUT
 
     def test_unconverged_electrons_are_no_label(self, replay: Any) -> None:
         with pytest.raises(
@@ -182,7 +182,8 @@ class TestRealOutputs:
         ) as caught:
             made(VaspLabelMaker(method=OLD_SILICON), replay("elec-unconverged"))
         assert (
-            classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+            classify(f"mgflows.schemas.labels.LabelError: {caught.value}")
+            is ErrorCategory.NOT_CONVERGED
         )
 
     def test_an_unconverged_relaxation_is_no_label(self, replay: Any) -> None:
@@ -312,7 +313,8 @@ class TestStandIn:
         ) as caught:
             made(VaspLabelMaker(), structure)
         assert (
-            classify(f"mgflows.schemas.labels.LabelError: {caught.value}") is Category.NOT_CONVERGED
+            classify(f"mgflows.schemas.labels.LabelError: {caught.value}")
+            is ErrorCategory.NOT_CONVERGED
         )
 
     def test_a_heating_that_stopped_early_is_no_label(
@@ -376,7 +378,10 @@ class TestBeforeAnythingRuns:
             match=r"the command no_such_vasp was not found.*vasp_command in mgflows.yaml",
         ) as caught:
             made(VaspLabelMaker(run_vasp_kwargs={"vasp_cmd": "no_such_vasp -v"}), structure)
-        assert classify(f"mgflows.errors.InputError: {caught.value}") is Category.MISSING_EXECUTABLE
+        assert (
+            classify(f"mgflows.errors.InputError: {caught.value}")
+            is ErrorCategory.MISSING_EXECUTABLE
+        )
         assert not Path("INCAR").exists()
 
     def test_missing_potcars_are_named(self, tmp_path: Path, structure: Structure) -> None:
@@ -385,7 +390,7 @@ class TestBeforeAnythingRuns:
             InputError, match=r"no POTCAR of Zr \(PBE_54: Zr_sv\) was found; PMG_VASP_PSP_DIR is"
         ) as caught:
             made(VaspLabelMaker(), structure)
-        assert classify(f"mgflows.errors.InputError: {caught.value}") is Category.MISSING_FILE
+        assert classify(f"mgflows.errors.InputError: {caught.value}") is ErrorCategory.MISSING_FILE
         assert not Path("INCAR").exists()
 
     def test_settings_of_atomate2_that_change_labels_are_refused(

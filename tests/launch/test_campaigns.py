@@ -112,7 +112,7 @@ def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
     )
     assert "dataset" not in ran(journal)
 
-    # The cause is mended.
+    # The cause is fixed.
     succeed = {"@module": "tests.helpers.jobs", "@callable": "add", "@bound": None}
     for i in range(3):
         change = {

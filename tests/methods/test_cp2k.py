@@ -11,8 +11,8 @@ import pytest
 from scipy import constants
 
 from mgflows import units
-from mgflows.database.failures import Category, classify
-from mgflows.errors import InputError
+from mgflows.database.failures import classify
+from mgflows.errors import ErrorCategory, InputError
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.schemas.labels import LabelError, structure_from_atoms
@@ -158,7 +158,7 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
         LabelError, match=r"did not converge in 6 steps; its files are in .*cp2k"
     ) as caught:
         label(method, pair)
-    assert classify(f"LabelError: {caught.value}") is Category.NOT_CONVERGED
+    assert classify(f"LabelError: {caught.value}") is ErrorCategory.NOT_CONVERGED
     assert Path("cp2k/tries").read_text().split() == [
         "MAX_SCF",
         "80",
@@ -177,7 +177,7 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
         (
             "kill -9 $$",
             "killed by signal 9, which is what a machine out of memory does",
-            Category.OUT_OF_MEMORY,
+            ErrorCategory.OUT_OF_MEMORY,
         ),
         (
             r"printf ' * [ABORT] *\n *  \\___/   The basis set is not there. *\n'; exit 1",
@@ -202,7 +202,7 @@ def test_what_is_missing_is_said_before_anything_runs(program, data, pair):
     program("cp2k.psmp", "exit 0")
     with pytest.raises(InputError, match="the program cp2k9 was not found") as caught:
         label(Cp2kMethod(command="cp2k9", data_directory=str(data)), pair)
-    assert classify(f"InputError: {caught.value}") is Category.MISSING_EXECUTABLE
+    assert classify(f"InputError: {caught.value}") is ErrorCategory.MISSING_EXECUTABLE
     with pytest.raises(InputError, match="TZVP of Cu was not found in"):
         label(Cp2kMethod(basis="TZVP", data_directory=str(data)), pair)
     with pytest.raises(InputError, match="GTH-BLYP of Cu was not found in"):
@@ -213,7 +213,7 @@ def test_what_is_missing_is_said_before_anything_runs(program, data, pair):
         InputError, match="GTH_POTENTIALS, CP2K's pseudopotential file, was not found in /nowhere"
     ) as caught:
         label(Cp2kMethod(data_directory="/nowhere"), pair)
-    assert classify(f"InputError: {caught.value}") is Category.MISSING_FILE
+    assert classify(f"InputError: {caught.value}") is ErrorCategory.MISSING_FILE
     assert not list(Path().iterdir()), "nothing was started"
 
 

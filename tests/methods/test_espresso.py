@@ -11,8 +11,8 @@ import pytest
 from ase.io.espresso import read_espresso_in
 
 from mgflows import units
-from mgflows.database.failures import Category, classify
-from mgflows.errors import InputError
+from mgflows.database.failures import classify
+from mgflows.errors import ErrorCategory, InputError
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.methods.base import k_mesh
 from mgflows.methods.espresso import EspressoMethod, read_report
@@ -130,7 +130,7 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
         LabelError, match=r"did not converge in 4 steps .*its files are in .*espresso"
     ) as caught:
         label(method, pair)
-    assert classify(f"LabelError: {caught.value}") is Category.NOT_CONVERGED
+    assert classify(f"LabelError: {caught.value}") is ErrorCategory.NOT_CONVERGED
     tries = Path("espresso/tries").read_text().split()
     assert sorted(tries) == sorted(
         ["electron_maxstep=80", "diagonalization='cg'", "electron_maxstep=160", "mixing_beta=0.3"]
@@ -164,7 +164,7 @@ def test_an_output_for_another_mesh_is_no_label(program, recorded, method, pair)
         (
             "kill -9 $$",
             "killed by signal 9, which is what a machine out of memory does",
-            Category.OUT_OF_MEMORY,
+            ErrorCategory.OUT_OF_MEMORY,
         ),
         ("kill -15 $$", "ended by signal 15", None),
         (
@@ -192,7 +192,7 @@ def test_what_is_missing_is_said_before_anything_runs(
     program("pw.x", "exit 0")
     with pytest.raises(InputError, match=r"the program pw9\.x was not found") as caught:
         label(EspressoMethod(command="pw9.x", pseudo_directory=str(pseudopotentials)), pair)
-    assert classify(f"InputError: {caught.value}") is Category.MISSING_EXECUTABLE
+    assert classify(f"InputError: {caught.value}") is ErrorCategory.MISSING_EXECUTABLE
     with pytest.raises(InputError, match="the program nompirun was not found"):
         label(
             EspressoMethod(
@@ -211,7 +211,7 @@ def test_what_is_missing_is_said_before_anything_runs(
         InputError, match=r"pseudopotential file Zr\.UPF of Zr was not found"
     ) as caught:
         label(method, pair)
-    assert classify(f"InputError: {caught.value}") is Category.MISSING_FILE
+    assert classify(f"InputError: {caught.value}") is ErrorCategory.MISSING_FILE
     (pseudopotentials / "Zr.UPF").write_text('<PP_HEADER functional="PBESOL"/>')
     with pytest.raises(InputError, match="was made with the functional PBESOL, not with PBE"):
         label(method, pair)

@@ -62,8 +62,8 @@ def test_failed_jobs_run_again_by_category(
     assert "1 failed disk-full" in shown
     assert "mgflows heal --retry disk-full --yes" in shown
 
-    (tmp_path / "mended-disk").touch()
-    (tmp_path / "mended-module").touch()
+    (tmp_path / "fixed-disk").touch()
+    (tmp_path / "fixed-module").touch()
     before = everything(database)
     code, found = run_json(settings, "--retry", "disk-full")
     assert (code, found["done"], [step["fireworks"] for step in found["steps"]]) == (

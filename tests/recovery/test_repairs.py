@@ -23,7 +23,7 @@ from mgflows.settings import Settings, batch_job
 from tests.helpers import jobs
 from tests.helpers.jobs import pids
 from tests.helpers.processes import wait_for
-from tests.helpers.programs import commands
+from tests.helpers.programs import commands, slurm_that_prints
 from tests.helpers.workers import elsewhere, everything, fw_ids, run_worker, working
 
 if TYPE_CHECKING:
@@ -59,18 +59,6 @@ Job Id: 125[].pbs01
 
 def quick(settings: Settings) -> Settings:
     return settings.model_copy(update={"ping_seconds": 0.2})
-
-
-def slurm_saying(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """A squeue that prints a text, on the cluster `here`."""
-    folder.mkdir(exist_ok=True)
-    (folder / "squeue.txt").write_text(text)
-    commands(
-        folder,
-        monkeypatch,
-        squeue=f"cat {folder}/squeue.txt",
-        scontrol="echo 'ClusterName             = here'",
-    )
 
 
 def test_of_a_dead_and_a_silent_worker_only_the_dead_ones_job_runs_again(
@@ -119,7 +107,7 @@ def test_the_queue_knows_better_than_pings(
     elsewhere(database, ids["requeued"], id="5")
     elsewhere(database, ids["foreign"], id="2", cluster="there")
     time.sleep(1.5)
-    slurm_saying(tmp_path / "bin", monkeypatch, SQUEUE + "5|RUNNING|1|\n")
+    slurm_that_prints(tmp_path / "bin", monkeypatch, SQUEUE + "5|RUNNING|1|\n")
     found = plan_recovery(settings)
     assert set(found.rerun) == {ids["no queue"], ids["ended"], ids["requeued"]}
     assert "no heartbeat from its worker on node7" in found.rerun[ids["no queue"]]
@@ -137,7 +125,7 @@ def test_the_queue_knows_better_than_pings(
     # A job that pings is alive for the queue's silence, too, but not for its word.
     database.launches.update_many({}, {"$set": {"fworker.env.ping_seconds": 3600.0}})
     assert plan_recovery(settings).rerun == {}
-    slurm_saying(tmp_path / "bin", monkeypatch, SQUEUE)
+    slurm_that_prints(tmp_path / "bin", monkeypatch, SQUEUE)
     assert list(recover(settings).rerun) == [ids["ended"], ids["requeued"]]
     assert {fw["fw_id"] for fw in database.fireworks.find({"state": "READY"})} == {
         ids["ended"],
@@ -166,7 +154,7 @@ def test_a_reservation_without_its_queue_job_is_given_back(
     assert list(found.rerun) == [old]
     assert "no job was submitted for it" in found.rerun[old]
     assert set(found.unclear) == {waits, gone}
-    slurm_saying(tmp_path / "bin", monkeypatch, SQUEUE.replace("3|RUNNING", "3|PENDING"))
+    slurm_that_prints(tmp_path / "bin", monkeypatch, SQUEUE.replace("3|RUNNING", "3|PENDING"))
     found = recover(settings)
     assert set(found.rerun) == {gone, old}
     assert (
