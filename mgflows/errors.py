@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _CREDENTIALS = re.compile(
-    r"(\b[a-z][a-z0-9+.-]{1,30}://[^\s:/@]{0,200}:)[^\s@]{1,500}@(?:[^\s@]{0,300}@)*", re.IGNORECASE
+    r"([a-z][a-z0-9+.-]{1,30}://[^\s:/@]{0,200}:)[^\s@]{1,500}@(?:[^\s@]{0,300}@)*", re.IGNORECASE
 )
 _SECRET_OPTIONS = re.compile(
     r"(?<=[?&;])([a-z]{0,40}(?:password|token|secret)[a-z]{0,20}=)[^&;\s'\"]+", re.IGNORECASE

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +16,7 @@ from mgflows.errors import InputError, ServiceError
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 @pytest.fixture(autouse=True)
@@ -163,3 +166,66 @@ def test_the_stores_share_one_database_with_journalled_writes(settings: Settings
     assert database.client.write_concern.document == {"j": True}
     assert store.docs_store._collection.write_concern.document == {"j": True}
     assert open_launchpad(settings).db.client.write_concern.document == {"j": True}
+
+
+def test_a_named_directory_never_uses_the_database_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file in the current directory, or the one of MGFLOWS_CONFIG, is a group's server."""
+    text = "mongodb_uri: mongodb://user:secret@production.example:27017/\n"
+    put(tmp_path / "here", f"{text}database_name: production\nn_workers: 7\n")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    settings = Settings.load(mine)
+    assert settings.is_private
+    assert (settings.directory, settings.database_name) == (mine, "mgflows")
+    # What does not concern the database is this machine's.
+    assert settings.n_workers == 7
+    with pytest.raises(ServiceError, match=r"names another server: leave out --directory"):
+        open_database(settings)
+    assert not Settings.load().is_private
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MGFLOWS_CONFIG", str(tmp_path / "here" / "mgflows.yaml"))
+    assert Settings.load(mine).is_private
+    # With a file of its own it is read alone.
+    put(mine, "mongodb_uri: mongodb://mine.example/\n")
+    assert Settings.load(mine).uri == "mongodb://mine.example/"
+    assert Settings.load(mine).n_workers == 2
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mongodb://me:sec/ret@127.0.0.1:27017/",
+        "mongodb://me:sec@ret@127.0.0.1:27017/",
+        "mongodb://me:sec%ret@127.0.0.1:27017/",
+        "mongodb://me:sec:ret@127.0.0.1:27017/",
+        "mongodb://me:sec?ret@127.0.0.1:27017/",
+        "me:secret@127.0.0.1:27017",
+        "mongodb://me:secret@127.0.0.1:port/",
+        "mongodb://me:secret@127.0.0.1:99999/",
+        "mongodb://me:secret@[::1/",
+        "http://me:secret@127.0.0.1/",
+        "mongodb://",
+        "",
+    ],
+)
+@pytest.mark.parametrize("connect", [open_database, open_job_store, open_launchpad])
+def test_a_uri_that_cannot_be_parsed_is_one_sentence_without_the_password(
+    uri: str, connect: Callable[[Settings], object]
+) -> None:
+    with pytest.raises(ServiceError, match=r"the database at .* does not answer") as caught:
+        connect(Settings(mongodb_uri=uri))
+    assert "must be escaped" in str(caught.value)
+    text = "".join(traceback.format_exception(caught.value))
+    assert not re.search("sec.?ret", text.replace("secret()", ""))
+
+
+def test_settings_in_a_folder_of_another_user_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_file(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    assert Settings.find_file(tmp_path) is None

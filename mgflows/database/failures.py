@@ -25,8 +25,9 @@ __all__ = ["RULES", "ErrorCategory", "Failure", "Rule", "classify", "last_words"
 _LONGEST_REASON = 400
 _LONGEST_LINE = 500
 """A longer line is searched at its beginning and its end only, so many characters each."""
+_MOST_LINES = 500
+"""Only so many lines at the end of a text are searched."""
 _LONGEST_TEXT = 50_000
-"""Only so many characters at the end of a text are searched."""
 _TAIL_BYTES, _TAIL_LINES = 8192, 40
 
 
@@ -288,7 +289,7 @@ def classify(text: str) -> ErrorCategory:
         What a failed job left: the traceback, or the end of its standard error. The last matching
         line decides, since Python prints the error that was raised last at the end.
     """
-    lines = text[-_LONGEST_TEXT:].splitlines()
+    lines = text.splitlines()[-_MOST_LINES:]
     for number in range(len(lines) - 1, -1, -1):
         # File names and source lines of a traceback say nothing about the error.
         if any(line.startswith('  File "') for line in lines[max(0, number - 1) : number + 1]):

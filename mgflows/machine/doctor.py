@@ -493,7 +493,7 @@ def _batch_system(settings: Settings, category: str | None) -> list[Finding]:
             Finding(
                 check,
                 serious,
-                f"the batch system is {scheduler}, but {' and '.join(missing)} is missing",
+                f"the batch system is {scheduler}, but commands are missing: {', '.join(missing)}",
                 hint,
             )
         ]

@@ -64,7 +64,7 @@ def output_after_a_kill(
     assert recover(settings).rerun
     assert start(settings).wait(timeout=300) == 0
     (launch,) = database.launches.find({"state": "COMPLETED"})
-    assert "going on from" in (Path(launch["launch_dir"]) / "job.err").read_text()
+    assert "resuming from" in (Path(launch["launch_dir"]) / "job.err").read_text()
     store = open_job_store(settings)
     store.connect()
     return store.get_output(job.uuid, load=True)

@@ -144,5 +144,5 @@ def test_a_disk_that_is_nearly_full_is_left_alone(
     submit_jobs(site, jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0))
     worker = run_worker(site, "size=1000k")
     assert worker.returncode == ExitCode.BROKEN_ENVIRONMENT, worker.stderr
-    assert "0.00 GB of free space and a worker wants 0.002" in worker.stderr
+    assert "0.00 GB of free space and a worker needs 0.002" in worker.stderr
     assert states(database) == {"READY": 1}

@@ -98,7 +98,7 @@ def test_a_forgotten_configuration_of_fireworks_is_the_one_it_takes(
     monkeypatch.setenv("FW_CONFIG_FILE", str(meant))
     (finding,) = check_fireworks_files(settings)
     assert finding.verdict is Verdict.ERROR
-    assert finding.reason == f"{forgotten} wins over {meant}, which FW_CONFIG_FILE names"
+    assert finding.reason == f"{forgotten} overrides {meant}, which FW_CONFIG_FILE names"
     # What FireWorks itself says.
     code = "from fireworks.fw_config import PING_TIME_SECS; print(PING_TIME_SECS)"
     said = subprocess.run(
@@ -341,7 +341,10 @@ def test_a_batch_system_that_answers_and_one_that_does_not(
     assert doctor._batch_system(cluster, None)[0].reason == "slurm has no partition 'big' (for dft)"
     assert doctor._batch_system(cluster, "md")[0].verdict is Verdict.OK
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "no squeue and no sinfo and no sbatch" in doctor._batch_system(cluster, None)[0].reason
+    assert (
+        "commands are missing: squeue, sinfo, sbatch"
+        in doctor._batch_system(cluster, None)[0].reason
+    )
 
 
 def test_rendered_files_that_do_not_agree(settings: Settings, home: Path) -> None:
@@ -368,7 +371,7 @@ def test_rendered_files_that_do_not_agree(settings: Settings, home: Path) -> Non
     path.write_text(path.read_text().replace("ping_seconds: 30.0", "ping_seconds: 60.0"))
     assert "FW_config.yaml in" in finding().reason
     write_configuration(Settings.read(path), folder, "/opt/another/bin/python")
-    assert "/opt/another/bin/python, which is not there" in finding().reason
+    assert "/opt/another/bin/python, which does not exist" in finding().reason
 
 
 def test_all_checks_together(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import threading
 import time
 from collections import namedtuple
@@ -16,9 +17,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from mgflows.connections import open_database
 from mgflows.errors import ServiceError
+from mgflows.launch.processes import is_alive
 from mgflows.machine import mongod as module
 from mgflows.machine.mongod import LONGEST_SOCKET_PATH, PrivateMongod, find_mongod, probe_mongod
+from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,3 +250,69 @@ def test_a_stale_socket_of_a_dead_program_is_no_obstacle(server: PrivateMongod) 
     left.close()
     server.start()
     assert server.pid() is not None
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("long_path", [False, True])
+def test_a_copied_directory_never_uses_the_server_of_the_original(
+    short_directory: Path, long_path: bool
+) -> None:
+    parent = short_directory / ("x" * 120 if long_path else "x")
+    original, copy = parent / "a", parent / "b"
+    server = PrivateMongod(original, cache_gb=0.25)
+    server.start()
+    other = PrivateMongod(copy, cache_gb=0.25)
+    try:
+        subprocess.run(["cp", "-a", str(original), str(copy)], check=True)
+        assert not other.status().running
+        assert not other.stop()
+        settings = Settings.load(copy)
+        with pytest.raises(ServiceError, match=f"mgflows db start --directory {copy}"):
+            open_database(settings, wait_seconds=0.5)
+        # Its own server works on its own copy of the data.
+        server.stop()
+        shutil.rmtree(copy)
+        with_data(server, "original")
+        server.stop()
+        subprocess.run(["cp", "-a", str(original), str(copy)], check=True)
+        with_data(server, "original, later")
+        with_data(other, "copy")
+        assert server.pid() != other.pid()
+        assert names(server) == {"original", "original, later"}
+        assert names(other) == {"original", "copy"}
+    finally:
+        server.stop()
+        other.stop()
+
+
+@pytest.mark.faults
+def test_a_directory_that_is_moved_keeps_its_running_server(short_directory: Path) -> None:
+    before = PrivateMongod(short_directory / "a", cache_gb=0.25)
+    with_data(before, "before")
+    pid = before.pid()
+    (short_directory / "a").rename(short_directory / "b")
+    after = PrivateMongod(short_directory / "b", cache_gb=0.25)
+    try:
+        assert after.pid() == pid
+        assert not before.status().running
+        after.start()
+        assert after.pid() == pid
+        assert names(after) == {"before"}
+        assert Settings.load(short_directory / "b").uri == after.uri
+        assert after.stop()
+        assert not is_alive(pid)
+        with_data(after, "after")
+        assert names(after) == {"before", "after"}
+    finally:
+        after.stop()
+
+
+def with_data(server: PrivateMongod, name: str) -> None:
+    server.start()
+    with MongoClient(server.uri, journal=True, serverSelectionTimeoutMS=5000) as client:
+        client.test.names.insert_one({"_id": name})
+
+
+def names(server: PrivateMongod) -> set[str]:
+    with MongoClient(server.uri, serverSelectionTimeoutMS=5000) as client:
+        return set(client.test.names.distinct("_id"))
