@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import importlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -54,90 +54,6 @@ def clean_text(text: str, longest: int) -> str:
     text = text.encode("utf-8", "replace").decode("utf-8")
     text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.replace("\r", "\n"))
     return mask_credentials(text)
-
-
-class MgflowsError(Exception):
-    """Base class of all errors that a user can fix.
-
-    Parameters
-    ----------
-    message
-        The offending value and the reason.
-    hint
-        How to fix it; empty where the message already says so.
-
-    Attributes
-    ----------
-    message, hint
-        As given. ``str(error)`` joins both with ``"; "``.
-
-    Examples
-    --------
-    >>> error = InputError("the timestep is -1 fs but must be positive", hint="use 1 to 5 fs")
-    >>> str(error)
-    'the timestep is -1 fs but must be positive; use 1 to 5 fs'
-    >>> error.hint
-    'use 1 to 5 fs'
-    """
-
-    def __init__(self, message: str = "", *, hint: str = "") -> None:
-        self.message = mask_credentials(message)
-        self.hint = mask_credentials(hint)
-        super().__init__("; ".join(part for part in (self.message, self.hint) if part))
-
-    def to_dict(self) -> dict[str, str]:
-        """What FireWorks stores with the launch of a failed job."""
-        return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Keep message and hint apart when the error crosses a process boundary."""
-        return _rebuild, (type(self), self.message, self.hint)
-
-
-class InputError(MgflowsError, ValueError):
-    """A value cannot be used."""
-
-
-class MissingDependencyError(MgflowsError, ImportError):
-    """An optional package is not installed; the hint names the extra that installs it."""
-
-
-class ServiceError(MgflowsError, RuntimeError):
-    """A server, executable or file system does not work as required."""
-
-
-class PotentialFailureError(MgflowsError, RuntimeError):
-    """A potential failed on a structure: a result that is not finite, or atoms that fly apart."""
-
-
-def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Import an optional module or name the extra that installs it.
-
-    Parameters
-    ----------
-    module
-        Import path, such as ``"matplotlib"``.
-    extra
-        The extra of mgflows that installs it.
-    purpose
-        What it is needed for, as the end of "... is needed for".
-
-    Raises
-    ------
-    MissingDependencyError
-        If the module cannot be imported.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{module} is needed for {purpose} but cannot be imported ({error})",
-            hint=f"install it with: pip install 'mgflows[{extra}]'",
-        ) from error
-
-
-def _rebuild(kind: type[MgflowsError], message: str, hint: str) -> MgflowsError:
-    return kind(message, hint=hint)
 
 
 class ErrorCategory(enum.StrEnum):
@@ -209,3 +125,128 @@ _MEANINGS = {
     ),
     ErrorCategory.OTHER: ("none of the known categories", "look into the launch directory"),
 }
+
+
+class MgflowsError(Exception):
+    """Base class of all errors that a user can fix.
+
+    Parameters
+    ----------
+    message
+        The offending value and the reason.
+    hint
+        How to fix it; empty where the message already says so.
+
+    Attributes
+    ----------
+    message, hint
+        As given. ``str(error)`` joins both with ``"; "``.
+    category
+        The kind of failure of a job that ends with this error.
+
+    Examples
+    --------
+    >>> error = InputError("the timestep is -1 fs but must be positive", hint="use 1 to 5 fs")
+    >>> str(error)
+    'the timestep is -1 fs but must be positive; use 1 to 5 fs'
+    >>> error.hint
+    'use 1 to 5 fs'
+    """
+
+    category: ClassVar[ErrorCategory] = ErrorCategory.OTHER
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        self.message = mask_credentials(message)
+        self.hint = mask_credentials(hint)
+        super().__init__("; ".join(part for part in (self.message, self.hint) if part))
+
+    def to_dict(self) -> dict[str, str]:
+        """What FireWorks stores with the launch of a failed job."""
+        return {
+            "error": type(self).__name__,
+            "category": self.category.value,
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep message and hint apart when the error crosses a process boundary."""
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+class InputError(MgflowsError, ValueError):
+    """A value cannot be used."""
+
+    category = ErrorCategory.INPUT
+
+
+class MissingProgramError(InputError):
+    """A program that a calculation needs was not found."""
+
+    category = ErrorCategory.MISSING_EXECUTABLE
+
+
+class MissingFileError(InputError):
+    """A pseudopotential, a model or another data file was not found."""
+
+    category = ErrorCategory.MISSING_FILE
+
+
+class MissingDependencyError(MgflowsError, ImportError):
+    """An optional package is not installed; the hint names the extra that installs it."""
+
+    category = ErrorCategory.MISSING_MODULE
+
+
+class ServiceError(MgflowsError, RuntimeError):
+    """A server, executable or file system does not work as required."""
+
+
+class LabelError(MgflowsError):
+    """A calculation gave no label that may become a frame; the message states why."""
+
+
+class NotConvergedError(LabelError):
+    """The electronic self-consistency of a calculation did not converge."""
+
+    category = ErrorCategory.NOT_CONVERGED
+
+
+class OutOfMemoryError(LabelError):
+    """A program was killed, or stopped, for lack of memory."""
+
+    category = ErrorCategory.OUT_OF_MEMORY
+
+
+class PotentialFailureError(MgflowsError, RuntimeError):
+    """A potential failed on a structure: a result that is not finite, or atoms that fly apart."""
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import an optional module or name the extra that installs it.
+
+    Parameters
+    ----------
+    module
+        Import path, such as ``"matplotlib"``.
+    extra
+        The extra of mgflows that installs it.
+    purpose
+        What it is needed for, as the end of "... is needed for".
+
+    Raises
+    ------
+    MissingDependencyError
+        If the module cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{module} is needed for {purpose} but cannot be imported ({error})",
+            hint=f"install it with: pip install 'mgflows[{extra}]'",
+        ) from error
+
+
+def _rebuild(kind: type[MgflowsError], message: str, hint: str) -> MgflowsError:
+    return kind(message, hint=hint)

@@ -1,9 +1,10 @@
-"""Run a program that never outlives the process that asked for it.
+"""Run a program that never outlives the process that started it.
 
-A trainer that outlives a killed worker would go on writing into a directory that its successor uses. Linux' parent-death signal prevents
-this, whatever kills the parent. It is set by this file, run as a script in between: ``python tethered.py PARENT_PID COMMAND...`` takes the
-signal on and becomes the command. A ``preexec_fn`` would do the same, but may deadlock where the parent has threads, as FireWorks'
-launchers do.
+A trainer that outlived a killed worker would keep writing into a directory that its successor uses.
+The parent-death signal of Linux prevents this, whatever kills the parent. It is set by this file,
+run as a script in between: ``python subprocesses.py PARENT_PID COMMAND...`` requests the signal and
+then becomes the command. A ``preexec_fn`` would do the same, but may deadlock where the parent has
+threads, as the launchers of FireWorks have.
 """
 
 from __future__ import annotations
@@ -20,11 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["run"]
+__all__ = ["end_with_parent", "run", "tied_command"]
 
 _PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
 _POLL_SECONDS = 0.2
+
+
+def tied_command(command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` and ends it with the present process."""
+    return [sys.executable, __file__, str(os.getpid()), *command]
 
 
 def run(
@@ -45,9 +51,9 @@ def run(
     log
         File to which its output is appended.
     environment
-        Variables, beside those of this process.
+        Variables, in addition to those of this process.
     while_running
-        Called five times a second; what it raises ends the command.
+        Called five times a second; an exception in it ends the command.
 
     Returns
     -------
@@ -56,7 +62,7 @@ def run(
     """
     with log.open("a", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, __file__, str(os.getpid()), *command],
+            tied_command(command),
             cwd=directory,
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
@@ -66,7 +72,7 @@ def run(
         )
         try:
             while True:
-                # Popen.poll would not tell the CPU time of this child alone.
+                # Popen.poll does not return the CPU time of this child alone.
                 pid, status, usage = os.wait4(process.pid, os.WNOHANG)
                 if pid:
                     process.returncode = os.waitstatus_to_exitcode(status)
@@ -74,21 +80,47 @@ def run(
                 while_running()
                 time.sleep(_POLL_SECONDS)
         except BaseException:
-            # The session of its own keeps Ctrl-C away from the command, so that it is ours to end.
+            # In a session of its own the command does not receive Ctrl-C: end it here.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
 
 
-def become(parent: int, command: list[str]) -> None:
-    """Tie this process to ``parent`` and replace it by ``command``."""
+def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> bool:
+    """Have the kernel send a signal to this process when its parent ends (Linux only).
+
+    Parameters
+    ----------
+    parent
+        Process id of the parent.
+    by
+        The signal.
+
+    Returns
+    -------
+    bool
+        False if the parent has ended already, in which case no signal will come.
+
+    Raises
+    ------
+    OSError
+        If the kernel refuses.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # A parent that died before prctl sends no signal any more.
-        if os.getppid() != parent:
-            sys.exit("the process that started this training has ended")
+        if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, by) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"prctl failed: {os.strerror(number)}")
+        # A parent that ended before prctl sends no signal.
+        return os.getppid() == parent
+    return True
+
+
+def _become(parent: int, command: list[str]) -> None:
+    """Tie this process to `parent` and replace it by `command`."""
+    if not end_with_parent(parent):
+        sys.exit("the process that started this program has ended")
     os.execvp(command[0], command)
 
 
 if __name__ == "__main__":
-    become(int(sys.argv[1]), sys.argv[2:])
+    _become(int(sys.argv[1]), sys.argv[2:])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import enum
 import errno
 import faulthandler
@@ -21,6 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgflows import subprocesses
 from mgflows.connections import check_database, open_database, open_job_store
 from mgflows.errors import MgflowsError, ServiceError, mask_credentials
 from mgflows.settings import CATEGORIES, Settings, batch_job
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1  # sys/prctl.h
 SLEEP_SECONDS = 1
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _PAUSE_SECONDS = 60.0
@@ -230,8 +229,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_logging()
     # A job that crashes leaves its stack in job.err, which is standard error while it runs.
     faulthandler.enable()
-    if options.parent is not None:
-        _end_with_parent(options.parent)
+    # Also if the parent is killed; it may have ended before the call.
+    if options.parent is not None and not subprocesses.end_with_parent(
+        options.parent, signal.SIGTERM
+    ):
+        return ExitCode.STOPPED
     try:
         settings = (
             Settings.read(options.settings)
@@ -303,15 +305,6 @@ def _report_usable(settings: Settings, categories: list[str]) -> None:
             forget_unusable(database, categories)
         finally:
             database.client.close()
-
-
-def _end_with_parent(parent: int) -> None:
-    """Get SIGTERM when the parent ends, also when it is killed."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
-        raise ServiceError(f"prctl failed: {os.strerror(ctypes.get_errno())}")
-    # It may have ended before the call of prctl.
-    if os.getppid() != parent:
-        raise SystemExit(ExitCode.STOPPED)
 
 
 def _end_in_spite_of_threads(code: int) -> None:

@@ -1,10 +1,12 @@
-"""What every method of labelling has, and the one rule for k-meshes."""
+"""What every label method provides, the checks of its input, and the rule for k-meshes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from ase.data import atomic_numbers
+from ase.neighborlist import neighbor_list
 
 from mgflows.errors import InputError
 
@@ -18,18 +20,31 @@ if TYPE_CHECKING:
     from mgflows.schemas.labels import MethodFingerprint
     from mgflows.schemas.quality import CalculationReport
 
-__all__ = ["LabelMethod", "k_mesh", "mesh_of_points"]
+__all__ = [
+    "SHORTEST_DISTANCE",
+    "LabelMethod",
+    "check_geometry",
+    "check_species",
+    "k_mesh",
+    "mesh_of_points",
+    "right_handed",
+]
+
+SHORTEST_DISTANCE = 0.5
+"""A. Atoms closer than this overlap: the shortest bond of all, that of H2, has 0.74 A."""
 
 
 class LabelMethod(Protocol):
-    """A method that labels through an ASE calculator: what the Makers of :mod:`mgflows.jobs.labels` need of it.
+    """A method that labels structures through an ASE calculator.
+
+    This is all that the Makers of :mod:`mgflows.jobs.labels` and :mod:`mgflows.jobs.heating` use.
 
     Attributes
     ----------
     description
         One line for reports.
     n_cores
-        Cores that one calculation uses: ranks times threads.
+        Cores that one calculation uses: MPI ranks times threads.
     """
 
     @property
@@ -39,20 +54,117 @@ class LabelMethod(Protocol):
     def n_cores(self) -> int: ...  # noqa: D102
 
     def build(self, atoms: Atoms) -> Calculator:
-        """A new calculator for these atoms; what depends on the cell, such as the k-mesh, is fixed here. It is closed after use if it has ``close``."""
+        """A new calculator for these atoms.
+
+        What depends on the cell, such as the k-mesh, is fixed here. A calculator with a ``close``
+        method is closed after use.
+        """
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """What decides the labels, with the potentials of these species as far as they can be found on this machine."""
+        """Everything that decides the labels.
+
+        It includes the potentials of these species, as far as this machine has them.
+        """
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """What the last calculation says of itself, for the gate of :mod:`mgflows.schemas.quality`."""
+        """What the code reports about its last calculation."""
+
+    def check_species(self, species: Sequence[str]) -> None:
+        """Check that the method can label all of these elements.
+
+        Raises
+        ------
+        InputError
+            If an element is missing, as far as this machine can decide: a machine that only
+            submits jobs need not have the code or its data files.
+        """
+
+
+def check_species(method: LabelMethod, species: Sequence[str]) -> None:
+    """Check that these are elements and that a method can label all of them.
+
+    A method without ``check_species`` is taken to label every element.
+
+    Raises
+    ------
+    InputError
+        If one of them is not an element or the method cannot label it.
+    """
+    unknown = [symbol for symbol in species if atomic_numbers.get(symbol, 0) == 0]
+    if unknown:
+        raise InputError(
+            f"{', '.join(map(repr, unknown))} is not a chemical element",
+            hint="give element symbols such as 'Cu'",
+        )
+    check = getattr(method, "check_species", None)
+    if check is not None:
+        check(species)
+
+
+def check_geometry(atoms: Atoms) -> None:
+    """Check that a structure can be labelled: a periodic crystal or glass of real elements.
+
+    Raises
+    ------
+    InputError
+        For no atoms, dummy atoms, positions or a cell that are not finite, a cell without volume,
+        a direction without periodic boundaries, or atoms closer than :data:`SHORTEST_DISTANCE`.
+    """
+    if len(atoms) == 0:
+        raise InputError("the structure has no atoms", hint="give at least one atom")
+    formula = atoms.get_chemical_formula()
+    if np.any(atoms.numbers < 1):
+        index = int(np.argmin(atoms.numbers))
+        raise InputError(
+            f"atom {index} of {formula} is a dummy atom",
+            hint="remove it or give it an element",
+        )
+    for what, values in (("cell", atoms.cell.array), ("positions", atoms.positions)):
+        if not np.all(np.isfinite(values)):
+            raise InputError(
+                f"the {what} of {formula} has values that are not finite",
+                hint="check where the structure comes from",
+            )
+    lengths = atoms.cell.lengths()
+    if atoms.cell.rank < 3 or not atoms.cell.volume > 1e-6 * float(np.prod(lengths)):
+        raise InputError(
+            f"the cell of {formula} has no volume; a label needs three independent lattice vectors",
+            hint="give it a cell, such as with atoms.center(vacuum=10)",
+        )
+    if not atoms.pbc.all():
+        axes = ", ".join("abc"[axis] for axis in np.flatnonzero(~atoms.pbc))
+        raise InputError(
+            f"{formula} is not periodic along {axes}, and every label is that of a periodic cell",
+            hint="set atoms.pbc = True, with enough vacuum in the cell if it is a cluster",
+        )
+    first, second, distances = neighbor_list("ijd", atoms, SHORTEST_DISTANCE)
+    if len(distances):
+        closest = int(np.argmin(distances))
+        raise InputError(
+            f"atoms {first[closest]} and {second[closest]} of {formula} are "
+            f"{distances[closest]:.3f} A apart, below {SHORTEST_DISTANCE:g} A",
+            hint="remove duplicate atoms or check the length unit",
+        )
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """The same crystal with right-handed lattice vectors.
+
+    Some codes refuse left-handed ones. The negative vectors span the same lattice, so that
+    positions, energy, forces and stress keep their values.
+    """
+    copy = atoms.copy()
+    if np.linalg.det(atoms.cell.array) < 0.0:
+        copy.set_cell(-atoms.cell.array)
+    return copy
 
 
 def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:
-    """Divisions of a Gamma-centred k-mesh: each reciprocal vector divided by the spacing and *rounded*, at least one.
+    """Divisions of a Gamma-centred k-mesh.
 
-    The paper has 0.162/A and a 3x3x3 mesh for a cell of 12.9 A (Methods, "DFT Calculations"): 2 pi / 12.9275 / 0.162 = 3.0002, where rounding gives
-    three and the ceiling that VASP's KSPACING takes gives four.
+    The length of each reciprocal vector is divided by the spacing and *rounded*, to at least one.
+    The paper has 0.162/A and a 3x3x3 mesh for a cell of 12.9 A (Methods, "DFT Calculations"):
+    2 pi / 12.9275 / 0.162 = 3.0002. Rounding gives three; VASP's KSPACING rounds up to four.
 
     Parameters
     ----------
@@ -64,11 +176,11 @@ def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:
     Raises
     ------
     InputError
-        If the spacing is not positive or the cell is flat.
+        If the spacing is not positive or the cell has no volume.
     """
     if not k_spacing > 0.0:
         raise InputError(
-            f"k_spacing is {k_spacing:g}/A but must be positive; the paper's is 0.162/A"
+            f"k_spacing is {k_spacing:g}/A but must be positive", hint="the paper has 0.162/A"
         )
     vectors = np.asarray(cell, dtype=float)
     if not abs(np.linalg.det(vectors)) > 0.0:
@@ -79,7 +191,9 @@ def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:
 
 
 def mesh_of_points(points: ArrayLike) -> tuple[int, int, int]:
-    """Divisions of a Gamma-centred mesh from the list of its points: the inverse of the smallest step along each axis.
+    """Divisions of a Gamma-centred mesh from the list of its points.
+
+    They are the inverse of the smallest step along each axis.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""CP2K as a method of labelling: atomate2's input set and its way of running CP2K, pymatgen's parser.
+"""CP2K as a label method: atomate2's input set, its way of running CP2K, and pymatgen's parser.
 
-atomate2's ``StaticMaker`` cannot be called as it is: its task document fails on every spin-restricted calculation (0.1.5: ``'int' object has no
-attribute 'upper'``), and pymatgen drops the k-points if the first of them is Gamma.
+atomate2's ``StaticMaker`` cannot be called as it is: in 0.1.5 its task document fails on every
+spin-restricted calculation (``'int' object has no attribute 'upper'``), and pymatgen drops the
+k-points if the first of them is Gamma.
 """
 
 from __future__ import annotations
@@ -10,13 +11,11 @@ import contextlib
 import functools
 import hashlib
 import itertools
-import logging
 import re
 import shlex
 import shutil
-import subprocess
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,44 +23,43 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.methods.base import k_mesh, mesh_of_points
+from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
+from mgflows.methods.base import mesh_of_points, right_handed
 from mgflows.methods.programs import (
+    ProgramCalculator,
+    ProgramMethod,
+    absolute_path,
+    failure_of,
     fresh_directory,
-    last_error,
-    other_ranks,
     parallel_command,
-    require_program,
-    way_it_ended,
+    wrong_ranks,
 )
-from mgflows.schemas.labels import LabelError, MethodFingerprint, structure_from_atoms
+from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.quality import CalculationReport
 from mgflows.settings import foreign_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ase import Atoms
     from atomate2.cp2k.sets.core import StaticSetGenerator
 
 __all__ = ["Cp2kCalculator", "Cp2kMethod", "read_output"]
 
-logger = logging.getLogger(__name__)
-
 _FUNCTIONALS = {"PBE": "GTH-PBE", "BLYP": "GTH-BLYP", "LDA": "GTH-PADE"}
 """The pseudopotentials of CP2K that were made with each functional."""
 _ORBITALS_PER_ATOM = 5
-"""Empty orbitals beyond the occupied ones: the rest of a d shell. At 0.1 eV the occupation of the last is far below 1e-6."""
-_RETRY_MIXING = 0.1
-"""Broyden mixing of the second attempt; the converged density is the same."""
-_MEND = "load its module or apt-get install cp2k cp2k-data, or set `command`"
-_RAN: dict[str, str] = {}
-"""Version of CP2K by command, as its last calculation in this process printed it."""
+"""Empty orbitals beyond the occupied ones: the rest of a d shell.
+
+At 0.1 eV the occupation of the last one is far below 1e-6.
+"""
 
 
 @dataclass(frozen=True)
-class Cp2kMethod:
-    """Single points of CP2K: Gaussians and plane waves, diagonalisation with Fermi-Dirac occupations, a Gamma-centred k-mesh, no use of symmetry.
+class Cp2kMethod(ProgramMethod):
+    """Single points of CP2K: Gaussians and plane waves, without use of symmetry.
+
+    Diagonalisation with Fermi-Dirac occupations on a Gamma-centred k-mesh.
 
     Parameters
     ----------
@@ -70,13 +68,13 @@ class Cp2kMethod:
     relative_cutoff
         Of the grid that a Gaussian is mapped to, eV; 60 Ry.
     functional
-        ``PBE``, ``BLYP`` or ``LDA``; the GTH pseudopotentials made with it are taken.
+        ``PBE``, ``BLYP`` or ``LDA``, with the GTH pseudopotentials made with it.
     basis
         Name of the basis set in ``BASIS_MOLOPT``.
     smearing_width
         Electronic temperature of the Fermi-Dirac occupations times the Boltzmann constant, eV.
     k_spacing
-        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's.
+        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's value.
     precision
         ``EPS_DEFAULT`` of CP2K.
     scf_tolerance
@@ -84,15 +82,10 @@ class Cp2kMethod:
     max_scf_steps
         Electronic steps of the first attempt; the second has twice as many.
     data_directory
-        Where ``BASIS_MOLOPT`` and ``GTH_POTENTIALS`` are; ``CP2K_DATA_DIR`` by default, and without it what lies beside the program.
-    command
-        The program.
-    launcher
-        How MPI programs are started, used for more than one rank.
-    n_ranks, n_threads
-        MPI ranks, and OpenMP threads of each.
-    keep_wave_functions
-        Keep CP2K's restart files, which are large.
+        Directory of ``BASIS_MOLOPT`` and ``GTH_POTENTIALS``, made absolute; ``CP2K_DATA_DIR`` by
+        default, and without it the one installed with the program.
+    command, launcher, n_ranks, n_threads, keep_wave_functions
+        See :class:`~mgflows.methods.programs.ProgramMethod`.
     """
 
     cutoff: float = 600.0 * units.RYDBERG
@@ -105,39 +98,39 @@ class Cp2kMethod:
     scf_tolerance: float = 1e-6
     max_scf_steps: int = 80
     data_directory: str | None = None
-    command: str = "cp2k.psmp"
-    launcher: str = "mpirun -n {n_ranks}"
-    n_ranks: int = 1
-    n_threads: int = 1
-    keep_wave_functions: bool = False
+    command: str = field(default="cp2k.psmp", kw_only=True)
+
+    code: ClassVar[str] = "cp2k"
+    program: ClassVar[str] = "CP2K"
+    install_hint: ClassVar[str] = (
+        "load its module or apt-get install cp2k cp2k-data, or set `command`"
+    )
+    version_pattern: ClassVar[str] = r"CP2K version (\S+)"
+    version_arguments: ClassVar[tuple[str, ...]] = ("--version",)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "data_directory", absolute_path(self.data_directory))
         if self.functional not in _FUNCTIONALS:
             raise InputError(
                 f"functional is {self.functional!r} but must be one of {', '.join(_FUNCTIONALS)}"
             )
-        for name in (
+        self._check_positive(
             "cutoff",
             "relative_cutoff",
             "smearing_width",
+            "k_spacing",
             "precision",
             "scf_tolerance",
             "max_scf_steps",
-        ):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)} but must be positive")
-
-    @property
-    def n_cores(self) -> int:
-        """Ranks times threads."""
-        return self.n_ranks * self.n_threads
+        )
 
     @property
     def description(self) -> str:
         """One line for reports."""
         return (
-            f"CP2K, {self.functional}, {self.basis}, {self.cutoff / units.RYDBERG:.0f} Ry, k-spacing {self.k_spacing:g}/A, "
-            f"fermi-dirac {self.smearing_width:g} eV"
+            f"CP2K, {self.functional}, {self.basis}, {self.cutoff / units.RYDBERG:.0f} Ry, "
+            f"k-spacing {self.k_spacing:g}/A, fermi-dirac {self.smearing_width:g} eV"
         )
 
     @property
@@ -151,6 +144,27 @@ class Cp2kMethod:
             CP2K_DATA_DIR=str(self.data()),
         )
 
+    @property
+    def second_attempt(self) -> dict[str, Any]:
+        """A smaller Broyden mixing and twice as many steps."""
+        return {"mixing": 0.1, "max_scf_steps": 2 * self.max_scf_steps}
+
+    def deciding_settings(self) -> dict[str, Any]:
+        """The settings that decide a label."""
+        return {
+            "functional": self.functional,
+            "basis": self.basis,
+            "cutoff": self.cutoff,
+            "relative_cutoff": self.relative_cutoff,
+            "smearing": "fermi-dirac",
+            "smearing_width": self.smearing_width,
+            "k_spacing": self.k_spacing,
+            "k_mesh": "Gamma-centred, rounded",
+            "precision": self.precision,
+            "scf_tolerance": self.scf_tolerance,
+            "spin": "none",
+        }
+
     def input_set(
         self,
         n_atoms: int,
@@ -158,9 +172,9 @@ class Cp2kMethod:
         species: Sequence[str],
         *,
         mixing: float = 0.3,
-        steps: int = 0,
+        max_scf_steps: int = 0,
     ) -> StaticSetGenerator:
-        """atomate2's generator of static inputs with these settings, in CP2K's own units (Ry, K)."""
+        """atomate2's generator of static inputs with these settings, in CP2K's units (Ry, K)."""
         from atomate2.cp2k.sets.core import StaticSetGenerator
 
         potential = _FUNCTIONALS[self.functional]
@@ -197,7 +211,7 @@ class Cp2kMethod:
                         "POTENTIAL_FILE_NAME": "GTH_POTENTIALS",
                         "SCF": {
                             "ADDED_MOS": _ORBITALS_PER_ATOM * n_atoms,
-                            "MAX_SCF": steps or self.max_scf_steps,
+                            "MAX_SCF": max_scf_steps or self.max_scf_steps,
                         },
                     }
                 }
@@ -206,32 +220,31 @@ class Cp2kMethod:
         return StaticSetGenerator(
             sort_structure=False,
             user_kpoints_settings=_kpoints(mesh),
-            # Not user_input_settings: atomate2 would write them into the defaults of the whole process.
+            # Not user_input_settings: atomate2 would write them into its process-wide defaults.
             config_dict={"KPOINTS": {}, "cp2k_input": settings},
         )
 
     def build(self, atoms: Atoms) -> Cp2kCalculator:
-        """A new calculator for these atoms in a directory of its own; the k-mesh is that of the given cell.
+        """A new calculator for these atoms in a directory of its own.
+
+        The k-mesh is that of the given cell.
 
         Raises
         ------
         InputError
-            If CP2K, the launcher, a basis set or a pseudopotential is missing.
+            If CP2K, the launcher, a basis set or a pseudopotential is missing, or the structure
+            cannot be labelled.
         """
-        require_program(self.command, self.launcher, self.n_ranks, _MEND)
-        for element in sorted(set(atoms.symbols)):
-            self.potential(element)
-        return Cp2kCalculator(
-            self, k_mesh(atoms.cell.array, self.k_spacing), fresh_directory("cp2k")
-        )
+        self.check_ready(atoms)
+        return Cp2kCalculator(self, self.mesh(atoms), fresh_directory(self.code))
 
     def data(self) -> Path:
         """The directory of basis sets and pseudopotentials.
 
         Raises
         ------
-        InputError
-            If it is nowhere.
+        MissingFileError
+            If it is not found.
         """
         if named := self.data_directory or foreign_variables().get("CP2K_DATA_DIR"):
             candidates = [Path(named).expanduser().absolute()]
@@ -246,17 +259,27 @@ class Cp2kMethod:
         for candidate in candidates:
             if (candidate / "GTH_POTENTIALS").is_file():
                 return candidate
-        raise InputError(
-            f"GTH_POTENTIALS, CP2K's pseudopotential file, was not found in {', '.join(map(str, candidates))}; apt-get install cp2k-data, "
-            "or set data_directory or CP2K_DATA_DIR"
+        raise MissingFileError(
+            "GTH_POTENTIALS, CP2K's pseudopotential file, was not found in "
+            f"{', '.join(map(str, candidates))}",
+            hint="apt-get install cp2k-data, or set data_directory or CP2K_DATA_DIR",
         )
 
+    def data_directory_or_none(self) -> Path | None:
+        """The directory of basis sets and pseudopotentials; None if this machine has none."""
+        try:
+            return self.data()
+        except InputError:
+            return None
+
     def potential(self, element: str) -> str:
-        """Pseudopotential and basis set of an element by name, with the sha256 of both as they stand in CP2K's files.
+        """Pseudopotential and basis set of an element by name, with the sha256 of both.
+
+        The hash is that of the two entries in CP2K's files.
 
         Raises
         ------
-        InputError
+        MissingFileError
             If there is none of that name.
         """
         potential = _FUNCTIONALS[self.functional]
@@ -268,56 +291,23 @@ class Cp2kMethod:
             (potential, self.basis), ("GTH_POTENTIALS", "BASIS_MOLOPT"), entries, strict=True
         ):
             if not entry:
-                raise InputError(
-                    f"{name} of {element} was not found in {self.data() / file}; set another basis or functional"
+                raise MissingFileError(
+                    f"{name} of {element} was not found in {self.data() / file}",
+                    hint="set another basis or functional",
                 )
-        return f"{potential} {self.basis} sha256:{hashlib.sha256(''.join(entries).encode()).hexdigest()}"
-
-    def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """What decides the labels.
-
-        The version is the one that the last calculation in this process printed, otherwise what the program says of itself; ``unknown`` where it
-        is not installed. An element whose pseudopotential cannot be found here has no entry.
-        """
-        potentials = {}
-        for element in sorted(set(species)):
-            try:
-                potentials[element] = self.potential(element)
-            except InputError as error:
-                logger.warning("no pseudopotential in the fingerprint: %s", error)
-        return MethodFingerprint(
-            code="cp2k",
-            version=_RAN.get(self.command) or _version(self.command),
-            settings={
-                "functional": self.functional,
-                "basis": self.basis,
-                "cutoff": self.cutoff,
-                "relative_cutoff": self.relative_cutoff,
-                "smearing": "fermi-dirac",
-                "smearing_width": self.smearing_width,
-                "k_spacing": self.k_spacing,
-                "k_mesh": "Gamma-centred, rounded",
-                "precision": self.precision,
-                "scf_tolerance": self.scf_tolerance,
-                "spin": "none",
-            },
-            potentials=potentials,
-            is_dft=True,
-            description=self.description,
-        )
-
-    def report(self, calculator: Cp2kCalculator) -> CalculationReport:
-        """What CP2K said of its last calculation."""
-        return calculator.report
+        digest = hashlib.sha256("".join(entries).encode()).hexdigest()
+        return f"{potential} {self.basis} sha256:{digest}"
 
 
-class Cp2kCalculator(Calculator):
-    """An ASE calculator that runs CP2K as atomate2 does, once for each geometry, and starts from the last density.
+class Cp2kCalculator(ProgramCalculator, Calculator):
+    """An ASE calculator that runs CP2K as atomate2 does, once per geometry.
+
+    Each run starts from the density of the last one.
 
     Attributes
     ----------
     report
-        What CP2K said of the last calculation.
+        What CP2K reports about its last calculation.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -339,33 +329,13 @@ class Cp2kCalculator(Calculator):
         Raises
         ------
         LabelError
-            If it ends without a result; the message has its last words and the directory of its files.
+            If it ends without a result; the message has its error and the directory of its files.
         """
         super().calculate(atoms, list(properties), list(system_changes))
-        corrections: list[str] = []
-        failure = self._run()
-        if failure and "did not converge" in failure:
-            logger.warning("CP2K: %s; tried again", failure)
-            self._delete_wave_functions()
-            corrections = [
-                f"mixing: {_RETRY_MIXING}",
-                f"max_scf_steps: {2 * self.method.max_scf_steps}",
-            ]
-            failure = self._run(mixing=_RETRY_MIXING, steps=2 * self.method.max_scf_steps)
-        if failure:
-            raise LabelError(
-                f"CP2K gave no label of {self.atoms.get_chemical_formula()}: {failure}; its files are in {self.directory}"
-            )
-        self.report = self.report.model_copy(
-            update={
-                "k_mesh_requested": self.mesh,
-                "cutoff_requested": self.method.cutoff,
-                "corrections": corrections,
-            }
-        )
+        self.run(self.atoms)
 
-    def _run(self, **changes: Any) -> str | None:
-        """One attempt; why it failed, or nothing."""
+    def attempt(self, atoms: Atoms, corrections: Mapping[str, Any]) -> CalculationReport:
+        """Run CP2K once, with changed arguments of :meth:`Cp2kMethod.input_set`."""
         from atomate2.cp2k.files import write_cp2k_input_set
         from atomate2.cp2k.run import run_cp2k
         from custodian.custodian import CustodianError
@@ -373,67 +343,65 @@ class Cp2kCalculator(Calculator):
 
         directory = Path(self.directory)
         generator = self.method.input_set(
-            len(self.atoms), self.mesh, sorted(set(self.atoms.symbols)), **changes
+            len(atoms), self.mesh, sorted(set(atoms.symbols)), **corrections
         )
         with cd(directory), warnings.catch_warnings():
-            # pymatgen warns of every basis set that it has no record of; that it exists was checked.
+            # pymatgen warns about every basis set that it has no record of; check_ready found it.
             warnings.filterwarnings("ignore", message="Unable to validate")
             # Updates from a user's atomate2.yaml would change the label without its fingerprint.
             write_cp2k_input_set(
-                structure_from_atoms(self.atoms),
+                structure_from_atoms(right_handed(atoms)),
                 generator,
                 optional_files=False,
                 apply_input_updates=False,
             )
-            ended = ""
+            code = None
             try:
                 run_cp2k(cp2k_cmd=self.method.full_command, handlers=(), validators=())
             except CustodianError as error:
-                code = re.search(r"return code is (-?\d+)", str(error))
-                ended = way_it_ended(int(code[1])) if code else str(error)
+                status = re.search(r"return code is (-?\d+)", str(error))
+                if status is None:
+                    raise LabelError(str(error)) from error
+                code = int(status[1])
         output = directory / "cp2k.out"
         text = output.read_text(errors="replace") if output.is_file() else ""
         ranks = re.search(r"GLOBAL\| Total number of message passing processes\s+(\d+)", text)
-        if wrong := other_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
-            return wrong
-        if "SCF run NOT converged" in text:
-            return f"the electronic self-consistency did not converge in {_last_step(text)} steps"
-        if ended:
-            return "; ".join(filter(None, (ended, last_error(output, directory / "std_err.txt"))))
-        try:
-            self.results, self.report = read_output(output, len(self.atoms))
-        except LabelError as error:
-            return str(error)
-        _RAN[self.method.command] = _version_of(text)
-        return None
+        if wrong := wrong_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
+            raise wrong
+        if code is not None and "SCF run NOT converged" not in text:
+            raise failure_of(code, output, directory / "std_err.txt")
+        self.results, report = read_output(output, len(atoms))
+        self.method.remember_version(text)
+        return report
 
-    def close(self) -> None:
-        """Delete the restart files unless they are to be kept."""
-        if not self.method.keep_wave_functions:
-            self._delete_wave_functions()
-
-    def _delete_wave_functions(self) -> None:
+    def delete_wave_functions(self) -> None:
+        """Delete the restart files."""
         for path in Path(self.directory).glob("CP2K-RESTART.*"):
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
 
 
 def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], CalculationReport]:
-    """Energy (eV), forces (eV/A) and stress (eV/A^3, ASE's sign) in an output of CP2K, and what it says of the calculation.
+    """Results in an output of CP2K, and what it reports about the calculation.
 
-    pymatgen's parser converts the energy to eV and leaves forces in Hartree/bohr and the stress in the unit of its headline, positive when
-    compressed. CP2K's total energy has the electronic entropy in it: it is the free energy.
+    Energy in eV, forces in eV/A, stress in eV/A^3 with ASE's sign.
+
+    pymatgen's parser converts the energy to eV and leaves forces in Hartree/bohr and the stress in
+    the unit of its headline, positive when compressed. CP2K's total energy includes the electronic
+    entropy: it is the free energy.
 
     Raises
     ------
+    NotConvergedError
+        If the electrons did not converge.
     LabelError
-        If the electrons did not converge, or a result is missing.
+        If a result is missing.
     """
     from pymatgen.io.cp2k.outputs import Cp2kOutput
 
-    text = output.read_text(errors="replace")
+    text = output.read_text(errors="replace") if output.is_file() else ""
     if "SCF run NOT converged" in text:
-        raise LabelError(
+        raise NotConvergedError(
             f"the electronic self-consistency did not converge in {_last_step(text)} steps"
         )
     unit = re.search(r"STRESS\| Analytical stress tensor \[(\w+)\]", text)
@@ -476,8 +444,9 @@ def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], Calculation
 def _kpoints(mesh: tuple[int, int, int]) -> Any:
     """An explicit Gamma-centred mesh, one of each pair k and -k with the weight of both.
 
-    Explicit since pymatgen reduces Gamma-centred meshes by the symmetry of the crystal, which CP2K does not put back into forces and stress, and
-    with Gamma last since pymatgen drops all points if it comes first.
+    Explicit, because pymatgen reduces Gamma-centred meshes by the symmetry of the crystal, which
+    CP2K does not restore in forces and stress; with Gamma last, because pymatgen drops all points
+    if it comes first.
     """
     from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 
@@ -507,12 +476,16 @@ def _last_step(text: str) -> int:
 
 @functools.cache
 def _entry(path: Path, element: str, name: str) -> str:
-    """The lines of one element's basis set or potential in a file of CP2K: from its headline to the next; empty if there is none."""
+    """The lines of one element's basis set or potential in a file of CP2K; empty if it has none.
+
+    An entry extends from its headline to the next one.
+    """
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
-        raise InputError(
-            f"CP2K's data file {path} was not found or cannot be read: {error}; set data_directory or CP2K_DATA_DIR"
+        raise MissingFileError(
+            f"CP2K's data file {path} was not found or cannot be read: {error}",
+            hint="set data_directory or CP2K_DATA_DIR",
         ) from error
     found: list[str] = []
     for line in lines:
@@ -522,25 +495,3 @@ def _entry(path: Path, element: str, name: str) -> str:
         if found or (words and words[0] == element and name in words[1:]):
             found.append(" ".join(words))
     return "\n".join(found)
-
-
-@functools.cache
-def _version(command: str) -> str:
-    """What the program says of itself."""
-    try:
-        run = subprocess.run(
-            [*shlex.split(command), "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return _version_of(run.stdout)
-
-
-def _version_of(text: str) -> str:
-    found = re.search(r"CP2K version (\S+)", text)
-    return found[1] if found else "unknown"

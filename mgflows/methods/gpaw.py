@@ -1,4 +1,4 @@
-"""GPAW as a method of labelling: plane waves, PBE, Fermi-Dirac smearing, a k-mesh by spacing."""
+"""GPAW as a label method: plane waves, PBE, Fermi-Dirac smearing, a k-mesh by spacing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,10 +20,20 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mgflows import subprocesses
-from mgflows.errors import InputError, MissingDependencyError, require
-from mgflows.methods.base import k_mesh
+from mgflows.errors import (
+    InputError,
+    LabelError,
+    MissingDependencyError,
+    MissingFileError,
+    MissingProgramError,
+    NotConvergedError,
+    OutOfMemoryError,
+    require,
+)
+from mgflows.methods.base import check_geometry, k_mesh, right_handed
 from mgflows.methods.gpaw_process import MARK
-from mgflows.schemas.labels import LabelError, MethodFingerprint
+from mgflows.methods.programs import ParallelMethod, absolute_command
+from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 
 if TYPE_CHECKING:
@@ -37,43 +47,57 @@ logger = logging.getLogger(__name__)
 
 _PURPOSE = "labels with GPAW"
 _FUNCTIONALS = {"PBE": "PBE", "LDA": "LDA", "RPBE": "RPBE", "revPBE": "revPBE"}
-"""Functionals that GPAW has in its own code (not libxc) and the PAW data sets that go with them."""
+"""Functionals in GPAW's own code (not libxc), with the PAW data sets made with them."""
+_ERRORS: dict[str, type[LabelError]] = {
+    "not-converged": NotConvergedError,
+    "out-of-memory": OutOfMemoryError,
+}
+"""Errors that GPAW's process reports, by category."""
 
 
 @dataclass(frozen=True)
-class GpawMethod:
+class GpawMethod(ParallelMethod):
     """Settings of a calculation with GPAW.
 
     Parameters
     ----------
     cutoff
-        Plane-wave cutoff in eV. The 450 eV that the paper has in VASP are too few here: the pressure of CuZrAl cells is then 1.7 to 2.4 GPa too low,
-        at 600 eV within 0.2 GPa of 800 eV (docs/dft.md).
+        Plane-wave cutoff in eV. The paper's 450 eV for VASP are too low here: the pressure of
+        CuZrAl cells is then 1.7 to 2.4 GPa too low; at 600 eV it is within 0.2 GPa of 800 eV.
     functional
         ``"PBE"``, ``"LDA"``, ``"RPBE"`` or ``"revPBE"``.
     smearing_width
         k_B T of the Fermi-Dirac occupations in eV.
     k_spacing
-        1/A, by :func:`mgflows.methods.base.k_mesh`. The paper's, so that its cell of 12.9 A gets its 3x3x3 mesh and every smaller cell as dense a one.
+        1/A, see :func:`mgflows.methods.base.k_mesh`. The paper's value: its cell of 12.9 A gets a
+        3x3x3 mesh, and every smaller cell an equally dense one.
     energy_tolerance
-        Change of the energy in eV per valence electron at which the electrons count as self-consistent.
+        Change of the energy in eV per valence electron below which the electrons count as
+        self-consistent.
     density_tolerance
-        Likewise the change of the density, in electrons per valence electron. 1e-5 leaves errors of 1e-5 eV/A in forces and 1e-3 GPa in the stress.
+        Likewise the change of the density, in electrons per valence electron. 1e-5 leaves errors of
+        1e-5 eV/A in forces and 1e-3 GPa in the stress.
     max_iterations
-        Electronic steps after which a calculation has not converged; it is then tried once more with a tenth of the mixing and twice as many.
-    n_ranks
-        MPI processes.
-    n_threads
-        Threads of the linear algebra in each.
+        Electronic steps after which a calculation has not converged. A second attempt has a tenth
+        of the mixing and twice as many steps.
+    n_ranks, n_threads
+        MPI processes, and threads of the linear algebra in each.
     mpi_command
-        How to start them, with ``{n_ranks}``; by default the ``mpiexec`` of the MPI library that GPAW was built with.
+        How to start them, with ``{n_ranks}``; by default the ``mpiexec`` of the MPI library that
+        GPAW was built with.
 
     Notes
     -----
-    GPAW runs in a process of its own, also without MPI: a process that is killed for its memory fails one job and not the worker, and the number of
-    threads can be set. The process lives as long as the calculator, so that relaxations and dynamics start from the last wave functions.
+    GPAW runs in a process of its own, also without MPI. A process that is killed for its memory
+    then fails one job and not the worker, and the number of threads can be set. The process lives
+    as long as the calculator, so that relaxations and dynamics start from the last wave functions.
 
-    Irreducible k-points are used as far as the structure is symmetric, which a glass is not; the label is the same to numerical accuracy.
+    Symmetry is used as far as the structure has any; the label is the same to numerical accuracy.
+
+    Examples
+    --------
+    >>> GpawMethod(n_ranks=16).description
+    'PBE, GPAW, plane waves to 600 eV, k-spacing 0.162/A, Fermi-Dirac 0.1 eV'
     """
 
     cutoff: float = 600.0
@@ -83,56 +107,65 @@ class GpawMethod:
     energy_tolerance: float = 1e-6
     density_tolerance: float = 1e-5
     max_iterations: int = 150
-    n_ranks: int = 1
-    n_threads: int = 1
-    mpi_command: str = ""
+    mpi_command: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in (
+        object.__setattr__(self, "mpi_command", absolute_command(self.mpi_command))
+        self._check_positive(
             "cutoff",
             "smearing_width",
             "k_spacing",
             "energy_tolerance",
             "density_tolerance",
             "max_iterations",
-            "n_ranks",
-            "n_threads",
-        ):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name):g} but must be positive")
+        )
         if self.functional not in _FUNCTIONALS:
             raise InputError(
-                f"the functional {self.functional!r} is not one of {', '.join(_FUNCTIONALS)}; choose one of these"
+                f"the functional {self.functional!r} is not one of {', '.join(_FUNCTIONALS)}"
             )
 
     @property
     def description(self) -> str:
         """One line for reports."""
-        return f"{self.functional}, GPAW, plane waves to {self.cutoff:g} eV, k-spacing {self.k_spacing:g}/A, Fermi-Dirac {self.smearing_width:g} eV"
+        return (
+            f"{self.functional}, GPAW, plane waves to {self.cutoff:g} eV, "
+            f"k-spacing {self.k_spacing:g}/A, Fermi-Dirac {self.smearing_width:g} eV"
+        )
 
-    @property
-    def n_cores(self) -> int:
-        """Ranks times threads."""
-        return self.n_ranks * self.n_threads
+    def check_species(self, species: Sequence[str]) -> None:
+        """Check that GPAW has a data set of each element.
+
+        A machine without GPAW, which only submits jobs, accepts all.
+
+        Raises
+        ------
+        MissingFileError
+            If a data set is missing.
+        """
+        if util.find_spec("gpaw") is not None:
+            _data_sets(self.functional, sorted(set(species)))
 
     def build(self, atoms: Atoms) -> GpawCalculator:
-        """A calculator whose k-mesh is that of these atoms; its log goes to the working directory.
+        """A calculator whose k-mesh is that of these atoms; its log is in the working directory.
 
         Raises
         ------
         MissingDependencyError
             If GPAW is not installed.
         InputError
-            If there is no PAW data set of an element, or no MPI to start ranks with.
+            If the PAW data set of an element, or MPI, is missing, or the structure cannot be
+            labelled.
         """
+        check_geometry(atoms)
         require("gpaw", "gpaw", _PURPOSE)
         _data_sets(self.functional, sorted(set(atoms.symbols)))
         return GpawCalculator(self, k_mesh(atoms.cell.array, self.k_spacing), self._command())
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """What decides the labels, with name and sha256 of the PAW data sets.
+        """Everything that decides the labels, with name and sha256 of the PAW data sets.
 
-        Where GPAW is not installed, such as on a machine that only submits, version and data sets are left open.
+        Version and data sets are left out where GPAW is not installed, such as on a machine that
+        only submits jobs.
 
         Raises
         ------
@@ -161,7 +194,7 @@ class GpawMethod:
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """What GPAW said of the last calculation.
+        """What GPAW reports about the last calculation.
 
         Raises
         ------
@@ -170,12 +203,13 @@ class GpawMethod:
         """
         if not isinstance(calculator, GpawCalculator):
             raise InputError(
-                f"a {type(calculator).__name__} does not come from this method; take the one that build() gives"
+                f"a {type(calculator).__name__} does not come from this method",
+                hint="use the calculator that build() returns",
             )
         return calculator.report
 
     def parameters(self, mesh: tuple[int, int, int]) -> dict[str, Any]:
-        """The settings in GPAW's words, as JSON values."""
+        """The arguments of ``gpaw.GPAW``, as JSON values."""
         return {
             "mode": {"name": "pw", "ecut": self.cutoff},
             "xc": self.functional,
@@ -190,8 +224,9 @@ class GpawMethod:
         if self.mpi_command:
             launcher = shlex.split(self.mpi_command.format(n_ranks=self.n_ranks))
             if shutil.which(launcher[0]) is None:
-                raise InputError(
-                    f"the program {launcher[0]} of mpi_command is not found; load its module or correct mpi_command"
+                raise MissingProgramError(
+                    f"the program {launcher[0]} of mpi_command was not found",
+                    hint="load its module or correct mpi_command",
                 )
         elif self.n_ranks > 1:
             launcher = [str(mpi_launcher()), "-n", str(self.n_ranks)]
@@ -199,7 +234,7 @@ class GpawMethod:
 
 
 class GpawCalculator(Calculator):
-    """GPAW in a process of its own, as an ASE calculator. Give its process back with :meth:`close`.
+    """GPAW in a process of its own, as an ASE calculator; :meth:`close` ends the process.
 
     Parameters
     ----------
@@ -208,7 +243,7 @@ class GpawCalculator(Calculator):
     mesh
         Divisions of the k-mesh.
     command
-        Command that starts the process, or all of them.
+        Command that starts the process, or all ranks.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -232,16 +267,20 @@ class GpawCalculator(Calculator):
 
         Raises
         ------
+        NotConvergedError
+            If the electrons do not become self-consistent.
         LabelError
-            If the electrons do not become self-consistent, or GPAW ends without an answer.
+            If GPAW ends without an answer.
         """
         super().calculate(atoms, properties, system_changes)
         if self._process is None:
             self._start()
-        self._send({"cell": self.atoms.cell.tolist(), "positions": self.atoms.positions.tolist()})
+        geometry = right_handed(self.atoms)
+        self._send({"cell": geometry.cell.tolist(), "positions": geometry.positions.tolist()})
         answer = self._receive()
         if "error" in answer:
-            raise LabelError(f"{answer['error']} ({self._where})")
+            kind = _ERRORS.get(answer["category"], LabelError)
+            raise kind(f"{answer['error']} ({self._where})")
         self.results = {
             "energy": answer["energy"],
             "free_energy": answer["free_energy"],
@@ -268,13 +307,14 @@ class GpawCalculator(Calculator):
         process, self._process = self._process, None
         if process is None:
             return
-        # The end of its input is the end of the process; only one that is busy, because its user was interrupted, must be ended.
+        # The process ends with its input. Only one that is still computing, because its job was
+        # interrupted, must be killed.
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 try:
                     stream.close()
                 except BrokenPipeError:
-                    logger.debug("GPAW has ended before its input did")
+                    logger.debug("GPAW ended before its input was closed")
         try:
             process.wait(timeout=10.0)
         except subprocess.TimeoutExpired:
@@ -294,11 +334,11 @@ class GpawCalculator(Calculator):
             "GPAW_MPI_BACKEND": "cgpaw" if self._method.n_ranks > 1 else "serial",
         }
         if os.geteuid() == 0:
-            # Open MPI refuses to run as root, which in a container is the only user there is.
+            # Open MPI refuses to run as root, which may be the only user of a container.
             environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         with self.log_file.with_suffix(".err").open("w") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, subprocesses.__file__, str(os.getpid()), *self._command],
+                subprocesses.tied_command(self._command),
                 env={**os.environ, **environment},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -317,8 +357,10 @@ class GpawCalculator(Calculator):
         if ranks != self._method.n_ranks:
             self.close()
             raise LabelError(
-                f"GPAW was to run on {self._method.n_ranks} ranks with {shlex.join(self._command)}, but each process sees {ranks}: this launcher does not "
-                "belong to the MPI library that GPAW was built with; name the right one in mpi_command"
+                f"{shlex.join(self._command)} should start {self._method.n_ranks} ranks of GPAW, "
+                f"but each process sees {ranks}: this launcher does not belong to the MPI library "
+                "that GPAW was built with",
+                hint="name the right one in mpi_command",
             )
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -334,7 +376,7 @@ class GpawCalculator(Calculator):
         assert self._process is not None
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            # MPI libraries and their launchers print warnings among the answers.
+            # MPI libraries and their launchers print warnings between the answers.
             if line.startswith(MARK):
                 return json.loads(line.removeprefix(MARK))
         raise self._death()
@@ -347,18 +389,19 @@ class GpawCalculator(Calculator):
         # Shells and launchers report a signal as 128 plus its number.
         number = -status if status < 0 else status - 128 if 128 < status < 160 else 0
         if number == signal.SIGKILL:
-            reason = "GPAW was killed (SIGKILL), as happens when a machine or a batch job is out of memory; give it more memory, or more nodes"
-        elif number:
+            return OutOfMemoryError(
+                "GPAW was killed (SIGKILL), as happens when a machine or a batch job is out of "
+                f"memory ({self._where})",
+                hint="give it more memory or more nodes",
+            )
+        if number:
             reason = f"GPAW was ended by the signal {signal.Signals(number).name}"
         else:
-            words = [
-                line
-                for line in self.log_file.with_suffix(".err")
-                .read_text(errors="replace")
-                .splitlines()
-                if line.strip(" -")
-            ]
-            reason = f"GPAW ended with status {status}: {words[-1].strip() if words else 'it did not say why'}"
+            errors = self.log_file.with_suffix(".err").read_text(errors="replace")
+            lines = [line.strip() for line in errors.splitlines() if line.strip(" -")]
+            reason = (
+                f"GPAW ended with status {status}: {lines[-1] if lines else 'it printed no error'}"
+            )
         return LabelError(f"{reason} ({self._where})")
 
 
@@ -381,28 +424,34 @@ def _data_sets(functional: str, species: Sequence[str]) -> dict[str, str]:
         )
         if file is None:
             where = ", ".join(map(str, paths)) or "no directory"
-            raise InputError(
-                f"GPAW finds no PAW data set {name} of {element} (looked in {where}); install them with: pip install gpaw-data, "
-                "or name their directory in GPAW_SETUP_PATH"
+            raise MissingFileError(
+                f"GPAW finds no PAW data set {name} of {element} (searched {where})",
+                hint="install them with: pip install gpaw-data, or name their directory in "
+                "GPAW_SETUP_PATH",
             )
         found[element] = f"{file.name} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     return found
 
 
 def mpi_launcher() -> Path:
-    """The ``mpiexec`` beside the MPI library that GPAW is linked to: that of another library would start many times the same calculation.
+    """The ``mpiexec`` of the MPI library that GPAW is linked to.
+
+    That of another library would start the same calculation several times.
 
     Raises
     ------
     MissingDependencyError
         If GPAW is not installed, or only its Python part.
     InputError
-        If GPAW was built without MPI, or the launcher is not there.
+        If GPAW was built without MPI.
+    MissingProgramError
+        If the launcher was not found.
     """
     extension = util.find_spec("_gpaw")
     if extension is None or extension.origin is None:
         raise MissingDependencyError(
-            "GPAW has no compiled part, and so no MPI; install it with: pip install 'mgflows[gpaw]'"
+            "GPAW has no compiled part and therefore no MPI",
+            hint="install it with: pip install 'mgflows[gpaw]'",
         )
     linked = subprocess.run(
         ["ldd", extension.origin], capture_output=True, text=True, check=False
@@ -417,23 +466,26 @@ def mpi_launcher() -> Path:
     )
     if library is None:
         raise InputError(
-            "GPAW was built without MPI and cannot use more than one rank; set n_ranks=1 (n_threads may be more), or reinstall it where mpicc is "
-            "on PATH: pip install --force-reinstall --no-cache-dir --no-binary gpaw gpaw"
+            "GPAW was built without MPI and cannot use more than one rank",
+            hint="set n_ranks=1 (n_threads may be more), or reinstall it where mpicc is on PATH: "
+            "pip install --force-reinstall --no-cache-dir --no-binary gpaw gpaw",
         )
-    # Resolved, since Open MPI takes the folder above for its own: where /lib is a link, /bin/mpiexec would have it look for itself in the root.
+    # Resolved, because Open MPI derives its own directory from the path of its launcher: where /lib
+    # is a link, /bin/mpiexec would make it search the root directory.
     candidates = [folder / "bin" / "mpiexec" for folder in Path(library).resolve().parents]
     launcher = next(
         (path for path in candidates if os.access(path, os.X_OK)), None
     ) or shutil.which("mpiexec")
     if launcher is None:
-        raise InputError(
-            f"there is no mpiexec of the MPI library {library}; install it (Debian: openmpi-bin) or set mpi_command"
+        raise MissingProgramError(
+            f"the mpiexec of the MPI library {library} was not found",
+            hint="install it (Debian: openmpi-bin) or set mpi_command",
         )
     return Path(launcher)
 
 
 def _unused(directory: Path, stem: str, suffix: str) -> Path:
-    """A file name that is free: a set of labels has a log for each member."""
+    """A file name that does not exist yet: each label of a set has its own log."""
     path, number = directory / f"{stem}{suffix}", 1
     while path.exists():
         number += 1

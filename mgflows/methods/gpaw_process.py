@@ -1,7 +1,8 @@
-"""GPAW on the other end of a pipe: ``python -m mgflows.methods.gpaw_process``, on any number of MPI ranks.
+"""GPAW as a process of its own: ``python -m mgflows.methods.gpaw_process``, on any number of ranks.
 
-Reads JSON lines from standard input: the settings first, then one geometry a line; writes one line for each to standard output. Ends with its
-input. :class:`mgflows.methods.gpaw.GpawCalculator` is what speaks to it.
+It reads JSON lines from standard input, the settings first and then one geometry per line, and
+writes one line per geometry to standard output. It ends with its input. Its other end is
+:class:`mgflows.methods.gpaw.GpawCalculator`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 MARK = "mgflows:"
-"""Begins each line that is an answer."""
+"""Start of each line that is an answer."""
 
 _MIXING = 0.005
 """A tenth of GPAW's own first step of the density (MSR1 mixer, GPAW 26)."""
@@ -28,7 +29,7 @@ class Session:
     parameters
         Arguments of ``gpaw.GPAW``.
     log_file
-        GPAW's own log; appended to when the calculator has to be built again.
+        GPAW's own log, which is appended to when the calculator is rebuilt.
     """
 
     def __init__(self, parameters: dict[str, Any], log_file: str) -> None:
@@ -37,7 +38,7 @@ class Session:
         self._calculator: Any = None
 
     def answer(self, atoms: Atoms) -> dict[str, Any]:
-        """Results in eV and A, or the error in one sentence."""
+        """Results in eV and A, or the error in one sentence and its category."""
         from gpaw import KohnShamConvergenceError
         from gpaw.new.symmetry import SymmetryBrokenError
 
@@ -46,14 +47,15 @@ class Session:
             try:
                 results = self._results(atoms, self._parameters)
             except SymmetryBrokenError:
-                # Noise moved the atoms out of a symmetry that the first geometry had.
+                # The atoms have moved out of a symmetry that the first geometry had.
                 self._parameters["symmetry"] = {"point_group": False}
                 self._calculator = None
                 results = self._results(atoms, self._parameters)
         except KohnShamConvergenceError:
             steps = self._parameters["maxiter"]
             corrections.append(
-                f"not self-consistent after {steps} steps: again from the atoms with mixing {_MIXING:g} and up to {2 * steps}"
+                f"not self-consistent after {steps} steps: second attempt with mixing {_MIXING:g} "
+                f"and up to {2 * steps} steps"
             )
             self._calculator = None
             try:
@@ -67,13 +69,17 @@ class Session:
                 )
             except KohnShamConvergenceError:
                 return {
-                    "error": f"the electronic self-consistency did not converge in {steps} steps, nor with smaller mixing in {2 * steps}"
+                    "error": f"the electronic self-consistency did not converge in {steps} steps, "
+                    f"nor with smaller mixing in {2 * steps}",
+                    "category": "not-converged",
                 }
             finally:
                 self._calculator = None
         except MemoryError as error:
             return {
-                "error": f"GPAW is out of memory: {error or 'an allocation failed'}; give the job more memory or more nodes"
+                "error": f"GPAW is out of memory: {error or 'an allocation failed'}; "
+                "give the job more memory or more nodes",
+                "category": "out-of-memory",
             }
         return results | {"corrections": corrections}
 

@@ -14,16 +14,12 @@ from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from mgflows import units
-from mgflows.errors import InputError, MgflowsError
+from mgflows.errors import InputError, LabelError
 from mgflows.schemas.provenance import Provenance
 from mgflows.schemas.quality import CalculationReport, LabelQuality, violations
 
 MAXIMUM_FORCE = 100.0
 """A force above this (eV/A) is taken for a failed label; the paper's most compressed frames stay below 20."""
-
-
-class LabelError(MgflowsError):
-    """A label that must not become a frame: says why."""
 
 
 class MethodFingerprint(BaseModel):

@@ -140,15 +140,16 @@ def record_provenance(
         settings=settings or {},
         parents=parents or [],
     )
-    wall, cpu = time.perf_counter(), _cpu_seconds()
+    wall, cpu = time.perf_counter(), cpu_seconds()
     try:
         yield record
     finally:
         record.wall_seconds = time.perf_counter() - wall
-        record.cpu_seconds = _cpu_seconds() - cpu
+        record.cpu_seconds = cpu_seconds() - cpu
         record.max_rss_mib = max(resource.getrusage(who).ru_maxrss for who in _WHO) / 1024.0
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Processor time in s of this process and of its child processes that have ended."""
     used = (resource.getrusage(who) for who in _WHO)
     return sum(u.ru_utime + u.ru_stime for u in used)
