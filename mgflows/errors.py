@@ -180,6 +180,10 @@ class InputError(MgflowsError, ValueError):
     category = ErrorCategory.INPUT
 
 
+class StructureError(InputError):
+    """A structure cannot be labelled, whatever the method."""
+
+
 class MissingProgramError(InputError):
     """A program that a calculation needs was not found."""
 
@@ -210,6 +214,12 @@ class NotConvergedError(LabelError):
     """The electronic self-consistency of a calculation did not converge."""
 
     category = ErrorCategory.NOT_CONVERGED
+
+
+class WrongSettingsError(LabelError):
+    """A code ran with other settings than those requested."""
+
+    category = ErrorCategory.INPUT
 
 
 class OutOfMemoryError(LabelError):

@@ -34,10 +34,8 @@ _TAIL_BYTES, _TAIL_LINES = 8192, 40
 _BY_TYPE = {
     "Interrupted": ErrorCategory.INTERRUPTED,
     "WorkerDied": ErrorCategory.WORKER_DIED,
-    "MissingDependencyError": ErrorCategory.MISSING_MODULE,
-    "InputError": ErrorCategory.INPUT,
 }
-"""Own exceptions, by class name."""
+"""Own exceptions that are not a MgflowsError with a category, by class name."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ RULES = (
         "rejected input",
         ErrorCategory.INPUT,
         r"\bInputError: ",
-        r"\bran with other settings than those asked for\b",
+        r"\bran with other settings than those (requested|asked for)\b",
         r"ValidationError: \d+ validation error|validation errors? for \w+",
         r"\b(Input|Keyword|Calculator\w*Input)Error: ",
     ),
@@ -252,12 +250,12 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
         # What an external program printed is often not in the traceback.
         category = classify(_end_of_errors(Path(directory)))
     details = exception.get("_details")
-    by_type = _BY_TYPE.get(str(details.get("error"))) if isinstance(details, dict) else None
-    # An InputError may name the pseudopotential or program that is missing, which says more.
-    if by_type is not None and (
-        by_type is not ErrorCategory.INPUT or category is ErrorCategory.OTHER
+    own = _own_category(details) if isinstance(details, dict) else ErrorCategory.OTHER
+    # The text of a general InputError may tell more, such as a file that is missing.
+    if own is not ErrorCategory.OTHER and (
+        own is not ErrorCategory.INPUT or category is ErrorCategory.OTHER
     ):
-        category = by_type
+        category = own
     interruption = interruption_reason(stored)
     return Failure(
         fw_id=firework["fw_id"],
@@ -268,6 +266,13 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
         stage=str((spec.get("mgflows") or {}).get("stage") or ""),
         interruption=interruption,
     )
+
+
+def _own_category(details: dict[str, Any]) -> ErrorCategory:
+    """The category of one of our own exceptions, from what FireWorks stored of it."""
+    if details.get("category") in set(ErrorCategory):
+        return ErrorCategory(details["category"])
+    return _BY_TYPE.get(str(details.get("error")), ErrorCategory.OTHER)
 
 
 def _end_of_errors(directory: Path) -> str:

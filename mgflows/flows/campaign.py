@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.methods.base import LabelMethod
-    from mgflows.methods.vasp.method import VaspMethod
 
 __all__ = ["CampaignMaker"]
 
@@ -166,7 +165,7 @@ class CampaignMaker(Maker):
         set_campaign(flow, self.name)
         return flow
 
-    def labelled_by(self, method: LabelMethod | VaspMethod) -> CampaignMaker:
+    def labelled_by(self, method: LabelMethod) -> CampaignMaker:
         """The same campaign with all labels by one method; see :meth:`mgflows.flows.labels.LabelFlowMaker.labelled_by`.
 
         Examples

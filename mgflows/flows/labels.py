@@ -14,6 +14,7 @@ from mgflows.flows.tags import tag
 from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.heating import AseHeatingMaker, TrajectoryCheckMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
+from mgflows.jobs.makers import makers_for
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.structures.crystals import choose_crystals, crystal_prototypes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from mgflows.alloy import Alloy
     from mgflows.methods.base import LabelMethod
-    from mgflows.methods.vasp.method import VaspMethod
     from mgflows.structures.crystal_databases import DatabaseCrystal
     from mgflows.structures.crystals import Crystal
 
@@ -114,7 +114,7 @@ class LabelFlowMaker(Maker):
                 f"resources names the kind of job {unknown[0]!r}; the kinds are {', '.join(_KINDS)}"
             )
 
-    def labelled_by(self, method: LabelMethod | VaspMethod) -> LabelFlowMaker:
+    def labelled_by(self, method: LabelMethod) -> LabelFlowMaker:
         """The same stage with all of its labels by one method, and the paper's tolerances and steps; a density functional labels one structure a job.
 
         Examples
@@ -123,19 +123,12 @@ class LabelFlowMaker(Maker):
         >>> LabelFlowMaker().labelled_by(GpawMethod(n_ranks=32)).label_sets
         False
         """
-        from mgflows.methods.vasp.method import VaspMethod
-
-        makers: tuple[Any, Any, Any] = (AseLabelMaker, AseRelaxMaker, AseHeatingMaker)
-        if isinstance(method, VaspMethod):
-            from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
-
-            makers = (VaspLabelMaker, VaspRelaxMaker, VaspHeatingMaker)
-        label, relax, heat = (maker(method=method) for maker in makers)
+        makers = makers_for(method)
         return replace(
             self,
-            label_maker=label,
-            relax_maker=self.relax_maker and relax,
-            heating_maker=self.heating_maker and heat,
+            label_maker=makers.label,
+            relax_maker=self.relax_maker and makers.relax,
+            heating_maker=self.heating_maker and makers.heating,
             label_sets=not method.fingerprint().is_dft,
         )
 

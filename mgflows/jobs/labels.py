@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jobflow import Maker, job
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, LabelError, StructureError
 from mgflows.jobs.progress import JobProgress
 from mgflows.methods.ase import AseMethod
 from mgflows.schemas.labels import (
     Frame,
     LabelDocument,
-    LabelError,
     LabelSetDocument,
     atoms_from_structure,
 )
@@ -104,19 +103,20 @@ class AseLabelMaker(Maker):
             settings=method_settings(self.method), n_cores=self.method.n_cores
         ) as provenance:
             for name, structure in zip(names, structures, strict=True):
-                requested = prepare(structure)
-                atoms = requested.copy()
-                species.update(requested.symbols)
-                with calculator_of(self.method, atoms) as calculator:
-                    atoms.calc = calculator
-                    try:
+                try:
+                    requested = prepare(structure)
+                    atoms = requested.copy()
+                    with calculator_of(self.method, atoms) as calculator:
+                        atoms.calc = calculator
                         frame = Frame.from_atoms(atoms, name)
                         if found := violations(frame, self.method.report(calculator), requested):
                             raise LabelError("; ".join(found))
-                        frames.append(frame)
-                    except LabelError as error:
-                        logger.warning("%s left out: %s", name, error)
-                        failed.append(f"{name}: {error}")
+                except (LabelError, StructureError) as error:
+                    logger.warning("%s left out: %s", name, error)
+                    failed.append(f"{name}: {error}")
+                else:
+                    frames.append(frame)
+                    species.update(requested.symbols)
         return LabelSetDocument.from_frames(
             frames, self.method.fingerprint(sorted(species)), provenance, failed=failed
         )

@@ -1,11 +1,12 @@
-"""Labels by VASP: atomate2's Makers run it, with our inputs, and its outputs become the documents that all label Makers return."""
+"""Makers that label, relax and heat with VASP.
+
+atomate2's Makers run VASP with our inputs. The outputs become the documents of all label Makers.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,21 @@ import numpy as np
 from jobflow import Maker, job
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.methods.vasp.method import NEUTRAL_TAGS, VaspMethod
+from mgflows.errors import InputError, LabelError, NotConvergedError
+from mgflows.methods.vasp.method import VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun, naming_files
+from mgflows.methods.vasp.run import run_static, run_vasp_maker, sort_structure
 from mgflows.schemas.labels import (
     Frame,
     LabelDocument,
-    LabelError,
     LabelSetDocument,
     atoms_from_structure,
-    structure_from_atoms,
 )
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.quality import violations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from ase import Atoms
     from pymatgen.core import Structure
@@ -39,12 +39,14 @@ __all__ = ["VaspHeatingMaker", "VaspLabelMaker", "VaspRelaxMaker"]
 logger = logging.getLogger(__name__)
 
 _LARGEST_SEED = 900_000_000
-"""VASP takes a first RANDOM_SEED below this."""
+"""The first number of RANDOM_SEED must be below this."""
 
 
 @dataclass
 class VaspLabelMaker(Maker):
-    """Label structures with a VASP single point each (paper, section II, subset i; Methods, "DFT Calculations").
+    """Label structures with single points of VASP.
+
+    Paper, section II, subset i; Methods, "DFT Calculations".
 
     Parameters
     ----------
@@ -53,8 +55,9 @@ class VaspLabelMaker(Maker):
     method
         The settings.
     run_vasp_kwargs
-        Further arguments of :func:`atomate2.vasp.run.run_vasp`, such as ``vasp_cmd`` or ``wall_time``. ``handlers`` replaces the list that cannot
-        change a label (:func:`mgflows.methods.vasp.inputs.static_handlers`).
+        Further arguments of :func:`atomate2.vasp.run.run_vasp`, such as ``vasp_cmd`` or
+        ``wall_time``. ``handlers`` replaces the list of handlers that do not change labels
+        (:func:`mgflows.methods.vasp.inputs.static_handlers`).
     """
 
     name: str = "label"
@@ -68,9 +71,10 @@ class VaspLabelMaker(Maker):
         Raises
         ------
         InputError
-            If there is no VASP or no POTCAR of an element; nothing has run then.
+            If VASP or the POTCAR of an element is missing; nothing has run then.
         LabelError
-            If VASP did not finish or converge, or ran with other settings than asked for. It names the directory of the files.
+            If VASP did not finish or converge, or ran with other settings than requested. The
+            message has the directory of its files.
         """
         with record_provenance(
             settings=_settings(self.method), n_cores=self.method.n_cores
@@ -92,11 +96,15 @@ class VaspLabelMaker(Maker):
 
 @dataclass
 class VaspRelaxMaker(Maker):
-    """Relax a structure with VASP and label what comes out (paper, section II, subset ii; Methods, "DFT Calculations").
+    """Relax a structure with VASP and label the result.
 
-    VASP keeps the plane waves of the first cell while it relaxes the cell, so that energy and stress of the last step belong to a basis that no other
-    label has: a glass that expands by 20 % in volume ends at a lower cutoff. Therefore the relaxation is repeated from its own result, with the basis of
-    the new cell, and the label is a single point of the relaxed structure, with the same inputs as every other single point.
+    Paper, section II, subset ii; Methods, "DFT Calculations".
+
+    VASP keeps the plane waves of the first cell while it relaxes the cell, so that energy and
+    stress of the last step belong to a basis that no other label has: a glass that expands by 20 %
+    in volume ends at a lower cutoff. Therefore the relaxation is repeated from its own result, with
+    the basis of the new cell, and the label is a single point of the relaxed structure, with the
+    same inputs as every other single point.
 
     The calculations run in the directories ``relax_1``, ``relax_2`` and ``static`` of the job.
 
@@ -111,9 +119,11 @@ class VaspRelaxMaker(Maker):
     force_tolerance
         Largest force in eV/A at which to stop; the paper's 1e-2.
     max_steps
-        Ionic steps of one pass after which a relaxation counts as failed, unless custodian lets it go on.
+        Ionic steps of one pass after which a relaxation counts as failed, unless custodian
+        continues it.
     n_passes
-        Relaxations one after another; atomate2's double relaxation. The paper says nothing of a second one.
+        Consecutive relaxations; two are atomate2's double relaxation. The paper does not mention a
+        second one.
     run_vasp_kwargs
         Further arguments of :func:`atomate2.vasp.run.run_vasp`.
     """
@@ -129,22 +139,25 @@ class VaspRelaxMaker(Maker):
     def __post_init__(self) -> None:
         if self.n_passes < 1:
             raise InputError(
-                f"n_passes is {self.n_passes} but a relaxation needs at least one; 2 repeats it with the basis of the new cell"
+                f"n_passes is {self.n_passes} but a relaxation needs at least one",
+                hint="2 repeats it with the basis of the new cell",
             )
 
     @job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
         """Relax one structure.
 
-        ``relaxation`` of the document holds the ionic steps of all passes, the largest force that the last one left (eV/A), the energy before (eV per
-        atom) and the summary of :func:`mgflows.structures.similarity.compare_structures`.
+        ``relaxation`` of the document has the ionic steps of all passes, the largest remaining
+        force (eV/A), the energy before (eV per atom) and the summary of
+        :func:`mgflows.structures.similarity.compare_structures`.
 
         Raises
         ------
         InputError
-            If there is no VASP or no POTCAR of an element; nothing has run then.
+            If VASP or the POTCAR of an element is missing; nothing has run then.
         LabelError
-            If a pass or the single point did not finish or converge, or ran with other settings than asked for.
+            If a pass or the single point did not finish or converge, or ran with other settings
+            than requested.
         """
         from mgflows.structures.similarity import compare_structures
 
@@ -189,7 +202,7 @@ class VaspRelaxMaker(Maker):
         return label
 
     def _relax(self, structure: Structure) -> VaspRun:
-        """One pass, which has converged."""
+        """One converged pass."""
         from atomate2.vasp.jobs.core import RelaxMaker
 
         from mgflows.methods.vasp.inputs import GlassRelaxSetGenerator, relax_handlers
@@ -209,18 +222,21 @@ class VaspRelaxMaker(Maker):
         )
         with naming_files(run.directory):
             if not run.scf_converged():
-                raise LabelError(
-                    f"the electronic self-consistency of the relaxation did not converge after {run.scf_steps()} steps; "
-                    "raise NELM in VaspMethod(incar=...) or look at the structure"
+                raise NotConvergedError(
+                    "the electronic self-consistency of the relaxation did not converge after "
+                    f"{run.scf_steps()} steps",
+                    hint="raise NELM in VaspMethod(incar=...) or check the structure",
                 )
-            # A run that was told to stop has fewer steps than NSW, too: only the forces say that it got there. VASP prints them rounded.
+            # A run that was stopped has fewer steps than NSW, too: only the forces show that it
+            # converged. VASP prints them rounded.
             if (
                 len(run.steps) >= self.max_steps
                 or _largest_force(run) > 1.01 * self.force_tolerance
             ):
                 raise LabelError(
-                    f"the relaxation of {structure.composition.reduced_formula} has a force of {_largest_force(run):.3g} eV/A left after "
-                    f"{len(run.steps)} steps; raise max_steps or look whether the structure is sound"
+                    f"the relaxation of {structure.composition.reduced_formula} has a force of "
+                    f"{_largest_force(run):.3g} eV/A left after {len(run.steps)} steps",
+                    hint="raise max_steps or check the structure",
                 )
             run.check()
         return run
@@ -228,11 +244,13 @@ class VaspRelaxMaker(Maker):
 
 @dataclass
 class VaspHeatingMaker(Maker):
-    """Heat a structure with VASP and keep every step as a frame (paper, section II, subset v; Methods, "DFT Calculations").
+    """Heat a structure with VASP and keep every step as a frame.
 
-    NPT Langevin dynamics at zero pressure, 1 fs, about 120 steps from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the lattice. The plane
-    waves and the k-mesh stay those of the first cell. The stress of a step is the one in ``vasprun.xml``; whether it is free of the ions' kinetic part
-    is checked by labelling the last structure again (``last_structure`` of the document).
+    Paper, section II, subset v; Methods, "DFT Calculations": NPT Langevin dynamics at zero
+    pressure, 1 fs, about 120 steps from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the
+    lattice. The plane waves and the k-mesh stay those of the first cell. The stress of a step is
+    the one in ``vasprun.xml``; the last structure (``last_structure`` of the document) is labelled
+    again to check that the stress does not include the kinetic part of the ions.
 
     Parameters
     ----------
@@ -249,7 +267,7 @@ class VaspHeatingMaker(Maker):
     friction, lattice_friction
         1/ps, of the atoms (each species) and of the lattice.
     cell_mass
-        PMASS in u; VASP's default, since the paper does not state it.
+        PMASS in u; VASP's default, because the paper does not state it.
     run_vasp_kwargs
         Further arguments of :func:`atomate2.vasp.run.run_vasp`.
     """
@@ -266,16 +284,16 @@ class VaspHeatingMaker(Maker):
 
     @job(data="frames", output_schema=LabelSetDocument)
     def make(self, structure: Structure, seed: int) -> LabelSetDocument:
-        """Heat one structure; the seed decides the noise.
+        """Heat one structure; the seed is that of the noise.
 
         A step whose electrons did not converge is left out and named in ``failed``.
 
         Raises
         ------
         InputError
-            If there is no VASP or no POTCAR of an element; nothing has run then.
+            If VASP or the POTCAR of an element is missing; nothing has run then.
         LabelError
-            If VASP did not do all steps, or ran with other settings than asked for.
+            If VASP did not do all steps, or ran with other settings than requested.
         """
         from atomate2.vasp.jobs.md import MDMaker
 
@@ -305,7 +323,7 @@ class VaspHeatingMaker(Maker):
                 seed=seed % _LARGEST_SEED,
             )
             handlers = {"handlers": molecular_dynamics_handlers(), **self.run_vasp_kwargs}
-            # atomate2 would move the steps out of the document, without their electronic steps.
+            # By default atomate2 moves the steps out of the document, without electronic steps.
             run = run_vasp_maker(
                 MDMaker, generator, self.method, sorted_structure, handlers, task_document_kwargs={}
             )
@@ -313,7 +331,8 @@ class VaspHeatingMaker(Maker):
             run.check()
             if len(run.steps) != self.n_steps:
                 raise LabelError(
-                    f"VASP did {len(run.steps)} of {self.n_steps} steps of molecular dynamics; give the job more time"
+                    f"VASP did {len(run.steps)} of {self.n_steps} steps of molecular dynamics",
+                    hint="give the job more time",
                 )
             frames, failed = _frames(run, atoms_from_structure(sorted_structure))
             trajectory = protocol | {
@@ -325,147 +344,11 @@ class VaspHeatingMaker(Maker):
             )
 
 
-def sort_structure(structure: Structure | None) -> Structure:
-    """The structure grouped by species, which atomate2 0.1.5 does not do: a scrambled alloy would have one POTCAR for each change of species.
-
-    Raises
-    ------
-    InputError
-        If there is no structure, or one with partially occupied sites.
-    """
-    # Through atoms, which have no oxidation states, spins or site properties to decide anything.
-    return structure_from_atoms(atoms_from_structure(structure)).get_sorted_structure()
-
-
-def run_static(
-    method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]
-) -> VaspRun:
-    """A single point in the current directory."""
-    from atomate2.vasp.jobs.core import StaticMaker
-
-    from mgflows.methods.vasp.inputs import GlassStaticSetGenerator, static_handlers
-
-    return run_vasp_maker(
-        StaticMaker,
-        GlassStaticSetGenerator(method=method),
-        method,
-        structure,
-        {"handlers": static_handlers(), **run_vasp_kwargs},
-    )
-
-
-def run_vasp_maker(
-    maker_class: type[Maker],
-    generator: Any,
-    method: VaspMethod,
-    structure: Structure,
-    run_vasp_kwargs: dict[str, Any],
-    **maker_kwargs: Any,
-) -> VaspRun:
-    """Write the inputs, run VASP under custodian and read its outputs, all in the current directory and as atomate2 does it.
-
-    Raises
-    ------
-    InputError
-        If there is no VASP or no POTCAR of an element.
-    LabelError
-        If custodian gave up, or the outputs cannot be read.
-    """
-    check_ready(
-        method, [str(element) for element in structure.composition.elements], run_vasp_kwargs
-    )
-    maker = maker_class(
-        input_set_generator=generator,
-        run_vasp_kwargs=run_vasp_kwargs,
-        # What did not converge is refused by our gate, which says more.
-        stop_children_kwargs={"handle_unsuccessful": False},
-        **maker_kwargs,
-    )
-    directory = Path.cwd()
-    try:
-        with _ending_children():
-            response = maker.make.original(maker, structure)
-    except Exception as error:
-        # Custodian, atomate2 and the parsers of pymatgen and emmet each raise what they like.
-        raise LabelError(
-            f"{_what_ended_it(error, directory, method)}; its files are in {directory}"
-        ) from error
-    return VaspRun(response.output, directory, method)
-
-
-def _what_ended_it(error: Exception, directory: Path, method: VaspMethod) -> str:
-    """One sentence on a calculation that gave no document; custodian itself only counts how often it tried."""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    try:
-        run = VaspRun.from_directory(directory, method)
-    except LabelError:
-        return f"VASP gave no result that can be used ({told})"
-    if not run.scf_converged():
-        tried = f", also not with {'; '.join(run.corrections)}" if run.corrections else ""
-        return f"the electronic self-consistency did not converge after {run.scf_steps()} steps{tried} ({told})"
-    return f"VASP's calculation was given up ({told})"
-
-
-def check_ready(
-    method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]
-) -> None:
-    """Refuse what cannot work before anything runs.
-
-    Raises
-    ------
-    InputError
-        If VASP's command is not found, a POTCAR is missing, or atomate2's settings would change a label.
-    """
-    from atomate2 import SETTINGS as ATOMATE2
-    from pymatgen.core import SETTINGS as PYMATGEN
-
-    command = str(run_vasp_kwargs.get("vasp_cmd") or ATOMATE2.VASP_CMD)
-    program = next(iter(shlex.split(command)), "")
-    # Only a shell knows what a variable stands for.
-    if "$" not in program and shutil.which(program) is None:
-        raise InputError(
-            f"the command {program} was not found, so that VASP cannot start (vasp_command is {command!r}); "
-            "set vasp_command in mgflows.yaml to how VASP is called here, or load its module"
-        )
-    missing = [
-        element for element, single in method.find_potentials(species).items() if single is None
-    ]
-    if missing:
-        names = ", ".join(method.potcar_symbol(element) for element in missing)
-        where = PYMATGEN.get("PMG_VASP_PSP_DIR") or "not set"
-        raise InputError(
-            f"no POTCAR of {', '.join(missing)} ({method.potcar_functional}: {names}) was found; PMG_VASP_PSP_DIR is {where}, and must be the "
-            "directory that `pmg config -p` made of VASP's potentials"
-        )
-    foreign = sorted(set(ATOMATE2.VASP_INCAR_UPDATES) - NEUTRAL_TAGS)
-    if foreign:
-        raise InputError(
-            f"VASP_INCAR_UPDATES in atomate2's settings changes {', '.join(foreign)}, which decides labels; "
-            "take it out there and put it into VaspMethod(incar=...)"
-        )
-
-
 @contextlib.contextmanager
 def _in_directory(name: str) -> Iterator[None]:
     Path(name).mkdir(exist_ok=True)
     with contextlib.chdir(name):
         yield
-
-
-@contextlib.contextmanager
-def _ending_children() -> Iterator[None]:
-    """End VASP if the job is interrupted: custodian starts it in a session of its own, which no signal to the job reaches."""
-    import psutil
-
-    this = psutil.Process()
-    before = set(this.children(recursive=True))
-    try:
-        yield
-    except BaseException:
-        for child in set(this.children(recursive=True)) - before:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.terminate()
-        raise
 
 
 def _settings(method: VaspMethod) -> dict[str, Any]:
@@ -477,7 +360,7 @@ def _largest_force(run: VaspRun) -> float:
 
 
 def _frames(run: VaspRun, requested: Atoms) -> tuple[list[Frame], list[str]]:
-    """The steps of molecular dynamics that are labels, and why the others are not."""
+    """The steps of molecular dynamics that are labels, and the reasons against the others."""
     frames, failed = [], []
     for number in range(len(run.steps)):
         name = f"step {number + 1}"

@@ -1,25 +1,36 @@
-"""Any ASE calculator as a method of labelling."""
+"""Any ASE calculator as a label method."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
+import itertools
+import json
+import os
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgflows.errors import InputError
+from ase import Atoms
+
+from mgflows.errors import InputError, MgflowsError, MissingFileError
+from mgflows.methods.base import check_geometry
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
 __all__ = ["AseMethod"]
+
+_TRIAL_SPACING = 3.0
+"""A between neighbours in the trial structure, near the nearest-neighbour distance of metals."""
+_TRIED: set[tuple[str, str, tuple[str, ...]]] = set()
+"""Calculators, with keyword arguments and elements, that labelled the trial structure."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +40,38 @@ class AseMethod:
     Parameters
     ----------
     calculator
-        Import path of a calculator class or of a function that returns a calculator, such as ``"ase.calculators.emt.EMT"``.
+        Import path of a calculator class, or of a function that returns a calculator, such as
+        ``"ase.calculators.emt.EMT"``.
     kwargs
-        Keyword arguments for it; plain JSON values only.
+        Keyword arguments for it, as plain JSON values. A relative path to a file that exists here
+        becomes absolute, because jobs run in other directories.
     is_dft
-        Whether the labels are density-functional results. Decides what reports call them.
+        Whether the labels are density-functional results, which decides their name in reports.
     description
         One line for reports.
     details
-        Import path of a function that takes the same keyword arguments and returns, as a dictionary, what else decides the labels: parameters
-        the calculator has built in, say.
+        Import path of a function that takes the same keyword arguments and returns, as a
+        dictionary, what else decides the labels, such as built-in parameters. The keys of its
+        entry ``elements``, if it has one, are the elements of the calculator.
     n_cores
-        Cores that one calculation uses, for the ledger of costs.
+        Cores that one calculation uses, for the cost ledger.
+    elements
+        The elements that the calculator can label. None: as `details` has them; otherwise a
+        calculator that is not DFT is tried on a small structure of the alloy before a campaign is
+        submitted. Give them where the calculator runs on the workers only.
+    files
+        Sha256 of each file in `kwargs`. It is recorded when the method is made; a job refuses a
+        file that has changed since.
+
+    Raises
+    ------
+    InputError
+        If a keyword argument is not a plain JSON value.
 
     Notes
     -----
-    The fingerprint holds the import path, the version of the package, the keyword arguments, the sha256 of every file they name, and the details.
+    The fingerprint has the import path, the version of the package, the keyword arguments with the
+    sha256 of every file in place of its path, and the details.
     """
 
     calculator: str
@@ -53,39 +80,113 @@ class AseMethod:
     description: str = ""
     details: str = ""
     n_cores: int = 1
+    elements: tuple[str, ...] | None = None
+    files: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        kwargs = _with_absolute_paths(self.kwargs)
+        try:
+            json.dumps(kwargs)
+        except TypeError as error:
+            raise InputError(
+                f"the keyword arguments of {self.calculator} are not plain JSON values ({error})",
+                hint="give numbers, texts, lists and dictionaries, or name a function that builds "
+                "the calculator from them",
+            ) from error
+        known = self.files or {}
+        files = {
+            text: known.get(text) or _sha256(Path(text))
+            for text in _texts(kwargs)
+            if text in known or (os.path.isabs(text) and Path(text).is_file())
+        }
+        object.__setattr__(self, "kwargs", kwargs)
+        object.__setattr__(self, "files", files or None)
+        if self.elements is not None:
+            object.__setattr__(self, "elements", tuple(self.elements))
 
     @classmethod
     def stand_in(cls, species: tuple[str, ...] = ("Cu", "Zr", "Al")) -> AseMethod:
-        """The embedded-atom stand-in for DFT that mgflows builds itself."""
+        """The embedded-atom stand-in for DFT that is part of mgflows."""
         return cls(
             calculator="mgflows.eam.stand_in_calculator",
             kwargs={"species": list(species)},
-            description="stand-in EAM (Zhou-Johnson-Wadley 2004 elements, refitted cross pairs), not DFT",
+            description="stand-in EAM (Zhou-Johnson-Wadley 2004 elements, "
+            "refitted cross pairs), not DFT",
             details="mgflows.eam.stand_in_fingerprint",
         )
 
-    def build(self, atoms: Atoms | None = None) -> Calculator:  # noqa: ARG002
+    def build(self, atoms: Atoms | None = None) -> Calculator:
         """A new calculator.
 
         Raises
         ------
+        MissingFileError
+            If a file in the keyword arguments is missing on this machine.
         InputError
-            If the import path leads nowhere.
+            If such a file has changed, the calculator cannot be imported or built, or the
+            structure cannot be labelled.
         """
-        return _import(self.calculator)(**self.kwargs)
+        if atoms is not None:
+            check_geometry(atoms)
+        self._check_files()
+        function = _import(self.calculator)
+        try:
+            return function(**self.kwargs)
+        except MgflowsError:
+            raise
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"the calculator {self.calculator} was not built because a file was not found "
+                f"({error})",
+                hint="give its absolute path, which every worker must be able to read",
+            ) from error
+        except Exception as error:
+            # Every calculator has its own errors.
+            raise InputError(
+                f"the calculator {self.calculator} cannot be built ({_words(error)})",
+                hint="check its keyword arguments",
+            ) from error
 
-    def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:  # noqa: ARG002
-        """What decides the labels of this method.
+    def check_species(self, species: Sequence[str]) -> None:
+        """Check that the calculator can label all of these elements.
 
         Raises
         ------
         InputError
-            If the calculator cannot be imported, or does not know the species it is asked for.
+            If it lacks an element, or a trial on a small structure of these elements fails.
+        """
+        elements = self.elements
+        if elements is None and self.details:
+            elements = self._details().get("elements")
+        if elements is not None:
+            missing = [symbol for symbol in species if symbol not in elements]
+            if missing:
+                raise InputError(
+                    f"{self._name} cannot label {', '.join(missing)}; it has the elements "
+                    f"{', '.join(elements)}",
+                    hint="choose another method of labelling for this alloy",
+                )
+        elif not self.is_dft:
+            _try(self, tuple(sorted(set(species))))
+
+    def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:  # noqa: ARG002
+        """Everything that decides the labels of this method.
+
+        Raises
+        ------
+        InputError
+            If the calculator cannot be imported.
         """
         _import(self.calculator)
-        settings = {key: _file_digest(value) or value for key, value in self.kwargs.items()}
+        files = {
+            path: _sha256(Path(path)) if Path(path).is_file() else digest
+            for path, digest in (self.files or {}).items()
+        }
+        settings = _replaced(
+            self.kwargs, lambda text: f"sha256:{files[text]}" if text in files else text
+        )
         if self.details:
-            settings["details"] = _import(self.details)(**self.kwargs)
+            settings["details"] = self._details()
         package = self.calculator.partition(".")[0]
         try:
             version = metadata.version(package)
@@ -96,21 +197,79 @@ class AseMethod:
             version=version,
             settings=settings,
             is_dft=self.is_dft,
-            description=self.description or f"{self.calculator} through ASE",
+            description=self._name,
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """Whether the energy is a free energy; a calculator says nothing else that all of them say.
+        """Whether the energy is a free energy, the only thing that all calculators report.
 
-        A potential without electrons has one energy only, whether its calculator calls it free or not.
+        A potential without electrons has one energy only, whether its calculator calls it free or
+        not.
         """
-        return CalculationReport(
-            free_energy=True
-            if "free_energy" in calculator.results
-            else False
-            if self.is_dft
-            else None
-        )
+        if "free_energy" in calculator.results:
+            return CalculationReport(free_energy=True)
+        return CalculationReport(free_energy=False if self.is_dft else None)
+
+    @property
+    def _name(self) -> str:
+        return self.description or f"{self.calculator} through ASE"
+
+    def _details(self) -> dict[str, Any]:
+        return dict(_import(self.details)(**self.kwargs))
+
+    def _check_files(self) -> None:
+        for path, digest in (self.files or {}).items():
+            if not Path(path).is_file():
+                raise MissingFileError(
+                    f"the file {path} of {self.calculator} was not found on this machine",
+                    hint="put it where every worker can read it and make the campaign with that "
+                    "path",
+                )
+            if _sha256(Path(path)) != digest:
+                raise InputError(
+                    f"the file {path} of {self.calculator} has changed since the method was made",
+                    hint="restore it, or start a campaign with the new file",
+                )
+
+
+def _try(method: AseMethod, species: tuple[str, ...]) -> None:
+    """Label a small structure of these elements; name the elements that fail."""
+    key = (method.calculator, json.dumps([method.kwargs, method.files]), species)
+    if key in _TRIED:
+        return
+    error = _trial_error(method, species)
+    if error is None:
+        _TRIED.add(key)
+        return
+    failing = [symbol for symbol in species if _trial_error(method, (symbol,))]
+    of = ", ".join(failing if 0 < len(failing) < len(species) else species)
+    raise InputError(
+        f"{method._name} failed to label a small trial structure of {of} ({_words(error)})",
+        hint="choose a method that has these elements; if it works on the workers only, give "
+        "its `elements`, which skips this trial",
+    ) from error
+
+
+def _trial_error(method: AseMethod, species: tuple[str, ...]) -> Exception | None:
+    """The error of a calculator on 27 atoms in a simple cubic lattice; None if it has none."""
+    sites = list(itertools.product(range(3), repeat=3))
+    atoms = Atoms(
+        [species[number % len(species)] for number in range(len(sites))],
+        positions=[[_TRIAL_SPACING * index for index in site] for site in sites],
+        cell=[3 * _TRIAL_SPACING] * 3,
+        pbc=True,
+    )
+    atoms.calc = method.build(atoms)
+    try:
+        atoms.get_potential_energy()
+    except Exception as error:  # noqa: BLE001
+        # Every calculator has its own errors.
+        return error
+    finally:
+        close = getattr(atoms.calc, "close", None)
+        if close is not None:
+            close()
+    return None
 
 
 def _import(path: str) -> Callable[..., Any]:
@@ -119,13 +278,50 @@ def _import(path: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
-            f"the calculator {path!r} cannot be imported ({error}); give an import path such as 'ase.calculators.emt.EMT' "
-            "and install its package where the job runs"
+            f"the calculator {path!r} cannot be imported ({error})",
+            hint="give an import path such as 'ase.calculators.emt.EMT' and install its package "
+            "where the job runs",
         ) from error
 
 
-def _file_digest(value: Any) -> str | None:
-    """Sha256 of the file a keyword argument names, so that an edited file is another method."""
-    if not isinstance(value, str) or not Path(value).is_file():
-        return None
-    return "sha256:" + hashlib.sha256(Path(value).read_bytes()).hexdigest()
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _with_absolute_paths(kwargs: dict[str, Any]) -> dict[str, Any]:
+    def absolute(value: Any) -> Any:
+        path = Path(value).expanduser()
+        # A name without a suffix or a folder, such as "small", is not a path.
+        looks_like_path = isinstance(value, Path) or "/" in value or bool(path.suffix)
+        return str(path.absolute()) if looks_like_path and path.is_file() else str(value)
+
+    return _replaced(kwargs, absolute)
+
+
+def _replaced(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a nested value with its texts and paths changed."""
+    if isinstance(value, str | Path):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _replaced(member, change) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(member, change) for member in value)
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts(member)
+
+
+def _sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of(path: Path, changed: int, size: int) -> str:  # noqa: ARG001
+    return hashlib.sha256(path.read_bytes()).hexdigest()

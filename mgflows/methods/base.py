@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from ase.neighborlist import neighbor_list
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, StructureError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,41 +106,41 @@ def check_geometry(atoms: Atoms) -> None:
 
     Raises
     ------
-    InputError
+    StructureError
         For no atoms, dummy atoms, positions or a cell that are not finite, a cell without volume,
         a direction without periodic boundaries, or atoms closer than :data:`SHORTEST_DISTANCE`.
     """
     if len(atoms) == 0:
-        raise InputError("the structure has no atoms", hint="give at least one atom")
+        raise StructureError("the structure has no atoms", hint="give at least one atom")
     formula = atoms.get_chemical_formula()
     if np.any(atoms.numbers < 1):
         index = int(np.argmin(atoms.numbers))
-        raise InputError(
+        raise StructureError(
             f"atom {index} of {formula} is a dummy atom",
             hint="remove it or give it an element",
         )
     for what, values in (("cell", atoms.cell.array), ("positions", atoms.positions)):
         if not np.all(np.isfinite(values)):
-            raise InputError(
+            raise StructureError(
                 f"the {what} of {formula} has values that are not finite",
                 hint="check where the structure comes from",
             )
     lengths = atoms.cell.lengths()
     if atoms.cell.rank < 3 or not atoms.cell.volume > 1e-6 * float(np.prod(lengths)):
-        raise InputError(
+        raise StructureError(
             f"the cell of {formula} has no volume; a label needs three independent lattice vectors",
             hint="give it a cell, such as with atoms.center(vacuum=10)",
         )
     if not atoms.pbc.all():
         axes = ", ".join("abc"[axis] for axis in np.flatnonzero(~atoms.pbc))
-        raise InputError(
+        raise StructureError(
             f"{formula} is not periodic along {axes}, and every label is that of a periodic cell",
             hint="set atoms.pbc = True, with enough vacuum in the cell if it is a cluster",
         )
     first, second, distances = neighbor_list("ijd", atoms, SHORTEST_DISTANCE)
     if len(distances):
         closest = int(np.argmin(distances))
-        raise InputError(
+        raise StructureError(
             f"atoms {first[closest]} and {second[closest]} of {formula} are "
             f"{distances[closest]:.3f} A apart, below {SHORTEST_DISTANCE:g} A",
             hint="remove duplicate atoms or check the length unit",

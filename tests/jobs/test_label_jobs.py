@@ -44,13 +44,16 @@ def test_a_label_is_the_calculators_result_grouped_by_species(run, method, atoms
 def test_a_set_labels_each_member_and_names_what_it_left_out(run, method, atoms):
     overlapping = atoms.copy()
     overlapping.positions[1] = overlapping.positions[0] + 0.1
-    structures = [structure_from_atoms(each) for each in (atoms, overlapping)]
+    close = atoms.copy()
+    close.positions[1] = close.positions[0] + 0.5
+    structures = [structure_from_atoms(each) for each in (atoms, overlapping, close)]
     output = LabelSetDocument.model_validate(
-        run(AseLabelMaker(method=method).make_set(structures, ["good", "bad"]))
+        run(AseLabelMaker(method=method).make_set(structures, ["good", "bad", "close"]))
     )
     assert output.n_frames == len(output.frames) == 1
     assert output.summaries[0].name == "good"
-    assert output.failed[0].startswith("bad: a force of")
+    assert output.failed[0].startswith("bad: atoms 0 and 7 of")
+    assert output.failed[1].startswith("close: a force of")
 
 
 def test_single_and_set_labels_give_the_same_frame(run, store, method, atoms):

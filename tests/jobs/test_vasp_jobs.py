@@ -167,7 +167,7 @@ class TestRealOutputs:
     def test_another_functional_is_no_label(self, replay: Any) -> None:
         with pytest.raises(
             LabelError,
-            match=r"ran with other settings than those asked for: GGA is (?i:PS) and not PE; .*ISMEAR is 0 and not 1",
+            match=r"ran with other settings than those requested: GGA is (?i:PS) and not PE; .*ISMEAR is 0 and not 1",
         ) as caught:
             made(
                 VaspLabelMaker(method=VaspMethod(k_spacing=0.288, incar={"ENCUT": 250})),
@@ -199,9 +199,7 @@ class TestRealOutputs:
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=500), replay("ionic-unconverged"))
 
     def test_a_run_that_was_cut_off_is_no_label(self, replay: Any, tmp_path: Path) -> None:
-        with pytest.raises(
-            LabelError, match=r"VASP gave no result that can be used .*its files are in"
-        ):
+        with pytest.raises(LabelError, match=r"VASP gave no usable result .*its files are in"):
             made(VaspLabelMaker(method=OLD_SILICON), replay("unfinished"))
         with pytest.raises(LabelError, match="as those of a run that was cut off"):
             VaspRun.from_directory(unpacked("unfinished", tmp_path / "there"), OLD_SILICON)
@@ -212,7 +210,7 @@ class TestRealOutputs:
             stream.write("\nIVDW = 12\nPSTRESS = 10\n")
         with pytest.raises(
             LabelError,
-            match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not asked for; PSTRESS is 10.* and not 0",
+            match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not requested; PSTRESS is 10.* and not 0",
         ):
             VaspRun.from_directory(directory, OLD_SILICON).check()
 
@@ -280,7 +278,7 @@ class TestStandIn:
         ("behaviour", "words"),
         [
             ("never", "did not converge after 200 steps"),
-            ("cut", "gave no result that can be used"),
+            ("cut", "gave no usable result"),
             ("coarse", "SIGMA is 0.2 and not 0.1"),
         ],
     )
@@ -350,7 +348,7 @@ class TestProcess:
         self, monkeypatch: pytest.MonkeyPatch, structure: Structure
     ) -> None:
         monkeypatch.setenv("STAND_IN_VASP", "dead")
-        with pytest.raises(LabelError, match="VASP gave no result that can be used") as caught:
+        with pytest.raises(LabelError, match="VASP gave no usable result") as caught:
             made(VaspLabelMaker(run_vasp_kwargs=FAST), structure)
         assert str(Path.cwd()) in str(caught.value)
         assert "segmentation fault" in Path("std_err.txt").read_text()

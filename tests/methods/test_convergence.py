@@ -47,7 +47,7 @@ def test_k_meshes_that_are_the_same_are_tried_once(atoms):
 def test_a_series_that_is_too_short_recommends_nothing(atoms):
     series = convergence(atoms, AnalyticMethod(), "cutoff", [300.0, 400.0])
     assert series.recommended is None
-    assert "a series that goes further" in series.advice
+    assert "extend the series to finer settings" in series.advice
 
 
 def test_what_cannot_be_a_series_is_named(atoms):

@@ -176,7 +176,7 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
     [
         (
             "kill -9 $$",
-            "killed by signal 9, which is what a machine out of memory does",
+            "killed by signal 9, as happens when a machine is out of memory",
             ErrorCategory.OUT_OF_MEMORY,
         ),
         (

@@ -163,7 +163,7 @@ def test_an_output_for_another_mesh_is_no_label(program, recorded, method, pair)
     [
         (
             "kill -9 $$",
-            "killed by signal 9, which is what a machine out of memory does",
+            "killed by signal 9, as happens when a machine is out of memory",
             ErrorCategory.OUT_OF_MEMORY,
         ),
         ("kill -15 $$", "ended by signal 15", None),

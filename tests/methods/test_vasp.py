@@ -9,7 +9,6 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from mgflows.errors import InputError
-from mgflows.jobs.vasp import sort_structure
 from mgflows.methods.vasp.inputs import (
     GlassMDSetGenerator,
     GlassRelaxSetGenerator,
@@ -19,6 +18,7 @@ from mgflows.methods.vasp.inputs import (
     static_handlers,
 )
 from mgflows.methods.vasp.method import GLASS_INCAR, VaspMethod
+from mgflows.methods.vasp.run import sort_structure
 
 GENERATORS = {
     "static": GlassStaticSetGenerator,

@@ -1,3 +1,3 @@
-"""VASP with the settings of the paper: settings, inputs, and the reading of its outputs."""
+"""VASP with the settings of the paper: method, inputs, execution and outputs."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""atomate2's input set generators with our settings, and the error handlers that cannot change a label.
+"""atomate2's input set generators with our settings, and error handlers that cannot change a label.
 
-The classes need atomate2's as bases, so that this module is imported where a job runs, never by ``import mgflows``.
+The base classes are atomate2's, so that this module is imported only where a job runs.
 """
 
 from __future__ import annotations
@@ -45,24 +45,27 @@ _HARMLESS_ERRORS = [
     "too_few_bands",
     "zheev",
 ]
-"""Errors whose remedies are the algorithm, the mixing, the number of bands or cores, or a file to start from."""
+"""Errors whose remedies change the algorithm, mixing, number of bands or cores, or start file."""
 _RELAXATION_ERRORS = ["brions", "zbrent"]
-"""Errors of the minimiser; their remedies change its step, or converge the electrons further."""
+"""Errors of the minimiser; their remedies change its step or converge the electrons further."""
 
 
 def static_handlers() -> tuple[ErrorHandler, ...]:
-    """Custodian's handlers for single points: those whose remedies do not change what is converged to.
+    """Custodian's handlers for single points that do not change the converged result.
 
-    Left out of custodian's and atomate2's lists, each because it changes a label without a word:
+    These of custodian's and atomate2's handlers are left out, because they change a label silently:
 
-    - ``LargeSigmaHandler`` lowers SIGMA, ``IncorrectSmearingHandler`` sets ISMEAR = 2 and SIGMA = 0.2, ``KspacingMetalHandler`` and
-      ``MeshSymmetryErrorHandler`` change the k-mesh;
-    - of ``VaspErrorHandler`` all errors but a few: ``tet`` and ``dentet`` change the smearing, ``brmix`` shifts the k-mesh off Gamma, ``zpotrf``
-      expands the cell, ``triple_product`` exchanges its axes;
-    - ``PositiveEnergyErrorHandler`` and ``PotimErrorHandler`` change POTIM, which is nothing to a single point.
+    - ``LargeSigmaHandler`` lowers SIGMA, ``IncorrectSmearingHandler`` sets ISMEAR = 2 and
+      SIGMA = 0.2, ``KspacingMetalHandler`` and ``MeshSymmetryErrorHandler`` change the k-mesh;
+    - most errors of ``VaspErrorHandler``: ``tet`` and ``dentet`` change the smearing, ``brmix``
+      shifts the k-mesh off Gamma, ``zpotrf`` expands the cell, ``triple_product`` exchanges its
+      axes;
+    - ``PositiveEnergyErrorHandler`` and ``PotimErrorHandler`` change POTIM, which has no effect on
+      a single point.
 
-    What remains changes ALGO, mixing, bands or cores; each change is named in the document. Whatever VASP was run with in the end is compared with
-    what was asked for (:mod:`mgflows.methods.vasp.outputs`), so that this list is a convenience and that comparison the guarantee.
+    The others change ALGO, mixing, bands or cores; the document names each change. The settings
+    that VASP ran with are compared with the requested ones afterwards
+    (:mod:`mgflows.methods.vasp.outputs`): this comparison is the guarantee, the list only helps.
     """
     return (
         VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS]),
@@ -74,7 +77,10 @@ def static_handlers() -> tuple[ErrorHandler, ...]:
 
 
 def relax_handlers() -> tuple[ErrorHandler, ...]:
-    """The handlers of single points, and the minimiser's own errors; a relaxation that ran out of steps goes on from where it stopped."""
+    """The handlers of single points and of the minimiser's errors.
+
+    A relaxation that used all its steps continues from where it stopped.
+    """
     return (
         VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS, *_RELAXATION_ERRORS]),
         *static_handlers()[1:],
@@ -82,10 +88,10 @@ def relax_handlers() -> tuple[ErrorHandler, ...]:
 
 
 def molecular_dynamics_handlers() -> tuple[ErrorHandler, ...]:
-    """Handlers that start a trajectory again from its beginning, with another algorithm.
+    """Handlers that restart a trajectory from its beginning, with another algorithm.
 
-    ``UnconvergedErrorHandler`` and ``FrozenJobErrorHandler`` are not among them: they go on from the last structure, which would begin a second
-    heating ramp at its end.
+    ``UnconvergedErrorHandler`` and ``FrozenJobErrorHandler`` are left out: they continue from the
+    last structure, which would start a second heating ramp there.
     """
     return (
         VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS]),
@@ -95,7 +101,7 @@ def molecular_dynamics_handlers() -> tuple[ErrorHandler, ...]:
 
 
 class _GlassInputs:
-    """What the three generators share: nothing of an INCAR, k-mesh or POTCAR comes from another package."""
+    """Base of the three generators: INCAR, k-mesh and POTCAR come from `method` only."""
 
     method: VaspMethod
     config_dict: dict[str, Any]
@@ -116,7 +122,7 @@ class _GlassInputs:
 
     @property
     def kpoints_updates(self) -> Kpoints:
-        """The k-mesh, by rounding."""
+        """The k-mesh, with rounded divisions."""
         return Kpoints.gamma_automatic(self.method.k_mesh(self.structure.lattice.matrix))
 
 
@@ -169,7 +175,7 @@ class GlassRelaxSetGenerator(_GlassInputs, RelaxSetGenerator):
 
 @dataclass
 class GlassMDSetGenerator(_GlassInputs, MDSetGenerator):
-    """Inputs of molecular dynamics at zero pressure with Langevin's thermostat and barostat.
+    """Inputs of molecular dynamics at zero pressure with Langevin thermostat and barostat.
 
     Parameters
     ----------
@@ -178,7 +184,7 @@ class GlassMDSetGenerator(_GlassInputs, MDSetGenerator):
     friction, lattice_friction
         1/ps, of the atoms and of the cell; the paper's 20 and 5.
     cell_mass
-        PMASS, in u. The paper does not state it; VASP's own default.
+        PMASS in u. The paper does not state it; VASP's default.
     seed
         First number of RANDOM_SEED.
     """
@@ -198,7 +204,7 @@ class GlassMDSetGenerator(_GlassInputs, MDSetGenerator):
 
     @property
     def incar_updates(self) -> dict[str, Any]:
-        """Tags of the dynamics: atomate2's, with the paper's numbers."""
+        """Tags of the dynamics: atomate2's, with the paper's values."""
         n_species = len(self.structure.composition.elements)
         return super().incar_updates | {
             "LANGEVIN_GAMMA": [self.friction] * n_species,

@@ -1,4 +1,4 @@
-"""VASP as a method of labelling: one dictionary of settings for every label, whatever the calculation."""
+"""VASP as a label method: one dictionary of settings for the labels of all calculations."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mgflows.errors import InputError
-from mgflows.methods.base import k_mesh
+from mgflows.errors import InputError, MissingFileError
+from mgflows.methods.base import check_geometry, k_mesh
 from mgflows.schemas.labels import MethodFingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ase import Atoms
     from numpy.typing import ArrayLike
     from pymatgen.io.vasp import PotcarSingle
+
+    from mgflows.methods.vasp.run import VaspCalculator
+    from mgflows.schemas.quality import CalculationReport
 
 __all__ = [
     "GLASS_INCAR",
@@ -45,15 +49,16 @@ GLASS_INCAR: dict[str, Any] = {
     "LVTOT": False,
     "LORBIT": None,
 }
-"""The INCAR that all labels share; None keeps a tag out that atomate2 would set.
+"""The INCAR that all labels share; None removes a tag that atomate2 would set.
 
-From the paper (Methods, "DFT Calculations"): GGA, ENCUT and EDIFF. It is silent on the others, which are our choice: Methfessel-Paxton smearing of
-order 1 and 0.1 eV for metals, no spin, projectors in reciprocal space, and aspherical gradient corrections within the spheres. ISYM = 0, because a
-glass has no symmetry and a crystal must not gain by its own.
+GGA, ENCUT and EDIFF are the paper's (Methods, "DFT Calculations"). It does not give the others,
+which are our choice: Methfessel-Paxton smearing of order 1 and 0.1 eV for metals, no spin,
+projectors in reciprocal space, and aspherical gradient corrections within the spheres. ISYM = 0,
+because a glass has no symmetry and crystals are to be labelled in the same way.
 """
 
 GLASS_POTCAR: dict[str, str] = {"Cu": "Cu", "Zr": "Zr_sv", "Al": "Al"}
-"""POTCAR of each element of the paper's alloy. The paper does not name them: these are those of atomate2's own table."""
+"""POTCAR of each element of the paper's alloy, which it does not name; as in atomate2's table."""
 
 NEUTRAL_TAGS = frozenset(
     [
@@ -104,7 +109,7 @@ NEUTRAL_TAGS = frozenset(
         "LH5",
     ]
 )
-"""Tags that change how fast a calculation converges, on how many cores, or what it writes, but not what it converges to."""
+"""Tags that change convergence, parallel execution or output, but not the converged result."""
 
 STEPPING_TAGS = frozenset(
     [
@@ -127,34 +132,47 @@ STEPPING_TAGS = frozenset(
         "RANDOM_SEED",
     ]
 )
-"""Tags that decide which structures a calculation visits, not what their labels are. They belong to the Makers, not to the method."""
+"""Tags that decide which structures a calculation visits, not their labels.
+
+They belong to the Makers, not to the method.
+"""
 
 _RECIPE = "Gamma-centred, each reciprocal vector over k_spacing, rounded"
+_VERSIONS: dict[str, str] = {}
+"""Version of VASP, as its last calculation in this process wrote it."""
 
 
 @dataclass(frozen=True)
 class VaspMethod:
-    """What decides a VASP label.
+    """Everything that decides a VASP label.
 
     Parameters
     ----------
     k_spacing
-        1/A, turned into a mesh by :func:`mgflows.methods.base.k_mesh`; the paper's 0.162.
+        1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's value.
     incar
-        Changes to :data:`GLASS_INCAR`, for every kind of calculation; None removes a tag. Parallel settings such as NCORE and KPAR go here, too.
+        Changes to :data:`GLASS_INCAR`, for every kind of calculation; None removes a tag. Parallel
+        settings such as NCORE and KPAR go here, too.
     potcar
-        POTCAR symbol of an element, such as ``{"Zr": "Zr"}``. An element that is neither here nor in :data:`GLASS_POTCAR` has atomate2's.
+        POTCAR symbol of an element, such as ``{"Zr": "Zr"}``. An element that is neither here nor
+        in :data:`GLASS_POTCAR` has that of atomate2's table.
     potcar_functional
-        Release of the POTCARs, in pymatgen's words.
+        Release of the POTCARs, named as in pymatgen.
     description
-        One line for reports; made of the settings by default.
+        One line for reports; made from the settings by default.
     n_cores
-        Cores that one calculation uses, for the ledger of costs; ``vasp_command`` in mgflows.yaml decides how many it really is.
+        Cores that one calculation uses, for the cost ledger. ``vasp_command`` in mgflows.yaml
+        decides how many VASP really uses.
 
     Raises
     ------
     InputError
-        For an INCAR tag that does not belong to the method.
+        For an INCAR tag that does not belong to the method, or a k-spacing that is not positive.
+
+    Examples
+    --------
+    >>> VaspMethod(incar={"NCORE": 8}, n_cores=64).description
+    'VASP, PBE, 450 eV, 0.162/A'
     """
 
     k_spacing: float = 0.162
@@ -165,18 +183,25 @@ class VaspMethod:
     n_cores: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("k_spacing", "n_cores"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name):g} but must be positive")
         for tag in self.incar:
             if tag in {"KSPACING", "KGAMMA"}:
                 raise InputError(
-                    f"VaspMethod has {tag} in incar, but VASP rounds KSPACING up (4x4x4 where the paper has 3x3x3); set k_spacing"
+                    f"VaspMethod has {tag} in incar, but VASP rounds KSPACING up (4x4x4 where the "
+                    "paper has 3x3x3)",
+                    hint="set k_spacing",
                 )
             if tag in STEPPING_TAGS:
                 raise InputError(
-                    f"VaspMethod has {tag} in incar, but that belongs to one kind of calculation; set it in the Maker"
+                    f"VaspMethod has {tag} in incar, but that belongs to one kind of calculation",
+                    hint="set it in the Maker",
                 )
             if tag != tag.upper():
                 raise InputError(
-                    f"VaspMethod has {tag!r} in incar, but INCAR tags are written in capitals"
+                    f"VaspMethod has {tag!r} in incar, but INCAR tags are written in capitals",
+                    hint=f"write {tag.upper()}",
                 )
         if not self.description:
             functional = (
@@ -192,7 +217,7 @@ class VaspMethod:
 
     @property
     def tags(self) -> dict[str, Any]:
-        """The INCAR of every calculation, without what its kind adds."""
+        """The INCAR of every calculation, without the tags of its kind."""
         return {
             tag: value for tag, value in (GLASS_INCAR | self.incar).items() if value is not None
         }
@@ -204,7 +229,7 @@ class VaspMethod:
 
     @property
     def deciding_tags(self) -> dict[str, Any]:
-        """Those of the tags that decide a label."""
+        """The tags that decide a label."""
         return {tag: value for tag, value in self.tags.items() if tag not in NEUTRAL_TAGS}
 
     def k_mesh(self, cell: ArrayLike) -> tuple[int, int, int]:
@@ -217,7 +242,7 @@ class VaspMethod:
         Raises
         ------
         InputError
-            If nothing is known for the element.
+            If no POTCAR is known for the element.
         """
         known = GLASS_POTCAR | self.potcar
         if element in known:
@@ -226,12 +251,13 @@ class VaspMethod:
 
         if element not in _BASE_VASP_SET["POTCAR"]:
             raise InputError(
-                f"no POTCAR is known for {element}; name one in VaspMethod(potcar={{{element!r}: ...}})"
+                f"no POTCAR is known for {element}",
+                hint=f"name one in VaspMethod(potcar={{{element!r}: ...}})",
             )
         return str(_BASE_VASP_SET["POTCAR"][element])
 
     def find_potentials(self, species: Sequence[str]) -> dict[str, PotcarSingle | None]:
-        """The POTCAR of each element as it lies on this machine; None where it does not."""
+        """The POTCAR of each element on this machine; None where it is missing."""
         from pymatgen.io.vasp import PotcarSingle
 
         found: dict[str, PotcarSingle | None] = {}
@@ -241,20 +267,24 @@ class VaspMethod:
                     self.potcar_symbol(element), self.potcar_functional
                 )
             except (OSError, ValueError, KeyError):
-                # No directory, no release of that name in it, or no such file: pymatgen says each in its own way.
+                # No directory, no release of that name, or no such file.
                 found[element] = None
         return found
 
     def describe_potential(self, element: str, potential: PotcarSingle | None = None) -> str:
-        """Release, symbol and, for a POTCAR at hand, the hash of its text."""
+        """Release, symbol and, for an available POTCAR, the hash of its text."""
         name = f"{self.potcar_functional} {self.potcar_symbol(element)}"
         return name if potential is None else f"{name} sha256:{potential_digest(potential)}"
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """What decides the labels, before anything has run: without VASP's version, with the hash of each POTCAR that lies on this machine."""
+        """Everything that decides the labels.
+
+        It has the hash of each POTCAR that this machine has. The version is that of the last
+        calculation in this process; it is empty before the first one.
+        """
         return MethodFingerprint(
             code="vasp",
-            version="",
+            version=_VERSIONS.get("vasp", ""),
             settings={**self.deciding_tags, "k_spacing": self.k_spacing, "k_mesh": _RECIPE},
             potentials={
                 element: self.describe_potential(element, single)
@@ -264,8 +294,59 @@ class VaspMethod:
             description=self.description,
         )
 
+    def check_species(self, species: Sequence[str]) -> None:
+        """Check that there is a POTCAR of each element.
+
+        A machine without POTCARs, which only submits jobs, accepts every element whose POTCAR has
+        a known name.
+
+        Raises
+        ------
+        InputError
+            If no POTCAR is known for an element.
+        MissingFileError
+            If it is missing where others are found.
+        """
+        found = self.find_potentials(species)
+        missing = [element for element, single in found.items() if single is None]
+        if missing and len(missing) < len(found):
+            names = ", ".join(self.potcar_symbol(element) for element in missing)
+            raise MissingFileError(
+                f"no POTCAR of {', '.join(missing)} ({self.potcar_functional}: {names}) was found "
+                "among those of this machine",
+                hint="add it to the directory PMG_VASP_PSP_DIR, or name another one in "
+                "VaspMethod(potcar=...)",
+            )
+
+    def build(self, atoms: Atoms) -> VaspCalculator:
+        """A calculator that runs a single point of VASP per geometry, in directories named vasp.
+
+        Relaxations and molecular dynamics by VASP itself are Makers of :mod:`mgflows.jobs.vasp`.
+
+        Raises
+        ------
+        InputError
+            If VASP or a POTCAR is missing, or the structure cannot be labelled.
+        """
+        from mgflows.methods.vasp.run import VaspCalculator, check_ready
+
+        check_geometry(atoms)
+        check_ready(self, sorted(set(atoms.symbols)), {})
+        return VaspCalculator(self)
+
+    def report(self, calculator: VaspCalculator) -> CalculationReport:
+        """What VASP reports about its last calculation."""
+        return calculator.report
+
+    def remember_version(self, version: str) -> None:
+        """Take the version from the output of a calculation."""
+        _VERSIONS["vasp"] = version
+
 
 def potential_digest(potential: PotcarSingle) -> str:
-    """Sha256 of the text of one POTCAR, whether it is a file of its own or part of another; only spaces around its lines do not count."""
+    """Sha256 of the text of one POTCAR, which may be part of a file with several.
+
+    Spaces around its lines do not count.
+    """
     text = "\n".join(line.strip() for line in potential.data.strip().splitlines())
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What VASP left behind, compared with what it was asked for, and turned into labels.
+"""The outputs of VASP: compared with what was requested, and turned into labels.
 
-Everything is read from VASP's outputs through atomate2's and emmet's parser; nothing is taken from the structure that went in, whose order of atoms
-may have been another.
+Everything is read from VASP's outputs through the parser of atomate2 and emmet. Nothing is taken
+from the input structure, whose order of atoms may differ.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mgflows import units
+from mgflows.errors import LabelError, WrongSettingsError
 from mgflows.methods.vasp.method import NEUTRAL_TAGS, STEPPING_TAGS
-from mgflows.schemas.labels import LabelError, MethodFingerprint, atoms_from_structure
+from mgflows.schemas.labels import MethodFingerprint, atoms_from_structure
 from mgflows.schemas.quality import CalculationReport
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["VaspRun", "naming_files"]
 
 _PARAMETER_OF_TAG = {"ENCUT": "ENMAX"}
-"""Tags that VASP lists under another name among its parameters."""
+"""Tags that have another name among VASP's parameters."""
 
 
 @dataclass
@@ -40,9 +41,9 @@ class VaspRun:
     task
         The document that emmet made of its files.
     directory
-        Where they are.
+        Their directory.
     method
-        What it was asked to be.
+        The settings that were requested.
     """
 
     task: TaskDoc
@@ -56,7 +57,7 @@ class VaspRun:
         Raises
         ------
         LabelError
-            If they cannot be read, as those of a run that was cut off.
+            If they cannot be read, such as those of a run that was cut off.
         """
         from atomate2.vasp.jobs.base import get_vasp_task_document
 
@@ -64,32 +65,40 @@ class VaspRun:
         try:
             task = get_vasp_task_document(directory)
         except Exception as error:
-            # A parser fails on a file that was cut off in as many ways as there are places to cut it.
+            # The type of the error depends on the place where a file is cut off.
             reason = " ".join(str(error).split()) or type(error).__name__
             raise LabelError(
-                f"VASP's outputs cannot be read, as those of a run that was cut off ({reason}); its files are in {directory}"
+                f"VASP's outputs cannot be read, as those of a run that was cut off ({reason}); "
+                f"its files are in {directory}"
             ) from error
         return cls(task, directory, method)
 
     @property
     def calculation(self) -> Any:
-        """The calculation within the document, an :class:`emmet.core.vasp.calculation.Calculation`; every part of it is there once it is read."""
+        """The calculation within the document.
+
+        An :class:`emmet.core.vasp.calculation.Calculation`, complete after reading.
+        """
         return cast("Any", self.task.calcs_reversed)[0]
 
     @cached_property
     def steps(self) -> list[Any]:
-        """The structures that were visited, with their labels: :class:`emmet.core.vasp.calculation.IonicStep`."""
+        """The structures that VASP visited, with their labels.
+
+        Each is an :class:`emmet.core.vasp.calculation.IonicStep`.
+        """
         return list(self.calculation.output.ionic_steps)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """All that VASP used, its defaults included."""
+        """All settings that VASP used, defaults included."""
         return cast("dict[str, Any]", self.calculation.input.parameters)
 
     def atoms(self, step: int = -1) -> Atoms:
-        """Atoms of a step with the free energy that forces and stress derive from (``e_fr_energy``), in ASE's units and signs.
+        """Atoms of a step with their label in ASE's units and signs.
 
-        ``TaskDoc.output.energy`` is another one: extrapolated to zero smearing, it has no forces.
+        The energy is the free energy, of which forces and stress are derivatives
+        (``e_fr_energy``). ``TaskDoc.output.energy`` is extrapolated to zero smearing.
         """
         from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -114,12 +123,15 @@ class VaspRun:
         return len(self.steps[step].electronic_steps or [])
 
     def scf_converged(self, step: int = -1) -> bool:
-        """Whether the electrons of an ionic step converged: VASP stops at EDIFF, or at NELM steps without a word in its outputs."""
+        """Whether the electrons of an ionic step converged.
+
+        VASP stops at EDIFF, or after NELM steps without a message in its outputs.
+        """
         return 0 < self.scf_steps(step) < int(self.parameters["NELM"])
 
     @property
     def corrections(self) -> list[str]:
-        """What custodian changed on the way, one phrase a change."""
+        """What custodian changed, one phrase per change."""
         found = []
         for record in self.task.custodian or []:
             for correction in record.corrections or []:
@@ -132,12 +144,12 @@ class VaspRun:
         return found
 
     def report(self, requested: Atoms, step: int = -1) -> CalculationReport:
-        """What VASP says of one of its steps, for the gate of :mod:`mgflows.schemas.quality`.
+        """What VASP reports about a step, for the gate of :mod:`mgflows.schemas.quality`.
 
         Parameters
         ----------
         requested
-            The structure that went in, whose cell decides the k-mesh.
+            The input structure, whose cell decides the k-mesh.
         step
             Which ionic step.
         """
@@ -163,13 +175,14 @@ class VaspRun:
 
         Raises
         ------
-        LabelError
-            If a tag that decides a label is not what was asked for, the INCAR has one that was not asked for, or a POTCAR is another one.
+        WrongSettingsError
+            If a tag that decides a label differs from the method, the INCAR has a tag that the
+            method does not have, or a POTCAR is another one.
         """
-        found = [*self._other_settings(), *self._unasked_tags(), *self._other_potentials()]
+        found = [*self._other_settings(), *self._additional_tags(), *self._other_potentials()]
         if found:
-            raise LabelError(
-                f"VASP ran with other settings than those asked for: {'; '.join(found)}"
+            raise WrongSettingsError(
+                f"VASP ran with other settings than those requested: {'; '.join(found)}"
             )
 
     def fingerprint(self) -> MethodFingerprint:
@@ -189,7 +202,7 @@ class VaspRun:
         incar = self.calculation.input.incar or {}
         for tag, requested in self.method.deciding_tags.items():
             used = incar.get(tag, self.parameters.get(_PARAMETER_OF_TAG.get(tag, tag)))
-            # Electrons that converged further than asked are the same label.
+            # Electrons that converged further give the same label.
             better = tag == "EDIFF" and used is not None and float(used) <= float(requested)
             if used is not None and not better and not _same(used, requested):
                 yield f"{tag} is {used} and not {requested}"
@@ -197,8 +210,11 @@ class VaspRun:
         if kpoints is not None and not str(kpoints.style).startswith("Gamma"):
             yield f"the k-mesh is {kpoints.style} and not Gamma-centred"
 
-    def _unasked_tags(self) -> Iterator[str]:
-        """Tags of the INCAR as it lies there; VASP's own list of it has tags that nobody wrote."""
+    def _additional_tags(self) -> Iterator[str]:
+        """Tags of the INCAR file that the method does not have.
+
+        The INCAR in VASP's output has additional tags.
+        """
         from pymatgen.io.vasp import Incar
 
         path = self._file("INCAR")
@@ -206,13 +222,13 @@ class VaspRun:
             return
         incar = Incar.from_file(path)
         for tag in sorted(set(incar) - set(self.method.tags) - NEUTRAL_TAGS - STEPPING_TAGS):
-            yield f"{tag} is {incar[tag]} and was not asked for"
+            yield f"{tag} is {incar[tag]} and was not requested"
         if float(incar.get("PSTRESS", 0.0)) != 0.0:
             yield f"PSTRESS is {incar['PSTRESS']} and not 0"
 
     def _other_potentials(self) -> Iterator[str]:
         for record in self.calculation.input.potcar_spec or []:
-            # Where only POTCAR.spec was at hand, it has the symbol and no more.
+            # POTCAR.spec, where there is no POTCAR, has the symbol only.
             words = str(record.titel).split()
             kind, symbol = words[:2] if len(words) > 1 else ("", words[0])
             element = symbol.partition("_")[0]
@@ -242,11 +258,11 @@ class VaspRun:
 
 @contextmanager
 def naming_files(directory: Path) -> Iterator[None]:
-    """Say in each :class:`~mgflows.schemas.labels.LabelError` where the files of the calculation are."""
+    """Add the directory of the calculation to each :class:`~mgflows.errors.LabelError`."""
     try:
         yield
     except LabelError as error:
-        raise LabelError(f"{error}; its files are in {directory}") from error
+        raise type(error)(f"{error}; its files are in {directory}") from error
 
 
 def _same(used: Any, requested: Any) -> bool:
@@ -254,7 +270,7 @@ def _same(used: Any, requested: Any) -> bool:
         return used is requested
     if isinstance(used, int | float) and isinstance(requested, int | float):
         return abs(used - requested) <= 1e-6 * max(abs(used), abs(requested))
-    # VASP reads the first letters of a word and writes five of them back.
+    # VASP reads the first letters of a word and writes five of them.
     one, other = str(used).strip().lower(), str(requested).strip().lower()
     return one == other or (
         min(len(one), len(other)) >= 5 and (one.startswith(other) or other.startswith(one))
