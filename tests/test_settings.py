@@ -53,7 +53,7 @@ def test_the_nearest_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.directory == tmp_path / "given"
 
 
-def test_variables_win_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "here", "n_workers: 3\nnep_command: gpumd-nep")
     monkeypatch.setenv("MGFLOWS_N_WORKERS", "7")
     assert (Settings.load().n_workers, Settings.load().nep_command) == (7, "gpumd-nep")
@@ -130,7 +130,7 @@ def test_no_database_yet_says_how_to_start_one(tmp_path: Path) -> None:
         open_database(Settings(directory=tmp_path))
 
 
-def test_an_absent_server_is_told_soon(tmp_path: Path) -> None:
+def test_an_absent_server_is_reported_soon(tmp_path: Path) -> None:
     settings = Settings(mongodb_uri="mongodb://me:secret@127.0.0.1:9/")
     with pytest.raises(
         ServiceError, match=r"mongodb://me:\*\*\*@127\.0\.0\.1:9/ does not answer"
@@ -140,7 +140,10 @@ def test_an_absent_server_is_told_soon(tmp_path: Path) -> None:
 
 
 def test_importing_mgflows_reads_no_settings() -> None:
-    code = "import sys, mgflows; sys.exit('pydantic_settings' in sys.modules or 'mgflows.settings' in sys.modules)"
+    code = (
+        "import sys, mgflows\n"
+        "sys.exit('pydantic_settings' in sys.modules or 'mgflows.settings' in sys.modules)\n"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -179,7 +182,7 @@ def test_a_named_directory_never_uses_the_database_of_another(
     settings = Settings.load(mine)
     assert settings.is_private
     assert (settings.directory, settings.database_name) == (mine, "mgflows")
-    # What does not concern the database is this machine's.
+    # Other settings of this machine are kept.
     assert settings.n_workers == 7
     with pytest.raises(ServiceError, match=r"names another server: leave out --directory"):
         open_database(settings)
@@ -187,7 +190,7 @@ def test_a_named_directory_never_uses_the_database_of_another(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MGFLOWS_CONFIG", str(tmp_path / "here" / "mgflows.yaml"))
     assert Settings.load(mine).is_private
-    # With a file of its own it is read alone.
+    # A file in the directory is read alone.
     put(mine, "mongodb_uri: mongodb://mine.example/\n")
     assert Settings.load(mine).uri == "mongodb://mine.example/"
     assert Settings.load(mine).n_workers == 2

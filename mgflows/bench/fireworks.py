@@ -19,6 +19,7 @@ from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch.campaigns import advance, submit
 from mgflows.launch.worker import work
 from mgflows.machine.mongod import PrivateMongod
+from mgflows.recovery import plan_recovery
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
         database.fireworks.update_many(
             {"spec._category": "sampling", "state": "READY"}, {"$set": {"state": "COMPLETED"}}
         )
+        _record_states(database)
         start = time.perf_counter()
         n_added = sum(each.n_added for each in advance(settings, name))
         advancing = time.perf_counter() - start
@@ -147,10 +149,12 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
             )
         ),
         "advance": 1e3 * _median(lambda: advance(settings, name)),
+        "heal": 1e3 * _median(lambda: plan_recovery(settings, name), 3),
         "advance_per_firework": 1e3 * advancing / n_added if n_added >= _ENOUGH else None,
         "client_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "fireworks": database.fireworks.estimated_document_count(),
         "workflows": database.workflows.estimated_document_count(),
+        "disk_kib": _stored_kib(database) / database.fireworks.estimated_document_count(),
     }
     launchpad.connection.close()
     database.client.close()
@@ -165,6 +169,24 @@ def _run(settings: Settings, name: str, n_jobs: int, database: Database) -> tupl
     return time.perf_counter() - start, database.fireworks.count_documents(
         {"state": "COMPLETED"}
     ) - done
+
+
+def _record_states(database: Database) -> None:
+    """Write the states of fireworks into their workflows, as FireWorks does when a job ends."""
+    states = {row["fw_id"]: row["state"] for row in database.fireworks.find({}, ["fw_id", "state"])}
+    for workflow in database.workflows.find({}, ["nodes"]):
+        found = {str(fw_id): states[fw_id] for fw_id in workflow["nodes"]}
+        change: dict[str, Any] = {"fw_states": found}
+        if set(found.values()) == {"COMPLETED"}:
+            change["state"] = "COMPLETED"
+        database.workflows.update_one({"_id": workflow["_id"]}, {"$set": change})
+
+
+def _stored_kib(database: Database) -> float:
+    """Size of the collections and indexes on disk, KiB, after a checkpoint."""
+    database.client.admin.command("fsync")
+    numbers = database.command("dbStats")
+    return (numbers["storageSize"] + numbers["indexSize"]) / 1024
 
 
 def _median(act: Callable[[], Any], n: int = 9) -> float:

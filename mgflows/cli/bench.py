@@ -127,6 +127,8 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
         "running one that does nothing (ms)": "overhead",
         "what a worker asks for a job (ms)": "checkout",
         "status (ms)": "status",
+        "heal with nothing to repair (ms)": "heal",
+        "database on disk (KiB per job)": "disk_kib",
         "mongod (MiB)": "mongod_mib",
         "this process (MiB, peak so far)": "client_mib",
     }

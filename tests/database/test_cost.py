@@ -1,4 +1,4 @@
-"""The ledger and the forecast, counted by hand, on a real MongoDB."""
+"""Costs and forecast against values counted by hand, on a real MongoDB."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def done(
     seconds: float | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """A document of a job that took ``cpu`` core seconds on four cores, and had said ``seconds``."""
+    """A document of a job that took ``cpu`` core seconds on four cores, estimated ``seconds``."""
     tags = {"campaign": CAMPAIGN, "stage": stage, "subset": subset, "seconds": seconds}
     provenance = {
         "cpu_seconds": cpu,
@@ -96,13 +96,13 @@ def ledger(
     }
     database["outputs"].insert_many(
         [
-            # Two short coolings that took twice what they had said.
+            # Two short coolings that took twice their estimate.
             done(4.0, stage="sampling", seconds=2.0),
             done(8.0, stage="sampling", seconds=4.0),
             done(12.0, subset="lj_surrogate"),
             done(36.0, subset="lj_surrogate"),
             done(0.5, **gate),
-            # A dataset that is done, before the training: the one says nothing of the other.
+            # A finished dataset before the training: its cost must not set that of the training.
             done(0.25, stage="training"),
             {
                 **done(1000.0, subset="lj_surrogate"),
@@ -175,7 +175,7 @@ def test_spent_is_summed_by_stage_and_subset(ledger: GlassDatabase) -> None:
 
 def test_the_rest_is_forecast_from_what_was_measured(ledger: GlassDatabase) -> None:
     rest = ledger.remaining_cost(CAMPAIGN)
-    told = {
+    forecast = {
         (each.stage, each.subset, each.basis): (
             each.n,
             round(3600 * each.core_hours, 6),
@@ -183,14 +183,14 @@ def test_the_rest_is_forecast_from_what_was_measured(ledger: GlassDatabase) -> N
         )
         for each in rest
     }
-    assert told == {
-        # A long cooling is scaled by its length: the mean of the short ones would say 6 s.
+    assert forecast == {
+        # A long cooling is scaled by its length: the mean of the short ones would give 6 s.
         ("sampling", None, "measured"): (1, 1000.0, 250.0),
-        # One is in the LaunchPad and four are planned; the failed one does not come again.
+        # One is in the LaunchPad and four are planned; the failed one is not rerun.
         ("labels", "lj_surrogate", "measured"): (5, 5 * 24.0, 5 * 6.0),
-        # No relaxation is done: the gate counted 100 evaluations for each of the three.
+        # No relaxation is finished: the gate counted 100 evaluations for each of the three.
         ("labels", "dft_minimized", "pilots"): (3, 300 * 24.0, 300 * 6.0),
-        # Nothing says anything about crystals but the jobs themselves.
+        # For crystals there are only the jobs' own estimates.
         ("labels", "crystal", "guess"): (6, 6.0, 6.0),
         ("training", None, "guess"): (1, 50.0, 50.0),
         ("training", None, "measured"): (2, 0.5, 0.125),
@@ -213,17 +213,19 @@ def test_measured_relaxations_replace_the_assumed_ones(ledger: GlassDatabase) ->
     assert 3600 * relaxations.core_hours == pytest.approx(3 * 2500.0)
 
 
-def test_the_command_tells_both_apart(ledger: GlassDatabase, tmp_path: Path) -> None:
+def test_the_command_shows_costs_and_forecast(ledger: GlassDatabase, tmp_path: Path) -> None:
     ledger.settings.write(tmp_path / "mgflows.yaml")
     arguments = [CAMPAIGN, "--directory", str(tmp_path)]
-    said = json.loads(
+    shown = json.loads(
         CliRunner().invoke(cost_command, [*arguments, "--json"], catch_exceptions=False).output,
         parse_constant=pytest.fail,
     )
-    assert 3600 * said["core_hours"] == pytest.approx(60.75)
-    assert 3600 * said["core_hours_left"] == pytest.approx(1000.0 + 120.0 + 7200.0 + 6.0 + 50.5)
-    assert said["core_hours_total"] == pytest.approx(said["core_hours"] + said["core_hours_left"])
-    assert {each["subset"]: each["basis"] for each in said["remaining"]}[
+    assert 3600 * shown["core_hours"] == pytest.approx(60.75)
+    assert 3600 * shown["core_hours_left"] == pytest.approx(1000.0 + 120.0 + 7200.0 + 6.0 + 50.5)
+    assert shown["core_hours_total"] == pytest.approx(
+        shown["core_hours"] + shown["core_hours_left"]
+    )
+    assert {each["subset"]: each["basis"] for each in shown["remaining"]}[
         "dft_minimized"
     ] == "pilots"
     output = CliRunner().invoke(cost_command, arguments, catch_exceptions=False).output

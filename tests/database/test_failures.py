@@ -1,4 +1,4 @@
-"""The categories of errors, on errors that really happen here."""
+"""Error categories of errors that are really provoked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def call_path() -> None:
 
 
 def say(*command: str) -> None:
-    """Fail with what a program says."""
+    """Fail with the error message of a program."""
     raise RuntimeError(
         subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp").stderr
     )
@@ -102,7 +102,7 @@ def be_killed() -> None:
 
 
 def be_interrupted() -> None:
-    raise Interrupted("SIGTERM (walltime, preemption or somebody who stopped it)")
+    raise Interrupted("SIGTERM (walltime, preemption or a user's request)")
 
 
 def look_up() -> None:
@@ -131,12 +131,12 @@ def look_up() -> None:
         (look_up, ErrorCategory.OTHER),
     ],
 )
-def test_real_errors_are_told_apart(provoke: Callable[[], None], category: ErrorCategory) -> None:
+def test_real_errors_are_classified(provoke: Callable[[], None], category: ErrorCategory) -> None:
     with pytest.raises(BaseException) as caught:
         provoke()
     trace = "".join(traceback.format_exception(caught.value))
     assert classify(trace) is category
-    # numpy shows its subclass of MemoryError under another name.
+    # numpy prints its subclass of MemoryError under another name.
     assert caught.type.__name__ in last_words(trace)
     assert "\n" not in last_words(trace)
 
@@ -160,17 +160,23 @@ def test_mpi_that_does_not_find_its_program() -> None:
 @pytest.mark.parametrize(
     ("text", "category"),
     [
-        # As Slurm, the kernel and PBS write them into a job's output.
+        # As Slurm, the kernel and PBS write into a job's output.
         (
-            "slurmstepd: error: *** JOB 17 ON node3 CANCELLED AT 2026-11-24T10:00:00 DUE TO TIME LIMIT ***",
+            (
+                "slurmstepd: error: *** JOB 17 ON node3 CANCELLED AT 2026-11-24T10:00:00 "
+                "DUE TO TIME LIMIT ***"
+            ),
             ErrorCategory.INTERRUPTED,
         ),
         (
-            "slurmstepd: error: Detected 1 oom_kill event in StepId=17.batch. Some of the step tasks have been OOM Killed.",
+            (
+                "slurmstepd: error: Detected 1 oom_kill event in StepId=17.batch. "
+                "Some of the step tasks have been OOM Killed."
+            ),
             ErrorCategory.OUT_OF_MEMORY,
         ),
         ("=>> PBS: job killed: walltime 3632 exceeded limit 3600", ErrorCategory.INTERRUPTED),
-        # As the codes write them when the self-consistency gives up.
+        # As the codes print when the self-consistency does not converge.
         (
             "gpaw.KohnShamConvergenceError: Did not converge!  See text output for help.",
             ErrorCategory.NOT_CONVERGED,
@@ -186,11 +192,13 @@ def test_mpi_that_does_not_find_its_program() -> None:
         ),
     ],
 )
-def test_wordings_that_this_machine_cannot_provoke(text: str, category: ErrorCategory) -> None:
+def test_messages_that_this_machine_cannot_provoke_are_classified(
+    text: str, category: ErrorCategory
+) -> None:
     assert classify(text) is category
 
 
-def test_the_last_word_counts_and_source_lines_do_not() -> None:
+def test_the_last_error_decides_and_source_lines_do_not_count() -> None:
     trace = (
         "Traceback (most recent call last):\n"
         '  File "a.py", line 3, in read\n'

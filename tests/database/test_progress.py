@@ -1,4 +1,4 @@
-"""Campaigns that do not exist are an error, with the names that do."""
+"""An unknown campaign is an error that lists the known ones."""
 
 from __future__ import annotations
 

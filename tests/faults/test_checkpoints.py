@@ -1,4 +1,7 @@
-"""Long jobs killed without warning: the next launch goes on from their checkpoint, and the result is that of an uninterrupted run."""
+"""Long jobs that are killed: the next launch resumes from the checkpoint.
+
+The result is that of an uninterrupted run.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ ALLOY = Alloy.cuzral(n_atoms=113)
 
 
 def run_and_kill(settings: Settings, pattern: str) -> None:
-    """A worker, killed when its job has written a checkpoint and done some more."""
+    """A worker that is killed some time after its job wrote a checkpoint."""
     worker = start(settings)
     deadline = time.monotonic() + 120
     while not list((settings.directory / "launches").glob(f"launcher_*/{pattern}")):

@@ -1,4 +1,7 @@
-"""Faults of whole campaigns, provoked on a real MongoDB with real processes: nothing is lost, nothing runs twice."""
+"""Faults of whole campaigns, provoked on a real MongoDB with real processes.
+
+Nothing is lost and nothing runs twice.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def test_advance_is_killed_again_and_again(
     n = 150
     journal = tmp_path / "journal"
     submit(families(journal, n=n), settings)
-    # The samples are there at once: what is tested is the submission of what follows.
+    # The samples are finished at once: the test is about the submission of the next jobs.
     database.fireworks.update_many({"state": "READY"}, {"$set": {"state": "COMPLETED"}})
     database.outputs.insert_many(
         {"uuid": firework["spec"]["job_uuid"], "index": 1, "output": 1.0}
@@ -93,7 +96,7 @@ def test_workers_race_through_a_campaign(
     workers = [start(settings) for _ in range(4)]
     for worker in workers:
         worker.wait(timeout=240)
-    # Who comes last finds nothing left, unless another one still ran what it would have waited for.
+    # The last worker finds nothing left, unless another one still ran an input of its jobs.
     assert start(settings).wait(timeout=120) == ExitCode.DONE
     assert Counter(jobs.ran(journal)) == Counter(
         [*(f"s{i}" for i in range(40)), *(f"l{i}" for i in range(40)), "dataset"]
@@ -111,14 +114,15 @@ def test_two_launchers_share_a_campaign_and_one_is_killed(
         "import sys\n"
         "from mgflows.machine import LocalLauncher\n"
         "from mgflows.settings import Settings\n"
-        "for progress in LocalLauncher(Settings.read(sys.argv[1]), n_workers=2).run(poll_seconds=0.2): pass\n"
+        "launcher = LocalLauncher(Settings.read(sys.argv[1]), n_workers=2)\n"
+        "for progress in launcher.run(poll_seconds=0.2): pass\n"
         "sys.exit(0 if progress.is_finished else 1)\n"
     )
     launchers = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "mgflows.yaml")])
         for _ in range(2)
     ]
-    # Both have workers at work.
+    # Both have running workers.
     while (
         len(
             {
@@ -134,7 +138,7 @@ def test_two_launchers_share_a_campaign_and_one_is_killed(
     assert launchers[0].wait(timeout=120) == 0
     ran = Counter(jobs.ran(journal))
     assert set(ran) == {f"a{i}" for i in range(40)}
-    # Its workers are told to stop when it dies, and give back at most the job that each has in hand.
+    # Its workers are stopped when it dies, and each gives back at most its current job.
     assert ran.total() <= 42
     assert database.fireworks.count_documents({"state": {"$ne": "COMPLETED"}}) == 0
     assert database.outputs.count_documents({}) == 40
@@ -176,7 +180,7 @@ def test_a_server_that_is_away_for_a_minute(short_directory: Path) -> None:
         server.stop()
 
 
-def test_a_database_that_is_down_is_told_in_one_line_within_seconds(tmp_path: Path) -> None:
+def test_a_database_that_is_down_is_reported_in_one_line_within_seconds(tmp_path: Path) -> None:
     settings = Settings(mongodb_uri="mongodb://127.0.0.1:9/", directory=tmp_path)
     began = time.monotonic()
     with pytest.raises(ServiceError, match="does not answer"):

@@ -1,4 +1,4 @@
-"""The disk of the launch directories is really full: a small tmpfs that only the worker sees, so that nothing else on the machine suffers."""
+"""Launch directories on a really full disk: a small tmpfs that only the worker sees."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(
 def test_what_a_job_prints_does_not_fit(
     site: Settings, database: Database, tmp_path: Path, buffered: bool
 ) -> None:
-    """It goes nowhere else, and the worker ends as it ends with other failures."""
+    """The output is not written anywhere else, and the worker ends as with other failures."""
     journal = tmp_path / "journal"
     submit_jobs(site, say(str(journal), "much", 3_000_000), say(str(journal), "more", 3_000_000))
     worker = run_worker(site, "size=1000k", PYTHONUNBUFFERED="" if buffered else "1")
@@ -126,7 +126,7 @@ def test_not_even_a_directory_fits(site: Settings, database: Database, tmp_path:
     journal = tmp_path / "journal"
     names = [f"a{i}" for i in range(4)]
     submit_jobs(site, *(jobs.add(str(journal), name, 1.0, 2.0) for name in names))
-    # A file system has room for so many names, too: its own root and no more.
+    # The number of files is limited, too: there is room for the root directory only.
     worker = run_worker(site, "size=1000k,nr_inodes=1")
     assert worker.returncode == ExitCode.BROKEN_ENVIRONMENT, worker.stderr
     assert "No space left on device" in worker.stderr
@@ -139,7 +139,7 @@ def test_not_even_a_directory_fits(site: Settings, database: Database, tmp_path:
 def test_a_disk_that_is_nearly_full_is_left_alone(
     site: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """The directory of the launches may be on another disk than the rest."""
+    """The launches may be on another disk than the other files."""
     site.minimum_free_gb = 0.002
     submit_jobs(site, jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0))
     worker = run_worker(site, "size=1000k")

@@ -1,4 +1,7 @@
-"""A method whose errors are known: those of a cutoff fall off exponentially, those of a k-mesh with the square of its divisions."""
+"""A method with known errors.
+
+Those of the cutoff decrease exponentially, those of the k-mesh with the square of its divisions.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ class AnalyticMethod:
 
 
 class AnalyticCalculator(Calculator):
-    """Pressure 5 GPa + 36 GPa exp(-(E - 300 eV) / 50 eV); forces 1/n off, with n points in the k-mesh; total energy 100 eV exp(...) off at each atom."""
+    """Pressure 5 GPa + 36 GPa exp(-(E - 300 eV) / 50 eV), with the cutoff energy E.
+
+    Forces are off by 1/n, with n points in the k-mesh; the energy by 100 eV exp(...) per atom.
+    """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 

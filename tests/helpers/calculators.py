@@ -1,4 +1,4 @@
-"""Fast calculators with known answers for the tests of this room, and a structure without symmetry."""
+"""Fast calculators with known results, and a structure without symmetry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def lennard_jones(
     *symbols: str, epsilon: float = 0.4, sigma: float = 2.34, cutoff: float = 5.85
 ) -> Calculator:
-    """Pair potential whose energy, force and curvature vanish at the cutoff; every pair of species alike."""
+    """Pair potential, equal for all species, smooth to the second derivative at the cutoff."""
     from matscipy.calculators.pair_potential import LennardJonesQuadratic, PairPotential
 
     numbers = [atomic_numbers[symbol] for symbol in symbols]
@@ -28,7 +28,7 @@ def lennard_jones(
 
 
 def disordered_atoms() -> Atoms:
-    """48 atoms at random but not on top of each other."""
+    """48 atoms at random positions with a minimum distance."""
     atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat((3, 2, 4))
     atoms.symbols[::2] = "Zr"
     atoms.rattle(1.0, seed=3)
@@ -36,7 +36,7 @@ def disordered_atoms() -> Atoms:
 
 
 class IdealGas(Calculator):
-    """No interaction at all: the pressure is the kinetic one alone."""
+    """No interaction: the pressure is purely kinetic."""
 
     implemented_properties = ("energy", "forces", "stress")
 

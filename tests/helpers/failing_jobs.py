@@ -1,4 +1,4 @@
-"""Jobs that fail for real reasons."""
+"""Jobs that fail for real reasons, crash, or leave something behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def break_down(journal: str, name: str, how: str) -> float:
     elif how == "module":
         import no_such_module  # noqa: F401
     elif how == "program":
-        # What the shell says goes to the job's standard error; the exception has only the exit code.
+        # The shell's message goes to the job's standard error; the exception has the exit code.
         subprocess.run("no_such_vasp", shell=True, check=True)
     return 0.0
 

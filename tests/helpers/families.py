@@ -1,4 +1,4 @@
-"""A small campaign of jobs that do next to nothing: samples, their labels and a dataset."""
+"""A small campaign of trivial jobs: samples, their labels and a dataset."""
 
 from __future__ import annotations
 

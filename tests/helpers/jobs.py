@@ -1,4 +1,4 @@
-"""Tiny jobs for the tests of the FireWorks side. Each leaves a line in a journal, so that the tests see how often it really ran."""
+"""Tiny jobs that leave a line in a journal, by which tests count how often each really ran."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def fail(journal: str, name: str, message: str = "no such luck") -> float:
 
 @job
 def fan_out(journal: str, name: str, n: int, start: object = 0.0) -> Response:
-    """Replaces itself by n additions, the first of which may use an output of an earlier job."""
+    """Replace itself by n additions."""
     _note(journal, name)
     jobs = [add(journal, f"{name}-{i}", float(i), 1.0) for i in range(n)]
     return Response(replace=Flow(jobs, output=[j.output for j in jobs]))
@@ -67,7 +67,7 @@ def fan_out(journal: str, name: str, n: int, start: object = 0.0) -> Response:
 
 @job(config=JobConfig(resolve_references=False))
 def fan_out_references(journal: str, name: str, earlier: list[object]) -> Response:
-    """Replaces itself by jobs that refer to outputs of earlier ones."""
+    """Replace itself by jobs that refer to outputs of earlier ones."""
     _note(journal, name)
     jobs = [add(journal, f"{name}-{i}", reference, 1.0) for i, reference in enumerate(earlier)]
     return Response(replace=Flow(jobs))
@@ -81,13 +81,13 @@ def collect(journal: str, name: str, values: list[float | None]) -> dict[str, in
 
 @job
 def verdict(journal: str, passed: bool, reason: str) -> dict[str, object]:
-    """A gate."""
+    """Return the verdict of a gate."""
     _note(journal, "verdict")
     return {"passed": passed, "reason": reason}
 
 
 @job
 def large(journal: str, name: str, megabytes: int) -> list[str]:
-    """An output of so many MB."""
+    """Return an output of so many MB."""
     _note(journal, name)
     return ["x" * 1_000_000] * megabytes

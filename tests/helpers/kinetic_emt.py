@@ -1,4 +1,4 @@
-"""A calculator with the fault that the check of trajectories looks for."""
+"""A calculator with the error that the check of trajectories detects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 
 class KineticEMT(EMT):
-    """EMT whose stress holds the kinetic part of the atoms that it is given."""
+    """EMT whose stress includes the kinetic part."""
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=()):
         super().calculate(atoms, list(properties), list(system_changes))

@@ -1,4 +1,4 @@
-"""The surrogate in LAMMPS (pair style lj/cut, one cutoff a pair, shifted), as an independent answer."""
+"""The surrogate in LAMMPS (pair style lj/cut, one cutoff per pair, shifted), as a reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def run_lammps(
     dynamics: int = 0,
     temperature: float = 2.0,
 ) -> LammpsResult:
-    """Energy, forces and pressure in reduced units of (n, 3) reduced positions in an orthorhombic box; at the minimum if ``minimise`` names a style."""
+    """Energy, forces and pressure of (n, 3) positions in an orthorhombic box, in reduced units.
+
+    At the minimum if ``minimise`` names a style.
+    """
     import time
 
     lmp = open_lammps()
@@ -64,7 +67,8 @@ def run_lammps(
         for b in range(a, len(lj.species)):
             sigma, epsilon = lj.reduced_sigma[a, b], lj.reduced_epsilon[a, b]
             lmp.command(
-                f"pair_coeff {a + 1} {b + 1} {epsilon:.17g} {sigma:.17g} {lj.cutoff_factor * sigma:.17g}"
+                f"pair_coeff {a + 1} {b + 1} {epsilon:.17g} {sigma:.17g} "
+                f"{lj.cutoff_factor * sigma:.17g}"
             )
     lmp.command("thermo_modify norm no")
     speed, energies = 0.0, np.empty(0)

@@ -1,9 +1,9 @@
-"""Make tests/data/tiny_nep.txt: a small NEP for Cu-Zr-Al, trained on the stand-in, for every test downstream of the training.
+"""Make tests/data/tiny_nep.txt: a small NEP for Cu-Zr-Al, trained on the stand-in, for tests.
 
-    OMP_NUM_THREADS=1 python tests/nep/make_tiny_potential.py
+    OMP_NUM_THREADS=1 python -m tests.helpers.make_tiny_potential
 
-Melted and cooled 54-atom cells at several densities; about a minute. The potential is good enough to relax and run short molecular
-dynamics, and no better.
+Trained on melted and cooled 54-atom cells at several densities, in about a minute. The potential
+suffices for relaxations and short molecular dynamics only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ TARGET = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 
 
 def melted_frames(seed: int, n_frames: int) -> list[Atoms]:
-    """Frames of one trajectory of random Cu25Zr25Al4, melted from a bcc lattice at 14 to 20 A^3/atom and cooled from 2500 K to 300 K."""
+    """Frames of one trajectory of random Cu25Zr25Al4.
+
+    Melted from a bcc lattice at 14 to 20 A^3/atom and cooled from 2500 K to 300 K.
+    """
     rng = np.random.default_rng(seed)
     atoms = bulk("Cu", "bcc", a=rng.uniform(3.05, 3.4), cubic=True).repeat(3)
     atoms.symbols[:] = rng.permutation(["Cu"] * 25 + ["Zr"] * 25 + ["Al"] * 4)
@@ -70,7 +73,8 @@ def main() -> None:
     TARGET.write_text(result.nep_txt, encoding="utf-8")
     errors = parity(result.nep_txt, test).overall
     sys.stdout.write(
-        f"{PARAMETERS.number_of_parameters} parameters, {result.cpu_seconds:.0f} CPU s; test: {errors.energy_rmse:.1f} meV/atom, "
+        f"{PARAMETERS.number_of_parameters} parameters, {result.cpu_seconds:.0f} CPU s; "
+        f"test: {errors.energy_rmse:.1f} meV/atom, "
         f"{errors.force_rmse:.0f} meV/A, {errors.virial_rmse:.0f} meV/atom\n"
     )
 

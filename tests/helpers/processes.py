@@ -1,4 +1,4 @@
-"""Processes that a test starts, waits for and looks at."""
+"""Processes that a test starts and waits for."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ SelectTypeParameters=CR_Core
 MinJobAge=300
 KillWait=10
 InactiveLimit=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1 CoresPerSocket={cores} ThreadsPerCore=1 RealMemory=2000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} Boards=1 SocketsPerBoard=1 \\
+    CoresPerSocket={cores} ThreadsPerCore=1 RealMemory=2000 State=UNKNOWN
 PartitionName=cpu Nodes={host} Default=YES MaxTime=60 State=UP OverSubscribe=NO
 PartitionName=large Nodes={host} MaxTime=60 State=UP OverSubscribe=NO
 """
@@ -109,7 +110,8 @@ class Cluster:
             cores=max(2, os.cpu_count() or 2),
         )
         self.configuration.write_text(text)
-        # slurmd guesses the version of cgroups from where they are mounted, and in a container they may not be; nothing here uses them.
+        # slurmd derives the version of cgroups from their mounts, which a container may lack; they
+        # are not used here.
         (self.directory / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n")
         for program in (["slurmctld", "-D"], ["slurmd", "-D", "-N", host]):
             # An ordinary user's PATH has no /usr/sbin.
@@ -171,7 +173,7 @@ class Cluster:
         ]
 
     def wait(self, seconds: float = 120) -> None:
-        """Until no job runs or waits."""
+        """Wait until no job runs or is pending."""
         deadline = time.monotonic() + seconds
         while self.jobs("pending,running,completing"):
             assert time.monotonic() < deadline, self.run("squeue")
@@ -238,5 +240,5 @@ def _free_ports(number: int) -> list[int]:
 
 
 def current_user() -> str:
-    """Who really runs this; LOGNAME may be another one's."""
+    """Name of the effective user; LOGNAME may differ."""
     return pwd.getpwuid(os.geteuid()).pw_name

@@ -1,4 +1,7 @@
-"""The smallest campaign that has every kind of job and ends with a validated potential: for tests of how campaigns run, not of what comes out."""
+"""The smallest campaign with every kind of job, up to a validated potential.
+
+For tests of how campaigns run, not of their results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The campaign in ``tests/data/stored_campaign_0_1``, written into a database as version 0.1 left it."""
+"""The campaign in ``tests/data/stored_campaign_0_1``, inserted as version 0.1 stored it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configurations that several tests begin with."""
+"""Initial configurations of several tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mgflows import Alloy
 
 
 def random_atoms(n: int = 150, seed: int = 0) -> Atoms:
-    """Cu46Zr46Al8 at the paper's density, atoms anywhere: the worst start there is."""
+    """Cu46Zr46Al8 at the paper's density with random positions."""
     alloy = Alloy.cuzral(n)
     positions = np.random.default_rng(seed).random((n, 3)) * alloy.box_length
     return Atoms(alloy.symbols, positions=positions, cell=[alloy.box_length] * 3, pbc=True)

@@ -32,7 +32,7 @@ def run_worker(
 
 @contextmanager
 def working(settings: Settings, n: int = 1) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """So many workers as processes."""
+    """Run `n` workers as processes."""
     path = settings.write(settings.directory / "mgflows.yaml")
     command = [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path)]
     workers = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(n)]
@@ -45,7 +45,7 @@ def working(settings: Settings, n: int = 1) -> Iterator[list[subprocess.Popen[by
 
 
 def fw_ids(database: Database) -> dict[str, int]:
-    """Name of the job, its second argument, to its firework."""
+    """Name of the job, its second argument, to the id of its firework."""
     return {
         fw["spec"]["_tasks"][0]["job"]["function_args"][1]: fw["fw_id"]
         for fw in database.fireworks.find({}, {"fw_id": 1, "spec": 1})
@@ -60,7 +60,7 @@ def everything(database: Database) -> dict[str, list[dict[str, Any]]]:
 
 
 def elsewhere(database: Database, fw_id: int, **batch: Any) -> None:
-    """Make a launch look as if its worker ran on another machine, where nobody here can look at processes."""
+    """Change a launch so that its worker seems to run on another machine."""
     changes: dict[str, Any] = {"fworker.env.kernel": "another/pid:[1]", "fworker.env.host": "node7"}
     if batch:
         changes["fworker.env.batch_job"] = {

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.mongo, pytest.mark.faults]
 
 @pytest.fixture
 def site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    """A configured cluster whose sbatch only writes down that it was called."""
+    """A configured cluster whose sbatch only records its calls."""
     site = settings.model_copy(update={"scheduler": "slurm", "max_unusable_workers": 4})
     site.write(tmp_path / "mgflows.yaml")
     write_configuration(site, tmp_path, sys.executable)
@@ -75,7 +75,7 @@ def test_qlaunch_waits_longer_and_stops(
     assert "no batch job is submitted: the last 4 workers for sampling could not run jobs" in said
     assert "no space left on mongodb://a:***@b; fix that and start qlaunch again after" in said
     assert (tmp_path / "submitted").read_text().count("x") == 4
-    # Other categories go on; a worker that ran a job ends it, and so does time.
+    # Other categories continue; a worker that ran a job resets the count, and so does time.
     assert submit_batch_job(tmp_path, "md") == "7"
     forget_unusable(database, ["sampling"])
     assert submit_batch_job(tmp_path, "sampling") == "7"

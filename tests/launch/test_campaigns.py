@@ -1,4 +1,4 @@
-"""Campaigns in many small workflows: what goes on when, and what stops, on a real MongoDB with real workers."""
+"""Campaigns in many small workflows, on a real MongoDB with real workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.mongo
 
 
 def work(settings: Settings, category: str = "") -> None:
-    """A worker that leaves it to the tests to advance."""
+    """Run a worker that does not advance the campaign."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(campaigns, "advance", lambda *args, **kwargs: [])
         worker.work(settings, category=category)
@@ -39,7 +39,7 @@ def ran(journal: Path) -> list[str]:
     return sorted(jobs.ran(journal))
 
 
-def test_each_family_goes_on_as_soon_as_its_sample_is_there(
+def test_each_family_continues_when_its_sample_is_available(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
@@ -63,7 +63,7 @@ def test_each_family_goes_on_as_soon_as_its_sample_is_there(
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 4, "missing": 0}
 
 
-def test_workers_advance_by_themselves_when_they_run_dry(
+def test_workers_advance_campaigns_when_they_run_out_of_jobs(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     submit(families(tmp_path / "journal"), settings)
@@ -76,7 +76,7 @@ def test_workers_advance_by_themselves_when_they_run_dry(
     assert database.planned.count_documents({"state": "planned"}) == 0
 
 
-def test_the_rest_goes_on_after_partial_failure(
+def test_the_rest_continues_after_partial_failure(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
@@ -89,7 +89,7 @@ def test_the_rest_goes_on_after_partial_failure(
     advance(settings)
     work(settings)
     assert database.outputs.find_one({"name": "collect"})["output"] == {"there": 3, "missing": 1}
-    # When the sample comes after all, its label does.
+    # The label starts when the sample is finished after all.
     database.fireworks.update_one(
         {"name": "s1"},
         {"$set": {"spec._tasks.0.job.function_args": [str(journal), "s1", 1.0, 0.0]}},
@@ -97,7 +97,7 @@ def test_the_rest_goes_on_after_partial_failure(
     assert [each.stopped for each in advance(settings)] == [{reason: 1}]
 
 
-def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
+def test_below_the_minimum_it_stops_until_failed_jobs_are_rerun(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal = tmp_path / "journal"
@@ -133,7 +133,7 @@ def test_below_the_minimum_it_stops_and_goes_on_when_failed_jobs_ran_again(
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_a_gate_holds_what_is_behind_it(
+def test_a_gate_holds_the_jobs_behind_it(
     settings: Settings, database: Database, tmp_path: Path, passed: bool
 ) -> None:
     journal = tmp_path / "journal"
@@ -181,7 +181,7 @@ def test_an_advance_that_is_killed_is_finished_by_the_next(
 
     with monkeypatch.context() as patch:
         if dies_in == "insert_once":
-            # The fireworks are there and nothing else; a kill leaves no time to clean up.
+            # Only the fireworks are inserted; a kill leaves no time to clean up.
             patch.setattr(Collection, "insert_many", _only_fireworks(Collection.insert_many))
             patch.setattr(Collection, "delete_many", lambda *args, **kwargs: None)
         else:
@@ -256,13 +256,13 @@ def test_an_input_that_replaces_itself_counts_when_its_last_job_is_done(
     set_campaign(flow, "c1")
     submit(flow, settings)
     work(settings)
-    # As it is between the first job and the last of those that replaced it.
+    # The state between the first job and the last of those that replaced it.
     last = database.fireworks.find_one({"spec.job_uuid": fan.uuid}, sort=[("fw_id", -1)])
     assert last["fw_id"] != database.fireworks.find_one({"spec.job_uuid": fan.uuid})["fw_id"]
     database.fireworks.update_one({"fw_id": last["fw_id"]}, {"$set": {"state": "READY"}})
     assert [each.n_added for each in advance(settings)] == [0]
     database.fireworks.update_one({"fw_id": last["fw_id"]}, {"$set": {"state": "COMPLETED"}})
-    # As it is while FireWorks writes.
+    # The state while FireWorks writes.
     database.workflows.update_one({"nodes": last["fw_id"]}, {"$set": {"locked": True}})
     assert [each.n_added for each in advance(settings)] == [0]
     database.workflows.update_one({"nodes": last["fw_id"]}, {"$unset": {"locked": ""}})

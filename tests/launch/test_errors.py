@@ -1,4 +1,4 @@
-"""Errors of jobs: stored and printed without credentials, in bounded size, and read in bounded time."""
+"""Errors of jobs are stored and printed without credentials and in bounded size and time."""
 
 from __future__ import annotations
 

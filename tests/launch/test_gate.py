@@ -1,4 +1,4 @@
-"""Campaigns of several alloys behind the verdict on their surrogate, on a real MongoDB with real workers."""
+"""Campaigns of several alloys behind their gates, on a real MongoDB with real workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.mongo
 EMT = AseMethod("ase.calculators.emt.EMT", description="effective medium theory")
 ALLOYS = [
     Alloy({"Ni": 0.6, "Al": 0.4}, n_atoms=110, number_density=0.08),
-    # Five components, none of which the paper knows: the surrogate comes from their crystals.
+    # Five components that are not in the paper: the surrogate comes from their crystals.
     Alloy(
         {"Pd": 0.3, "Ni": 0.3, "Cu": 0.2, "Pt": 0.1, "Al": 0.1}, n_atoms=110, number_density=0.08
     ),
@@ -43,7 +43,7 @@ N_SAMPLES = 10
 
 
 def campaign(limits: FitnessLimits) -> CampaignMaker:
-    """Samples and labels; what comes after them is not run here."""
+    """Samples and labels; later stages do not run here."""
     return CampaignMaker(
         name="gated",
         sampling_maker=SamplingFlowMaker(
@@ -70,13 +70,13 @@ def campaign(limits: FitnessLimits) -> CampaignMaker:
 
 
 def run(settings: Settings) -> list[Advance]:
-    """Run everything up to the training; how the campaigns stand then."""
+    """Run everything up to the training; the state of the campaigns then."""
     fireworks, categories = open_database(settings)["fireworks"], ("sampling", "dft")
     while True:
         for category in categories:
             worker.work(settings, category=category)
         went_on = advance(settings)
-        # Workers advance too, and leave what is not of their category.
+        # Workers advance, too, and leave jobs of other categories.
         if not fireworks.count_documents({"state": "READY", "spec._category": {"$in": categories}}):
             return went_on
 
@@ -168,7 +168,7 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert rest["lj_surrogate"].core_hours == pytest.approx(
         (N_SAMPLES - 4) * pilots.mean_core_seconds / 3600.0
     )
-    # No relaxation is done yet: its steps are assumed, and cost what a pilot label did.
+    # No relaxation is finished yet: its steps are assumed, at the cost of a pilot label.
     assert (rest["dft_minimized"].n, rest["dft_minimized"].basis) == (2, "pilots")
     assert rest["dft_minimized"].core_hours == pytest.approx(
         2 * fitness_maker.relaxation_steps * pilots.mean_core_seconds / 3600.0
@@ -180,7 +180,7 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert {each.stage for each in database.remaining_cost(bad.name)} == {"training"}
 
 
-def test_before_the_first_label_there_is_nothing_to_say(settings: Settings) -> None:
+def test_before_the_first_label_there_is_no_judgement(settings: Settings) -> None:
     maker = campaign(FitnessLimits()).for_alloys(ALLOYS[:1])[0]
     submit_campaign(maker, settings)
     database = GlassDatabase(settings)

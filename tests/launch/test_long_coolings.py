@@ -16,7 +16,7 @@ from mgflows.machine import LocalLauncher
 pytestmark = pytest.mark.mongo
 
 
-def test_a_cooling_runs_through_as_many_fireworks_as_it_takes(settings, database):
+def test_a_long_cooling_continues_in_as_many_fireworks_as_needed(settings, database):
     alloy = Alloy.cuzral(n_atoms=113)
     maker = SamplingFlowMaker(
         samples=((60_000, 1),),
@@ -33,7 +33,7 @@ def test_a_cooling_runs_through_as_many_fireworks_as_it_takes(settings, database
     assert len(states) > 1, "the job handed over at least once"
     assert set(states) == {"COMPLETED"}
 
-    # All of them belong to the campaign, and the last output is the sample of the uninterrupted run, bit for bit.
+    # All belong to the campaign, and the last output equals that of the uninterrupted run.
     assert database["fireworks"].count_documents(
         {"spec.mgflows.campaign": "long", "spec.mgflows.family": "mc-6e4-000"}
     ) == len(states)

@@ -72,14 +72,18 @@ def test_a_flow_with_every_kind_of_job_runs(settings: Settings, tmp_path: Path) 
 def test_a_result_that_was_stored_is_not_computed_again(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """A worker is killed after the job's output was stored and before FireWorks knew; also its follow-up jobs are not lost."""
+    """A worker is killed after storing the output and before FireWorks has recorded it.
+
+    Its follow-up jobs are not lost, either.
+    """
     journal = tmp_path / "journal"
     fan = jobs.fan_out(str(journal), "fan", 2)
     submit(Flow([fan, jobs.total(str(journal), "total", fan.output)]), settings)
     code = (
         "import os, signal, sys\n"
         "from mgflows.launch import launchpad, worker\n"
-        "launchpad.WorkerLaunchPad.complete_launch = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "kill = lambda *args: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "launchpad.WorkerLaunchPad.complete_launch = kill\n"
         "sys.exit(worker.main(sys.argv[1:]))\n"
     )
     path = settings.write(settings.directory / "mgflows.yaml")
@@ -97,7 +101,7 @@ def test_a_result_that_was_stored_is_not_computed_again(
     run_worker(settings)
     assert sorted(jobs.ran(journal)) == ["fan", "fan-0", "fan-1", "total"]
     assert set(database.fireworks.distinct("state")) == {"COMPLETED"}
-    # Asked for again on purpose, it is computed again.
+    # A rerun on request computes it again.
     open_launchpad(settings).rerun_fw(database.fireworks.find_one({"name": "fan_out"})["fw_id"])
     run_worker(settings, check=None)
     assert jobs.ran(journal).count("fan") == 2
@@ -106,7 +110,7 @@ def test_a_result_that_was_stored_is_not_computed_again(
 def test_a_store_in_memory_is_refused(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """As FireWorks' own rocket on a machine without a jobflow configuration would have it."""
+    """As with FireWorks' own rocket on a machine without a jobflow configuration."""
     submit(jobs.add(str(tmp_path / "journal"), "x", 1.0, 1.0), settings)
     code = (
         "import sys\n"
@@ -158,7 +162,7 @@ def test_a_row_of_quick_failures_stops_the_worker(
     assert database.fireworks.count_documents({"state": "READY"}) == 4
 
 
-def test_the_exit_code_says_whether_jobs_failed(settings: Settings, tmp_path: Path) -> None:
+def test_the_exit_code_shows_failed_jobs(settings: Settings, tmp_path: Path) -> None:
     submit(
         [
             jobs.fail(str(tmp_path / "journal"), "f"),
@@ -169,7 +173,7 @@ def test_the_exit_code_says_whether_jobs_failed(settings: Settings, tmp_path: Pa
     run_worker(settings, check=ExitCode.SOME_FAILED)
 
 
-def test_only_the_campaign_and_category_asked_for_run(settings: Settings, tmp_path: Path) -> None:
+def test_only_the_requested_campaign_and_category_run(settings: Settings, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     for campaign in ("c1", "c2"):
         flow = Flow(
@@ -215,7 +219,8 @@ def test_a_worker_ends_with_its_parent(
     path = settings.write(settings.directory / "mgflows.yaml")
     code = (
         "import os, subprocess, sys, time\n"
-        "subprocess.Popen([sys.executable, '-m', 'mgflows.launch.worker', '--settings', sys.argv[1], '--parent', str(os.getpid())])\n"
+        "command = [sys.executable, '-m', 'mgflows.launch.worker', '--settings', sys.argv[1]]\n"
+        "subprocess.Popen([*command, '--parent', str(os.getpid())])\n"
         "time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(path)], stderr=subprocess.DEVNULL)
@@ -227,7 +232,7 @@ def test_a_worker_ends_with_its_parent(
     assert database.fireworks.find_one({})["state"] == "READY"
 
 
-def test_a_worker_without_database_says_so(short_directory: Path) -> None:
+def test_a_worker_without_database_ends_with_the_remedy(short_directory: Path) -> None:
     done = run_worker(Settings(directory=short_directory), check=ExitCode.UNUSABLE)
     assert "mgflows db start --directory" in done.stderr
 
@@ -248,7 +253,7 @@ def test_a_stale_lock_does_not_stop_a_worker(
 def test_a_workflow_that_was_half_written_is_finished(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """A worker is killed when it has written the follow-up fireworks, and not yet the workflow that links them."""
+    """A worker is killed between inserting follow-up fireworks and linking them."""
     journal = tmp_path / "journal"
     fan = jobs.fan_out(str(journal), "fan", 3)
     submit(Flow([fan, jobs.total(str(journal), "total", fan.output)]), settings)
@@ -282,7 +287,7 @@ def test_a_workflow_that_was_half_written_is_finished(
     assert database.fireworks.distinct("state") == ["COMPLETED"]
 
 
-def test_fireworks_constants_are_what_we_set() -> None:
+def test_fireworks_constants_are_set() -> None:
     configure_fireworks(7.0)
     from fireworks.core import launchpad, rocket
 

@@ -1,4 +1,4 @@
-"""One file of settings, and all that is rendered from it; the examples of ``launcher_configs`` are rendered again and compared."""
+"""One file of settings and the files rendered from it, also those of ``launcher_configs``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_examples_are_what_their_settings_render(name: str) -> None:
     assert there == rendered
 
 
-def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
+def test_fireworks_and_jobflow_read_the_rendered_files(tmp_path: Path) -> None:
     from fireworks import FWorker, LaunchPad
     from jobflow.settings import JobflowSettings
 
@@ -92,7 +92,7 @@ def test_fireworks_and_jobflow_read_what_is_meant(tmp_path: Path) -> None:
     ).get_script_str("/")
 
 
-def test_pbs_scripts_ask_for_nodes_and_cores(tmp_path: Path) -> None:
+def test_pbs_scripts_request_nodes_cores_and_memory(tmp_path: Path) -> None:
 
     run_init(
         tmp_path,
@@ -176,7 +176,7 @@ def test_an_edit_is_rendered_and_never_overwritten(tmp_path: Path) -> None:
         run_init(tmp_path, "--scheduler", "pbs")
 
 
-def test_what_it_cannot_know_is_asked_for_or_refused(tmp_path: Path) -> None:
+def test_missing_values_are_requested_or_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give --mongodb-uri"):
         run_init(tmp_path, "--scheduler", "slurm", "--no-input")
     with pytest.raises(InputError, match=r"resources\.dft\.walltime .*two days"):

@@ -1,4 +1,4 @@
-"""Each trap is laid for real, and the doctor finds it."""
+"""Each problem is created for real, and the doctor finds it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.mongo, pytest.mark.faults]
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home and a current folder without anybody's files."""
+    """An empty home and current folder."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
@@ -55,7 +55,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def uncompressed(short_directory: Path) -> Iterator[Settings]:
-    """A server as it comes, with every compression that it has."""
+    """A server with its default compressors."""
     data, sockets = short_directory / "data", short_directory / "run"
     data.mkdir()
     sockets.mkdir()
@@ -86,7 +86,7 @@ def by_check(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.check: finding for finding in findings}
 
 
-def test_a_forgotten_configuration_of_fireworks_is_the_one_it_takes(
+def test_a_stray_configuration_of_fireworks_is_found(
     settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [finding.verdict for finding in check_fireworks_files(settings)] == [Verdict.OK]
@@ -99,7 +99,7 @@ def test_a_forgotten_configuration_of_fireworks_is_the_one_it_takes(
     (finding,) = check_fireworks_files(settings)
     assert finding.verdict is Verdict.ERROR
     assert finding.reason == f"{forgotten} overrides {meant}, which FW_CONFIG_FILE names"
-    # What FireWorks itself says.
+    # What FireWorks itself uses.
     code = "from fireworks.fw_config import PING_TIME_SECS; print(PING_TIME_SECS)"
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -121,7 +121,7 @@ def test_a_launchpad_of_another_database(settings: Settings, home: Path) -> None
     assert "names the database 'fireworks'" in finding.reason
 
 
-def test_the_store_that_jobflow_would_take(
+def test_the_store_that_jobflow_would_use(
     settings: Settings, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "kept in memory and lost" in check_jobflow_store(settings).reason
@@ -162,7 +162,7 @@ def test_the_store_that_jobflow_would_take(
     assert check_jobflow_store(settings).verdict is Verdict.ERROR
 
 
-def test_a_server_that_compresses_with_the_flaw(uncompressed: Settings, settings: Settings) -> None:
+def test_a_vulnerable_server_that_compresses(uncompressed: Settings, settings: Settings) -> None:
     _, version = find_mongod()
     database = open_database(uncompressed)
     finding = doctor._flaw(database)
@@ -186,14 +186,14 @@ def test_a_server_that_compresses_with_the_flaw(uncompressed: Settings, settings
         ((7, 3, 4), True),
     ],
 )
-def test_versions_with_the_flaw(version: tuple[int, int, int], flawed: bool) -> None:
+def test_vulnerable_versions(version: tuple[int, int, int], flawed: bool) -> None:
     assert doctor._is_flawed(version) is flawed
 
 
 @pytest.mark.parametrize(
     ("ahead", "verdict"), [(0.0, Verdict.OK), (10.0, Verdict.WARNING), (-200.0, Verdict.ERROR)]
 )
-def test_a_clock_that_is_off(
+def test_a_wrong_clock(
     settings: Settings,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -302,7 +302,7 @@ def test_programs_of_a_category(
     )
 
 
-def test_a_gpu_asked_for_and_not_there(settings: Settings) -> None:
+def test_a_requested_gpu_that_is_missing(settings: Settings) -> None:
     from nep_adapters import backend_status
 
     if backend_status("cuda").available:
@@ -347,7 +347,7 @@ def test_a_batch_system_that_answers_and_one_that_does_not(
     )
 
 
-def test_rendered_files_that_do_not_agree(settings: Settings, home: Path) -> None:
+def test_rendered_files_that_differ_from_the_settings(settings: Settings, home: Path) -> None:
     folder = home / "cluster"
     folder.mkdir()
     assert check_rendered_files(None) == []

@@ -39,7 +39,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def states(settings: Settings) -> dict[str, str]:
-    """The state of each job, by the name that it has in the journal (its second argument)."""
+    """The state of each job, by its name in the journal (its second argument)."""
     with open_database(settings).client as client:
         fireworks = list(
             client[settings.database_name].fireworks.find({}, {"spec._tasks": 1, "state": 1})
@@ -47,7 +47,7 @@ def states(settings: Settings) -> dict[str, str]:
     return {fw["spec"]["_tasks"][0]["job"]["function_args"][1]: fw["state"] for fw in fireworks}
 
 
-def test_two_workers_run_each_job_once_and_progress_is_told(
+def test_two_workers_run_each_job_once_and_report_progress(
     settings: Settings, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
@@ -120,7 +120,7 @@ def test_closing_the_launcher_puts_jobs_back_and_a_later_run_finishes(
     assert jobs.ran(journal) == ["slow", "slow", "after"]
 
 
-def test_a_live_job_is_never_run_again(settings: Settings, tmp_path: Path) -> None:
+def test_a_running_job_is_never_rerun(settings: Settings, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     submit(tagged([jobs.add(str(journal), "slow", 1.0, 2.0, 4.0)]), settings)
     run = LocalLauncher(settings, n_workers=1).run(poll_seconds=0.1)
@@ -166,7 +166,7 @@ def test_a_server_that_is_killed_for_seconds_costs_nothing(
     submit(tagged([jobs.add(str(journal), name, 1.0, 1.0, 0.05) for name in names]), settings)
     try:
         launcher = LocalLauncher(settings, n_workers=2)
-        # The launcher is to find the server dead for a while, not to start it at once.
+        # The launcher must find the server dead for a while, not restart it at once.
         start, down = launcher._server.start, threading.Event()
 
         def start_later() -> str:
@@ -225,5 +225,5 @@ def test_workers_killed_at_random_lose_nothing_and_repeat_little(
     assert set(names) == {f"fan{i}" for i in range(8)} | {
         f"fan{i}-{j}" for i in range(8) for j in range(3)
     } | {f"a{i}" for i in range(30)} | {"total"}
-    # Two jobs at most are under way when a worker is killed: its own, and none of the other worker's.
+    # A kill costs at most the job of that worker, and none of the other worker.
     assert len(names) - len(set(names)) <= n_kills

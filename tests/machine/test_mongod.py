@@ -60,7 +60,7 @@ def test_starts_once_serves_only_its_socket_and_stops(server: PrivateMongod) -> 
     # No TCP socket: none of the process's file descriptors is one that listens (state 0A).
     inodes = set()
     for fd in os.listdir(f"/proc/{pid}/fd"):
-        # The server opens and closes files all the time; a listening socket stays.
+        # The server opens and closes files all the time; a listening socket remains open.
         with contextlib.suppress(FileNotFoundError):
             inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
     for table in ("tcp", "tcp6"):
@@ -100,7 +100,7 @@ def test_a_killed_server_recovers_every_acknowledged_write(server: PrivateMongod
 
 
 @pytest.mark.faults
-def test_a_pid_file_that_names_a_stranger_is_stale(server: PrivateMongod) -> None:
+def test_a_pid_file_that_names_another_process_is_stale(server: PrivateMongod) -> None:
     server.home.mkdir(parents=True)
     server.pid_file.write_text(str(os.getpid()))
     assert server.pid() is None
@@ -149,7 +149,10 @@ def test_no_mongod_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "message"),
     [
         (
-            "echo 'mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file' >&2; exit 127",
+            (
+                "echo 'mongod: error while loading shared libraries: libcurl.so.4: "
+                "cannot open shared object file' >&2; exit 127"
+            ),
             r"needs the library libcurl\.so\.4.*apt-get install libcurl4",
         ),
         (
@@ -159,7 +162,7 @@ def test_no_mongod_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         ("exit 3", "is not a working mongod"),
     ],
 )
-def test_a_mongod_that_does_not_run_says_why(
+def test_a_mongod_that_does_not_run_is_reported_with_the_reason(
     short_directory: Path, text: str, message: str
 ) -> None:
     with pytest.raises(ServiceError, match=message):
@@ -177,12 +180,13 @@ def test_a_mongod_that_does_not_run_says_why(
         ('{"s":"F", "msg":"Wrong moon phase"}', "did not start: Wrong moon phase"),
     ],
 )
-def test_a_server_that_does_not_start_says_why(
+def test_a_server_that_does_not_start_is_reported_with_the_reason(
     short_directory: Path, log: str, message: str
 ) -> None:
     executable = script(
         short_directory / "mongod",
-        f"[ \"$1\" = --version ] && echo 'db version v7.0.28' && exit 0\necho '{log}' >&2\nexit 100\n",
+        "[ \"$1\" = --version ] && echo 'db version v7.0.28' && exit 0\n"
+        f"echo '{log}' >&2\nexit 100\n",
     )
     with pytest.raises(ServiceError, match=message):
         PrivateMongod(short_directory, executable=executable).start()
@@ -221,7 +225,7 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error(short_directory: Path)
 @pytest.mark.faults
 def test_a_taken_socket_is_a_clear_error(server: PrivateMongod) -> None:
     server.socket.parent.mkdir(parents=True)
-    # A directory in the socket's place cannot be unlinked by mongod, as a socket that another one left can.
+    # mongod can unlink a stale socket, but not a directory in its place.
     server.socket.mkdir()
     (server.socket / "x").write_text("")
     with pytest.raises(ServiceError, match=r"the socket .* is used"):
@@ -243,7 +247,7 @@ def test_the_installed_mongod_answers() -> None:
     assert version >= (5, 0, 0)
 
 
-def test_a_stale_socket_of_a_dead_program_is_no_obstacle(server: PrivateMongod) -> None:
+def test_a_stale_socket_of_a_dead_program_does_no_harm(server: PrivateMongod) -> None:
     server.socket.parent.mkdir(parents=True)
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(server.socket))

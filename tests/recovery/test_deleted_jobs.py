@@ -77,7 +77,7 @@ def test_a_deleted_label_is_reported_everywhere_and_restored_by_heal(
     settings.write(settings.directory / "mgflows.yaml")
     (finding,) = [each for each in examine(settings.directory) if each.check == "deleted jobs"]
     assert "1 submitted jobs of c1 were deleted" in finding.reason
-    # A launcher repairs what died; what somebody deleted it leaves.
+    # A launcher repairs lost jobs automatically, but not deleted ones.
     assert not recover(settings).steps
     arguments = ["c1", "--directory", str(settings.directory), "--json"]
     shown = CliRunner().invoke(heal, arguments)
@@ -135,7 +135,7 @@ def test_a_reset_launchpad_continues_with_what_has_no_output(
 def test_archived_fireworks_of_finished_jobs_are_not_missed(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """As docs/scaling.md recommends for finished campaigns."""
+    """As docs/reference/scaling.md recommends for finished campaigns."""
     submit(labels_and_dataset(tmp_path / "journal"), settings)
     worker.work(settings)
     for name in ("fireworks", "workflows", "launches"):

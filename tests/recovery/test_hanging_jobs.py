@@ -70,7 +70,7 @@ def test_a_worker_ends_in_spite_of_a_thread_that_a_job_left(
 def test_a_killed_rlaunch_of_fireworks_is_recognised_at_once(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """FireWorks' own worker says nothing about itself; the firetask does it."""
+    """FireWorks' own worker does not store its identity; the firetask does."""
     from mgflows.machine.configuration import write_configuration
 
     journal = tmp_path / "journal"

@@ -1,4 +1,4 @@
-"""The command on failures of real workers."""
+"""The command `mgflows heal` on failures of real workers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_json(settings: Settings, *arguments: str) -> tuple[int, dict[str, Any]]:
     return result.exit_code, json.loads(result.output)
 
 
-def test_failed_jobs_run_again_by_category(
+def test_failed_jobs_are_rerun_by_category(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
@@ -50,7 +50,7 @@ def test_failed_jobs_run_again_by_category(
     assert {failure["fw_id"]: failure["category"] for failure in found["failures"]} == {
         ids["disk"]: "disk-full",
         ids["module"]: "missing-module",
-        # Only its standard error says so.
+        # Only its standard error shows the reason.
         ids["program"]: "missing-executable",
         ids["plain"]: "other",
     }
@@ -90,7 +90,7 @@ def test_failed_jobs_run_again_by_category(
     }
 
 
-def test_exit_code_and_words_when_all_is_well(settings: Settings, tmp_path: Path) -> None:
+def test_a_healthy_campaign_needs_no_repair(settings: Settings, tmp_path: Path) -> None:
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
     run_worker(settings)
     assert run_json(settings) == (

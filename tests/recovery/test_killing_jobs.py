@@ -74,9 +74,9 @@ def test_heal_counts_deaths_and_a_retry_begins_again(
     assert database.fireworks.find_one({"fw_id": killer})["state"] == "FIZZLED"
     run_worker(settings)
     assert database.fireworks.count_documents({"state": "COMPLETED"}) == 5
-    # Nothing reruns it by itself.
+    # It is not rerun automatically.
     assert not recover(settings).steps
-    # On request it has as many chances again, and when its cause is fixed it succeeds.
+    # On request its deaths are counted from zero; when the cause is fixed, it succeeds.
     found = recover(settings, retry={ErrorCategory.WORKER_DIED})
     assert list(found.rerun) == [killer]
     run_worker(settings, check=None)

@@ -1,4 +1,4 @@
-"""Live, dead and silent workers beside each other, and what their queues say."""
+"""Running, dead and silent workers, and the states of their batch jobs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.mongo, pytest.mark.faults]
 
-# Printed by squeue 22.05.8 for: squeue --noheader --states=all -O "JobID:|,State:|,RestartCnt:|" --jobs=1,2,3,3
-# after job 1 was requeued and cancelled, job 2 and task 4 of the array 3 had ended, and its other task ran.
+# Printed by squeue 22.05.8 for
+# squeue --noheader --states=all -O "JobID:|,State:|,RestartCnt:|" --jobs=1,2,3,3
+# after job 1 was requeued and cancelled, job 2 and task 4 of array 3 ended, the other task ran.
 SQUEUE = "1|CANCELLED|1|\n2|COMPLETED|0|\n4|COMPLETED|0|\n3|RUNNING|0|\n"
 # In the form that the PBS Reference Guide documents for qstat -f; not captured from a server.
 QSTAT = """Job Id: 123.pbs01
@@ -61,10 +62,10 @@ def quick(settings: Settings) -> Settings:
     return settings.model_copy(update={"ping_seconds": 0.2})
 
 
-def test_of_a_dead_and_a_silent_worker_only_the_dead_ones_job_runs_again(
+def test_of_a_dead_and_a_silent_worker_only_the_job_of_the_dead_one_is_rerun(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """The live one is stopped by a signal, so that its pings really stay away for longer than is allowed."""
+    """The running one is stopped by a signal, so that its heartbeats really stop for too long."""
     journal = tmp_path / "journal"
     settings = quick(settings)
     submit(Flow([jobs.add(str(journal), name, 1.0, 1.0, 6.0) for name in ("one", "two")]), settings)
@@ -88,10 +89,10 @@ def test_of_a_dead_and_a_silent_worker_only_the_dead_ones_job_runs_again(
     assert database.fireworks.distinct("state") == ["COMPLETED"]
 
 
-def test_the_queue_knows_better_than_pings(
+def test_the_queue_overrides_heartbeats(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five silent jobs on other machines: one in no queue, and one each whose Slurm job runs, has ended, was requeued, is another cluster's."""
+    """Silent jobs on other machines: outside of Slurm, running, ended, requeued, and elsewhere."""
     journal = tmp_path / "journal"
     settings = quick(settings)
     names = ("no queue", "runs", "ended", "requeued", "foreign")
@@ -115,14 +116,14 @@ def test_the_queue_knows_better_than_pings(
     assert "was requeued and has started again" in found.rerun[ids["requeued"]]
     assert sorted(found.running) == sorted([ids["runs"], ids["foreign"]])
     assert list(found.unclear) == [ids["foreign"]]
-    # A queue that does not answer says nothing about anybody.
+    # Nothing is concluded from a queue that does not answer.
     commands(
         tmp_path / "bin",
         monkeypatch,
         squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
     )
     assert set(plan_recovery(settings).rerun) == {ids["no queue"]}
-    # A job that pings is alive for the queue's silence, too, but not for its word.
+    # A recent heartbeat counts if the queue does not answer, but not against its answer.
     database.launches.update_many({}, {"$set": {"fworker.env.ping_seconds": 3600.0}})
     assert plan_recovery(settings).rerun == {}
     slurm_that_prints(tmp_path / "bin", monkeypatch, SQUEUE)
@@ -171,10 +172,10 @@ def test_a_reservation_without_its_queue_job_is_given_back(
     assert not plan_recovery(settings).steps
 
 
-def test_clocks_that_are_off_do_not_kill(
+def test_wrong_clocks_do_no_harm(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker whose clock is ten minutes slow, on a machine where nobody can look, and a look from one that is ten minutes fast."""
+    """A worker with a clock ten minutes slow, seen from a machine with one ten minutes fast."""
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0, 60.0), settings)
     with working(settings) as (worker,):
         wait_for(lambda: jobs.ran(tmp_path / "journal") == ["a"])
@@ -205,7 +206,7 @@ def test_clocks_that_are_off_do_not_kill(
 def test_a_job_that_is_just_being_taken_is_left(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the time that stands on it, it was taken long ago; but while we look it moves."""
+    """By its time it was taken long ago, but it changes during the check."""
     submit(
         [jobs.add(str(tmp_path / "journal"), name, 1.0, 1.0) for name in ("dead", "moves")],
         settings,
@@ -231,10 +232,10 @@ def test_a_job_that_is_just_being_taken_is_left(
     assert found.running == [ids["moves"]]
 
 
-def test_a_queue_job_that_comes_late_does_not_run_a_job_twice(
+def test_a_late_batch_job_does_not_run_a_job_twice(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
-    """A reservation was given back in error, and another worker took the job: the queue's job, started now, finds it taken."""
+    """A reservation was given back by mistake and another worker took its job."""
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
     launchpad = open_launchpad(settings)
     firework, launch_id = launchpad.reserve_fw(FWorker(), str(tmp_path))
@@ -244,7 +245,7 @@ def test_a_queue_job_that_comes_late_does_not_run_a_job_twice(
     assert launchpad.checkout_fw(FWorker(), str(tmp_path), fw_id=firework.fw_id) == (None, None)
 
 
-def test_fireworks_in_no_workflow_are_removed_when_nobody_can_be_adding_them(
+def test_old_fireworks_in_no_workflow_are_removed(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
@@ -259,7 +260,7 @@ def test_fireworks_in_no_workflow_are_removed_when_nobody_can_be_adding_them(
     assert sorted(database.fireworks.distinct("fw_id")) == [kept["fw_id"], 901]
 
 
-def test_a_firework_whose_launch_has_ended_is_told(
+def test_the_end_of_a_launch_is_recorded_on_its_firework(
     settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
@@ -275,7 +276,7 @@ def test_a_firework_whose_launch_has_ended_is_told(
     assert jobs.ran(journal) == ["first", "second"]
 
 
-def test_a_worker_notes_the_job_of_the_batch_system(
+def test_a_worker_records_its_batch_job(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "18")
@@ -290,7 +291,7 @@ def test_a_worker_notes_the_job_of_the_batch_system(
     assert batch_job() == {"scheduler": "pbs", "id": "123.pbs01", "cluster": "pbs01", "restarts": 0}
 
 
-def test_what_squeue_and_qstat_print_is_read() -> None:
+def test_the_output_of_squeue_and_qstat_is_parsed() -> None:
     assert parse_squeue(SQUEUE)["3"] == QueuedJob("3", JobState.RUNNING, "RUNNING", 0)
     assert {
         number: job.state
@@ -325,7 +326,7 @@ def test_pbs_is_asked_where_there_is_no_slurm(
     queues = Queues()
     assert queues.scheduler == "pbs"
     assert queues.state({"scheduler": "pbs", "id": "123.pbs01"}).state is JobState.RUNNING
-    # FireWorks keeps the number only.
+    # FireWorks stores the number only.
     assert queues.state({"id": "124"}).state is JobState.WAITING
     assert queues.state({"scheduler": "pbs", "id": "999.pbs01"}).state is JobState.ENDED
     assert queues.state({"scheduler": "slurm", "id": "123"}) is None
@@ -337,7 +338,7 @@ def test_pbs_is_asked_where_there_is_no_slurm(
     assert Queues().state({"scheduler": "pbs", "id": "123.pbs01"}) is None
 
 
-def test_an_empty_database_needs_nothing(settings: Settings) -> None:
+def test_an_empty_database_needs_no_repair(settings: Settings) -> None:
     prepare_database(open_launchpad(settings))
     found = recover(settings, retry=True)
     assert (found.changed, found.failures, found.running, found.unclear) == (False, [], [], {})

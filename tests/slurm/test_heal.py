@@ -1,4 +1,4 @@
-"""What a real queue says about jobs whose processes cannot be looked at and whose pings stay away."""
+"""States in a real queue of silent jobs whose processes cannot be seen."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_silent_jobs_whose_batch_job_runs_and_whose_has_ended(
     wait_for(cluster, "one batch job ends", lambda: len(cluster.jobs("running,completing")) == 1)
     for name in ("one", "two"):
         elsewhere(database, ids[name])
-    # Longer than five pings.
+    # Longer than five heartbeats.
     time.sleep(6.0)
     found = recover(site)
     assert found.rerun == {ids["two"]: f"its job {noted['two']['id']} has ended (FAILED)"}
@@ -68,7 +68,7 @@ def test_a_reservation_whose_batch_job_was_cancelled(
     cluster: Cluster, site: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
-    # It takes all cores, so that what comes after it waits.
+    # It takes all cores, so that later jobs wait.
     blocker = cluster.run(
         "sbatch",
         "--parsable",

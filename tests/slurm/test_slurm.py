@@ -61,7 +61,7 @@ def test_two_stages_in_two_partitions_packed_and_reserved(
     qlaunch(cluster, site, "sampling", "rapidfire", "-m", "2", "--nlaunches", "1")
     cluster.wait()
     assert sorted(jobs.ran(Path(journal))) == sorted(f"s{i}" for i in range(12)), output_of(site)
-    # The worker that ran dry has submitted the labels.
+    # The worker submitted the labels when it ran out of jobs.
     assert database.fireworks.count_documents({"spec._category": "dft", "state": "READY"}) == 3
     before = {job[0] for job in cluster.jobs()}
     qlaunch(cluster, site, "dft", "rapidfire", "-m", "5", "--nlaunches", "3")
@@ -117,7 +117,7 @@ def test_an_ended_batch_job_gives_its_work_back(
     wait_for(cluster, "the job runs", lambda: jobs.ran(journal) == ["slow"])
     ((number, *_),) = cluster.jobs("running")
     if how == "walltime":
-        # What Slurm does at the end of the walltime, without waiting a minute for its clock: the early signal to the batch step.
+        # The early signal that Slurm sends to the batch step before the end of the walltime.
         cluster.run("scancel", "--signal=USR1", "--batch", number)
     elif how == "scancel":
         cluster.run("scancel", number)
@@ -188,7 +188,7 @@ def test_full_scratch_stops_the_worker_and_costs_no_job(
             for i in range(8)
         ],
     )
-    # Nothing larger than a few bytes can be written by what the batch job starts: every file of a launch directory fails.
+    # The batch job's processes cannot write files: every file of a launch directory fails.
     adapter = site.directory / "my_qadapter_sampling.yaml"
     text = adapter.read_text()
     adapter.write_text(text.replace("rocket_launch: exec", "rocket_launch: ulimit -f 0; exec"))
@@ -198,7 +198,7 @@ def test_full_scratch_stops_the_worker_and_costs_no_job(
     assert "COMPLETED" not in states
     assert database.fireworks.count_documents({"state": "READY"}) >= 8 - site.max_quick_failures
     adapter.write_text(text)
-    # What the worker had in hand when it could not even write that it failed is brought back.
+    # The job whose failure the worker could not even write is brought back, too.
     recover(site, retry=True)
     assert database.fireworks.count_documents({"state": "READY"}) == 8
     qlaunch(cluster, site, "sampling", "singleshot")
@@ -211,7 +211,7 @@ def test_full_scratch_stops_the_worker_and_costs_no_job(
 def test_a_campaign_of_every_kind_of_job(
     cluster: Cluster, site: Settings, database: Database
 ) -> None:
-    """What the quickstart does, smaller, with nothing but ``qlaunch`` and ``mgflows advance``."""
+    """A smaller quickstart with only ``qlaunch`` and ``mgflows advance``."""
     for category, resources in site.resources.items():
         resources.queue, resources.cores, resources.gpus, resources.walltime = (
             {"dft": "large"}.get(category, "cpu"),
