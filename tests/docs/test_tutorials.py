@@ -1,0 +1,47 @@
+"""Tutorials run from top to bottom in a clean directory, as a reader would run them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def follow(page: Path) -> dict[str, object]:
+    """Run the blocks of a page in order; the names that its Python blocks define."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if language == "sh":
+            subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True)
+        else:
+            exec(compile(text, page.name, "exec"), names)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def _clean_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+
+
+@pytest.mark.slow
+def test_sample_a_glass() -> None:
+    names = follow(DOCS / "tutorials" / "first_glass.md")
+    assert len(names["glasses"]) == 2
+    fast, slow = (np.array(names["energies"][n]) for n in (100, 10_000))
+    assert 0.05 < fast.mean() - slow.mean() < 0.4
+    assert slow.max() < fast.min()
+    assert 2.3 < names["peak"] < 3.0
+
+
+def test_every_tutorial_has_a_test() -> None:
+    tested = Path(__file__).read_text(encoding="utf-8")
+    for page in (DOCS / "tutorials").glob("*.md"):
+        assert f'"{page.name}"' in tested, page.name
