@@ -1,8 +1,11 @@
-"""Does a short training go better with the crystals from the start, or after the glasses? On the data of a finished quickstart.
+"""Is a short training better with the crystals from the start, or after the glasses?
+
+On the data of a finished quickstart.
 
     python docs/examples/staged_training.py --directory quickstart
 
-Four trainings of about a minute and a half on one core each, and 2 ps of molecular dynamics with each potential; prints the table of docs/training.md.
+Four trainings of about a minute and a half on one core each, and 2 ps of molecular dynamics with
+each potential; prints the table of docs/training.md.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ from mgflows.schemas.labels import atoms_from_structure
 if TYPE_CHECKING:
     from ase import Atoms
 
-# Name, whether crystals are trained on, frames a step, steps, first learning rate, and the row whose potential is the start.
+# Name, whether crystals are trained on, frames a step, steps, first learning rate, and the row
+# whose potential is the start.
 ROWS = (
     ("all frames", True, 2, 2500, 0.02, None),
     ("all frames", True, 4, 1500, 0.03, None),
@@ -61,10 +65,12 @@ def main() -> None:
     glasses = [atoms for atoms in train if atoms.info["subset"] != "crystal"]
     glass = atoms_from_structure(list(database.relaxations().values())[-1].structure)
     print(
-        f"{len(train)} training frames, {len(train) - len(glasses)} of them of crystals; {len(test)} test frames\n"
+        f"{len(train)} training frames, {len(train) - len(glasses)} of them of crystals; "
+        f"{len(test)} test frames\n"
     )
     print(
-        "| training | E (meV/atom) | F (meV/Å) | W (meV/atom) | glasses at ±1, 5, 10 %, E | 2 ps at 2000 K and 0 GPa | CPU s |"
+        "| training | E (meV/atom) | F (meV/Å) | W (meV/atom) | glasses at ±1, 5, 10 %, E | "
+        "2 ps at 2000 K and 0 GPa | CPU s |"
     )
     print("|---|---|---|---|---|---|---|")
     potentials: list[str] = []
@@ -97,7 +103,8 @@ def main() -> None:
             f"{strained.energy_rmse:.0f}",
         )
         print(
-            f"| {name}, batch {batch} x {steps}, {rate:g} | {' | '.join(numbers)} | {state} | {result.cpu_seconds:.0f} |",
+            f"| {name}, batch {batch} x {steps}, {rate:g} | {' | '.join(numbers)} | {state} | "
+            f"{result.cpu_seconds:.0f} |",
             flush=True,
         )
 

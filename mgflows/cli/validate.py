@@ -82,12 +82,12 @@ def validate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from mgflows.nep.calculator import nep_calculator, potential_text, validate_nep_text
+    from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
     from mgflows.validation.suite import SUITES, run_suite
 
     if suite not in SUITES:
         raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
-    species = validate_nep_text(potential_text(potential)).species
+    species = read_potential(potential_text(potential)).species
     known = _known_to_both(species, reference)
     structures = _read(glasses, species) if glasses else _sample(known, formula, seed)
     calculator = nep_calculator(potential, device)
@@ -122,7 +122,7 @@ def validate(
 
 def _known_to_both(species: tuple[str, ...], reference: str | None) -> tuple[str, ...]:
     """Species of the potential that the reference also has, in the potential's order."""
-    from mgflows.nep.calculator import potential_text, validate_nep_text
+    from mgflows.nep.calculator import potential_text, read_potential
 
     if reference is None:
         return species
@@ -131,7 +131,7 @@ def _known_to_both(species: tuple[str, ...], reference: str | None) -> tuple[str
 
         others: tuple[str, ...] = SPECIES
     else:
-        others = validate_nep_text(potential_text(Path(reference))).species
+        others = read_potential(potential_text(Path(reference))).species
     known = tuple(symbol for symbol in species if symbol in others)
     if not known:
         raise InputError(
@@ -151,9 +151,9 @@ def _reference(reference: str | None, structures: list[Atoms], device: Device) -
         from mgflows.eam import stand_in_calculator
 
         return stand_in_calculator(species)
-    from mgflows.nep.calculator import nep_calculator, potential_text, validate_nep_text
+    from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
 
-    validate_nep_text(potential_text(Path(reference)), species)
+    read_potential(potential_text(Path(reference)), species)
     return nep_calculator(Path(reference), device)
 
 
@@ -172,8 +172,7 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
     )
     if unknown:
         raise InputError(
-            f"{path} contains {', '.join(unknown)}, but the potential knows only "
-            f"{', '.join(species)}",
+            f"{path} contains {', '.join(unknown)}, but the potential is for {', '.join(species)}",
             hint="give other structures or another potential",
         )
     return structures
@@ -193,7 +192,7 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     if not set(names) <= set(species):
         missing = ", ".join(sorted(set(names) - set(species)))
         raise InputError(
-            f"{formula} contains {missing}, but the potentials know only {', '.join(species)}",
+            f"{formula} contains {missing}, but the potentials are for {', '.join(species)}",
             hint="give another --formula",
         )
     lj = (
@@ -234,8 +233,9 @@ def _print(summary: dict[str, Any], protocol: str, holes: list[str]) -> None:
             console.print(
                 f"{model}: the viscosity is not converged; longer runs are needed", highlight=False
             )
-    for verdict in holes or ["all pairs are repulsive at short range"]:
-        console.print(verdict, highlight=False)
+    if "dimers" not in summary["failures"]:
+        for verdict in holes or ["all pairs are repulsive at short range"]:
+            console.print(verdict, highlight=False)
     for stage, reason in summary["failures"].items():
         console.print(f"[red]{stage} failed:[/] {reason}", highlight=False)
     console.print(f"[dim]{protocol}[/]", highlight=False)

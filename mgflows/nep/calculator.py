@@ -10,27 +10,32 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mgflows.errors import InputError, MissingDependencyError, ServiceError, require
-from mgflows.nep.parameters import NepParameters
+import numpy as np
+
+from mgflows.errors import (
+    InputError,
+    MissingDependencyError,
+    PotentialFailureError,
+    ServiceError,
+    require,
+)
+from mgflows.geometry import check_geometry
+from mgflows.nep.header import NepHeader, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ase.calculators.calculator import Calculator
 
-__all__ = ["Device", "nep_calculator", "potential_text", "validate_nep_text"]
+    from mgflows.nep.parameters import NepParameters
+
+__all__ = ["Device", "nep_calculator", "potential_text", "read_potential", "validate_nep_text"]
 
 Device = Literal["cpu", "cuda"]
 """Where a potential is evaluated."""
 
-_HEADER_WORDS = {
-    "zbl": (3,),
-    "cutoff": (3, 5),
-    "n_max": (3,),
-    "basis_size": (3,),
-    "l_max": (4, 5, 6, 7, 8),
-    "ANN": (3,),
-}
+_LARGEST_N_MAX = (12, 8)
+"""Limits of nep-adapters; calorine has none below those of the format."""
 
 
 def potential_text(potential: str | Path) -> str:
@@ -50,62 +55,110 @@ def potential_text(potential: str | Path) -> str:
 
 
 def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
-    """An ASE calculator for a NEP: energy in eV, forces in eV/A, stress in eV/A^3 with the ASE sign.
+    """An ASE calculator for a NEP: eV, eV/A, and eV/A^3 with the ASE sign of the stress.
 
-    nep-adapters does the work, on one CPU core unless ``OMP_NUM_THREADS`` says otherwise; calorine where nep-adapters is not installed.
+    nep-adapters evaluates it, on one CPU core unless ``OMP_NUM_THREADS`` says otherwise; calorine
+    where nep-adapters is not installed or cannot evaluate the model. The calculator raises
+    :class:`~mgflows.errors.InputError` for a structure that is not finite and
+    :class:`~mgflows.errors.PotentialFailureError` for results that are not.
 
     Parameters
     ----------
     potential
         Path of a ``nep.txt``, or its text.
     device
-        ``cuda`` computes on the first GPU, with forces within 2e-5 eV/A of those of the CPU (tests/nep/test_gpu.py).
+        ``cuda`` computes on the first GPU, with forces within 2e-5 eV/A of those of the CPU
+        (tests/nep/test_gpu.py).
 
     Raises
     ------
     InputError
-        If the file is not a NEP (see :func:`validate_nep_text`), or for another device.
+        If the file is not a NEP (see :func:`read_potential`), or for another device.
     MissingDependencyError
-        If neither package is installed, or only calorine, which knows no GPU, for ``cuda``.
+        If no installed package can evaluate the model.
     ServiceError
         If the GPU cannot be used.
     """
     text = potential_text(potential)
-    validate_nep_text(text)
+    header = read_potential(text)
     if device not in get_args(Device):
         raise InputError(f"device is {device!r} but must be one of: {', '.join(get_args(Device))}")
     if device == "cuda":
         _check_gpu()
-    if find_spec("nep_adapters") is not None:
+    if find_spec("nep_adapters") is not None and (fits_nep_adapters(header) or device == "cuda"):
         module = require("nep_adapters.ase", "md", "evaluating a NEP")
         with _potential_file(text) as path:
-            return module.NepAseCalculator(str(path), backend=device)
+            return _checked(module.NepAseCalculator)(str(path), backend=device)
     if find_spec("calorine") is not None:
         module = require("calorine.calculators", "md", "evaluating a NEP")
         directory = tempfile.TemporaryDirectory(prefix="mgflows-nep-")
         path = Path(directory.name, "nep.txt")
         path.write_text(text, encoding="utf-8")
-        calculator = module.CPUNEP(str(path))
-        # calorine reads the file again whenever it meets another structure.
+        calculator = _checked(module.CPUNEP)(str(path))
+        # calorine reads the file again whenever it gets another structure.
         weakref.finalize(calculator, directory.cleanup)
         return calculator
+    if find_spec("nep_adapters") is not None:
+        raise MissingDependencyError(
+            f"the n_max of the potential, {header.n_max[0]} and {header.n_max[1]}, is beyond the "
+            f"{_LARGEST_N_MAX[0]} and {_LARGEST_N_MAX[1]} of nep-adapters, and calorine is not "
+            "installed",
+            hint="install it with: pip install calorine",
+        )
     raise MissingDependencyError(
-        "nep-adapters is needed for evaluating a NEP but is not installed, nor is calorine; install it with: pip install 'mgflows[md]'"
+        "nep-adapters is needed for evaluating a NEP but is not installed, nor is calorine",
+        hint="install it with: pip install 'mgflows[md]'",
     )
+
+
+def fits_nep_adapters(header: NepHeader) -> bool:
+    """Whether nep-adapters can evaluate a model."""
+    return all(n <= limit for n, limit in zip(header.n_max, _LARGEST_N_MAX, strict=True))
+
+
+def _checked(base: Any) -> Any:
+    """A calculator class that checks structures and results.
+
+    The compiled code ignores atoms whose position is not a number, and ends the process for some
+    cells that are not finite.
+    """
+
+    class CheckedCalculator(base):
+        results: dict[str, Any]
+
+        def calculate(
+            self, atoms: Any = None, properties: Any = None, system_changes: Any = ()
+        ) -> None:
+            if atoms is not None:
+                check_geometry(atoms)
+            super().calculate(atoms, properties, system_changes)
+            for name in ("energy", "forces", "stress"):
+                if name in self.results and not np.isfinite(self.results[name]).all():
+                    self.results = {}
+                    raise PotentialFailureError(
+                        f"the {name} of {self.atoms.get_chemical_formula()} is not finite; the "
+                        "potential fails for this structure, or two atoms are at the same place"
+                    )
+
+    CheckedCalculator.__name__ = base.__name__
+    CheckedCalculator.__qualname__ = base.__qualname__
+    return CheckedCalculator
 
 
 def _check_gpu() -> None:
     status = require("nep_adapters", "md", "evaluating a NEP on a GPU").backend_status("cuda")
     if not status.available:
         raise ServiceError(
-            f"a NEP cannot be evaluated on a GPU here: {status.detail or status.reason}; take the device cpu (nep_device in mgflows.yaml)"
+            f"a NEP cannot be evaluated on a GPU here: {status.detail or status.reason}",
+            hint="use the device cpu (nep_device in mgflows.yaml)",
         )
 
 
-def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepParameters:
-    """Check a ``nep.txt`` line by line and return the architecture it states.
+def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader:
+    """Check a ``nep.txt`` line by line and return its header.
 
-    Readers of this format are known to die silently, or to go on with shifted numbers, when a line is missing.
+    Readers of this format are known to fail silently, or to continue with shifted numbers, when a
+    line is missing.
 
     Parameters
     ----------
@@ -114,90 +167,58 @@ def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepPar
     species
         If given, the species that the potential must know, in any order.
 
-    Returns
-    -------
-    parameters
-        Species and architecture as in the file; what concerns the training has its default.
-
     Raises
     ------
     InputError
         Names the wrong line and what it should be.
     """
+    header = read_header(text)
     lines = text.splitlines()
-    header, n_header = _read_header(lines)
+    n_header = header.n_lines
     numbers = [line.split() for line in lines[n_header:]]
     while numbers and not numbers[-1]:
         numbers.pop()
     for offset, words in enumerate(numbers):
         if len(words) != 1 or not _is_finite(words[0]):
             raise InputError(
-                f"line {n_header + offset + 1} of the potential is {lines[n_header + offset][:40]!r} but must be one finite number"
+                f"line {n_header + offset + 1} of the potential is "
+                f"{lines[n_header + offset][:40]!r} but must be one finite number"
             )
-    expected = header.number_of_parameters + header.descriptor_dimension
-    if len(numbers) != expected:
+    if len(numbers) != header.number_of_lines:
         raise InputError(
-            f"the potential has {len(numbers)} numbers after its header (line {n_header}), but its architecture has {header.number_of_parameters} "
-            f"parameters and {header.descriptor_dimension} scaling factors, {expected} lines; the file is cut off or of another NEP version"
+            f"the potential has {len(numbers)} numbers after its header (line {n_header}), but its "
+            f"architecture has {header.number_of_parameters} parameters and "
+            f"{header.descriptor_dimension} scaling factors, {header.number_of_lines} lines; the "
+            "file is cut off or of another NEP version"
         )
     missing = [symbol for symbol in species or () if symbol not in header.species]
     if missing:
         raise InputError(
-            f"line 1 of the potential knows {', '.join(header.species)}, but not {missing[0]}; use a potential trained for this alloy"
+            f"the potential (line 1) is for {', '.join(header.species)}, but not {missing[0]}",
+            hint="use a potential trained for this alloy",
         )
     return header
 
 
-def _read_header(lines: Sequence[str]) -> tuple[NepParameters, int]:
-    """Architecture and number of header lines."""
-    first = lines[0].split() if lines else []
-    if len(first) < 3 or first[0] not in ("nep4", "nep4_zbl"):
-        raise InputError(
-            f"line 1 of the potential is {' '.join(first)[:60]!r} but must be like 'nep4_zbl 3 Cu Zr Al'; only NEP version 4 is supported"
-        )
-    if first[1] != str(len(first) - 2):
-        raise InputError(
-            f"line 1 of the potential announces {first[1]} species and lists {len(first) - 2}: {' '.join(first)!r}"
-        )
-    keywords = ["zbl"] * (first[0] == "nep4_zbl") + [
-        "cutoff",
-        "n_max",
-        "basis_size",
-        "l_max",
-        "ANN",
-    ]
-    values: dict[str, list[float]] = {}
-    for number, keyword in enumerate(keywords, start=2):
-        words = lines[number - 1].split() if number <= len(lines) else []
-        if (
-            not words
-            or words[0] != keyword
-            or len(words) not in _HEADER_WORDS[keyword]
-            or not all(map(_is_finite, words[1:]))
-        ):
-            n_values = _HEADER_WORDS[keyword][0] - 1
-            raise InputError(
-                f"line {number} of the potential is {' '.join(words)[:60]!r} but must be {keyword!r} and {n_values} numbers"
-            )
-        values[keyword] = [float(word) for word in words[1:]]
-    l_max = values["l_max"]
-    if any(l_max[3:]):
-        raise InputError(
-            "the potential has four-body terms beyond q_222 (l_max line), which mgflows does not support; train without them"
-        )
-    try:
-        parameters = NepParameters(
-            species=tuple(first[2:]),
-            zbl=values["zbl"][1] if "zbl" in values else None,
-            cutoff=(values["cutoff"][0], values["cutoff"][1]),
-            n_max=(int(values["n_max"][0]), int(values["n_max"][1])),
-            basis_size=(int(values["basis_size"][0]), int(values["basis_size"][1])),
-            l_max=(int(l_max[0]), int(l_max[1]), int(l_max[2])),
-            neuron=int(values["ANN"][0]),
-        )
-    except InputError as error:
-        raise InputError(f"the header of the potential cannot be used: {error}") from error
-    return parameters, 1 + len(keywords)
+def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepParameters:
+    """Check a ``nep.txt`` that a trainer of mgflows can have written, or can start from.
+
+    Parameters
+    ----------
+    text, species
+        As for :func:`read_potential`, which takes more dialects.
+
+    Returns
+    -------
+    NepParameters
+        Species and architecture as in the file; what concerns the training has its default.
+
+    Raises
+    ------
+    InputError
+        Names the wrong line and what it should be, or the part that cannot be trained.
+    """
+    return read_potential(text, species).parameters()
 
 
 def _is_finite(word: str) -> bool:

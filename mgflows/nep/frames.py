@@ -1,17 +1,20 @@
 """Labelled structures in GPUMD's extended XYZ: the files ``train.xyz`` and ``test.xyz``.
 
-A frame is an :class:`ase.Atoms` with a :class:`~ase.calculators.singlepoint.SinglePointCalculator` that holds the force-consistent free
-energy (eV per cell), forces (eV/A) and stress (eV/A^3, ASE sign: positive when stretched), and with ``subset``, ``family`` and
-``frame_id`` in ``info``.
+A frame is an :class:`ase.Atoms` with a :class:`~ase.calculators.singlepoint.SinglePointCalculator`
+that holds the force-consistent free energy (eV per cell), forces (eV/A) and stress (eV/A^3, ASE
+sign: positive when stretched), and with ``subset``, ``family`` and ``frame_id`` in ``info``.
+Weights and other numbers in ``info``, such as ``weight`` and ``energy_weight``, are kept in files.
 
-The stress is written as ``stress=``: it means the same to GPUMD, ASE, calorine and neppo, and a symmetric tensor reads the same by rows
-and by columns. ``virial=`` (eV per cell, positive when compressed) is read as well.
+The stress is written as ``stress=``: it means the same to GPUMD, ASE, calorine and neppo, and a
+symmetric tensor reads the same by rows and by columns. ``virial=`` (eV per cell, positive when
+compressed) is read as well.
+
+ASE's reader is not used because it converts identifiers that look like numbers (``123e45``), and
+takes three times as long.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +23,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.files import digest_of_arrays, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,30 +42,40 @@ __all__ = [
 
 _ASYMMETRY_TOLERANCE = 1e-4
 """Relative asymmetry of a stress tensor that rounding in files explains."""
-_KEY_VALUE = re.compile(r'(\w+)=(?:"([^"]*)"|(\S+))')
+_ENTRY = re.compile(
+    r"""
+    (?P<key>"[^"]*"|'[^']*'|[^\s=]+) \s*=\s*
+    (?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]|\S*)
+    | \S+
+    """,
+    re.VERBOSE,
+)
+"""``key=value`` of a comment line, the value quoted where it has blanks; or a word alone."""
+_READ_ELSEWHERE = frozenset(
+    ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial")
+)
+_TAGS = {"config_type": "subset", "family": "family", "frame_id": "frame_id"}
+"""Keys of the file and of ``info``. GPUMD ignores ``config_type``; other tools group by it."""
 
 
 def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
-    """Write frames as GPUMD's extended XYZ, atomically: an interrupted call leaves no half file.
+    """Write frames as GPUMD's extended XYZ, atomically: a crash leaves no half file.
 
     Parameters
     ----------
     path
         File to write.
     frames
-        Labelled structures; ``info["subset"]`` is written as ``config_type``, which GPUMD ignores and other tools group by.
+        Labelled structures; ``info["subset"]`` is written as ``config_type``, and every number or
+        word in ``info`` by its name.
 
     Raises
     ------
     InputError
-        For no frames at all, a frame without energy, forces or stress, a value that is not finite, an open cell, or a structure given
-        twice.
+        For no frames, a frame without energy, forces or stress, a value that is not finite, an
+        open cell, or a structure given twice.
     """
-    path = Path(path)
-    text = frames_text(frames)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, frames_text(frames))
 
 
 def frames_text(frames: Sequence[Atoms]) -> str:
@@ -72,8 +86,8 @@ def frames_text(frames: Sequence[Atoms]) -> str:
     if duplicates:
         first, second = duplicates[0]
         raise InputError(
-            f"{_describe(frames[first], first)} and {_describe(frames[second], second)} are the same structure; keep one "
-            f"({len(duplicates)} duplicates in {len(frames)} frames)"
+            f"{_describe(frames[first], first)} and {_describe(frames[second], second)} are the "
+            f"same structure; keep one ({len(duplicates)} duplicates in {len(frames)} frames)"
         )
     return "".join(_to_text(frame, index) for index, frame in enumerate(frames))
 
@@ -81,15 +95,22 @@ def frames_text(frames: Sequence[Atoms]) -> str:
 def read_frames(path: str | Path) -> list[Atoms]:
     """Read frames from GPUMD's extended XYZ.
 
+    Of ``energy=`` and ``free_energy=``, which ASE writes for density functionals, the second is
+    taken: forces and stress are its derivatives. Keys are compared without case, as by GPUMD; of
+    the same key given twice both values must agree. Other keys are kept in ``info``, numbers as
+    numbers.
+
     Parameters
     ----------
     path
-        File to read. ``subset``, ``family`` and ``frame_id`` are empty strings where the file has none.
+        File to read; blank lines between frames are skipped. ``subset``, ``family`` and
+        ``frame_id`` are empty strings where the file has none.
 
     Returns
     -------
     frames
-        Periodic structures with a single-point calculator each, as described at the top of this module.
+        Periodic structures with a single-point calculator each, as described at the top of this
+        module.
 
     Raises
     ------
@@ -98,22 +119,29 @@ def read_frames(path: str | Path) -> list[Atoms]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the frames {path} cannot be read: {error}") from error
+    while lines and not lines[-1].strip():
+        lines.pop()
     frames = []
     start = 0
-    while start < len(lines) and lines[start].strip():
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
         try:
             n_atoms = int(lines[start])
         except ValueError as error:
             raise InputError(
-                f"line {start + 1} of {path} is {lines[start][:60]!r} but must be the number of atoms of a frame"
+                f"line {start + 1} of {path} is {lines[start][:60]!r} but must be the number of "
+                "atoms of a frame"
             ) from error
         end = start + 2 + n_atoms
         if n_atoms < 1 or end > len(lines):
             raise InputError(
-                f"line {start + 1} of {path} announces {n_atoms} atoms, but {max(0, len(lines) - start - 2)} lines are left; the file is cut off"
+                f"line {start + 1} of {path} announces {n_atoms} atoms, but "
+                f"{max(0, len(lines) - start - 2)} lines are left; the file is cut off"
             )
         try:
             frames.append(_from_text(lines[start + 1], lines[start + 2 : end]))
@@ -128,16 +156,14 @@ def read_frames(path: str | Path) -> list[Atoms]:
 
 
 def structure_hash(atoms: Atoms) -> str:
-    """Hash of species, cell and positions to 1e-6 A; the same for a structure and its copy, labels and info apart."""
-    digest = hashlib.sha256(np.asarray(atoms.numbers, dtype=np.int64).tobytes())
-    for lengths in (atoms.cell.array, atoms.positions):
-        # Adding zero turns -0.0 into 0.0, which have different bytes.
-        digest.update((np.round(lengths, 6) + 0.0).astype(np.float64).tobytes())
-    return digest.hexdigest()
+    """Hash of species, cell and positions to 1e-6 A; labels and ``info`` do not matter."""
+    return digest_of_arrays(
+        [(atoms.numbers, 0), (atoms.cell.array, 6), (atoms.positions, 6)], length=64
+    )
 
 
 def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
-    """Pairs (first, later) of frames with the same ``frame_id`` or the same structure, as indices into ``frames``."""
+    """Pairs (first, later) of frames with the same ``frame_id`` or structure, as indices."""
     seen: dict[str, int] = {}
     duplicates = []
     for index, frame in enumerate(frames):
@@ -164,6 +190,8 @@ def frame_labels(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Energy (eV), forces (n, 3) in eV/A and stress (3, 3) in eV/A^3 of a frame, checked.
 
+    The energy is the free energy where the frame has one: forces and stress are its derivatives.
+
     Raises
     ------
     InputError
@@ -173,9 +201,11 @@ def frame_labels(
     missing = [name for name in ("energy", "forces", "stress") if results.get(name) is None]
     if missing:
         raise InputError(
-            f"{_describe(frame, index)} has no {' and no '.join(missing)}; label it before it goes into a data set"
+            f"{_describe(frame, index)} has no {' and no '.join(missing)}",
+            hint="label it before it goes into a dataset",
         )
-    energy = float(results["energy"])
+    free_energy = results.get("free_energy")
+    energy = float(results["energy"] if free_energy is None else free_energy)
     forces = np.asarray(results["forces"], dtype=float)
     stress = np.asarray(results["stress"], dtype=float)
     if stress.shape == (6,):
@@ -195,7 +225,8 @@ def frame_labels(
     for name, values in numbers.items():
         if not np.all(np.isfinite(values)):
             raise InputError(
-                f"{_describe(frame, index)} has a value in its {name} that is not a finite number; remove the frame or label it again"
+                f"{_describe(frame, index)} has a value in its {name} that is not a finite number",
+                hint="remove the frame or label it again",
             )
     return energy, forces, _symmetric(stress, "stress", _describe(frame, index))
 
@@ -204,7 +235,8 @@ def _symmetric(tensor: NDArray[np.float64], name: str, what: str) -> NDArray[np.
     asymmetry = float(np.abs(tensor - tensor.T).max())
     if asymmetry > _ASYMMETRY_TOLERANCE * max(1e-3, float(np.abs(tensor).max())):
         raise InputError(
-            f"{what} has a {name} that is not symmetric (off by {asymmetry:.2g}); a stress that exerts a torque is a mistake in its source"
+            f"{what} has a {name} that is not symmetric (off by {asymmetry:.2g}); a stress that "
+            "exerts a torque is a mistake in its source"
         )
     return (tensor + tensor.T) / 2
 
@@ -215,18 +247,17 @@ def _to_text(frame: Atoms, index: int) -> str:
         raise InputError(
             f"{_describe(frame, index)} has no volume; a NEP is trained on periodic cells"
         )
-    keys = {
-        "config_type": frame.info.get("subset", ""),
-        "family": frame.info.get("family", ""),
-        "frame_id": frame.info.get("frame_id", ""),
-    }
+    keys = {name: frame.info.get(key, "") for name, key in _TAGS.items()}
     for key, value in keys.items():
         if re.search(r'[\s"=]', str(value)):
             raise InputError(
-                f"{_describe(frame, index)} has the {key} {value!r}, which the file format cannot hold; use no blanks, quotes or '='"
+                f"{_describe(frame, index)} has the {key} {value!r}, which the file format cannot "
+                "hold; use no blanks, quotes or '='"
             )
+    keys |= _other_info(frame)
     comment = (
-        f'Lattice="{_row(frame.cell.array)}" Properties=species:S:1:pos:R:3:forces:R:3 energy={energy:.10f} stress="{_row(stress)}" pbc="T T T" '
+        f'Lattice="{_row(frame.cell.array)}" Properties=species:S:1:pos:R:3:forces:R:3 '
+        f'energy={energy:.10f} stress="{_row(stress)}" pbc="T T T" '
         + " ".join(f"{key}={value}" for key, value in keys.items() if value != "")
     ).rstrip()
     atoms = "\n".join(
@@ -242,20 +273,42 @@ def _row(tensor: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.10f}" for value in np.ravel(tensor))
 
 
+def _other_info(frame: Atoms) -> dict[str, object]:
+    """Numbers and words of ``info`` under names that the format can hold."""
+    taken = {*_TAGS, *_TAGS.values(), *_READ_ELSEWHERE, "forces", "force"}
+    found: dict[str, object] = {}
+    for key, value in frame.info.items():
+        if not re.fullmatch(r"[\w.-]+", str(key)) or str(key).lower() in taken:
+            continue
+        if isinstance(value, (bool, np.bool_)):
+            found[key] = "T" if value else "F"
+        elif isinstance(value, (int, float, np.integer, np.floating)):
+            found[key] = value.item() if isinstance(value, np.generic) else value
+        elif isinstance(value, str) and re.fullmatch(r"[^\s\"'={}\[\]]+", value):
+            found[key] = value
+    return found
+
+
 def _from_text(comment: str, rows: list[str]) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    pairs = {key.lower(): quoted or plain for key, quoted, plain in _KEY_VALUE.findall(comment)}
-    for key in ("lattice", "properties", "energy"):
+    pairs = _entries(comment)
+    for key in ("lattice", "properties"):
         if key not in pairs:
             raise ValueError(f"its second line has no {key}=")
-    columns: dict[str, tuple[str, slice]] = {}
+    if "energy" not in pairs and "free_energy" not in pairs:
+        raise ValueError("its second line has no energy=")
+    columns: dict[str, slice] = {}
     parts = pairs["properties"].split(":")
     offset = 0
-    for name, kind, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        columns[name.lower()] = (kind, slice(offset, offset + int(width)))
+    for name, _, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        if name.lower() in columns:
+            raise ValueError(f"its properties name the column {name} twice")
+        columns[name.lower()] = slice(offset, offset + int(width))
         offset += int(width)
+    if "forces" in columns and "force" in columns:
+        raise ValueError("its properties have both forces and force; remove one of the columns")
     forces_name = "forces" if "forces" in columns else "force"
     for name in ("species", "pos", forces_name):
         if name not in columns:
@@ -264,24 +317,53 @@ def _from_text(comment: str, rows: list[str]) -> Atoms:
     uneven = next((number for number, row in enumerate(table) if len(row) != offset), None)
     if uneven is not None:
         raise ValueError(f"atom {uneven} has {len(table[uneven])} columns instead of {offset}")
-    symbols = [row[columns["species"][1]][0] for row in table]
+    symbols = [row[columns["species"]][0] for row in table]
     positions, forces = (
-        np.array([row[columns[name][1]] for row in table], dtype=float)
+        np.array([row[columns[name]] for row in table], dtype=float)
         for name in ("pos", forces_name)
     )
     cell = np.array(pairs["lattice"].split(), dtype=float).reshape(3, 3)
     atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
     stress = _stress_of(pairs, atoms.cell.volume)
-    results = {"energy": float(pairs["energy"]), "forces": forces}
+    energy = float(pairs["free_energy"] if "free_energy" in pairs else pairs["energy"])
+    results = {"energy": energy, "forces": forces}
     if stress is not None:
         results["stress"] = units.tensor_to_voigt(stress)
     atoms.calc = SinglePointCalculator(atoms, **results)
-    atoms.info = {
-        "subset": pairs.get("config_type", ""),
-        "family": pairs.get("family", ""),
-        "frame_id": pairs.get("frame_id", ""),
-    }
+    atoms.info = {key: pairs.get(name, "") for name, key in _TAGS.items()}
+    for key, text in pairs.items():
+        if key not in _READ_ELSEWHERE and key not in _TAGS:
+            atoms.info.setdefault(key, _number(text))
     return atoms
+
+
+def _entries(comment: str) -> dict[str, str]:
+    """Values of a comment line by key, the keys of labels in lower case."""
+    entries: dict[str, str] = {}
+    for match in _ENTRY.finditer(comment):
+        key, value = match["key"], match["value"]
+        if key is None:
+            continue
+        key = key.strip("\"'")
+        if key.lower() in _READ_ELSEWHERE or key.lower() in _TAGS:
+            key = key.lower()
+        if value[:1] in ("'", '"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        elif value[:1] in ("{", "["):
+            value = value[1:-1].replace(",", " ")
+        if entries.setdefault(key, value) != value:
+            raise ValueError(
+                f"its second line gives {key}= twice with different values; remove the wrong one"
+            )
+    return entries
+
+
+def _number(text: str) -> float | str:
+    """Numbers of ``info`` as numbers, everything else as text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | None:
@@ -298,6 +380,7 @@ def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | No
         tensors["stress"], tensors["virial"], rtol=1e-3, atol=1e-5
     ):
         raise ValueError(
-            "its stress= (positive when stretched) and virial= (positive when compressed) disagree; remove the wrong one"
+            "its stress= (positive when stretched) and virial= (positive when compressed) "
+            "disagree; remove the wrong one"
         )
     return tensors.get("stress", tensors.get("virial"))

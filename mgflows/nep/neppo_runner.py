@@ -1,7 +1,9 @@
-"""Train with neppo in a directory, from scratch or from a potential: ``python -m mgflows.nep.neppo_runner --device cpu``.
+"""Train with neppo in a directory, from scratch or from a potential.
 
-neppo's own command line starts from random parameters only; this runner adds the warm start, which neppo's library offers. It runs in a
-process of its own so that torch never enters ours.
+``python -m mgflows.nep.neppo_runner --device cpu``
+
+neppo's own command line starts from random parameters only; this runner adds the warm start, which
+neppo's library offers. It runs in a process of its own so that torch never enters ours.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
     initial_potential
         A ``nep.txt`` to start from instead of random parameters; its descriptor scaling is kept.
     first_step
-        Steps done before an interruption. The learning rate continues where it was; AdamW's moments start from zero, as after each of
-        neppo's stages.
+        Steps done before an interruption. The learning rate continues where it was; AdamW's moments
+        start from zero, as after each of neppo's stages.
     """
     import torch
     from ase.io import read
@@ -74,10 +76,13 @@ def run(directory: Path, device: str, initial_potential: Path | None, first_step
 
 
 def speed_up() -> None:
-    """Replace two parts of neppo that take more than half of a short training on a CPU; the results agree to rounding.
+    """Replace two slow parts of neppo; the results agree to rounding.
 
-    The neighbour lists come from ASE, which needs 30 ms for 150 atoms where matscipy needs 2 ms. Reports evaluate 100 frames at once,
-    which suits a GPU; on a CPU ten fit into the cache and take half the time per frame.
+    They take more than half of a short training on a CPU.
+
+    The neighbour lists come from ASE, which needs 30 ms for 150 atoms where matscipy needs 2 ms.
+    Reports evaluate 100 frames at once, which suits a GPU; on a CPU ten fit into the cache and take
+    half the time per frame.
     """
     import neppo.graph
     import neppo.trainer

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Dialect", "NepParameters"]
 
 Dialect = Literal["gpumd", "neppo"]
-"""Which trainer reads the file: GPUMD's ``nep`` executable or neppo. Each refuses or misreads keywords of the other."""
+"""Trainer that reads the file: GPUMD's ``nep`` executable or neppo. Each refuses or misreads
+keywords of the other."""
 
 _MAX_SPECIES = 94
 _MAX_GENERATIONS = 10_000_000
@@ -22,20 +23,24 @@ _MAX_GENERATIONS = 10_000_000
 
 @dataclass(frozen=True)
 class NepParameters:
-    """A NEP4 model with ZBL repulsion, and how it is trained. The defaults are the paper's (Methods, "Neuroevolutional Potential").
+    """A NEP4 model with ZBL repulsion, and how it is trained.
 
-    Every value is written out, because the trainers' own defaults have moved between releases: GPUMD's ``n_max 4 4`` and
-    ``basis_size 8 8`` of the paper's time are ``6 6`` and ``6 6`` since April 2026.
+    The defaults are the paper's (Methods, "Neuroevolutional Potential").
+
+    Every value is written out, because the trainers' own defaults have moved between releases:
+    GPUMD's ``n_max 4 4`` and ``basis_size 8 8`` of the paper's time are ``6 6`` and ``6 6`` since
+    April 2026.
 
     Parameters
     ----------
     species
         Chemical symbols in the order of the NEP types.
     version
-        Generation of the NEP formalism; trainers accept only 4 (Song et al., Nat. Commun. 15, 10208 (2024),
-        doi:10.1038/s41467-024-54554-x).
+        Generation of the NEP formalism; trainers accept only 4 (Song et al., Nat. Commun. 15, 10208
+        (2024), doi:10.1038/s41467-024-54554-x).
     zbl
-        Outer cutoff in A of the universal Ziegler-Biersack-Littmark repulsion (inner: half of it); None for none.
+        Outer cutoff in A of the universal Ziegler-Biersack-Littmark repulsion (inner: half of it);
+        None for none.
     cutoff
         Radial and angular cutoff in A.
     n_max
@@ -43,28 +48,32 @@ class NepParameters:
     basis_size
         Highest index of the Chebyshev basis of the radial and the angular functions.
     l_max
-        Highest l of the three-body terms, then 2 or 0 with or without the four-body term, 1 or 0 with or without the five-body term.
+        Highest l of the three-body terms, then 2 or 0 with or without the four-body term, 1 or 0
+        with or without the five-body term.
     neuron
         Neurons of the hidden layer.
     lambda_e, lambda_f, lambda_v
         Weights of the errors of energy, force and virial (eV/atom, eV/A, eV/atom).
     lambda_1, lambda_2
-        Weights of the L1 and L2 norms of the parameters. None: the trainer's own, which is ``sqrt(1e-6 n / n_species)`` for GPUMD and 0
-        for neppo.
+        Weights of the L1 and L2 norms of the parameters. None: the trainer's own, which is
+        ``sqrt(1e-6 n / n_species)`` for GPUMD and 0 for neppo.
     batch
         Frames per step.
     population
         Solutions per generation of the evolution strategy; GPUMD only.
     generation
-        GPUMD: generations of the evolution strategy. neppo: steps of AdamW, of which a few thousand suffice.
+        GPUMD: generations of the evolution strategy. neppo: steps of AdamW, of which a few thousand
+        suffice.
     output_interval
-        Generations or steps between two lines of ``loss.out``. neppo evaluates the *whole* training and test sets for each line.
+        Generations or steps between two lines of ``loss.out``. neppo evaluates the *whole* training
+        and test sets for each line.
     learning_rate
         First and last learning rate of neppo's cosine schedule. None: neppo's own (0.01, 0.0001).
     loss_form
         neppo only: weigh mean squared errors or their roots. None: neppo's own (``mse``).
     seed
-        Seed of the initial parameters and the batches. neppo: 42 if None. GPUMD knows the keyword since late 2026 only.
+        Seed of the initial parameters and the batches. neppo: 42 if None. GPUMD has the keyword
+        since late 2026 only.
 
     Raises
     ------
@@ -100,7 +109,9 @@ class NepParameters:
                 object.__setattr__(self, name, tuple(value))
         _check_species(self.species)
         if self.version != 4:
-            raise InputError(f"version is {self.version}, but the trainers know only NEP version 4")
+            raise InputError(
+                f"version is {self.version}, but the trainers support only NEP version 4"
+            )
         self._check_descriptor()
         for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2"):
             weight = getattr(self, name)
@@ -117,7 +128,8 @@ class NepParameters:
             and all(math.isfinite(rate) and rate > 0.0 for rate in self.learning_rate)
         ):
             raise InputError(
-                f"learning_rate is {self.learning_rate} but must be two positive numbers, first and last, such as (1e-2, 1e-4)"
+                f"learning_rate is {self.learning_rate} but must be two positive numbers, first "
+                "and last, such as (1e-2, 1e-4)"
             )
         if self.loss_form not in (None, "mse", "rmse"):
             raise InputError(f"loss_form is {self.loss_form!r} but must be 'mse' or 'rmse'")
@@ -127,16 +139,19 @@ class NepParameters:
     def _check_descriptor(self) -> None:
         if len(self.cutoff) != 2:
             raise InputError(
-                f"cutoff is {self.cutoff} but must be two lengths in A, radial and angular, such as (6.5, 4.0)"
+                f"cutoff is {self.cutoff} but must be two lengths in A, radial and angular, such "
+                "as (6.5, 4.0)"
             )
         radial, angular = self.cutoff
         if not 3.0 <= angular <= radial <= 100.0:
             raise InputError(
-                f"cutoff is {radial:g} and {angular:g} A but 3 <= angular <= radial <= 100 must hold; the paper has 6.5 and 4"
+                f"cutoff is {radial:g} and {angular:g} A but 3 <= angular <= radial <= 100 must "
+                "hold; the paper has 6.5 and 4"
             )
         if self.zbl is not None and not 1.0 <= self.zbl <= 4.0:
             raise InputError(
-                f"zbl is {self.zbl:g} A but the outer cutoff of the repulsion must lie in [1, 4] A, or be None; the paper has 1.8"
+                f"zbl is {self.zbl:g} A but the outer cutoff of the repulsion must lie in [1, 4] "
+                "A, or be None; the paper has 1.8"
             )
         for name, radial_limit, angular_limit in (("n_max", 12, 8), ("basis_size", 16, 12)):
             values = getattr(self, name)
@@ -151,22 +166,27 @@ class NepParameters:
             or self.l_max[2] not in (0, 1)
         ):
             raise InputError(
-                f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1); the paper has (4, 2, 0)"
+                f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1); the paper has "
+                "(4, 2, 0)"
             )
         _check_range("neuron", self.neuron, 1, 120)
 
     @property
     def descriptor_dimension(self) -> int:
-        """Components of the descriptor of one atom: radial functions, then angular functions times their rotational invariants."""
+        """Components of the descriptor of one atom.
+
+        Radial functions, then angular functions times their rotational invariants.
+        """
         invariants = self.l_max[0] + (self.l_max[1] > 0) + (self.l_max[2] > 0)
         return (self.n_max[0] + 1) + (self.n_max[1] + 1) * invariants
 
     @property
     def number_of_parameters(self) -> int:
-        """Trainable numbers in ``nep.txt``: one network per species, one common bias, and the radial coefficients of every pair.
+        """Trainable numbers in ``nep.txt``.
 
-        The paper's model has 3691 for three species. The ``descriptor_dimension`` scaling factors that follow them in the file are not
-        trained.
+        One network per species, one common bias, and the radial coefficients of every pair.
+        The paper's model has 3691 for three species. The ``descriptor_dimension`` scaling factors
+        that follow them in the file are not trained.
         """
         n_species = len(self.species)
         networks = n_species * (self.descriptor_dimension + 2) * self.neuron + 1
@@ -176,7 +196,10 @@ class NepParameters:
         return networks + n_species**2 * functions
 
     def can_become(self, other: NepParameters) -> bool:
-        """Whether a training with these parameters can be continued to ``other``, which has more generations and is the same otherwise."""
+        """Whether a training with these parameters can be continued to ``other``.
+
+        It must have at least as many generations and be the same otherwise.
+        """
         return (
             self.generation <= other.generation
             and replace(self, generation=other.generation, output_interval=other.output_interval)
@@ -184,7 +207,7 @@ class NepParameters:
         )
 
     def same_model(self, other: NepParameters) -> bool:
-        """Whether ``other`` has the same species and architecture, so that parameters fitted for one fit into the other."""
+        """Whether ``other`` has the same species and architecture, so that parameters fit both."""
         return all(getattr(self, name) == getattr(other, name) for name in _ARCHITECTURE)
 
     def to_text(self, dialect: Dialect = "gpumd") -> str:
@@ -193,7 +216,8 @@ class NepParameters:
         Parameters
         ----------
         dialect
-            ``neppo`` leaves out what only the evolution strategy uses, ``gpumd`` what only AdamW uses.
+            ``neppo`` leaves out what only the evolution strategy uses, ``gpumd`` what only AdamW
+            uses.
         """
         lines: list[tuple[str, Any]] = [
             ("type", (len(self.species), *self.species)),
@@ -233,8 +257,9 @@ class NepParameters:
         Raises
         ------
         InputError
-            For a line that cannot be read or a keyword that a NEP potential for glasses has no use for, naming the line, and for a keyword
-            left out whose default differs between the trainers and their releases.
+            For a line that cannot be read or a keyword that a NEP potential for glasses has no use
+            for, naming the line, and for a keyword left out whose default differs between the
+            trainers and their releases.
         """
         values: dict[str, Any] = {}
         for number, line in enumerate(text.splitlines(), start=1):
@@ -250,7 +275,8 @@ class NepParameters:
                 name, reader = keyword, _READERS[keyword]
             else:
                 raise InputError(
-                    f"{where} has the keyword {keyword!r}, which mgflows does not know; known are: type, {', '.join(_READERS)}"
+                    f"{where} has the keyword {keyword!r}, which mgflows does not support; "
+                    f"supported are: type, {', '.join(_READERS)}"
                 )
             if name in values:
                 raise InputError(
@@ -267,7 +293,8 @@ class NepParameters:
         absent = [name for name in _MOVING_DEFAULTS if name not in values]
         if absent:
             raise InputError(
-                f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer; write: {'; '.join(map(_example, absent))}"
+                f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer; "
+                f"write: {'; '.join(map(_example, absent))}"
             )
         return cls(**{"zbl": None, **values})
 
@@ -283,12 +310,14 @@ def _check_species(species: tuple[str, ...]) -> None:
         raise InputError("species is empty; give the chemical symbols, such as ('Cu', 'Zr', 'Al')")
     if isinstance(species, str):
         raise InputError(
-            f"species is the string {species!r}; give a sequence of symbols, such as ('Cu', 'Zr', 'Al')"
+            f"species is the string {species!r}; give a sequence of symbols, such as ('Cu', 'Zr', "
+            "'Al')"
         )
     for symbol in species:
         if not 1 <= atomic_numbers.get(symbol, 0) <= _MAX_SPECIES:
             raise InputError(
-                f"{symbol!r} is not one of the elements H to Pu that a NEP knows; give symbols such as 'Zr'"
+                f"{symbol!r} is not one of the elements H to Pu that NEP supports; give symbols "
+                "such as 'Zr'"
             )
         if species.count(symbol) > 1:
             raise InputError(f"species names {symbol} twice; name each element once")
@@ -328,7 +357,8 @@ def _reader(kind: type, count: int = 1) -> Callable[[list[str]], Any]:
 
 
 def _read_l_max(arguments: list[str]) -> tuple[int, int, int]:
-    # GPUMD takes any non-zero value for "with this term", and has further four-body terms behind the fifth value.
+    # GPUMD takes any non-zero value for "with this term", and has further four-body terms behind
+    # the fifth value.
     numbers = [int(argument) for argument in arguments]
     if not 1 <= len(numbers) <= 3:
         raise ValueError(f"it has {len(numbers)} values instead of one to three")

@@ -1,4 +1,4 @@
-"""What a training gave: the loss curve it wrote, and the errors recomputed from the potential itself."""
+"""Results of a training: its loss curve, and errors recomputed from the potential itself."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
-from mgflows.nep.calculator import _batch_calculator, potential_text, validate_nep_text
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.geometry import check_geometry
+from mgflows.nep.calculator import (
+    _batch_calculator,
+    fits_nep_adapters,
+    nep_calculator,
+    potential_text,
+    read_potential,
+)
 from mgflows.nep.frames import frame_labels
 
 if TYPE_CHECKING:
@@ -29,13 +36,13 @@ _ATOMS_PER_BATCH = 50_000
 class LossTable:
     """The loss curve of a training. Columns that a trainer does not write are NaN.
 
-    ``step`` goes on over restarts. The RMSEs of a GPUMD run are those of one batch with the mean energy error removed, so that they do not
-    agree with :func:`parity` and are meant for plotting only.
+    ``step`` continues over restarts. The RMSEs of a GPUMD run are those of one batch with the mean
+    energy error removed: they do not agree with :func:`parity` and are meant for plotting only.
 
     Attributes
     ----------
     step
-        (n,) generations or steps of the optimiser; epochs for torchnep.
+        (n,) generations or steps of the optimiser; epochs for torchnep and gnep.
     total, l1, l2
         (n,) the loss, and its regularisation terms.
     energy_train, virial_train, energy_test, virial_test
@@ -71,6 +78,14 @@ _POTENTIAL = (
     "force_test",
     "virial_test",
 )
+_GNEP: tuple[str | None, ...] = (
+    "step",
+    "total",
+    *_POTENTIAL[4:],
+    None,
+    None,
+)
+"""GPUMD's gradient trainer: learning rate and time instead of the regularisation terms."""
 _COLUMNS_BY_COUNT: dict[int, tuple[str | None, ...]] = {
     # generation, loss, L1, L2, and (dipole, train, test): nothing that a potential has.
     6: ("step", "total", "l1", "l2", None, None),
@@ -95,14 +110,17 @@ _TORCHNEP_NAMES = {
     for quantity in ("energy", "force", "virial")
     for suffix, side in (("", "train"), ("_test", "test"))
 }
-"""torchnep names the training errors ``rmse_e(eV/atom)`` and the test errors ``rmse_e_test(eV/atom)``."""
+"""torchnep's names: ``rmse_e(eV/atom)`` in training and ``rmse_e_test(eV/atom)`` in the test."""
 
 
 def read_loss(path: str | Path) -> LossTable:
-    """Read the ``loss.out`` of GPUMD, neppo or torchnep.
+    """Read the ``loss.out`` of GPUMD's ``nep`` and ``gnep``, of neppo, torchnep or mgflows.
 
-    The names come from the header where there is one, from the number of columns for GPUMD files without. An unfinished last line is left
-    out, so that a file can be read while it grows.
+    The names of the columns come from the header where there is one, and from the number of
+    columns for files of ``nep`` without. Those of ``gnep`` have ten columns too, without a header;
+    they are known by the learning rate in the ninth column, which is written with seven decimals
+    where every other number has five. An unfinished last line is left out, so that a file can be
+    read while it grows.
 
     Parameters
     ----------
@@ -112,7 +130,7 @@ def read_loss(path: str | Path) -> LossTable:
     Raises
     ------
     InputError
-        For a file whose columns cannot be told for certain; guessing would mislabel them.
+        For a file whose columns are not certain; guessing would mislabel them.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -131,11 +149,12 @@ def read_loss(path: str | Path) -> LossTable:
             if names is not None:
                 if "step" not in names:
                     raise InputError(
-                        f"line {number} of {path} names its columns, but none is 'generation' or 'epoch'; this is not a loss file of a NEP"
+                        f"line {number} of {path} names its columns, but none is 'generation' or "
+                        "'epoch'; this is not a loss file of a NEP"
                     )
                 columns, is_new_run = names, True
             continue
-        layout = columns or _COLUMNS_BY_COUNT.get(len(words))
+        layout = columns or _columns_without_header(words, f"line {number} of {path}")
         if layout is None or len(layout) != len(words):
             expected = (
                 f"{len(layout)} as in its header"
@@ -143,7 +162,7 @@ def read_loss(path: str | Path) -> LossTable:
                 else "a header or 6, 10 or 14"
             )
             raise InputError(
-                f"line {number} of {path} has {len(words)} columns but must have {expected}; its columns cannot be told"
+                f"line {number} of {path} has {len(words)} columns but must have {expected}"
             )
         try:
             row = {
@@ -165,7 +184,10 @@ def read_loss(path: str | Path) -> LossTable:
 
 
 def _header_columns(words: Sequence[str]) -> tuple[str | None, ...] | None:
-    """Our names for the columns of a header line, None for a column that we have no use for, or None if the line names no columns."""
+    """Our names for the columns of a header line, None for an unused column.
+
+    None if the line names no columns.
+    """
     if words[:2] == ["#", "columns"]:
         names = words[2:]
     elif [word.lower() for word in words[:2]] == ["#", "epoch"]:
@@ -176,9 +198,25 @@ def _header_columns(words: Sequence[str]) -> tuple[str | None, ...] | None:
     return tuple(known.get(name.lower()) for name in names)
 
 
+def _columns_without_header(words: Sequence[str], where: str) -> tuple[str | None, ...] | None:
+    """Names for the columns of a line in a file without a header; None if they are unknown."""
+    if len(words) != 10:
+        return _COLUMNS_BY_COUNT.get(len(words))
+    decimals = [len(word.partition(".")[2]) for word in words[1:]]
+    if decimals == [5] * 7 + [7, 5]:
+        return _GNEP
+    # nep writes all columns alike; other ten columns with a learning rate are not certain.
+    if len(set(decimals)) == 1 or decimals[7] == decimals[8]:
+        return _POTENTIAL
+    raise InputError(
+        f"{where} has ten columns of neither GPUMD's nep nor its gnep",
+        hint="give a file with a header that names its columns",
+    )
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """What a potential says about a list of structures.
+    """Energies, forces and virials of a list of structures under a potential.
 
     Attributes
     ----------
@@ -211,14 +249,20 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     Raises
     ------
     InputError
-        If the file is not a NEP or does not know a species of the frames.
+        If the file is not a NEP or lacks a species of the frames, or a frame is not finite.
+    PotentialFailureError
+        If the potential gives a value that is not finite.
     MissingDependencyError
         If nep-adapters is not installed.
     """
     text = potential_text(potential)
-    validate_nep_text(
+    header = read_potential(
         text, sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     )
+    for index, frame in enumerate(frames):
+        check_geometry(frame, f"frame {index}", periodic=True)
+    if not fits_nep_adapters(header):
+        return _predict_one_by_one(text, frames)
     energies, forces, virials = [], [], []
     with _batch_calculator(text) as calculator:
         for batch in _batches(frames):
@@ -227,6 +271,12 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
             forces += prediction.force_blocks()
             # structure_virials are means over the atoms already, nine components each.
             virials.append(prediction.structure_virials.reshape(-1, 3, 3))
+    for index, (frame, force) in enumerate(zip(frames, forces, strict=True)):
+        if not np.isfinite(force).all():
+            raise PotentialFailureError(
+                f"the forces on frame {index} ({frame.get_chemical_formula()}) are not finite; two "
+                "of its atoms are at the same place, or the potential fails for it"
+            )
     virial = np.concatenate(virials) if virials else np.empty((0, 3, 3))
     virial = (virial + virial.transpose(0, 2, 1)) / 2
     stresses = [
@@ -238,6 +288,22 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
         forces=forces,
         virials=virial,
         stresses=np.array(stresses).reshape(-1, 3, 3),
+    )
+
+
+def _predict_one_by_one(text: str, frames: Sequence[Atoms]) -> Predictions:
+    """Predictions of a model that nep-adapters cannot evaluate."""
+    calculator = nep_calculator(text)
+    energies, forces, virials, stresses = [], [], [], []
+    for frame in frames:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy() / len(atoms))
+        forces.append(atoms.get_forces())
+        stresses.append(atoms.get_stress(voigt=False))
+        virials.append(units.virial_from_stress(stresses[-1], atoms.cell.volume) / len(atoms))
+    return Predictions(
+        np.array(energies), forces, np.array(virials).reshape(-1, 3, 3), np.array(stresses)
     )
 
 
@@ -255,10 +321,10 @@ def _batches(frames: Sequence[Atoms]) -> list[list[Atoms]]:
 
 @dataclass(frozen=True)
 class Parity:
-    """Errors of one set of frames: root mean square, mean absolute, and coefficient of determination.
+    """Errors of one set of frames: root mean square, mean absolute, and R2.
 
-    Energies and virials are per atom, forces and virials component by component (six for the virial). R2 is NaN where the labels do not
-    vary.
+    Energies and virials are per atom, forces and virials component by component (six for the
+    virial). R2, the coefficient of determination, is NaN where the labels do not vary.
 
     Attributes
     ----------
@@ -287,7 +353,7 @@ class Parity:
 
 @dataclass(frozen=True)
 class ParityTable:
-    """Labels against predictions, and the errors that follow, overall and per subset.
+    """Labels against predictions and their errors, overall and per subset.
 
     Attributes
     ----------
@@ -309,9 +375,10 @@ class ParityTable:
 
 
 def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
-    """The errors of a potential for labelled frames, recomputed from ``nep.txt``: what mgflows calls the test errors.
+    """The errors of a potential for labelled frames, recomputed from ``nep.txt``.
 
-    The trainers' own figures are not used: they are in single precision, of single batches, or with the mean energy error removed.
+    These are the training and test errors of mgflows. The trainers' own figures are not used: they
+    are in single precision, of single batches, or with the mean energy error removed.
 
     Parameters
     ----------

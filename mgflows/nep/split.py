@@ -1,4 +1,4 @@
-"""Which frames train the potential and which test it."""
+"""The split of frames into training and test set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ __all__ = ["PAPER_DIVIDED_SUBSETS", "split_frames"]
 PAPER_DIVIDED_SUBSETS = frozenset(
     {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"}
 )
-"""The subsets (i)-(iv) and (vii), which the paper divides at random (section II, "DFT database overview")."""
+"""The subsets (i)-(iv) and (vii), which the paper divides at random (section II, "DFT database
+overview")."""
 
 
 def split_frames(
@@ -33,14 +34,18 @@ def split_frames(
     held_out_families: Collection[str] = (),
     earlier: Mapping[str, bool] | None = None,
 ) -> NDArray[np.bool_]:
-    """Decide for every frame whether it is a test frame; independent of the order in which the frames are given.
+    """Decide for every frame whether it is a test frame.
 
-    ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset; every crystal is trained on, and every
-    AIMD frame but those of the held-out trajectories. Relatives of a test frame, such as the same glass strained by 0.4 %, are then
-    usually trained on, so that the test error is an interpolation error.
+    The result does not depend on the order of the frames.
 
-    ``family``: a sample and all its descendants lie on the same side. Families join the test set in random order as long as each brings
-    the test fractions of the subsets closer to ``test_fraction``. The error is that for a glass never seen.
+    ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset;
+    every crystal is trained on, and every AIMD frame but those of the held-out trajectories.
+    Relatives of a test frame, such as the same glass strained by 0.4 %, are then usually trained
+    on, so that the test error is an interpolation error.
+
+    ``family``: a sample and all its descendants lie on the same side. Families join the test set in
+    random order as long as each brings the test fractions of the subsets closer to
+    ``test_fraction``. The error is that for a glass never seen.
 
     Parameters
     ----------
@@ -55,8 +60,8 @@ def split_frames(
     held_out_families
         ``paper``: their AIMD frames, ``family``: all their frames are test frames.
     earlier
-        Roles from an earlier data set by frame id, True for test. They are kept, so that no potential is tested on frames
-        that the potential it was started from has been trained on.
+        Roles from an earlier data set by frame id, True for test. They are kept, so that no
+        potential is tested on frames that the potential it was started from has been trained on.
 
     Returns
     -------
@@ -66,13 +71,15 @@ def split_frames(
     Raises
     ------
     InputError
-        For lists of different lengths, repeated frame ids, an unknown held-out family, ``earlier`` roles that the scheme cannot keep, or a
-        split that leaves no frame to train on or to test with.
+        For lists of different lengths, repeated frame ids, an unknown held-out family, ``earlier``
+        roles that the scheme cannot keep, or a split that leaves no frame to train on or to test
+        with.
     """
     n_frames = len(frame_ids)
     if not len(families) == len(subsets) == n_frames:
         raise InputError(
-            f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; give one of each per frame"
+            f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; "
+            "give one of each per frame"
         )
     if n_frames == 0:
         raise InputError("there are no frames to split")
@@ -88,7 +95,8 @@ def split_frames(
     unknown = sorted(set(held_out_families) - set(families))
     if unknown:
         raise InputError(
-            f"the held-out family {unknown[0]!r} has no frame; the families are {', '.join(sorted(set(families))[:5])}, ..."
+            f"the held-out family {unknown[0]!r} has no frame; the families are "
+            f"{', '.join(sorted(set(families))[:5])}, ..."
         )
 
     family_names = np.asarray(families, dtype=object)
@@ -106,7 +114,8 @@ def split_frames(
     if is_test.all() or not is_test.any():
         side = "train on" if is_test.all() else "test with"
         raise InputError(
-            f"the {scheme} split of {n_frames} frames of {len(set(families))} families leaves nothing to {side}; add samples or change test_fraction"
+            f"the {scheme} split of {n_frames} frames of {len(set(families))} families leaves "
+            f"nothing to {side}; add samples or change test_fraction"
         )
     return is_test
 
@@ -158,8 +167,9 @@ def _divide_families(
     for identity, name in zip(frame_ids, families, strict=True):
         if identity in earlier and fixed.setdefault(name, earlier[identity]) != earlier[identity]:
             raise InputError(
-                f"the family {name!r} was on both sides of the earlier split, or is now held out but was trained on; "
-                "keep the earlier held-out families, or start without earlier roles"
+                f"the family {name!r} was on both sides of the earlier split, or is now held out "
+                "but was trained on; keep the earlier held-out families, or start without earlier "
+                "roles"
             )
     in_test = np.array([fixed.get(name, False) for name in names])
 
@@ -177,6 +187,6 @@ def _divide_families(
 
 
 def _random(seed: int, purpose: str) -> np.random.Generator:
-    """An independent stream for each purpose, so that a subset's division does not depend on which other subsets there are."""
+    """An independent stream per purpose: the split of a subset does not depend on the others."""
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "little")
     return np.random.default_rng(np.random.SeedSequence([seed, word]))

@@ -1,16 +1,18 @@
 """Training a NEP in a directory, with GPUMD's evolution strategy or with neppo's gradient descent.
 
-Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and ``test.xyz``, ``train`` runs the trainer
-there as a process of its own and leaves ``nep.txt``, ``loss.out`` and ``training.log``. The same directory can be carried to another
-machine and run there by hand.
+Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and
+``test.xyz``, ``train`` runs the trainer there as a process of its own and leaves ``nep.txt``,
+``loss.out`` and ``training.log``. The same directory can be carried to another machine and run
+there by hand.
 
-Which file is the potential: ``nep.txt`` as the trainer leaves it after the last step. neppo also writes ``nep_best.txt``, the report with
-the lowest *test* loss; it is left where it is, because a potential chosen by its test error has no unbiased test error any more, and at
-the end of the learning rate schedule the two hardly differ.
+Which file is the potential: ``nep.txt`` as the trainer leaves it after the last step. neppo also
+writes ``nep_best.txt``, the report with the lowest *test* loss; it is left where it is, because a
+potential chosen by its test error has no unbiased test error any more, and at the end of the
+learning rate schedule the two hardly differ.
 
-Interruptions: ``train`` in a directory with an unfinished training continues it from the last report; in one with a finished training it
-returns the result at once. ``prepare`` with the same frames and settings leaves a directory as it is; with others it removes the old
-results first.
+Interruptions: ``train`` in a directory with an unfinished training continues it from the last
+report; in one with a finished training it returns the result at once. ``prepare`` with the same
+frames and settings leaves a directory as it is; with others it removes the old results first.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mgflows import subprocesses
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
+from mgflows.files import write_text
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.frames import find_duplicates, frames_text
 from mgflows.nep.parameters import Dialect, NepParameters
@@ -96,7 +99,7 @@ class TrainingResult:
     nep_txt
         Contents of ``nep.txt``.
     parameters
-        What the trainer was asked for, as in ``nep.in``.
+        What was requested, as in ``nep.in``.
     loss
         Loss curve of the whole training, over all interruptions.
     directory
@@ -146,11 +149,13 @@ class Trainer(ABC):
         Parameters
         ----------
         directory
-            Made if absent. Results of a training on other frames or with other settings are removed from it.
+            Made if absent. Results of a training on other frames or with other settings are removed
+            from it.
         parameters
             The model; see the trainer for what it takes from there.
         train, test
-            Labelled structures (see :mod:`mgflows.nep.frames`); without test frames there are no test errors.
+            Labelled structures (see :mod:`mgflows.nep.frames`); without test frames there are no
+            test errors.
         seed
             Takes the place of the trainer's own seed.
         initial_potential
@@ -163,7 +168,8 @@ class Trainer(ABC):
         Raises
         ------
         InputError
-            For frames that cannot be trained on, a frame in both sets, or a potential of another architecture; nothing is written then.
+            For frames that cannot be trained on, a frame in both sets, or a potential of another
+            architecture; nothing is written then.
         """
         parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
@@ -179,7 +185,7 @@ class Trainer(ABC):
                 for path in directory.glob(pattern):
                     path.unlink()
         for name, text in (*inputs.items(), ("nep.in", parameters.to_text(self._dialect))):
-            (directory / name).write_text(text, encoding="utf-8")
+            write_text(directory / name, text)
         (directory / _WHOLE).unlink(missing_ok=True)
         return directory
 
@@ -202,7 +208,8 @@ class Trainer(ABC):
         MissingDependencyError
             If neppo is not installed.
         ServiceError
-            If the executable is missing, or if the trainer fails: with the last lines of ``training.log``.
+            If the executable is missing, or if the trainer fails: with the last lines of
+            ``training.log``.
         """
         directory = Path(directory)
         for name in ("nep.in", "train.xyz"):
@@ -313,7 +320,8 @@ class Trainer(ABC):
                 log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
             )
             raise ServiceError(
-                f"the training in {directory} failed with exit status {exit_code}; training.log ends with: {end or '(nothing)'}"
+                f"the training in {directory} failed with exit status {exit_code}; training.log "
+                f"ends with: {end or '(nothing)'}"
             )
         report()
         return cpu_seconds
@@ -321,22 +329,27 @@ class Trainer(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class NeppoTrainer(Trainer):
-    """neppo: AdamW on one CPU core or on a CUDA device. Reaches in minutes what the evolution strategy needs hours for.
+    """neppo: AdamW on one CPU core or on a CUDA device.
 
-    An interrupted training goes on from the last report with the learning rate that was due; AdamW's moments start from zero.
-    A warm start keeps the scaling of the descriptor of the initial potential.
+    It reaches in minutes what takes the evolution strategy hours.
+
+    An interrupted training resumes from the last report with the learning rate that was due;
+    AdamW's moments start from zero. A warm start keeps the scaling of the descriptor of the initial
+    potential.
 
     Parameters
     ----------
     steps, batch, learning_rate
-        Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate. They replace ``generation``, ``batch``
-        and ``learning_rate`` of the parameters, which mean something else for GPUMD. The defaults suit a CPU core, where small batches
-        learn more per second (docs/training.md); a GPU wants batches of 32 and more.
+        Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate.
+        They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters, which mean
+        something else for GPUMD. The defaults suit a CPU core, where small batches learn more per
+        second (docs/training.md); on a GPU batches of 32 and more are faster.
     seed
-        Seed of the initial parameters and the batches. The same seed gives the same potential on the same machine; on a GPU it is only
-        known to give the same errors within a few percent.
+        Seed of the initial parameters and the batches. The same seed gives the same potential on
+        the same machine; on a GPU it is only known to give the same errors within a few percent.
     reports
-        Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of an epoch of training.
+        Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of
+        an epoch of training.
     device
         As torch calls it: ``cpu``, ``cuda``, ``cuda:1``.
     n_threads
@@ -376,8 +389,8 @@ class NeppoTrainer(Trainer):
     def _check_initial(self, parameters: NepParameters, text: str) -> str:
         if not parameters.same_model(validate_nep_text(text, parameters.species)):
             raise InputError(
-                "the initial potential has another architecture or another order of the species than the parameters; "
-                "use its own settings, or train without an initial potential"
+                "the initial potential has another architecture or another order of the species "
+                "than the parameters; use its own settings, or train without an initial potential"
             )
         return text
 
@@ -386,7 +399,8 @@ class NeppoTrainer(Trainer):
         for module in ("neppo", "torch"):
             if find_spec(module) is None:
                 raise MissingDependencyError(
-                    f"{module} is needed for training a potential but is not installed; install it with: pip install 'mgflows[train]'"
+                    f"{module} is needed for training a potential but is not installed",
+                    hint="install it with: pip install 'mgflows[train]'",
                 )
 
     def _name(self, directory: Path) -> str:  # noqa: ARG002
@@ -422,19 +436,22 @@ class NeppoTrainer(Trainer):
 
 @dataclass(frozen=True, kw_only=True)
 class GpumdTrainer(Trainer):
-    """GPUMD's ``nep``: the separable natural evolution strategy of the paper, on one or more GPUs. The executable is the user's own.
+    """GPUMD's ``nep``: the separable natural evolution strategy of the paper, on GPUs.
 
-    An interrupted training goes on from ``nep.restart`` for the generations that are left. It cannot start from a potential: the strategy
-    needs the variances too, which only ``nep.restart`` holds.
+    The executable is the user's own.
+
+    An interrupted training resumes from ``nep.restart`` for the generations that are left. It
+    cannot start from a potential: the strategy needs the variances too, which only ``nep.restart``
+    holds.
 
     Parameters
     ----------
     command
-        The executable with its arguments, such as ``srun -n 1 /opt/gpumd/nep``. None: ``nep``, and in a job what the settings of its worker
-        say (``nep_command``).
+        The executable with its arguments, such as ``srun -n 1 /opt/gpumd/nep``. None: ``nep``, and
+        in a job what the settings of its worker say (``nep_command``).
     takes_seed
-        Whether this ``nep`` knows the keyword ``seed`` (since late 2026); others stop at it. The summation order on a GPU varies all the
-        same.
+        Whether this ``nep`` has the keyword ``seed`` (since late 2026); others stop at it. The
+        summation order on a GPU varies all the same.
     """
 
     starts_from_potential: ClassVar[bool] = False
@@ -449,8 +466,9 @@ class GpumdTrainer(Trainer):
     def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
         if parameters.generation % parameters.output_interval:
             raise InputError(
-                f"generation is {parameters.generation} but must be a multiple of output_interval, {parameters.output_interval}: GPUMD's nep "
-                "writes its potential at these intervals only, so that the last generations would be lost"
+                f"generation is {parameters.generation} but must be a multiple of output_interval, "
+                f"{parameters.output_interval}: GPUMD's nep writes its potential at these "
+                "intervals only, so that the last generations would be lost"
             )
         return replace(parameters, seed=seed if self.takes_seed else None)
 
@@ -460,7 +478,8 @@ class GpumdTrainer(Trainer):
 
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
         raise InputError(
-            "GPUMD's nep cannot start from a potential; leave out the initial potential, or use the neppo trainer"
+            "GPUMD's nep cannot start from a potential; leave out the initial potential, or use "
+            "the neppo trainer"
         )
 
     def check_installation(self) -> None:
@@ -468,8 +487,9 @@ class GpumdTrainer(Trainer):
         words = self._words
         if not words or shutil.which(words[0]) is None:
             raise ServiceError(
-                f"GPUMD's executable {shlex.join(words)!r} is not found; give its full path (nep_command in mgflows.yaml), or use the neppo "
-                "trainer, which needs no GPU"
+                f"GPUMD's executable {shlex.join(words)!r} is not found",
+                hint="give its full path (nep_command in mgflows.yaml), or use the neppo trainer, "
+                "which needs no GPU",
             )
 
     def _name(self, directory: Path) -> str:
@@ -514,7 +534,8 @@ class GpumdTrainer(Trainer):
     ) -> float:
         if first_step == 0:
             return super()._run(directory, parameters, first_step, progress)
-        # nep counts from zero after a restart, so that it must be asked for the rest only; the whole is kept in case this run is killed, too.
+        # nep counts from zero after a restart, so that only the rest is requested; the
+        # whole is kept in case this run is killed, too.
         (directory / _WHOLE).write_text(parameters.to_text("gpumd"), encoding="utf-8")
         (directory / "nep.in").write_text(
             replace(parameters, generation=parameters.generation - first_step).to_text("gpumd"),
@@ -531,7 +552,8 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
         unknown = sorted(set(frame.get_chemical_symbols()) - set(parameters.species))
         if unknown:
             raise InputError(
-                f"frame {index} contains {unknown[0]}, which is not among the species {', '.join(parameters.species)} of the potential"
+                f"frame {index} contains {unknown[0]}, which is not among the species "
+                f"{', '.join(parameters.species)} of the potential"
             )
     shared = [
         (first, second)
@@ -541,13 +563,14 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
     if shared:
         first, second = shared[0]
         raise InputError(
-            f"training frame {first} and test frame {second - len(train)} are the same structure ({len(shared)} shared frames); "
-            "a test on what was trained says nothing, so remove one of the two"
+            f"training frame {first} and test frame {second - len(train)} are the same structure "
+            f"({len(shared)} shared frames); a test on training frames is meaningless",
+            hint="remove one of the two",
         )
 
 
 def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, str]) -> bool:
-    """Whether a directory holds a training on the same frames, with the same settings and the same start."""
+    """Whether a directory holds a training on the same frames, settings and start."""
     present = {name for name in ("train.xyz", "test.xyz", _INITIAL) if (directory / name).exists()}
     settings = directory / (_WHOLE if (directory / _WHOLE).exists() else "nep.in")
     if present != set(inputs) or not settings.exists():
@@ -567,7 +590,7 @@ def _report(
     start: float,
     progress: Callable[[TrainingProgress], None] | None,
 ) -> int:
-    """Pass on the lines of ``loss.out`` after the step ``reported``; return the last step passed on."""
+    """Report the lines of ``loss.out`` after the step ``reported``; return the last one."""
     path = directory / "loss.out"
     if progress is None or not path.exists():
         return reported

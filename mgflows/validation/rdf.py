@@ -238,7 +238,7 @@ def _pairs(
     ).reshape(-1, 3)
     points = (original[None, :, :] + images[:, None, :]).reshape(-1, 3) @ standard_cell
     box = freud.box.Box.from_matrix((repeats[:, None] * standard_cell).T)
-    # freud centres its box on the origin and wants its points inside.
+    # freud's box is centred on the origin, and points must lie inside.
     query = freud.locality.AABBQuery(box, box.wrap(points)).query(
         box.wrap(points[: len(frame)]), {"r_max": distance_max}
     )

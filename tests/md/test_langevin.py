@@ -13,7 +13,7 @@ from tests.helpers.calculators import IdealGas, lennard_jones
 
 @pytest.mark.physics
 def test_ideal_gas_has_the_volume_of_the_ideal_gas_law():
-    """<V> = (N + 1) k T / P in the isothermal-isobaric ensemble, whatever friction and cell mass."""
+    """<V> = (N + 1) k T / P in the NPT ensemble, independent of friction and cell mass."""
     n_atoms, temperature, pressure = 64, 1000.0, 2.0
     expected = (n_atoms + 1) * units.BOLTZMANN * temperature / units.gpa_to_ev_per_a3(pressure)
     edge = expected ** (1 / 3)
@@ -38,7 +38,8 @@ def test_ideal_gas_has_the_volume_of_the_ideal_gas_law():
             temperatures.append(dynamics.temperature)
     assert np.mean(temperatures) == pytest.approx(temperature, rel=0.01)
     assert np.mean(volumes) == pytest.approx(expected, rel=0.03)
-    # Var(V) = (N + 1) (kT / P)^2: the fluctuations of the ensemble, which a Berendsen barostat would suppress.
+    # Var(V) = (N + 1) (kT / P)^2: the fluctuations of the ensemble, which a Berendsen barostat
+    # would suppress.
     assert np.std(volumes) == pytest.approx(expected / np.sqrt(n_atoms + 1), rel=0.2)
 
 

@@ -55,7 +55,7 @@ def test_heat_labels_every_step_without_the_kinetic_stress(alloy):
 
 @pytest.mark.physics
 def test_heat_follows_its_ramp(alloy):
-    """With a slow ramp and strong friction the kinetic temperature is that of the thermostat: equipartition along the way."""
+    """With a slow ramp and strong friction the atoms have the temperature of the thermostat."""
     result = heat(
         alloy,
         lennard_jones("Cu", "Al"),

@@ -3,11 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from calorine.calculators import CPUNEP
 
 from mgflows.bench.training import graphics_processor
-from mgflows.errors import InputError, ServiceError
-from mgflows.nep import nep_calculator, validate_nep_text
+from mgflows.errors import (
+    InputError,
+    MissingDependencyError,
+    PotentialFailureError,
+    ServiceError,
+)
+from mgflows.nep import nep_calculator, predict, validate_nep_text
+from mgflows.nep.calculator import read_potential
+from mgflows.structures.relaxation import relax
 
 
 @pytest.mark.physics
@@ -130,7 +138,7 @@ def replaced(number: int, text: str):
         (replaced(1, "nep4_zbl 3 Cu Zr"), "announces 3 species and lists 2"),
         (replaced(1, "nep4 3 Cu Zr Al"), "line 2 .* 'cutoff'"),
         (replaced(3, "cutoff 5 4 50"), "line 3 .* 'cutoff'"),
-        (replaced(4, "n_max 40 3"), "radial n_max is 40"),
+        (replaced(4, "n_max 40 3"), "n_max of the potential is 40"),
         (replaced(7, "ANN 11 0"), "architecture has 1165 parameters"),
         (replaced(50, "nan"), "line 50 .* 'nan' .* one finite number"),
         (replaced(51, "1.0 2.0"), "line 51"),
@@ -143,6 +151,146 @@ def test_the_wrong_line_is_named(tiny_potential, spoil, says) -> None:
         validate_nep_text("\n".join(spoil(lines)) + "\n")
 
 
+def dialect(name: str, text: str) -> str:
+    """The tiny potential in another dialect of NEP4."""
+    lines = text.splitlines()
+    if name == "typewise":
+        lines[1] = "zbl 0.9 1.8 0.7"
+    elif name == "flexible":
+        lines[1] = "zbl 0 0"
+        for pair in range(6):
+            values = (0.8 + 0.1 * pair, 1.8, 0.18, 3.2, 0.51, 0.94, 0.28, 0.4, 0.028, 0.2)
+            lines += [str(value) for value in values]
+    elif name == "species":
+        lines[2] = "cutoff 5 4 4.8 3.9 4.6 3.8 43 19"
+    return "\n".join(lines) + "\n"
+
+
+def random_potential(n_max: tuple[int, int], l_max: str) -> str:
+    """A NEP4 for Cu and Zr with small random parameters."""
+    numbers = [int(word) for word in l_max.split()]
+    invariants = numbers[0] + sum(number > 0 for number in numbers[1:])
+    dimension = n_max[0] + 1 + (n_max[1] + 1) * invariants
+    count = 2 * (dimension + 2) * 5 + 1 + 4 * 5 * (n_max[0] + n_max[1] + 2)
+    parameters = np.random.default_rng(0).normal(scale=0.1, size=count)
+    header = [
+        "nep4_zbl 2 Cu Zr",
+        "zbl 0.9 1.8",
+        "cutoff 5 4 80 40",
+        f"n_max {n_max[0]} {n_max[1]}",
+        "basis_size 4 4",
+        f"l_max {l_max}",
+        "ANN 5 0",
+    ]
+    body = [f"{value:.7e}" for value in parameters] + ["1.0"] * dimension
+    return "\n".join([*header, *body]) + "\n"
+
+
+def dense(atoms: Atoms) -> Atoms:
+    """Compressed until the repulsion acts between neighbours."""
+    atoms = atoms.copy()
+    atoms.set_cell(0.82 * atoms.cell.array, scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize("name", ["typewise", "flexible", "species"])
+def test_every_dialect_of_nep4_is_evaluated_as_by_calorine(
+    name, glass, tiny_potential, tmp_path
+) -> None:
+    text = dialect(name, tiny_potential.read_text())
+    ours, reference, plain = dense(glass), dense(glass), dense(glass)
+    (tmp_path / "nep.txt").write_text(text)
+    ours.calc, reference.calc = nep_calculator(text), CPUNEP(str(tmp_path / "nep.txt"))
+    plain.calc = nep_calculator(tiny_potential)
+    assert ours.get_potential_energy() == pytest.approx(reference.get_potential_energy(), abs=1e-9)
+    np.testing.assert_allclose(ours.get_forces(), reference.get_forces(), atol=1e-9)
+    assert abs(ours.get_potential_energy() - plain.get_potential_energy()) > 1e-3
+    assert predict(text, [ours]).energies[0] * len(ours) == pytest.approx(
+        ours.get_potential_energy(), abs=1e-9
+    )
+
+
+def test_the_header_states_the_dialect_and_what_cannot_be_trained(tiny_potential) -> None:
+    text = tiny_potential.read_text()
+    typewise, flexible, species = (
+        read_potential(dialect(name, text)) for name in ("typewise", "flexible", "species")
+    )
+    assert (typewise.zbl, typewise.zbl_factor) == ((0.9, 1.8), 0.7)
+    assert flexible.zbl == (0.0, 0.0)
+    assert flexible.number_of_lines == 1117 + 60
+    assert species.cutoffs == ((5.0, 4.0), (4.8, 3.9), (4.6, 3.8))
+    for name, reason in (
+        ("typewise", "typewise ZBL cutoffs"),
+        ("flexible", "parameters for each pair"),
+        ("species", "cutoffs for each species"),
+    ):
+        with pytest.raises(InputError, match=f"{reason}.*does not train"):
+            validate_nep_text(dialect(name, text))
+    with pytest.raises(InputError, match=r"has 1117 numbers .* 1177 lines"):
+        read_potential(text.replace("zbl 0.9 1.8", "zbl 0 0"))
+
+
+@pytest.mark.parametrize(
+    ("n_max", "l_max"),
+    [((4, 4), "4 2 0 1"), ((4, 4), "4 2 1 1 1"), ((4, 4), "8 2 1"), ((3, 3), "1 0 0")],
+)
+def test_further_invariants_are_counted_as_by_the_calculators(n_max, l_max) -> None:
+    atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat(3)
+    atoms.symbols[::2] = "Zr"
+    atoms.calc = nep_calculator(random_potential(n_max, l_max))
+    assert np.isfinite(atoms.get_potential_energy())
+
+
+def test_calorine_evaluates_what_is_beyond_nep_adapters(monkeypatch) -> None:
+    from mgflows.nep import calculator
+
+    text = random_potential((10, 10), "4 2 0")
+    assert isinstance(nep_calculator(text), CPUNEP)
+    atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat(3)
+    atoms.symbols[::2] = "Zr"
+    atoms.calc = nep_calculator(text)
+    assert predict(text, [atoms]).energies[0] * 54 == pytest.approx(atoms.get_potential_energy())
+    monkeypatch.setattr(
+        calculator, "find_spec", lambda name: None if name == "calorine" else object()
+    )
+    with pytest.raises(
+        MissingDependencyError, match=r"n_max of the potential, 10 and 10, .*calorine"
+    ):
+        nep_calculator(text)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("package", ["nep_adapters", "calorine"])
+def test_structures_and_results_that_are_not_finite_are_refused(
+    package, glass, tiny_potential, monkeypatch
+) -> None:
+    """nep-adapters ignores such atoms, does not return, or ends the process."""
+    from mgflows.nep import calculator
+
+    monkeypatch.setattr(calculator, "find_spec", lambda name: object() if name == package else None)
+    for value in (np.nan, np.inf):
+        broken = glass.copy()
+        broken.positions[5, 1] = value
+        broken.calc = nep_calculator(tiny_potential)
+        with pytest.raises(InputError, match=r"atom 5 .* not finite"):
+            broken.get_potential_energy()
+        with pytest.raises(InputError, match="frame 1 has atom 5"):
+            predict(tiny_potential, [glass, broken])
+    broken = glass.copy()
+    broken.set_cell(np.full((3, 3), np.nan))
+    broken.calc = nep_calculator(tiny_potential)
+    with pytest.raises(InputError, match="cell vector that is not finite"):
+        broken.get_forces()
+    together = glass.copy()
+    together.positions[0] = together.positions[1]
+    together.calc = nep_calculator(tiny_potential)
+    with pytest.raises(PotentialFailureError, match="not finite"):
+        together.get_forces()
+    with pytest.raises((PotentialFailureError, InputError), match="not finite"):
+        relax(together, nep_calculator(tiny_potential))
+
+
 def test_a_missing_species_is_named(tiny_potential) -> None:
     with pytest.raises(InputError, match="not Ni"):
         validate_nep_text(tiny_potential.read_text(), ("Cu", "Ni"))
@@ -150,13 +298,13 @@ def test_a_missing_species_is_named(tiny_potential) -> None:
         nep_calculator("absent.txt")
 
 
-def test_a_gpu_that_is_not_there_is_told(tiny_potential) -> None:
+def test_a_missing_gpu_is_reported(tiny_potential) -> None:
     with pytest.raises(InputError, match="device is 'gpu' but must be one of: cpu, cuda"):
         nep_calculator(tiny_potential, "gpu")
     if graphics_processor():
         pytest.skip("this machine has a GPU")
     with pytest.raises(
         ServiceError,
-        match=r"cannot be evaluated on a GPU here: .*; take the device cpu \(nep_device in",
+        match=r"cannot be evaluated on a GPU here: .*; use the device cpu \(nep_device in",
     ):
         nep_calculator(tiny_potential, "cuda")

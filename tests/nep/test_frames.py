@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -100,6 +102,120 @@ def test_identifiers_that_look_like_numbers_stay_text(tmp_path, make_emt_frame) 
     frame.info["frame_id"] = "123e45"
     write_frames(tmp_path / "train.xyz", [frame])
     assert read_frames(tmp_path / "train.xyz")[0].info["frame_id"] == "123e45"
+
+
+FRAME = (
+    '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-5.0 '
+    'stress="0.01 0 0 0 0.02 0 0 0 0.03" {more}\nCu 0 0 0 0.1 0.2 0.3\nZr {x} 1 1 -0.1 -0.2 -0.3\n'
+)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'mace-energy=-4.0 mace-stress="9 0 0 0 9 0 0 0 9"',
+        "mace.energy=-4.0",
+        "ref:energy=-99.0",
+        "comment='first guess energy=-9 eV'",
+        'note="virial=1 2 3 energy=-9"',
+        "my_energy=-1 energy_per_atom=-2",
+        "{energy=3}",
+        "tags={a energy=-9}",
+        "energy=-5.0",
+    ],
+)
+def test_labels_of_other_names_are_not_taken(tmp_path, more) -> None:
+    (tmp_path / "other.xyz").write_text(FRAME.format(more=more, x=1.5))
+    (frame,) = read_frames(tmp_path / "other.xyz")
+    energy, _, stress = frame_labels(frame)
+    assert energy == -5.0
+    np.testing.assert_allclose(np.diag(stress), [0.01, 0.02, 0.03])
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("Energy=-7.0", "gives energy= twice"),
+        ('STRESS="1 0 0 0 1 0 0 0 1"', "gives stress= twice"),
+    ],
+)
+def test_two_values_of_one_label_are_refused(tmp_path, more, says) -> None:
+    (tmp_path / "two.xyz").write_text(FRAME.format(more=more, x=1.5))
+    with pytest.raises(InputError, match=says):
+        read_frames(tmp_path / "two.xyz")
+
+
+@pytest.mark.parametrize("between", ["\n", "\n \n\n", ""])
+def test_blank_lines_between_frames_lose_nothing(tmp_path, between) -> None:
+    texts = [FRAME.format(more=f"frame_id=f{k}", x=1 + 0.1 * k) for k in range(3)]
+    (tmp_path / "joined.xyz").write_text(between + between.join(texts) + between)
+    frames = read_frames(tmp_path / "joined.xyz")
+    assert [frame.info["frame_id"] for frame in frames] == ["f0", "f1", "f2"]
+
+
+def test_the_free_energy_is_the_label(tmp_path, emt_frames) -> None:
+    (tmp_path / "vasp.xyz").write_text(FRAME.format(more="free_energy=-5.25", x=1.5))
+    (frame,) = read_frames(tmp_path / "vasp.xyz")
+    assert frame.get_potential_energy() == -5.25
+    both = relabelled(emt_frames[0], energy=-5.0, free_energy=-5.25)
+    assert frame_labels(both)[0] == -5.25
+    write_frames(tmp_path / "written.xyz", [both])
+    assert read_frames(tmp_path / "written.xyz")[0].get_potential_energy() == -5.25
+
+
+def test_weights_and_other_numbers_survive(tmp_path, make_emt_frame) -> None:
+    frame = make_emt_frame(0)
+    extra = {"weight": 0.3, "energy_weight": 0.1, "log10_time": 7.2, "source": "mp-30"}
+    frame.info |= {**extra, "count": 3, "array": np.arange(3), "words": "two words"}
+    write_frames(tmp_path / "weights.xyz", [frame])
+    (read_back,) = read_frames(tmp_path / "weights.xyz")
+    for key, value in extra.items():
+        assert read_back.info[key] == value
+    assert read_back.info["count"] == 3
+    assert "array" not in read_back.info
+    (from_ase,) = read(tmp_path / "weights.xyz", ":")
+    assert from_ase.info["weight"] == 0.3
+    write_frames(tmp_path / "again.xyz", [read_back])
+    assert read_frames(tmp_path / "again.xyz")[0].info == read_back.info
+
+
+def test_columns_of_forces_must_be_unique(tmp_path) -> None:
+    text = FRAME.format(more="", x=1.5).replace("forces:R:3", "force:R:3:mace-forces:R:3")
+    rows = [f"{line} 9 9 9" for line in text.splitlines()[2:]]
+    (tmp_path / "mace.xyz").write_text("\n".join([*text.splitlines()[:2], *rows]))
+    (frame,) = read_frames(tmp_path / "mace.xyz")
+    np.testing.assert_allclose(frame.get_forces()[0], [0.1, 0.2, 0.3])
+    (tmp_path / "twice.xyz").write_text(
+        (tmp_path / "mace.xyz").read_text().replace("mace-forces", "forces")
+    )
+    with pytest.raises(InputError, match="both forces and force"):
+        read_frames(tmp_path / "twice.xyz")
+
+
+def _write_often(path, frames, errors) -> None:
+    for _ in range(40):
+        try:
+            write_frames(path, frames)
+        except OSError as error:
+            errors.put(repr(error))
+
+
+@pytest.mark.faults
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, emt_frames) -> None:
+    path, errors = tmp_path / "train.xyz", multiprocessing.Queue()
+    writers = [
+        multiprocessing.Process(target=_write_often, args=(path, emt_frames, errors))
+        for _ in range(2)
+    ]
+    write_frames(path, emt_frames)
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert len(read_frames(path)) == len(emt_frames)
+    for writer in writers:
+        writer.join()
+    assert errors.empty()
+    assert [file.name for file in tmp_path.iterdir()] == ["train.xyz"]
 
 
 @pytest.mark.parametrize(

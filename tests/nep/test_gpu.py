@@ -1,6 +1,7 @@
 """Both trainers on a real GPU: neppo's on CUDA, and GPUMD's ``nep`` where it is on PATH.
 
-What a trainer says of itself is compared with the potential it wrote, evaluated on the CPU by nep-adapters.
+The errors that a trainer reports are compared with the potential it wrote, evaluated on the CPU by
+nep-adapters.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def evolved(tmp_path_factory, emt_frames, evolution):
 
 
 def typical_force(frames) -> float:
-    """Root mean square of the force components, meV/A: the error of a potential that knows nothing."""
+    """Root mean square of the force components, meV/A: the error of a zero potential."""
     return 1e3 * float(np.sqrt(np.mean([np.mean(frame.get_forces() ** 2) for frame in frames])))
 
 
@@ -62,7 +63,9 @@ def test_neppo_learns_on_a_gpu_what_the_potential_says_on_the_cpu(
     assert errors.virial_rmse == pytest.approx(1e3 * result.loss.virial_test[-1], abs=0.2)
 
 
-def test_a_potential_of_the_gpu_goes_on_on_the_cpu(tmp_path, emt_frames, small_parameters) -> None:
+def test_a_potential_of_the_gpu_is_trained_further_on_the_cpu(
+    tmp_path, emt_frames, small_parameters
+) -> None:
     train, test = emt_frames[:20], emt_frames[20:]
     result = NEPPO.train(NEPPO.prepare(tmp_path / "gpu", small_parameters, train, test))
     still = NeppoTrainer(steps=1, batch=4, learning_rate=(1e-12, 1e-12))
@@ -130,14 +133,15 @@ def test_gpumd_learns_and_its_potential_is_read(evolved, emt_frames, evolution) 
     np.testing.assert_array_equal(result.loss.step, np.arange(100, 1001, 100))
     errors = parity(result.nep_txt, emt_frames[20:]).overall
     assert errors.force_rmse < 0.6 * typical_force(emt_frames[20:])
-    # GPUMD computes in single precision and writes five decimals; the test errors are of the whole test set.
+    # GPUMD computes in single precision and writes five decimals; the test errors are of the whole
+    # test set.
     assert errors.force_rmse == pytest.approx(1e3 * result.loss.force_test[-1], rel=0.01)
     assert errors.energy_rmse == pytest.approx(1e3 * result.loss.energy_test[-1], rel=0.02, abs=0.1)
     assert errors.virial_rmse == pytest.approx(1e3 * result.loss.virial_test[-1], rel=0.02, abs=0.1)
 
 
 @pytest.mark.needs("gpumd")
-def test_a_finished_evolution_is_not_repeated_and_a_longer_one_goes_on(
+def test_a_finished_evolution_is_not_repeated_and_a_longer_one_continues(
     evolved, emt_frames, evolution
 ) -> None:
     result, _ = evolved
@@ -153,7 +157,7 @@ def test_a_finished_evolution_is_not_repeated_and_a_longer_one_goes_on(
     )
     assert longer.first_step == 1000
     np.testing.assert_array_equal(longer.loss.step, np.arange(100, 1301, 100))
-    # Had it begun anew, the loss would be that of the beginning.
+    # Had it started over, the loss would be that of the beginning.
     assert longer.loss.total[10] < 1.2 * longer.loss.total[9] < 0.5 * longer.loss.total[0]
 
 
@@ -188,7 +192,7 @@ def test_a_killed_evolution_dies_with_its_parent_and_is_continued(
 
 
 @pytest.mark.needs("gpumd")
-def test_what_gpumd_refuses_is_told_in_its_own_words(tmp_path, emt_frames, evolution) -> None:
+def test_what_gpumd_refuses_is_reported_in_its_own_words(tmp_path, emt_frames, evolution) -> None:
     directory = GpumdTrainer().prepare(tmp_path, evolution, emt_frames[:4])
     (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
     with pytest.raises(ServiceError, match=r"exit status 1; training.log ends with: .*train.xyz"):

@@ -25,9 +25,44 @@ def test_gpumd_without_header_by_the_number_of_columns(tmp_path) -> None:
     assert len(loss) == 2
     np.testing.assert_array_equal(loss.step, [100, 200])
     expected = {
-        "total": 9, "l1": 1, "l2": 2, "energy_train": 3, "force_train": 4, "virial_train": 5, "energy_test": 6, "force_test": 7, "virial_test": 8,
-    }  # fmt: skip
+        "total": 9,
+        "l1": 1,
+        "l2": 2,
+        "energy_train": 3,
+        "force_train": 4,
+        "virial_train": 5,
+        "energy_test": 6,
+        "force_test": 7,
+        "virial_test": 8,
+    }
     assert {name: getattr(loss, name)[0] for name in expected} == expected
+
+
+def test_gnep_and_nep_write_ten_columns_of_different_meaning(tmp_path) -> None:
+    """Formats of main_gnep/fitness.cu and main_nep/fitness.cu of GPUMD, neither with a header."""
+    rows = [
+        (1, 0.51, 0.021, 0.32, 0.08, 0.022, 0.33, 0.09, 1e-3, 3.1),
+        (2, 0.31, 0.011, 0.22, 0.05, 0.012, 0.23, 0.06, 9.9e-4, 6.2),
+    ]
+    gnep = "%-8d" + 7 * "%-13.5f" + "%-15.7f%-13.5f"
+    loss = read_loss(write(tmp_path / "gnep.out", *(gnep % row for row in rows)))
+    assert (loss.energy_train[-1], loss.force_train[-1], loss.virial_train[-1]) == (
+        0.011,
+        0.22,
+        0.05,
+    )
+    assert (loss.energy_test[-1], loss.force_test[-1], loss.virial_test[-1]) == (0.012, 0.23, 0.06)
+    assert np.isnan([loss.l1, loss.l2]).all()
+    nep = "%-8d" + 9 * "%-13.5f"
+    loss = read_loss(write(tmp_path / "nep.out", *(nep % row for row in rows)))
+    assert (loss.l1[-1], loss.l2[-1], loss.energy_train[-1], loss.virial_test[-1]) == (
+        0.011,
+        0.22,
+        0.05,
+        6.2,
+    )
+    with pytest.raises(InputError, match="ten columns of neither GPUMD's nep nor its gnep"):
+        read_loss(write(tmp_path / "other.out", "1 0.51 0.021 0.32 0.08 0.022 0.33 0.09 0.001 3.1"))
 
 
 def test_gpumd_with_charges_and_dipoles(tmp_path) -> None:
@@ -39,7 +74,10 @@ def test_gpumd_with_charges_and_dipoles(tmp_path) -> None:
 
 
 def test_a_header_names_the_columns_in_any_order(tmp_path) -> None:
-    header = "# columns generation total rmse_force_train rmse_energy_train rmse_charge_train rmse_energy_test"
+    header = (
+        "# columns generation total rmse_force_train rmse_energy_train rmse_charge_train "
+        "rmse_energy_test"
+    )
     loss = read_loss(
         write(
             tmp_path / "loss.out",
@@ -76,7 +114,7 @@ def test_torchnep_s_ten_columns_are_not_taken_for_gpumd_s(tmp_path, with_test) -
     )
 
 
-def test_steps_go_on_over_restarts(tmp_path) -> None:
+def test_steps_continue_over_restarts(tmp_path) -> None:
     gpumd = write(
         tmp_path / "gpumd.out", *(f"{step} 1 1 1 1 1 1 1 1 1" for step in (100, 200, 100, 200, 300))
     )
@@ -102,7 +140,7 @@ def test_an_unfinished_line_is_left_out(tmp_path) -> None:
         (["# columns generation total", "100 many"], "line 2"),
     ],
 )
-def test_columns_that_cannot_be_told_are_refused(tmp_path, lines, says) -> None:
+def test_unknown_columns_are_refused(tmp_path, lines, says) -> None:
     with pytest.raises(InputError, match=says):
         read_loss(write(tmp_path / "loss.out", *lines))
     with pytest.raises(InputError, match="cannot be read"):
@@ -111,7 +149,7 @@ def test_columns_that_cannot_be_told_are_refused(tmp_path, lines, says) -> None:
 
 @pytest.fixture
 def labelled(glass, tiny_potential):
-    """Three frames of different sizes whose labels are the potential's own predictions, in the ASE convention."""
+    """Three frames of different sizes, labelled by the potential itself (ASE convention)."""
     frames = []
     for number, repeat in enumerate((1, (2, 1, 1), 1)):
         frame = glass.repeat(repeat)

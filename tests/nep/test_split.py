@@ -10,7 +10,7 @@ from mgflows.nep.split import split_frames
 def campaign(
     n_families: int = 30, n_expanded: int = 6, n_aimd: int = 40
 ) -> tuple[list[str], list[str], list[str]]:
-    """Frame ids, families and subsets as a campaign makes them: every sixth sample has descendants."""
+    """Frame ids, families and subsets of a campaign: every sixth sample has descendants."""
     families, subsets = [], []
     for number in range(n_families):
         members = ["lj_surrogate"]
@@ -120,6 +120,6 @@ def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
         ),
     ],
 )
-def test_what_cannot_be_split_is_said(arguments, options, says) -> None:
+def test_impossible_splits_are_refused(arguments, options, says) -> None:
     with pytest.raises(InputError, match=says):
         split_frames(*arguments, **options)

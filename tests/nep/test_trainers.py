@@ -237,7 +237,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
         TRAINER.train(tmp_path)
 
 
-def test_a_missing_neppo_is_said(tmp_path, emt_frames, small_parameters, monkeypatch) -> None:
+def test_a_missing_neppo_is_reported(tmp_path, emt_frames, small_parameters, monkeypatch) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
     monkeypatch.setattr("mgflows.nep.trainers.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"mgflows\[train\]"):
@@ -246,7 +246,7 @@ def test_a_missing_neppo_is_said(tmp_path, emt_frames, small_parameters, monkeyp
 
 GPUMD = """\
 #!{python}
-# What GPUMD's nep leaves behind, without its GPU: two reports, or one and a failure if a file `fail` exists.
+# The output of GPUMD's nep without its GPU: two reports, or one and a failure if `fail` exists.
 import os, sys
 settings = dict(line.split(None, 1) for line in open("nep.in"))
 print("GPUMD version 4.9.1", os.path.exists("nep.restart"), settings["generation"].strip())
@@ -301,7 +301,7 @@ def test_gpumd_is_run_in_the_same_directory(
 
 
 @pytest.mark.faults
-def test_an_interrupted_gpumd_run_is_asked_for_the_rest_only(
+def test_an_interrupted_gpumd_run_requests_only_the_rest(
     tmp_path, gpumd, emt_frames, tiny_parameters
 ) -> None:
     directory = gpumd.prepare(tmp_path / "run", tiny_parameters, emt_frames[:2], emt_frames[2:4])
@@ -333,7 +333,7 @@ def test_a_gpumd_run_without_restart_file_starts_over(
     np.testing.assert_array_equal(result.loss.step, [500, 1000])
 
 
-def test_gpumd_is_not_asked_for_generations_that_it_would_not_write(
+def test_generations_that_gpumd_would_not_write_are_refused(
     tmp_path, emt_frames, tiny_parameters
 ) -> None:
     with pytest.raises(
@@ -343,7 +343,7 @@ def test_gpumd_is_not_asked_for_generations_that_it_would_not_write(
     assert not list(tmp_path.iterdir())
 
 
-def test_gpumd_that_is_absent_or_asked_too_much_says_so(
+def test_a_missing_gpumd_or_an_impossible_request_is_reported(
     tmp_path, emt_frames, tiny_parameters, tiny_potential
 ) -> None:
     trainer = GpumdTrainer(command="nep-that-nobody-has --fast")

@@ -8,5 +8,5 @@ from tests.helpers.calculators import disordered_atoms, lennard_jones
 
 @pytest.fixture(scope="session")
 def disordered():
-    """A small disordered alloy relaxed under Lennard-Jones forces: its ions move when it is strained."""
+    """A small disordered alloy relaxed under Lennard-Jones forces: strain moves its ions."""
     return relax_to_zero_stress(disordered_atoms(), lennard_jones("Cu", "Zr"), 3e-5)

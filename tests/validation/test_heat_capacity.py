@@ -38,7 +38,7 @@ def test_a_kink_shows_as_a_step():
 
 @pytest.mark.physics
 def test_canonical_fluctuations_of_a_harmonic_solid():
-    """N classical oscillators: H is k T / 2 times a chi-square of 6 N degrees of freedom, so that Cp = 3 R."""
+    """N oscillators: H is k T / 2 times a chi-square of 6 N degrees of freedom: Cp = 3 R."""
     n_atoms, temperature = 150, 900.0
     thermal = units.BOLTZMANN * temperature
     enthalpy = thermal / 2 * np.random.default_rng(1).chisquare(6 * n_atoms, size=20_000) / n_atoms

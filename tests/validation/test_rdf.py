@@ -73,7 +73,7 @@ def test_triclinic_cells_count_the_same_pairs_as_a_neighbour_list():
 
 @pytest.mark.physics
 def test_xray_weights_of_the_paper_alloy():
-    """Literature weights of Cu46Zr46Al8 in the same approximation, by hand: c_a c_b Z_a Z_b / (sum c Z)^2 with Z = 29, 40, 13."""
+    """Weights of Cu46Zr46Al8 by hand: c_a c_b Z_a Z_b / (sum c Z)^2 with Z = 29, 40, 13."""
     alloy = Alloy.cuzral(n_atoms=100)
     atoms = Atoms(
         alloy.symbols, np.random.default_rng(0).uniform(0, 12, (100, 3)), cell=[12] * 3, pbc=True

@@ -34,7 +34,7 @@ def test_autocorrelation_by_fft_is_the_plain_sum():
 
 @pytest.mark.physics
 def test_five_components_of_an_isotropic_tensor_have_one_variance():
-    """Components of a random symmetric isotropic tensor: var(xx - yy) / 4 = var(xy), and the pressure drops out."""
+    """Random symmetric isotropic tensors: var(xx - yy) / 4 = var(xy), without the pressure."""
     generator = np.random.default_rng(1)
     tensors = generator.normal(size=(20_000, 3, 3))
     tensors = (tensors + tensors.transpose(0, 2, 1)) / 2 + generator.normal(
