@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.helpers import requirements
@@ -34,7 +36,7 @@ def test_needs_nothing():
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Run the example with a PATH on which there is no program."""
+    """Run the example on a machine without any program."""
     requirements._is_present.cache_clear()
     monkeypatch.setattr(requirements, "_on_path", lambda *names: False)
     pytester.makeini("[pytest]\nmarkers = slurm: real Slurm")
@@ -70,6 +72,26 @@ def test_missing_programs_fail_where_all_tests_must_run(run, monkeypatch) -> Non
         ["*needs Slurm; apt-get install slurm-wlm (MGFLOWS_TEST_ALL is set)"]
     )
     assert "no fixture may run" not in result.stdout.str()
+
+
+@pytest.mark.slow
+def test_the_choice_reaches_other_processes_but_not_the_settings_of_mgflows(
+    pytester, monkeypatch
+) -> None:
+    monkeypatch.setenv(requirements.TEST_ALL, "1")
+    pytester.makepyfile(
+        """
+        import os
+        from tests.helpers import requirements
+
+        def test_insists(request):
+            assert request.config.stash[requirements._INSIST]
+            assert requirements.TEST_ALL not in os.environ
+        """
+    )
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    result = pytester.runpytest_subprocess("-p", "tests.helpers.requirements", "-n", "1")
+    result.assert_outcomes(passed=1)
 
 
 def test_a_misspelled_requirement_is_an_error(pytester) -> None:

@@ -15,7 +15,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TEST_ALL = "MGFLOWS_TEST_ALL"
+_INSIST = pytest.StashKey[bool]()
 IMPLIED = {"mongo": "mongod", "slurm": "slurm", "gpu": "gpu"}
 
 
@@ -164,6 +165,15 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "needs(*names): needs the programs of these names; see tests/helpers/requirements.py",
     )
+    # Taken out of the environment, because mgflows refuses variables that are none of its settings.
+    given = os.environ.pop(TEST_ALL, "0") not in ("", "0")
+    config.stash[_INSIST] = getattr(config, "workerinput", {}).get(TEST_ALL, given)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Pass the choice on to the processes of pytest-xdist."""
+    node.workerinput[TEST_ALL] = node.config.stash[_INSIST]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -179,6 +189,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if not _is_present(name):
             requirement = REQUIREMENTS[name]
             reason = f"needs {requirement.what}; {requirement.remedy}"
-            if requirement.installable and os.environ.get(TEST_ALL, "0") not in ("", "0"):
+            if requirement.installable and item.config.stash[_INSIST]:
                 pytest.fail(f"{reason} ({TEST_ALL} is set)", pytrace=False)
             pytest.skip(reason)
