@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _CREDENTIALS = re.compile(
-    r"([a-z][a-z0-9+.-]{1,30}://[^\s:/@]{0,200}:)[^\s@]{1,500}@(?:[^\s@]{0,300}@)*", re.IGNORECASE
+    r"([a-z][a-z0-9+.-]{1,30}://[^\s:/@]{0,200}:)(?!password@)[^\s@]{1,500}@(?:[^\s@]{0,300}@)*",
+    re.IGNORECASE,
 )
+_TERMINAL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]{0,20}[a-zA-Z]")
 _SECRET_OPTIONS = re.compile(
     r"(?<=[?&;])([a-z]{0,40}(?:password|token|secret)[a-z]{0,20}=)[^&;\s'\"]+", re.IGNORECASE
 )
@@ -51,7 +53,7 @@ def clean_text(text: str, longest: int) -> str:
     if len(text) > longest:
         begin = longest // 4
         text = f"{text[:begin]} ... {text[begin - longest :]}"
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    text = _TERMINAL_SEQUENCE.sub("", text.encode("utf-8", "replace").decode("utf-8"))
     text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.replace("\r", "\n"))
     return mask_credentials(text)
 

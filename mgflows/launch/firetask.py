@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bson
 from fireworks import Firework, FWAction, Workflow, explicit_serialize
 from fireworks.core import rocket
 from jobflow.managers.fireworks import JobFiretask
@@ -73,7 +74,8 @@ class JobTask(JobFiretask):
         Interrupted
             If the process is requested to stop, or the database stays unavailable.
         JobError
-            In place of an error whose text has credentials, is very long or is not valid UTF-8.
+            In place of an error that cannot be stored: its text has credentials, is very long or
+            is not valid UTF-8, or MongoDB cannot store its ``to_dict``.
         """
         with printing_to_files():
             try:
@@ -84,7 +86,8 @@ class JobTask(JobFiretask):
                 # FireWorks stores it in the database; this copy is for readers of the directory.
                 with suppress(OSError):
                     sys.stderr.write(clean)
-                if clean == text or isinstance(error, Interrupted):
+                is_storable = clean == text and _can_store_details(error)
+                if is_storable or isinstance(error, Interrupted):
                     raise
                 raise JobError(clean) from None
 
@@ -207,6 +210,17 @@ class JobTask(JobFiretask):
             )
         except (DocumentTooLarge, OperationFailure) as error:
             logger.info("the follow-up jobs are too large to record on the launch: %s", error)
+
+
+def _can_store_details(error: BaseException) -> bool:
+    """Whether MongoDB can store what FireWorks takes from an error's ``to_dict``, if it has one."""
+    if not hasattr(error, "to_dict"):
+        return True
+    try:
+        bson.encode({"details": error.to_dict()})
+    except Exception:  # noqa: BLE001
+        return False
+    return True
 
 
 def refuse_store_in_memory(store: JobStore) -> None:

@@ -1,8 +1,8 @@
 """A private MongoDB server for one user on one machine, on a Unix socket without password.
 
 The socket is in a 0700 directory and there is no TCP port. The server outlives the program that
-started it; `PrivateMongod(directory)` finds it again, also after the directory was moved, and never
-in a copy of it. All files are in ``directory/mongodb``, except for a socket whose path would be too
+started it; `PrivateMongod(directory)` finds it again, also in a moved directory, and never in a
+copy of it. All files are in ``directory/mongodb``, except for a socket whose path would be too
 long for the operating system: it has a short directory of its own.
 """
 

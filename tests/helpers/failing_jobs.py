@@ -48,12 +48,19 @@ def kill_worker(journal: str, name: str, how: str) -> float:
 def raise_error(journal: str, name: str, how: str) -> float:
     """Raise an error whose text is a problem to store or to read."""
     _note(journal, name)
+    if how == "details":
+        raise _UnstorableError("its details cannot be stored")
     texts = {
         "secret": "cannot connect to mongodb://glass:TRACESECRET@host:27017/?tls=true",
         "surrogate": "a lone surrogate \udc80 and a control sequence \x1b[31m",
         "long": "y" * 20_000_000,
     }
     raise ValueError(texts[how])
+
+
+class _UnstorableError(ValueError):
+    def to_dict(self) -> dict[object, object]:
+        return {1: object(), "$set": 2}
 
 
 @job

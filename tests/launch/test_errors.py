@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ("aa://b:c@d and ee://f:g@h", "aa://b:***@d and ee://f:***@h"),
         ("nothing: at all, me@example.org", "nothing: at all, me@example.org"),
         ("http://host:80/path", "http://host:80/path"),
+        ("mongodb://USER:PASSWORD@HOST/", "mongodb://USER:PASSWORD@HOST/"),
     ],
 )
 def test_passwords_of_uris_are_masked(text: str, masked: str) -> None:
@@ -49,7 +50,7 @@ def test_passwords_of_uris_are_masked(text: str, masked: str) -> None:
 def test_a_clean_text_is_short_and_can_be_stored_and_printed() -> None:
     text = clean_text(f"begin \udc80 \x1b[31m{'x' * 10_000}mongodb://a:b@c end", 1000)
     assert len(text) < 1020
-    assert text.startswith("begin ? ?[31m")
+    assert text.startswith("begin ? xxx")
     assert text.endswith("mongodb://a:***@c end")
     encode({"text": text})
 
@@ -68,19 +69,19 @@ def test_long_lines_are_read_in_bounded_work(unit: str) -> None:
 
 
 @pytest.mark.mongo
-@pytest.mark.parametrize("how", ["secret", "surrogate", "long"])
+@pytest.mark.parametrize("how", ["secret", "surrogate", "long", "details"])
 def test_a_worker_survives_any_error_and_stores_it_clean(
     settings: Settings, database: Database, tmp_path: Path, how: str
 ) -> None:
     submit([raise_error(str(tmp_path / "journal"), how, how)], settings)
     done = run_worker(settings, check=ExitCode.SOME_FAILED)
     (failure,) = read_failures(database)
-    assert failure.reason.startswith("ValueError: ")
+    assert "Error: " in failure.reason
     launch = database.launches.find_one({})
     assert launch["state"] == "FIZZLED"
     assert len(encode(launch)) < 500_000
     printed = (Path(launch["launch_dir"]) / "job.err").read_text()
-    assert "ValueError" in printed
+    assert "raise_error" in printed
     assert len(printed) < 500_000
     shown = CliRunner().invoke(heal, ["--directory", str(settings.directory), "--json"]).output
     assert json.loads(shown)["failures"][0]["category"] == "other"

