@@ -158,3 +158,13 @@ def mass_density(number_density: float, mean_mass: float) -> float:
 def number_density(mass_density: float, mean_mass: float) -> float:
     """Atoms per A^3 from the mass density in g/cm^3 and the mean atomic mass in u."""
     return mass_density * 1e-24 / (mean_mass * ATOMIC_MASS * 1e3)
+
+
+def duration(seconds: float) -> str:
+    """A time in words: ``4.2 s``, ``34 s``, ``6 min 12 s`` or ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

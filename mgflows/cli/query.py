@@ -19,6 +19,7 @@ from mgflows.cli.options import (
 )
 from mgflows.errors import InputError
 from mgflows.schemas.training import SUBSETS
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -275,7 +276,7 @@ def _status_display(database: GlassDatabase, name: str) -> RenderableType:
     left = f"{state.core_hours_left:.3g} to come"
     if state.seconds_left:
         left += (
-            f", about {_duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
+            f", about {duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
         )
     lines: list[RenderableType] = [
         Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
@@ -310,17 +311,6 @@ def _unless_zero(number: int) -> str:
 
 def _hours(hours: float) -> str:
     return "" if hours == 0.0 else "<0.01" if hours < 0.01 else f"{hours:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / 60.0), 60)
-    return (
-        f"{hours} h {minutes:02d} min"
-        if hours
-        else f"{minutes} min"
-        if minutes
-        else f"{seconds:.0f} s"
-    )
 
 
 @click.command()

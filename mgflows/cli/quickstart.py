@@ -14,6 +14,7 @@ import click
 
 from mgflows.connections import open_database
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -194,7 +195,7 @@ def _run(launcher: Any, console: Console, settings: Settings, document: Campaign
                 left = (
                     ""
                     if outlook.seconds_left is None
-                    else f", about {_duration(outlook.seconds_left)} left"
+                    else f", about {duration(outlook.seconds_left)} left"
                 )
                 running = ", ".join(job.name for job in outlook.running)
                 console.print(
@@ -229,14 +230,9 @@ def _display(
         if job.total:
             text += f": {job.done}/{job.total} {job.unit} {job.note}"
         lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
-    left = "" if outlook.seconds_left is None else f", about {_duration(outlook.seconds_left)} left"
-    lines.append(Text(f"{_duration(elapsed)} elapsed{left}"))
+    left = "" if outlook.seconds_left is None else f", about {duration(outlook.seconds_left)} left"
+    lines.append(Text(f"{duration(elapsed)} elapsed{left}"))
     return Group(*lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _finish(
@@ -333,7 +329,7 @@ def _print_summary(console: Console, directory: Path, summary: dict[str, Any]) -
     errors = summary["test_rmse"]
     rows = [
         ("campaign", f"{summary['campaign']}: {states}"),
-        ("time", _duration(summary["wall_seconds"])),
+        ("time", duration(summary["wall_seconds"])),
         ("frames", ", ".join(f"{subset} {count}" for subset, count in summary["n_frames"].items())),
         (
             "test errors",

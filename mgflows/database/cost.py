@@ -14,7 +14,7 @@ from mgflows.schemas.fitness import FitnessDocument
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-__all__ = ["Basis", "Cost", "RemainingCost", "campaign_cost", "remaining_cost"]
+__all__ = ["Basis", "Cost", "RemainingCost", "campaign_cost", "elapsed_seconds", "remaining_cost"]
 
 Basis = Literal["measured", "pilots", "guess"]
 """Source of a forecast: finished jobs of the same stage and subset; the pilot labels, for subsets
@@ -131,6 +131,37 @@ def campaign_cost(database: Database, campaign: str) -> list[Cost]:
         for row in rows
     ]
     return sorted(costs, key=lambda cost: (stage_order(cost.stage), cost.subset or ""))
+
+
+def elapsed_seconds(database: Database, campaign: str) -> float | None:
+    """Time from the start of a campaign's first job to the end of its last one, s.
+
+    None before any job has finished.
+    """
+    provenance = "$output.provenance"
+    pipeline: list[dict[str, Any]] = [
+        {
+            "$match": {
+                "metadata.mgflows.campaign": campaign,
+                "output.provenance.created_at": {"$exists": True},
+            }
+        },
+        {
+            "$project": {
+                "start": {"$dateFromString": {"dateString": f"{provenance}.created_at"}},
+                "milliseconds": {"$multiply": [f"{provenance}.wall_seconds", 1000]},
+            }
+        },
+        {
+            "$group": {
+                "_id": None,
+                "start": {"$min": "$start"},
+                "end": {"$max": {"$add": ["$start", {"$toLong": "$milliseconds"}]}},
+            }
+        },
+    ]
+    found = next(iter(database["outputs"].aggregate(pipeline)), None)
+    return (found["end"] - found["start"]).total_seconds() if found else None
 
 
 def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:

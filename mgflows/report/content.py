@@ -86,16 +86,6 @@ class Tile:
     note: str = ""
 
 
-def duration(seconds: float) -> str:
-    """``6 min 12 s``, ``2 h 5 min`` or ``34 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def with_error(value: float, error: float, digits: int = 1) -> str:
     """``25.3 ± 0.4``, or the value alone where its error is not known."""
     text = f"{value:.{digits}f}"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+from mgflows.database.cost import campaign_cost, elapsed_seconds
 from mgflows.report import records
-from mgflows.schemas.campaign import STAGES
 from mgflows.schemas.training import SUBSETS
 from mgflows.surrogate.correlation import LabelledSample
 
@@ -213,31 +212,15 @@ class ReportData:
 
 
 def _costs(database: GlassDatabase, campaign: str) -> tuple[list[StageCost], float | None]:
-    """Cost by stage, and the time from the first job's start to the last job's end, from the provenance of the documents."""
-    criteria = {"metadata.mgflows.campaign": campaign, "output.provenance": {"$exists": True}}
-    properties = ["metadata.mgflows.stage", "output.provenance"]
-    stages: dict[str, list[dict[str, Any]]] = {}
-    for document in database.store.docs_store.query(criteria, properties):
-        stages.setdefault(document["metadata"]["mgflows"].get("stage", "other"), []).append(
-            document["output"]["provenance"]
-        )
-    costs = [
-        records.StageCost(
+    """Cost by stage, and the time from the first job's start to the last job's end, s."""
+    costs: dict[str, StageCost] = {}
+    for each in campaign_cost(database.mongo, campaign):
+        stage = each.stage or "other"
+        other = costs.get(stage, records.StageCost(stage, 0, 0.0, 0.0))
+        costs[stage] = records.StageCost(
             stage,
-            len(jobs),
-            sum(job["wall_seconds"] for job in jobs),
-            sum(job["cpu_seconds"] for job in jobs),
+            other.n_jobs + each.n,
+            other.wall_seconds + 3600.0 * each.wall_hours,
+            other.cpu_seconds + 3600.0 * each.core_hours,
         )
-        for stage, jobs in sorted(stages.items(), key=lambda item: _order(item[0]))
-    ]
-    starts = [datetime.fromisoformat(job["created_at"]) for jobs in stages.values() for job in jobs]
-    ends = [
-        datetime.fromisoformat(job["created_at"]) + timedelta(seconds=job["wall_seconds"])
-        for jobs in stages.values()
-        for job in jobs
-    ]
-    return costs, (max(ends) - min(starts)).total_seconds() if starts else None
-
-
-def _order(stage: str) -> tuple[int, str]:
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage)
+    return list(costs.values()), elapsed_seconds(database.mongo, campaign)

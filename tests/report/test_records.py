@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mgflows.report import records
-from mgflows.report.content import duration, listed, plural, scaled_down, with_error
+from mgflows.report.content import listed, plural, scaled_down, with_error
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from mgflows.report import ReportData

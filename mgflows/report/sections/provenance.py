@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from mgflows.report.content import Section, Table, Tile, compact, duration, listed, plural, sentence
+from mgflows.report.content import Section, Table, Tile, compact, listed, plural, sentence
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
