@@ -64,7 +64,20 @@ MODULES = {
 }
 """Module of version 0.1 to the module that replaces it; None for a package that only held the others."""
 
-NAMES: dict[str, dict[str, tuple[str, str]]] = {}
+NAMES: dict[str, dict[str, tuple[str, str]]] = {
+    "mgflows.database.failures": {"Category": ("mgflows.errors", "ErrorCategory")},
+    "mgflows.database.progress": {
+        "read_progress": ("mgflows.database.progress", "campaign_progress")
+    },
+    "mgflows.launch": {
+        "LocalLauncher": ("mgflows.machine.local", "LocalLauncher"),
+        "PrivateMongod": ("mgflows.machine.mongod", "PrivateMongod"),
+        "Progress": ("mgflows.database.progress", "Progress"),
+        "Recovery": ("mgflows.recovery.steps", "Recovery"),
+        "read_progress": ("mgflows.database.progress", "campaign_progress"),
+        "recover": ("mgflows.recovery.repairs", "recover"),
+    },
+}
 """Existing module to its names of version 0.1, each with the module and the name that replace it."""
 
 

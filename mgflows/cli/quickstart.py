@@ -57,7 +57,7 @@ _SUMMARY = "summary.json"
     "--workers",
     type=click.IntRange(min=1),
     default=None,
-    help="Jobs at the same time; by default one per core, at most two.",
+    help="Jobs at the same time; by default n_workers of the settings, or one per core up to two.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @click.option("--retry", is_flag=True, help="Run jobs again that failed in an earlier run.")
@@ -95,7 +95,7 @@ def quickstart(directory: Path, scale: str, workers: int | None, seed: int, retr
     from mgflows.settings import Settings
 
     settings = Settings.load(directory)
-    settings.n_workers = workers or min(2, len(os.sched_getaffinity(0)))
+    settings.n_workers = _number_of_workers(settings, workers)
     console.print(
         f"[bold]mgflows quickstart[/]: {maker.alloy.name}, scale {scale}, {settings.n_workers} workers, in {directory}",
         highlight=False,
@@ -140,6 +140,15 @@ def _check_packages() -> None:
         raise MissingDependencyError(
             f"the quickstart needs {', '.join(missing)}, which cannot be imported; install everything with: pip install 'mgflows[quickstart]'"
         )
+
+
+def _number_of_workers(settings: Settings, requested: int | None) -> int:
+    """The requested number, else that of the settings if they set one, else one per core up to two."""
+    if requested is not None:
+        return requested
+    if "n_workers" in settings.model_fields_set:
+        return settings.n_workers
+    return min(2, len(os.sched_getaffinity(0)))
 
 
 def _check_directory(directory: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import ErrorCategory, clean_text
+from mgflows.moved import renamed
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -332,3 +333,6 @@ def interruption_reason(stored_data: dict[str, Any] | None) -> str | None:
     if not isinstance(details, dict) or not details.get("interrupted"):
         return None
     return clean_text(str(details.get("reason")), _LONGEST_REASON)
+
+
+__getattr__ = renamed(__name__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mgflows.errors import InputError
+from mgflows.moved import renamed
 from mgflows.schemas.campaign import CAMPAIGNS, PLANNED
 
 if TYPE_CHECKING:
@@ -140,3 +141,6 @@ def _counts(database: Database, campaign: str | None) -> Iterator[tuple[str, str
         for state in fireworks.distinct("state", {**of_campaign, "spec.group": group}):
             query = {**of_campaign, "spec.group": group, "state": state}
             yield group, state, database.command("count", "fireworks", query=query)["n"]
+
+
+__getattr__ = renamed(__name__)

@@ -5,9 +5,10 @@ Names are imported on first use, because importing FireWorks takes seconds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgflows.lazy import lazy_names
+from mgflows.moved import renamed
 
 if TYPE_CHECKING:
     from mgflows.launch.campaigns import Advance, Submission, advance, submit, submit_campaign
@@ -22,7 +23,7 @@ __all__ = [
     "to_workflows",
 ]
 
-__getattr__ = lazy_names(
+_load = lazy_names(
     __name__,
     {
         "Advance": "mgflows.launch.campaigns",
@@ -33,3 +34,8 @@ __getattr__ = lazy_names(
         "to_workflows": "mgflows.launch.workflows",
     },
 )
+_load_renamed = renamed(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    return _load(name) if name in __all__ else _load_renamed(name)
