@@ -23,6 +23,7 @@ from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.sampling import surrogate_of
+from mgflows.methods.base import check_species
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 
 if TYPE_CHECKING:
@@ -225,7 +226,10 @@ class CampaignMaker(Maker):
         return getattr(self.label_maker.label_maker, "method", None)
 
     def _check_methods(self) -> None:
-        """One method for all labels: a dataset refuses any other, but only when all of them are paid for."""
+        """One method for all labels, which can label the elements of the alloy.
+
+        A dataset would refuse another method, but only after all labels are paid for.
+        """
         makers = {
             "label_maker.label_maker": self.label_maker.label_maker,
             "label_maker.relax_maker": self.label_maker.relax_maker,
@@ -236,6 +240,19 @@ class CampaignMaker(Maker):
             if self.feedback_maker
             else None,
         }
+        used = {name: getattr(maker, "method", None) for name, maker in makers.items()}
+        if self.validation_maker:
+            used["validation_maker.validation_maker"] = (
+                self.validation_maker.validation_maker.reference
+            )
+        for name, method in used.items():
+            if method is not None:
+                try:
+                    check_species(method, self.alloy.species)
+                except InputError as error:
+                    raise InputError(
+                        f"{name} of campaign {self.name}: {error.message}", hint=error.hint
+                    ) from error
         methods = {
             name: getattr(maker, "method", None) and maker.method.fingerprint(self.alloy.species)
             for name, maker in makers.items()

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from jobflow import Maker, job
 
-from mgflows.errors import InputError, LabelError, StructureError
+from mgflows.errors import InputError, LabelError, MgflowsError, StructureError
 from mgflows.jobs.progress import JobProgress
 from mgflows.methods.ase import AseMethod
+from mgflows.methods.base import check_geometry, right_handed
 from mgflows.schemas.labels import (
     Frame,
     LabelDocument,
@@ -207,18 +208,42 @@ class AseRelaxMaker(Maker):
         )
 
 
-def prepare(structure: Structure | None) -> Atoms:
-    """Atoms grouped by species: VASP's input order, and with it that of every other label."""
-    atoms = atoms_from_structure(structure)
+def prepare(structure: Structure | Atoms | None) -> Atoms:
+    """Atoms that can be labelled, with a right-handed cell and grouped by species.
+
+    The order is that of VASP's input, and therefore that of every label.
+
+    Raises
+    ------
+    InputError
+        If the structure cannot be labelled; see
+        :func:`~mgflows.schemas.labels.atoms_from_structure` and
+        :func:`~mgflows.methods.base.check_geometry`.
+    """
+    atoms = right_handed(atoms_from_structure(structure))
+    check_geometry(atoms)
     return atoms[np.argsort(atoms.numbers, kind="stable")]
 
 
 @contextmanager
 def calculator_of(method: LabelMethod, atoms: Atoms) -> Iterator[Calculator]:
-    """A calculator of the method for these atoms, closed afterwards where it holds other processes."""
+    """A calculator of the method for these atoms, closed afterwards.
+
+    Raises
+    ------
+    LabelError
+        In place of an error of the calculator's own package.
+    """
     calculator = method.build(atoms)
     try:
         yield calculator
+    except (MgflowsError, OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        reported = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise LabelError(
+            f"{method.description or type(calculator).__name__} failed on {atoms.get_chemical_formula()} ({reported})"
+        ) from error
     finally:
         close = getattr(calculator, "close", None)
         if close is not None:

@@ -33,6 +33,12 @@ __all__ = [
 SHORTEST_DISTANCE = 0.5
 """A. Atoms closer than this overlap: the shortest bond of all, that of H2, has 0.74 A."""
 
+_LARGEST_SKEW = 50.0
+"""Largest product of the lengths of the lattice vectors, in units of the volume of the cell.
+
+Beyond it codes need excessive k-meshes and numbers of images, where the reduced cell does not.
+"""
+
 
 class LabelMethod(Protocol):
     """A method that labels structures through an ASE calculator.
@@ -107,8 +113,9 @@ def check_geometry(atoms: Atoms) -> None:
     Raises
     ------
     StructureError
-        For no atoms, dummy atoms, positions or a cell that are not finite, a cell without volume,
-        a direction without periodic boundaries, or atoms closer than :data:`SHORTEST_DISTANCE`.
+        For no atoms, dummy atoms, positions or a cell that are not finite, a cell without volume
+        or of nearly parallel vectors, a direction without periodic boundaries, or atoms closer
+        than :data:`SHORTEST_DISTANCE`.
     """
     if len(atoms) == 0:
         raise StructureError("the structure has no atoms", hint="give at least one atom")
@@ -119,17 +126,24 @@ def check_geometry(atoms: Atoms) -> None:
             f"atom {index} of {formula} is a dummy atom",
             hint="remove it or give it an element",
         )
-    for what, values in (("cell", atoms.cell.array), ("positions", atoms.positions)):
+    for what, values in (("lattice vectors", atoms.cell.array), ("positions", atoms.positions)):
         if not np.all(np.isfinite(values)):
             raise StructureError(
-                f"the {what} of {formula} has values that are not finite",
+                f"{formula} has {what} that are not finite",
                 hint="check where the structure comes from",
             )
-    lengths = atoms.cell.lengths()
-    if atoms.cell.rank < 3 or not atoms.cell.volume > 1e-6 * float(np.prod(lengths)):
+    # 1 for perpendicular lattice vectors, 0 for vectors in one plane.
+    openness = atoms.cell.volume / max(float(np.prod(atoms.cell.lengths())), 1e-300)
+    if atoms.cell.rank < 3 or not openness > 1e-9:
         raise StructureError(
             f"the cell of {formula} has no volume; a label needs three independent lattice vectors",
             hint="give it a cell, such as with atoms.center(vacuum=10)",
+        )
+    if openness < 1.0 / _LARGEST_SKEW:
+        raise StructureError(
+            f"the lattice vectors of {formula} are nearly in one plane: their product is "
+            f"{1.0 / openness:.0f} times the volume of the cell, above {_LARGEST_SKEW:.0f}",
+            hint="give the reduced cell, such as structure.get_reduced_structure()",
         )
     if not atoms.pbc.all():
         axes = ", ".join("abc"[axis] for axis in np.flatnonzero(~atoms.pbc))

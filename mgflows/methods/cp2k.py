@@ -34,7 +34,7 @@ from mgflows.methods.programs import (
     parallel_command,
     wrong_ranks,
 )
-from mgflows.schemas.labels import structure_from_atoms
+from mgflows.schemas.labels import structure_from_atoms, symmetric_stress
 from mgflows.schemas.quality import CalculationReport
 from mgflows.settings import foreign_variables
 
@@ -424,7 +424,7 @@ def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], Calculation
         "energy": energy,
         "free_energy": energy,
         "forces": forces,
-        "stress": units.tensor_to_voigt(-units.gpa_to_ev_per_a3(pressure_tensor)),
+        "stress": symmetric_stress(-units.gpa_to_ev_per_a3(pressure_tensor)),
     }
     rows = re.findall(r"BRILLOUIN\|\s+\d+" + 4 * r"\s+(-?[\d.]+)" + r"\s*\n", text)
     cutoff = re.search(r"QS\| Density cutoff \[a\.u\.\]:\s+([\d.]+)", text)

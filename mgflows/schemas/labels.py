@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from pydantic import BaseModel, Field
-from pymatgen.core import Structure
-from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.core import Element, IMolecule, IStructure, Structure
 
 from mgflows import units
 from mgflows.errors import InputError, LabelError
 from mgflows.schemas.provenance import Provenance
 from mgflows.schemas.quality import CalculationReport, LabelQuality, violations
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 MAXIMUM_FORCE = 100.0
 """A force above this (eV/A) is taken for a failed label; the paper's most compressed frames stay below 20."""
@@ -92,22 +94,35 @@ class Frame(BaseModel):
         Raises
         ------
         LabelError
-            If a result is not finite or a force exceeds :data:`MAXIMUM_FORCE`.
+            If a result is not finite or has another shape, the stress is not symmetric, or a force
+            exceeds :data:`MAXIMUM_FORCE`.
         """
-        energy = float(atoms.get_potential_energy(force_consistent=_has_free_energy(atoms)))
-        forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
-        stress = units.voigt_to_tensor(
-            atoms.get_stress(voigt=True, apply_constraint=False, include_ideal_gas=False)
+        what = f"{atoms.get_chemical_formula()} {name}".strip()
+        energies = np.asarray(
+            atoms.get_potential_energy(force_consistent=_has_free_energy(atoms)), dtype=float
         )
+        forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
+        if energies.size != 1 or forces.shape != (len(atoms), 3):
+            raise LabelError(
+                f"{what} has {energies.size} energies and forces of shape "
+                f"{forces.shape}, not one energy and ({len(atoms)}, 3)",
+                hint="check the calculator",
+            )
+        energy = float(energies.reshape(()))
+        # Without constraints the stress is that of the calculator, before ASE averages it.
+        stress = units.voigt_to_tensor(symmetric_stress(atoms.calc.get_property("stress", atoms)))
         for quantity, value in (("energy", energy), ("forces", forces), ("stress", stress)):
             if not np.all(np.isfinite(value)):
                 raise LabelError(
-                    f"the {quantity} of {atoms.get_chemical_formula()} {name} is not finite; look at the calculation before labelling again"
+                    f"the {quantity} of {what} is not finite",
+                    hint="check the calculation",
                 )
         largest = float(np.linalg.norm(forces, axis=1).max(initial=0.0))
         if largest > MAXIMUM_FORCE:
             raise LabelError(
-                f"a force of {largest:.0f} eV/A on {atoms.get_chemical_formula()} {name} exceeds {MAXIMUM_FORCE:.0f}: atoms overlap; check the structure"
+                f"a force of {largest:.0f} eV/A on {what} exceeds "
+                f"{MAXIMUM_FORCE:.0f}: atoms overlap",
+                hint="check the structure",
             )
         return cls(
             name=name,
@@ -352,6 +367,37 @@ class TrajectoryCheckDocument(BaseModel):
     provenance: Provenance
 
 
+def symmetric_stress(stress: ArrayLike) -> NDArray[np.float64]:
+    """Voigt vector of a stress that a code reports.
+
+    Rounding makes the tensors of some codes slightly asymmetric; their mean is taken.
+
+    Parameters
+    ----------
+    stress
+        (3, 3) tensor or (6,) Voigt vector in ASE's order, eV/A^3.
+
+    Raises
+    ------
+    LabelError
+        If the shape is another one, or components that should be equal differ by more than
+        0.01 GPa and 0.1 % of the largest component.
+    """
+    values = np.asarray(stress, dtype=float)
+    if values.shape == (6,):
+        return values
+    if values.shape != (3, 3):
+        raise LabelError(f"the stress has shape {values.shape}, not (3, 3) or (6,)")
+    off = float(np.abs(values - values.T).max())
+    if off > max(units.gpa_to_ev_per_a3(0.01), 1e-3 * float(np.abs(values).max())):
+        raise LabelError(
+            f"the stress is not symmetric: two components that should be equal differ by "
+            f"{units.ev_per_a3_to_gpa(off):.3g} GPa",
+            hint="check the calculator",
+        )
+    return units.tensor_to_voigt(values)
+
+
 def structure_from_atoms(atoms: Atoms) -> Structure:
     """Pymatgen structure of ASE atoms, without calculator, constraints or tags."""
     return Structure(
@@ -359,28 +405,57 @@ def structure_from_atoms(atoms: Atoms) -> Structure:
     )
 
 
-def atoms_from_structure(structure: Structure | None) -> Atoms:
-    """ASE atoms of a pymatgen structure, fully periodic.
+def atoms_from_structure(structure: Structure | Atoms | None) -> Atoms:
+    """ASE atoms of a pymatgen structure.
+
+    Only species, positions and lattice are used; ASE atoms are copied, with their own boundary
+    conditions and without calculator, constraints or tags.
 
     Raises
     ------
     InputError
-        For partial occupancies, or where there is no structure because the job that should have made it failed.
+        For partial occupancies, dummy species, a molecule without a cell, another type of object,
+        or None, which stands for the output of a job that failed.
     """
     if structure is None:
         raise InputError(
-            "there is no structure because the job that should have made it failed; mend that one and rerun both"
+            "no input structure: the upstream job failed", hint="fix it and rerun both"
         )
+    if isinstance(structure, Atoms):
+        return Atoms(
+            numbers=structure.numbers,
+            positions=structure.positions,
+            cell=structure.cell,
+            pbc=structure.pbc,
+        )
+    if isinstance(structure, IMolecule):
+        raise InputError(
+            f"{structure.composition.reduced_formula} is a molecule without a cell",
+            hint="put it into a box with molecule.get_boxed_structure(a, b, c)",
+        )
+    if not isinstance(structure, IStructure):
+        raise InputError(
+            f"a {type(structure).__name__} is not a structure",
+            hint="give a pymatgen Structure or ASE Atoms",
+        )
+    formula = structure.composition.reduced_formula
     if not structure.is_ordered:
         raise InputError(
-            f"{structure.composition.reduced_formula} has partially occupied sites; give an ordered structure"
+            f"{formula} has partially occupied sites", hint="give an ordered structure"
         )
-    atoms = AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    # A species is an element, with or without an oxidation state, or a dummy.
+    elements = [getattr(species, "element", species) for species in structure.species]
+    dummies = sorted({each.symbol for each in elements if not isinstance(each, Element)})
+    if dummies:
+        raise InputError(
+            f"{formula} has the dummy species {', '.join(dummies)}",
+            hint="replace it by an element or remove it",
+        )
     return Atoms(
-        numbers=atoms.numbers,
+        numbers=[element.Z for element in elements],
         positions=structure.cart_coords,
         cell=structure.lattice.matrix,
-        pbc=True,
+        pbc=structure.lattice.pbc,
     )
 
 

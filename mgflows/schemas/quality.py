@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import BaseModel, Field
 
+from mgflows import units
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -18,6 +20,8 @@ _CUTOFF_TOLERANCE = 0.1
 """eV; codes print cutoffs in other units, rounded."""
 _LENGTH_TOLERANCE = 1e-3
 """A; codes read and write positions with at least five decimals."""
+_MAXIMUM_PRESSURE = 1000.0
+"""GPa; the paper's densest glasses have 40."""
 
 
 class CalculationReport(BaseModel):
@@ -122,6 +126,12 @@ def violations(
     ):
         found.append(
             f"the cutoff is {report.cutoff:g} eV but {report.cutoff_requested:g} eV was asked for"
+        )
+    pressure = units.pressure_from_stress(frame.stress)
+    if abs(pressure) > _MAXIMUM_PRESSURE:
+        found.append(
+            f"the pressure of {pressure:.0f} GPa is beyond {_MAXIMUM_PRESSURE:.0f} GPa: atoms "
+            "overlap, or the plane-wave cutoff is far too low"
         )
     if requested is not None:
         found += _structural(frame, requested, fixed_cell)

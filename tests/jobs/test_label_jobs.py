@@ -52,7 +52,7 @@ def test_a_set_labels_each_member_and_names_what_it_left_out(run, method, atoms)
     )
     assert output.n_frames == len(output.frames) == 1
     assert output.summaries[0].name == "good"
-    assert output.failed[0].startswith("bad: atoms 0 and 7 of")
+    assert output.failed[0].startswith("bad: atoms 0 and 1 of")
     assert output.failed[1].startswith("close: a force of")
 
 
@@ -193,7 +193,7 @@ def test_a_job_whose_parent_failed_fails_with_a_reason(run, store, method, atoms
         category="dft",
         after_failure=True,
     )
-    with pytest.raises(InputError, match="should have made it failed"):
+    with pytest.raises(InputError, match="the upstream job failed"):
         label.run(store)
 
 

@@ -20,13 +20,19 @@ from pymatgen.core import SETTINGS, Structure
 from pymatgen.io.vasp import Incar, Vasprun
 
 from mgflows.database.failures import classify
-from mgflows.errors import ErrorCategory, InputError
+from mgflows.errors import ErrorCategory, InputError, MissingFileError, NotConvergedError
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker, VaspRelaxMaker
 from mgflows.launch.interruption import Interrupted
 from mgflows.methods.vasp.method import VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun
-from mgflows.schemas.labels import LabelDocument, LabelError, LabelSetDocument, structure_from_atoms
+from mgflows.schemas.labels import (
+    LabelDocument,
+    LabelError,
+    LabelSetDocument,
+    atoms_from_structure,
+    structure_from_atoms,
+)
 from tests.helpers import vasp_stand_in
 
 if TYPE_CHECKING:
@@ -236,6 +242,38 @@ class TestStandIn:
         assert label.fingerprint.is_dft
         assert label.fingerprint.version == vasp_stand_in.VERSION
 
+    def test_the_method_alone_is_an_ase_calculator_with_the_same_label(
+        self, behave: Any, structure: Structure
+    ) -> None:
+        behave()
+        expected = made(VaspLabelMaker(), structure)
+        # Other order and handedness: the same crystal.
+        atoms = atoms_from_structure(structure)[::-1]
+        atoms.set_cell(-atoms.cell.array)
+        label = made(AseLabelMaker(method=VaspMethod()), structure_from_atoms(atoms))
+        assert label.energy == pytest.approx(expected.energy, abs=1e-6)
+        assert label.stress == pytest.approx(np.array(expected.stress), abs=1e-7)
+        assert label.fingerprint.differences(expected.fingerprint) == []
+        assert label.quality.k_mesh == expected.quality.k_mesh
+        # VASP writes positions wrapped into the cell.
+        forces = [
+            sorted(
+                zip((each.structure.frac_coords.round(4) % 1.0).tolist(), each.forces, strict=True)
+            )
+            for each in (label, expected)
+        ]
+        assert [place for place, _ in forces[0]] == [place for place, _ in forces[1]]
+        assert np.array([force for _, force in forces[0]]) == pytest.approx(
+            np.array([force for _, force in forces[1]]), abs=1e-6
+        )
+
+    def test_electrons_that_do_not_converge_are_no_label_of_the_calculator(
+        self, behave: Any, structure: Structure
+    ) -> None:
+        behave("never")
+        with pytest.raises(NotConvergedError, match=r"after 200 steps; .*files are in .*vasp"):
+            made(AseLabelMaker(method=VaspMethod()), structure)
+
     def test_a_relaxed_structure_has_the_label_that_a_single_point_gives(
         self, run: Any, behave: Any, structure: Structure
     ) -> None:
@@ -381,6 +419,18 @@ class TestBeforeAnythingRuns:
             is ErrorCategory.MISSING_EXECUTABLE
         )
         assert not Path("INCAR").exists()
+
+    def test_the_method_alone_names_what_is_missing(
+        self, tmp_path: Path, structure: Structure
+    ) -> None:
+        VaspMethod().check_species(["Cu", "Zr"])
+        next(tmp_path.glob("potcars/*/POTCAR.Zr_sv")).unlink()
+        for check in (
+            lambda: VaspMethod().check_species(["Cu", "Zr"]),
+            lambda: VaspMethod().build(atoms_from_structure(structure)),
+        ):
+            with pytest.raises(MissingFileError, match=r"no POTCAR of Zr \(PBE_54: Zr_sv\)"):
+                check()
 
     def test_missing_potcars_are_named(self, tmp_path: Path, structure: Structure) -> None:
         next(tmp_path.glob("potcars/*/POTCAR.Zr_sv")).unlink()

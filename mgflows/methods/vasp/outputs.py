@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mgflows import units
 from mgflows.errors import LabelError, WrongSettingsError
 from mgflows.methods.vasp.method import NEUTRAL_TAGS, STEPPING_TAGS
-from mgflows.schemas.labels import MethodFingerprint, atoms_from_structure
+from mgflows.schemas.labels import MethodFingerprint, atoms_from_structure, symmetric_stress
 from mgflows.schemas.quality import CalculationReport
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class VaspRun:
                 f"VASP wrote no energy, forces or stress for step {step % len(self.steps) + 1}"
             )
         atoms = atoms_from_structure(record.structure)
-        stress = units.tensor_to_voigt(units.stress_from_vasp(record.stress))
+        stress = symmetric_stress(units.stress_from_vasp(record.stress))
         atoms.calc = SinglePointCalculator(
             atoms,
             energy=record.e_fr_energy,
