@@ -55,7 +55,7 @@ MODULES = {
     "mgflows.surrogate.image_kernels": "mgflows.surrogate.kernels.images",
     "mgflows.surrogate.relaxation": "mgflows.surrogate.alpha_relaxation",
     "mgflows.surrogate.replica_kernels": "mgflows.surrogate.kernels.replicas",
-    "mgflows.surrogate.replica_rows": "mgflows.surrogate.kernels.replica_simd",
+    "mgflows.surrogate.replica_rows": "mgflows.surrogate.kernels.replicas",
     "mgflows.surrogate.rows": "mgflows.surrogate.kernels.simd",
     "mgflows.surrogate.systems": "mgflows.surrogate.kernels.layouts",
     "mgflows.validation.checkpoint": "mgflows.md.checkpoint",

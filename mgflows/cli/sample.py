@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -90,7 +90,7 @@ def sample(
     reduced_density: float,
     mass_density: float | None,
     glass_density: float | None,
-    table: str,
+    table: Literal["consistent", "printed"],
     seed: int,
     workers: int,
     inherent: bool,
@@ -104,11 +104,13 @@ def sample(
     from rich.progress import Progress
 
     from mgflows.alloy import Alloy
+    from mgflows.surrogate import LennardJones
     from mgflows.units import pressure_from_stress
 
     console = Console(stderr=True)
     # The density needs the surrogate's diameter, and the surrogate the species: any density does for the first look.
-    lj = _surrogate(Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species, table)
+    species = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species
+    lj = LennardJones.for_species(species, table)
     density = (
         {"mass_density": mass_density}
         if mass_density
@@ -145,14 +147,6 @@ def sample(
             )
     write(output, [frames[stream] for stream in range(samples)], format="extxyz")
     console.print(f"wrote {output}", highlight=False)
-
-
-def _surrogate(species: tuple[str, ...], table: Any) -> LennardJones:
-    from mgflows.surrogate import LennardJones
-
-    if set(species) <= {"Cu", "Zr", "Al"}:
-        return LennardJones.cuzral(table=table)
-    return LennardJones.from_elements(species)
 
 
 def _cool(

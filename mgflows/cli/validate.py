@@ -195,11 +195,7 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
             f"{formula} contains {missing}, but the potentials are for {', '.join(species)}",
             hint="give another --formula",
         )
-    lj = (
-        LennardJones.cuzral()
-        if set(names) <= {"Cu", "Zr", "Al"}
-        else LennardJones.from_elements(names)
-    )
+    lj = LennardJones.for_species(names)
     alloy = Alloy.from_formula(formula, number_density=1.75 / lj.length_unit**3)
     glasses = []
     for stream in range(_GLASSES):

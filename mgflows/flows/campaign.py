@@ -22,9 +22,9 @@ from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
-from mgflows.jobs.sampling import surrogate_of
 from mgflows.methods.base import check_species
 from mgflows.schemas.campaign import STAGES, CampaignDocument
+from mgflows.surrogate import LennardJones
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -276,9 +276,9 @@ class CampaignMaker(Maker):
                 )
 
     def _check_box(self) -> None:
-        note = surrogate_of(
-            self.alloy, self.sampling_maker.monte_carlo_maker.lennard_jones
-        ).check_box(self.alloy)
+        given = self.sampling_maker.monte_carlo_maker.lennard_jones
+        surrogate = given or LennardJones.for_species(self.alloy.species)
+        note = surrogate.check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
 

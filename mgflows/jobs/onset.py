@@ -9,13 +9,12 @@ import numpy as np
 from jobflow import Maker, job
 
 from mgflows.jobs.progress import JobProgress
-from mgflows.jobs.sampling import surrogate_of
 from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.sampling import OnsetDocument
+from mgflows.surrogate import LennardJones
 
 if TYPE_CHECKING:
     from mgflows.alloy import Alloy
-    from mgflows.surrogate import LennardJones
 
 __all__ = ["OnsetMaker"]
 
@@ -69,7 +68,7 @@ class OnsetMaker(Maker):
         from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
         from mgflows.surrogate.supercooling import find_onset
 
-        lj = surrogate_of(alloy, self.lennard_jones)
+        lj = self.lennard_jones or LennardJones.for_species(alloy.species)
         settings = {
             "reduced_temperatures": list(self.reduced_temperatures),
             "arrhenius_above": self.arrhenius_above,

@@ -48,22 +48,13 @@ if TYPE_CHECKING:
     from mgflows.schemas.sampling import OnsetDocument
     from mgflows.surrogate.cooling import Cooling, CoolingProgress
 
-__all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker", "surrogate_of"]
+__all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker"]
 
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "checkpoint-swap-monte-carlo.npz"
 _DYNAMICS = "checkpoint-dynamics-{}.npz"
 _FINISHED_RUNS = "checkpoint-runs.json"
-
-
-def surrogate_of(alloy: Alloy, lennard_jones: LennardJones | None) -> LennardJones:
-    """The surrogate given, else the paper's for alloys of Cu, Zr and Al, else the estimate from crystals for any other elements."""
-    if lennard_jones is not None:
-        return lennard_jones
-    if set(alloy.species) <= set(LennardJones.cuzral().species):
-        return LennardJones.cuzral()
-    return LennardJones.from_elements(alloy.species)
 
 
 @dataclass
@@ -190,7 +181,7 @@ class SwapMonteCarloMaker(Maker):
         progress: Callable[[CoolingProgress], None] | None = None,
     ) -> SampleDocument | None:
         """One sample; None where the wall time was over first."""
-        lj = surrogate_of(alloy, self.lennard_jones)
+        lj = self.lennard_jones or LennardJones.for_species(alloy.species)
         settings = {
             "n_sweeps": n_sweeps,
             "reduced_temperature_high": self.reduced_temperature_high,
@@ -299,7 +290,7 @@ class SurrogateMDMaker(Maker):
         checkpoint
             Directory in which an earlier job of the same runs left its checkpoints; it must be on a file system that both jobs see.
         """
-        lj = surrogate_of(alloy, self.lennard_jones)
+        lj = self.lennard_jones or LennardJones.for_species(alloy.species)
         directory = Path(checkpoint) if checkpoint else Path.cwd()
         report = JobProgress("runs")
         settings = {"time_reduced": time, "equilibration_sweeps": self.equilibration_sweeps}

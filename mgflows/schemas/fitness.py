@@ -13,8 +13,9 @@ from mgflows.schemas.provenance import Provenance
 from mgflows.structures.similarity import HISTOGRAM_WIDTH
 
 if TYPE_CHECKING:
+    from mgflows.fits import LinearFit
     from mgflows.structures.similarity import SimilarityAverage
-    from mgflows.surrogate.correlation import LinearFit, SurrogateFitness
+    from mgflows.surrogate.correlation import SurrogateFitness
 
 
 class FitRecord(BaseModel):

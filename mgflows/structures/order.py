@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _bonds(
     return starts, j.astype(np.int64), (alignment > solid_bond).astype(float)
 
 
-@njit(cache=True)
+@njit()
 def ring_sizes(starts: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
     """For each bond the number of common neighbours if these form one closed ring (555, 666, ... in common-neighbour analysis), else zero.
 

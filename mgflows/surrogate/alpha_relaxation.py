@@ -1,4 +1,4 @@
-"""Relaxation of the equilibrium liquid: self-intermediate scattering function, mean squared displacement, tau_alpha.
+"""AlphaRelaxation of the equilibrium liquid: self-intermediate scattering function, mean squared displacement, tau_alpha.
 
 Where tau_alpha leaves its Arrhenius law is the onset of supercooling (paper, Methods, "Estimating the supercooling"): see
 :func:`mgflows.surrogate.supercooling.find_onset`.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mgflows.surrogate.lennard_jones import LennardJones
 
 __all__ = [
-    "Relaxation",
+    "AlphaRelaxation",
     "RelaxationTimes",
     "mean_squared_displacement",
     "measure_relaxation",
@@ -57,7 +57,7 @@ def mean_squared_displacement(displacements: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Relaxation:
+class AlphaRelaxation:
     """The relaxation of one run of the liquid, in reduced units.
 
     Parameters
@@ -88,7 +88,7 @@ class Relaxation:
 
 @dataclass(frozen=True, eq=False)
 class RelaxationTimes:
-    """Relaxation times against temperature, each a mean over independent runs.
+    """AlphaRelaxation times against temperature, each a mean over independent runs.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class RelaxationTimes:
     log_errors: NDArray[np.float64]
     e_is: NDArray[np.float64]
     e_is_errors: NDArray[np.float64]
-    runs: tuple[tuple[Relaxation, ...], ...]
+    runs: tuple[tuple[AlphaRelaxation, ...], ...]
 
     def inherent_energy(self, reduced_temperature: float) -> tuple[float, float]:
         """Interpolate the inherent-structure energy and its error, in eV per atom, linearly in temperature: the onset energy at T_on."""
@@ -131,7 +131,7 @@ def measure_relaxation(
     wavenumber: float = 7.5,
     n_origins: int = 20,
     longest_time: float = 1e4,
-) -> Relaxation:
+) -> AlphaRelaxation:
     """Equilibrate a liquid for ten relaxation times and measure its relaxation.
 
     A first run, lengthened until the scattering function has fallen, finds the relaxation time; the equilibration, and origins three relaxation times
@@ -171,7 +171,7 @@ def measure_relaxation(
     times, scattering, msd, tau = _decay_in_full(
         md, reduced_temperature, wavenumber, 3.0 * tau, longest_time, n_origins, minimise
     )
-    return Relaxation(
+    return AlphaRelaxation(
         float(reduced_temperature),
         float(wavenumber),
         times,
@@ -275,7 +275,7 @@ def measure_relaxation_times(
         raise InputError(
             f"{n_runs} runs a temperature have no spread to take an error from; give two or more"
         )
-    runs: list[tuple[Relaxation, ...]] = []
+    runs: list[tuple[AlphaRelaxation, ...]] = []
     for i, temperature in enumerate(reduced_temperatures):
         row = []
         for r in range(n_runs):

@@ -12,49 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.fits import LinearFit, fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "FitnessLimits",
     "LabelledSample",
-    "LinearFit",
     "RateFitness",
     "SurrogateFitness",
     "choose_pilots",
-    "fit_line",
     "measure_fitness",
 ]
-
-
-@dataclass(frozen=True)
-class LinearFit:
-    """An ordinary least-squares line ``y = intercept + slope x``.
-
-    Parameters
-    ----------
-    slope, intercept
-        In the units of the data.
-    slope_error
-        Standard error of the slope, from the scatter about the line.
-    r2
-        Coefficient of determination; nan where ``y`` does not vary.
-    n_points
-        Points fitted.
-    """
-
-    slope: float
-    intercept: float
-    slope_error: float
-    r2: float
-    n_points: int
-
-    def __call__(self, x: ArrayLike) -> NDArray[np.float64]:
-        """The line at ``x``."""
-        return self.intercept + self.slope * np.asarray(x, dtype=float)
 
 
 @dataclass(frozen=True)
@@ -190,24 +161,6 @@ class FitnessLimits:
             f"over {fitness.n_samples} samples the label energy follows the surrogate's with a slope of {fitness.fit.slope:.2f} and "
             f"R2 = {fitness.fit.r2:.2f}, at {fitness.pressure:+.0f} GPa"
         )
-
-
-def fit_line(x: ArrayLike, y: ArrayLike) -> LinearFit | None:
-    """Fit a line, or return None where fewer than three points or a single abscissa leave nothing to fit."""
-    x_values, y_values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if len(x_values) < 3 or np.ptp(x_values) == 0.0:
-        return None
-    slope, intercept = np.polyfit(x_values, y_values, 1)
-    residual = y_values - (intercept + slope * x_values)
-    variance = float(residual @ residual) / (len(x_values) - 2)
-    total = float(np.sum((y_values - y_values.mean()) ** 2))
-    return LinearFit(
-        slope=float(slope),
-        intercept=float(intercept),
-        slope_error=float(np.sqrt(variance / np.sum((x_values - x_values.mean()) ** 2))),
-        r2=1.0 - float(residual @ residual) / total if total > 0.0 else float("nan"),
-        n_points=len(x_values),
-    )
 
 
 def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:

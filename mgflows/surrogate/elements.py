@@ -16,7 +16,7 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["CRYSTALS", "Crystal", "crystal_number_density", "lennard_jones_parameters"]
+__all__ = ["CRYSTALS", "MetalCrystal", "crystal_number_density", "lennard_jones_parameters"]
 
 _A12, _A6 = 12.13188, 14.45392
 _NEIGHBOUR_DISTANCE = (2.0 * _A12 / _A6) ** (1.0 / 6.0)
@@ -25,7 +25,7 @@ _COHESIVE_ENERGY = _A6**2 / (2.0 * _A12)
 _ATOMS_PER_CELL = {"fcc": 4, "bcc": 2, "hcp": 2, "dhcp": 4, "alpha-Mn": 58}
 
 
-class Crystal(NamedTuple):
+class MetalCrystal(NamedTuple):
     """The stable crystal of a metal at room temperature.
 
     Attributes
@@ -52,53 +52,53 @@ class Crystal(NamedTuple):
 
 # Lattice constants: Kittel, chapter 1, table 3; of dhcp La, Pr and Nd and of alpha-Mn: W. B. Pearson, Handbook of Lattice Spacings (1967).
 # Cohesive energies: Kittel, chapter 3, table 1.
-CRYSTALS: Mapping[str, Crystal] = {
-    "Be": Crystal("hcp", 2.27, 3.59, 3.32),
-    "Mg": Crystal("hcp", 3.21, 5.21, 1.51),
-    "Al": Crystal("fcc", 4.05, 0.0, 3.39),
-    "Ca": Crystal("fcc", 5.58, 0.0, 1.84),
-    "Sc": Crystal("hcp", 3.31, 5.27, 3.90),
-    "Ti": Crystal("hcp", 2.95, 4.68, 4.85),
-    "V": Crystal("bcc", 3.03, 0.0, 5.31),
-    "Cr": Crystal("bcc", 2.88, 0.0, 4.10),
-    "Mn": Crystal("alpha-Mn", 8.91, 0.0, 2.92),
-    "Fe": Crystal("bcc", 2.87, 0.0, 4.28),
-    "Co": Crystal("hcp", 2.51, 4.07, 4.39),
-    "Ni": Crystal("fcc", 3.52, 0.0, 4.44),
-    "Cu": Crystal("fcc", 3.61, 0.0, 3.49),
-    "Zn": Crystal("hcp", 2.66, 4.95, 1.35),
-    "Y": Crystal("hcp", 3.65, 5.73, 4.37),
-    "Zr": Crystal("hcp", 3.23, 5.15, 6.25),
-    "Nb": Crystal("bcc", 3.30, 0.0, 7.57),
-    "Mo": Crystal("bcc", 3.15, 0.0, 6.82),
-    "Ru": Crystal("hcp", 2.71, 4.28, 6.74),
-    "Rh": Crystal("fcc", 3.80, 0.0, 5.75),
-    "Pd": Crystal("fcc", 3.89, 0.0, 3.89),
-    "Ag": Crystal("fcc", 4.09, 0.0, 2.95),
-    "La": Crystal("dhcp", 3.77, 12.16, 4.47),
-    "Ce": Crystal("fcc", 5.16, 0.0, 4.32),
-    "Pr": Crystal("dhcp", 3.67, 11.84, 3.70),
-    "Nd": Crystal("dhcp", 3.66, 11.80, 3.40),
-    "Gd": Crystal("hcp", 3.63, 5.78, 4.14),
-    "Tb": Crystal("hcp", 3.60, 5.70, 4.05),
-    "Dy": Crystal("hcp", 3.59, 5.65, 3.04),
-    "Ho": Crystal("hcp", 3.58, 5.62, 3.14),
-    "Er": Crystal("hcp", 3.56, 5.59, 3.29),
-    "Yb": Crystal("fcc", 5.48, 0.0, 1.60),
-    "Lu": Crystal("hcp", 3.50, 5.55, 4.43),
-    "Hf": Crystal("hcp", 3.19, 5.05, 6.44),
-    "Ta": Crystal("bcc", 3.30, 0.0, 8.10),
-    "W": Crystal("bcc", 3.16, 0.0, 8.90),
-    "Re": Crystal("hcp", 2.76, 4.46, 8.03),
-    "Ir": Crystal("fcc", 3.84, 0.0, 6.94),
-    "Pt": Crystal("fcc", 3.92, 0.0, 5.84),
-    "Au": Crystal("fcc", 4.08, 0.0, 3.81),
-    "Pb": Crystal("fcc", 4.95, 0.0, 2.03),
+CRYSTALS: Mapping[str, MetalCrystal] = {
+    "Be": MetalCrystal("hcp", 2.27, 3.59, 3.32),
+    "Mg": MetalCrystal("hcp", 3.21, 5.21, 1.51),
+    "Al": MetalCrystal("fcc", 4.05, 0.0, 3.39),
+    "Ca": MetalCrystal("fcc", 5.58, 0.0, 1.84),
+    "Sc": MetalCrystal("hcp", 3.31, 5.27, 3.90),
+    "Ti": MetalCrystal("hcp", 2.95, 4.68, 4.85),
+    "V": MetalCrystal("bcc", 3.03, 0.0, 5.31),
+    "Cr": MetalCrystal("bcc", 2.88, 0.0, 4.10),
+    "Mn": MetalCrystal("alpha-Mn", 8.91, 0.0, 2.92),
+    "Fe": MetalCrystal("bcc", 2.87, 0.0, 4.28),
+    "Co": MetalCrystal("hcp", 2.51, 4.07, 4.39),
+    "Ni": MetalCrystal("fcc", 3.52, 0.0, 4.44),
+    "Cu": MetalCrystal("fcc", 3.61, 0.0, 3.49),
+    "Zn": MetalCrystal("hcp", 2.66, 4.95, 1.35),
+    "Y": MetalCrystal("hcp", 3.65, 5.73, 4.37),
+    "Zr": MetalCrystal("hcp", 3.23, 5.15, 6.25),
+    "Nb": MetalCrystal("bcc", 3.30, 0.0, 7.57),
+    "Mo": MetalCrystal("bcc", 3.15, 0.0, 6.82),
+    "Ru": MetalCrystal("hcp", 2.71, 4.28, 6.74),
+    "Rh": MetalCrystal("fcc", 3.80, 0.0, 5.75),
+    "Pd": MetalCrystal("fcc", 3.89, 0.0, 3.89),
+    "Ag": MetalCrystal("fcc", 4.09, 0.0, 2.95),
+    "La": MetalCrystal("dhcp", 3.77, 12.16, 4.47),
+    "Ce": MetalCrystal("fcc", 5.16, 0.0, 4.32),
+    "Pr": MetalCrystal("dhcp", 3.67, 11.84, 3.70),
+    "Nd": MetalCrystal("dhcp", 3.66, 11.80, 3.40),
+    "Gd": MetalCrystal("hcp", 3.63, 5.78, 4.14),
+    "Tb": MetalCrystal("hcp", 3.60, 5.70, 4.05),
+    "Dy": MetalCrystal("hcp", 3.59, 5.65, 3.04),
+    "Ho": MetalCrystal("hcp", 3.58, 5.62, 3.14),
+    "Er": MetalCrystal("hcp", 3.56, 5.59, 3.29),
+    "Yb": MetalCrystal("fcc", 5.48, 0.0, 1.60),
+    "Lu": MetalCrystal("hcp", 3.50, 5.55, 4.43),
+    "Hf": MetalCrystal("hcp", 3.19, 5.05, 6.44),
+    "Ta": MetalCrystal("bcc", 3.30, 0.0, 8.10),
+    "W": MetalCrystal("bcc", 3.16, 0.0, 8.90),
+    "Re": MetalCrystal("hcp", 2.76, 4.46, 8.03),
+    "Ir": MetalCrystal("fcc", 3.84, 0.0, 6.94),
+    "Pt": MetalCrystal("fcc", 3.92, 0.0, 5.84),
+    "Au": MetalCrystal("fcc", 4.08, 0.0, 3.81),
+    "Pb": MetalCrystal("fcc", 4.95, 0.0, 2.03),
 }
 """Crystals of the metals that glasses and high-entropy alloys are made of."""
 
 
-def _crystal(symbol: str) -> Crystal:
+def _crystal(symbol: str) -> MetalCrystal:
     if symbol not in CRYSTALS:
         raise InputError(
             f"no crystal data for {symbol!r}; give sigma and epsilon with LennardJones.from_species, or use one of {', '.join(CRYSTALS)}"

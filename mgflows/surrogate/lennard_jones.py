@@ -13,7 +13,7 @@ from mgflows import units
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -214,6 +214,35 @@ class LennardJones:
             raise InputError(f"the elements {list(symbols)} hold one twice; name each once")
         sigma, epsilon = lennard_jones_parameters(symbols)
         return cls.from_species(sigma, epsilon, cutoff_factor=cutoff_factor, reference=reference)
+
+    @classmethod
+    def for_species(
+        cls, species: Iterable[str], table: Literal["consistent", "printed"] = "consistent"
+    ) -> LennardJones:
+        """Return the surrogate that mgflows uses for an alloy unless another is given.
+
+        Parameters
+        ----------
+        species
+            Element symbols.
+        table
+            Which table of Cu-Zr-Al, see :meth:`cuzral`.
+
+        Returns
+        -------
+        The paper's table for alloys of Cu, Zr and Al, and :meth:`from_elements` for all others.
+
+        Examples
+        --------
+        >>> LennardJones.for_species(["Cu", "Zr"]).reference
+        'Zr'
+        >>> LennardJones.for_species(["Ni", "Nb"]).species
+        ('Ni', 'Nb')
+        """
+        symbols = list(species)
+        if set(symbols) <= set(_CUZRAL_SIGMA):
+            return cls.cuzral(table)
+        return cls.from_elements(symbols)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LennardJones) and self.as_dict() == other.as_dict()

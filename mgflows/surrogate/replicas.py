@@ -10,7 +10,7 @@ from ase import Atoms
 from mgflows.errors import InputError
 from mgflows.surrogate.insertion import random_configuration
 from mgflows.surrogate.kernels import all_pairs
-from mgflows.surrogate.kernels.layouts import AllPairs, Replicas, lay_out
+from mgflows.surrogate.kernels.layouts import Layout, Replicas, lay_out
 from mgflows.surrogate.lennard_jones import LennardJones
 from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
 
@@ -77,7 +77,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
             raise InputError(
                 f"{len(starts)} replicas are given but {dtype} has {lanes} lanes; give {lanes} start configurations"
             )
-        systems: list[AllPairs] = []
+        systems: list[Layout] = []
         for start in starts:
             if start.get_chemical_symbols() != starts[0].get_chemical_symbols() or np.any(
                 start.cell.array != starts[0].cell.array
@@ -93,11 +93,10 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
                 dtype,
                 "all_pairs",
             )
-            assert isinstance(system, AllPairs)
             systems.append(system)
         states = [all_pairs.seed_random_state(seed, stream) for stream in range(1, lanes + 1)]
         self._replicas = Replicas(systems, np.stack(states, axis=-1))
-        self._system = self._replicas  # type: ignore[assignment]
+        self._system = self._replicas
 
     @classmethod
     def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:

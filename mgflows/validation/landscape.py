@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError
-from mgflows.surrogate.correlation import LinearFit, fit_line
+from mgflows.fits import LinearFit, fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

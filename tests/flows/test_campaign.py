@@ -15,7 +15,6 @@ from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_campaign
 from mgflows.flows.tags import all_jobs
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
-from mgflows.jobs.sampling import surrogate_of
 from mgflows.nep import GpumdTrainer
 from mgflows.schemas.training import SUBSETS
 
@@ -203,12 +202,6 @@ def test_a_small_box_is_sampled_over_images_and_one_of_few_atoms_is_refused(capl
 def test_mistakes_are_refused_before_anything_runs(maker, words):
     with pytest.raises(InputError, match=words):
         maker()
-
-
-def test_the_surrogate_follows_the_alloy():
-    assert set(surrogate_of(Alloy.cuzral(), None).species) == {"Cu", "Zr", "Al"}
-    quinary = Alloy.from_formula("Zr52.5Cu17.9Ni14.6Al10Ti5", mass_density=6.7)
-    assert set(surrogate_of(quinary, None).species) == set(quinary.species)
 
 
 def test_the_scale_table_is_complete_and_the_docs_have_it():

@@ -38,6 +38,14 @@ def test_units_of_the_printed_table():
     assert printed.time_unit(mass=4 * 91.224) == pytest.approx(2 * printed.time_unit(mass=91.224))
 
 
+def test_the_surrogate_follows_the_alloy(consistent):
+    assert LennardJones.for_species(["Zr", "Cu"]) == consistent
+    assert LennardJones.for_species(["Cu"], "printed") == LennardJones.cuzral(table="printed")
+    quinary = LennardJones.for_species(["Zr", "Cu", "Ni", "Al", "Ti"])
+    assert quinary.species == ("Zr", "Cu", "Ni", "Al", "Ti")
+    assert quinary == LennardJones.from_elements(quinary.species)
+
+
 def test_exchange_pairs_are_the_ladder_of_the_paper(consistent):
     assert consistent.exchange_pairs == (("Cu", "Al"), ("Al", "Zr"))
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgflows.fits import fit_line
 from mgflows.report import style
 from mgflows.report.statistics import mean_and_error
-from mgflows.surrogate.correlation import fit_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

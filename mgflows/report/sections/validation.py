@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgflows.fits import fit_line
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, listed, plural, scaled_down, sentence, with_error
 from mgflows.report.figures import validation as figures
@@ -20,7 +21,6 @@ from mgflows.report.records import (
     viscosities_of,
 )
 from mgflows.report.statistics import mean_and_error, root_mean_square
-from mgflows.surrogate.correlation import fit_line
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData

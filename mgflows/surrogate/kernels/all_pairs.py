@@ -1,7 +1,6 @@
 """Compiled kernels of the swap Monte Carlo sampler: the Metropolis algorithm over all pairs.
 
-Everything is in Lennard-Jones units. The algorithm is the textbook's (N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953), DOI
-10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys. Rev. X 7, 021039 (2017)); three ideas make it fast:
+Everything is in Lennard-Jones units. The algorithm is that of the textbooks (N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys. Rev. X 7, 021039 (2017), doi:10.1103/PhysRevX.7.021039); three ideas make it fast:
 
 - Atoms are grouped by species, and an exchange swaps *positions*. The parameters of one species against every atom are therefore
   constant rows of a table, and the loop over partners is unit-stride arithmetic without a branch.
@@ -15,10 +14,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from mgflows.compilation import njit
 from mgflows.surrogate.kernels.simd import REGISTER_BYTES, replace_row, row_energy
 
 __all__ = [
@@ -43,12 +42,12 @@ LATTICE = 2.0**32
 _LANES = REGISTER_BYTES // 4
 """Arrays are padded to whole vectors of the smallest type."""
 
-# Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference counts, which cost more than the
-# physics, are left out; passing arrays to a function that is not inlined would cost as much. The cache knows when this file changes but
-# not when rows.py does: clear __pycache__ after that.
-OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-_compile = numba.njit(**OPTIONS)
-inline = numba.njit(**OPTIONS, forceinline=True)
+# Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference
+# counts, which cost more than the physics, are left out; passing arrays to a function that is not
+# inlined would cost as much.
+OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
+_compile = njit(**OPTIONS)
+inline = njit(**OPTIONS, forceinline=True)
 
 
 class Table(NamedTuple):
@@ -217,7 +216,10 @@ def from_lattice(lattice: NDArray[np.int32], box: NDArray[np.float64]) -> NDArra
 
 
 def seed_random_state(seed: int, stream: int = 0) -> RandomState:
-    """Return the generator's first state for a seed and a stream; streams of one seed are independent (numpy's SeedSequence)."""
+    """Return the first state for a seed and a stream; streams of one seed are independent.
+
+    They come from numpy's SeedSequence.
+    """
     return np.random.SeedSequence([seed, stream]).generate_state(4, np.uint64).astype(np.uint64)
 
 
@@ -256,7 +258,10 @@ def low_below(bits, n):  # type: ignore[no-untyped-def]
 
 @inline
 def chosen_pair(bits, cumulative):  # type: ignore[no-untyped-def]
-    """Pair of species to exchange, from the low half of random bits; without a branch, which nobody could foresee."""
+    """Pair of species to exchange, from the low half of random bits.
+
+    Branch-free, because the branch would be unpredictable.
+    """
     share = np.int64(bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
     pair = 0
     for limit in cumulative[:-1]:
@@ -265,24 +270,27 @@ def chosen_pair(bits, cumulative):  # type: ignore[no-untyped-def]
 
 
 @inline
-def displaced(x, y, z, reach, state):  # type: ignore[no-untyped-def]
-    """Lattice point displaced within the cube, in 2^21 steps along each edge that are symmetric about zero; it wraps as the box does."""
+def displaced(point, reach, state):  # type: ignore[no-untyped-def]
+    """Lattice point displaced within the cube; it wraps as the box does.
+
+    Each edge has 2^21 steps, symmetric about zero.
+    """
     bits = random_bits(state)
     step_x = 2 * np.int64(bits >> np.uint64(43)) - 0x1FFFFF
     step_y = 2 * np.int64((bits >> np.uint64(22)) & np.uint64(0x1FFFFF)) - 0x1FFFFF
     step_z = 2 * np.int64((bits >> np.uint64(1)) & np.uint64(0x1FFFFF)) - 0x1FFFFF
     return (
-        np.int32(x + int(step_x * reach[0])),
-        np.int32(y + int(step_y * reach[1])),
-        np.int32(z + int(step_z * reach[2])),
+        np.int32(point[0] + int(step_x * reach[0])),
+        np.int32(point[1] + int(step_y * reach[1])),
+        np.int32(point[2] + int(step_z * reach[2])),
     )
 
 
 @inline
 def metropolis_threshold(temperature, state):  # type: ignore[no-untyped-def]
-    """Energy lent by the heat bath for one move: a move that costs less is accepted.
+    """Threshold of the energy below which a move is accepted.
 
-    ``delta < -T ln(u)`` with ``u`` uniform is Metropolis' ``u < exp(-delta / T)``. Unlike the exponential it does not wait for the energies.
+    ``delta < -T ln(u)`` with ``u`` uniform is Metropolis' ``u < exp(-delta / T)``. Unlike the exponential, it does not have to wait for the energies.
     """
     return -temperature * math.log(random_number(state))
 
@@ -292,51 +300,21 @@ def _displace(  # type: ignore[no-untyped-def]
     bits, positions, species, energy, trial, table, proposals, counters, temperature, state
 ):
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
-    sigma_squared, four_epsilon, constants, blocks = (
-        table.sigma_squared,
-        table.four_epsilon,
-        table.constants,
-        table.blocks,
-    )
+    pairs = table.sigma_squared, table.four_epsilon, table.constants
+    blocks = table.blocks
     i = low_below(bits, species.size)
     a = species[i]
     counters.displacements[0, a] += 1
-    x, y, z = positions[0, i], positions[1, i], positions[2, i]
-    new_x, new_y, new_z = displaced(x, y, z, proposals.reach, state)
-    borrowed = metropolis_threshold(temperature, state)
-    new = row_energy(
-        positions,
-        new_x,
-        new_y,
-        new_z,
-        a,
-        (i,),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        blocks.size,
-        trial,
-    )
-    delta = float(new) - float(energy[i])
-    accepted = delta < borrowed
+    old = positions[0, i], positions[1, i], positions[2, i]
+    new = displaced(old, proposals.reach, state)
+    threshold = metropolis_threshold(temperature, state)
+    new_energy = row_energy(positions, new, a, (i,), pairs, blocks, blocks.size, trial)
+    delta = float(new_energy) - float(energy[i])
+    accepted = delta < threshold
     if accepted:
-        replace_row(
-            positions,
-            x,
-            y,
-            z,
-            a,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks,
-            blocks.size,
-            trial,
-            energy,
-        )
-        positions[0, i], positions[1, i], positions[2, i], energy[i] = new_x, new_y, new_z, new
+        replace_row(positions, old, a, (), pairs, blocks, blocks.size, trial, energy)
+        positions[0, i], positions[1, i], positions[2, i] = new
+        energy[i] = new_energy
         counters.displacements[1, a] += 1
     return delta if accepted else 0.0
 
@@ -344,19 +322,15 @@ def _displace(  # type: ignore[no-untyped-def]
 @inline
 def _pair_energy(i, k, positions, species, table):  # type: ignore[no-untyped-def]
     """Energy of two atoms with each other."""
-    sigma_squared, four_epsilon, constants = (
-        table.sigma_squared,
-        table.four_epsilon,
-        table.constants,
-    )
+    constants = table.constants
     real = constants.dtype.type
     dx = real(np.int32(positions[0, i] - positions[0, k]))
     dy = real(np.int32(positions[1, i] - positions[1, k]))
     dz = real(np.int32(positions[2, i] - positions[2, k]))
     squared = dx * dx + dy * dy * constants[0] + dz * dz * constants[1]
-    s = max(sigma_squared[species[i], k] / squared, constants[2])
+    s = max(table.sigma_squared[species[i], k] / squared, constants[2])
     s3 = s * s * s
-    return four_epsilon[species[i], k] * (s3 * (s3 - real(1.0)) - constants[3])
+    return table.four_epsilon[species[i], k] * (s3 * (s3 - real(1.0)) - constants[3])
 
 
 @inline
@@ -375,15 +349,11 @@ def _exchange(  # type: ignore[no-untyped-def]
 ):
     """Try to swap the positions of two atoms of different species; return the change of the energy.
 
-    Every pair of atoms whose species may exchange is equally likely, so the proposal is symmetric. The energy of the two with each other
-    does not change.
+    Every pair of atoms whose species may exchange is equally likely, so the proposal is symmetric.
+    The energy of the two with each other does not change.
     """
-    sigma_squared, four_epsilon, constants, blocks = (
-        table.sigma_squared,
-        table.four_epsilon,
-        table.constants,
-        table.blocks,
-    )
+    pairs = table.sigma_squared, table.four_epsilon, table.constants
+    blocks = table.blocks
     pair = chosen_pair(bits, proposals.exchange_cumulative)
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first
@@ -391,99 +361,35 @@ def _exchange(  # type: ignore[no-untyped-def]
     i = first[a] + high_below(bits, first[a + 1] - first[a])
     k = first[b] + low_below(bits, first[b + 1] - first[b])
     counters.exchanges[0, pair] += 1
-    borrowed = metropolis_threshold(temperature, state)
+    threshold = metropolis_threshold(temperature, state)
     mutual = _pair_energy(i, k, positions, species, table)
-    x_i, y_i, z_i = positions[0, i], positions[1, i], positions[2, i]
-    x_k, y_k, z_k = positions[0, k], positions[1, k], positions[2, k]
-    new_i = row_energy(
-        positions,
-        x_k,
-        y_k,
-        z_k,
-        a,
-        (i, k),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        blocks.size,
-        trial_i,
-    )
-    new_k = row_energy(
-        positions,
-        x_i,
-        y_i,
-        z_i,
-        b,
-        (i, k),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        blocks.size,
-        trial_k,
-    )
+    at_i = positions[0, i], positions[1, i], positions[2, i]
+    at_k = positions[0, k], positions[1, k], positions[2, k]
+    new_i = row_energy(positions, at_k, a, (i, k), pairs, blocks, blocks.size, trial_i)
+    new_k = row_energy(positions, at_i, b, (i, k), pairs, blocks, blocks.size, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[i] - mutual) - float(energy[k] - mutual)
-    accepted = delta < borrowed
+    accepted = delta < threshold
     if accepted:
-        replace_row(
-            positions,
-            x_i,
-            y_i,
-            z_i,
-            a,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks,
-            blocks.size,
-            trial_i,
-            energy,
-        )
-        replace_row(
-            positions,
-            x_k,
-            y_k,
-            z_k,
-            b,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks,
-            blocks.size,
-            trial_k,
-            energy,
-        )
-        positions[0, i], positions[1, i], positions[2, i], energy[i] = x_k, y_k, z_k, new_i + mutual
-        positions[0, k], positions[1, k], positions[2, k], energy[k] = x_i, y_i, z_i, new_k + mutual
+        replace_row(positions, at_i, a, (), pairs, blocks, blocks.size, trial_i, energy)
+        replace_row(positions, at_k, b, (), pairs, blocks, blocks.size, trial_k, energy)
+        positions[0, i], positions[1, i], positions[2, i] = at_k
+        positions[0, k], positions[1, k], positions[2, k] = at_i
+        energy[i], energy[k] = new_i + mutual, new_k + mutual
         counters.exchanges[1, pair] += 1
     return delta if accepted else 0.0
 
 
 @_compile
 def recompute_energies(configuration, table):  # type: ignore[no-untyped-def]
-    """Compute the energy of every atom, and the total, afresh."""
+    """Compute the energy of every atom, and the total, from scratch."""
     positions, energy, trial = configuration.positions, configuration.energy, configuration.trial_i
+    pairs = table.sigma_squared, table.four_epsilon, table.constants
     blocks = table.blocks
     total = 0.0
     for i in range(configuration.species.size):
-        x, y, z, a = positions[0, i], positions[1, i], positions[2, i], configuration.species[i]
-        energy[i] = row_energy(
-            positions,
-            x,
-            y,
-            z,
-            a,
-            (i,),
-            table.sigma_squared,
-            table.four_epsilon,
-            table.constants,
-            blocks,
-            blocks.size,
-            trial,
-        )
+        point = positions[0, i], positions[1, i], positions[2, i]
+        a = configuration.species[i]
+        energy[i] = row_energy(positions, point, a, (i,), pairs, blocks, blocks.size, trial)
         total += 0.5 * energy[i]
     configuration.total[0] = total
 

@@ -1,12 +1,9 @@
-"""Compiled kernels of the swap Monte Carlo sampler for large boxes: the Metropolis algorithm over the atoms of the cells nearby.
+"""Compiled kernels of the swap Monte Carlo sampler for large boxes, by cells.
 
 The moves, and what is kept, are those of :mod:`mgflows.surrogate.kernels.all_pairs`. The box is divided into cells at least as wide as the largest cutoff
-and one displacement together, so that the neighbours of an atom, before and after a move, lie in its cell and the 26 around it. Every
-cell has a fixed number of *slots* in the arrays, filled from the first; a row runs over the slots of those cells that come within the
-cutoff, whole vectors at a time and without a list of neighbours that would have to be kept up to date.
+and one displacement together, so that the neighbours of an atom, before and after a move, lie in its cell and the 26 around it. Every cell has a fixed number of *slots* in the arrays, filled from the first; a row runs over the slots of the cells within the cutoff, whole vectors at a time and without a neighbour list that would have to be kept up to date.
 
-A displacement into a full cell is rejected. This samples the canonical ensemble of all configurations without an overfull cell; the slots
-are so many (six standard deviations of an ideal gas above the mean) that in a liquid none comes near it.
+A displacement into a full cell is rejected. This samples the canonical ensemble of all configurations without an overfull cell; there are so many slots (six standard deviations of an ideal gas above the mean) that no cell of a liquid comes close to full.
 """
 
 from __future__ import annotations
@@ -15,8 +12,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.surrogate.kernels.all_pairs import (
     LATTICE,
     OPTIONS,
@@ -219,51 +216,51 @@ def prepare_cells(
 
 @inline
 def _cell_coordinate(coordinate, n_cells):  # type: ignore[no-untyped-def]
-    """Cell and the fraction of its width at which a lattice coordinate lies."""
+    """Cell, and the fraction of its width, at which a lattice coordinate lies."""
     scaled = np.int64(np.uint32(coordinate)) * n_cells
     cell = scaled >> _LATTICE_BITS
     return cell, (scaled - (cell << _LATTICE_BITS)) / LATTICE
 
 
 @inline
-def _cell_at(x, y, z, shape):  # type: ignore[no-untyped-def]
+def _cell_at(point, shape):  # type: ignore[no-untyped-def]
     """Cell that holds a lattice point."""
-    cell_x = (np.int64(np.uint32(x)) * shape[0]) >> _LATTICE_BITS
-    cell_y = (np.int64(np.uint32(y)) * shape[1]) >> _LATTICE_BITS
-    cell_z = (np.int64(np.uint32(z)) * shape[2]) >> _LATTICE_BITS
+    cell_x = (np.int64(np.uint32(point[0])) * shape[0]) >> _LATTICE_BITS
+    cell_y = (np.int64(np.uint32(point[1])) * shape[1]) >> _LATTICE_BITS
+    cell_z = (np.int64(np.uint32(point[2])) * shape[2]) >> _LATTICE_BITS
     return (cell_x * shape[1] + cell_y) * shape[2] + cell_z
 
 
 @inline
-def _blocks_near(  # type: ignore[no-untyped-def]
-    x, y, z, reach_squared, count, capacity, lanes, shape, width_squared, neighbours, blocks
-):
-    """Write where the occupied vectors of slots begin in the cells within reach of a point; return how many there are."""
-    cell_x, fraction_x = _cell_coordinate(x, shape[0])
-    cell_y, fraction_y = _cell_coordinate(y, shape[1])
-    cell_z, fraction_z = _cell_coordinate(z, shape[2])
+def _gaps(fraction, width_squared):  # type: ignore[no-untyped-def]
+    """Squared distances to the cell before, to the own one and to the next along one axis."""
+    return (
+        fraction * fraction * width_squared,
+        0.0,
+        (1.0 - fraction) * (1.0 - fraction) * width_squared,
+    )
+
+
+@inline
+def _blocks_near(point, reach_squared, count, capacity, lanes, grid, blocks):  # type: ignore[no-untyped-def]
+    """Write where the occupied vectors of slots begin in the cells within reach of a point.
+
+    Returns
+    -------
+    How many there are.
+    """
+    shape, width_squared, neighbours = grid.shape, grid.width_squared, grid.neighbours
+    cell_x, fraction_x = _cell_coordinate(point[0], shape[0])
+    cell_y, fraction_y = _cell_coordinate(point[1], shape[1])
+    cell_z, fraction_z = _cell_coordinate(point[2], shape[2])
     home = (cell_x * shape[1] + cell_y) * shape[2] + cell_z
-    gaps_x = (
-        fraction_x * fraction_x * width_squared[0],
-        0.0,
-        (1.0 - fraction_x) * (1.0 - fraction_x) * width_squared[0],
-    )
-    gaps_y = (
-        fraction_y * fraction_y * width_squared[1],
-        0.0,
-        (1.0 - fraction_y) * (1.0 - fraction_y) * width_squared[1],
-    )
-    gaps_z = (
-        fraction_z * fraction_z * width_squared[2],
-        0.0,
-        (1.0 - fraction_z) * (1.0 - fraction_z) * width_squared[2],
-    )
-    # Every block is written and the next one overwrites it if it is empty or out of reach: a branch could not be foreseen.
+    # Every block is written, and the next one overwrites it if it is empty or out of reach: a branch
+    # would be unpredictable.
     n = 0
     side = 0
-    for gap_x in gaps_x:
-        for gap_y in gaps_y:
-            for gap_z in gaps_z:
+    for gap_x in _gaps(fraction_x, width_squared[0]):
+        for gap_y in _gaps(fraction_y, width_squared[1]):
+            for gap_z in _gaps(fraction_z, width_squared[2]):
                 cell = neighbours[home, side]
                 side += 1
                 occupied = count[cell] * (gap_x + gap_y + gap_z <= reach_squared)
@@ -310,72 +307,28 @@ def _change_cell(  # type: ignore[no-untyped-def]
 @inline
 def _displace(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
     """Try to move one atom to a point of the cube around it; return the change of the energy."""
-    positions, energy, trial, blocks = (
-        configuration.positions,
-        configuration.energy,
-        configuration.trial_i,
-        configuration.blocks_i,
-    )
-    sigma_squared, four_epsilon, constants = (
-        configuration.sigma_squared,
-        configuration.four_epsilon,
-        grid.constants,
-    )
+    positions, energy = configuration.positions, configuration.energy
+    trial, blocks = configuration.trial_i, configuration.blocks_i
+    sigma_squared, four_epsilon = configuration.sigma_squared, configuration.four_epsilon
+    pairs = sigma_squared, four_epsilon, grid.constants
+    count = configuration.occupation
     i = low_below(bits, configuration.species.size)
     a = configuration.species[i]
     s = configuration.slot[i]
     counters.displacements[0, a] += 1
-    x, y, z = positions[0, s], positions[1, s], positions[2, s]
-    new_x, new_y, new_z = displaced(x, y, z, proposals.reach, state)
-    borrowed = metropolis_threshold(temperature, state)
-    n_blocks = _blocks_near(
-        x,
-        y,
-        z,
-        grid.reach_squared[a],
-        configuration.occupation,
-        capacity,
-        lanes,
-        grid.shape,
-        grid.width_squared,
-        grid.neighbours,
-        blocks,
-    )
-    new = row_energy(
-        positions,
-        new_x,
-        new_y,
-        new_z,
-        a,
-        (s,),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        n_blocks,
-        trial,
-    )
-    delta = float(new) - float(energy[s])
-    cell = _cell_at(new_x, new_y, new_z, grid.shape)
+    old = positions[0, s], positions[1, s], positions[2, s]
+    new = displaced(old, proposals.reach, state)
+    threshold = metropolis_threshold(temperature, state)
+    n_blocks = _blocks_near(old, grid.reach_squared[a], count, capacity, lanes, grid, blocks)
+    new_energy = row_energy(positions, new, a, (s,), pairs, blocks, n_blocks, trial)
+    delta = float(new_energy) - float(energy[s])
+    cell = _cell_at(new, grid.shape)
     stays = cell == s // capacity
-    accepted = delta < borrowed and (stays or configuration.occupation[cell] < capacity)
+    accepted = delta < threshold and (stays or count[cell] < capacity)
     if accepted:
-        replace_row(
-            positions,
-            x,
-            y,
-            z,
-            a,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks,
-            n_blocks,
-            trial,
-            energy,
-        )
-        positions[0, s], positions[1, s], positions[2, s], energy[s] = new_x, new_y, new_z, new
+        replace_row(positions, old, a, (), pairs, blocks, n_blocks, trial, energy)
+        positions[0, s], positions[1, s], positions[2, s] = new
+        energy[s] = new_energy
         counters.displacements[1, a] += 1
         if not stays:
             _change_cell(
@@ -388,31 +341,26 @@ def _displace(bits, configuration, grid, proposals, counters, temperature, state
                 energy,
                 configuration.atom,
                 configuration.slot,
-                configuration.occupation,
+                count,
             )
     return delta if accepted else 0.0
 
 
 @inline
 def _exchange(bits, configuration, grid, proposals, counters, temperature, state, capacity, lanes):  # type: ignore[no-untyped-def]
-    """Try to swap the slots, that is the positions, of two atoms of different species; return the change of the energy."""
-    positions, energy, atom, slot = (
-        configuration.positions,
-        configuration.energy,
-        configuration.atom,
-        configuration.slot,
-    )
-    sigma_squared, four_epsilon, constants = (
-        configuration.sigma_squared,
-        configuration.four_epsilon,
-        grid.constants,
-    )
-    trial_i, trial_k, blocks_i, blocks_k = (
-        configuration.trial_i,
-        configuration.trial_k,
-        configuration.blocks_i,
-        configuration.blocks_k,
-    )
+    """Try to swap the slots, that is the positions, of two atoms of different species.
+
+    Returns
+    -------
+    The change of the energy.
+    """
+    positions, energy = configuration.positions, configuration.energy
+    atom, slot, count = configuration.atom, configuration.slot, configuration.occupation
+    sigma_squared, four_epsilon = configuration.sigma_squared, configuration.four_epsilon
+    trial_i, trial_k = configuration.trial_i, configuration.trial_k
+    blocks_i, blocks_k = configuration.blocks_i, configuration.blocks_k
+    constants = grid.constants
+    pairs = sigma_squared, four_epsilon, constants
     pair = chosen_pair(bits, proposals.exchange_cumulative)
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first
@@ -420,115 +368,31 @@ def _exchange(bits, configuration, grid, proposals, counters, temperature, state
     i = first[a] + high_below(bits, first[a + 1] - first[a])
     k = first[b] + low_below(bits, first[b + 1] - first[b])
     counters.exchanges[0, pair] += 1
-    borrowed = metropolis_threshold(temperature, state)
+    threshold = metropolis_threshold(temperature, state)
     s, t = slot[i], slot[k]
-    x_i, y_i, z_i = positions[0, s], positions[1, s], positions[2, s]
-    x_k, y_k, z_k = positions[0, t], positions[1, t], positions[2, t]
+    at_i = positions[0, s], positions[1, s], positions[2, s]
+    at_k = positions[0, t], positions[1, t], positions[2, t]
     real = constants.dtype.type
-    dx, dy, dz = real(np.int32(x_i - x_k)), real(np.int32(y_i - y_k)), real(np.int32(z_i - z_k))
-    ratio = max(
-        grid.sigma_squared[a, b] / (dx * dx + dy * dy * constants[0] + dz * dz * constants[1]),
-        constants[2],
-    )
+    dx = real(np.int32(at_i[0] - at_k[0]))
+    dy = real(np.int32(at_i[1] - at_k[1]))
+    dz = real(np.int32(at_i[2] - at_k[2]))
+    squared = dx * dx + dy * dy * constants[0] + dz * dz * constants[1]
+    ratio = max(grid.sigma_squared[a, b] / squared, constants[2])
     cubed = ratio * ratio * ratio
     mutual = grid.four_epsilon[a, b] * (cubed * (cubed - real(1.0)) - constants[3])
     reach_squared = max(grid.reach_squared[a], grid.reach_squared[b])
-    n_i = _blocks_near(
-        x_k,
-        y_k,
-        z_k,
-        reach_squared,
-        configuration.occupation,
-        capacity,
-        lanes,
-        grid.shape,
-        grid.width_squared,
-        grid.neighbours,
-        blocks_i,
-    )
-    n_k = _blocks_near(
-        x_i,
-        y_i,
-        z_i,
-        reach_squared,
-        configuration.occupation,
-        capacity,
-        lanes,
-        grid.shape,
-        grid.width_squared,
-        grid.neighbours,
-        blocks_k,
-    )
-    new_i = row_energy(
-        positions,
-        x_k,
-        y_k,
-        z_k,
-        a,
-        (s, t),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks_i,
-        n_i,
-        trial_i,
-    )
-    new_k = row_energy(
-        positions,
-        x_i,
-        y_i,
-        z_i,
-        b,
-        (s, t),
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks_k,
-        n_k,
-        trial_k,
-    )
+    n_i = _blocks_near(at_k, reach_squared, count, capacity, lanes, grid, blocks_i)
+    n_k = _blocks_near(at_i, reach_squared, count, capacity, lanes, grid, blocks_k)
+    new_i = row_energy(positions, at_k, a, (s, t), pairs, blocks_i, n_i, trial_i)
+    new_k = row_energy(positions, at_i, b, (s, t), pairs, blocks_k, n_k, trial_k)
     delta = float(new_i) + float(new_k) - float(energy[s] - mutual) - float(energy[t] - mutual)
-    accepted = delta < borrowed
+    accepted = delta < threshold
     if accepted:
-        replace_row(
-            positions,
-            x_k,
-            y_k,
-            z_k,
-            b,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks_i,
-            n_i,
-            trial_i,
-            energy,
-        )
-        replace_row(
-            positions,
-            x_i,
-            y_i,
-            z_i,
-            a,
-            (),
-            sigma_squared,
-            four_epsilon,
-            constants,
-            blocks_k,
-            n_k,
-            trial_k,
-            energy,
-        )
-        for species in range(sigma_squared.shape[0]):
-            sigma_squared[species, s], sigma_squared[species, t] = (
-                sigma_squared[species, t],
-                sigma_squared[species, s],
-            )
-            four_epsilon[species, s], four_epsilon[species, t] = (
-                four_epsilon[species, t],
-                four_epsilon[species, s],
-            )
+        replace_row(positions, at_k, b, (), pairs, blocks_i, n_i, trial_i, energy)
+        replace_row(positions, at_i, a, (), pairs, blocks_k, n_k, trial_k, energy)
+        for table in (sigma_squared, four_epsilon):
+            for species in range(table.shape[0]):
+                table[species, s], table[species, t] = table[species, t], table[species, s]
         energy[t], energy[s] = new_i + mutual, new_k + mutual
         atom[t], atom[s] = i, k
         slot[i], slot[k] = t, s
@@ -538,46 +402,19 @@ def _exchange(bits, configuration, grid, proposals, counters, temperature, state
 
 @_compile
 def recompute_energies_in_cells(configuration, grid):  # type: ignore[no-untyped-def]
-    """Compute the energy of every atom, and the total, afresh."""
-    positions, energy, trial, blocks = (
-        configuration.positions,
-        configuration.energy,
-        configuration.trial_i,
-        configuration.blocks_i,
-    )
-    capacity = positions.shape[1] // configuration.occupation.size
+    """Compute the energy of every atom, and the total, from scratch."""
+    positions, energy = configuration.positions, configuration.energy
+    trial, blocks = configuration.trial_i, configuration.blocks_i
+    pairs = configuration.sigma_squared, configuration.four_epsilon, grid.constants
+    count = configuration.occupation
+    capacity = positions.shape[1] // count.size
     lanes = trial.size // blocks.size
     total = 0.0
     for i in range(configuration.species.size):
         a, s = configuration.species[i], configuration.slot[i]
-        x, y, z = positions[0, s], positions[1, s], positions[2, s]
-        n_blocks = _blocks_near(
-            x,
-            y,
-            z,
-            grid.reach_squared[a],
-            configuration.occupation,
-            capacity,
-            lanes,
-            grid.shape,
-            grid.width_squared,
-            grid.neighbours,
-            blocks,
-        )
-        energy[s] = row_energy(
-            positions,
-            x,
-            y,
-            z,
-            a,
-            (s,),
-            configuration.sigma_squared,
-            configuration.four_epsilon,
-            grid.constants,
-            blocks,
-            n_blocks,
-            trial,
-        )
+        point = positions[0, s], positions[1, s], positions[2, s]
+        n_blocks = _blocks_near(point, grid.reach_squared[a], count, capacity, lanes, grid, blocks)
+        energy[s] = row_energy(positions, point, a, (s,), pairs, blocks, n_blocks, trial)
         total += 0.5 * energy[s]
     configuration.total[0] = total
 
@@ -586,7 +423,10 @@ def recompute_energies_in_cells(configuration, grid):  # type: ignore[no-untyped
 def run_sweeps_in_cells(  # type: ignore[no-untyped-def]
     configuration, grid, proposals, counters, temperatures, refresh_interval, energies, state
 ):
-    """Run one sweep, that is N trial moves, at each temperature; the parameters are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps`."""
+    """Run one sweep, that is N trial moves, at each temperature.
+
+    The parameters are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps`.
+    """
     capacity = configuration.positions.shape[1] // configuration.occupation.size
     lanes = configuration.trial_i.size // configuration.blocks_i.size
     exchanges = int(proposals.swap_fraction * 2**32)

@@ -1,10 +1,6 @@
-"""Numba kernels of molecular dynamics and FIRE: the forces, and the minimisation and the integration that stand on them.
+"""Compiled kernels of molecular dynamics and FIRE: forces, minimisation and integration.
 
-All take an orthorhombic box and reduced units. In boxes with edges of at least twice the cutoff an atom sees the nearest image of another only:
-:func:`all_pairs_forces` visits every pair, which the processor's vector units make faster than any list for some hundred atoms; :func:`listed_forces`
-visits the pairs of a Verlet list (Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98). In smaller boxes :func:`image_forces` visits every image
-within reach. They share one file because numba's cache of compiled code notices a change of the file it belongs to
-only: a kernel in another file would go on with the old forces.
+All take an orthorhombic box and reduced units. In boxes with edges of at least twice the cutoff an atom sees only the nearest image of another: :func:`all_pairs_forces` visits every pair, which the processor's vector units make faster than any list for some hundred atoms; :func:`listed_forces` visits the pairs of a Verlet list (L. Verlet, Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98). In smaller boxes :func:`image_forces` visits every image within reach.
 
 With ``f`` the cutoff factor and ``x = sigma^2/r^2``, a pair has ``u = 4 eps (x^6 - x^3 - f^-12 + f^-6)`` for ``x > f^-2``.
 """
@@ -15,7 +11,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from mgflows.compilation import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
 # error_model="numpy" lets a division by zero give infinity: the check for it would keep every loop from being vectorised.
-_OPTIONS = {"cache": True, "error_model": "numpy"}
+_OPTIONS = {"error_model": "numpy"}
 # Sums may be reordered, which vector units need, but infinities and NaN keep their meaning.
 _VECTOR_OPTIONS = {**_OPTIONS, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 _SKIN = 0.5
@@ -31,7 +28,7 @@ _LARGEST_ALL_PAIRS = 600
 
 
 class Interaction(NamedTuple):
-    """What the minimum-image kernels need to know besides the positions.
+    """The input of the kernels besides the positions.
 
     Parameters
     ----------
@@ -44,9 +41,9 @@ class Interaction(NamedTuple):
     shift
         Value of ``x^6 - x^3`` at the cutoff.
     skin
-        How much further than the cutoffs a Verlet list reaches; zero where all pairs are visited and no list is kept.
+        Distance by which a Verlet list exceeds the cutoffs; zero where all pairs are visited and no list is kept.
     translations
-        (3, n_images) shifts of the nearest image of a partner to the images to visit, zero first; only that one unless the box is small.
+        (3, n_images) shifts of the nearest image of a partner to the images to visit, zero first; zero only unless the box is small.
     """
 
     types: NDArray[np.int64]
@@ -60,7 +57,10 @@ class Interaction(NamedTuple):
 
 
 def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -> Interaction:
-    """Gather the tables of a configuration in reduced units; a Verlet list is used above 600 atoms (docs/surrogate.md, "Speed") if the box is not small."""
+    """Gather the tables of a configuration in reduced units.
+
+    A Verlet list is used above 600 atoms (docs/surrogate.md, "Speed") if the box is not small.
+    """
     types = configuration.types
     sigma2 = np.ascontiguousarray((lj.reduced_sigma**2)[:, types])
     return Interaction(
@@ -372,7 +372,7 @@ def potential_energy(positions: NDArray[np.float64], interaction: Interaction) -
 # The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
 _TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
 _DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
-# No atom moves further than this in one step, so that overlapping atoms part instead of flying apart.
+# No atom moves further than this in one step, so that overlapping atoms separate slowly.
 _LONGEST_MOVE = 0.05
 
 
@@ -455,7 +455,7 @@ def integrate(
     timestep, thermostat_time
         Time step, and relaxation time of the kinetic energy; infinite for constant energy.
     targets, normals, chi_squares
-        For each step the temperature, a standard normal number and a chi-squared number with one degree of freedom less than the system.
+        For each step the temperature, a standard normal number, and a chi-squared number with one degree of freedom less than the system.
     """
     n = positions.shape[1]
     memory = np.exp(-timestep / thermostat_time)
@@ -482,7 +482,7 @@ def integrate(
                 velocities[d, i] += 0.5 * timestep * forces[d, i]
                 twice_kinetic += velocities[d, i] ** 2
         if memory < 1.0:
-            # Equation A7 of Bussi et al.; a is the ratio of target to present kinetic energy a degree of freedom.
+            # Equation A7 of Bussi et al.; a is the ratio of target to present kinetic energy per degree of freedom.
             a = (1.0 - memory) * targets[step] / twice_kinetic
             scale2 = (
                 memory

@@ -1,24 +1,23 @@
-"""Compiled kernels of the swap Monte Carlo sampler for boxes below twice the largest cutoff: every image of every partner counts.
+"""Compiled kernels of the swap Monte Carlo sampler for boxes below twice the largest cutoff.
+
+Every image of every partner counts.
 
 The moves, their proposals and their random numbers are those of :mod:`mgflows.surrogate.kernels.all_pairs`, so that in a box where the nearest image suffices
 both give the same run. Everything is in Lennard-Jones units, and in double precision. What images change:
 
-- A pair of atoms has ``sum_n u(|d + n L|)`` over the shifts n, which is the same from either side, because with n also -n is in the sum. An exchange
-  of positions therefore leaves the energy of the two with each other as it is, like in a large box.
-- An atom has ``1/2 sum_{n != 0} u(|n L|)`` with its own images, which move with it. This depends on its species and the box only, so that neither kind
-  of move changes it: it is part of the total, and never of a difference.
+- A pair of atoms has ``sum_n u(|d + n L|)`` over the shifts n, which is the same from either side, because with n also -n is in the sum. An exchange of positions therefore does not change the energy of the two with each other, as in a large box.
+- An atom has ``1/2 sum_{n != 0} u(|n L|)`` with its own images, which move with it. This depends on its species and the box only, so that neither kind of move changes it: it is part of the total, and of no difference.
 
-Nothing is kept from move to move but the total: the boxes are so small that a move costs a few hundred pairs anyway. numba's cache knows when this file changes
-but not when ``kernels.py`` does: clear ``__pycache__`` after that.
+Nothing but the total is kept from move to move: the boxes are so small that a move costs only a few hundred pairs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from mgflows.compilation import njit
 from mgflows.surrogate.kernels.all_pairs import (
     LATTICE,
     OPTIONS,
@@ -42,14 +41,14 @@ __all__ = [
     "run_sweeps_over_images",
 ]
 
-_compile = numba.njit(**OPTIONS)
+_compile = njit(**OPTIONS)
 # Sums over images may be reordered, which vector units need; an overlap keeps its infinite energy and is rejected.
-_inline_sum = numba.njit(**OPTIONS, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
-_inline = numba.njit(**OPTIONS, forceinline=True)
+_inline_sum = njit(**OPTIONS, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
+_inline = njit(**OPTIONS, forceinline=True)
 
 
 class ImageTable(NamedTuple):
-    """What the kernels need to know besides the positions.
+    """The input of the kernels besides the positions.
 
     Parameters
     ----------
@@ -142,17 +141,17 @@ def prepare_images(
 
 
 @_inline_sum
-def _energy_at(x, y, z, a, i, k, positions, species, table):  # type: ignore[no-untyped-def]
-    """Energy of an atom of species a at a lattice point with all atoms but i and k, in all their images."""
+def _energy_at(point, a, i, k, positions, species, table):  # type: ignore[no-untyped-def]
+    """Energy of an atom of species a at a lattice point with all images of all atoms but i and k."""
     translations, spacing, cut = table.translations, table.spacing, table.cut
     shift_x, shift_y, shift_z = translations[0], translations[1], translations[2]
     energy = 0.0
     for j in range(species.size):
         if j in (i, k):
             continue
-        nearest_x = float(np.int32(x - positions[0, j])) * spacing[0]
-        nearest_y = float(np.int32(y - positions[1, j])) * spacing[1]
-        nearest_z = float(np.int32(z - positions[2, j])) * spacing[2]
+        nearest_x = float(np.int32(point[0] - positions[0, j])) * spacing[0]
+        nearest_y = float(np.int32(point[1] - positions[1, j])) * spacing[1]
+        nearest_z = float(np.int32(point[2] - positions[2, j])) * spacing[2]
         sigma_squared = table.sigma_squared[a, species[j]]
         of_pair = 0.0
         for m in range(shift_x.size):
@@ -172,14 +171,14 @@ def _displace(bits, positions, species, table, proposals, counters, temperature,
     i = low_below(bits, species.size)
     a = species[i]
     counters.displacements[0, a] += 1
-    x, y, z = positions[0, i], positions[1, i], positions[2, i]
-    new_x, new_y, new_z = displaced(x, y, z, proposals.reach, state)
-    borrowed = metropolis_threshold(temperature, state)
-    new = _energy_at(new_x, new_y, new_z, a, i, i, positions, species, table)
-    delta = new - _energy_at(x, y, z, a, i, i, positions, species, table)
-    accepted = delta < borrowed
+    old = positions[0, i], positions[1, i], positions[2, i]
+    new = displaced(old, proposals.reach, state)
+    threshold = metropolis_threshold(temperature, state)
+    delta = _energy_at(new, a, i, i, positions, species, table)
+    delta -= _energy_at(old, a, i, i, positions, species, table)
+    accepted = delta < threshold
     if accepted:
-        positions[0, i], positions[1, i], positions[2, i] = new_x, new_y, new_z
+        positions[0, i], positions[1, i], positions[2, i] = new
         counters.displacements[1, a] += 1
     return delta if accepted else 0.0
 
@@ -194,31 +193,30 @@ def _exchange(bits, positions, species, table, proposals, counters, temperature,
     i = first[a] + high_below(bits, first[a + 1] - first[a])
     k = first[b] + low_below(bits, first[b + 1] - first[b])
     counters.exchanges[0, pair] += 1
-    borrowed = metropolis_threshold(temperature, state)
-    x_i, y_i, z_i = positions[0, i], positions[1, i], positions[2, i]
-    x_k, y_k, z_k = positions[0, k], positions[1, k], positions[2, k]
-    delta = _energy_at(x_k, y_k, z_k, a, i, k, positions, species, table) + _energy_at(
-        x_i, y_i, z_i, b, i, k, positions, species, table
-    )
-    delta -= _energy_at(x_i, y_i, z_i, a, i, k, positions, species, table) + _energy_at(
-        x_k, y_k, z_k, b, i, k, positions, species, table
-    )
-    accepted = delta < borrowed
+    threshold = metropolis_threshold(temperature, state)
+    at_i = positions[0, i], positions[1, i], positions[2, i]
+    at_k = positions[0, k], positions[1, k], positions[2, k]
+    delta = _energy_at(at_k, a, i, k, positions, species, table)
+    delta += _energy_at(at_i, b, i, k, positions, species, table)
+    before = _energy_at(at_i, a, i, k, positions, species, table)
+    before += _energy_at(at_k, b, i, k, positions, species, table)
+    delta -= before
+    accepted = delta < threshold
     if accepted:
-        positions[0, i], positions[1, i], positions[2, i] = x_k, y_k, z_k
-        positions[0, k], positions[1, k], positions[2, k] = x_i, y_i, z_i
+        positions[0, i], positions[1, i], positions[2, i] = at_k
+        positions[0, k], positions[1, k], positions[2, k] = at_i
         counters.exchanges[1, pair] += 1
     return delta if accepted else 0.0
 
 
 @_compile
 def recompute_energy_of_images(configuration, table):  # type: ignore[no-untyped-def]
-    """Compute the total energy afresh."""
+    """Compute the total energy from scratch."""
     positions, species = configuration.positions, configuration.species
     total = table.own_images
     for i in range(species.size):
-        x, y, z = positions[0, i], positions[1, i], positions[2, i]
-        total += 0.5 * _energy_at(x, y, z, species[i], i, i, positions, species, table)
+        point = positions[0, i], positions[1, i], positions[2, i]
+        total += 0.5 * _energy_at(point, species[i], i, i, positions, species, table)
     configuration.total[0] = total
 
 
@@ -226,7 +224,10 @@ def recompute_energy_of_images(configuration, table):  # type: ignore[no-untyped
 def run_sweeps_over_images(  # type: ignore[no-untyped-def]
     configuration, table, proposals, counters, temperatures, refresh_interval, energies, state
 ):
-    """Run one sweep, that is N trial moves, at each temperature; parameters as in :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps`."""
+    """Run one sweep, that is N trial moves, at each temperature.
+
+    The parameters are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps`.
+    """
     positions, species = configuration.positions, configuration.species
     exchanges = int(proposals.swap_fraction * 2**32)
     for sweep in range(temperatures.size):

@@ -1,11 +1,11 @@
-"""The atoms as the kernels hold them: all pairs in a box of some hundred atoms, cells in a large one, images in one below twice the cutoff.
+"""The atoms as the kernels hold them, and the choice of a method.
 
-Replicas sit in the lanes of a register.
+All pairs in a box of some hundred atoms, cells in a large one, images in one below twice the cutoff; replicas sit in the lanes of a register.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -14,39 +14,49 @@ from mgflows.surrogate.kernels import all_pairs, cells, images, replicas
 from mgflows.surrogate.kernels.simd import REGISTER_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
-__all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Method", "Replicas", "lay_out"]
+__all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Layout", "Method", "Replicas", "lay_out"]
 
 Method = Literal["all_pairs", "cells", "images"]
 CROSSOVER = {"float64": 1000, "float32": 1500}
-"""Number of atoms above which cells are faster, where the box holds enough of them (measured: ``docs/performance.md``)."""
+"""Number of atoms above which cells are faster, where the box holds enough of them.
+
+Measured: ``docs/performance.md``.
+"""
 
 
-class AllPairs:
-    """Every move looks at every atom.
+class Layout:
+    """Tables and atoms as the kernels of one method take them.
 
     Parameters
     ----------
     table, configuration
-        As :func:`mgflows.surrogate.kernels.all_pairs.prepare` makes them.
+        What the method's ``prepare`` function returns.
     """
 
-    method: Method = "all_pairs"
+    method: ClassVar[Method]
+    run_kernel: ClassVar[Callable[..., None]]
+    energy_kernel: ClassVar[Callable[..., None]]
 
-    def __init__(self, table: all_pairs.Table, configuration: all_pairs.Configuration) -> None:
+    def __init__(self, table: Any, configuration: Any) -> None:
         self.table = table
         self.configuration = configuration
 
     def recompute_energies(self) -> None:
-        """Compute the energies afresh."""
-        all_pairs.recompute_energies(self.configuration, self.table)
+        """Compute the energies from scratch."""
+        self.energy_kernel(self.configuration, self.table)
 
     def run(self, *arguments: Any) -> None:
-        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
-        all_pairs.run_sweeps(self.configuration, self.table, *arguments)
+        """Run sweeps.
+
+        The arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table.
+        """
+        self.run_kernel(self.configuration, self.table, *arguments)
 
     @property
     def lattice(self) -> NDArray[np.int32]:
@@ -54,120 +64,71 @@ class AllPairs:
         return self.configuration.positions[:, : self.configuration.species.size].T
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that changes on the way, for a checkpoint."""
+        """Return everything that changes during a run, for a checkpoint."""
         return self.configuration._asdict()
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Go back to what :meth:`arrays` returned."""
-        self.configuration = all_pairs.Configuration(
+        """Return to the state that :meth:`arrays` gave."""
+        self.configuration = type(self.configuration)(
             **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
         )
 
 
-class Cells:
-    """Every move looks at the atoms of the cells nearby.
+class AllPairs(Layout):
+    """Every move visits every atom."""
 
-    Parameters
-    ----------
-    grid, configuration
-        As :func:`mgflows.surrogate.kernels.cells.prepare_cells` makes them.
-    """
+    method = "all_pairs"
+    run_kernel = staticmethod(all_pairs.run_sweeps)
+    energy_kernel = staticmethod(all_pairs.recompute_energies)
 
-    method: Method = "cells"
 
-    def __init__(self, grid: cells.Grid, configuration: cells.CellConfiguration) -> None:
-        self.grid = grid
-        self.configuration = configuration
+class Cells(Layout):
+    """Every move visits the atoms of the nearby cells."""
 
-    def recompute_energies(self) -> None:
-        """Compute the energies afresh."""
-        cells.recompute_energies_in_cells(self.configuration, self.grid)
-
-    def run(self, *arguments: Any) -> None:
-        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
-        cells.run_sweeps_in_cells(self.configuration, self.grid, *arguments)
+    method = "cells"
+    run_kernel = staticmethod(cells.run_sweeps_in_cells)
+    energy_kernel = staticmethod(cells.recompute_energies_in_cells)
 
     @property
     def lattice(self) -> NDArray[np.int32]:
         """(n, 3) lattice coordinates of the atoms, grouped by species."""
         return self.configuration.positions[:, self.configuration.slot].T
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that changes on the way, for a checkpoint."""
-        return self.configuration._asdict()
 
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Go back to what :meth:`arrays` returned."""
-        self.configuration = cells.CellConfiguration(
-            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
-        )
+class Images(Layout):
+    """Every move visits every image of every atom within reach: slow, for boxes below twice the cutoff."""
 
-
-class Images:
-    """Every move looks at every image of every atom within reach: the slow way, for boxes below twice the largest cutoff.
-
-    Parameters
-    ----------
-    table, configuration
-        As :func:`mgflows.surrogate.kernels.images.prepare_images` makes them.
-    """
-
-    method: Method = "images"
-
-    def __init__(self, table: images.ImageTable, configuration: images.ImageConfiguration) -> None:
-        self.table = table
-        self.configuration = configuration
-
-    def recompute_energies(self) -> None:
-        """Compute the energy afresh."""
-        images.recompute_energy_of_images(self.configuration, self.table)
-
-    def run(self, *arguments: Any) -> None:
-        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
-        images.run_sweeps_over_images(self.configuration, self.table, *arguments)
-
-    @property
-    def lattice(self) -> NDArray[np.int32]:
-        """(n, 3) lattice coordinates of the atoms, grouped by species."""
-        return self.configuration.positions.T
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that changes on the way, for a checkpoint."""
-        return self.configuration._asdict()
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Go back to what :meth:`arrays` returned."""
-        self.configuration = images.ImageConfiguration(
-            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
-        )
+    method = "images"
+    run_kernel = staticmethod(images.run_sweeps_over_images)
+    energy_kernel = staticmethod(images.recompute_energy_of_images)
 
 
 _REPLICA_REFRESH = 1000
-"""Sweeps between two computations of the replicas' energies from scratch; nothing but what is reported depends on them."""
+"""Sweeps between two computations of the energies from scratch; only what is reported depends on them."""
 
 
-class Replicas:
+class Replicas(Layout):
     """Independent systems of the same atoms in the same box, one in each lane of a register.
 
     Parameters
     ----------
     systems
-        As many as a register has lanes; see :func:`mgflows.surrogate.kernels.all_pairs.prepare`.
+        As many as a register has lanes.
     random_states
         (4, lanes) random state of each replica.
     """
 
-    def __init__(self, systems: list[AllPairs], random_states: NDArray[np.uint64]) -> None:
+    def __init__(self, systems: list[Layout], random_states: NDArray[np.uint64]) -> None:
         lanes, first = len(systems), systems[0]
         dtype = first.table.constants.dtype
         assert lanes == self.lanes(dtype)
         n_atoms = first.configuration.species.size
         self._replica = first
-        self.table = first.table._replace(
+        table = first.table._replace(
             sigma_squared=np.ascontiguousarray(first.table.sigma_squared[:, :n_atoms]),
             four_epsilon=np.ascontiguousarray(first.table.four_epsilon[:, :n_atoms]),
         )
-        self.configuration = replicas.ReplicaConfiguration(
+        configuration = replicas.ReplicaConfiguration(
             positions=np.stack(
                 [system.configuration.positions[:, :n_atoms] for system in systems], axis=-1
             ),
@@ -181,6 +142,7 @@ class Replicas:
             random_states=random_states,
             sweeps=np.zeros(1, dtype=np.int64),
         )
+        super().__init__(table, configuration)
         self.recompute_energies()
 
     @staticmethod
@@ -189,7 +151,7 @@ class Replicas:
         return REGISTER_BYTES // np.dtype(dtype).itemsize
 
     def recompute_energies(self) -> None:
-        """Compute the energies afresh."""
+        """Compute the energies from scratch."""
         n_atoms = self.configuration.species.size
         for lane in range(self.configuration.total.size):
             self._replica.configuration.positions[:, :n_atoms] = self.configuration.positions[
@@ -207,7 +169,7 @@ class Replicas:
         energies: NDArray[np.float64],
         random_state: all_pairs.RandomState,
     ) -> None:
-        """Run sweeps; the arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table."""
+        """Run sweeps; the energies have one column per replica."""
         start = 0
         while start < len(temperatures):
             done = int(self.configuration.sweeps[0])
@@ -234,16 +196,6 @@ class Replicas:
         """(lanes, n, 3) lattice coordinates of the atoms, grouped by species."""
         return self.configuration.positions.T
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all that changes on the way, for a checkpoint."""
-        return self.configuration._asdict()
-
-    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Go back to what :meth:`arrays` returned."""
-        self.configuration = replicas.ReplicaConfiguration(
-            **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
-        )
-
 
 def lay_out(
     lj: LennardJones,
@@ -252,7 +204,7 @@ def lay_out(
     max_displacement: float,
     dtype: str,
     method: Method | Literal["auto"],
-) -> AllPairs | Cells | Images:
+) -> Layout:
     """Lay out atoms for the kernels of a method, with their energies.
 
     Parameters
@@ -299,7 +251,7 @@ def lay_out(
             f"the box edge {reduced.box.min():.4g} is below three cells of the largest cutoff {cutoff:.4g} and one displacement, in units of "
             "the reference sigma; use method='all_pairs'"
         )
-    system: AllPairs | Cells | Images
+    system: Layout
     if method == "images" or (method == "auto" and not reduced.nearest_image_suffices):
         system = Images(*images.prepare_images(*arguments, reduced.images))
     elif method == "cells" or (method == "auto" and fits and len(order) > CROSSOVER[dtype]):

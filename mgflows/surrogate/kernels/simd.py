@@ -1,11 +1,13 @@
 """The inner loop of the sampler, written for SIMD registers: the energies of one atom with others.
 
-Positions are 32-bit integers, with the box edge as 2^32. Differences of such numbers wrap around exactly as a periodic box does, so that the
-minimum image costs nothing; a point of this lattice is 2e-10 of the edge wide. Compilers do not vectorise these loops well by themselves
-(measured in ``docs/performance.md``), so they are spelled out in vectors of 64 bytes, which LLVM cuts to the registers of the processor.
+Positions are 32-bit integers, with the box edge as 2^32. Differences of such numbers wrap around
+exactly as a periodic box does, so that the minimum image costs nothing; the lattice spacing is
+2e-10 of the edge. Compilers do not vectorise these loops well (measured in
+``docs/performance.md``), so they are written out in vectors of 64 bytes, which LLVM cuts to the
+registers of the processor.
 
-The atoms that a row runs over are given as *blocks*, places in the arrays where one vector of atoms begins: all of them in a small box,
-those of the cells nearby in a large one.
+The atoms that a row runs over are given as *blocks*, places in the arrays where one vector of atoms
+begins: all of them in a small box, those of the nearby cells in a large one.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ __all__ = [
     "loop",
     "replace_row",
     "row_energy",
-    "structures",
+    "shape_of_well",
+    "squared_distance",
+    "unpack",
 ]
 
 REGISTER_BYTES = 64
@@ -59,6 +63,11 @@ class Vectors:
         first = self.builder.insert_element(undefined, value, ir.Constant(_LATTICE, 0))
         return self.builder.shuffle_vector(first, undefined, self.constant(self.integers, 0))
 
+    def splat_element(self, array: Any, offset: ir.Value | int) -> ir.Value:
+        """Return a vector with one element of an array in every lane."""
+        index = ir.Constant(INDEX, offset) if isinstance(offset, int) else offset
+        return self.splat(self.builder.load(self.builder.gep(array.data, [index])))
+
     def load(self, array: Any, offset: ir.Value, kind: ir.VectorType) -> ir.Value:
         """Return a vector from an array; arrays need no alignment beyond that of their elements."""
         value = self.builder.load(self._pointer(array, offset, kind))
@@ -84,14 +93,17 @@ class Vectors:
         return self.builder.bitcast(self.builder.gep(array.data, [offset]), kind.as_pointer())
 
 
-def structures(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> list[Any]:
-    """Give arrays as structures with a data pointer; numbers and tuples stay as they are."""
-    return [
-        context.make_array(kind)(context, builder, value)
-        if isinstance(kind, types.Array)
-        else value
-        for kind, value in zip(signature.args, arguments, strict=True)
-    ]
+def unpack(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
+    """Turn an argument into Python objects: arrays with a data pointer, and lists for tuples."""
+    if isinstance(kind, types.Array):
+        return context.make_array(kind)(context, builder, value)
+    if isinstance(kind, types.Tuple | types.UniTuple):
+        members = cgutils.unpack_tuple(builder, value)
+        return [
+            unpack(context, builder, part, member)
+            for part, member in zip(kind.types, members, strict=True)
+        ]
+    return value
 
 
 def loop(
@@ -100,7 +112,11 @@ def loop(
     initial: list[ir.Value],
     body: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
 ) -> list[ir.Value]:
-    """Emit ``for k in range(n)``, n at least one, with values that the body carries from one turn to the next; return the last."""
+    """Emit ``for k in range(n)`` for n of at least one; return the last values.
+
+    The body receives ``k`` and the values carried from one iteration to the next, and returns the
+    next values.
+    """
     entry, turn = builder.block, builder.append_basic_block("row")
     builder.branch(turn)
     builder.position_at_end(turn)
@@ -120,56 +136,58 @@ def loop(
     return results
 
 
+def squared_distance(
+    v: Vectors, a: list[ir.Value], b: list[ir.Value], weights: list[ir.Value]
+) -> ir.Value:
+    """Return the squared distances of lattice points, in lattice units along x.
+
+    The weights are the squared ratios of the edges along y and z to that along x.
+    """
+    build = v.builder
+    dx, dy, dz = (build.sitofp(build.sub(q, p), v.reals) for q, p in zip(a, b, strict=True))
+    squared = build.fmul(dx, dx, flags=FAST)
+    for d, weight in zip((dy, dz), weights, strict=True):
+        scaled = build.fmul(build.fmul(d, d, flags=FAST), weight, flags=FAST)
+        squared = build.fadd(squared, scaled, flags=FAST)
+    return squared
+
+
+def shape_of_well(
+    v: Vectors, sigma_squared: ir.Value, squared: ir.Value, ratio_cut: ir.Value
+) -> ir.Value:
+    """Return ``s^6 - s^3`` with ``s = sigma^2 / r^2``, held at its value at the cutoff beyond it."""
+    b = v.builder
+    s = b.fdiv(sigma_squared, squared, flags=FAST)
+    s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
+    s3 = b.fmul(b.fmul(s, s, flags=FAST), s, flags=FAST)
+    return b.fmul(s3, b.fsub(s3, v.constant(v.reals, 1.0), flags=FAST), flags=FAST)
+
+
 def _emit_row(
     v: Vectors, arguments: list[Any], use: Callable[[Vectors, ir.Value, ir.Value, ir.Value], None]
 ) -> ir.Value:
     """Emit the energies of an atom with all atoms of the blocks; return their sum.
 
-    ``use`` is given the place of the block in the arrays, its place in the row, and its pair energies. The arguments are those of
-    :func:`row_energy`.
+    ``use`` receives the place of the block in the arrays, its place in the row, and its pair
+    energies. The arguments are those of :func:`row_energy`.
     """
     b = v.builder
-    (
-        positions,
-        x,
-        y,
-        z,
-        species,
-        hidden,
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        n_blocks,
-    ) = arguments
+    positions, point, species, hidden, table, blocks, n_blocks = arguments
+    sigma_squared, four_epsilon, constants = table
     length = b.extract_value(positions.shape, 1)
-    point = [v.splat(coordinate) for coordinate in (x, y, z)]
-    hidden_atoms = [v.splat(b.trunc(atom, _LATTICE)) for atom in cgutils.unpack_tuple(b, hidden)]
-    weight_y, weight_z, ratio_cut, shift = (
-        v.splat(b.load(b.gep(constants.data, [ir.Constant(INDEX, n)]))) for n in range(4)
-    )
+    points = [v.splat(coordinate) for coordinate in point]
+    hidden_atoms = [v.splat(b.trunc(atom, _LATTICE)) for atom in hidden]
+    *weights, ratio_cut, shift = (v.splat_element(constants, n) for n in range(4))
     species_row = b.mul(species, length)
     lane = ir.Constant(v.integers, list(range(v.lanes)))
 
     def pairs(k: ir.Value, carried: list[ir.Value]) -> list[ir.Value]:
         block = b.load(b.gep(blocks.data, [k]))
         axes = [b.add(b.mul(length, ir.Constant(INDEX, axis)), block) for axis in range(3)]
-        dx, dy, dz = (
-            b.sitofp(b.sub(v.load(positions, axis, v.integers), p), v.reals)
-            for axis, p in zip(axes, point, strict=True)
-        )
-        squared = b.fmul(dx, dx, flags=FAST)
-        squared = b.fadd(
-            squared, b.fmul(b.fmul(dy, dy, flags=FAST), weight_y, flags=FAST), flags=FAST
-        )
-        squared = b.fadd(
-            squared, b.fmul(b.fmul(dz, dz, flags=FAST), weight_z, flags=FAST), flags=FAST
-        )
+        partners = [v.load(positions, axis, v.integers) for axis in axes]
+        squared = squared_distance(v, partners, points, weights)
         in_table = b.add(species_row, block)
-        s = b.fdiv(v.load(sigma_squared, in_table, v.reals), squared, flags=FAST)
-        s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
-        s3 = b.fmul(b.fmul(s, s, flags=FAST), s, flags=FAST)
-        energy = b.fmul(s3, b.fsub(s3, v.constant(v.reals, 1.0), flags=FAST), flags=FAST)
+        energy = shape_of_well(v, v.load(sigma_squared, in_table, v.reals), squared, ratio_cut)
         energy = b.fmul(
             b.fsub(energy, shift, flags=FAST), v.load(four_epsilon, in_table, v.reals), flags=FAST
         )
@@ -185,7 +203,7 @@ def _emit_row(
 @intrinsic
 def row_energy(  # type: ignore[no-untyped-def]
     typing,  # noqa: ARG001
-    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy,
+    positions, point, species, hidden, table, blocks, n_blocks, pair_energy,
 ):  # fmt: skip
     """Write the energies of an atom with others to ``pair_energy``; return their sum.
 
@@ -193,71 +211,55 @@ def row_energy(  # type: ignore[no-untyped-def]
     ----------
     positions
         (3, n_padded) lattice positions.
-    x, y, z, species
-        Lattice point and species of the atom.
+    point, species
+        Lattice point (x, y, z) and species of the atom.
     hidden
-        Tuple of the atoms that are passed over: the atom itself, and whoever moves with it.
-    sigma_squared, four_epsilon, constants
-        Table.
+        Tuple of the atoms that are left out: the atom itself, and one that moves with it.
+    table
+        ``sigma_squared``, ``four_epsilon`` and ``constants`` of the table.
     blocks, n_blocks
         Where the vectors of atoms begin, and how many of them there are, at least one.
     pair_energy
-        (at least n_blocks times lanes,) output, one vector a block in their order.
+        (at least n_blocks times lanes,) output, one vector per block in their order.
     """
-    arguments = (
-        positions,
-        x,
-        y,
-        z,
-        species,
-        hidden,
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        n_blocks,
-    )
+    row = (positions, point, species, hidden, table, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        *row, pair_energy = structures(context, builder, signature, arguments)
+        *row, pair_energy = (
+            unpack(context, builder, kind, value)
+            for kind, value in zip(signature.args, arguments, strict=True)
+        )
         v = Vectors(builder, context.get_value_type(signature.return_type))
         return _emit_row(
             v, row, lambda v, _block, place, energy: v.store(energy, pair_energy, place)
         )
 
-    return pair_energy.dtype(*arguments, pair_energy), generate
+    return pair_energy.dtype(*row, pair_energy), generate
 
 
 @intrinsic
 def replace_row(  # type: ignore[no-untyped-def]
     typing,  # noqa: ARG001
-    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy, energy,
+    positions, point, species, hidden, table, blocks, n_blocks, pair_energy, energy,
 ):  # fmt: skip
-    """Give every atom of the blocks its energy in ``pair_energy`` in place of the one it has with an atom at a point.
+    """Replace the energy that every atom of the blocks has with an atom at a point.
 
     Parameters
     ----------
-    positions, x, y, z, species, hidden, sigma_squared, four_epsilon, constants, blocks, n_blocks, pair_energy
-        As in :func:`row_energy`; the pair energies are read.
+    positions, point, species, hidden, table, blocks, n_blocks
+        As in :func:`row_energy`; they describe the old pair energies.
+    pair_energy
+        The new pair energies, which are read.
     energy
         (n_padded,) energies of the atoms, which change by the difference.
     """
-    arguments = (
-        positions,
-        x,
-        y,
-        z,
-        species,
-        hidden,
-        sigma_squared,
-        four_epsilon,
-        constants,
-        blocks,
-        n_blocks,
-    )
+    row = (positions, point, species, hidden, table, blocks, n_blocks)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        *row, pair_energy, energy = structures(context, builder, signature, arguments)
+        *row, pair_energy, energy = (
+            unpack(context, builder, kind, value)
+            for kind, value in zip(signature.args, arguments, strict=True)
+        )
 
         def replace(v: Vectors, block: ir.Value, place: ir.Value, old: ir.Value) -> None:
             change = builder.fsub(v.load(pair_energy, place, v.reals), old, flags=FAST)
@@ -267,4 +269,4 @@ def replace_row(  # type: ignore[no-untyped-def]
             Vectors(builder, context.get_value_type(signature.return_type)), row, replace
         )
 
-    return pair_energy.dtype(*arguments, pair_energy, energy), generate
+    return pair_energy.dtype(*row, pair_energy, energy), generate
