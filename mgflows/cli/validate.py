@@ -196,7 +196,8 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
             hint="give another --formula",
         )
     lj = LennardJones.for_species(names)
-    alloy = Alloy.from_formula(formula, number_density=1.75 / lj.length_unit**3)
+    composition = Alloy.from_formula(formula, number_density=1.0).composition
+    alloy = Alloy.from_formula(formula, number_density=lj.number_density(composition))
     glasses = []
     for stream in range(_GLASSES):
         sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, stream=stream)

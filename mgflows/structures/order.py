@@ -18,6 +18,7 @@ import numpy as np
 
 from mgflows.compilation import njit
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,6 +150,7 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
         raise InputError(
             "order is defined for atoms in a cell periodic in three directions; set the cell and pbc=True"
         )
+    check_geometry(atoms)
     thresholds = thresholds or OrderThresholds()
     n = len(atoms)
     spacing = (atoms.get_volume() / n) ** (1.0 / 3.0)
@@ -286,6 +288,7 @@ def structure_factor_maximum(atoms: Atoms) -> tuple[float, float]:
     maximum, wavenumber
         The largest S(k) divided by the number of atoms, and its wave number in 1/A.
     """
+    check_geometry(atoms, periodic=True)
     n = len(atoms)
     reciprocal = 2.0 * np.pi * np.linalg.inv(atoms.cell.array).T
     largest = _LARGEST_WAVENUMBER_IN_SPACINGS / (atoms.get_volume() / n) ** (1.0 / 3.0)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -168,6 +169,8 @@ def compare_structures(
     """
     from ase.neighborlist import neighbor_list
 
+    check_geometry(initial, "the initial structure")
+    check_geometry(relaxed, "the relaxed structure")
     if initial.get_chemical_symbols() != relaxed.get_chemical_symbols():
         raise InputError(
             f"the two structures ({initial.get_chemical_formula()} and {relaxed.get_chemical_formula()}) do not list the same atoms in the same "

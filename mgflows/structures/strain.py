@@ -22,6 +22,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +152,7 @@ def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Ato
         raise InputError(
             f"the deformation has the shape {gradient.shape}; give a (3, 3) deformation gradient"
         )
+    check_geometry(atoms)
     determinant = np.linalg.det(gradient)
     if not determinant > 0.0:
         raise InputError(

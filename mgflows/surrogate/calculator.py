@@ -9,6 +9,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 from mgflows.surrogate.kernels.any_cell import image_sum
 
 if TYPE_CHECKING:
@@ -40,12 +41,12 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
     Raises
     ------
     InputError
-        For a species without parameters, a periodic direction without a cell vector, or positions that are not finite.
+        For a species without parameters, a periodic direction without a cell vector, positions or
+        cell vectors that are not finite, or coincident atoms.
     """
     types = lj.types(atoms)
     positions = np.ascontiguousarray(atoms.positions, dtype=float)
-    if not np.all(np.isfinite(positions)):
-        raise InputError("a position is not a finite number; give finite positions in A")
+    check_geometry(atoms, "the configuration")
     periodic = np.array(atoms.pbc, dtype=np.bool_)
     if np.any(periodic & ~atoms.cell.any(axis=1)):
         raise InputError(
@@ -72,6 +73,11 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
         lj.epsilon,
         float(lj.cutoff_factor),
     )
+    if not np.isfinite(energies).all():
+        raise InputError(
+            "the energy of the configuration is infinite: two atoms coincide",
+            hint="move them apart",
+        )
     return LennardJonesResult(energies, forces, virial)
 
 

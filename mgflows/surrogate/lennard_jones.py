@@ -11,6 +11,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,9 @@ _CUZRAL_EPSILON = {
     "consistent": {"Cu": 0.409, "Zr": 0.739, "Al": 0.392},
     "printed": {"Cu": 0.739, "Zr": 0.409, "Al": 0.392},
 }
+_PAPER_COMPOSITION = {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}
+_PAPER_REDUCED_DENSITY = 1.75
+"""Atoms per cubed diameter of Zr (Methods, "Lennard-Jones surrogate model")."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class LennardJones:
                 )
             if not (np.all(np.isfinite(table)) and np.all(table > 0.0)):
                 raise InputError(
-                    f"{name} has the smallest value {table.min():g} {unit} but every pair needs a positive one; mend the table"
+                    f"{name} has the smallest value {table.min():g} {unit} but every pair needs a positive one; correct the table"
                 )
             if not np.allclose(table, table.T, rtol=1e-12, atol=0.0):
                 raise InputError(
@@ -243,6 +247,54 @@ class LennardJones:
         if set(symbols) <= set(_CUZRAL_SIGMA):
             return cls.cuzral(table)
         return cls.from_elements(symbols)
+
+    def number_density(self, composition: Mapping[str, float]) -> float:
+        """Return the default density of the surrogate for a composition, in atoms per A^3.
+
+        The mean cubed diameter of the atoms fills the same part of the box as in the paper's
+        Cu46Zr46Al8, ``n <sigma^3> = 1.313``: the paper's ``n sigma_ZrZr^3 = 1.75`` (Methods,
+        "Lennard-Jones surrogate model") for that alloy, and about 1.2 times the density of the
+        elements' crystals for any other.
+
+        Parameters
+        ----------
+        composition
+            Fractions or amounts by symbol.
+
+        Raises
+        ------
+        InputError
+            For a species that the table lacks.
+        """
+        unknown = [symbol for symbol in composition if symbol not in self.species]
+        if unknown:
+            raise InputError(
+                f"the composition names {', '.join(unknown)} but the table only has "
+                f"{', '.join(self.species)}",
+                hint="add the species to the table",
+            )
+        diameters = {s: self.sigma[i, i] for i, s in enumerate(self.species)}
+        paper = _mean_cube(_CUZRAL_SIGMA, _PAPER_COMPOSITION) / _CUZRAL_SIGMA["Zr"] ** 3
+        return _PAPER_REDUCED_DENSITY * paper / _mean_cube(diameters, composition)
+
+    def exchanges_of(self, species: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """Return the exchanges that swap Monte Carlo tries by default in an alloy of some species.
+
+        They are the neighbours in diameter among the given species; none for a single one.
+
+        Raises
+        ------
+        InputError
+            For a species that the table lacks.
+        """
+        unknown = sorted(set(species) - set(self.species))
+        if unknown:
+            raise InputError(
+                f"{', '.join(unknown)} is not in the table of {', '.join(self.species)}",
+                hint="add the species to the table",
+            )
+        order = sorted(set(species), key=lambda s: self.sigma[(self.species.index(s),) * 2])
+        return tuple(itertools.pairwise(order))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LennardJones) and self.as_dict() == other.as_dict()
@@ -398,6 +450,7 @@ class LennardJones:
             finite.
         """
         types = self.types(atoms)
+        check_geometry(atoms, "the configuration")
         cell = atoms.cell.array
         edges = np.diag(cell)
         if (
@@ -408,8 +461,6 @@ class LennardJones:
             raise InputError(
                 "the cell is not a periodic orthorhombic box along x, y, z; use such a box, or LennardJones.calculator() for any cell"
             )
-        if not np.all(np.isfinite(atoms.positions)):
-            raise InputError("a position is not a finite number; give finite positions in A")
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
         present = np.unique(types)
@@ -443,3 +494,8 @@ def _images_within(cutoff: float, box: NDArray[np.float64]) -> NDArray[np.int64]
     closest = np.maximum(np.abs(shifts) - 0.5, 0.0) * box
     shifts = shifts[(closest**2).sum(axis=1) < cutoff**2]
     return np.ascontiguousarray(shifts[np.argsort(np.abs(shifts).sum(axis=1), kind="stable")])
+
+
+def _mean_cube(diameters: Mapping[str, float], composition: Mapping[str, float]) -> float:
+    total = sum(composition.values())
+    return sum(part * diameters[symbol] ** 3 for symbol, part in composition.items()) / total

@@ -8,7 +8,10 @@ from ase import Atoms
 from ase.build import bulk
 
 from mgflows.errors import InputError
-from mgflows.surrogate import LennardJones
+from mgflows.structures.order import analyse_order
+from mgflows.structures.strain import apply_deformation
+from mgflows.surrogate import LennardJones, SwapMonteCarlo, find_inherent_structure
+from mgflows.surrogate.elements import crystal_number_density
 from tests.helpers.lammps_reference import run_lammps
 
 
@@ -275,3 +278,48 @@ def test_configurations_the_kernels_cannot_treat_are_refused(consistent, liquid)
     light = Atoms("CuAl", positions=[[0, 0, 0], [3, 0, 0]], cell=[11, 11, 11], pbc=True)
     np.testing.assert_allclose(consistent.reduced_configuration(light).box, 11 / 2.932)
     assert consistent.reduced_configuration(light).nearest_image_suffices
+
+
+def test_the_default_density_is_the_papers_for_its_alloy_and_that_of_the_mixture_for_others():
+    lj = LennardJones.cuzral()
+    paper = lj.number_density({"Cu": 0.46, "Zr": 0.46, "Al": 0.08})
+    assert paper * 2.932**3 == pytest.approx(1.75, rel=1e-12)
+    # A species that the alloy lacks has no influence, whatever table it stands in.
+    alone = LennardJones.from_species({"Cu": 2.338, "Al": 2.620}, {"Cu": 0.409, "Al": 0.392})
+    composition = {"Cu": 0.5, "Al": 0.5}
+    assert lj.number_density(composition) == pytest.approx(alone.number_density(composition))
+    for composition in ({"Cu": 1.0}, {"Zr": 0.9, "Cu": 0.1}, {"Cu": 0.5, "Al": 0.5}):
+        ratio = lj.number_density(composition) / crystal_number_density(composition)
+        assert 1.15 < ratio < 1.30
+
+
+def test_exchanges_are_those_between_the_species_of_the_alloy():
+    lj = LennardJones.cuzral()
+    assert lj.exchanges_of(["Zr", "Cu"]) == (("Cu", "Zr"),)
+    assert lj.exchanges_of(["Cu", "Zr", "Al"]) == lj.exchange_pairs
+    assert lj.exchanges_of(["Cu"]) == ()
+    with pytest.raises(InputError, match="Ni"):
+        lj.exchanges_of(["Cu", "Ni"])
+
+
+@pytest.mark.parametrize("fault", ["nan", "inf", "nan cell", "coincident"])
+def test_structures_that_are_not_finite_are_refused_everywhere(fault: str):
+    lj = LennardJones.cuzral()
+    atoms = bulk("Cu", "sc", a=2.5).repeat(5)
+    atoms.positions[1] += 0.1
+    if fault == "coincident":
+        atoms.positions[1] = atoms.positions[0]
+    elif fault == "nan cell":
+        atoms.cell[0, 0] = np.nan
+    else:
+        atoms.positions[1, 2] = float(fault)
+    calls = [
+        lambda: lj.energy(atoms),
+        lambda: find_inherent_structure(atoms, lj),
+        lambda: SwapMonteCarlo(lj, atoms, seed=1),
+    ]
+    if fault != "coincident":
+        calls += [lambda: analyse_order(atoms), lambda: apply_deformation(atoms, np.eye(3))]
+    for call in calls:
+        with pytest.raises(InputError, match=r"finite|coincide"):
+            call()
