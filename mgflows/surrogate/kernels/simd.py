@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.types import BaseTuple
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def unpack(context: Any, builder: ir.IRBuilder, kind: Any, value: Any) -> Any:
     """Turn an argument into Python objects: arrays with a data pointer, and lists for tuples."""
     if isinstance(kind, types.Array):
         return context.make_array(kind)(context, builder, value)
-    if isinstance(kind, types.Tuple | types.UniTuple):
+    if isinstance(kind, BaseTuple):
         members = cgutils.unpack_tuple(builder, value)
         return [
             unpack(context, builder, part, member)
