@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.types import BaseTuple
+from numba.core.types.containers import BaseTuple
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
