@@ -1,15 +1,19 @@
 """Fixtures for all tests.
 
-`mongod`            a real MongoDB server for the whole test session: private, on a socket in a short
-                    temporary folder. It is shared: a test that stops or kills a server starts its own
-                    `PrivateMongod` in `short_directory`.
-`settings`          settings with their own database on that server and their own folder, n_workers = 2;
-                    the database is dropped afterwards.
-`database`          the pymongo database of `settings`.
-`short_directory`   a temporary folder with a short name.
+`mongod`
+    A real MongoDB server for the whole test session: private, on a socket in a short temporary
+    folder. It is shared: a test that stops or kills a server starts its own `PrivateMongod` in
+    `short_directory`.
+`settings`
+    Settings with their own database on that server and their own folder, n_workers = 2; the
+    database is dropped afterwards.
+`database`
+    The pymongo database of `settings`.
+`short_directory`
+    A temporary folder with a short name.
 
-Tests that use a server are marked `mongo`. What else a test needs it names with
-`pytest.mark.needs`, see `tests/helpers/requirements.py`.
+Tests that use a server are marked `mongo`. Other programs that a test needs are named with
+`pytest.mark.needs`; see `tests/helpers/requirements.py`.
 """
 
 from __future__ import annotations

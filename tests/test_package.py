@@ -38,7 +38,11 @@ def test_importing_mgflows_loads_no_heavy_package():
 
 
 def test_help_loads_no_heavy_package():
-    code = "import sys, mgflows.cli.main as m\ntry: m.main(['--help'])\nfinally: print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    code = (
+        "import sys, mgflows.cli.main as m\n"
+        "try: m.main(['--help'])\n"
+        "finally: print(sorted({m.partition('.')[0] for m in sys.modules}))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

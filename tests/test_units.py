@@ -43,7 +43,7 @@ def test_stress_and_virial_have_opposite_signs():
 
 
 def test_vasp_conversion():
-    # atomate2 stores ASE's stress as -10 / GPa times its value, in kbar, which is VASP's convention.
+    # atomate2 stores ASE's stress times -10 / GPa, in kbar: VASP's convention.
     stress = np.diag([0.01, 0.02, 0.03])
     assert units.stress_to_vasp(stress) == pytest.approx(stress * -10.0 / ase_units.GPa, rel=1e-7)
     assert units.stress_from_vasp(units.stress_to_vasp(stress)) == pytest.approx(stress)

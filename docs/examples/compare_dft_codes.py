@@ -1,10 +1,13 @@
-"""Do the codes agree? Label three cells with one of them and compare with stored labels of GPAW 26.7, Quantum ESPRESSO 6.7 and CP2K 2023.1.
+"""Label three cells with one code and compare with stored labels of other codes.
 
     python docs/examples/compare_dft_codes.py gpaw --cutoff 450 --cells A
 
-A is AlCu3Zr4 on the B2 lattice (8 atoms, rattled by 0.08 A), B a Cu6Zr6Al1 glass at the surrogate's density (13 atoms), C the same at the density of the real glass. The
-stored labels (tests/data/dft_reference) were made with scripts of ASE and the codes alone: PBE, Fermi-Dirac 0.1 eV, without symmetry. GPAW's energies are
-extrapolated to zero smearing, so that they are compared with the like; those of different codes have different zeros. Prints one row of docs/dft.md for each label.
+A is AlCu3Zr4 on the B2 lattice (8 atoms, rattled by 0.08 A), B a Cu6Zr6Al1 glass at the surrogate's
+density (13 atoms), C the same at the density of the real glass. The stored labels
+(tests/data/dft_reference) were computed with scripts of ASE and the codes alone (GPAW 26.7, Quantum
+ESPRESSO 6.7, CP2K 2023.1): PBE, Fermi-Dirac 0.1 eV, without symmetry. GPAW's energies are
+extrapolated to zero smearing, so that comparable energies are compared; energies of different codes
+have different zeros. Prints one row of docs/how_to/gpaw.md per label.
 """
 
 from __future__ import annotations
@@ -67,7 +70,8 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=1)
     options = parser.parse_args()
     print(
-        "| cell, k-mesh | label | stored | F RMSE (eV/Å) | F max (eV/Å) | P (GPa) | P stored | deviator of the difference (GPa) | E0 difference (meV/atom) | CPU s |"
+        "| cell, k-mesh | label | stored | F RMSE (eV/Å) | F max (eV/Å) | P (GPa) | P stored | "
+        "deviator of the difference (GPa) | E0 difference (meV/atom) | CPU s |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for cell in options.cells.split(","):

@@ -1,9 +1,10 @@
-"""The whole chain with a density functional on one machine: GPAW labels small cells, FireWorks runs the jobs, neppo trains on them.
+"""The whole method with DFT labels on one machine: GPAW labels small cells, neppo trains.
 
     python docs/examples/dft_campaign.py --directory dft
 
-Everything that makes a label expensive is scaled down (see SCALED_DOWN); the potential is a by-product that nobody should use. Prints the tables of docs/dft.md.
-The same command goes on with a campaign that was interrupted.
+The jobs run through FireWorks. Everything that makes a label expensive is scaled down (see
+SCALED_DOWN), so the potential is not meant to be used. Prints the tables of docs/how_to/gpaw.md.
+The same command resumes an interrupted campaign.
 """
 
 from __future__ import annotations
@@ -28,15 +29,21 @@ from mgflows.nep.trainers import NeppoTrainer
 from mgflows.settings import Settings
 
 SCALED_DOWN = (
-    "24 atoms a glass (paper: 150), {cutoff:g} eV (GPAW wants 600: the pressure is GPa off), k-spacing {k_spacing:g}/A, in a glass the Gamma point alone (paper: 0.162), "
-    "relaxed to 0.5 eV/A and 3 GPa only (paper: 0.01 eV/A), {heating_steps} steps of heating (paper: 120), crystals of the elements only, no feedback, no validation"
+    "24 atoms per glass (paper: 150), {cutoff:g} eV (GPAW needs 600: the pressure is GPa off), "
+    "k-spacing {k_spacing:g}/A, in a glass the Gamma point alone (paper: 0.162), "
+    "relaxed to 0.5 eV/A and 3 GPa only (paper: 0.01 eV/A), "
+    "{heating_steps} steps of heating (paper: 120), "
+    "crystals of the elements only, no feedback, no validation"
 )
 
 
 def campaign(
     cutoff: float, k_spacing: float, *, heating_steps: int = 8, training_steps: int = 3000
 ) -> CampaignMaker:
-    """Twelve glasses, one of them relaxed, strained and heated, another relaxed, heated and held out, and three crystals with their strains."""
+    """Twelve glasses and three strained crystals.
+
+    One glass is relaxed, strained and heated, another relaxed, heated and held out.
+    """
     method = GpawMethod(cutoff=cutoff, k_spacing=k_spacing)
     scaled_down = SCALED_DOWN.format(
         cutoff=cutoff, k_spacing=k_spacing, heating_steps=heating_steps
@@ -79,7 +86,8 @@ def print_results(database: GlassDatabase, name: str) -> None:
     dataset = database.dataset(potential.dataset_id)
     print(f"\n{dataset.fingerprint.description}\n")
     print(
-        "| subset | frames | train: E (meV/atom) | F (meV/Å) | W (meV/atom) | test frames | E | F | W |"
+        "| subset | frames | train: E (meV/atom) | F (meV/Å) | W (meV/atom) "
+        "| test frames | E | F | W |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     train, test = potential.errors["train"], potential.errors["test"]
@@ -102,7 +110,8 @@ def print_results(database: GlassDatabase, name: str) -> None:
         print(f"\nleft out, being ordered: {', '.join(dataset.excluded_families)}")
     state = database.status(name)
     print(
-        f"\n{state.completed} of {state.total} jobs done, {state.core_hours:.2f} core hours; {potential.scaled_down}"
+        f"\n{state.completed} of {state.total} jobs done, {state.core_hours:.2f} core hours; "
+        f"{potential.scaled_down}"
     )
     for job, reason in state.failures:
         print(f"failed: {job}: {reason}")
@@ -136,7 +145,8 @@ def main() -> None:
         if progress.n_done != done:
             done = progress.n_done
             print(
-                f"{time.monotonic() - started:6.0f} s: {done} jobs done, {progress.n_failed} failed",
+                f"{time.monotonic() - started:6.0f} s: {done} jobs done, "
+                f"{progress.n_failed} failed",
                 flush=True,
             )
     print_results(GlassDatabase(settings), maker.name)

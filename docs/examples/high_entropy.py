@@ -1,9 +1,10 @@
-"""A five-component high-entropy glass from nothing but its composition.
+"""Glasses of a five-component high-entropy alloy from its composition alone.
 
     python docs/examples/high_entropy.py DIRECTORY
 
-estimates the surrogate of ZrCuNiAlTi from lattice constants and cohesive energies, measures which exchanges its liquid accepts, cools a few samples with and
-without them, and writes the glasses to high_entropy.extxyz.
+estimates the surrogate of ZrCuNiAlTi from lattice constants and cohesive energies, measures which
+exchanges its liquid accepts, cools a few samples with and without them, and writes the glasses to
+high_entropy.extxyz.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> None:
     ):
         print(f"  {symbol:2s}     {sigma:.3f}    {epsilon:.3f}")
 
-    # The paper's samples are 21 % denser than its alloy; the same compression makes other alloys comparable.
+    # The paper's samples are 21 % denser than its alloy; other alloys are compressed alike.
     alloy = Alloy(
         composition,
         n_atoms=150,
@@ -78,7 +79,8 @@ def main() -> None:
             glasses.append(glass)
         error = np.std(energies, ddof=1) / np.sqrt(len(energies))
         print(
-            f"{swap_fraction:.0%} exchanges: e_IS = {np.mean(energies):.4f} +- {error:.4f} eV/atom after {arguments.sweeps} sweeps"
+            f"{swap_fraction:.0%} exchanges: e_IS = {np.mean(energies):.4f} +- {error:.4f} eV/atom "
+            f"after {arguments.sweeps} sweeps"
         )
     arguments.directory.mkdir(parents=True, exist_ok=True)
     write(arguments.directory / "high_entropy.extxyz", glasses)

@@ -1,10 +1,12 @@
-"""Which reading of the paper's table of wells makes the better surrogate, asked of any potential that can label.
+"""Which reading of the paper's table of well depths makes the better surrogate?
 
     python docs/examples/lj_tables.py DIRECTORY [--nep NAME=nep.txt] [--eam NAME=file.eam.alloy] ...
 
-cools glasses of Cu46Zr46Al8 with both tables and the same seeds, labels them with the stand-in EAM and with every potential given, relaxes some of each cooling length, and
-writes lj_tables.md (the numbers as tables), lj_tables.svg and lj_tables.json into DIRECTORY, in three CPU minutes and one more a potential; ``--quick`` does a rough version in
-half a minute. None of these labels is a density functional's.
+cools glasses of Cu46Zr46Al8 with both tables and the same seeds, labels them with the stand-in EAM
+and with every given potential, relaxes some of each cooling length, and writes lj_tables.md (the
+numbers as tables), lj_tables.svg and lj_tables.json into DIRECTORY. This takes three CPU minutes
+and one more per potential; ``--quick`` does a rough version in half a minute. None of these labels
+is a DFT label.
 """
 
 from __future__ import annotations
@@ -45,7 +47,11 @@ TABLES = ("consistent", "printed")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done: (sweeps, samples) of each cooling length, how many of each are relaxed, and how well (eV/A, GPa)."""
+    """Extent of the run.
+
+    (sweeps, samples) of each cooling length, how many of each are relaxed, and the tolerances
+    (eV/A, GPa).
+    """
 
     sizes: tuple[tuple[int, int], ...]
     n_relaxed: int
@@ -114,7 +120,10 @@ def cool(table: str, sizes: Sequence[tuple[int, int]]) -> list[Sample]:
 def study(
     table: str, label: str, samples: Sequence[Sample], calculator: Calculator, plan: Plan
 ) -> Result:
-    """Label the samples, and relax the first of each length: with the cell, as the paper says, and without, at the surrogate's density."""
+    """Label the samples and relax the first of each length.
+
+    With the cell, as in the paper, and without, at the surrogate's density.
+    """
     points, drops, n_failed = [], [], 0
     n_seen: Counter[int] = Counter()
     changes: dict[str, list[tuple[int, Any]]] = {"cell": [], "fixed": []}
@@ -183,7 +192,8 @@ def tabulate(
 ) -> str:
     """The numbers as Markdown."""
     lines = [
-        f"Computed in {cpu_seconds / 60:.0f} CPU minutes; +- is one standard error. These labels are those of potentials, not of a density functional.",
+        f"Computed in {cpu_seconds / 60:.0f} CPU minutes; +- is one standard error.",
+        "The labels are those of potentials, not of DFT.",
         "",
     ]
     for table in TABLES:
@@ -210,20 +220,28 @@ def tabulate(
             fit = row.fit
             line = f"{fit.slope:.2f} +- {fit.slope_error:.2f} | {fit.r2:.3f}" if fit else "- | -"
             lines.append(
-                f"| {result.label} | {result.table} | {name} | {row.n_samples} | {line} | {row.pressure:.1f} |"
+                f"| {result.label} | {result.table} | {name} | {row.n_samples} | {line} "
+                f"| {row.pressure:.1f} |"
             )
     lines += [
         "",
-        "| label | table | cell | sweeps | samples | displacement: mean, 95 % (A) | bonds kept (%) | in the same cell (%) | lengths (%) |",
+        (
+            "| label | table | cell | sweeps | samples | displacement: mean, 95 % (A) "
+            "| bonds kept (%) | in the same cell (%) | lengths (%) |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         for way, groups in result.similarity.items():
             for length, average in groups.items():
                 lines.append(
-                    f"| {result.label} | {result.table} | {'relaxed' if way == 'cell' else 'fixed'} | {length or 'all'} | {average.n_samples} | "
-                    f"{average.mean_displacement:.3f}, {average.percentile_95:.3f} | {_percent(average.delta_cb, average.delta_cb_error)} | "
-                    f"{_percent(average.delta_cb_affine, average.delta_cb_affine_error)} | {100 * average.linear_expansion:+.2f} |"
+                    f"| {result.label} | {result.table} | "
+                    f"{'relaxed' if way == 'cell' else 'fixed'} | {length or 'all'} | "
+                    f"{average.n_samples} | "
+                    f"{average.mean_displacement:.3f}, {average.percentile_95:.3f} | "
+                    f"{_percent(average.delta_cb, average.delta_cb_error)} | "
+                    f"{_percent(average.delta_cb_affine, average.delta_cb_affine_error)} | "
+                    f"{100 * average.linear_expansion:+.2f} |"
                 )
     lines.append("")
     for result in results:
@@ -233,7 +251,8 @@ def tabulate(
             else ""
         )
         lines.append(
-            f"- {result.label}, {result.table}: relaxing cell and positions lowers the energy by {result.drop:.3f} eV per atom{failed}."
+            f"- {result.label}, {result.table}: relaxing cell and positions lowers the energy by "
+            f"{result.drop:.3f} eV per atom{failed}."
         )
     return "\n".join([*lines, ""])
 
@@ -243,7 +262,7 @@ def _percent(value: float, error: float) -> str:
 
 
 def draw(results: Sequence[Result], path: Path) -> None:
-    """Label energies against surrogate energies, and displacements, of both tables under each potential."""
+    """Label energies against surrogate energies, and displacements, for each potential."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -348,7 +367,8 @@ def main() -> None:
     for table in TABLES:
         samples[table] = cool(table, plan.sizes)
         print(
-            f"{time.process_time() - start:5.0f} s: {len(samples[table])} glasses cooled with the {table} table",
+            f"{time.process_time() - start:5.0f} s: {len(samples[table])} glasses cooled "
+            f"with the {table} table",
             flush=True,
         )
     results = []

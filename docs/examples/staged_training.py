@@ -5,7 +5,7 @@ On the data of a finished quickstart.
     python docs/examples/staged_training.py --directory quickstart
 
 Four trainings of about a minute and a half on one core each, and 2 ps of molecular dynamics with
-each potential; prints the table of docs/training.md.
+each potential; prints the table of docs/how_to/training.md.
 """
 
 from __future__ import annotations

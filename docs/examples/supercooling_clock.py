@@ -1,10 +1,13 @@
-"""Figure 2a of the paper for both readings of the table of wells: how far below the onset swap Monte Carlo reaches, and which table is meant.
+"""Figure 2a of the paper for both readings of its table of well depths.
 
     python docs/examples/supercooling_clock.py DIRECTORY
 
-writes supercooling_clock.svg, supercooling_clock.md (the numbers as tables) and supercooling_clock.json into DIRECTORY in about 15 CPU minutes;
-``--quick`` does a rough version in a CPU minute. Everything is seeded: the same command gives the same numbers on the same machine. Each stage is kept in
-DIRECTORY/stages, so that an interrupted run goes on where it was; remove that folder to begin anew.
+shows how far below the onset swap Monte Carlo reaches, and which table is meant. It writes
+supercooling_clock.svg, supercooling_clock.md (the numbers as tables) and supercooling_clock.json
+into DIRECTORY in about 15 CPU minutes; ``--quick`` does a rough version in one CPU minute.
+Everything is seeded: the same command gives the same numbers on the same machine.
+Each stage is stored in DIRECTORY/stages, so that an interrupted run resumes; remove that folder to
+start again.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ CRITERION = 0.15
 
 @dataclass(frozen=True)
 class Effort:
-    """How much to run: temperatures and runs for the onset, (time or sweeps, seeds) for the coolings."""
+    """Temperatures and runs for the onset, (time or sweeps, seeds) for the coolings."""
 
     temperatures: dict[str, tuple[float, ...]]
     arrhenius_above: dict[str, float]
@@ -104,7 +107,7 @@ def say(text: str) -> None:
 
 
 class Stages:
-    """Results of finished stages, each a file; a stage with a file of the same settings is not run again."""
+    """Results of finished stages, one file each; a stage with the same settings is not rerun."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -186,7 +189,7 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
                 molecular_dynamics(lj, t, seed) for seed in range(n)
             ],
         )
-    # Crystals have another energy than the glass of the same age; coolings that gave one are left out of the law.
+    # Crystals differ in energy from glasses of the same age and are left out of the law.
     glasses = [run for run in dynamics if not run["crystalline"]]
     clocks = [
         fit_supercooling_clock(
@@ -220,7 +223,7 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
 
 
 def group(runs: list[dict[str, Any]], key: str, energy_unit: float) -> list[dict[str, Any]]:
-    """Mean and standard error of the reduced inherent energy for each cooling time or number of sweeps."""
+    """Mean and standard error of the reduced inherent energy by cooling time or sweeps."""
     rows = []
     for value in sorted({run[key] for run in runs}):
         chosen = [run for run in runs if run[key] == value]
@@ -271,8 +274,10 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
         onset = result["onset"]
         lines += [f"## Table {result['table']}", ""]
         lines.append(
-            f"T_on = {onset['reduced_temperature']:.2f} ({onset['low']:.2f} to {onset['high']:.2f}), where tau_alpha is {CRITERION:.0%} above the "
-            f"Arrhenius line of T* >= {onset['arrhenius_above']:g}, E = {onset['reduced_activation_energy']:.2f}."
+            f"T_on = {onset['reduced_temperature']:.2f} "
+            f"({onset['low']:.2f} to {onset['high']:.2f}), where tau_alpha is {CRITERION:.0%} "
+            f"above the Arrhenius line of T* >= {onset['arrhenius_above']:g}, "
+            f"E = {onset['reduced_activation_energy']:.2f}."
         )
         lines += ["", "| T* | ln tau_alpha | tau over Arrhenius |", "|---|---|---|"]
         relaxation = result["relaxation"]
@@ -296,7 +301,8 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
         lines.append("")
         for clock in clocks:
             lines.append(
-                f"- window {clock.window[0]:g} to {clock.window[1]:g}: e_IS = {clock.intercept:.3f} {clock.slope:+.4f} log10 t* "
+                f"- window {clock.window[0]:g} to {clock.window[1]:g}: "
+                f"e_IS = {clock.intercept:.3f} {clock.slope:+.4f} log10 t* "
                 f"(slope +- {clock.slope_error:.4f}, {clock.n_samples} coolings)"
                 + (f", t_on = {clock.onset_time:.2g}" if clock.onset_time else "")
             )
@@ -310,7 +316,8 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
             times = [effective(clock, row) for clock in clocks]
             columns = "".join(f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times)
             lines.append(
-                f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} | {row['frank_kasper']} |{columns}"
+                f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} "
+                f"| {row['frank_kasper']} |{columns}"
             )
         lines.append("")
     return "\n".join(lines)
@@ -396,7 +403,10 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             xlabel="cooling time $t^*$",
             ylabel=r"$e_\mathrm{IS}/\varepsilon_\mathrm{ZrZr}$ per atom",
         )
-        wells = f"$\\varepsilon_\\mathrm{{Cu}}$ = {lj.epsilon[0, 0]:g} eV, $\\varepsilon_\\mathrm{{Zr}}$ = {lj.epsilon[1, 1]:g} eV"
+        wells = (
+            f"$\\varepsilon_\\mathrm{{Cu}}$ = {lj.epsilon[0, 0]:g} eV, "
+            f"$\\varepsilon_\\mathrm{{Zr}}$ = {lj.epsilon[1, 1]:g} eV"
+        )
         seconds = lj.time_unit() * 1e-15
         upper = top.secondary_xaxis(
             "top", functions=(lambda t, s=seconds: t * s, lambda t, s=seconds: t / s)
