@@ -1,0 +1,58 @@
+"""The front of the repository: links, workflows and what names the supported Python versions."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
+# Pages in docs/ are checked by the build of the site.
+FRONT = [*ROOT.glob("*.md"), ROOT / "launcher_configs" / "README.md"]
+
+
+@pytest.mark.parametrize("page", FRONT, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+def test_files_that_the_contribution_guide_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`((?:mgflows|tests|docs|scripts)/[\w/.-]+)`", text)
+    assert len(named) > 10
+    written = [name for name in named if name.isupper() or "PROPERTY" in name]
+    assert [name for name in set(named) - set(written) if not (ROOT / name).exists()] == []
+
+
+def test_continuous_integration_covers_the_supported_versions_of_python() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert set(workflow["jobs"]) == {"lint", "tests", "docs", "wheel"}
+    tests = workflow["jobs"]["tests"]
+    assert tests["steps"][-1]["run"] == ".ci/run"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: "
+    assert tests["strategy"]["matrix"]["python"] == [
+        classifier.removeprefix(prefix)
+        for classifier in project["classifiers"]
+        if classifier.startswith(prefix)
+    ]
+
+
+@pytest.mark.parametrize(
+    "template",
+    sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")),
+    ids=lambda path: path.stem,
+)
+def test_issue_templates_are_complete(template: Path) -> None:
+    form = yaml.safe_load(template.read_text())
+    if template.stem == "config":
+        assert all({"name", "url", "about"} == set(link) for link in form["contact_links"])
+        return
+    assert {"name", "description", "body"} <= set(form)
+    assert all(entry["type"] in ("textarea", "checkboxes") for entry in form["body"])
+    assert all(entry["attributes"]["label"] for entry in form["body"])
