@@ -1,4 +1,7 @@
-"""Embedded-atom models: the elements of Zhou, Johnson and Wadley (2004), setfl files, and the stand-in that takes the place of DFT in the quickstart."""
+"""Embedded-atom models: the elements of Zhou, Johnson and Wadley (2004), setfl files, the stand-in.
+
+The stand-in takes the place of DFT in the quickstart.
+"""
 
 from __future__ import annotations
 

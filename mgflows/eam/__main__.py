@@ -1,4 +1,7 @@
-"""``python -m mgflows.eam``: what the stand-in gives for its elements and for the crystals it was fitted to, as the table of docs/stand_in.md."""
+"""``python -m mgflows.eam`` prints the tables of docs/concepts/stand_in.md.
+
+They compare the stand-in with its fit targets, for its elements and three crystals.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from mgflows.eam.zhou2004 import zhou_model
 
 
 def stand_in_table() -> str:
-    """Markdown tables of the elements, the crystals and the refitted pairs, and the hash of the fingerprint."""
+    """Markdown tables of the elements, crystals and refitted pairs, and the fingerprint's hash."""
     stand_in, johnson = stand_in_model(), zhou_model(SPECIES)
     elements = {symbol: relax_element(stand_in, symbol) for symbol in SPECIES}
     references = {symbol: element.energy for symbol, element in elements.items()}
@@ -24,7 +27,10 @@ def stand_in_table() -> str:
 
     lines += [
         "",
-        "| crystal | E target (eV/atom) | E stand-in | E Johnson mixing | V target (Å³/atom) | V stand-in | V Johnson mixing |",
+        (
+            "| crystal | E target (eV/atom) | E stand-in | E Johnson mixing "
+            "| V target (Å³/atom) | V stand-in | V Johnson mixing |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for target in TARGETS:

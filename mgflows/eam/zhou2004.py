@@ -1,7 +1,8 @@
-"""The embedded-atom model of Zhou, Johnson and Wadley, Phys. Rev. B 69, 144113 (2004), doi:10.1103/PhysRevB.69.144113.
+"""The embedded-atom model of Zhou, Johnson and Wadley, Phys. Rev. B 69, 144113 (2004).
 
-Sixteen fcc, bcc and hcp metals in one analytic form, and Johnson's mixing rule for unlike pairs (Phys. Rev. B 39, 12554 (1989)). The elements are
-fitted to their crystals; nothing was fitted to the alloys, whose formation energies can be far off.
+doi:10.1103/PhysRevB.69.144113. Sixteen fcc, bcc and hcp metals in one analytic form, with Johnson's
+mixing rule for unlike pairs (Phys. Rev. B 39, 12554 (1989)). The elements are fitted to their
+crystals. Nothing is fitted to alloys, whose formation energies can be far off.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["CUTOFF", "ZhouElement", "johnson_pair", "zhou_element", "zhou_elements", "zhou_model"]
 
 CUTOFF = 8.0
-"""A. The functions fall off as exp(-beta r / r_e) r^-20 without an end; at 8 A no density is above 4e-7 of its value at r_e."""
+"""A. The functions decay as exp(-beta r / r_e) r^-20 and have no end of their own.
+
+At 8 A no density is above 4e-7 of its value at r_e.
+"""
 
 
 @dataclass(frozen=True)
 class ZhouElement:
-    """The functions of one element (equations 1, 2 and 4 of the paper), with the names of its Table III.
+    """The functions of one element: equations 1, 2 and 4 of the paper, names as in its Table III.
 
     Parameters
     ----------
@@ -41,7 +45,8 @@ class ZhouElement:
     r_e
         Nearest-neighbour distance of the ground state in A.
     f_e, rho_e, rho_s
-        Electron density at r_e, and the densities that scale the embedding function; common arbitrary unit.
+        Electron density at r_e, and the densities that scale the embedding function, in a common
+        arbitrary unit.
     alpha, beta, kappa, lam
         Decay and cutoff parameters of attraction, repulsion and density, dimensionless.
     A, B
@@ -82,7 +87,10 @@ class ZhouElement:
         )
 
     def density(self, r: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Electron density f at distances ``r`` in A: a decaying exponential with the paper's cutoff factor."""
+        """Electron density f at distances `r` in A.
+
+        A decaying exponential with the paper's cutoff factor.
+        """
         x = np.asarray(r, dtype=float) / self.r_e
         return self.f_e * np.exp(-self.beta * (x - 1.0)) / (1.0 + (x - self.lam) ** 20)
 
@@ -93,7 +101,10 @@ class ZhouElement:
         return repulsion - self.B * np.exp(-self.beta * (x - 1.0)) / (1.0 + (x - self.lam) ** 20)
 
     def embedding(self, rho: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Embedding energy F in eV at electron densities ``rho``: two cubics and a power law, joined at rho_n and rho_0 = 1.15 rho_e."""
+        """Embedding energy F in eV at electron densities `rho`.
+
+        Two cubics and a power law, joined at rho_n and rho_0 = 1.15 rho_e.
+        """
         rho = np.asarray(rho, dtype=float)
         rho_n, rho_0 = self.rho_n_over_rho_e * self.rho_e, 1.15 * self.rho_e
         low = np.polynomial.polynomial.polyval(rho / rho_n - 1.0, self.F_n)
@@ -108,7 +119,7 @@ class ZhouElement:
 def zhou_elements() -> dict[str, ZhouElement]:
     """The sixteen elements of the paper's Table III, by symbol (``zhou2004.json``).
 
-    Pt joins its two cubics at 0.25 rho_e: with the 0.85 of all others they would miss each other there by 2.6 eV.
+    Pt joins its two cubics at 0.25 rho_e: at the 0.85 rho_e of the others they differ by 2.6 eV.
     """
     table = json.loads(
         resources.files(__package__).joinpath("zhou2004.json").read_text(encoding="utf-8")
@@ -122,18 +133,21 @@ def zhou_elements() -> dict[str, ZhouElement]:
 def johnson_pair(
     first: ZhouElement, second: ZhouElement, r: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Pair energy in eV of two unlike atoms (equation 3 of the paper): each element's own, weighted with the ratio of their densities."""
+    """Pair energy in eV of two unlike atoms (equation 3 of the paper).
+
+    Each element's own pair energy, weighted with the ratio of their densities.
+    """
     density_ratio = second.density(r) / first.density(r)
     return 0.5 * (density_ratio * first.pair(r) + second.pair(r) / density_ratio)
 
 
 def zhou_model(species: Sequence[str]) -> EmbeddedAtomModel:
-    """The published model for ``species``, Johnson's mixing rule between them.
+    """The published model for `species`, with Johnson's mixing rule between them.
 
     Raises
     ------
     InputError
-        For an element that the paper does not have.
+        For an element that the paper lacks.
     """
     elements = {symbol: zhou_element(symbol) for symbol in species}
     pairs = {
@@ -162,11 +176,12 @@ def zhou_element(symbol: str) -> ZhouElement:
     Raises
     ------
     InputError
-        If the paper does not have it.
+        If the paper lacks it.
     """
     elements = zhou_elements()
     if symbol not in elements:
         raise InputError(
-            f"the embedded-atom model of Zhou et al. (2004) has no {symbol!r}; it has {', '.join(elements)}"
+            f"the embedded-atom model of Zhou et al. (2004) has no {symbol!r}",
+            hint=f"choose from {', '.join(elements)}",
         )
     return elements[symbol]

@@ -88,7 +88,7 @@ def test_a_compressed_crystal_has_negative_stress(calculator: EmbeddedAtomCalcul
 
 
 @pytest.mark.physics
-def test_one_calculator_serves_any_structure_and_agrees_with_matscipy_and_the_functions(
+def test_one_calculator_evaluates_any_structure_and_agrees_with_matscipy_and_the_functions(
     calculator: EmbeddedAtomCalculator, tmp_path: Path
 ) -> None:
     from matscipy.calculators.eam import EAM
@@ -153,9 +153,7 @@ def test_a_dimer_in_a_box(calculator: EmbeddedAtomCalculator) -> None:
 
 
 def test_wrong_structures_are_refused(calculator: EmbeddedAtomCalculator) -> None:
-    with pytest.raises(
-        InputError, match="holds Ni but this embedded-atom model has only Cu, Zr, Al"
-    ):
+    with pytest.raises(InputError, match="has Ni but this embedded-atom model has only Cu, Zr, Al"):
         calculator.get_potential_energy(bulk("CuNi", "cesiumchloride", a=3.0))
     with pytest.raises(InputError, match="no three-dimensional cell"):
         calculator.get_potential_energy(Atoms("Cu"))
@@ -193,5 +191,5 @@ def test_a_glass_is_labelled_within_milliseconds(calculator: EmbeddedAtomCalcula
         start = time.perf_counter()
         calculator.get_potential_energy(atoms)
         durations.append(time.perf_counter() - start)
-    # About 2 ms; ten times that would mean that LAMMPS starts anew for each structure.
+    # About 2 ms; ten times that would mean that LAMMPS starts again for each structure.
     assert min(durations) < 0.02

@@ -121,7 +121,7 @@ def test_other_elements_are_refused_unless_asked_for(caplog: pytest.LogCaptureFi
         stand_in_calculator(("Zr", "Cu", "Ni", "Ti"))
     with caplog.at_level(logging.WARNING):
         calculator = stand_in_calculator(("Zr", "Ni"), johnson_mixing=True)
-    assert "Johnson's mixing rule, fitted to no alloy" in caplog.text
+    assert "Johnson's mixing rule, which is not fitted to alloys" in caplog.text
     assert calculator.get_potential_energy(bulk("Ni", a=3.52)) == pytest.approx(-4.45, abs=1e-3)
     assert stand_in_fingerprint(("Zr", "Ni"), johnson_mixing=True)["cross_pairs"]["Ni-Zr"] == {
         "scale": 1.0,

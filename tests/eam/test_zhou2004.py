@@ -13,7 +13,8 @@ from mgflows.errors import InputError
 
 REFERENCE = json.loads((Path(__file__).parent / "zhou2004_reference.json").read_text())
 
-# Cohesive energy in eV and lattice constant a in A: what the elements were fitted to. For hcp the fit is to the ideal crystal, and a is the measured one.
+# Fit targets: cohesive energy in eV and lattice constant a in A. For hcp the fit is to the ideal
+# crystal, and a is the measured one.
 COHESION = {
     "Cu": (3.54, 3.615),
     "Ag": (2.85, 4.090),
@@ -98,5 +99,5 @@ def test_nothing_is_left_at_the_cutoff(symbol: str) -> None:
 
 
 def test_an_element_the_paper_does_not_have() -> None:
-    with pytest.raises(InputError, match=r"no 'Hf'; it has Cu, Ag, "):
+    with pytest.raises(InputError, match=r"no 'Hf'; choose from Cu, Ag, "):
         zhou_model(["Cu", "Hf"])

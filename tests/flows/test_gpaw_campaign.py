@@ -1,4 +1,4 @@
-"""The example of a campaign with a density functional: what it would run. Running it takes an hour."""
+"""The jobs of the example of a DFT campaign, which takes an hour to run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def maker():
     return module.campaign(300.0, 1.0)
 
 
-def test_every_label_is_gpaws_and_has_a_job_of_its_own(maker):
+def test_gpaw_makes_every_label_in_a_job_of_its_own(maker):
     jobs = all_jobs(maker.make())
     tags = [job.metadata["mgflows"] for job in jobs]
     assert Counter(tag["subset"] for tag in tags if tag.get("subset")) == {

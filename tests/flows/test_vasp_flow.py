@@ -1,7 +1,8 @@
-"""The whole label stage and its dataset by VASP's Makers, under atomate2's own stand-in for VASP (``monkeypatch_vasp``).
+"""The whole label stage and its dataset with VASP's Makers, under atomate2's ``monkeypatch_vasp``.
 
-atomate2 compares the inputs of every calculation with reference inputs and copies reference outputs in VASP's place. The reference inputs are written
-here, from the paper's numbers and by arithmetic of their own; the reference outputs hold the stand-in EAM's numbers in VASP's format.
+atomate2 compares the inputs of every calculation with reference inputs and copies reference outputs
+in place of a VASP run. The reference inputs are written here, from the paper's numbers and by
+independent arithmetic; the reference outputs have the numbers of the stand-in EAM in VASP's format.
 """
 
 from __future__ import annotations
@@ -40,19 +41,46 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 _SHARED = {
-    "GGA": "Pe", "ENCUT": 450.0, "EDIFF": 1e-6, "PREC": "Accurate", "ISMEAR": 1, "SIGMA": 0.1, "ISPIN": 1, "ISYM": 0, "LREAL": False,
-    "LASPH": True, "ALGO": "Normal", "NELM": 200, "LMAXMIX": 4, "LWAVE": False, "LCHARG": False, "LAECHG": False, "LVTOT": False,
-}  # fmt: skip
+    "GGA": "Pe",
+    "ENCUT": 450.0,
+    "EDIFF": 1e-6,
+    "PREC": "Accurate",
+    "ISMEAR": 1,
+    "SIGMA": 0.1,
+    "ISPIN": 1,
+    "ISYM": 0,
+    "LREAL": False,
+    "LASPH": True,
+    "ALGO": "Normal",
+    "NELM": 200,
+    "LMAXMIX": 4,
+    "LWAVE": False,
+    "LCHARG": False,
+    "LAECHG": False,
+    "LVTOT": False,
+}
 _STATIC = _SHARED | {"NSW": 0}
 _RELAX = _SHARED | {"NSW": 500, "IBRION": 2, "ISIF": 3, "EDIFFG": -0.01}
 _HEAT = _SHARED | {
-    "NSW": 3, "IBRION": 0, "ISIF": 3, "MDALGO": 3, "POTIM": 1.0, "TEBEG": 0.0, "TEEND": 2000.0, "LANGEVIN_GAMMA_L": 5.0, "PMASS": 1000.0,
-    "PSTRESS": 0.0, "NBLOCK": 1, "KBLOCK": 100, "NELMIN": 4, "MAXMIX": 20,
-}  # fmt: skip
+    "NSW": 3,
+    "IBRION": 0,
+    "ISIF": 3,
+    "MDALGO": 3,
+    "POTIM": 1.0,
+    "TEBEG": 0.0,
+    "TEEND": 2000.0,
+    "LANGEVIN_GAMMA_L": 5.0,
+    "PMASS": 1000.0,
+    "PSTRESS": 0.0,
+    "NBLOCK": 1,
+    "KBLOCK": 100,
+    "NELMIN": 4,
+    "MAXMIX": 20,
+}
 
 
 class Reference:
-    """The reference folder of the calculation in the current directory, made when atomate2 asks for it."""
+    """The reference folder of the calculation in the current directory, made when requested."""
 
     def __rtruediv__(self, root: Path) -> Path:
         here = Path.cwd()
@@ -123,20 +151,28 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
         for n in range(2, 6)
     ]
     maker = replace(
-        LabelFlowMaker().labelled_by(VaspMethod()), heating_maker=VaspHeatingMaker(n_steps=3), elastic_maker=None, crystal_maker=None,
-        relaxed_fraction=0.25, n_held_out=1, n_crystals=1,
-    )  # fmt: skip
+        LabelFlowMaker().labelled_by(VaspMethod()),
+        heating_maker=VaspHeatingMaker(n_steps=3),
+        elastic_maker=None,
+        crystal_maker=None,
+        relaxed_fraction=0.25,
+        n_held_out=1,
+        n_crystals=1,
+    )
     alloy = Alloy({"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=16, number_density=0.069)
     labels = maker.make(
         alloy, families, [each.output for each in samples], n_sweeps=[10**n for n in range(2, 6)]
     )
     dataset = tag(
         DatasetMaker().make(
-            "vasp", ["Cu", "Zr", "Al"], [*labels.output["labels"], *labels.output["crystal_labels"]],
+            "vasp",
+            ["Cu", "Zr", "Al"],
+            [*labels.output["labels"], *labels.output["crystal_labels"]],
             held_out_families=labels.output["held_out_families"],
         ),
-        stage="training", category="sampling",
-    )  # fmt: skip
+        stage="training",
+        category="sampling",
+    )
     flow = Flow([*samples, labels, dataset])
     set_campaign(flow, "vasp")
     calculations = [
@@ -159,7 +195,8 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     assert document.fingerprint.code == "vasp"
     assert document.fingerprint.version == vasp_stand_in.VERSION
     assert document.fingerprint.settings["ENCUT"] == 450
-    # Single points, strained cells, heated ones and a last frame labelled again; two relaxations and a single point for each relaxed structure.
+    # Single points, strained and heated cells and a last frame labelled again; two relaxations and
+    # a single point per relaxed structure.
     assert len(list((tmp_path / "references").iterdir())) == 4 + 6 + 2 + 1 + 3 * 3
     (frame,) = load_frames(store, labels.output["single_points"][families[0]].uuid)
     assert [site for site in frame.numbers if site == 40] == [40] * 7

@@ -1,8 +1,11 @@
-"""VASP's interface without VASP: reads INCAR, KPOINTS, POSCAR and POTCAR, writes vasprun.xml, OUTCAR, OSZICAR and CONTCAR with the stand-in EAM's numbers.
+"""A program with VASP's files and the numbers of the stand-in EAM.
 
-What a run does beyond that is asked for by the environment variable STAND_IN_VASP: ``slow`` needs ALGO = All to converge, ``never`` does not converge,
-``cut`` is killed while it writes, ``coarse`` runs with another SIGMA than its INCAR says, ``stutter`` does
-not converge in its second ionic step, ``dead`` ends with an error before it writes anything.
+It reads INCAR, KPOINTS, POSCAR and POTCAR and writes vasprun.xml, OUTCAR, OSZICAR and CONTCAR.
+
+The environment variable STAND_IN_VASP changes a run: ``slow`` needs ALGO = All to converge,
+``never`` does not converge, ``cut`` is killed while it writes, ``coarse`` runs with another SIGMA
+than that of its INCAR, ``stutter`` does not converge in its second ionic step, ``dead`` ends with an
+error before it writes anything.
 """
 
 from __future__ import annotations
@@ -29,21 +32,45 @@ TITELS = {
     "Zr_sv": "PAW_PBE Zr_sv 04Jan2005",
 }
 _DEFAULTS: dict[str, Any] = {
-    "PREC": "normal", "NELM": 60, "ISMEAR": 1, "SIGMA": 0.2, "ISPIN": 1, "LASPH": False, "LREAL": False, "EDIFF": 1e-4, "ISYM": 2, "NSW": 0,
-    "IBRION": -1, "ISIF": 2, "EDIFFG": 1e-3, "PSTRESS": 0.0, "POTIM": 0.5, "TEBEG": 1e-4, "TEEND": 1e-4, "GGA": "--", "NBANDS": 8, "NELECT": 8.0,
-    "LHFCALC": False, "LDAU": False, "LNONCOLLINEAR": False, "LORBIT": 0, "LEPSILON": False,
-}  # fmt: skip
+    "PREC": "normal",
+    "NELM": 60,
+    "ISMEAR": 1,
+    "SIGMA": 0.2,
+    "ISPIN": 1,
+    "LASPH": False,
+    "LREAL": False,
+    "EDIFF": 1e-4,
+    "ISYM": 2,
+    "NSW": 0,
+    "IBRION": -1,
+    "ISIF": 2,
+    "EDIFFG": 1e-3,
+    "PSTRESS": 0.0,
+    "POTIM": 0.5,
+    "TEBEG": 1e-4,
+    "TEEND": 1e-4,
+    "GGA": "--",
+    "NBANDS": 8,
+    "NELECT": 8.0,
+    "LHFCALC": False,
+    "LDAU": False,
+    "LNONCOLLINEAR": False,
+    "LORBIT": 0,
+    "LEPSILON": False,
+}
 
 
 def write_potcars(directory: Path) -> None:
-    """A folder for PMG_VASP_PSP_DIR with files that pymatgen can read; none of VASP's own numbers is in them."""
+    """A folder for PMG_VASP_PSP_DIR with files that pymatgen can read, without VASP's numbers."""
     folder = directory / "POT_GGA_PAW_PBE_54"
     folder.mkdir(parents=True)
     for symbol, titel in TITELS.items():
         element = symbol.partition("_")[0]
         text = (
-            f"  {titel}\n   11.0000000000000\n parameters from PSCTR are:\n   VRHFIN ={element}:\n   LEXCH  = PE\n   EATOM  =  1.0000 eV\n\n"
-            f"   TITEL  = {titel}\n   ENMAX  =  295.446; ENMIN  =  221.585 eV\n   POMASS =   63.546; ZVAL   =   11.000    mass and valenz\n"
+            f"  {titel}\n   11.0000000000000\n parameters from PSCTR are:\n   VRHFIN ={element}:\n"
+            f"   LEXCH  = PE\n   EATOM  =  1.0000 eV\n\n   TITEL  = {titel}\n"
+            "   ENMAX  =  295.446; ENMIN  =  221.585 eV\n"
+            "   POMASS =   63.546; ZVAL   =   11.000    mass and valenz\n"
             "  END of PSCTR-controll parameters\n local part\n   1.0\n End of Dataset\n"
         )
         (folder / f"POTCAR.{symbol}").write_text(text)
@@ -62,7 +89,7 @@ def write_command(directory: Path) -> Path:
 
 
 def run(directory: Path, behaviour: str = "") -> None:
-    """Do what the inputs in a directory ask for."""
+    """Run the calculation of the inputs in a directory."""
     from pymatgen.io.vasp import Incar, Kpoints, Poscar
 
     from mgflows.jobs.labels import AseMethod
@@ -155,18 +182,36 @@ def vasprun(
     first = frames[0]
     species = list(dict.fromkeys(first.get_chemical_symbols()))
     lines = [
-        '<?xml version="1.0" encoding="ISO-8859-1"?>', "<modeling>", " <generator>", '  <i name="program" type="string">vasp </i>',
-        f'  <i name="version" type="string">{VERSION}  </i>', '  <i name="subversion" type="string">stand-in </i>',
-        '  <i name="platform" type="string">LinuxGNU </i>', '  <i name="date" type="string">2025 01 01 </i>',
-        '  <i name="time" type="string">00:00:00 </i>', " </generator>", " <incar>",
-    ]  # fmt: skip
+        '<?xml version="1.0" encoding="ISO-8859-1"?>',
+        "<modeling>",
+        " <generator>",
+        '  <i name="program" type="string">vasp </i>',
+        f'  <i name="version" type="string">{VERSION}  </i>',
+        '  <i name="subversion" type="string">stand-in </i>',
+        '  <i name="platform" type="string">LinuxGNU </i>',
+        '  <i name="date" type="string">2025 01 01 </i>',
+        '  <i name="time" type="string">00:00:00 </i>',
+        " </generator>",
+        " <incar>",
+    ]
     lines += [_value(tag, value) for tag, value in incar.items() if not isinstance(value, dict)]
     lines += [
-        " </incar>", " <kpoints>", '  <generation param="Gamma">',
-        f'   <v type="int" name="divisions"> {" ".join(map(str, divisions))} </v>', '   <v name="usershift"> 0.0 0.0 0.0 </v>',
-        '   <v name="shift"> 0.0 0.0 0.0 </v>', "  </generation>", '  <varray name="kpointlist" >', "   <v> 0.0 0.0 0.0 </v>", "  </varray>",
-        '  <varray name="weights" >', "   <v> 1.0 </v>", "  </varray>", " </kpoints>", " <parameters>",
-    ]  # fmt: skip
+        " </incar>",
+        " <kpoints>",
+        '  <generation param="Gamma">',
+        f'   <v type="int" name="divisions"> {" ".join(map(str, divisions))} </v>',
+        '   <v name="usershift"> 0.0 0.0 0.0 </v>',
+        '   <v name="shift"> 0.0 0.0 0.0 </v>',
+        "  </generation>",
+        '  <varray name="kpointlist" >',
+        "   <v> 0.0 0.0 0.0 </v>",
+        "  </varray>",
+        '  <varray name="weights" >',
+        "   <v> 1.0 </v>",
+        "  </varray>",
+        " </kpoints>",
+        " <parameters>",
+    ]
     parameters = (
         _DEFAULTS
         | {tag: value for tag, value in incar.items() if tag in _DEFAULTS}
@@ -179,19 +224,34 @@ def vasprun(
         f"  <atoms> {len(first)} </atoms>",
         f"  <types> {len(species)} </types>",
     ]
-    lines += ['  <array name="atoms" >', '   <dimension dim="1">ion</dimension>', '   <field type="string">element</field>',
-              '   <field type="int">atomtype</field>', "   <set>"]  # fmt: skip
+    lines += [
+        '  <array name="atoms" >',
+        '   <dimension dim="1">ion</dimension>',
+        '   <field type="string">element</field>',
+        '   <field type="int">atomtype</field>',
+        "   <set>",
+    ]
     lines += [
         f"    <rc><c>{symbol} </c><c> {species.index(symbol) + 1}</c></rc>"
         for symbol in first.get_chemical_symbols()
     ]
-    lines += ["   </set>", "  </array>", '  <array name="atomtypes" >', '   <dimension dim="1">type</dimension>',
-              '   <field type="int">atomspertype</field>', '   <field type="string">element</field>', "   <field>mass</field>",
-              "   <field>valence</field>", '   <field type="string">pseudopotential</field>', "   <set>"]  # fmt: skip
+    lines += [
+        "   </set>",
+        "  </array>",
+        '  <array name="atomtypes" >',
+        '   <dimension dim="1">type</dimension>',
+        '   <field type="int">atomspertype</field>',
+        '   <field type="string">element</field>',
+        "   <field>mass</field>",
+        "   <field>valence</field>",
+        '   <field type="string">pseudopotential</field>',
+        "   <set>",
+    ]
     for element, symbol in zip(species, symbols, strict=True):
         count = first.get_chemical_symbols().count(element)
         lines.append(
-            f"    <rc><c> {count}</c><c>{element} </c><c> 1.0</c><c> 11.0</c><c>  {TITELS[symbol]} </c></rc>"
+            f"    <rc><c> {count}</c><c>{element} </c><c> 1.0</c><c> 11.0</c>"
+            f"<c>  {TITELS[symbol]} </c></rc>"
         )
     lines += ["   </set>", "  </array>", " </atominfo>", _structure(first, ' name="initialpos"')]
     for number, atoms in enumerate(frames):
@@ -238,9 +298,15 @@ def _varray(name: str, rows: Any) -> list[str]:
 
 def _calculation(atoms: Atoms, n_scf: int, kinetic: float | None) -> str:
     energy = atoms.get_potential_energy()
-    # The two other energies differ, so that a reader that takes the wrong one is found out.
-    energies = [f'    <i name="{name}"> {value:.8f} </i>' for name, value in
-                (("e_fr_energy", energy), ("e_wo_entrp", energy + 0.5), ("e_0_energy", energy + 0.25))]  # fmt: skip
+    # The two other energies differ, which shows a reader that takes the wrong one.
+    energies = [
+        f'    <i name="{name}"> {value:.8f} </i>'
+        for name, value in (
+            ("e_fr_energy", energy),
+            ("e_wo_entrp", energy + 0.5),
+            ("e_0_energy", energy + 0.25),
+        )
+    ]
     lines = [" <calculation>"]
     for _ in range(n_scf):
         lines += ["  <scstep>", "   <energy>", *energies, "   </energy>", "  </scstep>"]
@@ -259,16 +325,39 @@ def _calculation(atoms: Atoms, n_scf: int, kinetic: float | None) -> str:
         ]
     bands = [f"      <r> {energy:.1f} {float(energy < 5.0)} </r>" for energy in range(8)]
     lines += [
-        "  </energy>", "  <eigenvalues>", "   <array>", '    <dimension dim="1">band</dimension>', '    <dimension dim="2">kpoint</dimension>',
-        '    <dimension dim="3">spin</dimension>', "    <field>eigene</field>", "    <field>occ</field>", "    <set>",
-        '     <set comment="spin 1">', '      <set comment="kpoint 1">', *bands, "      </set>", "     </set>", "    </set>", "   </array>",
+        "  </energy>",
+        "  <eigenvalues>",
+        "   <array>",
+        '    <dimension dim="1">band</dimension>',
+        '    <dimension dim="2">kpoint</dimension>',
+        '    <dimension dim="3">spin</dimension>',
+        "    <field>eigene</field>",
+        "    <field>occ</field>",
+        "    <set>",
+        '     <set comment="spin 1">',
+        '      <set comment="kpoint 1">',
+        *bands,
+        "      </set>",
+        "     </set>",
+        "    </set>",
+        "   </array>",
         "  </eigenvalues>",
-    ]  # fmt: skip
+    ]
     lines += [
-        "  <dos>", '   <i name="efermi"> 5.0 </i>', "   <total>", "    <array>", "     <set>", '      <set comment="spin 1">',
+        "  <dos>",
+        '   <i name="efermi"> 5.0 </i>',
+        "   <total>",
+        "    <array>",
+        "     <set>",
+        '      <set comment="spin 1">',
         *(f"       <r> {energy:.1f} 1.0 {energy:.1f} </r>" for energy in range(8)),
-        "      </set>", "     </set>", "    </array>", "   </total>", "  </dos>", " </calculation>",
-    ]  # fmt: skip
+        "      </set>",
+        "     </set>",
+        "    </array>",
+        "   </total>",
+        "  </dos>",
+        " </calculation>",
+    ]
     return "\n".join(lines)
 
 
@@ -278,22 +367,27 @@ def _write_texts(directory: Path, frames: list[Atoms], symbols: list[str]) -> No
     last = frames[-1]
     write(directory / "CONTCAR", last, format="vasp", direct=True)
     oszicar = [
-        f"{number:4d} F= {atoms.get_potential_energy():.8E} E0= {atoms.get_potential_energy():.8E}  d E =0.0"
+        f"{number:4d} F= {atoms.get_potential_energy():.8E} "
+        f"E0= {atoms.get_potential_energy():.8E}  d E =0.0"
         for number, atoms in enumerate(frames, 1)
     ]
     (directory / "OSZICAR").write_text("\n".join(oszicar) + "\n")
     titels = "\n".join(f" TITEL  = {TITELS[symbol]}" for symbol in symbols)
     (directory / "OUTCAR").write_text(
-        f" vasp.{VERSION} stand-in\n{titels}\n   number of dos      NEDOS =    301   number of bands    NBANDS=      8\n"
+        f" vasp.{VERSION} stand-in\n{titels}\n"
+        "   number of dos      NEDOS =    301   number of bands    NBANDS=      8\n"
         "   total plane-waves  NPLWV =   1000\n   IBRION =     -1    ionic relax\n"
         "    total drift:                                0.000000      0.000000      0.000000\n"
         " NELECT =       8.0000    total number of electrons\n"
         f"  free  energy   TOTEN  =  {last.get_potential_energy():.8f} eV\n\n"
-        " General timing and accounting informations for this job:\n ========================================================\n"
-        "                  Total CPU time used (sec):        1.000\n                            User time (sec):        1.000\n"
-        "                          System time (sec):        0.000\n                         Elapsed time (sec):        1.000\n"
+        " General timing and accounting informations for this job:\n"
+        " ========================================================\n"
+        "                  Total CPU time used (sec):        1.000\n"
+        "                            User time (sec):        1.000\n"
+        "                          System time (sec):        0.000\n"
+        "                         Elapsed time (sec):        1.000\n"
         "                   Maximum memory used (kb):        1000.\n"
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""VASP without VASP: outputs of real runs through the whole path to a label, and a stand-in program that speaks VASP's files."""
+"""VASP's Makers on outputs of real runs, and with a stand-in program that has VASP's files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def replay(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Structure]:
-    """Let VASP be a program that leaves the files of a real run; return the structure that it was given."""
+    """Replace VASP by a program that leaves the files of a real run; return its input structure."""
 
     def replay(name: str) -> Structure:
         def run_vasp(**_: Any) -> None:
@@ -96,7 +96,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Structure]:
 
 @pytest.fixture
 def behave(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Let VASP be the stand-in within this process, and without custodian."""
+    """Replace VASP by the stand-in in this process, without custodian."""
 
     def behave(behaviour: str = "") -> None:
         monkeypatch.setattr(
@@ -173,7 +173,8 @@ class TestRealOutputs:
     def test_another_functional_is_no_label(self, replay: Any) -> None:
         with pytest.raises(
             LabelError,
-            match=r"ran with other settings than those requested: GGA is (?i:PS) and not PE; .*ISMEAR is 0 and not 1",
+            match=r"ran with other settings than those requested: GGA is (?i:PS) and not PE; "
+            r".*ISMEAR is 0 and not 1",
         ) as caught:
             made(
                 VaspLabelMaker(method=VaspMethod(k_spacing=0.288, incar={"ENCUT": 250})),
@@ -199,8 +200,8 @@ class TestRealOutputs:
         ):
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=5), replay("ionic-unconverged"))
 
-    def test_a_relaxation_that_was_told_to_stop_is_no_label(self, replay: Any) -> None:
-        """Fewer steps than NSW, which pymatgen takes for converged."""
+    def test_a_relaxation_that_was_stopped_is_no_label(self, replay: Any) -> None:
+        """Fewer steps than NSW, which pymatgen regards as converged."""
         with pytest.raises(LabelError, match="a force of 2"):
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=500), replay("ionic-unconverged"))
 
@@ -210,13 +211,14 @@ class TestRealOutputs:
         with pytest.raises(LabelError, match="as those of a run that was cut off"):
             VaspRun.from_directory(unpacked("unfinished", tmp_path / "there"), OLD_SILICON)
 
-    def test_a_shifted_mesh_and_unasked_tags_are_seen(self, tmp_path: Path) -> None:
+    def test_a_shifted_mesh_and_additional_tags_are_found(self, tmp_path: Path) -> None:
         directory = unpacked("elec-unconverged", tmp_path / "there")
         with (directory / "INCAR").open("a") as stream:
             stream.write("\nIVDW = 12\nPSTRESS = 10\n")
         with pytest.raises(
             LabelError,
-            match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not requested; PSTRESS is 10.* and not 0",
+            match=r"Monkhorst and not Gamma-centred; IVDW is 12 and was not requested; "
+            r"PSTRESS is 10.* and not 0",
         ):
             VaspRun.from_directory(directory, OLD_SILICON).check()
 
@@ -320,7 +322,7 @@ class TestStandIn:
             ("coarse", "SIGMA is 0.2 and not 0.1"),
         ],
     )
-    def test_what_went_wrong_is_said_in_a_sentence(
+    def test_a_failure_is_one_sentence(
         self, behave: Any, structure: Structure, behaviour: str, words: str
     ) -> None:
         behave(behaviour)
@@ -328,7 +330,7 @@ class TestStandIn:
             made(VaspLabelMaker(), structure)
         assert str(Path.cwd()) in str(caught.value)
 
-    def test_custodian_giving_up_says_on_what(
+    def test_the_error_names_what_custodian_tried(
         self, monkeypatch: pytest.MonkeyPatch, structure: Structure
     ) -> None:
         def run_vasp(**_: Any) -> None:

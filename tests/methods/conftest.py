@@ -1,4 +1,4 @@
-"""Programs that print what the real ones once printed for the same cell: two atoms of strained B2 CuZr."""
+"""Programs that print recorded outputs of the real ones: two atoms of strained B2 CuZr."""
 
 from __future__ import annotations
 

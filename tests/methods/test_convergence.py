@@ -21,14 +21,15 @@ def test_the_stress_decides_where_the_forces_are_perfect(atoms):
     assert [point.pressure for point in series.points] == pytest.approx(expected, abs=1e-9)
     assert all(point.force == pytest.approx(0.0, abs=1e-12) for point in series.points)
     assert all(point.deviator == pytest.approx(0.0, abs=1e-9) for point in series.points)
-    # The total energy is 250 meV off at 600 eV, by the same for every structure: no reason for a higher cutoff.
+    # The total energy is off by 250 meV at 600 eV, equally for every structure, which needs no
+    # higher cutoff.
     assert series.points[2].total_energy == pytest.approx(1e5 * (np.exp(-6.0) - np.exp(-10.0)))
     assert series.points[2].energy == pytest.approx(0.0, abs=1e-6)
     assert series.recommended.value == 600.0
     assert series.pressure == pytest.approx(5.0, abs=2e-3)
 
 
-def test_k_meshes_that_are_the_same_are_tried_once(atoms):
+def test_each_k_mesh_is_tried_once(atoms):
     series = convergence(atoms, AnalyticMethod(), "k_spacing", [1.0, 0.6, 0.55, 0.25, 0.2])
     # 2 pi / 3.61 A = 1.741/A.
     assert [(point.value, point.mesh) for point in series.points] == [
@@ -50,7 +51,7 @@ def test_a_series_that_is_too_short_recommends_nothing(atoms):
     assert "extend the series to finer settings" in series.advice
 
 
-def test_what_cannot_be_a_series_is_named(atoms):
+def test_impossible_series_are_refused(atoms):
     with pytest.raises(InputError, match="no series over 'smearing'"):
         convergence(atoms, AnalyticMethod(), "smearing", [0.1, 0.2])
     with pytest.raises(InputError, match="at least two settings that differ"):

@@ -1,4 +1,4 @@
-"""CP2K without CP2K: what is written, what recorded outputs say, and what is refused before anything runs."""
+"""CP2K's inputs, recorded outputs, and the errors raised before anything runs; without CP2K."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ SETTINGS = {
 
 @pytest.fixture
 def data(tmp_path):
-    """Files with the headlines of CP2K's, and numbers of nobody."""
+    """Files with the headlines of CP2K's and invented numbers."""
     folder = tmp_path / "share"
     folder.mkdir()
     (folder / "GTH_POTENTIALS").write_text(
-        "#PBE\nCu GTH-PBE-q11 GTH-PBE\n 1 0 10\n 0.5 0\n#\nZr GTH-PBE-q12 GTH-PBE\n 4 2 6\n 0.4 0\n#\n"
+        "#PBE\nCu GTH-PBE-q11 GTH-PBE\n 1 0 10\n 0.5 0\n#\n"
+        "Zr GTH-PBE-q12 GTH-PBE\n 4 2 6\n 0.4 0\n#\n"
     )
     (folder / "BASIS_MOLOPT").write_text(
         " Cu SZV-MOLOPT-SR-GTH SZV-q11\n 1\n 2 0 2\n Zr SZV-MOLOPT-SR-GTH SZV-q12\n 1\n 2 0 3\n"
@@ -132,7 +133,10 @@ def test_a_recorded_calculation_becomes_its_label(program, recorded, method, pai
     assert np.array(document.forces) == pytest.approx(forces * hartree / bohr, rel=1e-6, abs=1e-9)
     assert document.pressure == pytest.approx(trace, rel=1e-6), "positive when compressed, in GPa"
     # CP2K's total energy has the entropic term in it: it is the free energy.
-    terms = r"(?m)^\s+(?:Overlap energy|Self energy|Core Hamiltonian|Hartree|Exchange-correlation|Electronic entropic)[^\d-]*(-?\d+\.\d+)$"
+    terms = (
+        r"(?m)^\s+(?:Overlap energy|Self energy|Core Hamiltonian|Hartree|Exchange-correlation"
+        r"|Electronic entropic)[^\d-]*(-?\d+\.\d+)$"
+    )
     assert sum(map(float, re.findall(terms, text))) == pytest.approx(energy, abs=1e-5)
     quality = document.quality
     assert (
@@ -198,7 +202,7 @@ def test_a_program_that_ends_badly_fails_in_one_sentence(
     assert category is None or classify(f"LabelError: {caught.value}") is category
 
 
-def test_what_is_missing_is_said_before_anything_runs(program, data, pair):
+def test_what_is_missing_is_named_before_anything_runs(program, data, pair):
     program("cp2k.psmp", "exit 0")
     with pytest.raises(InputError, match="the program cp2k9 was not found") as caught:
         label(Cp2kMethod(command="cp2k9", data_directory=str(data)), pair)
@@ -236,12 +240,12 @@ def test_a_changed_potential_is_another_fingerprint(method, data):
 @pytest.mark.parametrize(
     "wrong", [{"functional": "PBEsol"}, {"cutoff": -1.0}, {"max_scf_steps": 0}]
 )
-def test_settings_that_cannot_be(wrong):
+def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         Cp2kMethod(**wrong)
 
 
-def test_a_launcher_of_another_mpi_is_found_out(program, recorded, method, pair):
+def test_a_launcher_of_another_mpi_is_detected(program, recorded, method, pair):
     """It starts the program several times, each on one rank, and all write the same files."""
     program("cp2k.psmp", f"cat {recorded('cp2k/converged.out')}")
     program("othermpirun", 'shift 2; exec "$@"')

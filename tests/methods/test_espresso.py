@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO without pw.x: what is written, what recorded outputs say, and what is refused before anything runs."""
+"""Inputs and recorded outputs of pw.x, and the errors raised before anything runs; without pw.x."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def pseudopotentials(tmp_path):
     folder.mkdir()
     for element in ("Cu", "Zr"):
         (folder / f"{element}.UPF").write_text(
-            f'<UPF version="2.0.1">\n<PP_HEADER element="{element}"\n functional="SLA-PW-PBX-PBC"\n/>'
+            f'<UPF version="2.0.1">\n<PP_HEADER element="{element}"\n'
+            ' functional="SLA-PW-PBX-PBC"\n/>'
         )
     return folder
 
@@ -124,7 +125,8 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
     # pw.x 6.7 ends with code 2 here.
     program(
         "pw.x",
-        f'grep -E "mixing_beta|diagonalization|maxstep" espresso.pwi | tr -d " " >> tries; cat {output}; exit 2',
+        'grep -E "mixing_beta|diagonalization|maxstep" espresso.pwi | tr -d " " >> tries; '
+        f"cat {output}; exit 2",
     )
     with pytest.raises(
         LabelError, match=r"did not converge in 4 steps .*its files are in .*espresso"
@@ -137,7 +139,7 @@ def test_electrons_that_do_not_converge_are_tried_again_and_never_become_a_label
     )
 
 
-def test_a_second_attempt_that_converges_says_how(program, recorded, method, pair):
+def test_a_second_attempt_that_converges_is_recorded(program, recorded, method, pair):
     good, bad = recorded("espresso/converged.pwo"), recorded("espresso/unconverged.pwo")
     program("pw.x", f"if [ -e tried ]; then cat {good}; else touch tried; cat {bad}; exit 2; fi")
     assert label(method, pair).quality.corrections == [
@@ -168,7 +170,10 @@ def test_an_output_for_another_mesh_is_no_label(program, recorded, method, pair)
         ),
         ("kill -15 $$", "ended by signal 15", None),
         (
-            'printf " %%%%%%%%\\n     Error in routine cdiaghg (5):\\n     problems computing cholesky\\n"; exit 1',
+            (
+                'printf " %%%%%%%%\\n     Error in routine cdiaghg (5):\\n'
+                '     problems computing cholesky\\n"; exit 1'
+            ),
             "problems computing cholesky",
             None,
         ),
@@ -186,7 +191,7 @@ def test_a_program_that_ends_badly_fails_in_one_sentence(
     assert category is None or classify(f"LabelError: {caught.value}") is category
 
 
-def test_what_is_missing_is_said_before_anything_runs(
+def test_what_is_missing_is_named_before_anything_runs(
     program, method, pair, pseudopotentials, monkeypatch
 ):
     program("pw.x", "exit 0")
@@ -231,12 +236,12 @@ def test_what_is_missing_is_said_before_anything_runs(
         {"n_ranks": 3, "n_pools": 2},
     ],
 )
-def test_settings_that_cannot_be(wrong):
+def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(reversed(wrong))):
         EspressoMethod(**wrong)
 
 
-def test_a_launcher_of_another_mpi_is_found_out(program, recorded, method, pair):
+def test_a_launcher_of_another_mpi_is_detected(program, recorded, method, pair):
     """It starts the program several times, each on one rank, and all write the same files."""
     program("pw.x", f"cat {recorded('espresso/converged.pwo')}")
     program("othermpirun", 'shift 2; exec "$@"')

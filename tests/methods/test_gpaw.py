@@ -58,7 +58,8 @@ def test_a_calculation_is_the_same_on_two_ranks(atoms):
     assert two.energy == pytest.approx(one.energy, abs=1e-6)
     assert np.array(two.forces) == pytest.approx(np.array(one.forces), abs=1e-5)
     assert np.array(two.stress) == pytest.approx(np.array(one.stress), abs=1e-6)
-    # The free energy, which forces and stress derive from, is not ASE's energy, which is extrapolated to zero smearing.
+    # Forces and stress are derivatives of the free energy, not of ASE's energy, which is
+    # extrapolated to zero smearing.
     assert calculator.results["energy"] - one.energy == pytest.approx(0.0556, abs=1e-3)
 
 
@@ -66,7 +67,11 @@ def test_a_calculation_is_the_same_on_two_ranks(atoms):
 @pytest.mark.needs("gpaw")
 @pytest.mark.slow
 def test_a_cell_of_eight_atoms_has_the_stored_label():
-    """AlCu3Zr4 at 450 eV and 2x2x4, labelled before by a script of ASE and GPAW alone, without symmetry and at GPAW's default tolerances."""
+    """AlCu3Zr4 at 450 eV and 2x2x4.
+
+    The stored label was made with a script of ASE and GPAW alone, without symmetry and with GPAW's
+    default tolerances.
+    """
     stored = json.loads((REFERENCES / "gpaw_A_224_450.json").read_text())
     atoms = read(REFERENCES / "A_b2.extxyz")
     calculator = GpawMethod(cutoff=450.0, k_spacing=0.48).build(atoms)
@@ -88,7 +93,10 @@ def test_a_cell_of_eight_atoms_has_the_stored_label():
 @pytest.mark.slow
 @pytest.mark.physics
 def test_the_pressure_is_the_derivative_of_the_free_energy(atoms):
-    """With the number of plane waves kept (the cutoff goes with the inverse square of the length), since at a constant cutoff it is not (P. G. Dacosta et al., J. Phys. C 19, L591 (1986))."""
+    """At a constant number of plane waves: the cutoff scales with the inverse square of the length.
+
+    At a constant cutoff it is not (P. G. Dacosta et al., J. Phys. C 19, L591 (1986)).
+    """
 
     def label(scale):
         scaled = atoms.copy()
@@ -146,7 +154,7 @@ def test_the_second_attempt_changes_the_way_and_not_the_label(atoms):
     direct, corrected = labels
     assert reports[0].corrections == []
     assert reports[1].corrections == [
-        "not self-consistent after 10 steps: again from the atoms with mixing 0.005 and up to 20"
+        "not self-consistent after 10 steps: second attempt with mixing 0.005 and up to 20 steps"
     ]
     assert corrected.energy == pytest.approx(direct.energy, abs=1e-5)
     assert np.array(corrected.forces) == pytest.approx(np.array(direct.forces), abs=2e-4)
@@ -160,7 +168,8 @@ def test_what_does_not_converge_is_tried_once_more_and_then_no_label(atoms):
     calculator = GpawMethod(cutoff=250.0, k_spacing=2.0, max_iterations=2).build(atoms)
     with pytest.raises(
         LabelError,
-        match=r"self-consistency did not converge in 2 steps, nor with smaller mixing in 4 .*gpaw\.txt",
+        match=r"self-consistency did not converge in 2 steps, "
+        r"nor with smaller mixing in 4 .*gpaw\.txt",
     ):
         calculator.calculate(atoms)
     calculator.close()
@@ -174,7 +183,7 @@ class TestBeforeAnythingRuns:
             GpawMethod(functional="B3LYP")
 
     @pytest.mark.needs("gpaw")
-    def test_an_element_without_a_data_set_is_named_with_the_mend(self, atoms):
+    def test_an_element_without_a_data_set_is_named_with_the_hint(self, atoms):
         atoms.symbols[1] = "Ac"
         with pytest.raises(
             InputError, match=r"no PAW data set Ac\.PBE of Ac .*pip install gpaw-data"
@@ -194,12 +203,12 @@ class TestBeforeAnythingRuns:
             GpawMethod(n_ranks=2, mpi_command="no-such-mpiexec -n {n_ranks}").build(atoms)
 
     @pytest.mark.needs("gpaw")
-    def test_the_fingerprint_holds_what_decides_a_label_and_nothing_else(self):
+    def test_the_fingerprint_has_what_decides_a_label_and_nothing_else(self):
         one = COARSE.fingerprint(["Cu", "Zr"])
         assert one.is_dft
         assert one.potentials.keys() == {"Cu", "Zr"}
         assert one.potentials["Cu"].startswith("Cu.PBE.gz sha256:")
-        # How it is computed is not what is computed.
+        # Parallel execution does not change the label.
         assert (
             one.digest
             == GpawMethod(cutoff=300, k_spacing=1, n_ranks=4, n_threads=2)
@@ -213,7 +222,7 @@ class TestBeforeAnythingRuns:
 
 @pytest.mark.needs("gpaw")
 class TestProcessesThatFail:
-    """The program that runs GPAW is replaced by others, as a machine replaces it."""
+    """Other programs take the place of the one that runs GPAW."""
 
     def test_one_that_is_killed(self, atoms, tmp_path):
         killed = program(

@@ -11,7 +11,7 @@ from mgflows.methods.base import k_mesh, mesh_of_points
 
 
 def test_the_papers_cell_has_the_papers_mesh():
-    """0.162/A and 3x3x3 for 12.9 A (paper, Methods, "DFT Calculations"); VASP's ceiling would give four."""
+    """0.162/A and 3x3x3 for 12.9 A (paper, Methods, "DFT Calculations"); VASP rounds up to four."""
     length = Alloy.cuzral().box_length
     assert k_mesh(np.eye(3) * length, 0.162) == (3, 3, 3)
     assert np.ceil(2.0 * np.pi / length / 0.162) == 4

@@ -1,4 +1,4 @@
-"""Quantum ESPRESSO and CP2K, run: two atoms, settings far from converged."""
+"""Real runs of Quantum ESPRESSO, CP2K and GPAW: two atoms, settings far from converged."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mgflows.launch.checks import Verdict
 from mgflows.launch.programs import _cp2k, _espresso
 from mgflows.methods.cp2k import Cp2kMethod, read_output
 from mgflows.methods.espresso import EspressoMethod
+from mgflows.methods.gpaw import GpawMethod
 from mgflows.schemas.labels import LabelError, atoms_from_structure, structure_from_atoms
 
 pytestmark = pytest.mark.dft
@@ -41,7 +42,10 @@ def label(maker, atoms):
 @pytest.mark.needs("espresso", "openmpi")
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_espresso_labels_what_it_recorded(pair, recorded, ranks):
-    """On one rank and, by the MPI that Debian links pw.x with (the mpirun of a Python package is another), on two that share the k-points."""
+    """On one rank, and on two that share the k-points.
+
+    Debian links pw.x with Open MPI; the mpirun of a Python package belongs to another library.
+    """
     from ase.io import read
 
     launcher = "mpirun.openmpi --allow-run-as-root --oversubscribe -n {n_ranks}"
@@ -93,7 +97,7 @@ def test_cp2k_labels_what_it_recorded(pair, recorded):
     ],
 )
 def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_maker, method):
-    """Step after step from what the last one left; a single point of the last frame, begun from nothing, is the same label."""
+    """Each step starts from the last one; a new single point of the last frame agrees."""
     before = label(label_maker(method=method), pair)
     relaxed = label(relax_maker(method=method, relax_cell=False, force_tolerance=0.02), pair)
     assert (
@@ -123,3 +127,29 @@ def test_the_doctor_finds_the_codes_that_just_ran():
 
     assert _cp2k().verdict is Verdict.OK
     assert _espresso(Settings()).verdict is Verdict.OK
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(ESPRESSO, id="espresso", marks=pytest.mark.needs("espresso")),
+        pytest.param(CP2K, id="cp2k", marks=pytest.mark.needs("cp2k")),
+        pytest.param(
+            GpawMethod(cutoff=300.0, k_spacing=1.0), id="gpaw", marks=pytest.mark.needs("gpaw")
+        ),
+    ],
+)
+def test_a_left_handed_cell_has_the_label_of_the_right_handed_one(pair, method):
+    """Exchanged lattice vectors span the same lattice; the codes' grids then differ, too."""
+    pair.set_cell(pair.cell.array @ np.diag([1.0, 1.02, 1.0]), scale_atoms=True)
+    left = pair.copy()
+    left.set_cell(pair.cell.array[[1, 0, 2]])
+    assert np.linalg.det(left.cell.array) < 0.0
+    expected, found = (
+        AseLabelMaker.make.original(AseLabelMaker(method=method), each) for each in (pair, left)
+    )
+    assert found.energy == pytest.approx(expected.energy, abs=0.02)
+    assert np.array(found.forces) == pytest.approx(np.array(expected.forces), abs=0.01)
+    assert found.pressure == pytest.approx(expected.pressure, abs=0.5)

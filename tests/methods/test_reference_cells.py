@@ -1,6 +1,7 @@
-"""Recorded labels of AlCu3Zr4 (B2 lattice, 8 atoms rattled by 0.08 A, mesh 2x2x4) against labels that were made without mgflows.
+"""Recorded labels of AlCu3Zr4 against labels that were made without mgflows.
 
-``python -m tests.sets.test_reference_cells`` prints the table of docs/dft_codes.md.
+B2 lattice, 8 atoms rattled by 0.08 A, mesh 2x2x4.
+``python -m tests.methods.test_reference_cells`` prints the table of docs/how_to/dft_codes.md.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def compare(code: str, name: str) -> dict[str, float]:
 @pytest.mark.physics
 @pytest.mark.parametrize(("code", "bound"), [("CP2K", 0.015), ("Quantum ESPRESSO", 5e-4)])
 def test_the_label_is_the_stored_one_of_the_same_code(code, bound):
-    """The relative cutoff and precision of the stored label of CP2K are not on record; why the forces differ was not looked into."""
+    """The relative cutoff and precision of CP2K's stored label are not recorded.
+
+    They may explain the difference of its forces, which was not investigated.
+    """
     found = compare(code, CODES[code][1])
     assert found["mesh"] == (2, 2, 4)
     assert found["force_rmse"] < bound
@@ -85,7 +89,10 @@ def test_the_codes_agree(code, bound):
 
 if __name__ == "__main__":
     lines = [
-        "| label | against | F RMSE (eV/Å) | F max (eV/Å) | P (GPa) | P stored (GPa) | free energy difference (meV/atom) |",
+        (
+            "| label | against | F RMSE (eV/Å) | F max (eV/Å) | P (GPa) | P stored (GPa) "
+            "| free energy difference (meV/atom) |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for each, (_, same) in CODES.items():

@@ -1,4 +1,7 @@
-"""The inputs of every kind of VASP calculation against the numbers of the paper (Methods, "DFT Calculations"), without VASP and without POTCARs."""
+"""The inputs of every VASP calculation against the numbers of the paper, without VASP.
+
+Paper, Methods, "DFT Calculations". No POTCARs are needed.
+"""
 
 from __future__ import annotations
 
@@ -81,12 +84,25 @@ def test_the_relaxation_is_the_papers(inputs: dict[str, Any]) -> None:
 
 
 def test_the_heating_is_the_papers(inputs: dict[str, Any]) -> None:
-    """1 fs, about 120 steps from 0 to 2000 K, friction 20/ps for each species and 5/ps for the lattice, no pressure."""
+    """1 fs, about 120 steps from 0 to 2000 K, zero pressure.
+
+    Friction of 20/ps for each species and 5/ps for the lattice.
+    """
     incar = inputs["heat"]["INCAR"]
     expected = {
-        "IBRION": 0, "MDALGO": 3, "ISIF": 3, "POTIM": 1, "NSW": 120, "TEBEG": 0, "TEEND": 2000, "LANGEVIN_GAMMA": [20.0] * 3,
-        "LANGEVIN_GAMMA_L": 5, "PSTRESS": 0, "PMASS": 1000, "NBLOCK": 1,
-    }  # fmt: skip
+        "IBRION": 0,
+        "MDALGO": 3,
+        "ISIF": 3,
+        "POTIM": 1,
+        "NSW": 120,
+        "TEBEG": 0,
+        "TEEND": 2000,
+        "LANGEVIN_GAMMA": [20.0] * 3,
+        "LANGEVIN_GAMMA_L": 5,
+        "PSTRESS": 0,
+        "PMASS": 1000,
+        "NBLOCK": 1,
+    }
     assert {tag: incar[tag] for tag in expected} == expected
     assert "RANDOM_SEED = 0 0 0" in str(incar)
 
@@ -146,7 +162,7 @@ def test_the_seed_is_written(glass: Structure) -> None:
 
 
 def test_no_handler_can_change_a_label() -> None:
-    """By the sources of custodian 2025 to 2026: these classes set ISMEAR, SIGMA, the k-mesh or POTIM."""
+    """In custodian 2025 to 2026 these classes set ISMEAR, SIGMA, the k-mesh or POTIM."""
     changing = {
         "LargeSigmaHandler",
         "IncorrectSmearingHandler",
