@@ -78,8 +78,16 @@ def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
     write_text(path, frames_text(frames))
 
 
-def frames_text(frames: Sequence[Atoms]) -> str:
-    """The contents of the file that :func:`write_frames` writes."""
+def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
+    """The contents of the file that :func:`write_frames` writes.
+
+    Parameters
+    ----------
+    frames
+        As for :func:`write_frames`.
+    needs_stress
+        Whether a frame without stress is an error; if not, it has none in the file.
+    """
     if not frames:
         raise InputError("there is no frame to write; give at least one labelled structure")
     duplicates = find_duplicates(frames)
@@ -89,7 +97,7 @@ def frames_text(frames: Sequence[Atoms]) -> str:
             f"{_describe(frames[first], first)} and {_describe(frames[second], second)} are the "
             f"same structure; keep one ({len(duplicates)} duplicates in {len(frames)} frames)"
         )
-    return "".join(_to_text(frame, index) for index, frame in enumerate(frames))
+    return "".join(_to_text(frame, index, needs_stress) for index, frame in enumerate(frames))
 
 
 def read_frames(path: str | Path) -> list[Atoms]:
@@ -186,11 +194,18 @@ def _describe(frame: Atoms, index: int) -> str:
 
 
 def frame_labels(
-    frame: Atoms, index: int = 0
+    frame: Atoms, index: int = 0, *, needs_stress: bool = True
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Energy (eV), forces (n, 3) in eV/A and stress (3, 3) in eV/A^3 of a frame, checked.
 
     The energy is the free energy where the frame has one: forces and stress are its derivatives.
+
+    Parameters
+    ----------
+    frame, index
+        The frame, and its number for messages.
+    needs_stress
+        Whether a missing stress is an error; if not, it is returned as NaN.
 
     Raises
     ------
@@ -198,7 +213,8 @@ def frame_labels(
         If one is missing, not finite or of the wrong shape, or the stress is not symmetric.
     """
     results = getattr(frame.calc, "results", {})
-    missing = [name for name in ("energy", "forces", "stress") if results.get(name) is None]
+    needed = ("energy", "forces", "stress") if needs_stress else ("energy", "forces")
+    missing = [name for name in needed if results.get(name) is None]
     if missing:
         raise InputError(
             f"{_describe(frame, index)} has no {' and no '.join(missing)}",
@@ -207,7 +223,8 @@ def frame_labels(
     free_energy = results.get("free_energy")
     energy = float(results["energy"] if free_energy is None else free_energy)
     forces = np.asarray(results["forces"], dtype=float)
-    stress = np.asarray(results["stress"], dtype=float)
+    has_stress = results.get("stress") is not None
+    stress = np.asarray(results["stress"] if has_stress else np.zeros((3, 3)), dtype=float)
     if stress.shape == (6,):
         stress = units.voigt_to_tensor(stress)
     for name, values, shape in (("forces", forces, (len(frame), 3)), ("stress", stress, (3, 3))):
@@ -228,6 +245,8 @@ def frame_labels(
                 f"{_describe(frame, index)} has a value in its {name} that is not a finite number",
                 hint="remove the frame or label it again",
             )
+    if not has_stress:
+        return energy, forces, np.full((3, 3), np.nan)
     return energy, forces, _symmetric(stress, "stress", _describe(frame, index))
 
 
@@ -241,8 +260,8 @@ def _symmetric(tensor: NDArray[np.float64], name: str, what: str) -> NDArray[np.
     return (tensor + tensor.T) / 2
 
 
-def _to_text(frame: Atoms, index: int) -> str:
-    energy, forces, stress = frame_labels(frame, index)
+def _to_text(frame: Atoms, index: int, needs_stress: bool) -> str:
+    energy, forces, stress = frame_labels(frame, index, needs_stress=needs_stress)
     if not frame.cell.volume > 0.0:
         raise InputError(
             f"{_describe(frame, index)} has no volume; a NEP is trained on periodic cells"
@@ -255,9 +274,10 @@ def _to_text(frame: Atoms, index: int) -> str:
                 "hold; use no blanks, quotes or '='"
             )
     keys |= _other_info(frame)
+    tensor = f'stress="{_row(stress)}" ' if np.all(np.isfinite(stress)) else ""
     comment = (
         f'Lattice="{_row(frame.cell.array)}" Properties=species:S:1:pos:R:3:forces:R:3 '
-        f'energy={energy:.10f} stress="{_row(stress)}" pbc="T T T" '
+        f'energy={energy:.10f} {tensor}pbc="T T T" '
         + " ".join(f"{key}={value}" for key, value in keys.items() if value != "")
     ).rstrip()
     atoms = "\n".join(

@@ -385,7 +385,8 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
     potential
         Path or text of a ``nep.txt``.
     frames
-        Labelled structures (see :mod:`mgflows.nep.frames`).
+        Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not count in the
+        errors of the virial.
 
     Raises
     ------
@@ -412,7 +413,8 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
 
 def _labels(frames: Sequence[Atoms]) -> Predictions:
     energies, forces, stresses = zip(
-        *(frame_labels(frame, index) for index, frame in enumerate(frames)), strict=True
+        *(frame_labels(frame, index, needs_stress=False) for index, frame in enumerate(frames)),
+        strict=True,
     )
     n_atoms = np.array([len(frame) for frame in frames])
     virials = [
@@ -431,8 +433,10 @@ def _parity(labels: Predictions, predictions: Predictions, indices: Sequence[int
         np.concatenate([predictions.forces[i] for i in indices]),
         np.concatenate([labels.forces[i] for i in indices]),
     )
+    with_virial = [i for i in indices if np.all(np.isfinite(labels.virials[i]))]
     virial = _errors(
-        predictions.virials[indices][:, rows, columns], labels.virials[indices][:, rows, columns]
+        predictions.virials[with_virial][:, rows, columns],
+        labels.virials[with_virial][:, rows, columns],
     )
     return Parity(
         len(indices), sum(len(labels.forces[i]) for i in indices), *energy, *force, *virial
@@ -442,7 +446,9 @@ def _parity(labels: Predictions, predictions: Predictions, indices: Sequence[int
 def _errors(
     predicted: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[float, float, float]:
-    """RMSE and MAE in thousandths of the unit, and R2."""
+    """RMSE and MAE in thousandths of the unit, and R2; NaN without values."""
+    if not target.size:
+        return (float("nan"),) * 3
     error = predicted - target
     variance = float(np.mean((target - target.mean()) ** 2))
     mean_square = float(np.mean(error**2))

@@ -79,6 +79,8 @@ class TrainingProgress:
         Loss.
     energy_test, force_test, virial_test
         RMSE in eV/atom, eV/A and eV/atom as the trainer reports them; NaN without test frames.
+    first_step
+        Steps done before this run.
     """
 
     step: int
@@ -88,6 +90,13 @@ class TrainingProgress:
     energy_test: float
     force_test: float
     virial_test: float
+    first_step: int = 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimated seconds to the end, from the mean speed of this run; NaN before its first step."""
+        done = self.step - self.first_step
+        return self.seconds / done * (self.n_steps - self.step) if done > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -130,9 +139,12 @@ class Trainer(ABC):
     ----------
     starts_from_potential
         Whether ``prepare`` takes an initial potential.
+    needs_stress
+        Whether every frame must have a stress.
     """
 
     starts_from_potential: ClassVar[bool]
+    needs_stress: ClassVar[bool] = True
 
     def prepare(
         self,
@@ -173,9 +185,9 @@ class Trainer(ABC):
         """
         parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
-        inputs = {"train.xyz": frames_text(train)}
+        inputs = {"train.xyz": frames_text(train, needs_stress=self.needs_stress)}
         if test:
-            inputs["test.xyz"] = frames_text(test)
+            inputs["test.xyz"] = frames_text(test, needs_stress=self.needs_stress)
         if initial_potential is not None:
             inputs[_INITIAL] = self._check_initial(parameters, potential_text(initial_potential))
         directory = Path(directory)
@@ -309,7 +321,7 @@ class Trainer(ABC):
 
         def report() -> None:
             nonlocal reported
-            reported = _report(directory, parameters, reported, start, progress)
+            reported = _report(directory, parameters, (first_step, reported), start, progress)
 
         log = directory / "training.log"
         exit_code, cpu_seconds = subprocesses.run(
@@ -586,24 +598,31 @@ def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, 
 def _report(
     directory: Path,
     parameters: NepParameters,
-    reported: int,
+    steps: tuple[int, int],
     start: float,
     progress: Callable[[TrainingProgress], None] | None,
 ) -> int:
-    """Report the lines of ``loss.out`` after the step ``reported``; return the last one."""
+    """Report the lines of ``loss.out`` after the second of ``steps``; return the last one.
+
+    The first of ``steps`` is where this run began.
+    """
+    first_step, reported = steps
     path = directory / "loss.out"
     if progress is None or not path.exists():
         return reported
     loss = read_loss(path)
     for index, step in enumerate(loss.step):
         if step > reported:
-            values = (
-                float(column[index])
-                for column in (loss.total, loss.energy_test, loss.force_test, loss.virial_test)
-            )
             progress(
                 TrainingProgress(
-                    int(step), parameters.generation, time.monotonic() - start, *values
+                    step=int(step),
+                    n_steps=parameters.generation,
+                    seconds=time.monotonic() - start,
+                    total=float(loss.total[index]),
+                    energy_test=float(loss.energy_test[index]),
+                    force_test=float(loss.force_test[index]),
+                    virial_test=float(loss.virial_test[index]),
+                    first_step=first_step,
                 )
             )
             reported = int(step)

@@ -12,6 +12,7 @@ from mgflows.errors import InputError
 from mgflows.nep.frames import (
     find_duplicates,
     frame_labels,
+    frames_text,
     read_frames,
     structure_hash,
     write_frames,
@@ -283,3 +284,17 @@ def test_no_frames(tmp_path) -> None:
         write_frames(tmp_path / "train.xyz", [])
     with pytest.raises(InputError, match="cannot be read"):
         read_frames(tmp_path / "absent.xyz")
+
+
+def test_weights_and_missing_stresses_survive_the_file(tmp_path, make_emt_frame) -> None:
+    frames = [make_emt_frame(number) for number in (101, 102)]
+    frames[0].info |= {"weight": 0.25, "energy_weight": 3.0}
+    del frames[1].calc.results["stress"]
+    (tmp_path / "train.xyz").write_text(frames_text(frames, needs_stress=False))
+    first, second = read_frames(tmp_path / "train.xyz")
+    assert (first.info["weight"], first.info["energy_weight"]) == (0.25, 3.0)
+    assert "weight" not in second.info
+    assert second.calc.results.get("stress") is None
+    assert np.all(np.isnan(frame_labels(second, needs_stress=False)[2]))
+    with pytest.raises(InputError, match="has no stress"):
+        frame_labels(second)
