@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         TrainingProgress,
         TrainingResult,
     )
+    from mgflows.nep.training import NepTrainer
 
 __all__ = [
     "GpumdTrainer",
     "LossTable",
     "NepParameters",
+    "NepTrainer",
     "NeppoTrainer",
     "ParityTable",
     "Predictions",
@@ -61,6 +63,7 @@ __getattr__ = lazy_names(
         "read_loss": "mgflows.nep.results",
         "split_frames": "mgflows.nep.split",
         "GpumdTrainer": "mgflows.nep.trainers",
+        "NepTrainer": "mgflows.nep.training",
         "NeppoTrainer": "mgflows.nep.trainers",
         "Trainer": "mgflows.nep.trainers",
         "TrainingProgress": "mgflows.nep.trainers",

@@ -1,0 +1,421 @@
+"""Labelled frames as arrays, and the constants of the frames of a batch."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+from mgflows.nep.frames import frame_labels
+from mgflows.nep.training.arrays import Basis, Structures
+from mgflows.nep.training.basis import compile_basis
+from mgflows.nep.training.model import Shape
+from mgflows.nep.training.neighbours import count_neighbours
+from mgflows.nep.training.threads import ThreadTeam
+from mgflows.nep.training.zbl import repulsion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mgflows.nep.parameters import NepParameters
+
+__all__ = ["BasisCache", "FrameSet", "fit_reference"]
+
+logger = logging.getLogger(__name__)
+
+_GIB = 2.0**30
+_MIN_DISTANCE = 0.3
+"""A; atoms closer than this coincide, or the positions are not in A."""
+_MAX_WEIGHT = 100.0
+"""Limit of GPUMD's ``weight=``."""
+_MAX_FORCE = 1000.0
+"""eV/A; more means another unit or an overlap of atoms that no fit can use."""
+_MAX_STRESS = 10.0
+"""eV/A^3, which is 1600 GPa."""
+_MAX_ENERGY_SPREAD = 100.0
+"""eV/atom, after the energies of the elements have been removed."""
+_SMALLEST = 1e-6
+"""Relative singular value below which compositions do not determine the energies of elements."""
+
+
+@dataclass
+class FrameSet:
+    """Frames in flat arrays: about 100 bytes per atom.
+
+    Attributes
+    ----------
+    offsets
+        (n_frames + 1,) first atom of each frame.
+    positions, cells
+        (n_atoms, 3) and (n_frames, 3, 3), A.
+    species
+        (n_atoms,) index of the species.
+    energies
+        (n_frames,) eV: label minus ZBL.
+    forces
+        (n_atoms, 3) eV/A: label minus ZBL.
+    virials
+        (n_frames, 6) eV: xx, yy, zz, xy, yz, zx, positive when compressed, label minus ZBL.
+    has_virial
+        (n_frames,) frames without a stress take no part in the fit of the virials.
+    weights, energy_weights
+        (n_frames,) factors of all squared errors of a frame, and of that of its energy in addition.
+    counts, largest
+        (n_frames, 2) neighbours within the radial and the angular cutoff: of all atoms together, and
+        of the atom that has most.
+    """
+
+    offsets: NDArray[np.int64]
+    positions: NDArray[np.float64]
+    cells: NDArray[np.float64]
+    species: NDArray[np.int32]
+    energies: NDArray[np.float64]
+    forces: NDArray[np.float32]
+    virials: NDArray[np.float64]
+    has_virial: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+    energy_weights: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    largest: NDArray[np.int64]
+
+    @classmethod
+    def build(
+        cls,
+        frames: Sequence[Atoms],
+        parameters: NepParameters,
+        subset_weights: Mapping[str, float] | None = None,
+    ) -> FrameSet:
+        """Check the frames and compute what does not depend on the potential.
+
+        Parameters
+        ----------
+        frames
+            Structures with energy (eV), forces (eV/A) and, if they have one, stress (eV/A^3, ASE
+            sign). ``info["weight"]`` multiplies the errors of a frame, so that its squares enter the
+            loss as in GPUMD; ``info["energy_weight"]`` multiplies its squared energy error once more.
+        parameters
+            Species, cutoffs and ZBL.
+        subset_weights
+            Further weights by ``info["subset"]``, with the meaning of ``info["weight"]``.
+
+        Raises
+        ------
+        InputError
+            For a frame that cannot be trained on: names the frame, the value and the reason.
+        """
+        labels = _read_all(frames, parameters.species, subset_weights or {})
+        sizes = np.array([len(frame) for frame in frames])
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        positions = np.concatenate([frame.positions for frame in frames]).astype(np.float64)
+        cells = np.array([frame.cell.array for frame in frames], dtype=np.float64)
+        order = {symbol: index for index, symbol in enumerate(parameters.species)}
+        species = np.array(
+            [order[symbol] for frame in frames for symbol in frame.get_chemical_symbols()], np.int32
+        )
+        counts, largest, closest = count_neighbours(positions, offsets, cells, *parameters.cutoff)
+        for index in np.flatnonzero(closest < _MIN_DISTANCE)[:1]:
+            raise InputError(
+                f"{_name(frames[index], int(index))} has two atoms {closest[index]:.3g} A apart",
+                hint="remove the frame, or check that its positions are in A and its cell is right",
+            )
+        energies = np.array([label.energy for label in labels])
+        forces = np.concatenate([label.forces for label in labels])
+        virials = np.array([label.virial for label in labels])
+        if parameters.zbl is not None:
+            from ase.data import atomic_numbers
+
+            charges = np.array([float(atomic_numbers[s]) for s in parameters.species])[species]
+            pairs = repulsion(positions, offsets, cells, charges, closest, parameters.zbl)
+            energies, forces, virials = energies - pairs[0], forces - pairs[1], virials - pairs[2]
+        weights = [
+            float(frame.info.get("weight", 1.0))
+            * (subset_weights or {}).get(frame.info.get("subset", ""), 1.0)
+            for frame in frames
+        ]
+        return cls(
+            offsets=offsets,
+            positions=positions,
+            cells=cells,
+            species=species,
+            energies=energies,
+            forces=forces.astype(np.float32),
+            virials=virials,
+            has_virial=np.array([label.has_virial for label in labels]),
+            weights=np.square(weights),
+            energy_weights=np.array([float(f.info.get("energy_weight", 1.0)) for f in frames]),
+            counts=counts,
+            largest=largest,
+        )
+
+    @classmethod
+    def check(
+        cls,
+        frames: Sequence[Atoms],
+        parameters: NepParameters,
+        subset_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Raise what :meth:`build` would raise, and check that the energies belong together."""
+        data = cls.build(frames, parameters, subset_weights)
+        fit_reference(data.energies, data.composition_of(len(parameters.species)))
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """(n_frames,) atoms per frame."""
+        return np.diff(self.offsets)
+
+    def composition_of(self, n_species: int) -> NDArray[np.float64]:
+        """(n_frames, n_species) number of atoms of each species."""
+        frame = np.repeat(np.arange(len(self)), self.sizes)
+        flat = np.bincount(frame * n_species + self.species, minlength=len(self) * n_species)
+        return flat.reshape(len(self), n_species).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class _Label:
+    energy: float
+    forces: NDArray[np.float64]
+    virial: NDArray[np.float64]
+    has_virial: bool
+
+
+def _read_all(
+    frames: Sequence[Atoms], species: Sequence[str], subset_weights: Mapping[str, float]
+) -> list[_Label]:
+    if not frames:
+        raise InputError(
+            "there is no frame to train on", hint="give at least one labelled structure"
+        )
+    _check_subsets(frames, subset_weights)
+    return [_read(frame, index, species) for index, frame in enumerate(frames)]
+
+
+def _name(frame: Atoms, index: int) -> str:
+    known = [str(frame.info[k]) for k in ("frame_id", "subset", "family") if frame.info.get(k)]
+    return f"frame {index} ({', '.join(known)})" if known else f"frame {index}"
+
+
+def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
+    """The label of a frame, checked."""
+    name = _name(frame, index)
+    energy, forces, stress = frame_labels(frame, index, needs_stress=False)
+    unknown = sorted(set(frame.get_chemical_symbols()) - set(species))
+    if unknown:
+        raise InputError(
+            f"{name} contains {unknown[0]}, which is not among the species {', '.join(species)} "
+            "of the potential",
+            hint="add it to the species or remove the frame",
+        )
+    if not frame.cell.volume / len(frame) > 1.0:
+        raise InputError(
+            f"{name} has {frame.cell.volume / len(frame):.3g} A^3 per atom; a NEP needs a periodic "
+            "cell with lengths in A"
+        )
+    largest = float(np.abs(forces).max())
+    if largest > _MAX_FORCE:
+        raise InputError(
+            f"{name} has a force of {largest:.4g} eV/A", hint="check the unit, or remove the frame"
+        )
+    largest = float(np.abs(stress).max())
+    if largest > _MAX_STRESS:
+        raise InputError(
+            f"{name} has a stress of {largest:.4g} eV/A^3, which is "
+            f"{largest * units.EV_PER_A3_IN_GPA:.3g} GPa",
+            hint="give stresses in eV/A^3",
+        )
+    for key in ("weight", "energy_weight"):
+        weight = float(frame.info.get(key, 1.0))
+        if not 0.0 <= weight <= _MAX_WEIGHT:
+            raise InputError(
+                f"{name} has the {key} {weight:g}",
+                hint=f"give a number between 0 and {_MAX_WEIGHT:g}",
+            )
+    virial = units.virial_from_stress(stress, frame.cell.volume)
+    components = virial[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
+    return _Label(energy, forces, np.nan_to_num(components), bool(np.all(np.isfinite(stress))))
+
+
+def _check_subsets(frames: Sequence[Atoms], subset_weights: Mapping[str, float]) -> None:
+    present = {str(frame.info.get("subset", "")) for frame in frames}
+    for subset, weight in subset_weights.items():
+        if subset not in present:
+            raise InputError(
+                f"subset_weights names {subset!r}, but the subsets of the frames are "
+                f"{', '.join(sorted(present))}"
+            )
+        if not 0.0 <= weight <= _MAX_WEIGHT:
+            raise InputError(
+                f"the weight of subset {subset} is {weight:g}; give a number between 0 and "
+                f"{_MAX_WEIGHT:g}"
+            )
+
+
+def fit_reference(
+    energies: NDArray[np.float64],
+    composition: NDArray[np.float64],
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Energies of the elements, in eV, that explain the energies of frames best.
+
+    Least squares in the energy per atom. Where the compositions do not determine the elements, all
+    have the same energy as far as the data allow.
+
+    Parameters
+    ----------
+    energies
+        (n_frames,) eV.
+    composition
+        (n_frames, n_species) number of atoms.
+    weights
+        (n_frames,) weights of the squared errors.
+
+    Raises
+    ------
+    InputError
+        If a frame is more than 100 eV per atom away from the fit.
+    """
+    sizes = composition.sum(axis=1)
+    per_atom = energies / sizes
+    shares = composition / sizes[:, None]
+    w = np.ones(len(energies)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if not w.sum() > 0.0:
+        w = np.ones(len(energies))
+    mean = float(np.average(per_atom, weights=w))
+    root = np.sqrt(w / w.sum())[:, None]
+    # Centred shares have no direction along (1, ..., 1): the mean takes its place.
+    left = root * (shares - np.average(shares, axis=0, weights=w))
+    right = root[:, 0] * (per_atom - mean)
+    slopes = np.linalg.lstsq(left, right, rcond=_SMALLEST)[0]
+    reference = mean + slopes - float(np.average(shares, axis=0, weights=w) @ slopes)
+    residual = np.abs(per_atom - shares @ reference)
+    worst = int(np.argmax(residual))
+    if residual[worst] > _MAX_ENERGY_SPREAD:
+        raise InputError(
+            f"the energy of frame {worst} is {residual[worst]:.4g} eV/atom away from what its "
+            "composition explains",
+            hint="give energies in eV per cell, of one method with one zero",
+        )
+    return reference
+
+
+class BasisCache:
+    """The constants of frames, kept up to a limit of memory and recomputed beyond it.
+
+    About 8 kB per atom for the paper's model at the density of a metallic glass, 1.1 GiB per 1000
+    frames of 150 atoms. A frame that does not fit is computed again for every batch, which costs about
+    a quarter of a training step; the numbers are the same.
+
+    Parameters
+    ----------
+    data
+        The frames.
+    parameters
+        The model.
+    limit
+        GiB to keep.
+    batch
+        Most frames that are needed at once.
+    team
+        Threads that compute.
+    """
+
+    def __init__(
+        self,
+        data: FrameSet,
+        parameters: NepParameters,
+        limit: float,
+        batch: int,
+        team: ThreadTeam | None = None,
+    ) -> None:
+        self.data = data
+        self.team = team or ThreadTeam()
+        shape = Shape.of(parameters)
+        self._structures = Structures(
+            data.offsets, data.positions, data.cells, data.species, data.counts
+        )
+        self._cutoffs = np.array(parameters.cutoff)
+        self._fill = compile_basis(shape.k_radial, shape.k_angular, shape.l_max)
+        n_components = shape.n_components
+        per_atom = 4 * (9 + shape.n_species * (shape.k_radial + shape.k_angular * n_components))
+        per_edge = (4 * (shape.k_radial + 5), 4 * (2 * shape.k_angular + 5))
+        size = data.sizes * per_atom + data.counts @ np.array(per_edge)
+        self.total_gib = float(size.sum()) / _GIB
+        kept = np.cumsum(size) <= limit * _GIB
+        n_kept = int(kept.sum())
+        # Room for the frames of a batch that are not kept.
+        rest = np.column_stack([data.sizes, data.counts])[n_kept:]
+        room = np.zeros(3, np.int64)
+        if len(rest):
+            room = np.sort(rest, axis=0)[-batch:].sum(axis=0)
+        kept_counts = np.vstack(
+            [np.zeros((1, 3), np.int64), np.column_stack([data.sizes, data.counts])[:n_kept]]
+        )
+        self._at = np.cumsum(kept_counts, axis=0)
+        self.n_kept = n_kept
+        atoms, radial, angular = (self._at[-1] + room).tolist()
+        self.basis = Basis(
+            species=np.zeros(atoms, np.int32),
+            radial_first=np.zeros(atoms, np.int64),
+            radial_last=np.zeros(atoms, np.int64),
+            angular_first=np.zeros(atoms, np.int64),
+            angular_last=np.zeros(atoms, np.int64),
+            radial_sums=np.zeros((atoms, shape.n_species * shape.k_radial), np.float32),
+            angular_sums=np.zeros(
+                (atoms, shape.n_species * shape.k_angular, n_components), np.float32
+            ),
+            radial_index=np.zeros(radial, np.int32),
+            radial_slope=np.zeros((radial, shape.k_radial), np.float32),
+            radial_vector=np.zeros((radial, 4), np.float32),
+            angular_index=np.zeros(angular, np.int32),
+            angular_value=np.zeros((angular, shape.k_angular), np.float32),
+            angular_slope=np.zeros((angular, shape.k_angular), np.float32),
+            angular_vector=np.zeros((angular, 4), np.float32),
+        )
+        if n_kept < len(data):
+            logger.info(
+                "the constants of %d of %d frames stay in memory (%.2f of %.2f GiB); the others are "
+                "recomputed when needed", n_kept, len(data), limit, self.total_gib,
+            )  # fmt: skip
+        self._compute(np.arange(n_kept), self._at[:-1])
+
+    def load(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Provide the constants of a batch; return the first atom of each frame in :attr:`basis`."""
+        first = np.empty(len(frames), np.int64)
+        kept = frames < self.n_kept
+        first[kept] = self._at[frames[kept], 0]
+        absent = frames[~kept]
+        if len(absent):
+            counts = np.column_stack([self.data.sizes[absent], self.data.counts[absent]])
+            at = self._at[-1] + np.vstack(
+                [np.zeros((1, 3), np.int64), np.cumsum(counts, axis=0)[:-1]]
+            )
+            self._compute(absent, at)
+            first[~kept] = at[:, 0]
+        return first
+
+    def _compute(self, frames: NDArray[np.int64], at: NDArray[np.int64]) -> None:
+        if len(frames):
+            self.team.run(
+                self._fill,
+                len(frames),
+                frames,
+                self._structures,
+                self._cutoffs,
+                np.ascontiguousarray(at),
+                self.basis,
+            )
+
+
+def most_neighbours(data: FrameSet) -> tuple[int, int]:
+    """Most neighbours of an atom within the radial and the angular cutoff."""
+    radial, angular = data.largest.max(axis=0)
+    return int(radial), int(angular)

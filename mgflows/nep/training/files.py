@@ -1,0 +1,147 @@
+"""The directory of a training: which files there are, and running the training in it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from mgflows.files import write_text
+from mgflows.nep.frames import read_frames
+from mgflows.nep.parameters import NepParameters
+from mgflows.nep.training.checkpoint import read_checkpoint, write_checkpoint
+from mgflows.nep.training.loss_file import loss_text
+from mgflows.nep.training.settings import TrainingSettings
+from mgflows.nep.training.training import Training, seconds_left
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["CHECKPOINT", "INITIAL", "SETTINGS", "inputs_digest", "train_in_directory"]
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.npz"
+SETTINGS = "training.json"
+INITIAL = "nep_initial.txt"
+_FRAMES = ("train.xyz", "test.xyz")
+_NEUTRAL = ("cache", "checkpoint_interval")
+"""Settings that do not change the result."""
+
+
+def inputs_digest(directory: Path) -> str:
+    """Hash of all that determines the training, except the number of steps and reports."""
+    digest = hashlib.sha256()
+    for name in (*_FRAMES, INITIAL):
+        path = directory / name
+        digest.update(f"{name} {path.exists()}\n".encode())
+        if path.exists():
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    for line in (directory / "nep.in").read_text(encoding="utf-8").splitlines():
+        if line.split()[:1] not in (["generation"], ["output_interval"]):
+            digest.update(" ".join(line.split()).encode() + b"\n")
+    settings = vars(_settings(directory)).items()
+    digest.update(repr([(k, v) for k, v in settings if k not in _NEUTRAL]).encode())
+    return digest.hexdigest()
+
+
+def _settings(directory: Path) -> TrainingSettings:
+    path = directory / SETTINGS
+    if not path.exists():
+        return TrainingSettings()
+    return TrainingSettings.from_text(path.read_text(encoding="utf-8"))
+
+
+def train_in_directory(
+    directory: Path,
+    *,
+    n_threads: int = 1,
+    wall_time: float | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Start or continue the training in a directory.
+
+    Parameters
+    ----------
+    directory
+        Holds ``nep.in``, ``train.xyz`` and, where there are any, ``test.xyz``, ``training.json`` and
+        ``nep_initial.txt``. ``nep.txt``, ``loss.out`` and ``checkpoint.npz`` are written into it.
+    n_threads
+        Threads; the result does not depend on them.
+    wall_time
+        Seconds after which the training saves itself and stops.
+    stop_requested
+        Asked after every step; True has the same effect.
+
+    Returns
+    -------
+    finished
+        False if the training stopped before its last step.
+    """
+    start = time.monotonic()
+    parameters = NepParameters.from_text((directory / "nep.in").read_text(encoding="utf-8"))
+    settings = _settings(directory)
+    train, test = (
+        read_frames(directory / name) if (directory / name).exists() else [] for name in _FRAMES
+    )
+    initial = directory / INITIAL
+    training = Training(
+        train,
+        test,
+        parameters,
+        settings,
+        initial.read_text(encoding="utf-8") if initial.exists() else None,
+        n_threads,
+    )
+    digest = inputs_digest(directory)
+    if (directory / CHECKPOINT).exists():
+        meta, arrays = read_checkpoint(directory / CHECKPOINT)
+        if meta["inputs"] == digest:
+            training.restore(meta, arrays)
+            logger.info("the training continues after step %d", training.step)
+
+    def save() -> None:
+        meta, arrays = training.state()
+        meta["inputs"] = digest
+        meta["finished_generation"] = parameters.generation if training.is_finished else None
+        try:
+            write_checkpoint(directory / CHECKPOINT, meta, arrays)
+        except OSError as error:
+            # The last checkpoint is intact; the training may still end well.
+            logger.warning("the checkpoint of step %d cannot be written: %s", training.step, error)
+
+    def write_results() -> None:
+        text = loss_text(training.rows, parameters.output_interval)
+        write_text(directory / "nep.txt", training.potential())
+        write_text(directory / "loss.out", text)
+
+    logger.info(
+        "%d training and %d test frames, %d steps of %d frames, seed %s; set-up took %.1f s",
+        len(train), len(test), parameters.generation, parameters.batch, parameters.seed,
+        time.monotonic() - start,
+    )  # fmt: skip
+    first_step, loop_start = training.step, time.monotonic()
+    last_save = loop_start
+    while not training.is_finished:
+        row = training.advance()
+        now = time.monotonic()
+        stopping = stop_requested() or (wall_time is not None and now - start >= wall_time)
+        if row is not None:
+            logger.info(
+                "step %d of %d: loss %.4g, test RMSE %.2f meV/atom, %.1f meV/A, %.1f meV/atom; "
+                "%.0f s left", row.step, training.n_steps, row.total, 1e3 * row.energy_test,
+                1e3 * row.force_test, 1e3 * row.virial_test,
+                seconds_left(row.step, first_step, training.n_steps, loop_start),
+            )  # fmt: skip
+        if row is not None or stopping:
+            write_results()
+        if row is not None or stopping or now - last_save >= settings.checkpoint_interval:
+            save()
+            last_save = time.monotonic()
+        if stopping and not training.is_finished:
+            logger.info("the training stops after step %d and can be continued", training.step)
+            return False
+    write_results()
+    return True

@@ -1,0 +1,133 @@
+"""The loss of a batch and its derivatives in energies, forces and virials.
+
+``L = (lambda_e / s_e) <w w_e (dE/N)^2> + (lambda_f / s_f) <w dF^2> + (lambda_v / s_v) <w (dW/N)^2>``
+
+with the means over the frames of the batch, over all force components of the batch, and over the six
+virial components of the frames that have a virial. From the energy errors their weighted mean over the
+batch is removed first, as GPUMD does it: the zero of the energy is found at the end, in one pass over
+all frames, and does not disturb the descent. The scales ``s_e = 0.002 eV^2``,
+``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that weights mean the same to both
+trainers. They make ``lambda_e = 1`` weigh a squared energy error 30 times a squared force error: a
+gradient method needs a smaller one than the evolution strategy of the paper, whose weights multiply
+RMSEs and not their squares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.nep.training.arrays import LossSlopes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mgflows.nep.training.data import FrameSet
+
+__all__ = ["BatchLoss", "LossWeights", "batch_loss"]
+
+_ENERGY_SCALE = 0.002
+_FORCE_SCALE = 0.06
+_VIRIAL_SCALE = 0.06
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the squared errors of energy, force and virial, in the form above."""
+
+    energy: float = 0.01
+    force: float = 1.0
+    virial: float = 0.03
+
+
+@dataclass(frozen=True)
+class BatchLoss:
+    """The loss of a batch and what follows from it.
+
+    Attributes
+    ----------
+    total
+        The loss.
+    slopes
+        Its derivatives in the predictions.
+    squares, counts
+        (3,) weighted sums of the squared errors (eV/atom, eV/A, eV/atom) and of the weights.
+    energy_sum
+        Weighted sum of the energy errors in eV/atom.
+    """
+
+    total: float
+    slopes: LossSlopes
+    squares: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    energy_sum: float
+
+
+def batch_loss(
+    data: FrameSet,
+    frames: NDArray[np.int64],
+    reference: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    forces: NDArray[np.float32],
+    virials: NDArray[np.float64],
+    weights: LossWeights,
+    *,
+    remove_mean: bool = False,
+) -> BatchLoss:
+    """Compare predictions of a batch with its labels.
+
+    Parameters
+    ----------
+    data, frames
+        The frames of the batch.
+    reference
+        (len(data),) energies in eV that the network need not explain.
+    energies, forces, virials
+        Predictions: eV, eV/A (frame after frame), eV.
+    weights
+        Weights of the three terms.
+    remove_mean
+        Remove the mean energy error; not done for a single frame.
+    """
+    n = len(frames)
+    sizes = data.sizes[frames].astype(np.float64)
+    w = data.weights[frames]
+    with_virial = data.has_virial[frames]
+    energy_error = (energies - (data.energies[frames] - reference[frames])) / sizes
+    w_energy = w * data.energy_weights[frames]
+    if remove_mean and n > 1 and w_energy.sum() > 0.0:
+        energy_error = energy_error - np.average(energy_error, weights=w_energy)
+    target = np.concatenate([data.forces[data.offsets[k] : data.offsets[k + 1]] for k in frames])
+    force_error = forces - target
+    virial_error = (virials - data.virials[frames]) / sizes[:, None] * with_virial[:, None]
+    starts = np.concatenate([[0], np.cumsum(data.sizes[frames])])
+    force_squares = np.add.reduceat(
+        np.sum(np.square(force_error, dtype=np.float64), axis=1), starts[:-1]
+    )
+    n_components = 3.0 * sizes.sum()
+    n_virials = 6.0 * max(1, int(with_virial.sum()))
+    energy_factor = weights.energy / _ENERGY_SCALE / n
+    force_factor = weights.force / _FORCE_SCALE / n_components
+    virial_factor = weights.virial / _VIRIAL_SCALE / n_virials
+    squares = np.array(
+        [
+            np.sum(w_energy * energy_error**2),
+            np.sum(w * force_squares),
+            np.sum(w[:, None] * virial_error**2),
+        ]
+    )
+    by_atom = np.repeat((2.0 * force_factor * w).astype(np.float32), data.sizes[frames])
+    factors = np.array([energy_factor, force_factor, virial_factor])
+    return BatchLoss(
+        total=float(factors @ squares),
+        slopes=LossSlopes(
+            (2.0 * energy_factor * w_energy * energy_error / sizes).astype(np.float32),
+            force_error * by_atom[:, None],
+            (2.0 * virial_factor * (w / sizes)[:, None] * virial_error).astype(np.float32),
+        ),
+        squares=squares,
+        counts=np.array([w_energy.sum(), 3.0 * float(w @ sizes), 6.0 * float(w @ with_virial)]),
+        energy_sum=float(w_energy @ energy_error),
+    )

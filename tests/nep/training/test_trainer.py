@@ -1,0 +1,219 @@
+"""The trainer behind the directory interface: interruptions, threads, files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mgflows.errors import InputError, ServiceError
+from mgflows.nep import NepTrainer, parity, read_loss
+from mgflows.nep.training import TrainingPausedError, TrainingSettings
+from mgflows.nep.training.checkpoint import read_checkpoint
+from mgflows.nep.training.files import CHECKPOINT, train_in_directory
+
+TRAINER = NepTrainer(steps=200, batch=4, reports=4, seed=1)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, emt_frames, small_parameters):
+    progress = []
+    directory = TRAINER.prepare(
+        tmp_path_factory.mktemp("nep"), small_parameters, emt_frames[:20], emt_frames[20:]
+    )
+    return TRAINER.train(directory, progress.append), progress
+
+
+def test_what_a_training_leaves(trained, emt_frames) -> None:
+    result, progress = trained
+    assert (result.directory / "nep.txt").read_text() == result.nep_txt
+    assert result.trainer_version.startswith("mgflows ")
+    assert (result.parameters.generation, result.parameters.batch, result.parameters.lambda_e) == (
+        200,
+        4,
+        0.01,
+    )
+    assert [report.step for report in progress] == [50, 100, 150, 200]
+    np.testing.assert_array_equal(result.loss.step, [50, 100, 150, 200])
+    assert progress[-1].force_test == result.loss.force_test[-1] < progress[0].force_test
+    errors = parity(result.nep_txt, emt_frames[20:]).overall
+    assert errors.force_rmse == pytest.approx(1e3 * result.loss.force_test[-1], rel=1e-3)
+    assert "step 200 of 200" in (result.directory / "training.log").read_text()
+    assert result.cpu_seconds > 0.0
+
+
+def test_the_loss_file_is_that_of_gpumd(trained) -> None:
+    lines = (trained[0].directory / "loss.out").read_text().splitlines()
+    assert lines[2].split()[:5] == ["#", "columns", "generation", "total", "l1"]
+    assert [len(line.split()) for line in lines[3:]] == [10] * 4
+
+
+def test_a_finished_training_is_not_repeated_but_can_be_lengthened(
+    trained, emt_frames, small_parameters
+) -> None:
+    result, _ = trained
+    TRAINER.prepare(result.directory, small_parameters, emt_frames[:20], emt_frames[20:])
+    again = TRAINER.train(result.directory)
+    assert (again.nep_txt, again.cpu_seconds) == (result.nep_txt, 0.0)
+
+
+@pytest.mark.slow
+def test_threads_do_not_change_the_result(tmp_path, trained, emt_frames, small_parameters) -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("needs two cores")
+    trainer = replace(TRAINER, n_threads=2)
+    result = trainer.train(
+        trainer.prepare(tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
+    )
+    assert result.nep_txt == trained[0].nep_txt
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_training_killed_several_times_is_bitwise_the_uninterrupted_one(
+    tmp_path, trained, emt_frames, small_parameters
+) -> None:
+    trainer = replace(TRAINER, settings=TrainingSettings(checkpoint_interval=0.0))
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
+    done = -1
+    for wanted in (10, 60, 130):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "mgflows.nep.training"],
+            cwd=directory,
+        )
+        end = time.monotonic() + 120
+        while not (
+            (directory / CHECKPOINT).exists()
+            and read_checkpoint(directory / CHECKPOINT)[0]["step"] >= wanted
+        ):
+            assert time.monotonic() < end
+            assert child.poll() is None
+            time.sleep(0.01)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        step = read_checkpoint(directory / CHECKPOINT)[0]["step"]
+        assert done < step < 200
+        done = step
+    result = trainer.train(directory)
+    assert result.first_step == done
+    assert result.nep_txt == trained[0].nep_txt
+    assert (directory / "loss.out").read_text() == (trained[0].directory / "loss.out").read_text()
+
+
+@pytest.mark.faults
+def test_wall_time_and_signals_save_the_state(tmp_path, emt_frames, small_parameters) -> None:
+    trainer = NepTrainer(steps=100_000, batch=1, reports=10, wall_time=3.0)
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:4], emt_frames[20:])
+    with pytest.raises(
+        TrainingPausedError, match=r"stopped at its wall time after step \d+ of 100000"
+    ) as paused:
+        trainer.train(directory)
+    assert read_checkpoint(directory / CHECKPOINT)[0]["step"] == paused.value.step > 0
+    assert (directory / "nep.txt").exists()
+    child = subprocess.Popen([sys.executable, "-m", "mgflows.nep.training"], cwd=directory)
+    time.sleep(4.0)
+    child.terminate()
+    assert child.wait(timeout=60) == 0
+    assert read_checkpoint(directory / CHECKPOINT)[0]["step"] > paused.value.step
+
+
+@pytest.mark.faults
+def test_a_full_disk_costs_nothing(
+    tmp_path, emt_frames, small_parameters, monkeypatch, caplog
+) -> None:
+    directory = replace(TRAINER, steps=20, reports=2).prepare(
+        tmp_path, small_parameters, emt_frames[:4]
+    )
+
+    def fail(path, meta, arrays) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mgflows.nep.training.files.write_checkpoint", fail)
+    assert train_in_directory(directory)
+    assert "the checkpoint of step 10 cannot be written: [Errno 28] No space left" in caplog.text
+    assert parity((directory / "nep.txt").read_text(), emt_frames[:4]).overall.force_rmse > 0.0
+
+
+def test_other_inputs_start_over(tmp_path, emt_frames, small_parameters) -> None:
+    short = NepTrainer(steps=10, reports=1)
+    directory = short.prepare(tmp_path, small_parameters, emt_frames[:3], emt_frames[3:4])
+    short.train(directory)
+    outputs = [directory / name for name in (CHECKPOINT, "nep.txt", "loss.out", "training.log")]
+    assert all(path.exists() for path in outputs)
+    short.prepare(tmp_path, small_parameters, emt_frames[:3], emt_frames[3:4])
+    assert all(path.exists() for path in outputs)
+    changed = replace(short, settings=TrainingSettings(optimiser="adam"))
+    changed.prepare(tmp_path, small_parameters, emt_frames[:3], emt_frames[3:4])
+    assert not any(path.exists() for path in outputs)
+    changed.train(directory)
+    changed.prepare(tmp_path, small_parameters, emt_frames[:2], emt_frames[3:4])
+    assert not any(path.exists() for path in outputs)
+    # A torn checkpoint, as no atomic write leaves it.
+    changed.train(directory)
+    (directory / CHECKPOINT).write_bytes(b"PK")
+    assert changed.train(directory).first_step == 0
+
+
+def test_wrong_input_is_refused_before_anything_is_written(
+    tmp_path, emt_frames, small_parameters, tiny_potential
+) -> None:
+    directory = tmp_path / "run"
+    broken = emt_frames[0].copy()
+    broken.calc = type(emt_frames[0].calc)(broken, **emt_frames[0].calc.results)
+    broken.positions[1] = broken.positions[0]
+    with pytest.raises(InputError, match="two atoms 0 A apart"):
+        TRAINER.prepare(directory, small_parameters, [broken])
+    with pytest.raises(InputError, match="another architecture"):
+        TRAINER.prepare(
+            directory,
+            replace(small_parameters, neuron=11),
+            emt_frames[:2],
+            initial_potential=tiny_potential,
+        )
+    with pytest.raises(
+        InputError, match="training frame 1 and test frame 0 are the same structure"
+    ):
+        TRAINER.prepare(directory, small_parameters, emt_frames[:2], emt_frames[1:3])
+    assert not directory.exists()
+    with pytest.raises(InputError, match="steps is 0"):
+        NepTrainer(steps=0)
+    with pytest.raises(InputError, match="wall_time is -1 s"):
+        NepTrainer(wall_time=-1.0)
+
+
+@pytest.mark.faults
+def test_a_failing_training_says_why(tmp_path, emt_frames, small_parameters) -> None:
+    directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
+    (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
+    with pytest.raises(
+        ServiceError, match=r"failed with exit status 1; training.log ends with: .*lines are left"
+    ):
+        TRAINER.train(directory)
+
+
+@pytest.mark.physics
+def test_a_warm_start_continues_from_the_potential(
+    tmp_path, trained, emt_frames, small_parameters
+) -> None:
+    still = NepTrainer(steps=1, learning_rate=(1e-12, 1e-12))
+    directory = still.prepare(
+        tmp_path,
+        small_parameters,
+        emt_frames[:20],
+        emt_frames[20:],
+        initial_potential=trained[0].nep_txt,
+    )
+    result = still.train(directory)
+    assert result.loss.force_test[-1] == pytest.approx(trained[0].loss.force_test[-1], rel=1e-4)
+    assert result.loss.energy_test[-1] == pytest.approx(trained[0].loss.energy_test[-1], rel=1e-2)
+
+
+def test_read_loss_knows_the_file(trained) -> None:
+    loss = read_loss(trained[0].directory / "loss.out")
+    assert np.all(np.diff(loss.total) < 0.0)
