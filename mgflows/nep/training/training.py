@@ -44,7 +44,7 @@ _MAX_RESTORES = 20
 _PLATEAU_DECREASE = 0.01
 _LARGE_SPREAD = 10.0
 """eV; the network learns smaller differences between the energies of elements by itself, at errors
-that are as small or smaller (docs/training.md)."""
+that are as small or smaller (docs/how_to/training.md)."""
 _DEFAULT_RATES = (2e-2, 1e-4)
 
 
