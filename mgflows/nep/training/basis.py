@@ -16,9 +16,10 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.nep.training.harmonics import n_harmonics, solid_harmonics
 from mgflows.nep.training.neighbours import list_neighbours
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_basis", "radial_functions"]
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def radial_functions(
     distance: float,
     cutoff: float,
@@ -69,7 +70,7 @@ def compile_basis(k_radial: int, k_angular: int, l_max: int) -> Callable[..., An
     """
     n_components = n_harmonics(l_max)
 
-    @njit(cache=True, nogil=True, fastmath=True)
+    @njit(nogil=True, fastmath=True)
     def fill(
         which: NDArray[np.int64],
         frames: NDArray[np.int64],

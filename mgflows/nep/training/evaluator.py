@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.nep.training.arrays import Memory, WorkItems
 from mgflows.nep.training.kernels import compile_kernels
 
@@ -46,7 +46,7 @@ class BatchPrediction(NamedTuple):
     virials: NDArray[np.float64]
 
 
-@njit(cache=True)
+@njit()
 def _add_forces(
     parts: NDArray[np.float32],
     frame_items: NDArray[np.int64],
@@ -65,7 +65,7 @@ def _add_forces(
                         forces[starts[frame] + i, x] += parts[item, i, x]
 
 
-@njit(cache=True)
+@njit()
 def _add_rows(rows: NDArray[np.float32], total: NDArray[np.float64]) -> None:
     """Sum rows in their order, in double precision."""
     total[:] = 0.0

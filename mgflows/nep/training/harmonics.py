@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
-from numba import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def n_harmonics(l_max: int) -> int:
     return l_max * (l_max + 2)
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def solid_harmonics(
     x: np.float32,
     y: np.float32,
@@ -127,7 +127,7 @@ def solid_harmonics(
 _TWO, _THREE = np.float32(2.0), np.float32(3.0)
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def cubic(s: NDArray[np.float32]) -> np.float32:
     """The four-body invariant of the sums ``s`` (n,) of one radial function."""
     a, b, c, d, e = s[3], s[4], s[5], s[6], s[7]
@@ -140,7 +140,7 @@ def cubic(s: NDArray[np.float32]) -> np.float32:
     )
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def add_cubic(s: NDArray[np.float32], factor: np.float32, gradient: NDArray[np.float32]) -> None:
     """Add ``factor`` times the gradient of :func:`cubic` to ``gradient`` (n,)."""
     a, b, c, d, e = s[3], s[4], s[5], s[6], s[7]
@@ -153,7 +153,7 @@ def add_cubic(s: NDArray[np.float32], factor: np.float32, gradient: NDArray[np.f
     gradient[7] += factor * (_TWO * C_022 * a * e + C_XYZ * b * c)
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def cubic_change(s: NDArray[np.float32], t: NDArray[np.float32]) -> np.float32:
     """The derivative of :func:`cubic` along ``t`` (n,)."""
     a, b, c, d, e = s[3], s[4], s[5], s[6], s[7]
@@ -167,7 +167,7 @@ def cubic_change(s: NDArray[np.float32], t: NDArray[np.float32]) -> np.float32:
     )
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def add_cubic_change(
     s: NDArray[np.float32],
     t: NDArray[np.float32],

@@ -18,9 +18,10 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numba
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.nep.training.harmonics import (
     FIVE_BODY,
     add_cubic,
@@ -63,7 +64,7 @@ _ZERO, _ONE, _TWO = np.float32(0.0), np.float32(1.0), np.float32(2.0)
 _FOUR_FIVE = np.float32(4.0) * FIVE_BODY
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def _sum_harmonics(
     coefficients: NDArray[np.float32],
     sums: NDArray[np.float32],
@@ -81,7 +82,7 @@ def _sum_harmonics(
             s[n, c] = total
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def _invariants(
     coefficients: NDArray[np.float32],
     radial_sums: NDArray[np.float32],
@@ -115,7 +116,7 @@ def _invariants(
             q[five_at + n] = FIVE_BODY * square * square
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def _gradient_of_sums(
     s: NDArray[np.float32],
     slope: NDArray[np.float32],
@@ -143,7 +144,7 @@ def _gradient_of_sums(
                 p[n, c] += w * s[n, c]
 
 
-@njit(fastmath=True, inline="always")
+@numba.njit(fastmath=True, inline="always")
 def _change_of_invariants(
     s: NDArray[np.float32],
     ds: NDArray[np.float32],
@@ -198,7 +199,7 @@ def compile_kernels(shape: Shape) -> Kernels:
     at_shift = at_output + n_species * n_neurons
     zero, one, two = _ZERO, _ONE, _TWO
 
-    @njit(cache=True, nogil=True, fastmath=True)
+    @njit(nogil=True, fastmath=True)
     def evaluate(
         which: NDArray[np.int64],
         items: WorkItems,
@@ -349,7 +350,7 @@ def compile_kernels(shape: Shape) -> Kernels:
             for x_ in range(6):
                 virials[item, x_] = virial[x_]
 
-    @njit(cache=True, nogil=True, fastmath=True)
+    @njit(nogil=True, fastmath=True)
     def differentiate(
         which: NDArray[np.int64],
         items: WorkItems,
@@ -514,7 +515,7 @@ def compile_kernels(shape: Shape) -> Kernels:
                             )
                         d_angular[kind, n, k] += total
 
-    @njit(cache=True, nogil=True, fastmath=True)
+    @njit(nogil=True, fastmath=True)
     def describe(
         which: NDArray[np.int64],
         atoms: NDArray[np.int64],

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from mgflows.compilation import njit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["count_neighbours", "list_neighbours"]
 
 
-@njit(cache=True)
+@njit()
 def list_neighbours(
     positions: NDArray[np.float64],
     cell: NDArray[np.float64],
@@ -79,7 +80,7 @@ def list_neighbours(
     first[n] = count
 
 
-@njit(cache=True)
+@njit()
 def count_neighbours(
     positions: NDArray[np.float64],
     offsets: NDArray[np.int64],

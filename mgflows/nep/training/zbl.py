@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from mgflows.compilation import njit
 from mgflows.nep.training.neighbours import list_neighbours
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _INVERSE_LENGTH = 2.134563
 """One over the screening length 0.46848 A."""
 
 
-@njit(cache=True)
+@njit()
 def pair_energy(
     distance: float, charge_i: float, charge_j: float, outer: float
 ) -> tuple[float, float]:
@@ -53,7 +53,7 @@ def pair_energy(
     return energy * switch, derivative * switch + energy * switch_slope
 
 
-@njit(cache=True)
+@njit()
 def repulsion(
     positions: NDArray[np.float64],
     offsets: NDArray[np.int64],
