@@ -1,8 +1,9 @@
-"""Crystals of any alloy from the Materials Project or an OPTIMADE database, and the file that pins them.
+"""Crystals of any alloy from the Materials Project or OPTIMADE, and the file that stores them.
 
-The Materials Project is asked through its own client, mp-api, with a key; OPTIMADE needs none and is a REST interface that many databases share
-(C. W. Andersen et al., Sci. Data 8, 217 (2021), doi:10.1038/s41597-021-00974-z; specification at specification.optimade.org). Databases change: fetch once, save, and give
-campaigns the file. docs/crystals.md has the licences.
+The Materials Project is queried through its own client, mp-api, with a key; OPTIMADE needs no key
+and is a REST interface of many databases (C. W. Andersen et al., Sci. Data 8, 217 (2021),
+doi:10.1038/s41597-021-00974-z; specification at specification.optimade.org). Databases change:
+fetch once, save, and pass the file to campaigns. docs/how_to/crystals.md has the licences.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ OPTIMADE_PROVIDERS = {
     "alexandria-pbe": "https://alexandria.icams.rub.de/pbe",
     "jarvis": "https://jarvis.nist.gov/optimade/jarvisdft",
 }
-"""Base URLs of databases with alloys, as in the registry of providers (github.com/Materials-Consortia/providers, February 2026)."""
+"""Base URLs of databases with alloys.
+
+From the registry of providers, github.com/Materials-Consortia/providers, February 2026.
+"""
 
 _VERSION = 1
 _FIELDS = (
@@ -63,14 +67,14 @@ _MAX_PAGES = 1000
 
 @dataclass(frozen=True)
 class DatabaseCrystal:
-    """A crystal structure atom by atom, with the identifier that its database knows it by.
+    """A crystal structure atom by atom, with its identifier in the database.
 
     Parameters
     ----------
     name
         Reduced formula and identifier, such as "CuZr mp-2210".
     identifier
-        Of the entry, within its database.
+        Of the entry in its database.
     source
         Database, with the address of the entry.
     cell
@@ -80,9 +84,10 @@ class DatabaseCrystal:
     positions
         Fractional coordinates of each atom.
     status
-        "observed" if the database links the entry to an experiment or says nothing, "trial" if it knows it from computation only.
+        "observed" if the database links the entry to an experiment or does not specify it, "trial"
+        if the entry is known from computation only.
     energy_above_hull
-        eV per atom, computed by the database, if it says so.
+        eV per atom, if the database provides it.
     """
 
     name: str
@@ -95,7 +100,7 @@ class DatabaseCrystal:
     energy_above_hull: float | None = None
 
     def __post_init__(self) -> None:
-        # JSON gives lists back.
+        # JSON returns lists.
         object.__setattr__(self, "symbols", tuple(self.symbols))
         for name in ("cell", "positions"):
             object.__setattr__(
@@ -108,7 +113,7 @@ class DatabaseCrystal:
         return tuple(sorted(set(self.symbols)))
 
     def atoms(self) -> Atoms:
-        """The structure as its database gives it."""
+        """The structure as stored in the database."""
         from ase import Atoms
 
         return Atoms(
@@ -130,14 +135,16 @@ def crystals_from_materials_project(
 ) -> list[DatabaseCrystal]:
     """Crystals of an alloy and of all its sub-systems from the Materials Project.
 
-    The paper took its 44 crystals from there (section II, subset vi). Entries of GNoME are left out: their licence forbids commercial use.
+    The paper's 44 crystals are from there (section II, subset vi). Entries of GNoME are left out,
+    because their licence forbids commercial use.
 
     Parameters
     ----------
     species
         Element symbols.
     api_key
-        Key of the Materials Project; by default that of mp-api, the variable MP_API_KEY or PMG_MAPI_KEY in pymatgen's settings.
+        Key of the Materials Project; by default that of mp-api, the variable MP_API_KEY or
+        PMG_MAPI_KEY in pymatgen's settings.
     energy_above_hull
         Largest distance from the convex hull in eV per atom, as the Materials Project computes it.
     max_atoms
@@ -153,20 +160,23 @@ def crystals_from_materials_project(
     Raises
     ------
     InputError
-        Without mp-api or a key, for unknown elements, if the Materials Project does not answer, or if it knows no such crystal.
+        Without mp-api or a key, for unknown elements, if the Materials Project does not answer, or
+        if it has no such crystal.
     """
     systems = _sub_systems(species)
     try:
         from mp_api.client import MPRester
     except ImportError as error:
         raise InputError(
-            f"the client of the Materials Project cannot be imported ({error}); install it with: pip install 'mgflows[crystals]', "
-            "or use OPTIMADE, which needs neither client nor key"
+            f"the client of the Materials Project cannot be imported ({error})",
+            hint="install it with: pip install 'mgflows[crystals]', "
+            "or use OPTIMADE, which needs neither client nor key",
         ) from error
     if not (api_key or _key_in_settings()):
         raise InputError(
-            "there is no key of the Materials Project; get one at materialsproject.org/api and set MP_API_KEY (or PMG_MAPI_KEY in ~/.config/.pmgrc.yaml), "
-            "or use OPTIMADE, which needs none"
+            "there is no key of the Materials Project",
+            hint="get one at materialsproject.org/api and set MP_API_KEY "
+            "(or PMG_MAPI_KEY in ~/.config/.pmgrc.yaml), or use OPTIMADE, which needs none",
         )
     fields = ["material_id", "formula_pretty", "structure", "energy_above_hull", "theoretical"]
     try:
@@ -181,10 +191,11 @@ def crystals_from_materials_project(
                 include_gnome=False,
                 fields=fields,
             )
-    # Whatever the client and the layers below it raise, from a wrong key to a broken connection, means the same to the user.
+    # All exceptions of the client, from a wrong key to a broken connection, mean the same to users.
     except Exception as error:
         raise InputError(
-            f"the Materials Project gave no answer ({_first_line(error)}); check the key and the network, or use a saved file"
+            f"the Materials Project gave no answer ({_first_line(error)})",
+            hint="check the key and the network, or use a saved file",
         ) from error
     crystals = []
     for document in documents:
@@ -196,7 +207,8 @@ def crystals_from_materials_project(
             DatabaseCrystal(
                 name=f"{document.formula_pretty} {identifier}",
                 identifier=identifier,
-                source=f"Materials Project {release}, next-gen.materialsproject.org/materials/{identifier}",
+                source=f"Materials Project {release}, "
+                f"next-gen.materialsproject.org/materials/{identifier}",
                 cell=structure.lattice.matrix.tolist(),
                 symbols=tuple(site.specie.symbol for site in structure),
                 positions=structure.frac_coords.tolist(),
@@ -207,7 +219,8 @@ def crystals_from_materials_project(
     return _ordered(
         crystals,
         species,
-        f"the Materials Project within {energy_above_hull:g} eV/atom of the hull and {max_atoms} atoms",
+        f"the Materials Project within {energy_above_hull:g} eV/atom of the hull "
+        f"and {max_atoms} atoms",
     )
 
 
@@ -221,7 +234,8 @@ def crystals_from_optimade(
 ) -> list[DatabaseCrystal]:
     """Crystals of an alloy and of all its sub-systems from OPTIMADE databases; needs no key.
 
-    The requests are made here and not by optimade's own client: version 1.5.0 of that repeats a request that is answered 429 for ever.
+    optimade's own client is not used: its version 1.5.0 repeats a request that is answered with 429
+    indefinitely.
 
     Parameters
     ----------
@@ -239,12 +253,14 @@ def crystals_from_optimade(
     Returns
     -------
     list of DatabaseCrystal
-        Elements first. Entries with partial occupation or without three-dimensional periodicity are left out, with a note in the log.
+        Elements first. Entries with partial occupation or without three-dimensional periodicity are
+        left out, with a note in the log.
 
     Raises
     ------
     InputError
-        For an unknown element or provider, if a database does not answer or answers with an error, or if none knows such a crystal.
+        For an unknown element or provider, if a database does not answer or answers with an error,
+        or if none has such a crystal.
     """
     _sub_systems(species)
     elements = ", ".join(f'"{symbol}"' for symbol in species)
@@ -256,7 +272,8 @@ def crystals_from_optimade(
         base = OPTIMADE_PROVIDERS.get(provider, provider).rstrip("/")
         if not base.startswith(("http://", "https://")):
             raise InputError(
-                f"there is no OPTIMADE provider {provider!r}; take one of {', '.join(OPTIMADE_PROVIDERS)} or give the base URL of another"
+                f"there is no OPTIMADE provider {provider!r}",
+                hint=f"take one of {', '.join(OPTIMADE_PROVIDERS)} or give the base URL of another",
             )
         for entry in _pages(
             f"{base}/v1/structures",
@@ -264,7 +281,7 @@ def crystals_from_optimade(
             timeout,
         ):
             crystal = _from_optimade(entry, provider, base)
-            # Some servers read a filter that they do not support as none.
+            # Some servers ignore a filter that they do not support.
             if (
                 crystal is not None
                 and set(crystal.species) <= set(species)
@@ -277,7 +294,9 @@ def crystals_from_optimade(
 def save_crystals(
     path: Path | str, crystals: Sequence[AnyCrystal], *, provider: str, query: Mapping[str, Any]
 ) -> Path:
-    """Write crystals with where they come from, so that a campaign can be repeated when the database has changed or there is no network.
+    """Write crystals with their origin.
+
+    A campaign can then be repeated when the database has changed or there is no network.
 
     Parameters
     ----------
@@ -286,7 +305,7 @@ def save_crystals(
     crystals
         From any source; shipped ones are written atom by atom.
     provider, query
-        Who was requested, and for what.
+        The database, and the request.
     """
     entries = [asdict(_explicit(crystal)) for crystal in crystals]
     document = {
@@ -309,18 +328,19 @@ def load_crystals(path: Path | str) -> list[DatabaseCrystal]:
     Raises
     ------
     InputError
-        If the file is not there, is not such a file, or was changed since.
+        If the file is missing, is not such a file, or was changed since it was written.
     """
     path = Path(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(
-            f"there is no file {path}; write one with: mgflows crystals Cu Zr Al --provider optimade --output {path}"
+            f"there is no file {path}",
+            hint=f"write one with: mgflows crystals Cu Zr Al --provider optimade --output {path}",
         ) from error
     except ValueError as error:
         raise InputError(
-            f"{path} is not JSON ({error}); write it anew with: mgflows crystals"
+            f"{path} is not JSON ({error})", hint="write it again with: mgflows crystals"
         ) from error
     if (
         not isinstance(document, dict)
@@ -328,11 +348,14 @@ def load_crystals(path: Path | str) -> list[DatabaseCrystal]:
         or document.get("version") != _VERSION
     ):
         raise InputError(
-            f"{path} is not a file of crystals of version {_VERSION}; write one with: mgflows crystals"
+            f"{path} is not a file of crystals of version {_VERSION}",
+            hint="write one with: mgflows crystals",
         )
     if _content_hash(document["crystals"]) != document["sha256"]:
         raise InputError(
-            f"{path} was changed after it was written: its crystals do not have the hash {document['sha256']}; fetch them again"
+            f"{path} was changed after it was written: its crystals do not have the hash "
+            f"{document['sha256']}",
+            hint="fetch them again",
         )
     return [DatabaseCrystal(**entry) for entry in document["crystals"]]
 
@@ -355,7 +378,8 @@ def _sub_systems(species: Sequence[str]) -> list[str]:
     for symbol in species:
         if atomic_numbers.get(symbol, 0) < 1:
             raise InputError(
-                f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+                f"{symbol!r} is not a chemical element",
+                hint="give symbols as in the periodic table, such as 'Zr'",
             )
     elements = sorted(set(species))
     return [
@@ -382,7 +406,8 @@ def _ordered(
 ) -> list[DatabaseCrystal]:
     if not crystals:
         raise InputError(
-            f"no crystal of {', '.join(species)} was found in {requested}; ask for more, or use the shipped ones"
+            f"no crystal of {', '.join(species)} was found in {requested}",
+            hint="widen the query, or use the shipped ones",
         )
     unique = {crystal.name: crystal for crystal in crystals}
     return sorted(
@@ -409,7 +434,8 @@ def _pages(url: str, parameters: dict[str, str], timeout: float) -> Iterator[dic
         if not next_url:
             return
     raise InputError(
-        f"{url} has more than {_MAX_PAGES} pages of such crystals; ask for fewer, with a smaller max_atoms"
+        f"{url} has more than {_MAX_PAGES} pages of such crystals",
+        hint="narrow the query with a smaller max_atoms",
     )
 
 
@@ -420,8 +446,8 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
 
     import mgflows
 
-    # A server that is busy says so with 429 or 503, and for how long.
-    patience = HTTPAdapter(
+    # A busy server answers 429 or 503, with the time to wait.
+    retrying = HTTPAdapter(
         max_retries=Retry(
             total=3,
             backoff_factor=0.5,
@@ -431,19 +457,21 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
         )
     )
     with requests.Session() as session:
-        session.mount("https://", patience)
-        session.mount("http://", patience)
+        session.mount("https://", retrying)
+        session.mount("http://", retrying)
         session.headers["User-Agent"] = f"mgflows/{mgflows.__version__}"
         try:
             response = session.get(url, params=parameters, timeout=timeout)
             answer = response.json()
         except requests.JSONDecodeError as error:
             raise InputError(
-                f"{url} answered {response.status_code} and no JSON; is it the base URL of an OPTIMADE database?"
+                f"{url} answered {response.status_code} and no JSON",
+                hint="is it the base URL of an OPTIMADE database?",
             ) from error
         except requests.RequestException as error:
             raise InputError(
-                f"{url} gave no answer ({_first_line(error)}); try again later, use another provider, or a saved file"
+                f"{url} gave no answer ({_first_line(error)})",
+                hint="try again later, use another provider, or a saved file",
             ) from error
     if response.status_code != 200 or not isinstance(answer, dict) or answer.get("errors"):
         reasons = (
@@ -452,13 +480,17 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
             else []
         )
         raise InputError(
-            f"{url} answered {response.status_code} ({'; '.join(filter(None, reasons)) or 'no reason given'})"
+            f"{url} answered {response.status_code} "
+            f"({'; '.join(filter(None, reasons)) or 'no reason given'})"
         )
     return answer
 
 
 def _from_optimade(entry: Mapping[str, Any], provider: str, base: str) -> DatabaseCrystal | None:
-    """A crystal of an entry of the endpoint ``structures``; None, with a note in the log, if it is not an ordered crystal."""
+    """The crystal of an entry of the endpoint ``structures``.
+
+    None, with a note in the log, if it is not an ordered crystal.
+    """
     from ase import Atoms
 
     identifier, attributes = str(entry["id"]), entry["attributes"]

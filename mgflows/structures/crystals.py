@@ -1,11 +1,14 @@
 """Crystals of an alloy's elements without a network: the start of the ``crystal`` subset.
 
-Compounds are in ``crystals.json``, each with what was read about it. Cells and positions are mostly those that AFLOW lists for the structure type
-(M. J. Mehl et al., Comput. Mater. Sci. 136, S1 (2017), doi:10.1016/j.commatsci.2017.01.017, and its parts 2 and 3; read in
-``src/DATA/PROTO/legacy_data.json`` of github.com/aflow-org/aflow at 011c4bd). Where no lattice parameters of the compound itself could be read, those of
-the structure type are scaled to the volume of the elements that it is made of (Vegard's rule, for volumes). They are starting points: whoever labels
-them relaxes them first. Elements come from ASE's table of ground states, which is that of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976).
-docs/crystals.md has the table.
+Compounds are in ``crystals.json`` with their sources. Cells and positions are mostly those that
+AFLOW lists for the structure type (M. J. Mehl et al., Comput. Mater. Sci. 136, S1 (2017),
+doi:10.1016/j.commatsci.2017.01.017, and its parts 2 and 3; read in
+``src/DATA/PROTO/legacy_data.json`` of github.com/aflow-org/aflow at 011c4bd). Where no lattice
+parameters of the compound itself could be read, those of the structure type are scaled to the
+volume of the elements that it is made of (Vegard's rule, for volumes). They are starting points and
+are relaxed before they are labelled. Elements come from ASE's table of ground states, which is that
+of N. W. Ashcroft and N. D. Mermin, Solid State Physics (1976). docs/how_to/crystals.md has the
+table.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class AnyCrystal(Protocol):
-    """What a campaign needs to know of a crystal, from whichever source."""
+    """What a campaign needs of a crystal from any source."""
 
     @property
     def name(self) -> str:
@@ -40,7 +43,7 @@ class AnyCrystal(Protocol):
 
     @property
     def identifier(self) -> str:
-        """How its source calls it, such as "mp-2210"."""
+        """Its name in the source, such as "mp-2210"."""
 
     @property
     def source(self) -> str:
@@ -63,7 +66,17 @@ CrystalType = TypeVar("CrystalType", bound=AnyCrystal)
 
 @dataclass(frozen=True)
 class Site:
-    """One Wyckoff position: element, letter with multiplicity, and fractional coordinates of its first atom."""
+    """One occupied Wyckoff position.
+
+    Parameters
+    ----------
+    symbol
+        Element.
+    wyckoff
+        Multiplicity and letter.
+    position
+        Fractional coordinates of its first atom.
+    """
 
     symbol: str
     wyckoff: str
@@ -82,7 +95,8 @@ class Crystal:
     name
         Formula and Strukturbericht or Pearson symbol, such as "CuZr B2".
     prototype
-        Compound that the structure type is named after, and its Strukturbericht symbol where it has one.
+        Compound that the structure type is named after, and its Strukturbericht symbol where it has
+        one.
     space_group
         Number in the International Tables.
     lattice
@@ -90,10 +104,11 @@ class Crystal:
     sites
         Occupied Wyckoff positions in the first setting of the International Tables.
     status
-        "observed": a source was read that says this compound has this structure. "trial": none was; the structure type is known, and a crystal that
-        nature avoids still teaches a potential what to avoid.
+        "observed": a source was read that reports this structure for this compound. "trial": no
+        such source; the structure type is known, and an unstable crystal is useful training data,
+        too.
     source
-        What was read about the compound, about the prototype and about the lattice parameters.
+        Sources of the compound, the prototype and the lattice parameters.
     """
 
     name: str
@@ -105,7 +120,7 @@ class Crystal:
     source: str
 
     def __post_init__(self) -> None:
-        # JSON gives lists and dictionaries back.
+        # JSON returns lists and dictionaries.
         object.__setattr__(self, "lattice", tuple(self.lattice))
         object.__setattr__(
             self,
@@ -133,7 +148,7 @@ class Crystal:
             spacegroup=self.space_group,
             cellpar=list(self.lattice),
         )
-        # ASE leaves its description of the space group behind, which no longer holds once atoms move.
+        # ASE attaches its description of the space group, which no longer holds once atoms move.
         atoms.info = {"name": self.name}
         del atoms.arrays["spacegroup_kinds"]
         return atoms
@@ -145,14 +160,15 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
     Parameters
     ----------
     species
-        Element symbols; a compound is given if all its elements are among them.
+        Element symbols; a compound is returned if all its elements are among them.
 
     Returns
     -------
     list of Crystal
-        The ground states of the elements in the order of ``species``, then what else was observed, then trial structures: among them fcc, bcc and hcp
-        of each element at the volume per atom of its ground state (hcp with the ideal c/a). An element whose ground state is none of these or diamond
-        is left out, with a note in the log.
+        The ground states of the elements in the order of ``species``, then other observed crystals,
+        then trial structures: among them fcc, bcc and hcp of each element at the volume per atom of
+        its ground state (hcp with the ideal c/a). An element whose ground state is none of these or
+        diamond is left out, with a note in the log.
 
     Raises
     ------
@@ -168,16 +184,17 @@ def crystal_prototypes(species: Sequence[str]) -> list[Crystal]:
 
 
 def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> list[CrystalType]:
-    """Not more than so many crystals: elements first, then compounds spread over the list.
+    """Select at most `n_crystals` crystals: elements first, then compounds spread over the list.
 
-    Trial structures are taken only when all observed ones are, but for one: where none of all elements was observed, the first trial one of these is the last.
+    Trial structures are selected only if all observed ones are, with one exception: if no observed
+    crystal contains all elements, the last one selected is the first trial structure that does.
 
     Parameters
     ----------
     crystals
         In the order of :func:`crystal_prototypes`.
     n_crystals
-        How many; None takes all.
+        Their number; None selects all.
     """
     observed = [crystal for crystal in crystals if crystal.status != "trial"]
     if n_crystals is None or n_crystals >= len(crystals):
@@ -237,7 +254,8 @@ def _element(symbol: str) -> Crystal | None:
 
     if atomic_numbers.get(symbol, 0) < 1:
         raise InputError(
-            f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+            f"{symbol!r} is not a chemical element",
+            hint="give symbols as in the periodic table, such as 'Zr'",
         )
     state = reference_states[atomic_numbers[symbol]]
     if state is None or state["symmetry"] not in _ELEMENT_STRUCTURES:
@@ -251,7 +269,8 @@ def _element(symbol: str) -> Crystal | None:
         float(state["a"]),
         float(state.get("c/a", 1.0)),
         "observed",
-        "N. W. Ashcroft, N. D. Mermin, Solid State Physics, Holt, Rinehart and Winston (1976), as tabulated in ase.data.reference_states",
+        "N. W. Ashcroft, N. D. Mermin, Solid State Physics, Holt, Rinehart and Winston (1976), "
+        "as tabulated in ase.data.reference_states",
     )
 
 
@@ -273,7 +292,7 @@ def _elementary(
 
 
 def _variants(ground_state: Crystal) -> list[Crystal]:
-    """Fcc, bcc and hcp of an element, as far as they are not its ground state."""
+    """Those of fcc, bcc and hcp that are not the ground state of an element."""
     if ground_state.name.endswith("A4"):
         return []
     (symbol,) = ground_state.species
@@ -291,7 +310,8 @@ def _atomic_volume(symbol: str) -> float:
     ground_state = _element(symbol)
     if ground_state is None:
         raise InputError(
-            f"the volume of an atom of {symbol} is not tabulated; give the compound its own lattice parameters"
+            f"the volume of an atom of {symbol} is not tabulated",
+            hint="give the compound its own lattice parameters",
         )
     atoms = ground_state.atoms()
     return float(atoms.get_volume()) / len(atoms)

@@ -1,12 +1,14 @@
 """Order in a glass: tests for crystals and for Frank-Kasper phases.
 
-Long Monte Carlo runs of small systems order, and in two ways that need two tests. Close-packed crystals show in the bond-orientational test
-of ten Wolde, Ruiz-Montero and Frenkel (J. Chem. Phys. 104, 9932 (1996), doi:10.1063/1.471721) and as a Bragg peak. Frank-Kasper phases, such as the
-Laves phases, hide from the first, because their neighbouring environments differ; they show in common-neighbour analysis (Honeycutt and
-Andersen, J. Phys. Chem. 91, 4950 (1987), doi:10.1021/j100303a014) as pairs whose common neighbours form rings of five and six (Frank and Kasper, Acta
-Cryst. 11, 184 (1958), doi:10.1107/S0365110X58000487).
+Long Monte Carlo runs of small systems order in two ways that need two tests. Close-packed crystals
+are found by the bond-orientational test of ten Wolde, Ruiz-Montero and Frenkel (J. Chem. Phys. 104,
+9932 (1996), doi:10.1063/1.471721) and as a Bragg peak. Frank-Kasper phases, such as the Laves
+phases, are not, because their neighbouring environments differ; they are found by common-neighbour
+analysis (Honeycutt and Andersen, J. Phys. Chem. 91, 4950 (1987), doi:10.1021/j100303a014) as pairs
+whose common neighbours form rings of five and six (Frank and Kasper, Acta Cryst. 11, 184 (1958),
+doi:10.1107/S0365110X58000487).
 
-Nothing here knows a potential: any periodic configuration of any alloy will do.
+The analysis does not depend on a potential and applies to any periodic configuration of any alloy.
 """
 
 from __future__ import annotations
@@ -35,28 +37,33 @@ _MOST_RING_MEMBERS = 32
 
 @dataclass(frozen=True)
 class OrderThresholds:
-    """What counts as a neighbour, as solid and as ordered.
+    """Criteria for neighbours, solid atoms and ordered samples.
 
     Parameters
     ----------
     neighbour_cutoff
-        Distance in A up to which atoms are neighbours; None: 1.644 times the mean spacing ``(V/N)^(1/3)``, which is 4.0 A at the density of the
-        paper's samples, the first minimum of g(r) there (Methods, "Particle's local neighborhood changes").
+        Distance in A up to which atoms are neighbours; None: 1.644 times the mean spacing
+        ``(V/N)^(1/3)``, which is 4.0 A at the density of the paper's samples, the first minimum of
+        g(r) there (Methods, "Particle's local neighborhood changes").
     solid_bond
-        Normalised scalar product of the q6 vectors of two neighbours above which their bond is solid.
+        Normalised scalar product of the q6 vectors of two neighbours above which their bond is
+        solid.
     solid_bond_fraction
         Fraction of an atom's bonds that must be solid for a solid atom; 0.6 is the usual 7 of 12.
     q6_solid_fraction, structure_factor
-        A sample is crystalline if the fraction of solid atoms or the largest S(k) divided by the number of atoms exceeds these.
+        A sample is crystalline if the fraction of solid atoms or the largest S(k) divided by the
+        number of atoms exceeds these.
     structure_factor_atoms
-        Below this number of atoms S(k) is not used: fluctuations of a liquid reach 20 to 30 in some wave vector whatever its size.
+        Below this number of atoms S(k) is not used: fluctuations of a liquid reach 20 to 30 at some
+        wave vector, independent of its size.
     cna_555_fraction, frank_kasper_fraction
-        A sample is Frank-Kasper ordered if the fraction of 555 bonds or of atoms in Frank-Kasper polyhedra exceeds these.
+        A sample is Frank-Kasper ordered if the fraction of 555 bonds or of atoms in Frank-Kasper
+        polyhedra exceeds these.
 
     Notes
     -----
-    The last values are heuristic, from Cu-Zr-Al surrogate samples of 150 atoms. Real Cu-rich Cu-Zr glasses are rich in icosahedra: raise
-    ``frank_kasper_fraction`` for them.
+    The last values are heuristic, from Cu-Zr-Al surrogate samples of 150 atoms. Real Cu-rich Cu-Zr
+    glasses are rich in icosahedra: raise ``frank_kasper_fraction`` for them.
     """
 
     neighbour_cutoff: float | None = None
@@ -71,11 +78,12 @@ class OrderThresholds:
     def __post_init__(self) -> None:
         if self.neighbour_cutoff is not None and not self.neighbour_cutoff > 0.0:
             raise InputError(
-                f"the neighbour cutoff is {self.neighbour_cutoff:g} A but must be positive; leave it out for 1.644 mean spacings"
+                f"the neighbour cutoff is {self.neighbour_cutoff:g} A but must be positive",
+                hint="leave it out for 1.644 mean spacings",
             )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the thresholds as plain Python values, with the keys by which monty finds the class again."""
+        """Return plain Python values, with the keys by which monty finds the class."""
         return {"@module": type(self).__module__, "@class": type(self).__name__, **asdict(self)}
 
     @classmethod
@@ -93,13 +101,15 @@ class OrderParameters:
     q6_solid_fraction
         Fraction of atoms in a crystalline environment by the q6 bond test.
     structure_factor_max
-        Largest S(k) over the wave vectors of the cell, divided by the number of atoms: one in a perfect crystal with one atom a cell.
+        Largest S(k) over the wave vectors of the cell, divided by the number of atoms: one in a
+        perfect crystal with one atom per cell.
     structure_factor_wavenumber
         Its wave number in 1/A.
     cna_555_fraction
         Fraction of neighbour pairs with five common neighbours that form a ring.
     frank_kasper_fraction
-        Fraction of atoms with 12, 14, 15 or 16 neighbours, all of whose bonds are rings of five but for 0, 2, 3 or 4 of six.
+        Fraction of atoms with 12, 14, 15 or 16 neighbours, all of whose bonds are rings of five but
+        for 0, 2, 3 or 4 of six.
     icosahedral_fraction
         The part of these with 12 neighbours.
     mean_coordination
@@ -137,7 +147,8 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
     Parameters
     ----------
     atoms
-        Periodic in three directions, any cell; one smaller than three neighbour cutoffs is repeated.
+        Periodic in three directions, any cell; one smaller than three neighbour cutoffs is
+        repeated.
     thresholds
         Settings; the defaults by default.
 
@@ -148,7 +159,8 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
     """
     if len(atoms) == 0 or not np.all(atoms.pbc) or atoms.cell.rank < 3:
         raise InputError(
-            "order is defined for atoms in a cell periodic in three directions; set the cell and pbc=True"
+            "order is defined for atoms in a cell periodic in three directions",
+            hint="set the cell and pbc=True",
         )
     check_geometry(atoms)
     thresholds = thresholds or OrderThresholds()
@@ -195,7 +207,7 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
 def _bonds(
     atoms: Atoms, cutoff: float, solid_bond: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Neighbours within the cutoff, sorted by atom, and whether each bond is solid; freud does both.
+    """Neighbours within the cutoff, sorted by atom, and whether each bond is solid, by freud.
 
     Returns
     -------
@@ -206,7 +218,7 @@ def _bonds(
 
     cell, positions = atoms.cell.array, atoms.get_scaled_positions() @ atoms.cell.array
     if np.linalg.det(cell) < 0.0:
-        # freud wants right-handed cells, and a point reflection changes none of the order parameters.
+        # freud needs right-handed cells; a point reflection changes none of the order parameters.
         cell, positions = -cell, -positions
     q, r = np.linalg.qr(cell.T)
     signs = np.sign(np.diag(r))
@@ -232,12 +244,15 @@ def _bonds(
 
 @njit()
 def ring_sizes(starts: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each bond the number of common neighbours if these form one closed ring (555, 666, ... in common-neighbour analysis), else zero.
+    """For each bond the number of common neighbours if these form one closed ring, else zero.
+
+    These are the bonds 555, 666, ... of common-neighbour analysis.
 
     Parameters
     ----------
     starts, neighbours
-        (n + 1,) and (n_bonds,): the neighbours of atom i are ``neighbours[starts[i]:starts[i + 1]]``, every bond from both sides.
+        (n + 1,) and (n_bonds,): the neighbours of atom i are ``neighbours[starts[i]:starts[i +
+        1]]``, every bond from both sides.
     """
     rings = np.zeros(len(neighbours), dtype=np.int64)
     common = np.empty(_MOST_RING_MEMBERS, dtype=np.int64)
@@ -263,7 +278,7 @@ def ring_sizes(starts: NDArray[np.int64], neighbours: NDArray[np.int64]) -> NDAr
                 closed = closed and degree == 2
             if not closed:
                 continue
-            # Every member has two partners: it is one ring if a walk meets all of them before it returns.
+            # Every member has two partners: one ring, if a walk visits all before it returns.
             previous, here, length = -1, 0, 0
             while True:
                 for b in range(n):

@@ -1,10 +1,13 @@
-"""How little a sample changes when it is relaxed: displacements and preserved neighbours (paper, Fig. 1b and Methods, Eqs. 2-3).
+"""Changes of a sample on relaxation: displacements and preserved neighbours.
 
-Relaxing a Lennard-Jones sample with another method changes the cell as well: at the paper's density all lengths grow by about 6 %. Two
-trivial parts are therefore removed before a displacement is measured:
+Paper, Fig. 1b and Methods, Eqs. 2-3.
 
-1. the *affine cell change*: both structures are compared in fractional coordinates, and the displacement is expressed in the cell of the
-   **initial** sample;
+Relaxing a Lennard-Jones sample with another method changes the cell as well: at the paper's density
+all lengths grow by about 6 %. Two trivial parts are therefore removed before a displacement is
+measured:
+
+1. the *affine cell change*: both structures are compared in fractional coordinates, and the
+   displacement is expressed in the cell of the **initial** sample;
 2. the *rigid shift*: the mean displacement of all atoms (unweighted) is subtracted.
 """
 
@@ -35,14 +38,17 @@ __all__ = [
 ]
 
 BOND_CUTOFF = 4.0
-"""Neighbours are closer than this, in A (paper, Methods, "Particle's local neighborhood changes")."""
+"""Neighbours are closer than this, in A.
+
+Paper, Methods, "Particle's local neighborhood changes".
+"""
 HISTOGRAM_WIDTH = 0.01
 """Width of the bins of displacement magnitudes, in A."""
 
 
 @dataclass(frozen=True, eq=False)
 class SimilaritySummary:
-    """What is kept of the comparison of one sample with its relaxed version.
+    """The stored part of the comparison of one sample with its relaxed version.
 
     Parameters
     ----------
@@ -51,9 +57,11 @@ class SimilaritySummary:
     rigid_shift
         (3,) the mean displacement that was removed, in A.
     deformation
-        (3, 3) gradient ``F`` that was removed: ``F`` times the initial cell vectors are the relaxed ones.
+        (3, 3) gradient ``F`` that was removed: ``F`` times the initial cell vectors are the relaxed
+        ones.
     delta_cb, delta_cb_affine
-        Mean over the atoms of the fraction of bonds that survive (the inner average of Eq. 3), measured in the relaxed cell and in the initial one.
+        Mean over the atoms of the fraction of preserved bonds (the inner average of Eq. 3),
+        measured in the relaxed cell and in the initial one.
     """
 
     displacements: NDArray[np.float64]
@@ -80,9 +88,10 @@ class SimilaritySummary:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SimilaritySummary:
-        """The summary of what :meth:`as_dict` gave.
+        """Invert :meth:`as_dict`.
 
-        Version 0.1.0 kept the volume only: its documents have no rigid shift (nan) and count as uniformly expanded.
+        Version 0.1.0 stored the volume only: its documents have no rigid shift (nan) and count as
+        uniformly expanded.
         """
         uniform = np.cbrt(values["relative_volume"]) * np.eye(3)
         return cls(
@@ -101,10 +110,12 @@ class Similarity(SimilaritySummary):
     Parameters
     ----------
     preserved
-        (N,) fraction of each atom's initial bonds that survive (Eq. 2); nan for an atom that had none. Bonds are shorter than the cutoff
-        in the initial *and* in the relaxed structure, each measured in its own cell: an expansion of the cell breaks bonds.
+        (N,) fraction of each atom's initial bonds that are preserved (Eq. 2); nan for an atom
+        without bonds. Bonds are shorter than the cutoff in the initial *and* in the relaxed
+        structure, each measured in its own cell: an expansion of the cell breaks bonds.
     preserved_affine
-        (N,) the same with the relaxed structure scaled back into the initial cell: rearrangements only.
+        (N,) the same with the relaxed structure scaled back into the initial cell: rearrangements
+        only.
     """
 
     preserved: NDArray[np.float64]
@@ -124,15 +135,15 @@ class SimilarityAverage:
     delta_cb_error, delta_cb_affine_error
         Standard errors of these means; nan for one sample.
     mean_displacement, rms_displacement, median_displacement, percentile_95
-        Over all atoms of all samples, in A; the last is what 95 % of the displacements stay below.
+        Over all atoms of all samples, in A; 95 % of the displacements are below the last.
     linear_expansion
-        Mean of ``det(F)^(1/3) - 1``: what the relaxation does to all lengths.
+        Mean of ``det(F)^(1/3) - 1``: the change of all lengths.
     distortion
-        Mean Frobenius norm of ``F / det(F)^(1/3) - 1``: what it does to the shape of the cell.
+        Mean Frobenius norm of ``F / det(F)^(1/3) - 1``: the change of the cell's shape.
     rigid_shift
         Mean magnitude of the rigid shift in A; it has no meaning but was removed.
     histogram
-        Number of displacements in each bin of :data:`HISTOGRAM_WIDTH`, from zero up.
+        Number of displacements in each bin of :data:`HISTOGRAM_WIDTH`, from zero upwards.
     """
 
     n_samples: int
@@ -160,12 +171,13 @@ def compare_structures(
     initial, relaxed
         The same atoms in the same order; each may be wrapped into its cell in its own way.
     bond_cutoff
-        Largest length of a bond in A. It may exceed half the cell: every periodic image of a neighbour is a bond of its own.
+        Largest length of a bond in A. It may exceed half the cell: every periodic image of a
+        neighbour is a separate bond.
 
     Raises
     ------
     InputError
-        If the two do not hold the same atoms in the same order, or nothing is within the cutoff.
+        If the two do not contain the same atoms in the same order, or no pair is within the cutoff.
     """
     from ase.neighborlist import neighbor_list
 
@@ -173,8 +185,9 @@ def compare_structures(
     check_geometry(relaxed, "the relaxed structure")
     if initial.get_chemical_symbols() != relaxed.get_chemical_symbols():
         raise InputError(
-            f"the two structures ({initial.get_chemical_formula()} and {relaxed.get_chemical_formula()}) do not list the same atoms in the same "
-            "order; give a sample and its own relaxed version, unsorted"
+            f"the two structures ({initial.get_chemical_formula()} and "
+            f"{relaxed.get_chemical_formula()}) do not list the same atoms in the same order",
+            hint="give a sample and its own relaxed version, unsorted",
         )
     initial_cell, relaxed_cell = initial.cell.array, relaxed.cell.array
     fractional = initial.get_scaled_positions(wrap=False)
@@ -188,7 +201,8 @@ def compare_structures(
     n_bonds = np.bincount(i, minlength=len(initial))
     if not n_bonds.any():
         raise InputError(
-            f"no two atoms are within {bond_cutoff:g} A of each other; raise the bond cutoff"
+            f"no two atoms are within {bond_cutoff:g} A of each other",
+            hint="raise the bond cutoff",
         )
     moved = fractional + jump
     bonds = moved[j] + images - moved[i]
@@ -217,7 +231,8 @@ def average_similarity(samples: Sequence[SimilaritySummary]) -> SimilarityAverag
     """
     if not samples:
         raise InputError(
-            "there is no sample to average; compare at least one structure with its relaxed version"
+            "there is no sample to average",
+            hint="compare at least one structure with its relaxed version",
         )
     delta = np.array([sample.delta_cb for sample in samples])
     delta_affine = np.array([sample.delta_cb_affine for sample in samples])
@@ -247,9 +262,10 @@ def average_similarity(samples: Sequence[SimilaritySummary]) -> SimilarityAverag
 def _remove_periodic_jumps(
     difference: NDArray[np.float64], periodic: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Fractional differences without the whole lattice vectors that wrapping adds, for a rigid shift of any size.
+    """Fractional differences without the whole lattice vectors that wrapping adds.
 
-    The shift is estimated first as a mean on the circle, where wrapping has no meaning; each atom then takes the image nearest to it.
+    The rigid shift, of any size, is estimated first as a mean on the circle, which wrapping does
+    not change; for each atom the image nearest to it is taken.
     """
     circular_mean = np.angle(np.exp(2j * np.pi * difference).mean(axis=0)) / (2.0 * np.pi)
     return np.where(periodic, difference - np.round(difference - circular_mean), difference)

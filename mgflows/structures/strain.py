@@ -1,16 +1,20 @@
-"""Deformed copies of a periodic cell: the subsets ``expanded_compressed`` and ``distorted`` and their crystal counterparts.
+"""Deformed copies of a periodic cell.
 
-Conventions, the same for every function of this module:
+They are the subsets ``expanded_compressed`` and ``distorted`` and the strained crystals.
+Conventions of all functions:
 
-- A deformation is its gradient ``F``, a (3, 3) matrix that acts on *column* vectors: a point ``x`` goes to ``F x``. ASE keeps cell vectors
-  and positions as *rows*, so that ``cell -> cell F^T`` and ``positions -> positions F^T``. Fractional coordinates do not change: the
-  atoms follow affinely.
-- ``F = 1 + strain`` with a *symmetric* strain tensor: no rotation, and an edge along x strained by 0.8 % is exactly 0.8 % longer.
-  The Green-Lagrange strain ``(F^T F - 1) / 2`` of pymatgen and atomate2 is ``strain + strain^2 / 2``, at most 3.2e-5 from it at 0.8 %.
-- Voigt order xx, yy, zz, yz, xz, xy with engineering shears: the fourth component is ``2 strain_yz``.
+- A deformation is its gradient ``F``, a (3, 3) matrix that acts on *column* vectors: a point ``x``
+  goes to ``F x``. ASE keeps cell vectors and positions as *rows*, so that ``cell -> cell F^T`` and
+  ``positions -> positions F^T``. Fractional coordinates do not change: the atoms follow affinely.
+- ``F = 1 + strain`` with a *symmetric* strain tensor: no rotation, and an edge along x strained by
+  0.8 % is exactly 0.8 % longer. The Green-Lagrange strain ``(F^T F - 1) / 2`` of pymatgen and
+  atomate2 is ``strain + strain^2 / 2``, which differs by at most 3.2e-5 at 0.8 %.
+- Voigt order xx, yy, zz, yz, xz, xy with engineering shears: the fourth component is ``2
+  strain_yz``.
 
-Sources: paper, "DFT database overview", steps iii, iv and vi, which name the magnitudes and the components C_ij. Which strain state each
-component means is not printed there; :data:`ELASTIC_DIRECTIONS` is our reading of it.
+Sources: paper, "DFT database overview", steps iii, iv and vi, which name the magnitudes and the
+components C_ij. The strain state of each component is not stated there; :data:`ELASTIC_DIRECTIONS`
+is our interpretation.
 """
 
 from __future__ import annotations
@@ -54,8 +58,9 @@ ELASTIC_DIRECTIONS: dict[str, tuple[float, float, float, float, float, float]] =
 }
 """Voigt strain of unit magnitude for each component of the stiffness matrix.
 
-A diagonal component strains its own direction; C12, C13 and C23 strain both of theirs at once and equally, the state whose energy
-holds ``C_ii + 2 C_ij + C_jj``. A shear of magnitude m has the tensor component ``strain_yz = m``, so the engineering strain 2 m.
+A diagonal component strains its own direction; C12, C13 and C23 strain both of their directions
+equally, the state whose energy contains ``C_ii + 2 C_ij + C_jj``. A shear of magnitude m has the
+tensor component ``strain_yz = m``, so the engineering strain 2 m.
 """
 
 
@@ -79,15 +84,21 @@ class Deformation:
 
 
 def strain_from_voigt(voigt: ArrayLike) -> NDArray[np.float64]:
-    """Symmetric (3, 3) strain tensor from the Voigt vector xx, yy, zz, yz, xz, xy with engineering (doubled) shears."""
+    """Symmetric (3, 3) strain tensor from a Voigt vector xx, yy, zz, yz, xz, xy.
+
+    Its shears are engineering (doubled) shears.
+    """
     xx, yy, zz, yz, xz, xy = np.asarray(voigt, dtype=float)
     return units.voigt_to_tensor([xx, yy, zz, yz / 2.0, xz / 2.0, xy / 2.0])
 
 
 def volume_deformations(fractions: Sequence[float] = (0.01, 0.05, 0.10)) -> list[Deformation]:
-    """All lattice vectors shortened and lengthened by each fraction (paper, step iii: 1, 5 and 10 %).
+    """All lattice vectors scaled by plus and minus each fraction.
 
-    The fractions are *linear*: +0.10 multiplies the volume by 1.331. The default gives 6 deformations.
+    Paper, step iii: 1, 5 and 10 %.
+
+    The fractions are *linear*: +0.10 multiplies the volume by 1.331. The default gives 6
+    deformations.
 
     Raises
     ------
@@ -102,9 +113,9 @@ def volume_deformations(fractions: Sequence[float] = (0.01, 0.05, 0.10)) -> list
 
 
 def elastic_deformations(magnitudes: Sequence[float] = (0.004, 0.008)) -> list[Deformation]:
-    """The nine directions of :data:`ELASTIC_DIRECTIONS` with both signs of each magnitude (paper, step iv: 0.4 and 0.8 %).
+    """The directions of :data:`ELASTIC_DIRECTIONS` with both signs of each magnitude.
 
-    The default gives 36 deformations.
+    Paper, step iv: 0.4 and 0.8 %. The default gives 36 deformations.
 
     Raises
     ------
@@ -126,12 +137,17 @@ def elastic_deformations(magnitudes: Sequence[float] = (0.004, 0.008)) -> list[D
 def crystal_deformations(
     fractions: Sequence[float] = (0.01, 0.05, 0.10), magnitudes: Sequence[float] = (0.008,)
 ) -> list[Deformation]:
-    """The volumes of step iii and the nine directions at +-0.8 % (paper, step vi): 24 deformations by default."""
+    """The volumes of step iii and the nine directions at +-0.8 % (paper, step vi).
+
+    The default gives 24 deformations.
+    """
     return volume_deformations(fractions) + elastic_deformations(magnitudes)
 
 
 def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Atoms:
-    """A copy of ``atoms`` with cell and positions deformed affinely; no calculator and no velocities are attached.
+    """A copy of ``atoms`` with cell and positions deformed affinely.
+
+    It has no calculator and no velocities.
 
     Parameters
     ----------
@@ -143,20 +159,23 @@ def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Ato
     Raises
     ------
     InputError
-        For a matrix that is not (3, 3) or that inverts or flattens the cell.
+        For a matrix that is not (3, 3) or that inverts the cell or makes its volume zero.
     """
     gradient = np.asarray(
         deformation.matrix if isinstance(deformation, Deformation) else deformation, dtype=float
     )
     if gradient.shape != (3, 3):
         raise InputError(
-            f"the deformation has the shape {gradient.shape}; give a (3, 3) deformation gradient"
+            f"the deformation has the shape {gradient.shape}",
+            hint="give a (3, 3) deformation gradient",
         )
     check_geometry(atoms)
     determinant = np.linalg.det(gradient)
     if not determinant > 0.0:
         raise InputError(
-            f"the determinant of the deformation is {determinant:g}, so the cell would be inverted or flat; give one that is positive"
+            f"the determinant of the deformation is {determinant:g}, so the cell would be "
+            "inverted or flat",
+            hint="give a deformation with a positive determinant",
         )
     deformed = atoms.copy()
     deformed.set_cell(atoms.cell.array @ gradient.T, scale_atoms=False)
@@ -167,7 +186,10 @@ def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Ato
 
 
 def deformation_tables() -> str:
-    """Markdown tables of docs/strains.md: what each direction means, and the gradient of every default deformation."""
+    """Markdown tables of docs/reference/strains.md.
+
+    The strain of each direction, and the gradient of every default deformation.
+    """
     names = ["xx", "yy", "zz", "yz", "xz", "xy"]
     lines = ["| component | strain of magnitude m | elastic energy density at m |", "|---|---|---|"]
     for component, direction in ELASTIC_DIRECTIONS.items():
@@ -176,7 +198,7 @@ def deformation_tables() -> str:
             f"e_{names[index]} = {'m' if index < 3 else f'e_{names[index][::-1]} = m'}"
             for index in strained
         ]
-        # Half the quadratic form of the Voigt strain: a doubled shear brings a factor of four.
+        # Half the quadratic form of the Voigt strain: a doubled shear gives a factor of four.
         terms = []
         for i in strained:
             for j in (other for other in strained if other >= i):
@@ -184,7 +206,8 @@ def deformation_tables() -> str:
                 terms.append(f"{'' if factor == 1.0 else f'{factor:g} '}C{i + 1}{j + 1}")
         energy = " + ".join(terms)
         lines.append(
-            f"| {component} | {', '.join(strains)} | m²/2 {f'({energy})' if len(terms) > 1 else f'× {energy}'} |"
+            f"| {component} | {', '.join(strains)} "
+            f"| m²/2 {f'({energy})' if len(terms) > 1 else f'× {energy}'} |"
         )
     crystals = {deformation.name for deformation in crystal_deformations()}
     lines += [
@@ -196,7 +219,8 @@ def deformation_tables() -> str:
         rows = " | ".join(" ".join(f"{value:.6g}" for value in row) for row in deformation.matrix)
         determinant = f"{np.linalg.det(deformation.matrix):.8g}"
         lines.append(
-            f"| {deformation.name} | {rows} | {determinant} | {'yes' if deformation.name in crystals else 'no'} |"
+            f"| {deformation.name} | {rows} | {determinant} "
+            f"| {'yes' if deformation.name in crystals else 'no'} |"
         )
     return "\n".join(lines)
 
@@ -205,7 +229,8 @@ def _checked(magnitudes: Sequence[float]) -> Sequence[float]:
     for magnitude in magnitudes:
         if not 0.0 < magnitude < 1.0:
             raise InputError(
-                f"the strain magnitude {magnitude:g} must lie between 0 and 1; both signs are made of it, 0.008 means +-0.8 %"
+                f"the strain magnitude {magnitude:g} must be between 0 and 1",
+                hint="both signs are applied: 0.008 means +-0.8 %",
             )
     return magnitudes
 

@@ -1,4 +1,8 @@
-"""OPTIMADE is asked over HTTP, from a server on this machine; the Materials Project through a client that gives documents as emmet defines them."""
+"""Crystals from databases.
+
+OPTIMADE is queried over HTTP on a server of this machine, the Materials Project through a client
+that returns documents as emmet defines them.
+"""
 
 from __future__ import annotations
 
@@ -340,7 +344,8 @@ def test_faults_of_the_materials_project_are_one_error(
 ) -> None:
     with pytest.raises(
         InputError,
-        match=r"gave no answer \(ValueError: REST query returned with error status code 403\); check the key",
+        match=r"gave no answer \(ValueError: REST query returned with error status code 403\); "
+        "check the key",
     ):
         crystals_from_materials_project(SPECIES, api_key="wrong")
     with pytest.raises(

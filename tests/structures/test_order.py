@@ -71,7 +71,8 @@ def test_the_coordinations_of_a15():
 
 
 def test_an_icosahedron_and_its_strained_cell():
-    # Thirteen atoms far from their images; the centre has twelve rings of five, the vertices open chains.
+    # Thirteen atoms far from their images; the centre has twelve rings of five, the vertices open
+    # chains.
     golden = (1 + np.sqrt(5)) / 2
     corners = np.array([(0, s, t * golden) for s in (-1, 1) for t in (-1, 1)])
     vertices = np.vstack([np.roll(corners, k, axis=1) for k in range(3)])

@@ -49,7 +49,7 @@ def test_known_displacements_come_back(glass):
 
 
 def test_known_displacements_come_back_from_under_a_shift_and_a_change_of_the_cell(glass):
-    """Both taken out at once, from wrapped positions: what is left is measured in the initial cell."""
+    """Both are removed from wrapped positions; the rest is measured in the initial cell."""
     moves = np.random.default_rng(8).normal(scale=0.1, size=(len(glass), 3))
     moves -= moves.mean(axis=0)
     gradient = np.array([[1.06, 0.02, -0.01], [0.0, 1.08, 0.03], [0.01, 0.0, 1.04]])
@@ -68,7 +68,7 @@ def test_known_displacements_come_back_from_under_a_shift_and_a_change_of_the_ce
 
 @pytest.mark.physics
 def test_equations_2_and_3_of_the_paper_written_down_again(glass):
-    """Neighbours from tables of minimum-image distances, r_ij <= 4 A; no bond list, no images, no unwrapping."""
+    """From tables of minimum-image distances, without bond list, images or unwrapping."""
     pairs = []
     for seed, scale in ((1, 1.0), (2, 1.06), (3, 1.06)):
         relaxed = glass.copy()
@@ -101,18 +101,20 @@ def test_neighbour_fraction_of_a_cluster_counted_by_hand():
     relaxed = initial.copy()
     relaxed.positions[3] = [5, 5, 9.1]
     similarity = compare_structures(initial, relaxed)
-    # Atom 0 keeps 2 of 3 bonds; atoms 1 and 2 (4.24 A apart) keep theirs with atom 0; atom 3 loses its only one.
+    # Atom 0 keeps 2 of 3 bonds; atoms 1 and 2 (4.24 A apart) keep theirs with atom 0; atom 3 loses
+    # its only one.
     np.testing.assert_allclose(similarity.preserved, [2 / 3, 1, 1, 0], atol=1e-12)
     assert similarity.delta_cb == pytest.approx((2 / 3 + 2) / 4)
 
 
 @pytest.mark.physics
 def test_small_cells_count_every_image():
-    """A cell shorter than the cutoff: each atom has bonds to several images of the other one, and of itself."""
+    """A cell shorter than the cutoff: bonds to several images of the other atom and of itself."""
     small = bulk("CuZr", "cesiumchloride", a=3.6)
     moved = small.copy()
     moved.positions[1, 0] += 1.3
-    # Each atom has 8 unlike neighbours at 3.12 A and 6 like ones at 3.6 A; the shift takes four unlike ones to (3.1, 1.8, 1.8), 4.01 A away.
+    # Each atom has 8 unlike neighbours at 3.12 A and 6 like ones at 3.6 A; the shift takes four
+    # unlike ones to (3.1, 1.8, 1.8), 4.01 A away.
     assert compare_structures(small, moved).delta_cb == pytest.approx(10 / 14, abs=1e-12)
     repeat = (3, 3, 3)
     assert compare_structures(small.repeat(repeat), moved.repeat(repeat)).delta_cb == pytest.approx(

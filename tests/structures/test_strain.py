@@ -137,9 +137,7 @@ def test_the_documentation_has_the_matrices():
     rows = deformation_tables().splitlines()
     page = (Path(__file__).parents[2] / "docs" / "reference" / "strains.md").read_text()
     assert sum(row.startswith(("| volume", "| C")) for row in rows) == 9 + 6 + 36
-    assert all(row in page for row in rows), (
-        "print them anew with: python -m mgflows.structures.strain"
-    )
+    assert all(row in page for row in rows), "update them with: python -m mgflows.structures.strain"
     assert "| C44+0.008 | 1 0 0 | 0 1 0.008 | 0 0.008 1 | 0.999936 | yes |" in rows
     assert "| C12 | e_xx = m, e_yy = m | m²/2 (C11 + 2 C12 + C22) |" in rows
 
