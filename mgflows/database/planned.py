@@ -75,8 +75,9 @@ def deleted_jobs(database: Database, campaign: str) -> dict[str, list[str]]:
     expected = next((row["n"] for row in planned.aggregate(pipeline)), 0)
     if not expected:
         return {}
-    # Counting keys of an index is enough in the normal case; every submission starts with the name.
-    of_campaign = {"spec.submission": {"$regex": f"^{re.escape(campaign)}/"}}
+    # Counting keys of an index is enough in the normal case: CAMPAIGN/PART/PLAN/NUMBER.
+    pattern = f"^{re.escape(campaign)}/[^/]+/[0-9a-f]{{32}}/"
+    of_campaign = {"spec.submission": {"$regex": pattern}}
     if fireworks.count_documents(of_campaign) >= expected:
         return {}
     pieces: dict[str, list[str]] = {}

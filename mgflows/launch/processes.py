@@ -65,6 +65,16 @@ def is_known_dead(who: Mapping[str, Any]) -> bool | None:
     return not (is_alive(pid) and _start_ticks(pid) == who.get("started"))
 
 
+def was_restarted(who: Mapping[str, Any]) -> bool:
+    """Whether this machine was restarted since the process that `identity` described started."""
+    boot = str(who.get("kernel", "")).partition("/")[0]
+    return (
+        bool(boot)
+        and who.get("host") == socket.gethostname()
+        and boot != _kernel().partition("/")[0]
+    )
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     fields = _stat(pid)

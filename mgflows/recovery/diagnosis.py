@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mgflows.launch.launchpad import EXPIRATION_PINGS, LAST_CHANGE
-from mgflows.launch.processes import clock_ahead, is_known_dead
+from mgflows.launch.processes import clock_ahead, is_known_dead, was_restarted
 from mgflows.recovery.queues import JobState
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
     if server_time(launchpad) - heard <= timedelta(seconds=timeout):
         return Diagnosis(ProcessState.LIVE, f"last heartbeat of its worker on {where}: {since}")
     reason = f"no heartbeat from its worker on {where} since {since}"
+    if job is None and was_restarted(who):
+        return Diagnosis(ProcessState.LOST, f"{reason}; the machine was restarted", True)
     if job is None:
         return Diagnosis(ProcessState.LOST, reason, from_outside)
     return Diagnosis(

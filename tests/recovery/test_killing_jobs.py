@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,3 +109,18 @@ def test_workers_that_others_end_do_not_count(
         found = recover(settings)
     assert list(found.set_aside) == [fw_id]
     assert found.failures[0].category is ErrorCategory.WORKER_DIED
+
+
+def test_restarts_of_the_machine_do_not_count(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    settings = settings.model_copy(update={"ping_seconds": 0.2, "max_worker_deaths": 1})
+    submit(jobs.add(str(journal), "slow", 1.0, 1.0, 60.0), settings)
+    with working(settings):
+        wait_for(lambda: jobs.ran(journal) == ["slow"])
+    fw_id = fw_ids(database)["slow"]
+    elsewhere(database, fw_id)
+    database.launches.update_one({}, {"$set": {"fworker.env.host": socket.gethostname()}})
+    wait_for(lambda: bool(plan_recovery(settings).rerun))
+    assert "the machine was restarted" in recover(settings).rerun[fw_id]
