@@ -137,7 +137,7 @@ class Cluster:
                     path.read_text(errors="replace")[-2000:]
                     for path in sorted(self.directory.glob("slurm*.*o*"))
                 )
-                raise RuntimeError(f"Slurm did not start; sinfo says {state!r}\n{logs}")
+                raise RuntimeError(f"Slurm did not start; sinfo prints {state!r}\n{logs}")
             time.sleep(0.2)
         self.is_up = True
 

@@ -111,9 +111,9 @@ def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_pa
             [maker.name, "--directory", str(tmp_path), "--json"],
             catch_exceptions=False,
         )
-        told = json.loads(result.output, parse_constant=pytest.fail)
-        assert told["fitness"] == record.model_dump()
-        assert told["gate"]["passed"] is True
+        shown = json.loads(result.output, parse_constant=pytest.fail)
+        assert shown["fitness"] == record.model_dump()
+        assert shown["gate"]["passed"] is True
         said = (
             CliRunner()
             .invoke(
