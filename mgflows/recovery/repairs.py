@@ -55,6 +55,7 @@ _HELD = ["RUNNING", "RESERVED"]
 _FIELDS = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "updated_on": 1}
 _FROM_OUTSIDE = "ended_from_outside"
 _SET_ASIDE = "set_aside"
+_LOST_RUN = "lost run"
 
 
 def recover(
@@ -314,7 +315,7 @@ class _Search:
         """Rerun a lost job, or set it aside if it keeps killing its worker."""
         fw_id, name = firework["fw_id"], firework["name"]
         if firework["state"] == "RESERVED":
-            problem = "stuck reservation" if firework["launches"] else "lost run"
+            problem = "stuck reservation" if firework["launches"] else _LOST_RUN
             return Step(Action.RERUN, problem, (fw_id,), name, diagnosis.reason, seen)
         if diagnosis.from_outside:
             seen = {**seen, _FROM_OUTSIDE: True}
@@ -322,7 +323,7 @@ class _Search:
             times = "once" if number == 1 else f"{number} times in a row"
             reason = f"its worker died {times} while running it; the last time {diagnosis.reason}"
             return Step(Action.SET_ASIDE, "kills its worker", (fw_id,), name, reason, seen)
-        return Step(Action.RERUN, "lost run", (fw_id,), name, diagnosis.reason, seen)
+        return Step(Action.RERUN, _LOST_RUN, (fw_id,), name, diagnosis.reason, seen)
 
     def _was_never_started(self, firework: dict[str, Any], queues: Queues) -> bool:
         """Whether a process took a firework and seems to have died before there was a launch."""
@@ -443,6 +444,10 @@ def _apply(launchpad: LaunchPad, step: Step) -> bool:
     if step.action is Action.SET_ASIDE:
         return _set_aside(launchpad, step)
     launchpad.rerun_fw(fw_id)
+    if step.problem == _LOST_RUN and not step.seen.get(_FROM_OUTSIDE):
+        # To the end of the queue: the other jobs run before this one may end its worker again.
+        now = server_time(launchpad).replace(tzinfo=None).isoformat()
+        launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"created_on": now}})
     launchpad.launches.update_many(
         {"launch_id": {"$in": step.seen.get("launches", [])}, "state": {"$in": _HELD}},
         {
