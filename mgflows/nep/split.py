@@ -50,7 +50,8 @@ def split_frames(
     Parameters
     ----------
     frame_ids, families, subsets
-        One entry per frame.
+        One entry per frame. A frame without an id (an empty string), as read from a file that has
+        none, is named by its position; one without a family is a family of its own.
     scheme
         As above.
     test_fraction
@@ -83,6 +84,10 @@ def split_frames(
         )
     if n_frames == 0:
         raise InputError("there are no frames to split")
+    frame_ids = [name or f"frame {index}" for index, name in enumerate(frame_ids)]
+    families = [
+        name or f"family of {identity}" for name, identity in zip(families, frame_ids, strict=True)
+    ]
     if len(set(frame_ids)) != n_frames:
         repeated = next(identity for identity in frame_ids if list(frame_ids).count(identity) > 1)
         raise InputError(

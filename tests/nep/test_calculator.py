@@ -16,6 +16,7 @@ from mgflows.errors import (
 from mgflows.nep import nep_calculator, predict, validate_nep_text
 from mgflows.nep.calculator import read_potential
 from mgflows.structures.relaxation import relax
+from tests.helpers.potentials import random_potential
 
 
 @pytest.mark.physics
@@ -166,26 +167,6 @@ def dialect(name: str, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def random_potential(n_max: tuple[int, int], l_max: str) -> str:
-    """A NEP4 for Cu and Zr with small random parameters."""
-    numbers = [int(word) for word in l_max.split()]
-    invariants = numbers[0] + sum(number > 0 for number in numbers[1:])
-    dimension = n_max[0] + 1 + (n_max[1] + 1) * invariants
-    count = 2 * (dimension + 2) * 5 + 1 + 4 * 5 * (n_max[0] + n_max[1] + 2)
-    parameters = np.random.default_rng(0).normal(scale=0.1, size=count)
-    header = [
-        "nep4_zbl 2 Cu Zr",
-        "zbl 0.9 1.8",
-        "cutoff 5 4 80 40",
-        f"n_max {n_max[0]} {n_max[1]}",
-        "basis_size 4 4",
-        f"l_max {l_max}",
-        "ANN 5 0",
-    ]
-    body = [f"{value:.7e}" for value in parameters] + ["1.0"] * dimension
-    return "\n".join([*header, *body]) + "\n"
-
-
 def dense(atoms: Atoms) -> Atoms:
     """Compressed until the repulsion acts between neighbours."""
     atoms = atoms.copy()
@@ -238,14 +219,14 @@ def test_the_header_states_the_dialect_and_what_cannot_be_trained(tiny_potential
 def test_further_invariants_are_counted_as_by_the_calculators(n_max, l_max) -> None:
     atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat(3)
     atoms.symbols[::2] = "Zr"
-    atoms.calc = nep_calculator(random_potential(n_max, l_max))
+    atoms.calc = nep_calculator(random_potential(("Cu", "Zr"), n_max, l_max))
     assert np.isfinite(atoms.get_potential_energy())
 
 
 def test_calorine_evaluates_what_is_beyond_nep_adapters(monkeypatch) -> None:
     from mgflows.nep import calculator
 
-    text = random_potential((10, 10), "4 2 0")
+    text = random_potential(("Cu", "Zr"), (10, 10))
     assert isinstance(nep_calculator(text), CPUNEP)
     atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat(3)
     atoms.symbols[::2] = "Zr"

@@ -123,3 +123,10 @@ def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
 def test_impossible_splits_are_refused(arguments, options, says) -> None:
     with pytest.raises(InputError, match=says):
         split_frames(*arguments, **options)
+
+
+def test_frames_of_files_without_ids_and_families_can_be_split():
+    is_test = split_frames([""] * 10, [""] * 10, [""] * 10)
+    assert is_test.sum() == 2
+    related = split_frames([""] * 10, ["a"] * 5 + ["b"] * 5, ["set"] * 10, test_fraction=0.5)
+    assert related.tolist() in ([True] * 5 + [False] * 5, [False] * 5 + [True] * 5)
