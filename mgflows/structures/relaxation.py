@@ -29,8 +29,11 @@ _NEAR_FORCE, _NEAR_STRESS = 0.3, 3.0
 """eV/A and GPa below which the energy landscape is taken as quadratic."""
 _CURVATURE = 20.0
 """eV/A^2 per atomic coordinate. Metals are softer than ASE's 70: half as many steps."""
-_LBFGS = {"alpha": _CURVATURE, "maxstep": 0.1, "memory": 30}
-"""A memory beyond 30 costs time and saves no steps."""
+_LARGEST_LBFGS_STEP = 0.1
+"""A."""
+_SMALL, _SMALL_MEMORY, _LARGE_MEMORY = 400, 30, 100
+"""Steps that LBFGS remembers for structures of up to 400 atoms, where more costs time and saves no
+steps, and for larger ones, where it halves their number."""
 _CELL_MODULUS = 1.0
 """eV/A^3 (160 GPa), the stiffness of a metal; sets the scale of the cell coordinates."""
 _PATIENCE = 300
@@ -268,9 +271,14 @@ class _Descent:
             return False
         energy = self._energy()
         self._remember()
-        refined = self._descend(
-            LBFGS(self._target(), logfile=None, **_LBFGS), *goal, patience=_PATIENCE
+        lbfgs = LBFGS(
+            self._target(),
+            logfile=None,
+            alpha=_CURVATURE,
+            maxstep=_LARGEST_LBFGS_STEP,
+            memory=_SMALL_MEMORY if len(self.atoms) <= _SMALL else _LARGE_MEMORY,
         )
+        refined = self._descend(lbfgs, *goal, patience=_PATIENCE)
         if refined and self._energy() <= energy:
             return True
         _, positions, cell = self._lowest
