@@ -40,8 +40,9 @@ __all__ = [
     "write_frames",
 ]
 
-_ASYMMETRY_TOLERANCE = 1e-4
-"""Relative asymmetry of a stress tensor that rounding in files explains."""
+_ASYMMETRY_TOLERANCE, _SMALLEST_ASYMMETRY = 1e-3, 1e-5
+"""Asymmetry of a stress tensor that rounding and single precision explain: relative, and in eV/A^3
+(2 MPa)."""
 _ENTRY = re.compile(
     r"""
     (?P<key>"[^"]*"|'[^']*'|[^\s=]+) \s*=\s*
@@ -250,9 +251,13 @@ def frame_labels(
     return energy, forces, _symmetric(stress, "stress", _describe(frame, index))
 
 
-def _symmetric(tensor: NDArray[np.float64], name: str, what: str) -> NDArray[np.float64]:
+def _symmetric(
+    tensor: NDArray[np.float64], name: str, what: str, volume: float = 1.0
+) -> NDArray[np.float64]:
+    """The symmetric part of a stress, or of a virial of the given volume."""
     asymmetry = float(np.abs(tensor - tensor.T).max())
-    if asymmetry > _ASYMMETRY_TOLERANCE * max(1e-3, float(np.abs(tensor).max())):
+    largest = float(np.abs(tensor).max())
+    if asymmetry > max(_ASYMMETRY_TOLERANCE * largest, _SMALLEST_ASYMMETRY * volume):
         raise InputError(
             f"{what} has a {name} that is not symmetric (off by {asymmetry:.2g}); a stress that "
             "exerts a torque is a mistake in its source"
@@ -392,7 +397,10 @@ def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | No
     for key in ("stress", "virial"):
         if key in pairs:
             tensors[key] = _symmetric(
-                np.array(pairs[key].split(), dtype=float).reshape(3, 3), key, "the frame"
+                np.array(pairs[key].split(), dtype=float).reshape(3, 3),
+                key,
+                "the frame",
+                1.0 if key == "stress" else volume,
             )
     if "virial" in tensors:
         tensors["virial"] = units.stress_from_virial(tensors["virial"], volume)

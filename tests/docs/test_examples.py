@@ -82,3 +82,20 @@ def test_high_entropy(tmp_path):
         np.mean([glass.info["e_is"] for glass in glasses[2:]]),
     )
     assert with_exchanges < without
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+def test_validation_choices():
+    output = run("validation_choices.py", "--glasses", "1")
+    tables = [table.splitlines() for table in output.strip().split("\n\n")]
+    relaxations, elastic, shear = ([row.split("|")[1:-1] for row in table[2:]] for table in tables)
+    assert [int(row[0]) for row in relaxations] == [150, 1200]
+    assert all(float(row[3]) <= 1.001e-4 for row in relaxations)
+    moduli = {row[0].strip(): [float(x) for x in row[1].split(",")] for row in elastic}
+    # The linear regime, and the stiffness that clamped ions feign.
+    assert moduli["strain 0.001"][1] == pytest.approx(moduli["strain 0.004"][1], rel=0.02)
+    assert moduli["clamped ions"][1] > 1.5 * moduli["strain 0.002"][1]
+    assert [float(x) for x in shear[0][1].split(",")] == pytest.approx(
+        3 * [moduli["strain 0.002"][1]], rel=0.4
+    )

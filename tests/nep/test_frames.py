@@ -164,6 +164,28 @@ def test_the_free_energy_is_the_label(tmp_path, emt_frames) -> None:
     assert read_frames(tmp_path / "written.xyz")[0].get_potential_energy() == -5.25
 
 
+@pytest.mark.parametrize(
+    ("key", "scale"), [("stress", 1.0), ("virial", -64.0)], ids=["stress", "virial"]
+)
+def test_rounding_may_break_the_symmetry_of_a_stress_but_a_torque_is_refused(
+    tmp_path, key, scale
+) -> None:
+    """Files with six decimals, and single precision, differ in the last digits of xy and yx."""
+    for asymmetry, allowed in ((1e-6, True), (8e-6, True), (3e-4, False), (0.01, False)):
+        stress = np.diag([0.02, 0.03, 0.01])
+        stress[0, 1], stress[1, 0] = 0.005, 0.005 + asymmetry
+        numbers = " ".join(f"{value:.9f}" for value in (scale * stress).ravel())
+        path = tmp_path / "rounded.xyz"
+        text = FRAME.format(more="", x=1.5)
+        path.write_text(text.replace('stress="0.01 0 0 0 0.02 0 0 0 0.03"', f'{key}="{numbers}"'))
+        if allowed:
+            read_stress = frame_labels(read_frames(path)[0])[2]
+            np.testing.assert_allclose(read_stress, (stress + stress.T) / 2, atol=1e-9)
+        else:
+            with pytest.raises(InputError, match="not symmetric"):
+                read_frames(path)
+
+
 def test_weights_and_other_numbers_survive(tmp_path, make_emt_frame) -> None:
     frame = make_emt_frame(0)
     extra = {"weight": 0.3, "energy_weight": 0.1, "log10_time": 7.2, "source": "mp-30"}
