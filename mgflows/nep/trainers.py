@@ -355,7 +355,7 @@ class NeppoTrainer(Trainer):
         Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate.
         They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters, which mean
         something else for GPUMD. The defaults suit a CPU core, where small batches learn more per
-        second (docs/training.md); on a GPU batches of 32 and more are faster.
+        second (docs/how_to/training.md); on a GPU batches of 32 and more are faster.
     seed
         Seed of the initial parameters and the batches. The same seed gives the same potential on
         the same machine; on a GPU it is only known to give the same errors within a few percent.

@@ -72,7 +72,7 @@ def step_budget(n_atoms: int) -> int:
     """Steps that a relaxation of a glass of ``n_atoms`` may take: 3000, and two per atom.
 
     Glasses of 150 atoms need 100 to 700 steps to 1e-4 eV/A, those of 1500 atoms 200 to 1500
-    (docs/validation.md).
+    (docs/concepts/validation.md).
     """
     return 3000 + 2 * n_atoms
 

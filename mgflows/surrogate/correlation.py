@@ -118,7 +118,7 @@ class FitnessLimits:
     minimum_slope
         The label energy must rise by at least this much for each eV of the surrogate's.
     minimum_r2
-        Share of the variance of the label energies that the surrogate's must explain. The default, a half, is far below what the tables of this package reach (docs/fitness.md)
+        Share of the variance of the label energies that the surrogate's must explain. The default, a half, is far below what the tables of this package reach (docs/concepts/fitness.md)
         and far above what an unrelated potential does with twenty samples.
     pressure
         Lowest and highest mean label pressure in GPa; None: any. Cu46Zr46Al8 at the paper's density is at about +38 GPa by every method.

@@ -139,7 +139,7 @@ class LennardJones:
         table
             ``"consistent"``: eps_Zr = 0.739 eV and eps_Cu = 0.409 eV, which follow the cohesive energies and put the onset of
             supercooling where the paper reports it. ``"printed"``: the two values as the paper's Methods print them, that is
-            the other way round. ``docs/surrogate.md`` has the evidence.
+            the other way round. ``docs/concepts/surrogate.md`` has the evidence.
         """
         if table not in _CUZRAL_EPSILON:
             raise InputError(

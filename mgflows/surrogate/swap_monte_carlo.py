@@ -66,9 +66,9 @@ class SwapMonteCarlo:
     swap_fraction
         Probability that a move is an exchange (paper: 0.2). Where nothing can be exchanged all moves are displacements.
     dtype
-        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6 (``docs/performance.md`` has the check for a bias).
+        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6 (``docs/reference/performance.md`` has the check for a bias).
     method
-        ``"all_pairs"``, ``"cells"``, ``"images"``, or ``"auto"``: in a box below twice the largest cutoff images, which is slow (``docs/surrogate.md``, "Small
+        ``"all_pairs"``, ``"cells"``, ``"images"``, or ``"auto"``: in a box below twice the largest cutoff images, which is slow (``docs/concepts/surrogate.md``, "Small
         cells") and always in double precision; else whichever of the other two is faster for this number of atoms.
 
     Raises

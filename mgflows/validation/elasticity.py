@@ -37,7 +37,7 @@ __all__ = [
 FORCE_TOLERANCE = 1e-4
 """eV/A. Non-affine forces after a strain of 2e-3 are about 1e-2 eV/A; minimised to 1e-3 the shear
 modulus of a 150-atom glass is still 3 % too high, to 1e-4 it is within 0.3 % of its limit
-(docs/validation.md)."""
+(docs/concepts/validation.md)."""
 _STRESS_TOLERANCE = 0.01
 """GPa left in the reference cell; the constants inherit an error of about this size."""
 _WANTED_NONLINEARITY, _LARGEST_NONLINEARITY = 0.03, 0.1

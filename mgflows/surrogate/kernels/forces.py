@@ -59,7 +59,7 @@ class Interaction(NamedTuple):
 def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -> Interaction:
     """Gather the tables of a configuration in reduced units.
 
-    A Verlet list is used above 600 atoms (docs/surrogate.md, "Speed") if the box is not small.
+    A Verlet list is used above 600 atoms (docs/concepts/surrogate.md, "Speed") if the box is not small.
     """
     types = configuration.types
     sigma2 = np.ascontiguousarray((lj.reduced_sigma**2)[:, types])

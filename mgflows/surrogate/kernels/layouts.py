@@ -26,7 +26,7 @@ Method = Literal["all_pairs", "cells", "images"]
 CROSSOVER = {"float64": 1000, "float32": 1500}
 """Number of atoms above which cells are faster, where the box holds enough of them.
 
-Measured: ``docs/performance.md``.
+Measured: ``docs/reference/performance.md``.
 """
 
 

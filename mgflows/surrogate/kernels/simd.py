@@ -3,7 +3,7 @@
 Positions are 32-bit integers, with the box edge as 2^32. Differences of such numbers wrap around
 exactly as a periodic box does, so that the minimum image costs nothing; the lattice spacing is
 2e-10 of the edge. Compilers do not vectorise these loops well (measured in
-``docs/performance.md``), so they are written out in vectors of 64 bytes, which LLVM cuts to the
+``docs/reference/performance.md``), so they are written out in vectors of 64 bytes, which LLVM cuts to the
 registers of the processor.
 
 The atoms that a row runs over are given as *blocks*, places in the arrays where one vector of atoms
