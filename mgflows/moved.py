@@ -58,8 +58,9 @@ MODULES = {
     "mgflows.surrogate.replica_rows": "mgflows.surrogate.kernels.replicas",
     "mgflows.surrogate.rows": "mgflows.surrogate.kernels.simd",
     "mgflows.surrogate.systems": "mgflows.surrogate.kernels.layouts",
-    "mgflows.validation.checkpoint": "mgflows.md.checkpoint",
+    "mgflows.validation.checkpoint": "mgflows.checkpoints",
     "mgflows.validation.langevin": "mgflows.md.langevin",
+    "mgflows.validation.minimise": "mgflows.structures.relaxation",
     "mgflows.validation.quench": "mgflows.md.quench",
 }
 """Module of version 0.1 to the module that replaces it; None for a package that only held the others."""
@@ -76,6 +77,9 @@ NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "Recovery": ("mgflows.recovery.steps", "Recovery"),
         "read_progress": ("mgflows.database.progress", "campaign_progress"),
         "recover": ("mgflows.recovery.repairs", "recover"),
+    },
+    "mgflows.schemas.labels": {
+        "LabelSetDocument": ("mgflows.schemas.labels", "LabelDocument"),
     },
 }
 """Existing module to its names of version 0.1, each with the module and the name that replace it."""

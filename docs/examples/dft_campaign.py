@@ -49,7 +49,7 @@ def campaign(
         cutoff=cutoff, k_spacing=k_spacing, heating_steps=heating_steps
     )
     trainer = NeppoTrainer(steps=training_steps, batch=4, learning_rate=(2e-2, 1e-4), reports=3)
-    training = TrainingMaker(trainer=trainer, scaled_down=scaled_down)
+    training = TrainingMaker(trainer=trainer)
     return CampaignMaker(
         name="CuZrAl-GPAW",
         alloy=Alloy.cuzral(n_atoms=24),

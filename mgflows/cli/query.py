@@ -17,7 +17,6 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.errors import InputError
 from mgflows.schemas.training import SUBSETS
 from mgflows.units import duration
 
@@ -279,7 +278,7 @@ def _status_display(database: GlassDatabase, name: str) -> RenderableType:
             f", about {duration(state.seconds_left)} with {state.states['RUNNING']} jobs at a time"
         )
     lines: list[RenderableType] = [
-        Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
+        Text.assemble((name, "bold"), f"  {document.alloy.name}, labels: {document.method}"),
         table,
         Text(
             f"{state.completed} of {state.total} jobs done; {state.core_hours:.3g} core hours spent, {left}"
@@ -429,6 +428,7 @@ def export(what: str, form: str | None, split: Split, output: Path, directory: P
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them; a potential becomes nep.txt and nep.in.
     """
     from mgflows.database.export import write_dataset, write_potential
+    from mgflows.database.glass import UnknownDocumentError
 
     database = open_database(directory)
     if form == "nep":
@@ -436,7 +436,7 @@ def export(what: str, form: str | None, split: Split, output: Path, directory: P
     else:
         try:
             paths = write_dataset(database, what, split, output)
-        except InputError:
+        except UnknownDocumentError:
             if form == "extxyz":
                 raise
             paths = write_potential(database, what, output)

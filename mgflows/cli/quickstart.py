@@ -268,8 +268,8 @@ def _finish(
             f"the campaign {document.campaign} has no potential ({reasons}); mend the reason and run the same command with --retry"
         )
     with console.status("writing the potential, the frames and the report"):
-        write_potential(database, potential.potential_id, directory)
-        write_dataset(database, potential.dataset_id, potential.split, directory)
+        write_potential(database, potential.potential_id, directory, overwrite=True)
+        write_dataset(database, potential.dataset_id, potential.split, directory, overwrite=True)
         write_report(
             ReportData.from_database(database, document.campaign), directory / "report.html"
         )

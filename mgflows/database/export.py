@@ -1,15 +1,17 @@
-"""Datasets and potentials as files that other programs read."""
+"""Datasets and potentials as files for other programs."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgflows.errors import ServiceError
-from mgflows.nep.frames import write_frames
+from mgflows.errors import InputError, ServiceError
+from mgflows.files import write_text
+from mgflows.nep.frames import frames_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mgflows.database.glass import GlassDatabase
     from mgflows.schemas.training import Split
 
@@ -17,81 +19,102 @@ __all__ = ["write_dataset", "write_potential"]
 
 
 def write_dataset(
-    database: GlassDatabase, dataset_id: str, split: Split, directory: Path | str
+    database: GlassDatabase,
+    dataset_id: str,
+    split: Split,
+    directory: Path | str,
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
-    """Write ``train.xyz`` and ``test.xyz`` of a dataset, as GPUMD, neppo, calorine and ASE read them.
+    """Write ``train.xyz`` and ``test.xyz`` of a dataset for GPUMD, neppo, calorine and ASE.
 
     Parameters
     ----------
     database
-        Where the dataset is.
+        The database with the dataset.
     dataset_id
         Its id, or the beginning of it.
     split
-        Which split decides what is train and what is test.
+        Which split of the dataset to write.
     directory
-        Where the files go; made if necessary.
+        Folder of the files; made if necessary.
+    overwrite
+        Replace files with another content.
 
     Returns
     -------
     paths
         The two files.
+
+    Raises
+    ------
+    InputError
+        If a file exists with another content.
+    ServiceError
+        If the folder cannot be made.
     """
     dataset = database.dataset(dataset_id)
-    directory = _make(directory)
-    paths = []
+    texts = {}
     for name, is_test in (("train.xyz", False), ("test.xyz", True)):
         frames = [frame for frame in dataset.frames if frame.test[split] is is_test]
-        atoms = database.load(frames)
-        write_frames(directory / name, atoms)
-        paths.append(directory / name)
-    return paths
+        texts[name] = frames_text(database.load(frames))
+    return _write(directory, texts, overwrite)
 
 
 def write_potential(
-    database: GlassDatabase, potential_id: str, directory: Path | str
+    database: GlassDatabase,
+    potential_id: str,
+    directory: Path | str,
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write ``nep.txt`` and ``nep.in`` of a potential.
 
     Parameters
     ----------
     database
-        Where the potential is.
+        The database with the potential.
     potential_id
         Its id, or the beginning of it.
     directory
-        Where the files go; made if necessary.
+        Folder of the files; made if necessary.
+    overwrite
+        Replace files with another content.
 
     Returns
     -------
     paths
         The two files.
+
+    Raises
+    ------
+    InputError
+        If a file exists with another content.
+    ServiceError
+        If the folder cannot be made.
     """
     potential = database.potential(potential_id)
-    directory = _make(directory)
-    return [
-        _write(directory / name, text)
-        for name, text in (("nep.txt", potential.nep_txt), ("nep.in", potential.nep_in))
-    ]
+    texts = {"nep.txt": potential.nep_txt, "nep.in": potential.nep_in}
+    return _write(directory, texts, overwrite)
 
 
-def _make(directory: Path | str) -> Path:
+def _write(directory: Path | str, texts: Mapping[str, str], overwrite: bool) -> list[Path]:
+    """Write all files, or none if one of them would be replaced by another content."""
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ServiceError(
-            f"{directory} cannot be made: {error.strerror}; choose a directory that is yours"
+            f"the folder {directory} cannot be made: {error.strerror}",
+            hint="choose a folder that you can write to",
         ) from error
-    return directory
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file at once or not at all."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as stream:
-        stream.write(text)
-    partial = Path(stream.name)
-    partial.chmod(0o644)
-    return partial.replace(path)
+    paths = [directory / name for name in texts]
+    for path in paths:
+        if not overwrite and path.exists() and path.read_bytes() != texts[path.name].encode():
+            raise InputError(
+                f"{path} exists with another content",
+                hint="choose another folder, or overwrite it explicitly",
+            )
+    for path in paths:
+        write_text(path, texts[path.name])
+    return paths

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mgflows.jobs.store import join_labels, samples_by_family
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument
-from mgflows.surrogate.correlation import LabelledSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jobflow import JobStore
 
-    from mgflows.database.frames import FrameRecord
+    from mgflows.schemas.frames import FrameRecord
+    from mgflows.surrogate.correlation import LabelledSample
 
 __all__ = ["labelled_samples"]
 
@@ -22,18 +23,17 @@ _FIELDS = ("n_sweeps", "energy_lj", "e_is")
 def labelled_samples(
     store: JobStore, campaign: str, frames: Iterable[FrameRecord]
 ) -> list[LabelledSample]:
-    """Join samples with their labels as sampled, shortest cooling first.
+    """Join samples with the labels of the same structures, shortest cooling first.
 
     Parameters
     ----------
     store
         The documents.
     campaign
-        Its name.
+        Name of the campaign.
     frames
-        Labelled frames of the campaign; those of the subset `lj_surrogate` count.
+        Labelled frames of the campaign; those of the subset `lj_surrogate` are used.
     """
-    labels = {frame.family: frame for frame in frames if frame.subset == "lj_surrogate"}
     criteria: dict[str, Any] = {
         "metadata.mgflows.campaign": campaign,
         "output.@class": {"$in": [SampleDocument.__name__, SampleSetDocument.__name__]},
@@ -43,21 +43,6 @@ def labelled_samples(
         "output.families",
         *(f"output{path}.{name}" for path in ("", ".samples") for name in _FIELDS),
     ]
-    samples: dict[str, dict[str, Any]] = {}
-    for document in store.docs_store.query(criteria, properties):
-        output = document["output"]
-        if "families" in output:
-            samples |= dict(zip(output["families"], output["samples"], strict=True))
-        else:
-            samples[document["metadata"]["mgflows"]["family"]] = output
-    joined = [
-        LabelledSample(
-            family=family,
-            energy_label=labels[family].energy_per_atom,
-            pressure=labels[family].pressure,
-            **{name: sample[name] for name in _FIELDS},
-        )
-        for family, sample in samples.items()
-        if family in labels
-    ]
-    return sorted(joined, key=lambda sample: (sample.n_sweeps, sample.family))
+    samples = samples_by_family(store.docs_store.query(criteria, properties))
+    labels = {frame.family: frame for frame in frames if frame.subset == "lj_surrogate"}
+    return join_labels(samples, labels)

@@ -1,105 +1,87 @@
-"""Labelled frames as answers to a query: light records first, atoms on demand."""
+"""Labelled frames: summaries from a query, and atoms on demand."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mgflows.jobs.store import load_frames
+from mgflows.jobs.store import listed_frame, load_label
+from mgflows.schemas.frames import FrameRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ase import Atoms
     from jobflow import JobStore
 
+    from mgflows.schemas.training import DatasetFrame
+
 __all__ = ["FrameRecord", "load_atoms", "records_of"]
 
 
-@dataclass(frozen=True)
-class FrameRecord:
-    """One labelled frame, without its arrays.
+def records_of(document: Mapping[str, Any], times: Mapping[str, float]) -> list[FrameRecord]:
+    """Return the frames of one stored label document.
 
     Parameters
     ----------
-    frame_id
-        Hash of the frame.
-    campaign, subset, family
-        Where it belongs.
-    name
-        Which member of its set: a deformation or a time step.
-    n_atoms
-        Number of atoms.
-    energy_per_atom
-        eV per atom.
-    pressure
-        GPa.
-    maximum_force
-        eV/A.
-    log10_time
-        log10 of the effective time of its family in t*; None where the family has none.
-    fingerprint_digest
-        Hash of the method.
-    uuid, number
-        Job whose output holds it, and the position there.
+    document
+        The document, with ``uuid``, ``metadata.mgflows``, ``output.summaries`` and
+        ``output.fingerprint_digest``.
+    times
+        log10 of the effective time (t*) of each family that has one.
     """
-
-    frame_id: str
-    campaign: str
-    subset: str
-    family: str
-    name: str
-    n_atoms: int
-    energy_per_atom: float
-    pressure: float
-    maximum_force: float
-    log10_time: float | None
-    fingerprint_digest: str
-    uuid: str
-    number: int
-
-
-def records_of(document: dict[str, Any], times: dict[str, float]) -> list[FrameRecord]:
-    """The frames of one label document as it lies in the store, given the effective times of the families."""
-    tags = document["metadata"]["mgflows"]
+    tags, output = document["metadata"]["mgflows"], document["output"]
+    family = tags.get("family", "")
     return [
         FrameRecord(
-            frame_id=summary["frame_id"],
+            **summary,
             campaign=tags.get("campaign", ""),
             subset=tags["subset"],
-            family=tags["family"],
-            name=summary["name"],
-            n_atoms=summary["n_atoms"],
-            energy_per_atom=summary["energy_per_atom"],
-            pressure=summary["pressure"],
-            maximum_force=summary["maximum_force"],
-            log10_time=times.get(tags["family"]),
-            fingerprint_digest=document["output"]["fingerprint_digest"],
+            family=family,
+            log10_time=times.get(family),
+            fingerprint_digest=output["fingerprint_digest"],
             uuid=document["uuid"],
             number=number,
         )
-        for number, summary in enumerate(document["output"]["summaries"])
+        for number, summary in enumerate(output["summaries"])
     ]
 
 
-def load_atoms(store: JobStore, records: Iterable[FrameRecord]) -> list[Atoms]:
-    """ASE atoms with single-point results, in the order of the records; ``info`` has frame_id, campaign, subset, family and log10_time."""
-    records = list(records)
+def load_atoms(store: JobStore, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Atoms]:
+    """Load frames as ASE atoms with single-point results.
+
+    Parameters
+    ----------
+    store
+        The documents.
+    frames
+        Frames of a query or of a dataset.
+
+    Returns
+    -------
+    list of Atoms
+        In the order of the frames; ``info`` has frame_id, subset, family and, where known, campaign
+        and log10_time.
+
+    Raises
+    ------
+    ChangedLabelError
+        If a label is not the one that is listed, because its job ran again and gave another result.
+    """
+    frames = list(frames)
     by_uuid = defaultdict(list)
-    for position, record in enumerate(records):
-        by_uuid[record.uuid].append((position, record))
+    for position, frame in enumerate(frames):
+        by_uuid[frame.uuid].append((position, frame))
     atoms: dict[int, Atoms] = {}
     for uuid, members in by_uuid.items():
-        frames = load_frames(store, uuid)
-        for position, record in members:
-            info: dict[str, Any] = {
-                "frame_id": record.frame_id,
-                "campaign": record.campaign,
-                "subset": record.subset,
-                "family": record.family,
-            }
-            if record.log10_time is not None:
-                info["log10_time"] = record.log10_time
-            atoms[position] = frames[record.number].to_atoms(**info)
-    return [atoms[position] for position in range(len(records))]
+        label = load_label(store, uuid)
+        for position, frame in members:
+            info: dict[str, Any] = {"frame_id": frame.frame_id}
+            if isinstance(frame, FrameRecord):
+                info["campaign"] = frame.campaign
+            info |= {"subset": frame.subset, "family": frame.family}
+            if frame.log10_time is not None:
+                info["log10_time"] = frame.log10_time
+            found = listed_frame(label, frame.number, frame.frame_id, uuid)
+            atoms[position] = found.to_atoms(**info)
+    return [atoms[position] for position in range(len(frames))]

@@ -1,8 +1,9 @@
-"""The entry point for questions: :class:`GlassDatabase`."""
+"""The entry point for queries: :class:`GlassDatabase`."""
 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
@@ -14,10 +15,18 @@ from mgflows.database.frames import FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
+from mgflows.schemas.fields import without_class_keys
 from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, SimilarityDocument
 from mgflows.schemas.labels import LabelDocument
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
-from mgflows.schemas.training import SUBSETS, DatasetDocument, DatasetFrame, PotentialDocument
+from mgflows.schemas.training import (
+    SUBSETS,
+    DatasetDocument,
+    DatasetFrame,
+    PotentialDocument,
+    Split,
+    subset_order,
+)
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.settings import Settings
 from mgflows.surrogate.correlation import measure_fitness
@@ -35,13 +44,18 @@ __all__ = ["GlassDatabase"]
 DocumentType = TypeVar("DocumentType", bound=BaseModel)
 
 
+class UnknownDocumentError(InputError):
+    """No document has the given id."""
+
+
 class GlassDatabase:
-    """Everything mgflows has stored, as documents, frames and atoms.
+    """The documents, frames and atoms that mgflows has stored.
 
     Parameters
     ----------
     settings
-        Which database; by default that of ``mgflows.yaml`` in the working directory or of the ``MGFLOWS_*`` variables.
+        Which database; by default that of ``mgflows.yaml`` in the working directory or of the
+        ``MGFLOWS_*`` variables.
     directory
         Directory with an ``mgflows.yaml``, such as that of a quickstart; instead of ``settings``.
 
@@ -73,30 +87,31 @@ class GlassDatabase:
         Raises
         ------
         InputError
-            If there is none of this name; names those there are.
+            If there is none of this name; the message lists those that exist.
         """
         document = self.mongo[CAMPAIGNS].find_one({"campaign": name}, {"_id": 0})
         if document is None:
             known = ", ".join(campaign.campaign for campaign in self.campaigns()) or "none yet"
             raise InputError(
-                f"there is no campaign {name!r} in {self.settings.shown_uri}; the campaigns are: {known}"
+                f"there is no campaign {name!r} in {self.settings.shown_uri}",
+                hint=f"the campaigns are: {known}",
             )
         return CampaignDocument.model_validate(document)
 
     def status(self, campaign: str) -> CampaignStatus:
-        """How far a campaign is, what it has cost and how long it will take."""
+        """Return the progress of a campaign, its cost and the time left."""
         return campaign_status(self.mongo, self.campaign(campaign).campaign)
 
     def cost(self, campaign: str) -> list[Cost]:
-        """What the documents of a campaign have cost, by stage and subset."""
+        """Return the cost of the documents of a campaign, by stage and subset."""
         return campaign_cost(self.mongo, self.campaign(campaign).campaign)
 
     def remaining_cost(self, campaign: str) -> list[RemainingCost]:
-        """A forecast of what the jobs still to come will cost, by stage and subset, from what was measured."""
+        """Estimate the cost of the remaining jobs from measured costs, by stage and subset."""
         return remaining_cost(self.mongo, self.campaign(campaign).campaign)
 
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
-        """Family to the document of its sample, shortest cooling first."""
+        """Return the samples by family, shortest cooling first."""
         found = [
             (tags["family"], sample) for tags, sample in self._tagged(SampleDocument, campaign)
         ]
@@ -105,18 +120,20 @@ class GlassDatabase:
         return dict(sorted(found, key=lambda item: (item[1].n_sweeps, item[0])))
 
     def supercooling(self, campaign: str) -> SupercoolingDocument | None:
-        """The supercooling clock of a campaign, if it has one."""
+        """Return the supercooling clock of a campaign, or None."""
         return next(iter(self._documents(SupercoolingDocument, campaign)), None)
 
     def relaxations(self, campaign: str | None = None) -> dict[str, LabelDocument]:
-        """Family to the label of its relaxed sample."""
+        """Return the labels of relaxed samples by family."""
         return {
             tags["family"]: label
-            for tags, label in self._tagged(LabelDocument, campaign, subset="dft_minimized")
+            for tags, label in self._tagged(
+                LabelDocument, campaign, subset="dft_minimized", empty={"frames": []}
+            )
         }
 
     def fitness(self, campaign: str) -> FitnessRecord:
-        """What all labels of the samples that are there now say about the surrogate.
+        """Correlate the labels of all samples with the surrogate.
 
         Raises
         ------
@@ -131,11 +148,11 @@ class GlassDatabase:
         return FitnessRecord.from_fitness(measure_fitness(samples))
 
     def gate(self, campaign: str) -> FitnessDocument | None:
-        """The verdict of the first labels, at which the others wait; None before it, or in a campaign without a gate."""
+        """Return the verdict of the gate; None before it, or in a campaign without a gate."""
         return next(iter(self._documents(FitnessDocument, campaign)), None)
 
     def similarity(self, campaign: str) -> SimilarityDocument | None:
-        """What relaxation changed in the samples, by cooling length, once all relaxations have ended."""
+        """Return the changes of the samples on relaxation; None before all relaxations have ended."""
         return next(iter(self._documents(SimilarityDocument, campaign)), None)
 
     def frames(
@@ -148,7 +165,7 @@ class GlassDatabase:
         effective_time_max: float | None = None,
         fingerprint: str | None = None,
     ) -> list[FrameRecord]:
-        """Labelled frames, without their arrays; :meth:`load` gets those.
+        """Return labelled frames without their arrays, which :meth:`load` reads.
 
         Parameters
         ----------
@@ -159,25 +176,23 @@ class GlassDatabase:
         family
             One family.
         effective_time_min, effective_time_max
-            Bounds on the effective time of the frame's family in t*; frames without one are left out if a bound is given.
+            Bounds on the effective time of the frame's family in t*; frames without an effective
+            time are left out if a bound is given.
         fingerprint
             Digest of a method.
 
         Raises
         ------
         InputError
-            For a subset that does not exist or a time that is not positive.
+            For a subset that is neither one of the paper nor in the database, or a time that is not
+            positive.
         """
         criteria: dict[str, Any] = {"output.summaries": {"$exists": True}}
         if campaign:
             criteria["metadata.mgflows.campaign"] = campaign
         if subset:
             subsets = [subset] if isinstance(subset, str) else list(subset)
-            unknown = sorted(set(subsets) - set(SUBSETS))
-            if unknown:
-                raise InputError(
-                    f"the subset {unknown[0]!r} does not exist; the subsets are {', '.join(SUBSETS)}"
-                )
+            self._check_subsets(set(subsets))
             criteria["metadata.mgflows.subset"] = {"$in": subsets}
         else:
             criteria["metadata.mgflows.subset"] = {"$exists": True}
@@ -209,50 +224,86 @@ class GlassDatabase:
             records,
             key=lambda record: (
                 record.campaign,
-                SUBSETS.index(record.subset),
+                subset_order(record.subset),
                 record.family,
                 record.number,
             ),
         )
 
     def load(self, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Atoms]:
-        """ASE atoms with energies, forces and stresses, in the order of the records of :meth:`frames` or of a dataset."""
-        records = [frame if isinstance(frame, FrameRecord) else _record(frame) for frame in frames]
-        return load_atoms(self.store, records)
+        """Return ASE atoms with energies, forces and stresses.
+
+        Parameters
+        ----------
+        frames
+            Frames of :meth:`frames` or of a dataset; the atoms are in their order.
+
+        Raises
+        ------
+        ChangedLabelError
+            If a label job ran again since and gave another result than the one listed.
+        """
+        return load_atoms(self.store, frames)
 
     def datasets(self, campaign: str | None = None) -> list[DatasetDocument]:
-        """Datasets, oldest first; their list of frames is loaded by :meth:`dataset` only."""
+        """Return datasets, oldest first; their list of frames is loaded by :meth:`dataset` only."""
         return self._documents(DatasetDocument, campaign, empty={"frames": []})
 
     def dataset(self, dataset_id: str) -> DatasetDocument:
-        """One dataset with its list of frames, by its id or the beginning of it."""
+        """Return one dataset with its list of frames, by its id or the beginning of it."""
         return self._one(DatasetDocument, "dataset_id", dataset_id)
 
     def potentials(self, campaign: str | None = None) -> list[PotentialDocument]:
-        """Potentials, oldest first; the values for parity plots are loaded by :meth:`potential` only."""
+        """Return potentials, oldest first.
+
+        The last one may be a comparison on another split: :meth:`best_potential` returns the one to
+        use. The values for parity plots are loaded by :meth:`potential` only.
+        """
         return self._documents(PotentialDocument, campaign, empty={"parity": {}})
 
+    def best_potential(self, campaign: str, split: Split = "family") -> PotentialDocument:
+        """Return the potential of a campaign to use, with its parity values.
+
+        That is the one of the last generation, trained on the given split or, without one, on
+        another; of several, the last one.
+
+        Parameters
+        ----------
+        campaign
+            Name of the campaign.
+        split
+            The split of its training set.
+
+        Raises
+        ------
+        InputError
+            If there is no such campaign, or it has no potential yet.
+        """
+        found = self.potentials(self.campaign(campaign).campaign)
+        if not found:
+            raise InputError(
+                f"the campaign {campaign!r} has no potential yet",
+                hint=f"see its progress with: mgflows status {campaign}",
+            )
+        return self.potential(choose_potential(found, split).potential_id)
+
     def potential(self, potential_id: str) -> PotentialDocument:
-        """One potential with its parity values, by its id or the beginning of it."""
+        """Return one potential with its parity values, by its id or the beginning of it."""
         return self._one(PotentialDocument, "potential_id", potential_id)
 
     def quenches(self, campaign: str | None = None) -> list[QuenchDocument]:
-        """Glasses quenched with a trained potential, oldest first."""
+        """Return glasses quenched with a trained potential, oldest first."""
         return self._documents(QuenchDocument, campaign)
 
     def validations(
         self, campaign: str | None = None, potential_id: str | None = None
     ) -> list[ValidationDocument]:
-        """Validations, oldest first, perhaps of one potential only."""
+        """Return validations, oldest first, of all potentials or of one."""
         criteria = {"output.potential_id": potential_id} if potential_id else {}
         return self._documents(ValidationDocument, campaign, criteria=criteria, load=True)
 
     def _one(self, model: type[DocumentType], key: str, value: str) -> DocumentType:
-        criteria = (
-            {f"output.{key}": {"$regex": f"^{value}"}}
-            if value.isalnum()
-            else {f"output.{key}": value}
-        )
+        criteria = {f"output.{key}": {"$regex": f"^{re.escape(value)}"}}
         found = self._documents(model, None, criteria=criteria, load=True)
         names = sorted({getattr(document, key) for document in found})
         if len(names) == 1:
@@ -260,9 +311,12 @@ class GlassDatabase:
         what = key.removesuffix("_id")
         if names:
             raise InputError(
-                f"{value!r} is the beginning of {len(names)} {what}s ({', '.join(names)}); give more digits"
+                f"{value!r} is the beginning of {len(names)} {what}s ({', '.join(names)})",
+                hint="give more digits",
             )
-        raise InputError(f"there is no {what} {value!r}; list them with: mgflows {what}s")
+        raise UnknownDocumentError(
+            f"there is no {what} {value!r}", hint=f"list them with: mgflows {what}s"
+        )
 
     def _documents(
         self,
@@ -290,30 +344,35 @@ class GlassDatabase:
         load: bool = False,
         empty: dict[str, Any] | None = None,
     ) -> Iterator[tuple[dict[str, Any], DocumentType]]:
-        """Tags and documents of one model, oldest first.
+        """Yield tags and documents of one model, oldest first.
 
-        ``empty`` says what stands for the fields of the additional store that are not loaded.
+        ``empty`` has the values of fields of the additional store, which are not loaded.
         """
-        selection: dict[str, Any] = {
-            "output.@class": model.__name__,
-            "output.@module": model.__module__,
-            **(criteria or {}),
-        }
+        selection: dict[str, Any] = {"output.@class": model.__name__, **(criteria or {})}
         if campaign:
             selection["metadata.mgflows.campaign"] = campaign
         if subset:
             selection["metadata.mgflows.subset"] = subset
-        for document in self.store.query(selection, sort={"completed_at": 1}, load=load):
-            output = {
-                key: value for key, value in document["output"].items() if not key.startswith("@")
-            }
-            yield (
-                document["metadata"].get("mgflows", {}),
-                model.model_validate(output | (empty or {})),
+        found = list(self.store.query(selection, load=load))
+        for document in sorted(found, key=_creation):
+            output = without_class_keys(document["output"])
+            for name, value in (empty or {}).items():
+                if _is_reference(output.get(name)):
+                    output[name] = value
+            yield document["metadata"].get("mgflows", {}), model.model_validate(output)
+
+    def _check_subsets(self, subsets: set[str]) -> None:
+        known = set(SUBSETS)
+        if not subsets <= known:
+            known |= set(self.store.docs_store.distinct("metadata.mgflows.subset"))
+        if unknown := sorted(subsets - known):
+            raise InputError(
+                f"the subset {unknown[0]!r} does not exist",
+                hint=f"the subsets are {', '.join(sorted(known, key=subset_order))}",
             )
 
     def _effective_times(self, campaign: str | None) -> dict[str, dict[str, float]]:
-        """Campaign to family to log10 of the effective time."""
+        """Return log10 of the effective times by campaign and family."""
         criteria: dict[str, Any] = {"output.@class": SupercoolingDocument.__name__}
         if campaign:
             criteria["metadata.mgflows.campaign"] = campaign
@@ -326,22 +385,33 @@ class GlassDatabase:
         }
 
 
-def _record(frame: DatasetFrame) -> FrameRecord:
-    return FrameRecord(
-        frame_id=frame.frame_id,
-        campaign="",
-        subset=frame.subset,
-        family=frame.family,
-        name="",
-        n_atoms=frame.n_atoms,
-        energy_per_atom=frame.energy_per_atom,
-        pressure=math.nan,
-        maximum_force=math.nan,
-        log10_time=frame.log10_time,
-        fingerprint_digest="",
-        uuid=frame.uuid,
-        number=frame.number,
-    )
+def choose_potential(
+    potentials: Iterable[PotentialDocument], split: Split = "family"
+) -> PotentialDocument:
+    """Return the potential of the last generation, of the given split if there is one.
+
+    Parameters
+    ----------
+    potentials
+        At least one potential, oldest first; of equal ones the last is returned.
+    split
+        The split of its training set.
+    """
+    return max(
+        enumerate(potentials),
+        key=lambda item: (item[1].split == split, item[1].generation, item[0]),
+    )[1]
+
+
+def _is_reference(value: Any) -> bool:
+    """Whether a field is in the additional store and was not loaded."""
+    return isinstance(value, dict) and "blob_uuid" in value
+
+
+def _creation(document: dict[str, Any]) -> tuple[str, str]:
+    """Sort by UTC creation; jobflow's ``completed_at`` is the local time of the worker."""
+    provenance = document["output"].get("provenance") or {}
+    return (str(provenance.get("created_at", "")), str(document.get("completed_at", "")))
 
 
 def _log10(time: float | None, name: str, default: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections import Counter
@@ -16,11 +15,12 @@ from monty.json import MontyEncoder
 import mgflows
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError
+from mgflows.files import digest_of_text
 from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign
-from mgflows.flows.training import TrainingFlowMaker
+from mgflows.flows.training import DatasetInputs, TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.methods.base import check_species
 from mgflows.schemas.campaign import STAGES, CampaignDocument
@@ -29,6 +29,7 @@ from mgflows.surrogate import LennardJones
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mgflows.flows.outputs import LabelOutput, SamplingOutput
     from mgflows.methods.base import LabelMethod
 
 __all__ = ["CampaignMaker"]
@@ -40,8 +41,9 @@ logger = logging.getLogger(__name__)
 class CampaignMaker(Maker):
     """One campaign: a flow of jobs that ends with a validated potential.
 
-    The flow is static: every job is known when it is made, and structures that do not exist yet are references. It runs under jobflow's
-    ``run_locally`` as it is, and as a FireWorks workflow after :func:`mgflows.launch.to_workflows`.
+    The flow is static: every job is known when it is made, and structures that do not exist yet are
+    references. It runs with jobflow's ``run_locally``, and as FireWorks workflows after
+    :func:`mgflows.launch.to_workflows`.
 
     Parameters
     ----------
@@ -56,15 +58,17 @@ class CampaignMaker(Maker):
     validation_maker
         The last stage; None leaves it out.
     crystals_from_start
-        Whether the first training has the crystals too, as in the paper. With few training steps it is better without: the crystals at +-10 % then
-        hide the glass (docs/training.md), and they join with the feedback.
+        Whether the first training includes the crystals, as in the paper. With few training steps
+        it is better without, since the crystals at +-10 % then dominate the loss
+        (docs/how_to/training.md); they join with the feedback.
     minimum_fraction
-        A dataset, or a validation, goes on without failed jobs if at least this fraction of those before it is there; :func:`mgflows.launch.advance`
-        stops otherwise.
+        Smallest fraction of upstream jobs that must have succeeded for a dataset or a validation to
+        proceed without the failed ones; :func:`mgflows.launch.advance` stops otherwise.
     scale
         Name of the scale, for reports.
     scaled_down
-        In which way the campaign is smaller than the paper's; it goes into every document it concerns. Empty if it is not.
+        In which way the campaign is smaller than the paper's, stored with the campaign and its
+        potentials; empty if it is not.
 
     Examples
     --------
@@ -89,7 +93,9 @@ class CampaignMaker(Maker):
         self.name = self.name or self.alloy.name
 
     def make(self) -> Flow:
-        """The flow; its output has ``dataset``, ``potential``, ``comparison`` and ``validation`` as far as they are part of it.
+        """Make the flow.
+
+        Its output has ``dataset``, ``potential``, ``comparison`` and ``validation``.
 
         Raises
         ------
@@ -100,65 +106,51 @@ class CampaignMaker(Maker):
         self._check_methods()
 
         sampling = self.sampling_maker.make(self.alloy)
-        families, samples, clock = (
-            sampling.output[key] for key in ("families", "samples", "clock")
-        )
-        labels = self.label_maker.make(
-            self.alloy, families, samples, n_sweeps=sampling.output["n_sweeps"]
-        )
-        collected = {
-            "samples": samples,
-            "held_out_families": labels.output["held_out_families"],
-            "trajectory_checks": labels.output["trajectory_checks"],
-            "scaled_down": self.scaled_down,
-        }
-        everything = [*labels.output["labels"], *labels.output["crystal_labels"]]
-        first = (
-            everything
-            if self.crystals_from_start or not self.feedback_maker
-            else labels.output["labels"]
+        glasses: SamplingOutput = sampling.output
+        labelling = self.label_maker.make(self.alloy, glasses.samples, glasses.n_sweeps)
+        labels: LabelOutput = labelling.output
+
+        everything = [*labels.labels, *labels.crystal_labels]
+        inputs = DatasetInputs(
+            labels=labels.labels if self._crystals_join_later else everything,
+            samples=list(glasses.samples.values()),
+            held_out_families=labels.held_out_families,
+            trajectory_checks=labels.trajectory_checks,
         )
         training = self.training_maker.make(
-            self.alloy,
-            self.name,
-            stage="training",
-            generation=0,
-            labels=first,
-            clock=None,
-            **collected,
+            self.alloy, self.name, inputs, scaled_down=self.scaled_down
         )
-        flows, last = [sampling, labels, training], training
+        flows, trained = [sampling, labelling, training], training.output
         if self.feedback_maker:
-            # The paper starts from relaxed glasses (section II, step ii); without any, from the samples.
-            starts = list(labels.output["relaxed"].values()) or samples
+            # The paper starts from relaxed glasses (section II, step ii); without any, from the
+            # samples.
+            starts = labels.relaxed or glasses.samples
             feedback = self.feedback_maker.make(
-                training.output["potential"], [start.structure for start in starts]
+                trained.potential, [start.structure for start in starts.values()]
             )
-            last = self.retraining_maker.make(
+            retraining = self.retraining_maker.make(
                 self.alloy,
                 self.name,
+                replace(
+                    inputs,
+                    labels=[*everything, *feedback.output.labels.values()],
+                    clock=glasses.clock,
+                ),
                 stage="feedback",
                 generation=1,
-                labels=[*everything, *feedback.output["labels"]],
-                clock=clock,
-                previous_dataset=training.output["dataset"],
-                previous_potential=training.output["potential"],
-                previous_comparison=training.output["comparison"],
-                **collected,
+                previous=trained,
+                scaled_down=self.scaled_down,
             )
-            flows += [feedback, last]
+            flows += [feedback, retraining]
+            trained = retraining.output
         output = {
-            "dataset": last.output["dataset"],
-            "potential": last.output["potential"],
-            "comparison": last.output["comparison"],
+            "dataset": trained.dataset,
+            "potential": trained.potential,
+            "comparison": trained.comparison,
         }
         if self.validation_maker:
             validation = self.validation_maker.make(
-                potential=last.output["potential"],
-                samples=dict(zip(families, samples, strict=True)),
-                single_points=labels.output["single_points"],
-                relaxed=labels.output["relaxed"],
-                n_sweeps=sampling.output["n_sweeps"],
+                trained.potential, labels.relaxed, glasses.n_sweeps
             )
             flows.append(validation)
             output["validation"] = validation.output
@@ -167,7 +159,9 @@ class CampaignMaker(Maker):
         return flow
 
     def labelled_by(self, method: LabelMethod) -> CampaignMaker:
-        """The same campaign with all labels by one method; see :meth:`mgflows.flows.labels.LabelFlowMaker.labelled_by`.
+        """Return the same campaign with all labels by one method.
+
+        See :meth:`mgflows.flows.labels.LabelFlowMaker.labelled_by`.
 
         Examples
         --------
@@ -182,35 +176,39 @@ class CampaignMaker(Maker):
         return replace(self, label_maker=labels, feedback_maker=feedback)
 
     def for_alloys(self, alloys: Sequence[Alloy]) -> list[CampaignMaker]:
-        """The same campaign for each of several alloys, named after this one and the alloy; :func:`mgflows.launch.submit_campaign` takes the list.
+        """Return the same campaign for several alloys, named after this one and the alloy.
+
+        :func:`mgflows.launch.submit_campaign` takes the list.
 
         Examples
         --------
         >>> from mgflows import Alloy, CampaignMaker
-        >>> alloys = [Alloy({"Cu": x, "Zr": 0.92 - x, "Al": 0.08}, n_atoms=150, number_density=0.0694) for x in (0.36, 0.46, 0.56)]
+        >>> alloys = [
+        ...     Alloy({"Cu": x, "Zr": 0.92 - x, "Al": 0.08}, n_atoms=150, number_density=0.0694)
+        ...     for x in (0.36, 0.46, 0.56)
+        ... ]
         >>> makers = CampaignMaker(name="series").for_alloys(alloys)  # doctest: +SKIP
         """
         names = [alloy.name for alloy in alloys]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise InputError(
-                f"the alloys {', '.join(repeated)} are given more than once; give each composition once"
+                f"the alloys {', '.join(repeated)} are given more than once",
+                hint="give each composition once",
             )
         return [replace(self, alloy=alloy, name=f"{self.name}-{alloy.name}") for alloy in alloys]
 
     def document(self, flow: Flow) -> CampaignDocument:
-        """What is stored about the campaign when its flow is submitted."""
+        """Return the document that is stored when the flow is submitted."""
+        method = self._method
         settings = json.loads(json.dumps(self, cls=MontyEncoder))
-        digest = hashlib.sha256(
-            json.dumps(_without_versions(settings), sort_keys=True).encode()
-        ).hexdigest()[:16]
+        digest = digest_of_text(json.dumps(_without_versions(settings), sort_keys=True))
         planned = Counter(job.metadata["mgflows"]["stage"] for job in all_jobs(flow))
         return CampaignDocument(
             campaign=self.name,
-            alloy=settings["alloy"],
-            method=self._method.description
-            if self._method is not None
-            else self.label_maker.label_maker.name,
+            alloy=self.alloy,
+            method=self.label_maker.label_maker.name if method is None else method.description,
+            fingerprint=None if method is None else method.fingerprint(self.alloy.species),
             settings=settings,
             settings_digest=digest,
             scale=self.scale,
@@ -221,14 +219,18 @@ class CampaignMaker(Maker):
         )
 
     @property
+    def _crystals_join_later(self) -> bool:
+        return self.feedback_maker is not None and not self.crystals_from_start
+
+    @property
     def _method(self) -> LabelMethod | None:
-        """The method of the labels; a label Maker of another code may have none, and checks itself when it runs."""
+        """The method of the labels; a label Maker of another code may have none."""
         return getattr(self.label_maker.label_maker, "method", None)
 
     def _check_methods(self) -> None:
-        """One method for all labels, which can label the elements of the alloy.
+        """Require one method for all labels, which can label the elements of the alloy.
 
-        A dataset would refuse another method, but only after all labels are paid for.
+        A dataset would refuse another method, but only after all labels have run.
         """
         makers = {
             "label_maker.label_maker": self.label_maker.label_maker,
@@ -272,7 +274,9 @@ class CampaignMaker(Maker):
             if found or (one is None) != (other is None):
                 differences = f" ({'; '.join(found)})" if found else ""
                 raise InputError(
-                    f"{words(first)} but {words(name)}{differences}, and a dataset takes labels of one method only; give both the same one"
+                    f"{words(first)} but {words(name)}{differences}, and a dataset takes labels of "
+                    "one method only",
+                    hint="give both the same method",
                 )
 
     def _check_box(self) -> None:
@@ -284,7 +288,7 @@ class CampaignMaker(Maker):
 
 
 def _without_versions(value: object) -> object:
-    """The same nested value without monty's version stamps and without what is not set: a new version of a package is not another campaign."""
+    """Drop monty's version stamps and unset values: another package version is the same campaign."""
     if isinstance(value, dict):
         return {
             key: _without_versions(member)

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Flow, Maker
 
-from mgflows.flows.tags import tag
+from mgflows.flows.outputs import FeedbackOutput
+from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.jobs.quench import QuenchMaker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jobflow import OutputReference
+    from jobflow import Job, OutputReference
 
 __all__ = ["FeedbackFlowMaker"]
 
@@ -56,7 +57,7 @@ class FeedbackFlowMaker(Maker):
     seed: int = 0
 
     def make(self, potential: OutputReference, structures: Sequence[OutputReference]) -> Flow:
-        """A flow whose output has ``labels``, ``quenches`` and ``families``.
+        """Make a flow whose output is a :class:`~mgflows.flows.outputs.FeedbackOutput`.
 
         Parameters
         ----------
@@ -71,7 +72,9 @@ class FeedbackFlowMaker(Maker):
             for number in range(self.n_glasses)
         ]
         seeds = np.random.SeedSequence(self.seed).generate_state(len(runs)).tolist()
-        jobs, labels, quenches, families = [], [], [], []
+        jobs: list[Job] = []
+        labels: dict[str, OutputReference] = {}
+        quenches: dict[str, OutputReference] = {}
         for index, ((rate, number), seed) in enumerate(zip(runs, seeds, strict=True)):
             family = f"quench-{rate:g}K-ps-{number:02d}"
             quench = self.quench_maker.make(
@@ -91,28 +94,25 @@ class FeedbackFlowMaker(Maker):
                     stage="feedback",
                     category="md",
                     family=family,
-                    priority=len(runs) - index,
-                    seconds=self._seconds(rate),
+                    schedule=Schedule(len(runs) - index, self._seconds(rate)),
                 )
             )
-            tags: dict[str, Any] = {
-                "subset": "mlip_feedback",
-                "family": family,
-                "priority": len(runs),
-                "resources": self.resources,
-            }
-            jobs.append(tag(label, stage="feedback", category="dft", after_failure=True, **tags))
-            labels.append(label.output)
-            quenches.append(quench.output)
-            families.append(family)
-        return Flow(
-            jobs,
-            output={"labels": labels, "quenches": quenches, "families": families},
-            name=self.name,
-        )
+            jobs.append(
+                tag(
+                    label,
+                    stage="feedback",
+                    category="dft",
+                    subset="mlip_feedback",
+                    family=family,
+                    after_failure=True,
+                    schedule=Schedule(len(runs), resources=self.resources),
+                )
+            )
+            labels[family], quenches[family] = label.output, quench.output
+        return Flow(jobs, output=FeedbackOutput(labels, quenches), name=self.name)
 
     def _seconds(self, rate: float) -> float:
-        """Forecast for a CPU: 4 ms a step (docs/training.md)."""
+        """Estimate the run time in s on a CPU: 4 ms per step (docs/how_to/training.md)."""
         quench = self.quench_maker
         picoseconds = (
             quench.temperature_high - quench.temperature_low

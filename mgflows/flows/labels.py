@@ -1,4 +1,7 @@
-"""The label stage: single points, relaxations, strained, heated and crystalline structures (paper, section II, subsets i to vi)."""
+"""The label stage: single points, relaxed, strained, heated and crystalline structures.
+
+Paper, section II, subsets i to vi.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ import numpy as np
 from jobflow import Flow, Job, Maker, OutputReference
 
 from mgflows.errors import InputError
-from mgflows.flows.tags import tag
+from mgflows.flows.outputs import LabelOutput
+from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.heating import AseHeatingMaker, TrajectoryCheckMaker
-from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker, LabelsSets
 from mgflows.jobs.makers import makers_for
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.schemas.labels import structure_from_atoms
@@ -21,7 +25,7 @@ from mgflows.structures.crystals import choose_crystals, crystal_prototypes
 from mgflows.surrogate.correlation import choose_pilots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from mgflows.alloy import Alloy
     from mgflows.methods.base import LabelMethod
@@ -32,15 +36,16 @@ __all__ = ["LabelFlowMaker"]
 
 _STAGE = "labels"
 _KINDS = ("static", "relax", "aimd")
-_SAMPLES_A_PILOT = 2
-"""A campaign has a gate if it has more than this many samples for each pilot."""
+_SAMPLES_PER_PILOT = 2
+"""A campaign has a gate if it has more than this many samples per pilot label."""
 
 
 @dataclass
 class LabelFlowMaker(Maker):
-    """Label the samples of a surrogate and everything derived from them.
+    """Label the samples of a surrogate and the structures derived from them.
 
-    Every member is known before anything runs, so that the flow is static: a structure that does not exist yet is a reference.
+    The flow is static: every job is known before anything runs, and a structure that does not exist
+    yet is a reference.
 
     Parameters
     ----------
@@ -53,29 +58,36 @@ class LabelFlowMaker(Maker):
     volume_maker, elastic_maker, crystal_maker
         The strains of the subsets iii, iv and vi; None leaves the subset out.
     fitness_maker
-        Judges the surrogate by the first labels; all other jobs of this stage wait for its verdict (see :class:`~mgflows.jobs.fitness.FitnessMaker`
-        and docs/fitness.md). None, or at most twice as many samples as it wants labels: no gate.
+        Judges the surrogate by the first labels; all other jobs of this stage wait for its verdict
+        (see :class:`~mgflows.jobs.fitness.FitnessMaker` and docs/concepts/fitness.md). There is no
+        gate without it, or with at most twice as many samples as pilot labels.
     similarity_maker
-        Averages what the relaxations changed, by cooling length; None leaves it out.
+        Averages the changes on relaxation by cooling length; None leaves it out.
     trajectory_check_maker
-        Compares the last frame of the first heated family with a single point, since a stress of molecular dynamics may hold a kinetic part; a dataset
-        refuses such frames. None leaves it out.
+        Compares the last frame of the first heated family with a single point, since a stress of
+        molecular dynamics may contain a kinetic part; a dataset refuses such frames. None leaves it
+        out.
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
     n_heated
         How many of the relaxed samples are heated; None: all of them.
     n_held_out
-        Further samples that are only relaxed and heated, and lie wholly in the test set (paper: two new trajectories).
+        Further samples that are only relaxed and heated, and are entirely in the test set (paper:
+        two new trajectories).
     n_crystals
-        Largest number of crystals, the elements first and compounds spread over the list; None takes all of them.
+        Largest number of crystals, the elements first and compounds spread over the list; None
+        takes all of them.
     crystals
-        Crystals of the alloy, such as :func:`~mgflows.structures.crystal_databases.load_crystals` gives; those with other elements are passed over.
-        None: the shipped ones. The dataset document names each.
+        Crystals of the alloy, such as those of
+        :func:`~mgflows.structures.crystal_databases.load_crystals`; those with other elements are
+        ignored. None: the shipped ones. The dataset document lists each.
     label_sets
-        Label the members of a strained family in one job: right for methods of milliseconds, wrong for a density functional.
+        Label the members of a strained family in one job, for methods of milliseconds; with a
+        density functional use one job per label.
     resources
-        What jobs want of the batch system other than the queue file of their category says: kind (``"static"``, ``"relax"`` or ``"aimd"``) to values of that
-        file, such as ``{"relax": {"nodes": 4, "walltime": "24:00:00"}}``. Honoured by ``qlaunch -r``.
+        Values of the queue file that differ by kind of job (``"static"``, ``"relax"`` or
+        ``"aimd"``), such as ``{"relax": {"nodes": 4, "walltime": "24:00:00"}}``. ``qlaunch -r``
+        honours them.
     seed
         Seed of the heating runs.
     """
@@ -111,11 +123,14 @@ class LabelFlowMaker(Maker):
         unknown = sorted(set(self.resources) - set(_KINDS))
         if unknown:
             raise InputError(
-                f"resources names the kind of job {unknown[0]!r}; the kinds are {', '.join(_KINDS)}"
+                f"resources has the unknown kind of job {unknown[0]!r}",
+                hint=f"the kinds are {', '.join(_KINDS)}",
             )
 
     def labelled_by(self, method: LabelMethod) -> LabelFlowMaker:
-        """The same stage with all of its labels by one method, and the paper's tolerances and steps; a density functional labels one structure a job.
+        """Return the same stage with all labels by one method, and the paper's tolerances and steps.
+
+        A density functional labels one structure per job.
 
         Examples
         --------
@@ -135,30 +150,24 @@ class LabelFlowMaker(Maker):
     def make(
         self,
         alloy: Alloy,
-        families: Sequence[str],
-        samples: Sequence[OutputReference],
-        n_sweeps: Sequence[int] | None = None,
+        samples: Mapping[str, OutputReference],
+        n_sweeps: Mapping[str, int] | None = None,
     ) -> Flow:
-        """A flow over the samples.
+        """Make a flow whose output is a :class:`~mgflows.flows.outputs.LabelOutput`.
 
         Parameters
         ----------
         alloy
-            The alloy; decides which crystals are added.
-        families, samples
-            Name of each sample and reference to its :class:`~mgflows.schemas.sampling.SampleDocument`, shortest cooling first.
+            The alloy, which determines the crystals.
+        samples
+            Family to its :class:`~mgflows.schemas.sampling.SampleDocument`, shortest cooling first.
         n_sweeps
-            Cooling length of each sample, so that the first labels are of all lengths; without it they are spread over the list.
-
-        Returns
-        -------
-        flow
-            Output: ``labels`` (references to the label documents of glasses), ``crystal_labels``, ``single_points`` and ``relaxed`` (by family), ``held_out_families``,
-            ``trajectory_checks``.
+            Family to its cooling length, so that the first labels are of all lengths; without it
+            they are spread over the list.
         """
+        families = list(samples)
         relaxed_families, held_out = self._choose(families)
         heated = relaxed_families[::-1][: self.n_heated]
-        reference_of = dict(zip(families, samples, strict=True))
         pilots = self._pilots(families, n_sweeps)
         members = _Members(self.resources)
 
@@ -172,7 +181,7 @@ class LabelFlowMaker(Maker):
                 priority=10 if family in pilots else 1,
                 is_pilot=family in pilots,
             )
-            for family, sample in reference_of.items()
+            for family, sample in samples.items()
         }
 
         relaxed: dict[str, OutputReference] = {}
@@ -184,7 +193,7 @@ class LabelFlowMaker(Maker):
         )
         if self.relax_maker:
             for family in (*relaxed_families, *held_out):
-                relax = self.relax_maker.make(reference_of[family].structure)
+                relax = self.relax_maker.make(samples[family].structure)
                 relaxed[family] = members.add(
                     relax, "relax", kind="relax", subset="dft_minimized", family=family, priority=9
                 )
@@ -205,7 +214,7 @@ class LabelFlowMaker(Maker):
                         evaluations=self.heating_maker.n_steps,
                     )
                     if self.trajectory_check_maker and not trajectory_checks:
-                        again = self.label_maker.make(heating.output.last_structure)
+                        again = self.label_maker.make(heating.output.structure)
                         members.add(again, "label last frame", kind="static", family=family)
                         check = self.trajectory_check_maker.make(heating.output, again.output)
                         trajectory_checks.append(
@@ -232,19 +241,19 @@ class LabelFlowMaker(Maker):
                 )
             if self.similarity_maker and relaxed:
                 similarity = self.similarity_maker.make(
-                    list(relaxed.values()), [reference_of[family] for family in relaxed]
+                    list(relaxed.values()), [samples[family] for family in relaxed]
                 )
                 members.add(similarity, self.similarity_maker.name)
 
-        jobs = members.finish(self._gate(members, single_points, reference_of, pilots))
-        output = {
-            "labels": members.labels,
-            "crystal_labels": members.crystal_labels,
-            "single_points": single_points,
-            "relaxed": relaxed,
-            "held_out_families": list(held_out),
-            "trajectory_checks": trajectory_checks,
-        }
+        jobs = members.finish(self._gate(members, single_points, samples, pilots))
+        output = LabelOutput(
+            labels=members.labels,
+            crystal_labels=members.crystal_labels,
+            single_points=single_points,
+            relaxed=relaxed,
+            held_out_families=list(held_out),
+            trajectory_checks=trajectory_checks,
+        )
         return Flow(jobs, output=output, name=self.name)
 
     def _strain(
@@ -261,9 +270,10 @@ class LabelFlowMaker(Maker):
         deformed = members.add(maker.make(structure), maker.name, family=family)
         names = [deformation.name for deformation in maker.deformations]
         if self.label_sets:
-            if not hasattr(self.label_maker, "make_set"):
+            if not isinstance(self.label_maker, LabelsSets):
                 raise InputError(
-                    f"{type(self.label_maker).__name__} labels one structure a job; give LabelFlowMaker label_sets=False with it"
+                    f"{type(self.label_maker).__name__} labels one structure per job",
+                    hint="use it with LabelFlowMaker(label_sets=False)",
                 )
             labels = self.label_maker.make_set(deformed.structures, names)
             members.add(
@@ -287,21 +297,24 @@ class LabelFlowMaker(Maker):
                 crystal=crystal,
             )
 
-    def _pilots(self, families: Sequence[str], n_sweeps: Sequence[int] | None) -> set[str]:
-        """The samples whose labels decide on the others; none without a gate."""
+    def _pilots(self, families: Sequence[str], n_sweeps: Mapping[str, int] | None) -> set[str]:
+        """Return the samples whose labels decide about the others; none without a gate."""
         if (
             self.fitness_maker is None
-            or len(families) <= _SAMPLES_A_PILOT * self.fitness_maker.n_pilots
+            or len(families) <= _SAMPLES_PER_PILOT * self.fitness_maker.n_pilots
         ):
             return set()
-        positions = choose_pilots(n_sweeps or [0] * len(families), self.fitness_maker.n_pilots)
+        positions = choose_pilots(
+            [n_sweeps[family] if n_sweeps else 0 for family in families],
+            self.fitness_maker.n_pilots,
+        )
         return {families[position] for position in positions}
 
     def _gate(
         self,
         members: _Members,
         single_points: dict[str, OutputReference],
-        samples: dict[str, OutputReference],
+        samples: Mapping[str, OutputReference],
         pilots: set[str],
     ) -> Job | None:
         if self.fitness_maker is None or not pilots:
@@ -315,17 +328,19 @@ class LabelFlowMaker(Maker):
         )
 
     def _choose(self, families: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Families to relax, and to hold out: spread evenly over the cooling lengths, without overlap."""
+        """Choose families to relax, and to hold out, evenly over the cooling lengths."""
         if not 0.0 <= self.relaxed_fraction <= 1.0:
             raise InputError(
-                f"relaxed_fraction is {self.relaxed_fraction:g} but must lie between 0 and 1; the paper relaxes 0.1"
+                f"relaxed_fraction is {self.relaxed_fraction:g} but must lie between 0 and 1",
+                hint="the paper relaxes 0.1",
             )
         n_relaxed = round(self.relaxed_fraction * len(families))
         n_chosen = n_relaxed + self.n_held_out
         if n_chosen > len(families):
             raise InputError(
-                f"{n_relaxed} samples to relax and {self.n_held_out} to hold out are more than the {len(families)} samples there are; "
-                "sample more glasses or lower relaxed_fraction"
+                f"{n_relaxed} samples to relax and {self.n_held_out} to hold out are more than all "
+                f"{len(families)} samples",
+                hint="sample more glasses or lower relaxed_fraction",
             )
         positions = np.unique(np.linspace(0, len(families) - 1, n_chosen).round().astype(int))
         held_out = positions[
@@ -341,19 +356,22 @@ class LabelFlowMaker(Maker):
         own = [crystal for crystal in self.crystals if set(crystal.species) <= set(alloy.species)]
         if not own:
             raise InputError(
-                f"none of the {len(self.crystals)} crystals given is of the elements {', '.join(alloy.species)} alone; "
-                "fetch those of this alloy with: mgflows crystals, or give none for the shipped ones"
+                f"none of the {len(self.crystals)} crystals given has only the elements "
+                f"{', '.join(alloy.species)}",
+                hint="fetch those of this alloy with: mgflows crystals, or give none for the "
+                "shipped ones",
             )
         names = Counter(crystal.name for crystal in own)
         if repeated := [name for name, count in names.items() if count > 1]:
             raise InputError(
-                f"the crystal {repeated[0]!r} is given more than once; give each crystal once, under a name of its own"
+                f"the crystal {repeated[0]!r} is given more than once",
+                hint="give each crystal once, with a unique name",
             )
         return choose_crystals(own, self.n_crystals)
 
 
 class _Members:
-    """The jobs of the stage, what becomes of their outputs, and how much of a density functional waits behind the gate."""
+    """The jobs of the stage, their outputs, and the evaluations that wait behind the gate."""
 
     def __init__(self, resources: dict[str, dict[str, Any]]) -> None:
         self.labels: list[OutputReference] = []
@@ -361,7 +379,7 @@ class _Members:
         self.evaluations: Counter[str] = Counter()
         self.n_relaxations: Counter[str] = Counter()
         self._resources = resources
-        self._jobs: list[tuple[Job, bool, dict[str, Any]]] = []
+        self._jobs: list[tuple[Job, bool, dict[str, str] | None, dict[str, Any]]] = []
 
     def add(
         self,
@@ -376,9 +394,10 @@ class _Members:
         is_pilot: bool = False,
         crystal: dict[str, str] | None = None,
     ) -> OutputReference:
-        """Take a job.
+        """Add a job and return its output.
 
-        ``kind`` says which resources it needs; a job without one computes nothing that needs a node, and runs where samples are cooled.
+        ``kind`` selects the resources; a job without one needs no node and runs where samples are
+        cooled.
         """
         job.name = f"{name} {family}" if family else name
         category = "dft" if kind else "sampling"
@@ -386,32 +405,28 @@ class _Members:
             "category": category,
             "subset": subset,
             "family": family,
-            "priority": priority,
-            "resources": self._resources.get(kind or ""),
-            "crystal": crystal,
+            "schedule": Schedule(priority, resources=self._resources.get(kind or "", {})),
         }
-        self._jobs.append((job, is_pilot, tags))
+        self._jobs.append((job, is_pilot, crystal, tags))
         if subset:
             (self.crystal_labels if subset == "crystal" else self.labels).append(job.output)
-        # Crystals have few atoms: what a label of a sample costs says nothing about them.
+        # Crystals have few atoms: the cost of a label of a sample does not apply to them.
         if subset and subset != "crystal" and not is_pilot:
             (self.n_relaxations if kind == "relax" else self.evaluations)[subset] += evaluations
         return job.output
 
     def finish(self, gate: Job | None) -> list[Job]:
-        """All jobs, tagged; those that are not pilots wait for the gate."""
-        jobs = [
-            tag(
-                job,
-                stage=_STAGE,
-                after_failure=True,
-                gate=None if gate is None or is_pilot else gate.uuid,
-                **tags,
+        """Tag all jobs; those that are not pilots wait for the gate."""
+        jobs = []
+        for job, is_pilot, crystal, tags in self._jobs:
+            waits_for = None if gate is None or is_pilot else gate.uuid
+            tag(job, stage=_STAGE, after_failure=True, gate=waits_for, **tags)
+            if crystal:
+                # The dataset document takes it over.
+                job.metadata["mgflows"]["crystal"] = crystal
+            jobs.append(job)
+        if gate is not None:
+            jobs.append(
+                tag(gate, stage=_STAGE, category="sampling", schedule=Schedule(priority=10))
             )
-            for job, is_pilot, tags in self._jobs
-        ]
-        return (
-            jobs
-            if gate is None
-            else [*jobs, tag(gate, stage=_STAGE, category="sampling", priority=10)]
-        )
+        return jobs

@@ -1,4 +1,4 @@
-"""The sampling stage: glasses over many decades of supercooling, and the clock that dates them."""
+"""The sampling stage: glasses over many decades of supercooling, and their effective times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from jobflow import Flow, Maker
 
 from mgflows.errors import InputError
-from mgflows.flows.tags import tag
+from mgflows.flows.outputs import SamplingOutput
+from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
 
@@ -21,29 +22,35 @@ if TYPE_CHECKING:
 __all__ = ["SamplingFlowMaker"]
 
 _MOVES_PER_SECOND = 8e6
-"""Monte Carlo moves of one core, for forecasts (docs/performance.md)."""
+"""Monte Carlo moves per second on one core, for forecasts (docs/reference/performance.md)."""
 _PAIRS_PER_REDUCED_TIME = 4.5e6
-"""Molecular dynamics of one core, for forecasts: squared number of atoms times t*, per second."""
+"""Speed of molecular dynamics on one core, for forecasts: squared atoms times t*, per second."""
+
+
+_TAGS: dict[str, Any] = {"stage": "sampling", "category": "sampling"}
 
 
 @dataclass
 class SamplingFlowMaker(Maker):
-    """Swap Monte Carlo coolings, molecular-dynamics coolings of the same surrogate, and the clock fitted to both.
+    """Swap Monte Carlo coolings, molecular-dynamics coolings, and the clock fitted to both.
 
     Parameters
     ----------
     name
         Name of the flow.
     samples
-        (cooling length in sweeps, number of samples) pairs. The paper cools in 10^4 to 10^9 sweeps (Methods, "Sampling PEL with swap-Monte Carlo").
+        (cooling length in sweeps, number of samples) pairs. The paper cools in 10^4 to 10^9 sweeps
+        (Methods, "Sampling PEL with swap-Monte Carlo").
     coolings
-        (duration in t*, number of runs) pairs of the molecular dynamics. The paper: 10^2 to 4x10^6 (section II). Empty: no clock.
+        (duration in t*, number of runs) pairs of the molecular dynamics. The paper: 10^2 to 4x10^6
+        (section II). Empty: no clock.
     batched_sweeps
-        Coolings up to this length share one job a length; longer ones have a job each.
+        Coolings up to this length share one job per length; longer ones have a job each.
     monte_carlo_maker, dynamics_maker, clock_maker
         Makers of the jobs.
     onset_maker
-        Measures where supercooling begins, so that the clock counts decades from there; None leaves it out.
+        Measures the onset of supercooling, from which the clock then counts decades; None leaves it
+        out.
     seed
         Seed from which every run gets its own.
     """
@@ -72,10 +79,11 @@ class SamplingFlowMaker(Maker):
     seed: int = 0
 
     def make(self, alloy: Alloy) -> Flow:
-        """A flow whose output has ``families`` (names), ``n_sweeps``, ``samples`` (references, in the same order) and ``clock``."""
+        """Make a flow whose output is a :class:`~mgflows.flows.outputs.SamplingOutput`."""
         if not self.samples or any(n_sweeps < 1 or count < 1 for n_sweeps, count in self.samples):
             raise InputError(
-                f"samples is {self.samples}; give pairs of cooling length and number of samples, both at least 1"
+                f"samples is {self.samples}",
+                hint="give pairs of cooling length and number of samples, both at least 1",
             )
         lengths = [n_sweeps for n_sweeps, count in sorted(self.samples) for _ in range(count)]
         counters = [number for _, count in sorted(self.samples) for number in range(count)]
@@ -96,17 +104,12 @@ class SamplingFlowMaker(Maker):
             group_seeds = [seeds[families.index(family)] for family in group]
             seconds = n_sweeps * alloy.n_atoms / _MOVES_PER_SECOND
             # The longest runs decide how long the stage takes: they start first.
-            tags: dict[str, Any] = {
-                "stage": "sampling",
-                "category": "sampling",
-                "priority": 10 + len(str(n_sweeps)),
-            }
+            priority = 10 + len(str(n_sweeps))
             if n_sweeps <= self.batched_sweeps:
                 batch = self.monte_carlo_maker.make_set(alloy, n_sweeps, group_seeds, group)
                 batch.name = f"cool {count} x {_short(n_sweeps)} sweeps"
-                jobs.append(
-                    tag(batch, seconds=count * seconds / self.monte_carlo_maker.n_processes, **tags)
-                )
+                schedule = Schedule(priority, count * seconds / self.monte_carlo_maker.n_processes)
+                jobs.append(tag(batch, **_TAGS, schedule=schedule))
                 samples |= {
                     family: batch.output.samples[number] for number, family in enumerate(group)
                 }
@@ -114,7 +117,8 @@ class SamplingFlowMaker(Maker):
             for family, seed in zip(group, group_seeds, strict=True):
                 sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
                 sample.name = f"cool {family}"
-                jobs.append(tag(sample, seconds=seconds, family=family, **tags))
+                schedule = Schedule(priority, seconds)
+                jobs.append(tag(sample, **_TAGS, family=family, schedule=schedule))
                 samples[family] = sample.output
 
         dynamics, rest = [], iter(seeds[len(families) :])
@@ -124,40 +128,41 @@ class SamplingFlowMaker(Maker):
             )
             run.name = f"molecular dynamics t*={time:g}"
             seconds = count * time * alloy.n_atoms**2 / _PAIRS_PER_REDUCED_TIME
-            dynamics.append(tag(run, stage="sampling", category="sampling", seconds=seconds))
+            dynamics.append(tag(run, **_TAGS, schedule=Schedule(seconds=seconds)))
 
         jobs += dynamics
-        references = [samples[family] for family in families]
-        output = {"families": families, "n_sweeps": lengths, "samples": references, "clock": None}
+        clock = None
         if dynamics:
             onset = None
             if self.onset_maker:
                 onset = tag(
                     self.onset_maker.make(alloy, next(rest)),
-                    stage="sampling",
-                    category="sampling",
-                    priority=20,
-                    seconds=200.0,
+                    **_TAGS,
+                    schedule=Schedule(priority=20, seconds=200.0),
                 )
                 jobs.append(onset)
             clock = self.clock_maker.make(
-                samples=references,
+                samples=[samples[family] for family in families],
                 families=families,
                 coolings=[job.output for job in dynamics],
                 onset=onset.output if onset else None,
             )
-            jobs.append(tag(clock, stage="sampling", category="sampling"))
-            output["clock"] = clock.output
+            jobs.append(tag(clock, **_TAGS))
+        output = SamplingOutput(
+            samples={family: samples[family] for family in families},
+            n_sweeps=dict(zip(families, lengths, strict=True)),
+            clock=clock.output if clock else None,
+        )
         return Flow(jobs, output=output, name=self.name)
 
 
 def _spawn(seed: int, n: int) -> list[int]:
-    """Seeds that are independent of each other and small enough for JSON and any generator."""
+    """Return independent seeds, small enough for JSON and any generator."""
     return [int(child.generate_state(1)[0]) for child in np.random.SeedSequence(seed).spawn(n)]
 
 
 def _short(n_sweeps: int) -> str:
-    """``1e4`` for 10000, ``1.5e6`` for 1500000, and all digits where these would not be exact."""
+    """Return ``1e4`` for 10000, ``1.5e6`` for 1500000, and all digits where these are not exact."""
     mantissa, _, exponent = f"{n_sweeps:.6e}".partition("e+")
     text = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
     return text if float(text) == n_sweeps else str(n_sweeps)

@@ -1,4 +1,7 @@
-"""Scales: the same campaign with smaller numbers. What a scale changes stands in this file and nowhere else."""
+"""Scales: the same campaign with smaller numbers.
+
+Everything that a scale changes is in this file.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _REPORTS = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """The numbers of a campaign that decide how long it takes.
+    """The numbers of a campaign that determine its run time.
 
     Parameters
     ----------
@@ -51,9 +54,9 @@ class Scale:
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated.
     n_heated
-        How many of them are heated for the training set; None: all.
+        Number of these that are heated for the training set; None: all.
     n_held_out
-        Further heating trajectories, wholly in the test set.
+        Further heating trajectories, entirely in the test set.
     heating_steps
         Steps, and frames, of each.
     n_crystals
@@ -164,7 +167,7 @@ PAPER = {
     "quench_equilibration": "not stated",
     "suite": "1500 to 4500 atoms, 20 to 85 samples",
 }
-"""The paper's numbers beside those of a scale (section II and Methods)."""
+"""The paper's numbers (section II and Methods), for comparison."""
 
 
 _TITLES = {
@@ -177,11 +180,11 @@ _TITLES = {
     "heating_steps": "steps of each, all of them frames",
     "n_crystals": "crystal prototypes",
     "training_steps": "training steps before and after the feedback",
-    "training_batches": "frames a step",
+    "training_batches": "frames per step",
     "training_rates": "first learning rate",
     "crystals_from_start": "crystals in the training before the feedback",
     "quench_rates": "feedback quenches (K/ps)",
-    "n_quenches": "glasses a rate",
+    "n_quenches": "glasses per rate",
     "quench_temperature": "from (K)",
     "quench_equilibration": "after an equilibration there of (ps)",
     "suite": "validation suite",
@@ -189,7 +192,7 @@ _TITLES = {
 
 
 def scale_table() -> list[tuple[str, ...]]:
-    """Rows (setting, value at each scale ..., the paper's), the first of them the header."""
+    """Return rows (setting, value at each scale ..., the paper's), with a header row."""
     header = ("setting", *SCALES, "paper")
     return [
         header,
@@ -201,7 +204,7 @@ def scale_table() -> list[tuple[str, ...]]:
 
 
 def _words(value: object) -> str:
-    """A setting as a table shows it; pairs of length and number become ``number x length``."""
+    """Format a setting; pairs of length and number become ``number x length``."""
     if value is None:
         return "all"
     if isinstance(value, bool):
@@ -213,17 +216,27 @@ def _words(value: object) -> str:
     return str(value)
 
 
+def _find(name: str) -> Scale:
+    if name not in SCALES:
+        raise InputError(
+            f"the scale {name!r} does not exist", hint=f"choose one of {', '.join(SCALES)}"
+        )
+    return SCALES[name]
+
+
 def stand_in_campaign(
-    scale: str = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0
+    scale: str | Scale = "small", *, alloy: Alloy | None = None, name: str = "", seed: int = 0
 ) -> CampaignMaker:
-    """The campaign of ``mgflows quickstart``: the whole method with an embedded-atom stand-in where the paper has density-functional theory.
+    """Return the campaign of ``mgflows quickstart``.
+
+    The whole method, with an embedded-atom stand-in in place of density-functional theory.
 
     Parameters
     ----------
     scale
-        Name of a scale.
+        Name of one of the :data:`SCALES`, or a scale.
     alloy
-        The alloy; Cu46Zr46Al8 by default. The stand-in knows Cu, Zr and Al.
+        The alloy; Cu46Zr46Al8 by default. The stand-in supports Cu, Zr and Al.
     name
         Name of the campaign; alloy and scale by default.
     seed
@@ -234,16 +247,16 @@ def stand_in_campaign(
     InputError
         For a scale that does not exist.
     """
-    if scale not in SCALES:
-        raise InputError(f"the scale {scale!r} does not exist; choose one of {', '.join(SCALES)}")
-    numbers = SCALES[scale]
+    numbers = _find(scale) if isinstance(scale, str) else scale
     alloy = alloy or Alloy.cuzral(n_atoms=numbers.n_atoms)
     method = AseMethod.stand_in(alloy.species)
     scaled_down = (
-        f"scale {scale!r}: {sum(count for _, count in numbers.samples)} samples of {alloy.n_atoms} atoms cooled in at most "
-        f"{max(numbers.samples)[0]:.0e} sweeps (paper: 1e9), labels from a stand-in EAM (paper: VASP), "
-        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of AdamW (paper: 1e5 generations of SNES), quenches at "
-        f"{min(numbers.quench_rates):g} to {max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
+        f"scale {numbers.name!r}: {sum(count for _, count in numbers.samples)} samples of "
+        f"{alloy.n_atoms} atoms cooled in at most {max(numbers.samples)[0]:.0e} sweeps (paper: "
+        "1e9), labels from a stand-in EAM (paper: VASP), "
+        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of AdamW (paper: 1e5 "
+        f"generations of SNES), quenches at {min(numbers.quench_rates):g} to "
+        f"{max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
     )
 
     # One independent stream for each purpose, all from the one seed.
@@ -259,9 +272,7 @@ def stand_in_campaign(
             learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
             reports=_REPORTS,
         )
-        return TrainingMaker(
-            trainer=trainer, split=split, seed=training_seed, scaled_down=scaled_down
-        )
+        return TrainingMaker(trainer=trainer, split=split, seed=training_seed)
 
     def train(generation: int) -> TrainingFlowMaker:
         return TrainingFlowMaker(
@@ -271,7 +282,7 @@ def stand_in_campaign(
         )
 
     return CampaignMaker(
-        name=name or f"{alloy.name}-{scale}",
+        name=name or f"{alloy.name}-{numbers.name}",
         alloy=alloy,
         sampling_maker=SamplingFlowMaker(
             samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling
@@ -291,7 +302,6 @@ def stand_in_campaign(
             quench_maker=QuenchMaker(
                 temperature_high=numbers.quench_temperature,
                 equilibration_time=numbers.quench_equilibration,
-                scaled_down=scaled_down,
             ),
             label_maker=AseLabelMaker(method=method),
             cooling_rates=numbers.quench_rates,
@@ -300,12 +310,10 @@ def stand_in_campaign(
         ),
         retraining_maker=train(1),
         validation_maker=ValidationFlowMaker(
-            validation_maker=ValidationMaker(
-                suite=numbers.suite, reference=method, seed=validating, scaled_down=scaled_down
-            )
+            validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating)
         ),
         crystals_from_start=numbers.crystals_from_start,
-        scale=scale,
+        scale=numbers.name,
         scaled_down=scaled_down,
     )
 

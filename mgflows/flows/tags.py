@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobflow import OnMissing
@@ -11,10 +12,35 @@ if TYPE_CHECKING:
 
     from jobflow import Flow, Job
 
-__all__ = ["Category", "all_jobs", "set_campaign", "tag"]
+__all__ = ["Category", "Schedule", "all_jobs", "set_campaign", "tag"]
 
 Category = Literal["sampling", "dft", "training", "md"]
-"""Kind of worker a job needs: one core, packed; whole nodes; a trainer (GPU); molecular dynamics with a potential."""
+"""Kind of worker a job needs.
+
+One core, packed; whole nodes; a trainer (GPU); molecular dynamics with a potential.
+"""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When and where a job runs.
+
+    Parameters
+    ----------
+    priority
+        Jobs of higher priority are taken first.
+    seconds
+        Rough run time in s, for forecasts only, which the times of finished jobs correct. None if
+        nothing is known: all such jobs of a stage and subset count alike.
+    resources
+        Values of the queue file that differ for this job, such as ``{"nodes": 4, "walltime":
+        "24:00:00"}``: FireWorks' ``_queueadapter``, which ``qlaunch -r`` honours. Workers that take
+        any job cannot.
+    """
+
+    priority: int = 0
+    seconds: float | None = None
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
 
 def tag(
@@ -24,14 +50,11 @@ def tag(
     category: Category,
     subset: str | None = None,
     family: str | None = None,
-    priority: int = 0,
-    seconds: float | None = None,
     after_failure: bool = False,
     gate: str | None = None,
-    resources: Mapping[str, Any] | None = None,
-    crystal: Mapping[str, str] | None = None,
+    schedule: Schedule | None = None,
 ) -> Job:
-    """Say what a job is for, in ``metadata.mgflows`` and in the FireWorks specification.
+    """Record the purpose of a job in ``metadata.mgflows`` and in the FireWorks specification.
 
     Parameters
     ----------
@@ -42,54 +65,48 @@ def tag(
     category
         Which workers may take it.
     subset
-        For a job whose output is labelled frames: their subset.
+        For a job whose output is labelled frames: their subset, one of
+        :data:`mgflows.schemas.training.SUBSETS` or any other name for frames of other origin.
     family
-        The sample the result descends from.
-    priority
-        Jobs of higher priority are taken first.
-    seconds
-        Rough run time, for forecasts only; they are corrected by what finished jobs took. None: nothing is known, and all such jobs of a stage and
-        subset count alike.
+        The sample from which the result descends.
     after_failure
-        Run, and fail with a reason, also where a job before it failed. Otherwise the job waits for ever, and with it the collector that could
-        go on without it.
+        Run, and fail with a reason, if an upstream job failed. Otherwise the job would wait
+        indefinitely, and so would the collector that can do without it.
     gate
-        Uuid of a job whose output must have ``passed: true`` before :func:`mgflows.launch.advance` submits this one.
-    resources
-        Values of the queue file that this job wants otherwise, such as ``{"nodes": 4, "walltime": "24:00:00"}``: FireWorks' ``_queueadapter``, which
-        ``qlaunch -r`` honours. Workers that take whatever comes cannot.
-    crystal
-        For labels of a crystal: its ``name``, ``identifier`` and ``source``, which the dataset document takes over.
+        Uuid of a job whose output must have ``passed: true`` before :func:`mgflows.launch.advance`
+        submits this one.
+    schedule
+        When and where it runs.
     """
+    schedule = schedule or Schedule()
     tags = {
         "stage": stage,
         "subset": subset,
         "family": family,
-        "seconds": None if seconds is None else round(seconds, 1),
+        "seconds": None if schedule.seconds is None else round(schedule.seconds, 1),
         "gate": gate,
-        "crystal": crystal and dict(crystal),
     }
     job.update_metadata(
         {"mgflows": {key: value for key, value in tags.items() if value is not None}}
     )
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
-    manager: dict[str, Any] = {"_category": category, "_priority": priority}
-    if resources:
-        manager["_queueadapter"] = dict(resources)
+    manager: dict[str, Any] = {"_category": category, "_priority": schedule.priority}
+    if schedule.resources:
+        manager["_queueadapter"] = dict(schedule.resources)
     job.update_config({"manager_config": manager})
     return job
 
 
 def set_campaign(flow: Flow, campaign: str) -> None:
-    """Add the campaign to the tags of every job of a flow and hand all tags on to jobs that these may create."""
+    """Add the campaign to the tags of every job of a flow, and of the jobs that these may create."""
     for job in all_jobs(flow):
         tags = job.metadata.pop("mgflows", {})
         job.update_metadata({"mgflows": {"campaign": campaign} | tags}, dynamic=True)
 
 
 def all_jobs(flow: Flow) -> list[Job]:
-    """Every job of a flow, however deeply nested, in the order of the flow."""
+    """Return every job of a flow, nested flows included, in the order of the flow."""
     jobs: list[Job] = []
     for member in flow.jobs:
         jobs.extend(all_jobs(member) if hasattr(member, "jobs") else [member])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker
 
-from mgflows.flows.tags import tag
+from mgflows.flows.outputs import TrainingOutput
+from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.nep import NepParameters
@@ -20,7 +21,32 @@ if TYPE_CHECKING:
 
     from mgflows.alloy import Alloy
 
-__all__ = ["TrainingFlowMaker"]
+__all__ = ["DatasetInputs", "TrainingFlowMaker"]
+
+
+@dataclass(frozen=True)
+class DatasetInputs:
+    """What a dataset is made of; see :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
+
+    Parameters
+    ----------
+    labels
+        Outputs of the label jobs.
+    samples
+        Outputs of the sampling jobs.
+    clock
+        Output of the supercooling job.
+    held_out_families
+        Families that are entirely in the test set.
+    trajectory_checks
+        Outputs of the jobs that compared a trajectory with a single point.
+    """
+
+    labels: Sequence[OutputReference]
+    samples: Sequence[OutputReference] = ()
+    clock: OutputReference | None = None
+    held_out_families: Sequence[str] = ()
+    trajectory_checks: Sequence[OutputReference] = ()
 
 
 @dataclass
@@ -34,8 +60,9 @@ class TrainingFlowMaker(Maker):
     dataset_maker, training_maker
         Makers of the jobs.
     comparison_maker
-        Trains a second potential on another split of the same dataset: its test error says how much of the first one's is owed to the split.
-        It is never used for anything else. None leaves it out.
+        Trains a second potential on another split of the same dataset. The difference of the two
+        test errors is the effect of the split; the second potential has no other use. None leaves
+        it out.
     """
 
     name: str = "training"
@@ -47,91 +74,82 @@ class TrainingFlowMaker(Maker):
         self,
         alloy: Alloy,
         campaign: str,
+        inputs: DatasetInputs,
         *,
-        stage: str,
-        generation: int,
-        labels: Sequence[OutputReference],
-        samples: Sequence[OutputReference],
-        clock: OutputReference | None,
-        held_out_families: Sequence[str],
-        previous_dataset: OutputReference | None = None,
-        previous_potential: OutputReference | None = None,
-        previous_comparison: OutputReference | None = None,
-        trajectory_checks: Sequence[OutputReference] = (),
+        stage: str = "training",
+        generation: int = 0,
+        previous: TrainingOutput | None = None,
         scaled_down: str = "",
     ) -> Flow:
-        """A flow whose output has ``dataset``, ``potential`` and ``comparison`` (None without a maker for it).
+        """Make a flow whose output is a :class:`~mgflows.flows.outputs.TrainingOutput`.
 
         Parameters
         ----------
         alloy, campaign
-            What the dataset is for.
+            Alloy and campaign of the dataset.
+        inputs
+            What the dataset is made of.
         stage
-            The stage these jobs belong to.
+            The stage of these jobs.
         generation
-            0 before the feedback step, 1 after it.
-        labels, samples, clock, held_out_families, trajectory_checks
-            As in :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
-        previous_dataset, previous_potential, previous_comparison
-            Dataset whose splits are kept, and potentials from which the trainings go on; each must have been trained on the same split.
+            0 before the feedback stage, 1 after it.
+        previous
+            Output of an earlier training: its splits are kept and its potentials are the start of
+            the new ones, each of the same split.
         scaled_down
-            In which way the campaign is smaller than the paper's.
+            In which way the training is smaller than the paper's, unless its Maker states it.
         """
         dataset = self.dataset_maker.make(
             campaign=campaign,
             species=list(alloy.species),
-            labels=list(labels),
-            samples=list(samples),
-            clock=clock,
-            held_out_families=list(held_out_families),
-            previous=previous_dataset,
-            trajectory_checks=list(trajectory_checks),
-            scaled_down=scaled_down,
+            labels=list(inputs.labels),
+            samples=list(inputs.samples),
+            clock=inputs.clock,
+            held_out_families=list(inputs.held_out_families),
+            previous=previous.dataset if previous else None,
+            trajectory_checks=list(inputs.trajectory_checks),
         )
         dataset.name = f"dataset {generation}"
-        training = self.training_maker.make(
-            dataset.output, generation=generation, **_start(self.training_maker, previous_potential)
+        jobs = [tag(dataset, stage=stage, category="sampling")]
+
+        def train(
+            maker: TrainingMaker, name: str, start: OutputReference | None, priority: int
+        ) -> OutputReference:
+            maker = replace(maker, scaled_down=maker.scaled_down or scaled_down)
+            training = maker.make(dataset.output, generation=generation, **_start(maker, start))
+            training.name = name
+            schedule = Schedule(priority=priority, seconds=_seconds(maker))
+            jobs.append(tag(training, stage=stage, category="training", schedule=schedule))
+            return training.output
+
+        potential = train(
+            self.training_maker,
+            f"train {generation}",
+            previous.potential if previous else None,
+            priority=5,
         )
-        training.name = f"train {generation}"
-        jobs = [
-            tag(dataset, stage=stage, category="sampling"),
-            tag(
-                training,
-                stage=stage,
-                category="training",
-                priority=5,
-                seconds=_seconds(self.training_maker),
-            ),
-        ]
-        output = {"dataset": dataset.output, "potential": training.output, "comparison": None}
-        if self.comparison_maker:
-            comparison = self.comparison_maker.make(
-                dataset.output,
-                generation=generation,
-                **_start(self.comparison_maker, previous_comparison),
-            )
-            comparison.name = f"train {generation} on the {self.comparison_maker.split} split"
-            jobs.append(
-                tag(
-                    comparison,
-                    stage=stage,
-                    category="training",
-                    seconds=_seconds(self.comparison_maker),
-                )
-            )
-            output["comparison"] = comparison.output
+        comparison = self.comparison_maker and train(
+            self.comparison_maker,
+            f"train {generation} on the {self.comparison_maker.split} split",
+            previous.comparison if previous else None,
+            priority=0,
+        )
+        output = TrainingOutput(dataset.output, potential, comparison)
         return Flow(jobs, output=output, name=f"{self.name} {generation}")
 
 
 def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str, OutputReference]:
-    """Arguments of a training that goes on from a potential; none for GPUMD's trainer, which begins each time anew."""
+    """Return the arguments of a training that starts from a potential; none if it cannot."""
     if potential is None or not maker.trainer.starts_from_potential:
         return {}
     return {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}
 
 
 def _seconds(maker: TrainingMaker) -> float:
-    """Forecast from docs/training.md: frames of 150 atoms on one CPU core; 807 frames on one H100, whose speed others will not have."""
+    """Estimate the run time in s from docs/how_to/training.md.
+
+    Frames of 150 atoms on one CPU core, or 807 frames on one H100; other GPUs are slower.
+    """
     trainer = maker.trainer
     if isinstance(trainer, GpumdTrainer):
         return 0.14 * (maker.parameters or NepParameters).generation

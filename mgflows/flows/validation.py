@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker
 
-from mgflows.flows.tags import tag
+from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.validation import ValidationMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from jobflow import OutputReference
 
@@ -36,12 +36,10 @@ class ValidationFlowMaker(Maker):
     def make(
         self,
         potential: OutputReference,
-        samples: Mapping[str, OutputReference],
-        single_points: Mapping[str, OutputReference],
         relaxed: Mapping[str, OutputReference],
-        n_sweeps: Sequence[int],
+        n_sweeps: Mapping[str, int],
     ) -> Flow:
-        """A flow of one job.
+        """Make a flow of one job.
 
         Its output is a :class:`~mgflows.schemas.validation.ValidationDocument`.
 
@@ -49,25 +47,21 @@ class ValidationFlowMaker(Maker):
         ----------
         potential
             Reference to the potential.
-        samples, single_points, relaxed
-            References by family: sample, its label, and the relaxed ones among them.
+        relaxed
+            Family to the label of its relaxed sample.
         n_sweeps
-            Cooling length of each sample, in the order of ``samples``.
+            Family to its cooling length.
         """
-        energies = {
-            "n_sweeps": list(n_sweeps),
-            "lj": [sample.energy_lj for sample in samples.values()],
-            "label": [single_points[family].energy_per_atom for family in samples],
-        }
         # The first glasses carry the expensive quantities: those of the longest coolings, which
         # are the closest to a laboratory glass.
-        lengths = dict(zip(samples, n_sweeps, strict=True))
-        families = sorted(relaxed, key=lambda family: -lengths[family])
-        glasses = [relaxed[family].structure for family in families]
-        job = self.validation_maker.make(potential, glasses, energies)
+        families = sorted(relaxed, key=lambda family: -n_sweeps[family])
+        job = self.validation_maker.make(
+            potential, [relaxed[family].structure for family in families]
+        )
         job.name = "validate"
+        schedule = Schedule(seconds=60.0)
         return Flow(
-            [tag(job, stage="validation", category="md", seconds=60.0)],
+            [tag(job, stage="validation", category="md", schedule=schedule)],
             output=job.output,
             name=self.name,
         )

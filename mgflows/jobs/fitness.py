@@ -1,16 +1,18 @@
-"""Jobs that judge the surrogate by its labels: the gate before the bulk of them, and the similarity of relaxed samples."""
+"""Jobs that judge the surrogate by its labels.
+
+The gate before the bulk of the labels, and the similarity of samples and relaxed samples.
+"""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from jobflow import JobConfig, Maker, OnMissing, job
 
 from mgflows.errors import InputError
-from mgflows.jobs.store import current_store, read_samples, read_summaries
+from mgflows.jobs.store import current_store, join_labels, read_samples, read_summaries
 from mgflows.schemas.fitness import (
     CostForecast,
     FitnessDocument,
@@ -18,10 +20,10 @@ from mgflows.schemas.fitness import (
     SimilarityDocument,
     SimilarityRecord,
 )
-from mgflows.schemas.labels import MethodFingerprint
-from mgflows.schemas.provenance import record_provenance
-from mgflows.structures.similarity import SimilaritySummary, average_similarity
-from mgflows.surrogate.correlation import FitnessLimits, LabelledSample, measure_fitness
+from mgflows.schemas.labels import MethodFingerprint, Relaxation
+from mgflows.schemas.provenance import maker_settings, record_provenance
+from mgflows.structures.similarity import average_similarity
+from mgflows.surrogate.correlation import FitnessLimits, measure_fitness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,26 +41,26 @@ _COLLECTOR = JobConfig(
 
 @dataclass
 class FitnessMaker(Maker):
-    """Judge the surrogate by the first labels of its samples, and say what the others will cost.
+    """Judge the surrogate by the first labels of its samples, and estimate the cost of the others.
 
-    The output's ``passed`` is a gate: :func:`mgflows.launch.advance` submits the jobs that name this one as their gate only when it is true, and says the
-    output's ``reason`` otherwise. ``mgflows advance CAMPAIGN --accept-gate`` goes on all the same. Under jobflow's ``run_locally``, which knows no
-    gates, the verdict is stored and nothing is held back.
+    ``passed`` of the output is a gate: :func:`mgflows.launch.advance` submits the jobs behind it
+    only if it is true, and reports ``reason`` otherwise. ``mgflows advance CAMPAIGN --accept-gate``
+    overrides it. jobflow's ``run_locally`` has no gates: the verdict is stored and all jobs run.
 
     Parameters
     ----------
     name
         Name of the job.
     n_pilots
-        Labels to judge by, the same number of each cooling length as far as there are so many. A campaign of at most twice as many samples
-        has no gate: it would save little.
+        Labels to judge by, spread evenly over the cooling lengths. A campaign of at most twice as
+        many samples has no gate, which would save little.
     minimum_labels
-        Fewest labels, of the pilots, with which there is a verdict; with fewer the job fails and says so.
+        Fewest pilot labels for a verdict; with fewer the job fails.
     limits
-        What the surrogate must reach.
+        Limits that the surrogate must meet.
     relaxation_steps
-        Evaluations to count for a relaxation in the forecast: FIRE and LBFGS take 100 to 350 from a sample of the surrogate (docs/costs.md); optimisers of
-        other codes differ.
+        Evaluations assumed for a relaxation in the estimate: FIRE and LBFGS take 100 to 350 from a
+        sample of the surrogate (docs/how_to/costs.md); optimisers of other codes differ.
     """
 
     name: str = "surrogate fitness"
@@ -70,7 +72,8 @@ class FitnessMaker(Maker):
     def __post_init__(self) -> None:
         if not 3 <= self.minimum_labels <= self.n_pilots:
             raise InputError(
-                f"minimum_labels is {self.minimum_labels} and n_pilots {self.n_pilots}; a line needs at least 3 labels, and there are at most n_pilots"
+                f"minimum_labels is {self.minimum_labels} and n_pilots is {self.n_pilots}",
+                hint="give 3 <= minimum_labels <= n_pilots; a line needs at least 3 labels",
             )
 
     @job(output_schema=FitnessDocument, config=_COLLECTOR)
@@ -90,18 +93,21 @@ class FitnessMaker(Maker):
         samples
             Outputs of the jobs that cooled these samples.
         evaluations
-            Subset to the number of energy-and-force evaluations that wait behind the gate, relaxations left out.
+            Number of energy-and-force evaluations behind the gate by subset, without relaxations.
         n_relaxations
-            Subset to the number of relaxations that wait there.
+            Number of relaxations behind the gate by subset.
 
         Raises
         ------
         InputError
-            If fewer than ``minimum_labels`` labels are there, or they come from several methods.
+            If there are fewer than ``minimum_labels`` labels, or labels of several methods.
         """
         store = current_store()
         with record_provenance(
-            settings={"limits": asdict(self.limits)}, parents=[label.uuid for label in labels]
+            settings=maker_settings(
+                self, evaluations=evaluations or {}, n_relaxations=n_relaxations or {}
+            ),
+            parents=[label.uuid for label in labels],
         ) as provenance:
             surrogate = read_samples(store, samples, ["n_sweeps", "energy_lj", "e_is"])
             found = _read_labels(
@@ -111,22 +117,12 @@ class FitnessMaker(Maker):
                 self.minimum_labels,
                 "pilot labels",
             )
-            points = [
-                LabelledSample(
-                    family=family,
-                    n_sweeps=surrogate[family]["n_sweeps"],
-                    energy_lj=surrogate[family]["energy_lj"],
-                    e_is=surrogate[family]["e_is"],
-                    energy_label=label["energy_per_atom"],
-                    pressure=label["pressure"],
-                )
-                for family, label in found.documents.items()
-            ]
-            fitness = measure_fitness(points)
-            cost = self._forecast(
+            fitness = measure_fitness(join_labels(surrogate, found.documents))
+            cost = CostForecast.from_costs(
                 [label["provenance"] for label in found.documents.values()],
                 evaluations or {},
                 n_relaxations or {},
+                self.relaxation_steps,
             )
         objections = self.limits.violations(fitness)
         reason = "; ".join(objections) or self.limits.praise(fitness)
@@ -140,7 +136,7 @@ class FitnessMaker(Maker):
             **dict(FitnessRecord.from_fitness(fitness)),
             passed=not objections,
             reason=reason,
-            limits=asdict(self.limits),
+            limits=self.limits,
             n_pilots=len(labels),
             missing=found.missing,
             families=list(found.documents),
@@ -149,41 +145,13 @@ class FitnessMaker(Maker):
             provenance=provenance,
         )
 
-    def _forecast(
-        self,
-        costs: Sequence[dict[str, Any]],
-        evaluations: dict[str, int],
-        n_relaxations: dict[str, int],
-    ) -> CostForecast:
-        core, wall = (
-            np.array([cost[key] for cost in costs], dtype=float)
-            for key in ("cpu_seconds", "wall_seconds")
-        )
-        left = {
-            subset: evaluations.get(subset, 0)
-            + self.relaxation_steps * n_relaxations.get(subset, 0)
-            for subset in sorted({*evaluations, *n_relaxations})
-        }
-        hours = sum(left.values()) / 3600.0
-        return CostForecast(
-            n_labels=len(costs),
-            core_hours=float(core.sum()) / 3600.0,
-            wall_hours=float(wall.sum()) / 3600.0,
-            core_seconds_each=float(core.mean()),
-            wall_seconds_each=float(wall.mean()),
-            largest_memory=max(cost["max_rss_mib"] for cost in costs),
-            evaluations=left,
-            relaxation_steps=self.relaxation_steps,
-            core_hours_left=float(core.mean()) * hours,
-            wall_hours_left=float(wall.mean()) * hours,
-        )
-
 
 @dataclass
 class SimilarityMaker(Maker):
-    """Average, by cooling length, what relaxation changed in the samples of the surrogate (paper, Fig. 1b).
+    """Average the changes of the samples of the surrogate on relaxation, by cooling length.
 
-    Rigid shift and affine change of the cell are taken out of the displacements (:mod:`mgflows.structures.similarity`); the document states both.
+    Paper, Fig. 1b. Rigid shift and affine change of the cell are removed from the displacements
+    (:mod:`mgflows.structures.similarity`); the document has both.
 
     Parameters
     ----------
@@ -202,36 +170,41 @@ class SimilarityMaker(Maker):
         Parameters
         ----------
         relaxed
-            Outputs of the relaxations, :class:`~mgflows.schemas.labels.LabelDocument` with ``relaxation``; missing ones are counted, not fatal.
+            Outputs of the relaxations, :class:`~mgflows.schemas.labels.LabelDocument` with
+            ``relaxation``; missing ones are counted, not fatal.
         samples
             Outputs of the jobs that cooled these samples.
 
         Raises
         ------
         InputError
-            If no relaxation is there, or they come from several methods.
+            If there is no relaxation, or relaxations of several methods.
         """
         store = current_store()
-        with record_provenance(parents=[label.uuid for label in relaxed]) as provenance:
+        with record_provenance(
+            settings=maker_settings(self), parents=[label.uuid for label in relaxed]
+        ) as provenance:
             lengths = {
                 family: sample["n_sweeps"]
                 for family, sample in read_samples(store, samples, ["n_sweeps"]).items()
             }
             found = _read_labels(store, relaxed, ["relaxation"], 1, "relaxations")
-            # A relaxation of another code may say nothing about displacements.
-            told = {
-                family: label["relaxation"]
+            relaxations = {
+                family: Relaxation.model_validate(label.get("relaxation") or {})
                 for family, label in found.documents.items()
-                if "displacements" in (label.get("relaxation") or {})
             }
-            if not told:
-                raise InputError(
-                    "no relaxation says how far its atoms moved; let its Maker put SimilaritySummary.as_dict() into the label's relaxation"
-                )
+            # Makers of other codes may leave the similarity out.
             changes = {
-                family: SimilaritySummary.from_dict(relaxation)
-                for family, relaxation in told.items()
+                family: relaxation.similarity
+                for family, relaxation in relaxations.items()
+                if relaxation.similarity is not None
             }
+            if not changes:
+                raise InputError(
+                    "no relaxation records how far its atoms moved",
+                    hint="give Relaxation(similarity=compare_structures(initial, relaxed)) to the "
+                    "LabelDocument in the relaxation Maker",
+                )
             rates = [
                 SimilarityRecord.from_average(
                     length,
@@ -259,7 +232,7 @@ _COST_FIELDS = [f"provenance.{name}" for name in ("cpu_seconds", "wall_seconds",
 
 @dataclass(frozen=True)
 class _Labels:
-    """Family to its label, as far as the fields asked for; the jobs without an output; the one method of all."""
+    """Requested fields of each label by family, the jobs without an output, and the method of all."""
 
     documents: dict[str, dict[str, Any]]
     missing: list[str]
@@ -289,11 +262,15 @@ def _read_labels(
         )
     if len(documents) < minimum:
         raise InputError(
-            f"{len(documents)} of {len(references)} {what} are there and at least {minimum} are needed; run the failed ones again, then this job"
+            f"{len(documents)} of {len(references)} {what} succeeded, and at least {minimum} are "
+            "needed",
+            hint="rerun the failed ones, then this job",
         )
     first, *others = methods.values()
     if others:
         raise InputError(
-            f"the {what} come from {len(methods)} methods ({'; '.join(first.differences(others[0]))}); use one for all"
+            f"the {what} come from {len(methods)} methods "
+            f"({'; '.join(first.differences(others[0]))})",
+            hint="use one method for all",
         )
     return _Labels(documents, missing, first)

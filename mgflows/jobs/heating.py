@@ -1,4 +1,7 @@
-"""Molecular dynamics as a source of labels: heating from 0 to 2000 K, every step a frame, and a check of what their stresses hold."""
+"""Molecular dynamics as a source of labels: heating from 0 to 2000 K, every step a frame.
+
+A check shows whether the stresses of a trajectory contain the kinetic part.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,16 @@ from jobflow import JobConfig, Maker, job
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.jobs.labels import calculator_of, method_settings, prepare
+from mgflows.jobs.labels import calculator_of, prepare
 from mgflows.jobs.progress import JobProgress
-from mgflows.jobs.store import current_store, load_frames, read_summaries
+from mgflows.jobs.store import current_store, load_label
 from mgflows.methods.ase import AseMethod
-from mgflows.schemas.labels import Frame, LabelError, LabelSetDocument, TrajectoryCheckDocument
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.frames import Frame
+from mgflows.schemas.labels import LabelDocument, LabelError, Trajectory, TrajectoryCheckDocument
+from mgflows.schemas.provenance import maker_settings, record_provenance
 
 if TYPE_CHECKING:
-    from jobflow import OutputReference
+    from jobflow import JobStore, OutputReference
     from pymatgen.core import Structure
 
     from mgflows.methods.base import LabelMethod
@@ -33,17 +37,19 @@ _CHECKPOINT = "checkpoint-heating.npz"
 class AseHeatingMaker(Maker):
     """Heat a structure at zero pressure with an ASE calculator and keep every step as a frame.
 
-    A trajectory that was interrupted goes on from its last steps in the next launch.
+    An interrupted trajectory resumes from its last steps in the next launch.
 
-    The paper's ab initio molecular dynamics (section II, subset v; Methods, "DFT Calculations"): NPT Langevin dynamics, 1 fs, about 120 steps
-    from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the lattice.
+    The paper's ab initio molecular dynamics (section II, subset v; Methods, "DFT Calculations"):
+    NPT Langevin dynamics, 1 fs, about 120 steps from 0 to 2000 K, friction 20/ps on the atoms and
+    5/ps on the lattice.
 
     Parameters
     ----------
     name
         Name of the jobs.
     method
-        The calculator and its settings; the stand-in EAM by default. With anything but a density functional the trajectory is molecular dynamics, not ab initio.
+        The calculator and its settings; the stand-in EAM by default. The trajectory is ab initio
+        only with a density functional.
     temperature_end
         K of the thermostat at the last step; the atoms lag behind it.
     n_steps
@@ -58,19 +64,13 @@ class AseHeatingMaker(Maker):
     n_steps: int = 120
     timestep: float = 1.0
 
-    @job(data="frames", output_schema=LabelSetDocument)
-    def make(self, structure: Structure, seed: int) -> LabelSetDocument:
+    @job(data="frames", output_schema=LabelDocument)
+    def make(self, structure: Structure, seed: int) -> LabelDocument:
         """Heat one structure; the seed decides velocities and noise."""
         from mgflows.md.quench import AIMD_SETTINGS, heat
 
-        protocol = {
-            "temperature_end": self.temperature_end,
-            "n_steps": self.n_steps,
-            "timestep": self.timestep,
-        }
-        settings = method_settings(self.method) | protocol
         with record_provenance(
-            seed=seed, settings=settings, n_cores=self.method.n_cores
+            seed=seed, settings=maker_settings(self), n_cores=self.method.n_cores
         ) as provenance:
             atoms = prepare(structure)
             with calculator_of(self.method, atoms) as calculator:
@@ -87,15 +87,18 @@ class AseHeatingMaker(Maker):
             frames, failed = [], []
             for number, labelled in enumerate(result.frames, start=1):
                 try:
-                    frames.append(Frame.from_atoms(labelled, f"step {number}"))
+                    frames.append(Frame.from_atoms(labelled, step=number))
                 except LabelError as error:
                     failed.append(f"step {number}: {error}")
-        trajectory = protocol | {
-            "ensemble": "NPT Langevin, 0 GPa",
-            "temperature": result.trace.temperature.tolist(),
-        }
+        trajectory = Trajectory(
+            ensemble="NPT Langevin, 0 GPa",
+            timestep=self.timestep,
+            n_steps=self.n_steps,
+            temperature_end=self.temperature_end,
+            temperature=result.trace.temperature.tolist(),
+        )
         fingerprint = self.method.fingerprint(sorted(set(atoms.symbols)))
-        return LabelSetDocument.from_frames(
+        return LabelDocument.from_frames(
             frames, fingerprint, provenance, failed=failed, trajectory=trajectory
         )
 
@@ -104,16 +107,17 @@ class AseHeatingMaker(Maker):
 class TrajectoryCheckMaker(Maker):
     """Compare the last frame of a trajectory with a single point of the same structure.
 
-    A stress of molecular dynamics may hold the kinetic part ``N k T / V``, which is no property of a structure and must not be trained on; codes do not
-    agree on it, nor always with their own manual. At the end of the paper's heating it is about 1 GPa, far more than anything else that
-    differs between the two calculations.
+    A stress of molecular dynamics may contain the kinetic part ``N k T / V``, which is no property
+    of a structure and must not be trained on. Codes differ in this, and some differ from their own
+    manual. At the end of the paper's heating it is about 1 GPa, far more than any other difference
+    between the two calculations.
 
     Parameters
     ----------
     name
         Name of the job.
     largest_fraction
-        Largest part of the kinetic pressure that the difference of the two pressures may be.
+        Largest difference of the two pressures, as a fraction of the kinetic pressure.
     """
 
     name: str = "check trajectory"
@@ -124,14 +128,14 @@ class TrajectoryCheckMaker(Maker):
         config=JobConfig(resolve_references=False, expose_store=True),
     )
     def make(self, trajectory: OutputReference, label: OutputReference) -> TrajectoryCheckDocument:
-        """Compare.
+        """Compare the last frame of a trajectory with its own label.
 
         Parameters
         ----------
         trajectory
             Output of a heating job.
         label
-            Output of the job that labelled its ``last_structure``.
+            Output of the job that labelled its last ``structure``.
 
         Raises
         ------
@@ -140,31 +144,24 @@ class TrajectoryCheckMaker(Maker):
         """
         store = current_store()
         with record_provenance(
-            settings={"largest_fraction": self.largest_fraction},
+            settings=maker_settings(self),
             parents=[trajectory.uuid, label.uuid],
         ) as provenance:
-            found = dict(
-                read_summaries(store, [trajectory, label], ["n_frames", "energy", "trajectory"])
+            heated, single_point = (
+                _load(store, reference, what)
+                for reference, what in (
+                    (trajectory, "the trajectory"),
+                    (label, "the label of its last frame"),
+                )
             )
-            for reference, what in (
-                (trajectory, "the trajectory"),
-                (label, "the label of its last frame"),
-            ):
-                if found[reference.uuid] is None:
-                    raise InputError(
-                        f"{what} has no output because its job failed; mend that one and rerun both"
-                    )
-            last, again = load_frames(store, trajectory.uuid)[-1], load_frames(store, label.uuid)[0]
-            document = found[trajectory.uuid]
-            step = int(last.name.rpartition(" ")[2])
-            temperature = (
-                float(document["output"]["trajectory"]["temperature"][step - 1])
-                if document
-                else float("nan")
-            )
-            difference = units.pressure_from_stress(last.stress) - units.pressure_from_stress(
-                again.stress
-            )
+            last, again = heated.frames[-1], single_point.frames[0]
+            if heated.trajectory is None or last.step is None:
+                raise InputError(
+                    f"the frames of {trajectory.uuid} are not steps of molecular dynamics",
+                    hint="give the output of a heating job",
+                )
+            temperature = heated.trajectory.temperature_at(last.step)
+            difference = last.pressure - again.pressure
             kinetic = float(
                 units.ev_per_a3_to_gpa(
                     len(last.numbers) * units.BOLTZMANN * temperature / last.volume
@@ -175,12 +172,10 @@ class TrajectoryCheckMaker(Maker):
         return TrajectoryCheckDocument(
             passed=not holds,
             reason=(
-                f"the pressure of the last frame is {difference:+.3f} GPa from that of a single point, and its kinetic part is {kinetic:.3f} GPa: "
-                + (
-                    "the stresses of the trajectory hold it and cannot be trained on"
-                    if holds
-                    else "the stresses of the trajectory do not hold it"
-                )
+                f"the pressure of the last frame differs by {difference:+.3f} GPa from that of a "
+                f"single point, and its kinetic part is {kinetic:.3f} GPa: the stresses of the "
+                "trajectory "
+                + ("contain it and must not be trained on" if holds else "do not contain it")
             ),
             pressure_difference=difference,
             kinetic_pressure=kinetic,
@@ -189,3 +184,12 @@ class TrajectoryCheckMaker(Maker):
             temperature=temperature,
             provenance=provenance,
         )
+
+
+def _load(store: JobStore, reference: OutputReference, what: str) -> LabelDocument:
+    try:
+        return load_label(store, reference.uuid)
+    except InputError as error:
+        raise InputError(
+            f"{what} has no output: its job failed", hint="fix that job and rerun both"
+        ) from error

@@ -1,16 +1,17 @@
 """Label jobs: a structure goes in, a document with energy, forces, stress and the method comes out.
 
-The contract: a label Maker has ``make(structure) -> Job`` whose output is a :class:`~mgflows.schemas.labels.LabelDocument`. Everything behind
-it (datasets, training, validation) knows only that document, so a label Maker for another code is all it takes to use another code.
+The contract: a label Maker has ``make(structure) -> Job`` whose output is a
+:class:`~mgflows.schemas.labels.LabelDocument`. Datasets, training and validation use only that
+document, so that another code needs another label Maker and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jobflow import Maker, job
@@ -19,13 +20,9 @@ from mgflows.errors import InputError, LabelError, MgflowsError, StructureError
 from mgflows.jobs.progress import JobProgress
 from mgflows.methods.ase import AseMethod
 from mgflows.methods.base import check_geometry, right_handed
-from mgflows.schemas.labels import (
-    Frame,
-    LabelDocument,
-    LabelSetDocument,
-    atoms_from_structure,
-)
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.frames import Frame
+from mgflows.schemas.labels import LabelDocument, Relaxation, atoms_from_structure
+from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.quality import violations
 
 if TYPE_CHECKING:
@@ -33,15 +30,24 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from jobflow import Job
     from pymatgen.core import Structure
 
     from mgflows.methods.base import LabelMethod
 
-__all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker"]
+__all__ = ["AseLabelMaker", "AseMethod", "AseRelaxMaker", "LabelsSets"]
 
 logger = logging.getLogger(__name__)
 
 _RELAXATION = "checkpoint-relaxation.npz"
+
+
+@runtime_checkable
+class LabelsSets(Protocol):
+    """A label Maker that can label several structures in one job."""
+
+    def make_set(self, structures: Any, names: list[str] | None = None) -> Job:
+        """Make a job whose output is a LabelDocument with a frame per structure."""
 
 
 @dataclass
@@ -66,10 +72,10 @@ class AseLabelMaker(Maker):
         Raises
         ------
         LabelError
-            If the label does not pass the gate of :mod:`mgflows.schemas.quality`.
+            If the label does not pass the checks of :mod:`mgflows.schemas.quality`.
         """
         with record_provenance(
-            settings=method_settings(self.method), n_cores=self.method.n_cores
+            settings=maker_settings(self), n_cores=self.method.n_cores
         ) as provenance:
             requested = prepare(structure)
             atoms = requested.copy()
@@ -85,23 +91,30 @@ class AseLabelMaker(Maker):
             requested=requested,
         )
 
-    @job(data="frames", output_schema=LabelSetDocument)
+    @job(data="frames", output_schema=LabelDocument)
     def make_set(
         self, structures: list[Structure] | None, names: list[str] | None = None
-    ) -> LabelSetDocument:
-        """Label many structures in one job, for methods so cheap that a job each would cost more than the label.
+    ) -> LabelDocument:
+        """Label many structures in one job, for methods so fast that one job per label costs more.
 
-        A member that cannot be labelled is left out and named with the reason in ``failed``.
+        A member that cannot be labelled is left out and listed with the reason in ``failed``.
+
+        Raises
+        ------
+        InputError
+            If there are no structures because an upstream job failed.
+        LabelError
+            If no member could be labelled.
         """
         if structures is None:
             raise InputError(
-                "there are no structures because the job that should have made them failed; mend that one and rerun both"
+                "no input structures: the upstream job failed", hint="fix that job and rerun both"
             )
         names = names or [str(number) for number in range(len(structures))]
         frames, failed = [], []
         species: set[str] = set()
         with record_provenance(
-            settings=method_settings(self.method), n_cores=self.method.n_cores
+            settings=maker_settings(self), n_cores=self.method.n_cores
         ) as provenance:
             for name, structure in zip(names, structures, strict=True):
                 try:
@@ -118,14 +131,14 @@ class AseLabelMaker(Maker):
                 else:
                     frames.append(frame)
                     species.update(requested.symbols)
-        return LabelSetDocument.from_frames(
+        return LabelDocument.from_frames(
             frames, self.method.fingerprint(sorted(species)), provenance, failed=failed
         )
 
 
 @dataclass
 class AseRelaxMaker(Maker):
-    """Relax a structure with an ASE calculator and label what comes out.
+    """Relax a structure with an ASE calculator and label the result.
 
     Parameters
     ----------
@@ -134,7 +147,8 @@ class AseRelaxMaker(Maker):
     method
         The calculator and its settings; the stand-in EAM by default.
     relax_cell
-        Relax volume and shape of the cell with the positions (the paper's full relaxation, Methods, "DFT Calculations").
+        Relax volume and shape of the cell with the positions (the paper's full relaxation, Methods,
+        "DFT Calculations").
     force_tolerance
         Largest force in eV/A at which to stop; the paper's 1e-2.
     stress_tolerance
@@ -152,27 +166,24 @@ class AseRelaxMaker(Maker):
 
     @job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
-        """Relax one structure; after an interruption, from where it was.
+        """Relax one structure; an interrupted relaxation resumes from its last step.
 
-        ``relaxation`` of the document holds the number of steps, the energy before (eV per atom) and the summary of
-        :func:`mgflows.structures.similarity.compare_structures`: displacements (A), the rigid shift and the deformation of the cell that were taken
-        out of them, and the preserved fractions of bonds.
+        ``relaxation`` of the document holds the number of steps, the energy before and the result
+        of :func:`mgflows.structures.similarity.compare_structures`.
 
         Raises
         ------
         LabelError
-            If the relaxation does not converge within ``max_steps`` (an unconverged relaxation must not become a frame), or the label does not pass
-            the gate of :mod:`mgflows.schemas.quality`.
+            If the relaxation does not converge within ``max_steps`` (an unconverged relaxation must
+            not become a frame), or the label does not pass the checks of
+            :mod:`mgflows.schemas.quality`.
         """
         from mgflows.structures.relaxation import relax
         from mgflows.structures.similarity import compare_structures
 
-        settings = method_settings(self.method) | {
-            "relax_cell": self.relax_cell,
-            "force_tolerance": self.force_tolerance,
-            "stress_tolerance": self.stress_tolerance,
-        }
-        with record_provenance(settings=settings, n_cores=self.method.n_cores) as provenance:
+        with record_provenance(
+            settings=maker_settings(self), n_cores=self.method.n_cores
+        ) as provenance:
             initial = prepare(structure)
             with calculator_of(self.method, initial) as calculator:
                 outcome = relax(
@@ -188,23 +199,23 @@ class AseRelaxMaker(Maker):
                 report = self.method.report(calculator)
             if not outcome.converged:
                 raise LabelError(
-                    f"the relaxation of {initial.get_chemical_formula()} has a force of {outcome.largest_force:.3g} eV/A left after "
-                    f"{outcome.n_steps} steps; raise max_steps or look whether the structure is sound"
+                    f"the relaxation of {initial.get_chemical_formula()} has a force of "
+                    f"{outcome.largest_force:.3g} eV/A left after {outcome.n_steps} steps",
+                    hint="raise max_steps, or check the structure",
                 )
             similarity = compare_structures(initial, outcome.atoms)
-        relaxation = {
-            "n_steps": outcome.n_steps,
-            "largest_force": outcome.largest_force,
-            "energy_per_atom_before": outcome.energy_before / len(initial),
-            **similarity.as_dict(),
-        }
         return LabelDocument.from_atoms(
             outcome.atoms,
             self.method.fingerprint(sorted(set(initial.symbols))),
             provenance,
             report=report.model_copy(update={"ionic_converged": True}),
             requested=initial,
-            relaxation=relaxation,
+            relaxation=Relaxation(
+                n_steps=outcome.n_steps,
+                largest_force=outcome.largest_force,
+                energy_per_atom_before=outcome.energy_before / len(initial),
+                similarity=similarity,
+            ),
         )
 
 
@@ -248,8 +259,3 @@ def calculator_of(method: LabelMethod, atoms: Atoms) -> Iterator[Calculator]:
         close = getattr(calculator, "close", None)
         if close is not None:
             close()
-
-
-def method_settings(method: LabelMethod) -> dict[str, Any]:
-    """The method as it was given, for the provenance."""
-    return {"method": type(method).__name__, **asdict(cast("Any", method))}

@@ -1,4 +1,4 @@
-"""Where supercooling begins: relaxation times of the equilibrium surrogate."""
+"""Onset of supercooling, from relaxation times of the equilibrium surrogate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from jobflow import Maker, job
 
 from mgflows.jobs.progress import JobProgress
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.sampling import OnsetDocument
 from mgflows.surrogate import LennardJones
 
@@ -21,7 +21,9 @@ __all__ = ["OnsetMaker"]
 
 @dataclass
 class OnsetMaker(Maker):
-    """Measure the onset temperature (paper, Methods, "Estimating the supercooling": the departure of the dynamics from Arrhenius behaviour).
+    """Measure the onset temperature, where the dynamics depart from Arrhenius behaviour.
+
+    Paper, Methods, "Estimating the supercooling".
 
     Parameters
     ----------
@@ -32,13 +34,13 @@ class OnsetMaker(Maker):
     reduced_temperatures
         T* at which tau_alpha is measured, from the hot liquid to below the onset.
     arrhenius_above
-        T* from which up the Arrhenius line is fitted.
+        T* above which the Arrhenius line is fitted.
     criterion
         Relative excess of tau_alpha over that line which defines the onset.
     n_runs
-        Independent runs a temperature.
+        Independent runs per temperature.
     longest_time
-        t* after which a run that has not relaxed gives up.
+        t* after which a run that has not relaxed is abandoned.
     """
 
     name: str = "onset of supercooling"
@@ -69,13 +71,7 @@ class OnsetMaker(Maker):
         from mgflows.surrogate.supercooling import find_onset
 
         lj = self.lennard_jones or LennardJones.for_species(alloy.species)
-        settings = {
-            "reduced_temperatures": list(self.reduced_temperatures),
-            "arrhenius_above": self.arrhenius_above,
-            "criterion": self.criterion,
-            "n_runs": self.n_runs,
-        }
-        with record_provenance(seed=seed, settings=settings) as provenance:
+        with record_provenance(seed=seed, settings=maker_settings(self, alloy=alloy)) as provenance:
             times = measure_relaxation_times(
                 lj,
                 alloy,
@@ -111,6 +107,6 @@ class OnsetMaker(Maker):
                 "e_is": times.e_is.tolist(),
                 "e_is_error": times.e_is_errors.tolist(),
             },
-            surrogate=lj.as_dict(),
+            surrogate=lj,
             provenance=provenance,
         )

@@ -1,22 +1,25 @@
-"""How far a running job is: a small file in its working directory, which launchers on the same machine show."""
+"""Progress of a running job: a small file in its working directory, which launchers on the same machine show."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROGRESS_FILE", "JobProgress", "read_progress"]
+from mgflows.files import write_text
+
+__all__ = ["CHECKPOINTS", "PROGRESS_FILE", "JobProgress", "read_progress"]
 
 PROGRESS_FILE = "mgflows_progress.json"
 _SECONDS_BETWEEN_WRITES = 0.5
 
-
 CHECKPOINTS = ("checkpoint-*", "nep")
-"""Files and folders, as patterns, from which jobs go on; who runs a job again puts those of its last launch into the new launch directory."""
+"""Files and folders, as patterns, from which jobs resume.
+
+Whatever runs a job again copies those of its last launch into the new launch directory.
+"""
 
 
 @dataclass
@@ -28,7 +31,7 @@ class JobProgress:
     unit
         What is counted, such as ``"sweeps"``.
     directory
-        Where the file goes; the working directory by default.
+        Where the file is written; the working directory by default.
     """
 
     unit: str
@@ -36,22 +39,21 @@ class JobProgress:
     _last: float = field(default=-1.0, init=False, repr=False)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Say that ``done`` of ``total`` units are done."""
+        """Report that `done` of `total` units are done."""
         now = time.monotonic()
         if done < total and self._last >= 0.0 and now - self._last < _SECONDS_BETWEEN_WRITES:
             return
         self._last = now
-        path = self.directory / PROGRESS_FILE
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(
-            json.dumps({"done": int(done), "total": int(total), "unit": self.unit, "note": note})
-        )
-        partial.replace(path)
+        progress = {"done": int(done), "total": int(total), "unit": self.unit, "note": note}
+        write_text(self.directory / PROGRESS_FILE, json.dumps(progress))
 
 
 def read_progress(directory: str | Path) -> dict[str, Any] | None:
-    """The last progress written in a directory: ``done``, ``total``, ``unit`` and ``note``; None if there is none."""
+    """Return the last progress written in a directory, or None.
+
+    The keys are ``done``, ``total``, ``unit`` and ``note``.
+    """
     try:
-        return json.loads((Path(directory) / PROGRESS_FILE).read_text())
+        return json.loads((Path(directory) / PROGRESS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -1,15 +1,16 @@
-"""Glasses quenched with a trained potential: the structures of the feedback step."""
+"""Glasses quenched with a trained potential: the structures of the feedback stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from jobflow import Maker, job
+from jobflow import job
 
+from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.validation import QuenchDocument
 from mgflows.settings import Settings
 
@@ -20,7 +21,7 @@ __all__ = ["QuenchMaker"]
 
 
 @dataclass
-class QuenchMaker(Maker):
+class QuenchMaker(StoredMaker):
     """Melt and quench with a trained NEP (paper, section II, subset vii).
 
     Parameters
@@ -30,11 +31,9 @@ class QuenchMaker(Maker):
     temperature_high, temperature_low
         K (paper, section III: 2000 to 300 K).
     equilibration_time
-        ps in the melt before the cooling begins.
+        ps in the melt before cooling.
     timestep
         fs.
-    scaled_down
-        In which way this is faster or smaller than the paper's.
     """
 
     name: str = "quench"
@@ -42,7 +41,8 @@ class QuenchMaker(Maker):
     temperature_low: float = 300.0
     equilibration_time: float = 2.0
     timestep: float = 2.0
-    scaled_down: str = ""
+
+    retired: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
     @job(output_schema=QuenchDocument)
     def make(
@@ -53,7 +53,7 @@ class QuenchMaker(Maker):
         Parameters
         ----------
         structure
-            Start; its memory is lost in the melt.
+            Start; the melt keeps no memory of it.
         nep_txt
             The potential.
         potential_id
@@ -61,7 +61,7 @@ class QuenchMaker(Maker):
         cooling_rate
             K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
         seed
-            Decides velocities and noise.
+            Seed of velocities and noise.
 
         Raises
         ------
@@ -72,18 +72,14 @@ class QuenchMaker(Maker):
         from mgflows.md.quench import NPTSettings, check_glass, quench
         from mgflows.nep.calculator import nep_calculator
 
-        settings: dict[str, Any] = {
-            "temperature_high": self.temperature_high,
-            "temperature_low": self.temperature_low,
-            "equilibration_time": self.equilibration_time,
-            "timestep": self.timestep,
-            "cooling_rate": cooling_rate,
-            "nep_device": Settings.current().nep_device,
-        }
+        device = Settings.current().nep_device
+        settings = maker_settings(
+            self, potential_id=potential_id, cooling_rate=cooling_rate, nep_device=device
+        )
         with record_provenance(
             seed=seed, settings=settings, packages=("nep-adapters", "calorine")
         ) as provenance:
-            calculator = nep_calculator(nep_txt, settings["nep_device"])
+            calculator = nep_calculator(nep_txt, device)
             result = quench(
                 atoms_from_structure(structure),
                 calculator,
@@ -110,6 +106,5 @@ class QuenchMaker(Maker):
                 "density": trace.density.tolist(),
                 "energy": trace.potential_energy.tolist(),
             },
-            scaled_down=self.scaled_down,
             provenance=provenance,
         )

@@ -1,4 +1,4 @@
-"""Sampling jobs: swap Monte Carlo coolings, molecular-dynamics coolings and the supercooling clock."""
+"""Sampling jobs: coolings with swap Monte Carlo or molecular dynamics, and the supercooling clock."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from jobflow import JobConfig, Maker, OnMissing, Response, job
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.files import write_text
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import structure_from_atoms
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.sampling import (
     Acceptance,
     EffectiveTimeRecord,
@@ -61,8 +62,9 @@ _FINISHED_RUNS = "checkpoint-runs.json"
 class SwapMonteCarloMaker(Maker):
     """Cool glasses with swap Monte Carlo (paper, Methods, "Sampling PEL with swap-Monte Carlo").
 
-    An interrupted job that is started again goes on from its checkpoint, bitwise as if nothing had happened. A cooling longer than
-    ``wall_time`` saves itself and hands over to a new job, as often as it takes: 10^9 sweeps run through any queue.
+    An interrupted job that is started again resumes from its checkpoint with bitwise the same
+    result. A cooling longer than ``wall_time`` saves a checkpoint and is continued by a new job, as
+    often as necessary, so that 10^9 sweeps run through any queue.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ class SwapMonteCarloMaker(Maker):
     checkpoint_interval
         Seconds between checkpoints.
     wall_time
-        Seconds after which a job hands over to a new one; None: never. Leave some minutes to the queue's limit.
+        Seconds after which a new job continues; None: never. Stay some minutes below the limit
+        of the queue.
     n_processes
         Samples cooled at the same time by :meth:`make_set`.
     """
@@ -118,7 +121,8 @@ class SwapMonteCarloMaker(Maker):
         seed
             Seed of start and sampling.
         checkpoint
-            File that an earlier job of the same cooling left; it must be on a file system that both jobs see.
+            Checkpoint of an earlier job of the same cooling; it must be on a file system that both
+            jobs share.
         """
         path = Path(checkpoint) if checkpoint else Path.cwd() / _CHECKPOINT
         report = JobProgress("sweeps")
@@ -128,7 +132,7 @@ class SwapMonteCarloMaker(Maker):
 
         document = self._cool(alloy, n_sweeps, seed, path, show)
         if document is None:
-            logger.info("the wall time is over; a new job goes on from %s", path)
+            logger.info("the wall time is over; a new job continues from %s", path)
             return Response(replace=self.make(alloy, n_sweeps, seed, checkpoint=str(path)))
         path.unlink(missing_ok=True)
         return document
@@ -137,9 +141,9 @@ class SwapMonteCarloMaker(Maker):
     def make_set(
         self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]
     ) -> SampleSetDocument:
-        """Cool several samples in one job, for coolings so short that a job each would cost more than the cooling.
+        """Cool several samples in one job, for coolings that are shorter than the overhead of a job.
 
-        Each sample is the one that :meth:`make` gives for its seed, whatever the number of processes.
+        Each sample is the one that :meth:`make` gives for its seed, for any number of processes.
 
         Parameters
         ----------
@@ -152,7 +156,8 @@ class SwapMonteCarloMaker(Maker):
         """
         if self.wall_time is not None:
             raise InputError(
-                f"a set of coolings cannot hand over after wall_time = {self.wall_time:g} s; make one job a sample for long coolings"
+                f"a set of coolings cannot be continued after wall_time = {self.wall_time:g} s",
+                hint="make one job per sample for long coolings",
             )
         report = JobProgress("samples")
         samples = []
@@ -161,7 +166,7 @@ class SwapMonteCarloMaker(Maker):
             if self.n_processes > 1
             else nullcontext()
         )
-        settings = {"n_sweeps": n_sweeps, "n_processes": self.n_processes}
+        settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps, seeds=seeds)
         with (
             record_provenance(settings=settings, n_cores=self.n_processes) as provenance,
             pool as executor,
@@ -180,17 +185,9 @@ class SwapMonteCarloMaker(Maker):
         checkpoint: Path | None = None,
         progress: Callable[[CoolingProgress], None] | None = None,
     ) -> SampleDocument | None:
-        """One sample; None where the wall time was over first."""
+        """Cool one sample; None if the wall time was over first."""
         lj = self.lennard_jones or LennardJones.for_species(alloy.species)
-        settings = {
-            "n_sweeps": n_sweeps,
-            "reduced_temperature_high": self.reduced_temperature_high,
-            "reduced_temperature_low": self.reduced_temperature_low,
-            "schedule": self.schedule,
-            "swap_fraction": self.swap_fraction,
-            "equilibration_sweeps": self.equilibration_sweeps,
-            "dtype": self.dtype,
-        }
+        settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps)
         with record_provenance(seed=seed, settings=settings) as provenance:
             sampler = self._sampler(lj, alloy, seed, checkpoint)
             cooling = sampler.cool(
@@ -224,9 +221,9 @@ class SwapMonteCarloMaker(Maker):
             reduced_temperature_low=self.reduced_temperature_low,
             swap_fraction=self.swap_fraction,
             acceptance=_acceptance(sampler, cooling),
-            order=order.as_dict(),
+            order=order,
             ordered=order.ordered,
-            surrogate=lj.as_dict(),
+            surrogate=lj,
             provenance=provenance,
         )
 
@@ -235,7 +232,7 @@ class SwapMonteCarloMaker(Maker):
     ) -> SwapMonteCarlo:
         if checkpoint is not None and checkpoint.exists():
             sampler = SwapMonteCarlo.load(checkpoint)
-            logger.info("going on from the checkpoint at sweep %d", sampler.sweeps)
+            logger.info("resuming from the checkpoint at sweep %d", sampler.sweeps)
             return sampler
         sampler = SwapMonteCarlo.from_alloy(
             lj, alloy, seed, swap_fraction=self.swap_fraction, dtype=self.dtype
@@ -246,7 +243,9 @@ class SwapMonteCarloMaker(Maker):
 
 @dataclass
 class SurrogateMDMaker(Maker):
-    """Cool the surrogate with molecular dynamics: the reference of the supercooling clock (paper, Methods, "Estimating the supercooling").
+    """Cool the surrogate with molecular dynamics: the reference of the supercooling clock.
+
+    Paper, Methods, "Estimating the supercooling".
 
     Parameters
     ----------
@@ -270,7 +269,6 @@ class SurrogateMDMaker(Maker):
     reduced_temperature_low: float = 0.01
     equilibration_sweeps: int = 200
     thresholds: OrderThresholds = field(default_factory=OrderThresholds)
-
     checkpoint_interval: float = 60.0
 
     @job(output_schema=SurrogateCoolingDocument)
@@ -288,12 +286,13 @@ class SurrogateMDMaker(Maker):
         seeds
             One for each run.
         checkpoint
-            Directory in which an earlier job of the same runs left its checkpoints; it must be on a file system that both jobs see.
+            Directory with the checkpoints of an earlier job of the same runs; it must be on a file
+            system that both jobs share.
         """
         lj = self.lennard_jones or LennardJones.for_species(alloy.species)
         directory = Path(checkpoint) if checkpoint else Path.cwd()
         report = JobProgress("runs")
-        settings = {"time_reduced": time, "equilibration_sweeps": self.equilibration_sweeps}
+        settings = maker_settings(self, alloy=alloy, time=time, seeds=seeds)
         finished = directory / _FINISHED_RUNS
         runs: list[tuple[float, bool]] = (
             json.loads(finished.read_text()) if finished.exists() else []
@@ -304,7 +303,7 @@ class SurrogateMDMaker(Maker):
                 path = directory / _DYNAMICS.format(number)
                 dynamics = self._cool(lj, alloy, time, seed, path)
                 if dynamics is None:
-                    logger.info("told to stop; a new job goes on from %s", directory)
+                    logger.info("interrupted; a new job continues from %s", directory)
                     return Response(
                         replace=self.make(alloy, time, seeds, checkpoint=str(directory))
                     )
@@ -312,9 +311,7 @@ class SurrogateMDMaker(Maker):
                 runs.append(
                     (e_is / lj.energy_unit, analyse_order(relaxed, self.thresholds).ordered)
                 )
-                partial = finished.with_suffix(".partial")
-                partial.write_text(json.dumps(runs))
-                partial.replace(finished)
+                write_text(finished, json.dumps(runs))
                 path.unlink(missing_ok=True)
         energies, ordered = [energy for energy, _ in runs], [flag for _, flag in runs]
         return SurrogateCoolingDocument(
@@ -322,14 +319,14 @@ class SurrogateMDMaker(Maker):
             e_is_reduced=energies,
             seeds=seeds,
             ordered=ordered,
-            surrogate=lj.as_dict(),
+            surrogate=lj,
             provenance=provenance,
         )
 
     def _cool(
         self, lj: LennardJones, alloy: Alloy, time: float, seed: int, path: Path
     ) -> SurrogateMolecularDynamics | None:
-        """One finished run, from its checkpoint if there is one; None if it was told to stop before its end."""
+        """Cool one run, from its checkpoint if there is one; None if it was interrupted."""
         if path.exists():
             dynamics = SurrogateMolecularDynamics.load(path)
             cooling = dynamics.resume(checkpoint=path, checkpoint_interval=self.checkpoint_interval)
@@ -349,14 +346,14 @@ class SurrogateMDMaker(Maker):
 
 @dataclass
 class SupercoolingMaker(Maker):
-    """Fit the supercooling clock and date every Monte Carlo sample with it.
+    """Fit the supercooling clock and give every Monte Carlo sample its effective time.
 
     Parameters
     ----------
     name
         Name of the job.
     window
-        Shortest and longest molecular-dynamics duration used in the fit, in t*; by default all there are.
+        Shortest and longest molecular-dynamics duration used in the fit, in t*; all by default.
     seed
         Seed of the bootstrap.
     """
@@ -378,11 +375,13 @@ class SupercoolingMaker(Maker):
         Parameters
         ----------
         samples, families
-            Documents of the Monte Carlo samples (None where a job failed) and their families, in the same order.
+            Documents of the Monte Carlo samples (None where a job failed) and their families, in
+            the same order.
         coolings
             Documents of the molecular-dynamics coolings.
         onset
-            The onset of supercooling, if it was measured: effective times are then also given in decades above it.
+            The onset of supercooling, if it was measured: effective times are then also given in
+            decades above it.
         """
         runs = [cooling for cooling in coolings if cooling is not None]
         dated = [
@@ -390,7 +389,12 @@ class SupercoolingMaker(Maker):
             for family, sample in zip(families, samples, strict=True)
             if sample is not None
         ]
-        lj = LennardJones.from_dict(runs[0].surrogate)
+        if not runs:
+            raise InputError(
+                "no molecular-dynamics cooling to fit the clock to: all of them failed",
+                hint="rerun those jobs, then this one",
+            )
+        lj = runs[0].surrogate
         dynamics = {
             cooling.time_reduced: [
                 e
@@ -399,7 +403,7 @@ class SupercoolingMaker(Maker):
             ]
             for cooling in runs
         }
-        with record_provenance(seed=self.seed, settings={"window": self.window}) as provenance:
+        with record_provenance(seed=self.seed, settings=maker_settings(self)) as provenance:
             times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
             e_is = [
                 energy * lj.energy_unit
@@ -441,7 +445,7 @@ class SupercoolingMaker(Maker):
                     )
                 )
         return SupercoolingDocument(
-            clock=clock.as_dict(),
+            clock=clock,
             dynamics={f"{time:g}": energies for time, energies in sorted(dynamics.items())},
             groups=groups,
             families={

@@ -1,7 +1,8 @@
 """What jobs read from the JobStore themselves.
 
-Dataset and training jobs look up many documents but need few fields of each, or need their arrays one document at a time. They therefore take
-references unresolved and read the store, instead of having jobflow load every array of a campaign into memory at once.
+Dataset and training jobs look up many documents but need few fields of each, or need the arrays of
+one document at a time. They therefore take references unresolved and read the store, so that
+jobflow does not load every array of a campaign into memory at once.
 """
 
 from __future__ import annotations
@@ -9,29 +10,51 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB
-from monty.json import MontyDecoder
 
-from mgflows.schemas.labels import Frame, LabelDocument
+from mgflows.errors import InputError
+from mgflows.schemas.frames import FrameSummary
+from mgflows.schemas.labels import LabelDocument
+from mgflows.surrogate.correlation import LabelledSample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from jobflow import JobStore, OutputReference
 
-__all__ = ["current_store", "load_frames", "read_samples", "read_summaries"]
+    from mgflows.schemas.frames import Frame
+    from mgflows.schemas.sampling import SampleDocument
+
+__all__ = [
+    "ChangedLabelError",
+    "current_store",
+    "join_labels",
+    "listed_frame",
+    "load_label",
+    "read_samples",
+    "read_summaries",
+    "samples_by_family",
+]
+
+_SAME_VALUES = {"energy_per_atom": 1e-6, "pressure": 1e-4, "maximum_force": 1e-4}
+"""Largest differences of one stored label, read twice: eV, GPa, eV/A."""
+
+
+class ChangedLabelError(InputError):
+    """A label is not the one that a dataset or a query lists."""
 
 
 def current_store() -> JobStore:
-    """The JobStore of the running job, which must be configured with ``expose_store=True``."""
+    """Return the JobStore of the running job, which must have ``expose_store=True``."""
     return CURRENT_JOB.store
 
 
 def read_summaries(
     store: JobStore, references: Iterable[OutputReference], fields: list[str]
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield (uuid, document) for each reference, in their order, without loading anything from additional stores.
+    """Yield (uuid, document) for each reference, in order, without reading additional stores.
 
-    The document holds ``uuid``, ``metadata`` and the output fields asked for; it is None where the job has no output: it failed.
+    The document holds ``uuid``, ``metadata`` and the requested fields of the output; it is None
+    where the job has no output because it failed.
     """
     uuids = [reference.uuid for reference in references]
     properties = ["uuid", "index", "metadata", *(f"output.{name}" for name in fields)]
@@ -47,15 +70,21 @@ def read_summaries(
 def read_samples(
     store: JobStore, references: Iterable[OutputReference], fields: list[str]
 ) -> dict[str, dict[str, Any]]:
-    """Family to the fields asked for of its sample, whether it was cooled alone or in a set; without the samples whose job failed."""
+    """Return the requested fields of each sample by family, without the samples whose job failed.
+
+    Samples may have been cooled alone or in a set.
+    """
     # Members of a set have one document, which is read once.
     unique = {reference.uuid: reference for reference in references}
+    properties = [*fields, "families", *(f"samples.{name}" for name in fields)]
+    documents = (document for _, document in read_summaries(store, unique.values(), properties))
+    return samples_by_family(document for document in documents if document is not None)
+
+
+def samples_by_family(documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the samples of stored documents, of single samples or of sets, by family."""
     samples: dict[str, dict[str, Any]] = {}
-    for _, document in read_summaries(
-        store, unique.values(), [*fields, "families", *(f"samples.{name}" for name in fields)]
-    ):
-        if document is None:
-            continue
+    for document in documents:
         output = document["output"]
         if "families" in output:
             samples |= dict(zip(output["families"], output["samples"], strict=True))
@@ -64,10 +93,88 @@ def read_samples(
     return samples
 
 
-def load_frames(store: JobStore, uuid: str) -> list[Frame]:
-    """The frames of one label document, in the order of its summaries."""
-    output = store.get_output(uuid, load=True)
-    if "frames" in output:
-        return [Frame.model_validate(frame) for frame in output["frames"]]
-    document = MontyDecoder().process_decoded(output)
-    return LabelDocument.model_validate(document).frames
+def join_labels(
+    samples: Mapping[str, Mapping[str, Any] | SampleDocument],
+    labels: Mapping[str, Mapping[str, Any] | FrameSummary],
+) -> list[LabelledSample]:
+    """Join samples with the labels of the same structures, shortest cooling first.
+
+    Parameters
+    ----------
+    samples
+        ``n_sweeps``, ``energy_lj`` and ``e_is`` of each sample by family.
+    labels
+        ``energy_per_atom`` and ``pressure`` of its label by family; others are ignored.
+    """
+
+    def get(record: Mapping[str, Any] | SampleDocument | FrameSummary, name: str) -> Any:
+        return record[name] if isinstance(record, dict) else getattr(record, name)
+
+    joined = [
+        LabelledSample(
+            family=family,
+            n_sweeps=get(sample, "n_sweeps"),
+            energy_lj=get(sample, "energy_lj"),
+            e_is=get(sample, "e_is"),
+            energy_label=get(labels[family], "energy_per_atom"),
+            pressure=get(labels[family], "pressure"),
+        )
+        for family, sample in samples.items()
+        if family in labels
+    ]
+    return sorted(joined, key=lambda sample: (sample.n_sweeps, sample.family))
+
+
+def load_label(store: JobStore, uuid: str) -> LabelDocument:
+    """Return one label document with its frames.
+
+    Raises
+    ------
+    InputError
+        If the job has no output any more.
+    """
+    try:
+        output = store.get_output(uuid, load=True)
+    except ValueError as error:
+        raise InputError(
+            f"the label {uuid} is not in the database",
+            hint="restore it from a backup, or make a dataset without it",
+        ) from error
+    return LabelDocument.model_validate(output)
+
+
+def listed_frame(label: LabelDocument, number: int, frame_id: str, uuid: str) -> Frame:
+    """Return one frame of a label document, if it is the frame that was listed.
+
+    Parameters
+    ----------
+    label
+        The document.
+    number, frame_id
+        Position of the frame and its hash, as listed by a dataset or a query.
+    uuid
+        The label job, for the message.
+
+    Raises
+    ------
+    ChangedLabelError
+        If the frame has another hash: the label job ran again and gave another result.
+    """
+    frame = label.frames[number] if number < len(label.frames) else None
+    if frame is not None and (frame.frame_id == frame_id or _is_same(label, number, frame_id)):
+        return frame
+    found = "missing" if frame is None else frame.frame_id
+    raise ChangedLabelError(
+        f"the label {uuid} has changed: frame {number} is {found} but {frame_id} is listed",
+        hint="the label job ran again and gave another result; make a new dataset of the current "
+        "labels, or restore the label from a backup",
+    )
+
+
+def _is_same(label: LabelDocument, number: int, frame_id: str) -> bool:
+    """Compare values instead of hashes: fractional coordinates of version 0.1 round differently."""
+    stored, found = label.summaries[number], FrameSummary.from_frame(label.frames[number])
+    return stored.frame_id == frame_id and all(
+        abs(getattr(stored, name) - getattr(found, name)) < tolerance
+        for name, tolerance in _SAME_VALUES.items()
+    )

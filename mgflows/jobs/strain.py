@@ -1,17 +1,16 @@
-"""Strained copies of a structure: geometry only, to be labelled by whatever labels the campaign."""
+"""Strained copies of a structure: geometry only, to be labelled by the method of the campaign."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from jobflow import Maker, job
-from pydantic import BaseModel, Field
-from pymatgen.core import Structure
 
 from mgflows.errors import InputError
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
-from mgflows.schemas.provenance import Provenance, record_provenance
+from mgflows.schemas.provenance import maker_settings, record_provenance
+from mgflows.schemas.strain import DeformedStructuresDocument
 from mgflows.structures.strain import (
     Deformation,
     apply_deformation,
@@ -20,6 +19,9 @@ from mgflows.structures.strain import (
     volume_deformations,
 )
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 __all__ = ["DeformationMaker", "DeformedStructuresDocument"]
 
 _KINDS = {
@@ -27,17 +29,6 @@ _KINDS = {
     "elastic": elastic_deformations,
     "crystal": crystal_deformations,
 }
-
-
-class DeformedStructuresDocument(BaseModel):
-    """Strained copies of one structure."""
-
-    names: list[str] = Field(description="name of each deformation")
-    structures: list[Structure] = Field(
-        description="the strained structures; stored in the additional store 'data'"
-    )
-    deformations: list[list[list[float]]] = Field(description="(3, 3) deformation gradient of each")
-    provenance: Provenance
 
 
 @dataclass
@@ -49,8 +40,8 @@ class DeformationMaker(Maker):
     name
         Name of the job.
     kind
-        ``"volume"``: all lattice vectors by +-1, 5, 10 %; ``"elastic"``: nine C_ij directions by +-0.4, +-0.8 %; ``"crystal"``: the volumes
-        and +-0.8 %.
+        ``"volume"``: all lattice vectors by +-1, 5, 10 %; ``"elastic"``: nine C_ij directions by
+        +-0.4, +-0.8 %; ``"crystal"``: the volumes and +-0.8 %.
     """
 
     name: str = "deform"
@@ -59,18 +50,19 @@ class DeformationMaker(Maker):
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
             raise InputError(
-                f"the kind of deformation is {self.kind!r}; choose one of {', '.join(_KINDS)}"
+                f"the kind of deformation is {self.kind!r}",
+                hint=f"choose one of {', '.join(_KINDS)}",
             )
 
     @property
     def deformations(self) -> list[Deformation]:
-        """The deformations, known before any job runs."""
+        """The deformations, which are the same for every structure."""
         return _KINDS[self.kind]()
 
     @job(data="structures", output_schema=DeformedStructuresDocument)
     def make(self, structure: Structure) -> DeformedStructuresDocument:
         """Strain one structure; positions follow the cell affinely."""
-        with record_provenance(settings={"kind": self.kind}) as provenance:
+        with record_provenance(settings=maker_settings(self)) as provenance:
             atoms = atoms_from_structure(structure)
             structures = [
                 structure_from_atoms(apply_deformation(atoms, deformation))

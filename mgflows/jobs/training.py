@@ -1,35 +1,46 @@
-"""Training a NEP on a frozen dataset."""
+"""Training of a NEP on a frozen dataset."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jobflow import JobConfig, Maker, job
 
+from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
-from mgflows.jobs.store import current_store, load_frames
+from mgflows.jobs.store import current_store, listed_frame, load_label
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
-from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.training import DatasetDocument, ErrorStatistics, PotentialDocument, Split
+from mgflows.schemas.provenance import maker_settings, record_provenance
+from mgflows.schemas.training import (
+    DatasetDocument,
+    EnergyParity,
+    ErrorStatistics,
+    ForceParity,
+    ParityTable,
+    PotentialDocument,
+    Split,
+    TrainerRecord,
+    VirialParity,
+)
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from ase import Atoms
     from jobflow import JobStore
 
-    from mgflows.nep.results import LossTable, Parity, ParityTable
+    from mgflows.nep.results import LossTable, Parity
+    from mgflows.nep.results import ParityTable as Predictions
     from mgflows.nep.trainers import TrainingProgress
 
 __all__ = ["TrainingMaker"]
 
 _PARITY_POINTS = 20_000
-"""Force components kept for parity plots, drawn at random per side; the error statistics use all of them."""
+"""Force components stored for parity plots, drawn at random per side; the error statistics use all."""
 
 
 @dataclass
@@ -43,13 +54,14 @@ class TrainingMaker(Maker):
     trainer
         Which trainer, with its settings.
     parameters
-        The model; by default the paper's (Methods, "Neuroevolutional Potential") for the species of the dataset.
+        The model; by default the paper's (Methods, "Neuroevolutional Potential") for the species of
+        the dataset.
     split
-        Which split of the dataset decides the training set.
+        Split of the dataset that defines the training set.
     seed
         Seed of the trainer.
     scaled_down
-        In which way the training is smaller than the paper's.
+        In which way the training is smaller than the paper's; by default that of the campaign.
     """
 
     name: str = "train"
@@ -67,7 +79,7 @@ class TrainingMaker(Maker):
         started_from: str | None = None,
         initial_potential: str | None = None,
     ) -> PotentialDocument:
-        """Train on a dataset and test what comes out.
+        """Train on a dataset and test the potential.
 
         Parameters
         ----------
@@ -76,7 +88,12 @@ class TrainingMaker(Maker):
         generation
             0 before the feedback step, 1 after it.
         started_from, initial_potential
-            Hash and text of the potential to start from; none: from random parameters.
+            Hash and text of the potential to start from; without one, from random parameters.
+
+        Raises
+        ------
+        ChangedLabelError
+            If a label of the dataset ran again since and gave another result.
         """
         from mgflows.nep.results import parity
 
@@ -86,7 +103,9 @@ class TrainingMaker(Maker):
         trainer = self.trainer
         if isinstance(trainer, GpumdTrainer) and trainer.command is None:
             trainer = replace(trainer, command=Settings.current().nep_command)
-        settings = {"trainer": type(trainer).__name__, **asdict(trainer), "split": self.split}
+        settings = maker_settings(
+            self, trainer=trainer, generation=generation, started_from=started_from
+        )
         with record_provenance(
             seed=self.seed,
             settings=settings,
@@ -113,7 +132,7 @@ class TrainingMaker(Maker):
             result = trainer.train(directory, progress=show)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
         return PotentialDocument(
-            potential_id=hashlib.sha256(result.nep_txt.encode()).hexdigest()[:16],
+            potential_id=digest_of_text(result.nep_txt),
             campaign=dataset.campaign,
             dataset_id=dataset.dataset_id,
             generation=generation,
@@ -121,8 +140,12 @@ class TrainingMaker(Maker):
             species=dataset.species,
             nep_txt=result.nep_txt,
             nep_in=(directory / "nep.in").read_text(),
-            parameters=asdict(parameters),
-            trainer=settings | {"version": result.trainer_version},
+            parameters=parameters,
+            trainer=TrainerRecord(
+                trainer=type(trainer).__name__,
+                version=result.trainer_version,
+                settings=asdict(trainer) | {"split": self.split},
+            ),
             started_from=started_from,
             n_train=len(train),
             n_test=len(test),
@@ -138,15 +161,24 @@ class TrainingMaker(Maker):
 def materialise(
     store: JobStore, dataset: DatasetDocument, split: Split
 ) -> tuple[list[Atoms], list[Atoms]]:
-    """The training and the test frames of a dataset, loaded one label document at a time, each in the order of their hashes."""
+    """Load the training and the test frames of a dataset, each in the order of their hashes.
+
+    Label documents are loaded one at a time.
+
+    Raises
+    ------
+    ChangedLabelError
+        If a label is not the one that the dataset lists.
+    """
     by_uuid = defaultdict(list)
     for entry in dataset.frames:
         by_uuid[entry.uuid].append(entry)
     atoms = {}
     for uuid, entries in by_uuid.items():
-        frames = load_frames(store, uuid)
+        label = load_label(store, uuid)
         for entry in entries:
-            atoms[entry.frame_id] = frames[entry.number].to_atoms(
+            frame = listed_frame(label, entry.number, entry.frame_id, uuid)
+            atoms[entry.frame_id] = frame.to_atoms(
                 subset=entry.subset, family=entry.family, frame_id=entry.frame_id
             )
     train = [atoms[entry.frame_id] for entry in dataset.frames if not entry.test[split]]
@@ -154,7 +186,7 @@ def materialise(
     return train, test
 
 
-def _errors(table: ParityTable) -> dict[str, ErrorStatistics]:
+def _errors(table: Predictions) -> dict[str, ErrorStatistics]:
     return {
         name: _statistics(errors)
         for name, errors in {"all": table.overall, **table.by_subset}.items()
@@ -175,7 +207,7 @@ def _statistics(errors: Parity) -> ErrorStatistics:
 
 
 def _loss_columns(loss: LossTable) -> dict[str, list[float | None]]:
-    """Columns of the loss table; what the trainer does not write is None, since NaN is not JSON."""
+    """Return the loss table by column; values that the trainer does not write (nan) are None."""
     columns = {name: np.asarray(values, dtype=float) for name, values in vars(loss).items()}
     return {
         name: [float(value) if np.isfinite(value) else None for value in values]
@@ -183,8 +215,8 @@ def _loss_columns(loss: LossTable) -> dict[str, list[float | None]]:
     }
 
 
-def _parity_points(table: ParityTable, seed: int) -> dict[str, Any]:
-    """Values for parity plots: all energies and virials, a random choice of the force components."""
+def _parity_points(table: Predictions, seed: int) -> ParityTable:
+    """Return all energies and virials, and a random choice of the force components."""
     reference, predicted = (
         np.concatenate([forces.ravel() for forces in side.forces])
         for side in (table.labels, table.predictions)
@@ -192,19 +224,19 @@ def _parity_points(table: ParityTable, seed: int) -> dict[str, Any]:
     subsets = np.repeat(table.subsets, [forces.size for forces in table.labels.forces])
     chosen = np.sort(np.random.default_rng(seed).permutation(len(reference))[:_PARITY_POINTS])
     rows, columns = np.array([(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]).T
-    return {
-        "subset": list(table.subsets),
-        "energy": {
-            "reference": table.labels.energies.tolist(),
-            "predicted": table.predictions.energies.tolist(),
-        },
-        "virial": {
-            "reference": table.labels.virials[:, rows, columns].tolist(),
-            "predicted": table.predictions.virials[:, rows, columns].tolist(),
-        },
-        "force": {
-            "reference": reference[chosen].tolist(),
-            "predicted": predicted[chosen].tolist(),
-            "subset": subsets[chosen].tolist(),
-        },
-    }
+    return ParityTable(
+        subset=list(table.subsets),
+        energy=EnergyParity(
+            reference=table.labels.energies.tolist(),
+            predicted=table.predictions.energies.tolist(),
+        ),
+        virial=VirialParity(
+            reference=table.labels.virials[:, rows, columns].tolist(),
+            predicted=table.predictions.virials[:, rows, columns].tolist(),
+        ),
+        force=ForceParity(
+            reference=reference[chosen].tolist(),
+            predicted=predicted[chosen].tolist(),
+            subset=subsets[chosen].tolist(),
+        ),
+    )

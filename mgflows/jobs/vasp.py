@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,14 @@ from mgflows.errors import InputError, LabelError, NotConvergedError
 from mgflows.methods.vasp.method import VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun, naming_files
 from mgflows.methods.vasp.run import run_static, run_vasp_maker, sort_structure
+from mgflows.schemas.frames import Frame
 from mgflows.schemas.labels import (
-    Frame,
     LabelDocument,
-    LabelSetDocument,
+    Relaxation,
+    Trajectory,
     atoms_from_structure,
 )
-from mgflows.schemas.provenance import record_provenance
+from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.quality import violations
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class VaspLabelMaker(Maker):
             message has the directory of its files.
         """
         with record_provenance(
-            settings=_settings(self.method), n_cores=self.method.n_cores
+            settings=maker_settings(self), n_cores=self.method.n_cores
         ) as provenance:
             sorted_structure = sort_structure(structure)
             run = run_static(self.method, sorted_structure, self.run_vasp_kwargs)
@@ -148,7 +149,7 @@ class VaspRelaxMaker(Maker):
         """Relax one structure.
 
         ``relaxation`` of the document has the ionic steps of all passes, the largest remaining
-        force (eV/A), the energy before (eV per atom) and the summary of
+        force (eV/A), the energy before (eV per atom) and the result of
         :func:`mgflows.structures.similarity.compare_structures`.
 
         Raises
@@ -161,13 +162,9 @@ class VaspRelaxMaker(Maker):
         """
         from mgflows.structures.similarity import compare_structures
 
-        settings = _settings(self.method) | {
-            "relax_cell": self.relax_cell,
-            "force_tolerance": self.force_tolerance,
-            "max_steps": self.max_steps,
-            "n_passes": self.n_passes,
-        }
-        with record_provenance(settings=settings, n_cores=self.method.n_cores) as provenance:
+        with record_provenance(
+            settings=maker_settings(self), n_cores=self.method.n_cores
+        ) as provenance:
             current = sort_structure(structure)
             initial = atoms_from_structure(current)
             passes: list[VaspRun] = []
@@ -178,13 +175,13 @@ class VaspRelaxMaker(Maker):
             with _in_directory("static"):
                 run = run_static(self.method, current, self.run_vasp_kwargs)
         relaxed = run.atoms()
-        relaxation = {
-            "n_steps": sum(len(each.steps) for each in passes),
-            "largest_force": _largest_force(passes[-1]),
-            "energy_per_atom_before": passes[0].atoms(0).get_potential_energy(force_consistent=True)
+        relaxation = Relaxation(
+            n_steps=sum(len(each.steps) for each in passes),
+            largest_force=_largest_force(passes[-1]),
+            energy_per_atom_before=passes[0].atoms(0).get_potential_energy(force_consistent=True)
             / len(initial),
-            **compare_structures(initial, relaxed).as_dict(),
-        }
+            similarity=compare_structures(initial, relaxed),
+        )
         with naming_files(run.directory):
             requested = atoms_from_structure(current)
             report = run.report(requested)
@@ -249,7 +246,7 @@ class VaspHeatingMaker(Maker):
     Paper, section II, subset v; Methods, "DFT Calculations": NPT Langevin dynamics at zero
     pressure, 1 fs, about 120 steps from 0 to 2000 K, friction 20/ps on the atoms and 5/ps on the
     lattice. The plane waves and the k-mesh stay those of the first cell. The stress of a step is
-    the one in ``vasprun.xml``; the last structure (``last_structure`` of the document) is labelled
+    the one in ``vasprun.xml``; the last structure (``structure`` of the document) is labelled
     again to check that the stress does not include the kinetic part of the ions.
 
     Parameters
@@ -282,8 +279,8 @@ class VaspHeatingMaker(Maker):
     cell_mass: float = 1000.0
     run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
 
-    @job(data="frames", output_schema=LabelSetDocument)
-    def make(self, structure: Structure, seed: int) -> LabelSetDocument:
+    @job(data="frames", output_schema=LabelDocument)
+    def make(self, structure: Structure, seed: int) -> LabelDocument:
         """Heat one structure; the seed is that of the noise.
 
         A step whose electrons did not converge is left out and named in ``failed``.
@@ -299,17 +296,11 @@ class VaspHeatingMaker(Maker):
 
         from mgflows.methods.vasp.inputs import GlassMDSetGenerator, molecular_dynamics_handlers
 
-        protocol = {
-            "temperature_end": self.temperature_end,
-            "n_steps": self.n_steps,
-            "timestep": self.timestep,
-            "friction": self.friction,
-            "lattice_friction": self.lattice_friction,
-            "cell_mass": self.cell_mass,
-            "random_seed": seed % _LARGEST_SEED,
-        }
+        random_seed = seed % _LARGEST_SEED
         with record_provenance(
-            seed=seed, settings=_settings(self.method) | protocol, n_cores=self.method.n_cores
+            seed=seed,
+            settings=maker_settings(self, random_seed=random_seed),
+            n_cores=self.method.n_cores,
         ) as provenance:
             sorted_structure = sort_structure(structure)
             generator = GlassMDSetGenerator(
@@ -320,7 +311,7 @@ class VaspHeatingMaker(Maker):
                 friction=self.friction,
                 lattice_friction=self.lattice_friction,
                 cell_mass=self.cell_mass,
-                seed=seed % _LARGEST_SEED,
+                seed=random_seed,
             )
             handlers = {"handlers": molecular_dynamics_handlers(), **self.run_vasp_kwargs}
             # By default atomate2 moves the steps out of the document, without electronic steps.
@@ -335,11 +326,18 @@ class VaspHeatingMaker(Maker):
                     hint="give the job more time",
                 )
             frames, failed = _frames(run, atoms_from_structure(sorted_structure))
-            trajectory = protocol | {
-                "ensemble": "NPT Langevin, 0 GPa",
-                "temperature": _temperatures(run),
-            }
-            return LabelSetDocument.from_frames(
+            trajectory = Trajectory(
+                ensemble="NPT Langevin, 0 GPa",
+                timestep=self.timestep,
+                n_steps=self.n_steps,
+                temperature_end=self.temperature_end,
+                temperature=_temperatures(run),
+                friction=self.friction,
+                lattice_friction=self.lattice_friction,
+                cell_mass=self.cell_mass,
+                random_seed=random_seed,
+            )
+            return LabelDocument.from_frames(
                 frames, run.fingerprint(), provenance, failed=failed, trajectory=trajectory
             )
 
@@ -351,10 +349,6 @@ def _in_directory(name: str) -> Iterator[None]:
         yield
 
 
-def _settings(method: VaspMethod) -> dict[str, Any]:
-    return {"method": type(method).__name__, **asdict(method)}
-
-
 def _largest_force(run: VaspRun) -> float:
     return float(np.linalg.norm(run.atoms().get_forces(), axis=1).max())
 
@@ -363,17 +357,16 @@ def _frames(run: VaspRun, requested: Atoms) -> tuple[list[Frame], list[str]]:
     """The steps of molecular dynamics that are labels, and the reasons against the others."""
     frames, failed = [], []
     for number in range(len(run.steps)):
-        name = f"step {number + 1}"
         try:
-            frame = Frame.from_atoms(run.atoms(number), name)
+            frame = Frame.from_atoms(run.atoms(number), step=number + 1)
             if found := violations(
                 frame, run.report(requested, number), requested, fixed_cell=False
             ):
                 raise LabelError("; ".join(found))
             frames.append(frame)
         except LabelError as error:
-            logger.warning("%s left out: %s", name, error)
-            failed.append(f"{name}: {error}")
+            logger.warning("step %d left out: %s", number + 1, error)
+            failed.append(f"step {number + 1}: {error}")
     return frames, failed
 
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PAPER_DIVIDED_SUBSETS", "split_frames"]
+__all__ = ["PAPER_WHOLE_SUBSETS", "split_frames"]
 
-PAPER_DIVIDED_SUBSETS = frozenset(
-    {"lj_surrogate", "dft_minimized", "expanded_compressed", "distorted", "mlip_feedback"}
-)
-"""The subsets (i)-(iv) and (vii), which the paper divides at random (section II, "DFT database
-overview")."""
+PAPER_WHOLE_SUBSETS = frozenset({"aimd", "crystal"})
+"""The subsets (v) and (vi), which the paper does not divide at random.
+
+Section II, "DFT database overview". All others, and those of imported frames, are divided.
+"""
 
 
 def split_frames(
@@ -136,7 +136,7 @@ def _divide_subsets(
     is_test = np.array([earlier.get(identity, False) for identity in frame_ids])
     is_test |= held_out & (subsets == "aimd")
     is_new = np.array([identity not in earlier for identity in frame_ids])
-    for subset in sorted(PAPER_DIVIDED_SUBSETS & set(subsets)):
+    for subset in sorted(set(subsets) - PAPER_WHOLE_SUBSETS):
         members = np.flatnonzero(subsets == subset)
         wanted = round(test_fraction * len(members)) - int(is_test[members].sum())
         candidates = sorted(

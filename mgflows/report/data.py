@@ -1,4 +1,4 @@
-"""Everything one report is made of, taken from the database once."""
+"""The data of one report, read from the database once."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
-from mgflows.database.cost import campaign_cost, elapsed_seconds
+from mgflows.database.cost import elapsed_seconds
+from mgflows.database.glass import choose_potential
+from mgflows.jobs.store import join_labels
 from mgflows.report import records
-from mgflows.schemas.training import SUBSETS
-from mgflows.surrogate.correlation import LabelledSample
+from mgflows.schemas.training import subset_order
 
 if TYPE_CHECKING:
     from mgflows.database import FrameRecord, GlassDatabase
+    from mgflows.database.cost import Cost
     from mgflows.report.records import RelaxationRecord, StageCost
     from mgflows.schemas.campaign import CampaignDocument
     from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
+    from mgflows.schemas.labels import MethodFingerprint
     from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
     from mgflows.schemas.training import DatasetDocument, PotentialDocument, Split
     from mgflows.schemas.validation import QuenchDocument, ValidationDocument
+    from mgflows.surrogate.correlation import LabelledSample
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the database holds of one campaign, as plain lists; an empty list means that the campaign has not come so far, or that it failed.
+    """The documents of one campaign, as plain lists.
+
+    An empty list means that the campaign has not reached that stage, or that it failed.
 
     Parameters
     ----------
@@ -34,9 +40,9 @@ class ReportData:
     supercooling
         The clock, with the molecular-dynamics coolings it was fitted to.
     frames, relaxations
-        Summaries of labelled frames, and relaxed samples with what the relaxation changed.
+        Summaries of labelled frames, and relaxed samples before and after the relaxation.
     similarity
-        The same averaged by cooling length; none before all relaxations have ended.
+        Averages of the relaxations by cooling length; none before all relaxations have ended.
     gate
         The verdict of the first labels; none before it, or without a gate.
     datasets, potentials, quenches, validations
@@ -69,7 +75,9 @@ class ReportData:
 
     @classmethod
     def from_database(cls, database: GlassDatabase, campaign: str) -> Self:
-        """Everything the database holds of a campaign. Parity values are loaded for the potential that is shown only: they are large.
+        """Read a campaign from the database.
+
+        Parity values, which are large, are loaded only for the potential that is shown.
 
         Raises
         ------
@@ -77,7 +85,6 @@ class ReportData:
             If there is no such campaign.
         """
         description = database.campaign(campaign)
-        costs, wall_seconds = _costs(database, campaign)
         status = database.status(campaign)
         samples = database.samples(campaign)
         relaxations = [
@@ -98,8 +105,8 @@ class ReportData:
             validations=database.validations(campaign),
             fireworks=status.states,
             failures=status.failures,
-            costs=costs,
-            wall_seconds=wall_seconds,
+            costs=_costs(database, campaign),
+            wall_seconds=elapsed_seconds(database.mongo, campaign),
         )
         best, dataset = data.best_potential, data.dataset
         return replace(
@@ -121,8 +128,8 @@ class ReportData:
 
     @property
     def best_potential(self) -> PotentialDocument | None:
-        """The last potential; of the family split where there is one."""
-        return self.potential() or self.potential(split="paper")
+        """The potential to use: the last one, of the family split if there is one."""
+        return choose_potential(self.potentials) if self.potentials else None
 
     @property
     def dataset(self) -> DatasetDocument | None:
@@ -150,56 +157,48 @@ class ReportData:
         return found[-1] if found else None
 
     @property
-    def is_dft(self) -> bool | None:
-        """Whether the labels are density-functional results; none as long as no dataset says so."""
+    def fingerprint(self) -> MethodFingerprint | None:
+        """The method of the labels, of the dataset or else of the campaign."""
         dataset = self.dataset
-        if dataset is not None:
-            return dataset.fingerprint.is_dft
-        return False if self.is_stand_in else None
+        return dataset.fingerprint if dataset is not None else self.campaign.fingerprint
+
+    @property
+    def is_dft(self) -> bool | None:
+        """Whether the labels are density-functional results; none if the method is not known."""
+        return None if self.fingerprint is None else self.fingerprint.is_dft
 
     @property
     def is_stand_in(self) -> bool:
         """Whether a stand-in labels the structures in place of DFT."""
-        return "stand-in" in self.campaign.method.lower()
+        return self.fingerprint is not None and self.fingerprint.is_stand_in
 
     @property
     def method_name(self) -> str:
-        """What axes call the labelling method: ``DFT`` only where it is."""
+        """Name of the labelling method on axes: ``DFT`` only where it is one."""
         if self.is_dft:
             return "DFT"
         return "stand-in" if self.is_stand_in else "label"
 
     @property
     def frame_counts(self) -> dict[str, int]:
-        """Subset to the number of labelled frames, in the order of the paper."""
+        """Number of labelled frames by subset, those of the paper first."""
         dataset = self.dataset
         counts = (
             {s: c["frames"] for s, c in dataset.counts.items()}
             if dataset is not None
             else Counter(f.subset for f in self.frames)
         )
-        return {subset: counts[subset] for subset in SUBSETS if counts.get(subset)}
+        return {subset: counts[subset] for subset in sorted(counts, key=subset_order)}
 
     @property
     def labelled_samples(self) -> list[LabelledSample]:
-        """Every sample that was labelled as sampled, with its label."""
+        """Every sample with a label of the same structure, shortest cooling first."""
         labels = {frame.family: frame for frame in self.frames if frame.subset == "lj_surrogate"}
-        return [
-            LabelledSample(
-                family,
-                sample.n_sweeps,
-                sample.energy_lj,
-                sample.e_is,
-                labels[family].energy_per_atom,
-                labels[family].pressure,
-            )
-            for family, sample in self.samples
-            if family in labels
-        ]
+        return join_labels(dict(self.samples), labels)
 
     @property
     def energy_records(self) -> list[tuple[int, float, float]]:
-        """Cooling length, surrogate energy and label energy (eV per atom) of every sample that was labelled as sampled."""
+        """Cooling length, surrogate energy and label energy (eV per atom) of every labelled sample."""
         return [
             (sample.n_sweeps, sample.energy_lj, sample.energy_label)
             for sample in self.labelled_samples
@@ -211,16 +210,17 @@ class ReportData:
         return records.clock_of(self.supercooling) if self.supercooling is not None else None
 
 
-def _costs(database: GlassDatabase, campaign: str) -> tuple[list[StageCost], float | None]:
-    """Cost by stage, and the time from the first job's start to the last job's end, s."""
-    costs: dict[str, StageCost] = {}
-    for each in campaign_cost(database.mongo, campaign):
-        stage = each.stage or "other"
-        other = costs.get(stage, records.StageCost(stage, 0, 0.0, 0.0))
-        costs[stage] = records.StageCost(
-            stage,
-            other.n_jobs + each.n,
-            other.wall_seconds + 3600.0 * each.wall_hours,
-            other.cpu_seconds + 3600.0 * each.core_hours,
+def _costs(database: GlassDatabase, campaign: str) -> list[StageCost]:
+    """Sum the cost of the finished jobs by stage, in the order of the stages."""
+    stages: dict[str, list[Cost]] = {}
+    for cost in database.cost(campaign):
+        stages.setdefault(cost.stage or "other", []).append(cost)
+    return [
+        records.StageCost(
+            stage=stage,
+            n_jobs=sum(cost.n for cost in costs),
+            wall_seconds=3600.0 * sum(cost.wall_hours for cost in costs),
+            cpu_seconds=3600.0 * sum(cost.core_hours for cost in costs),
         )
-    return list(costs.values()), elapsed_seconds(database.mongo, campaign)
+        for stage, costs in stages.items()
+    ]

@@ -102,8 +102,8 @@ def render_report(data: ReportData) -> str:
         template.render(
             css=(room / "report.css").read_text(encoding="utf-8"),
             campaign=data.campaign,
-            alloy=_name_parts(str(data.campaign.alloy.get("name") or data.campaign.campaign)),
-            n_atoms=data.campaign.alloy.get("n_atoms"),
+            alloy=_name_parts(data.campaign.alloy.name),
+            n_atoms=data.campaign.alloy.n_atoms,
             potential=best,
             dataset=dataset,
             warning=_stand_in_warning(data),

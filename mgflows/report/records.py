@@ -1,24 +1,27 @@
-"""What the figures draw: small typed records, read from the documents' open dictionaries in this one place."""
+"""Values that figures draw and that no single document has: documents joined, and derived means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, NDArray
 
     from mgflows.schemas.labels import LabelDocument
     from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
-    from mgflows.schemas.training import PotentialDocument
-    from mgflows.schemas.validation import ValidationDocument
+    from mgflows.schemas.validation import (
+        HeatCapacityCurve,
+        PropertiesCurves,
+        PropertiesSummary,
+        RadialDistributionCurve,
+        ShearCurve,
+        ValidationDocument,
+    )
 
     Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
-    Subsets = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class RelaxationRecord:
 
 @dataclass(frozen=True)
 class StageCost:
-    """What one stage of the campaign took.
+    """Cost of one stage of the campaign.
 
     Parameters
     ----------
@@ -113,37 +116,6 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """Labels and predictions, by side (``train``, ``test``), each as (reference, predicted).
-
-    Parameters
-    ----------
-    subsets
-        Subset of each frame.
-    energies
-        (n,) eV per atom.
-    virials
-        (n, 6) eV per atom.
-    forces
-        (m,) components in eV/A; a random choice where there are many.
-    """
-
-    subsets: dict[str, Subsets]
-    energies: dict[str, Pair]
-    virials: dict[str, Pair]
-    forces: dict[str, Pair]
-
-
-@dataclass(frozen=True)
-class RadialDistributions:
-    """Radial distribution functions by model: distances in A, totals, and partials by pair."""
-
-    distance: dict[str, list[float]]
-    total: dict[str, list[float]]
-    partial: dict[str, dict[str, list[float]]]
-
-
-@dataclass(frozen=True)
 class Elasticity:
     """Mean and standard error of E, B, G (GPa) and ν by model, over the glasses."""
 
@@ -181,7 +153,7 @@ class Dimer:
     distance, energy
         The curve.
     hole
-        Where the atoms attract each other at short distance, in A; none if they repel.
+        Distance of an attractive hole in A; none if the atoms repel.
     """
 
     pair: str
@@ -190,69 +162,36 @@ class Dimer:
     hole: float | None
 
 
-@dataclass(frozen=True)
-class HeatCapacity:
-    """Heat capacity in J/(mol K) over temperature in K, with standard errors."""
-
-    temperature: list[float]
-    heat_capacity: list[float]
-    error: list[float]
-
-
 MODELS = ("model", "reference")
 """Keys of a validation: the trained potential and the method it is compared with."""
 _SHEAR_WINDOW = (0.004, 0.006)
 
 
-def parity_of(potential: PotentialDocument) -> Parity | None:
-    """The parity values of a potential, or none where they were not loaded or stored."""
-    sides = {
-        side: table
-        for side, table in potential.parity.items()
-        if isinstance(table, dict) and table.get("subset")
-    }
-    if not sides:
-        return None
-
-    def pairs(quantity: str) -> dict[str, Pair]:
-        return {
-            side: (_array(table[quantity]["reference"]), _array(table[quantity]["predicted"]))
-            for side, table in sides.items()
-        }
-
-    return Parity(
-        subsets={side: np.asarray(table["subset"], dtype=str) for side, table in sides.items()},
-        energies=pairs("energy"),
-        virials=pairs("virial"),
-        forces=pairs("force"),
-    )
-
-
 def relaxation_of(
     family: str, label: LabelDocument, sample: SampleDocument | None
 ) -> RelaxationRecord | None:
-    """What a relaxation changed, or none for a label without relaxation."""
+    """Join a relaxation with its sample; None if it does not record what it changed."""
     relaxation = label.relaxation
-    if not relaxation or "displacements" not in relaxation:
+    if relaxation is None or relaxation.similarity is None:
+        return None
+    if relaxation.energy_per_atom_before is None:
         return None
     return RelaxationRecord(
         family=family,
         n_sweeps=sample.n_sweeps if sample is not None else None,
         energy_lj=sample.energy_lj if sample is not None else None,
-        energy_before=relaxation["energy_per_atom_before"],
+        energy_before=relaxation.energy_per_atom_before,
         energy_after=label.energy_per_atom,
-        displacements=relaxation["displacements"],
-        delta_cb=relaxation["delta_cb"],
-        delta_cb_affine=relaxation["delta_cb_affine"],
-        relative_volume=relaxation["relative_volume"],
+        displacements=relaxation.similarity.displacements.tolist(),
+        delta_cb=relaxation.similarity.delta_cb,
+        delta_cb_affine=relaxation.similarity.delta_cb_affine,
+        relative_volume=relaxation.similarity.relative_volume,
     )
 
 
 def clock_of(document: SupercoolingDocument) -> Clock:
-    """The clock with the coolings it was fitted to."""
-    from mgflows.surrogate.supercooling import SupercoolingClock
-
-    clock = SupercoolingClock.from_dict(document.clock)
+    """Join the clock with the coolings it was fitted to."""
+    clock = document.clock
     low, high = np.log10(clock.window)
     return Clock(
         slope=clock.slope,
@@ -267,52 +206,49 @@ def clock_of(document: SupercoolingDocument) -> Clock:
     )
 
 
-def radial_distributions_of(document: ValidationDocument) -> RadialDistributions | None:
-    """The radial distribution functions of a validation."""
-    curves = _curves(document, "radial_distribution")
-    if not curves:
-        return None
-    return RadialDistributions(
-        distance={model: curve["distance"] for model, curve in curves.items()},
-        total={model: curve["total"] for model, curve in curves.items()},
-        partial={model: curve["partial"] for model, curve in curves.items()},
-    )
+def radial_distributions_of(
+    document: ValidationDocument,
+) -> dict[str, RadialDistributionCurve]:
+    """Return the radial distribution functions by model, of the models that have them."""
+    return {
+        model: curves.radial_distribution
+        for model, curves in _curves(document).items()
+        if curves.radial_distribution is not None
+    }
 
 
 def elasticity_of(document: ValidationDocument) -> Elasticity | None:
-    """Elastic constants of a validation: means over its glasses with standard errors."""
+    """Return means over the glasses with standard errors, or None without elastic constants."""
     names = {"E": "young_modulus", "B": "bulk_modulus", "G": "shear_modulus", "ν": "poisson_ratio"}
-    found = {
-        model: summary
-        for model in MODELS
-        if (summary := document.summary.get(model)) and summary["n_elastic"]
-    }
+    found = {model: summary for model, summary in _summaries(document).items() if summary.n_elastic}
     if not found:
         return None
     moduli = {
         model: {
-            name: (summary[key], _standard_error(summary[f"{key}_std"], summary["n_elastic"]))
+            name: (
+                getattr(summary, key),
+                _standard_error(getattr(summary, f"{key}_std"), summary.n_elastic),
+            )
             for name, key in names.items()
         }
         for model, summary in found.items()
     }
-    return Elasticity(
-        moduli=moduli, n_glasses=max(summary["n_elastic"] for summary in found.values())
-    )
+    return Elasticity(moduli=moduli, n_glasses=max(summary.n_elastic for summary in found.values()))
 
 
 def shear_of(document: ValidationDocument) -> list[Shear]:
-    """Athermal quasi-static shear, one entry per sheared glass.
+    """Return the quasi-static shear of each sheared glass.
 
     The moduli are those of the document, without plastic events; documents of version 0.1 have
     none, and theirs are fitted here. A direction without an elastic slope has no modulus.
     """
-    energies = document.curves.get("energies", {}).get("reference", [])
-    glasses: dict[int, dict[str, list[dict[str, Any]]]] = {}
-    for model, curves in _curves(document, "shear").items():
-        n_directions = len(curves) // max(document.summary[model]["n_shear"], 1)
-        for number, curve in enumerate(curves):
-            glass = curve.get("glass", number // max(n_directions, 1))
+    energies, summaries = document.curves.energies.reference, _summaries(document)
+    glasses: dict[int, dict[str, list[ShearCurve]]] = {}
+    for model, curves in _curves(document).items():
+        n_glasses = summaries[model].n_shear if model in summaries else 1
+        n_directions = max(len(curves.shear) // max(n_glasses, 1), 1)
+        for number, curve in enumerate(curves.shear):
+            glass = number // n_directions if curve.glass is None else curve.glass
             glasses.setdefault(glass, {}).setdefault(model, []).append(curve)
     entries = []
     for glass, found in sorted(glasses.items()):
@@ -326,7 +262,7 @@ def shear_of(document: ValidationDocument) -> list[Shear]:
                     if np.isfinite(values).any()
                 },
                 curves={
-                    model: [(curve["strain"], curve["stress"]) for curve in curves]
+                    model: [(curve.strain, curve.stress) for curve in curves]
                     for model, curves in found.items()
                 },
             )
@@ -335,74 +271,69 @@ def shear_of(document: ValidationDocument) -> list[Shear]:
 
 
 def landscape_of(document: ValidationDocument) -> Pair | None:
-    """Label energies and energies of the potential of the same glasses in eV per atom, or none without a reference."""
-    energies = document.curves.get("energies", {})
-    if not energies.get("model") or not energies.get("reference"):
+    """Return energies of label and potential in eV per atom, or None without a reference."""
+    energies = document.curves.energies
+    if not energies.model or not energies.reference:
         return None
-    return _array(energies["reference"]), _array(energies["model"])
+    return np.asarray(energies.reference, dtype=float), np.asarray(energies.model, dtype=float)
 
 
 def dimers_of(document: ValidationDocument) -> list[Dimer]:
-    """Dimer curves of the potential."""
-    verdicts = document.summary.get("dimers", {})
+    """Return the dimer curves of the potential."""
     return [
         Dimer(
             pair=pair,
-            distance=curve["distance"],
-            energy=curve["energy"],
-            hole=verdicts[pair]["hole"],
+            distance=curve.distance,
+            energy=curve.energy,
+            hole=document.summary.dimers[pair].hole,
         )
-        for pair, curve in document.curves.get("dimers", {}).items()
+        for pair, curve in document.curves.dimers.items()
     ]
 
 
-def heat_capacities_of(document: ValidationDocument) -> dict[str, HeatCapacity]:
-    """Heat capacity by model; empty where the suite has none."""
+def heat_capacities_of(document: ValidationDocument) -> dict[str, HeatCapacityCurve]:
+    """Return heat capacities by model, of the models that have them."""
     return {
-        model: HeatCapacity(**curve) for model, curve in _curves(document, "heat_capacity").items()
+        model: curves.heat_capacity
+        for model, curves in _curves(document).items()
+        if curves.heat_capacity is not None
     }
 
 
 def viscosities_of(document: ValidationDocument) -> dict[str, tuple[float, float]]:
-    """Viscosity and its standard error in mPa s by model; empty where the suite has none."""
-    found = {
-        model: summary
-        for model in MODELS
-        if (summary := document.summary.get(model)) and "viscosity" in summary
-    }
+    """Return viscosities and their standard errors in mPa s by model."""
     return {
         model: (
-            summary["viscosity"],
-            np.nan if summary["viscosity_error"] is None else summary["viscosity_error"],
+            summary.viscosity,
+            np.nan if summary.viscosity_error is None else summary.viscosity_error,
         )
-        for model, summary in found.items()
+        for model, summary in _summaries(document).items()
+        if summary.viscosity is not None
     }
 
 
-def _curves(document: ValidationDocument, quantity: str) -> dict[str, Any]:
-    """The curves of one quantity by model, of the models that have them."""
-    return {
-        model: curves[quantity]
-        for model in MODELS
-        if (curves := document.curves.get(model)) and curves.get(quantity)
-    }
+def _curves(document: ValidationDocument) -> dict[str, PropertiesCurves]:
+    found = {"model": document.curves.model, "reference": document.curves.reference}
+    return {model: curves for model, curves in found.items() if curves is not None}
 
 
-def _shear_modulus(curve: dict[str, Any]) -> float:
-    """Shear modulus of a direction in GPa; nan where it has none."""
-    if "shear_modulus" in curve:
-        return np.nan if curve["shear_modulus"] is None else float(curve["shear_modulus"])
+def _summaries(document: ValidationDocument) -> dict[str, PropertiesSummary]:
+    found = {"model": document.summary.model, "reference": document.summary.reference}
+    return {model: summary for model, summary in found.items() if summary is not None}
+
+
+def _shear_modulus(curve: ShearCurve) -> float:
+    """Return the shear modulus of a direction in GPa; nan where it has none."""
+    if "shear_modulus" in curve.model_fields_set:
+        return np.nan if curve.shear_modulus is None else curve.shear_modulus
     from mgflows.validation.shear import elastic_slope
 
     low, high = _SHEAR_WINDOW
-    strain, stress = _array(curve["strain"]), _array(curve["stress"])
+    strain = np.asarray(curve.strain, dtype=float)
+    stress = np.asarray(curve.stress, dtype=float)
     chosen = (strain >= low - 1e-9) & (strain <= high + 1e-9)
     return elastic_slope(strain[chosen], stress[chosen], np.zeros(chosen.sum(), dtype=bool))
 
 
 def _standard_error(deviation: float | None, n_glasses: int) -> float:
     return np.nan if deviation is None else deviation / float(np.sqrt(n_glasses))
-
-
-def _array(values: Sequence[Any]) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=float)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mgflows import errors
-from mgflows.schemas.training import SUBSETS
+from mgflows.schemas.training import subset_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,8 +97,13 @@ def density_colormap(color: str) -> object:
 
 
 def known_subsets(subsets: Sequence[str]) -> list[str]:
-    """The subsets that occur, in the order of the paper."""
-    return [subset for subset in SUBSETS if subset in set(subsets)]
+    """Return the subsets that occur, those of the paper first."""
+    return sorted(set(subsets) - {"all"}, key=subset_order)
+
+
+def subset_style(subset: str) -> SubsetStyle:
+    """Return the style of a subset; those of imported frames share one, under their own name."""
+    return SUBSET_STYLES.get(subset) or SubsetStyle(subset, MUTED, "X")
 
 
 def render(

@@ -1,40 +1,66 @@
-"""What a campaign is and how far it has come."""
+"""A campaign and its stages."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+
+from mgflows.alloy import Alloy
+from mgflows.schemas.fields import AsDict
+from mgflows.schemas.labels import MethodFingerprint
 
 STAGES = ("sampling", "labels", "training", "feedback", "validation")
 """Stages of a campaign in their order; the value of ``metadata.mgflows.stage``."""
 
-
-def stage_order(stage: str | None) -> tuple[int, str]:
-    """Sort key of a stage: the order of `STAGES`, then unknown stages by name."""
-    return (STAGES.index(stage) if stage in STAGES else len(STAGES), stage or "")
-
-
 CAMPAIGNS = "campaigns"
-"""Collection with one :class:`CampaignDocument` a campaign."""
+"""Collection with one :class:`CampaignDocument` per campaign."""
 PLANNED = "planned"
-"""Collection with one document a workflow of a campaign; those in state ``planned`` are not in the LaunchPad yet."""
+"""Collection with one document per workflow; those in state ``planned`` are not yet in the LaunchPad."""
 
 
 class CampaignDocument(BaseModel):
     """One run of the whole method for one alloy: written once, at submission."""
 
     campaign: str = Field(description="name, unique in the database")
-    alloy: dict[str, Any] = Field(description="the alloy, as a dictionary")
+    alloy: Annotated[Alloy, AsDict] = Field(description="the alloy")
     method: str = Field(description="what labels the structures, in words")
-    settings: dict[str, Any] = Field(description="the CampaignMaker, as a dictionary")
+    fingerprint: MethodFingerprint | None = Field(
+        None, description="the method of the labels; none where the label Maker does not name it"
+    )
+    settings: dict[str, Any] = Field(description="the CampaignMaker, as monty encodes it")
     settings_digest: str = Field(
-        description="hash of the alloy and the settings: the same campaign submitted again has the same"
+        description="hash of the alloy and the settings: equal when the same campaign is submitted again"
     )
     scale: str = Field(description="name of the scale, such as 'small'")
     scaled_down: str = Field(
         description="in which way the campaign is smaller than the paper's; empty if it is not"
     )
-    planned: dict[str, int] = Field(description="stage to the number of jobs planned")
+    planned: dict[str, int] = Field(description="number of planned jobs by stage")
     created_at: str = Field(description="UTC, ISO 8601")
     mgflows_version: str = Field(description="version that submitted it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_0_1(cls, values: Any) -> Any:
+        """Version 0.1 stored the method in words only; the calculator is in its settings."""
+        if not isinstance(values, dict) or "fingerprint" in values:
+            return values
+        maker = values.get("settings", {}).get("label_maker", {}).get("label_maker", {})
+        method = maker.get("method") or {}
+        if "calculator" not in method:
+            return values
+        fingerprint = MethodFingerprint(
+            code=f"ase:{method['calculator']}",
+            version=str(values.get("mgflows_version", "")),
+            settings=method.get("kwargs", {}),
+            is_dft=method.get("is_dft", False),
+            description=values.get("method", ""),
+        )
+        return values | {"fingerprint": fingerprint}
+
+
+def stage_order(stage: str | None) -> tuple[int, str]:
+    """Return a sort key: the stages in their order, then others by name."""
+    name = stage or ""
+    return (STAGES.index(name) if name in STAGES else len(STAGES), name)

@@ -1,4 +1,4 @@
-"""Documents that say how fit the surrogate is: its energies against labels, the cost of these, and how little relaxation changes its structures."""
+"""Fitness of the surrogate: its energies against labels, their cost, and what relaxation changes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from pydantic import BaseModel, Field
 
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
 from mgflows.structures.similarity import HISTOGRAM_WIDTH
+from mgflows.surrogate.correlation import FitnessLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from mgflows.fits import LinearFit
     from mgflows.structures.similarity import SimilarityAverage
     from mgflows.surrogate.correlation import SurrogateFitness
 
 
 class FitRecord(BaseModel):
-    """A line through label energies against surrogate energies."""
+    """A line fitted to label energies against surrogate energies."""
 
     slope: float = Field(description="eV of label energy per eV of surrogate energy")
     slope_error: float = Field(description="its standard error")
@@ -31,7 +35,7 @@ class FitRecord(BaseModel):
 
     @classmethod
     def from_fit(cls, fit: LinearFit | None) -> Self | None:
-        """The record of a fit; None of none."""
+        """Record a fit; None for None."""
         return None if fit is None else cls.model_validate(_without_nan(asdict(fit)))
 
 
@@ -49,7 +53,7 @@ class RateRecord(BaseModel):
 
 
 class CostForecast(BaseModel):
-    """What the pilot labels cost, and what the labels behind the gate will by that measure."""
+    """Cost of the pilot labels, and the cost of the labels behind the gate estimated from it."""
 
     n_labels: int = Field(description="labels measured")
     core_hours: float = Field(description="processor time of all of them, h")
@@ -58,28 +62,72 @@ class CostForecast(BaseModel):
     wall_seconds_each: float = Field(description="mean elapsed time of one label, s")
     largest_memory: float = Field(description="largest resident memory of one process, MiB")
     evaluations: dict[str, int] = Field(
-        description="subset to the energy-and-force evaluations still to come, one a single point, one a step of dynamics, and an assumed number a relaxation"
+        description="energy-and-force evaluations still to come by subset: one per single point, one "
+        "per step of dynamics, and an assumed number per relaxation"
     )
     relaxation_steps: int = Field(description="evaluations assumed for a relaxation")
     core_hours_left: float = Field(
-        description="processor time of these evaluations at the cost of a pilot label, h; an upper estimate, as later steps of a run start from the last one's density"
+        description="processor time of these evaluations at the cost of a pilot label, h; an upper "
+        "estimate, since later steps of a run start from the density of the step before"
     )
     wall_hours_left: float = Field(description="elapsed time of the same, one after the other, h")
 
+    @classmethod
+    def from_costs(
+        cls,
+        costs: Sequence[Mapping[str, Any]],
+        evaluations: Mapping[str, int],
+        relaxations: Mapping[str, int],
+        steps_per_relaxation: int,
+    ) -> Self:
+        """Estimate the cost of the labels to come from that of the measured ones.
+
+        Parameters
+        ----------
+        costs
+            ``cpu_seconds``, ``wall_seconds`` and ``max_rss_mib`` of each measured label.
+        evaluations, relaxations
+            Evaluations and relaxations still to come, by subset.
+        steps_per_relaxation
+            Evaluations assumed for a relaxation.
+        """
+        core, wall = (
+            np.array([cost[key] for cost in costs], dtype=float)
+            for key in ("cpu_seconds", "wall_seconds")
+        )
+        left = {
+            subset: evaluations.get(subset, 0) + steps_per_relaxation * relaxations.get(subset, 0)
+            for subset in sorted({*evaluations, *relaxations})
+        }
+        hours = sum(left.values()) / 3600.0
+        return cls(
+            n_labels=len(costs),
+            core_hours=float(core.sum()) / 3600.0,
+            wall_hours=float(wall.sum()) / 3600.0,
+            core_seconds_each=float(core.mean()),
+            wall_seconds_each=float(wall.mean()),
+            largest_memory=max(cost["max_rss_mib"] for cost in costs),
+            evaluations=left,
+            relaxation_steps=steps_per_relaxation,
+            core_hours_left=float(core.mean()) * hours,
+            wall_hours_left=float(wall.mean()) * hours,
+        )
+
 
 class FitnessRecord(BaseModel):
-    """What labels say about the surrogate."""
+    """Correlation of label energies with surrogate energies."""
 
     n_samples: int = Field(description="samples with a label")
     fit: FitRecord | None = Field(
-        description="label energy against surrogate energy of the same structure, all cooling lengths"
+        description="label energy against surrogate energy of the same structure, all lengths"
     )
     fit_inherent: FitRecord | None = Field(
         description="the same against e_IS, the surrogate energy of the inherent structure"
     )
-    rates: list[RateRecord] = Field(description="one entry a cooling length")
+    rates: list[RateRecord] = Field(description="one entry per cooling length")
     pressure: float = Field(
-        description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's density"
+        description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's "
+        "density"
     )
     pressure_std: float | None = Field(
         description="its standard deviation over the samples, GPa; none for a single one"
@@ -87,7 +135,7 @@ class FitnessRecord(BaseModel):
 
     @classmethod
     def from_fitness(cls, fitness: SurrogateFitness) -> FitnessRecord:
-        """The record of what was measured."""
+        """Record a measurement."""
         return FitnessRecord(
             n_samples=fitness.n_samples,
             fit=FitRecord.from_fit(fitness.fit),
@@ -102,30 +150,33 @@ class FitnessRecord(BaseModel):
 
 
 class FitnessDocument(FitnessRecord):
-    """The gate before the bulk of the labels: what the first few say about the surrogate, and whether to go on."""
+    """The gate before the bulk of the labels: whether the first labels support the surrogate."""
 
     passed: bool = Field(description="whether the rest of the labels may be submitted")
-    reason: str = Field(description="why, in words; what is wrong if it did not pass")
-    limits: dict[str, Any] = Field(description="FitnessLimits, as a dictionary")
-    n_pilots: int = Field(description="labels that were asked for")
+    reason: str = Field(description="the reason in words")
+    limits: FitnessLimits = Field(description="the limits that were applied")
+    n_pilots: int = Field(description="labels that were requested")
     missing: list[str] = Field(
         description="label jobs without an output, by uuid: they failed and were left out"
     )
-    families: list[str] = Field(description="the samples whose labels are in")
-    cost: CostForecast = Field(description="what the labels cost and will")
+    families: list[str] = Field(description="the samples that have a label")
+    cost: CostForecast = Field(description="measured and expected cost")
     fingerprint: MethodFingerprint = Field(description="the method of the labels")
     provenance: Provenance
 
 
 class SimilarityRecord(BaseModel):
-    """What relaxing the samples of one cooling length changes (paper, Fig. 1b; Methods, Eqs. 2-3), after two trivial parts are taken out."""
+    """Changes of the samples of one cooling length on relaxation (paper, Fig. 1b; Methods, Eqs. 2-3).
+
+    The affine change of the cell and the rigid shift are removed before.
+    """
 
     n_sweeps: int | None = Field(
         description="cooling length in sweeps; none for all lengths together"
     )
     n_samples: int = Field(description="relaxed samples")
     delta_cb: float = Field(
-        description="Eq. 3: mean fraction of bonds below 4 A that are below 4 A in the relaxed cell too"
+        description="Eq. 3: mean fraction of bonds below 4 A that stay below 4 A in the relaxed cell"
     )
     delta_cb_error: float | None = Field(
         description="its standard error over the samples; none for one"
@@ -139,26 +190,27 @@ class SimilarityRecord(BaseModel):
     median_displacement: float = Field(description="median of it, A")
     percentile_95: float = Field(description="95th percentile of it, A")
     linear_expansion: float = Field(
-        description="affine part taken out: mean relative change of all lengths"
+        description="affine part removed: mean relative change of all lengths"
     )
     distortion: float = Field(
-        description="affine part taken out: mean norm of the change of the cell's shape"
+        description="affine part removed: mean norm of the change of the cell's shape"
     )
     rigid_shift: float | None = Field(
-        description="rigid part taken out: mean magnitude of the mean displacement, A; none where it was not kept"
+        description="rigid part removed: mean magnitude of the mean displacement, A; none where it "
+        "was not stored"
     )
     histogram: list[int] = Field(description="number of displacements in each bin, from zero up")
 
     @classmethod
     def from_average(cls, n_sweeps: int | None, average: SimilarityAverage) -> Self:
-        """The record of an average."""
+        """Record an average."""
         return cls.model_validate({"n_sweeps": n_sweeps, **_without_nan(asdict(average))})
 
 
 class SimilarityDocument(BaseModel):
-    """How little the surrogate's samples change when the labelling method relaxes them, by cooling length."""
+    """Changes of the samples of the surrogate on relaxation by the labelling method, by cooling length."""
 
-    rates: list[SimilarityRecord] = Field(description="one entry a cooling length")
+    rates: list[SimilarityRecord] = Field(description="one entry per cooling length")
     overall: SimilarityRecord = Field(description="all relaxed samples")
     bin_width: float = Field(HISTOGRAM_WIDTH, description="width of a bin of the histograms, A")
     families: list[str] = Field(description="the relaxed samples")
@@ -170,7 +222,7 @@ class SimilarityDocument(BaseModel):
 
 
 def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with None for nan, which JSON does not have."""
+    """Replace nan, which JSON does not have, by None."""
     return {
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in values.items()

@@ -1,19 +1,22 @@
-"""Where a document comes from: who made it, when, from what, with which versions and at which cost."""
+"""Origin of a document: host, time, settings, parents, package versions and cost."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
 import socket
 import time
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from monty.json import MontyEncoder
+from pydantic import BaseModel, Field
 
 import mgflows
 from mgflows.errors import InputError
@@ -21,23 +24,12 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from jobflow import Maker
+
+__all__ = ["Provenance", "cpu_seconds", "maker_settings", "package_versions", "record_provenance"]
+
 _WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 _PACKAGES = ("ase", "atomate2", "fireworks", "jobflow", "numba", "numpy", "pymatgen", "scipy")
-
-
-def _plain(value: Any) -> Any:
-    """Monty turns stored dictionaries that name a class into objects of it; a document wants the dictionary."""
-    as_dict = getattr(value, "as_dict", None)
-    value = as_dict() if callable(as_dict) else value
-    return (
-        {key: member for key, member in value.items() if not key.startswith("@")}
-        if isinstance(value, dict)
-        else value
-    )
-
-
-PlainDict = Annotated[dict[str, Any], BeforeValidator(_plain)]
-"""A dictionary of plain values; an object with ``as_dict`` may be given instead."""
 
 
 class Provenance(BaseModel):
@@ -55,26 +47,50 @@ class Provenance(BaseModel):
     wall_seconds: float = Field(0.0, description="elapsed time in s")
     cpu_seconds: float = Field(
         0.0,
-        description="processor time in s, child processes on this machine that have ended included",
+        description="processor time in s, with child processes on this machine that have ended",
     )
     n_cores: int = Field(
         1,
-        description="cores that the computation used, as its job says; otherwise the cores that the process may use",
+        description="cores that the computation used according to its job; otherwise the cores "
+        "available to the process",
     )
     max_rss_mib: float = Field(
         0.0,
-        description="largest resident memory in MiB, since the process began, of the process itself or of one of its child processes",
+        description="largest resident memory in MiB, since the start of the process, of the "
+        "process itself or of one of its child processes",
     )
     seed: int | None = Field(None, description="seed of every random choice made")
-    settings: dict[str, Any] = Field(default_factory=dict, description="settings as given")
-    parents: list[str] = Field(
-        default_factory=list, description="uuids of the jobs this one was made from"
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="every setting of the Maker and arguments of the call"
     )
+    parents: list[str] = Field(
+        default_factory=list, description="uuids of the jobs whose outputs were used"
+    )
+
+
+def maker_settings(maker: Maker, **arguments: Any) -> dict[str, Any]:
+    """Return all settings of a Maker, and the arguments of the call, as plain values.
+
+    Parameters
+    ----------
+    maker
+        The Maker; every field is recorded, nested objects with the name of their class.
+    arguments
+        Arguments of the call that determine the result, such as a seed or a length.
+
+    Examples
+    --------
+    >>> from mgflows.jobs.strain import DeformationMaker
+    >>> maker_settings(DeformationMaker(kind="elastic"))
+    {'maker': 'DeformationMaker', 'name': 'deform', 'kind': 'elastic'}
+    """
+    values = {field.name: getattr(maker, field.name) for field in fields(maker)}
+    return {"maker": type(maker).__name__, **_plain(values | arguments)}
 
 
 @cache
 def package_versions(extra: tuple[str, ...] = ()) -> dict[str, str]:
-    """Versions of the packages that can change a result, without importing them."""
+    """Return the versions of the packages that can change a result, without importing them."""
     versions = {}
     for name in (*_PACKAGES, *extra):
         try:
@@ -95,23 +111,27 @@ def record_provenance(
 ) -> Iterator[Provenance]:
     """Measure a computation: the record is complete once the block has ended.
 
-    Processor time is that of this process and of the child processes that it has waited for, as ``subprocess.run`` and process pools do: MPI ranks that
-    ``mpirun`` starts on this machine count, ranks on other machines do not.
+    Processor time is that of this process and of the child processes that it has waited for, as ``subprocess.run``
+    and process pools do: MPI ranks that ``mpirun`` starts on this machine count, ranks on other machines do not.
 
     Parameters
     ----------
-    seed, settings, parents
-        What the record says of them.
+    seed, parents
+        Recorded as given.
+    settings
+        Recorded as given; :func:`maker_settings` collects those of a Maker.
     packages
         Distributions whose versions are recorded besides the usual ones.
     n_cores
-        Cores that the computation uses: MPI ranks times threads of each, on all machines. None: the cores that this process may use, which is more than
-        the computation's where workers share a machine, and less where it starts ranks on other machines.
+        Cores that the computation uses: MPI ranks times threads per rank, on all machines. None: the cores available
+        to this process, which is more than the computation uses where workers share a machine, and less where it
+        starts ranks on other machines.
 
     Yields
     ------
     Provenance
-        The record; what is known only inside the block may be set there, such as ``n_cores`` of a code that chooses it.
+        The record; values known only inside the block may be set there, such as ``n_cores`` of a code that chooses
+        it.
 
     Raises
     ------
@@ -153,3 +173,19 @@ def cpu_seconds() -> float:
     """Processor time in s of this process and of its child processes that have ended."""
     used = (resource.getrusage(who) for who in _WHO)
     return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON values; the class of an object is kept as ``class``, which monty does not decode."""
+    return _without_modules(json.loads(json.dumps(value, cls=MontyEncoder)))
+
+
+def _without_modules(value: Any) -> Any:
+    if isinstance(value, dict):
+        named = {"class": value["@class"]} if "@class" in value else {}
+        return named | {
+            key: _without_modules(member)
+            for key, member in value.items()
+            if not key.startswith("@")
+        }
+    return [_without_modules(member) for member in value] if isinstance(value, list) else value

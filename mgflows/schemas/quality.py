@@ -1,4 +1,4 @@
-"""The gate that every label passes before it is stored: what the code says of its calculation, against what was asked of it."""
+"""The checks that every label passes before it is stored: what the code reports against what was requested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mgflows import units
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from mgflows.schemas.labels import Frame
+    from mgflows.schemas.frames import Frame
 
 __all__ = ["CalculationReport", "LabelQuality", "violations"]
 
@@ -25,43 +25,46 @@ _MAXIMUM_PRESSURE = 1000.0
 
 
 class CalculationReport(BaseModel):
-    """What a code says of one calculation of its own, and what it was asked for; None where a method has no such thing or does not say."""
+    """What a code reports about one calculation, and what was requested; None where it does not apply or is unknown."""
 
     free_energy: bool | None = Field(
         None, description="whether the energy is the free energy that forces and stress derive from"
     )
     scf_converged: bool | None = Field(
-        None, description="whether the electrons are self-consistent"
+        None, description="whether the electronic structure is self-consistent"
     )
     scf_steps: int | None = Field(None, description="electronic steps of the last geometry")
     ionic_converged: bool | None = Field(
         None, description="whether a relaxation reached its tolerances"
     )
-    k_mesh: tuple[int, int, int] | None = Field(
-        None, description="divisions of the k-mesh that was used"
-    )
+    k_mesh: tuple[int, int, int] | None = Field(None, description="divisions of the k-mesh used")
     k_mesh_requested: tuple[int, int, int] | None = Field(
-        None, description="divisions that were asked for"
+        None, description="divisions of the k-mesh requested"
     )
-    cutoff: float | None = Field(None, description="plane-wave cutoff that was used, eV")
-    cutoff_requested: float | None = Field(
-        None, description="plane-wave cutoff that was asked for, eV"
-    )
+    cutoff: float | None = Field(None, description="plane-wave cutoff used, eV")
+    cutoff_requested: float | None = Field(None, description="plane-wave cutoff requested, eV")
     corrections: list[str] = Field(
-        default_factory=list,
-        description="what was changed on the way to make the calculation converge",
+        default_factory=list, description="changes made to reach convergence"
     )
 
 
 class LabelQuality(CalculationReport):
-    """The report of a label that passed the gate, and which of its checks were possible."""
+    """The report of a label that passed all checks, and which checks were possible."""
 
-    checked: list[str] = Field(description="what was checked, and held")
-    not_checked: list[str] = Field(description="what the code does not say, or was not asked")
+    checked: list[str] = Field(description="checks that were made and passed")
+    not_checked: list[str] = Field(description="checks for which the code reports nothing")
 
     @classmethod
     def from_report(cls, report: CalculationReport, *, requested: bool) -> LabelQuality:
-        """The quality of a label without objections; ``asked`` says whether the structure that was asked for is known."""
+        """Make the quality record of a label without violations.
+
+        Parameters
+        ----------
+        report
+            What the code reports.
+        requested
+            Whether the requested structure is known.
+        """
         possible = {
             "free energy": report.free_energy is not None,
             "electronic convergence": report.scf_converged is not None,
@@ -74,12 +77,12 @@ class LabelQuality(CalculationReport):
         checked = [
             "finite energy, forces and stress",
             "bound on forces",
-            *(name for name, there in possible.items() if there),
+            *(name for name, is_known in possible.items() if is_known),
         ]
         return cls(
             **dict(report),
             checked=checked,
-            not_checked=[name for name, there in possible.items() if not there],
+            not_checked=[name for name, is_known in possible.items() if not is_known],
         )
 
 
@@ -90,34 +93,39 @@ def violations(
     *,
     fixed_cell: bool = True,
 ) -> list[str]:
-    """Why a labelled frame must not become part of a dataset; empty if nothing speaks against it.
+    """Return the reasons why a labelled frame must not enter a dataset; empty if there are none.
 
     Parameters
     ----------
     frame
         The labelled structure.
     report
-        What the code says.
+        What the code reports.
     requested
-        The structure that was to be labelled, in any order of its atoms that keeps the order within each species.
+        The structure to be labelled; its atoms may be in another order, as long as the order within each species is
+        the same.
     fixed_cell
-        Whether cell and positions should be as asked (a single point), or only the composition (a relaxation, a step of molecular dynamics).
+        Whether cell and positions must be those requested (a single point), or only the composition (a relaxation or
+        a step of molecular dynamics).
     """
     found = []
     if report.scf_converged is False:
         steps = f" after {report.scf_steps} steps" if report.scf_steps else ""
         found.append(
-            f"the electronic self-consistency did not converge{steps}; raise the number of steps or look at the structure"
+            f"the electronic self-consistency did not converge{steps}; raise the number of steps or "
+            "check the structure"
         )
     if report.ionic_converged is False:
         found.append("the relaxation did not reach its tolerances; raise its number of steps")
     if report.free_energy is False:
         found.append(
-            "the energy is not the free energy that forces and stress derive from; read the force-consistent one"
+            "the energy is not the free energy that forces and stress derive from; read the "
+            "force-consistent one"
         )
     if report.k_mesh and report.k_mesh_requested and report.k_mesh != report.k_mesh_requested:
         found.append(
-            f"the k-mesh is {_times(report.k_mesh)} but {_times(report.k_mesh_requested)} was asked for"
+            f"the k-mesh is {_times(report.k_mesh)} but {_times(report.k_mesh_requested)} was "
+            "requested"
         )
     if (
         report.cutoff
@@ -125,7 +133,7 @@ def violations(
         and abs(report.cutoff - report.cutoff_requested) > _CUTOFF_TOLERANCE
     ):
         found.append(
-            f"the cutoff is {report.cutoff:g} eV but {report.cutoff_requested:g} eV was asked for"
+            f"the cutoff is {report.cutoff:g} eV but {report.cutoff_requested:g} eV was requested"
         )
     pressure = units.pressure_from_stress(frame.stress)
     if abs(pressure) > _MAXIMUM_PRESSURE:
@@ -144,13 +152,13 @@ def _structural(frame: Frame, requested: Atoms, fixed_cell: bool) -> list[str]:
     if not np.array_equal(numbers[mine], requested.numbers[theirs]):
         labelled = requested.__class__(numbers=numbers).get_chemical_formula()
         return [
-            f"the code labelled {labelled} but {requested.get_chemical_formula()} was asked for"
+            f"the code labelled {labelled} but {requested.get_chemical_formula()} was requested"
         ]
     if not fixed_cell:
         return []
     off = float(np.abs(np.array(frame.cell) - requested.cell.array).max())
     if off > _LENGTH_TOLERANCE:
-        return [f"the labelled cell differs by {off:.2g} A from the one asked for"]
+        return [f"the labelled cell differs by {off:.2g} A from the requested one"]
     shifts = (np.array(frame.positions)[mine] - requested.positions[theirs]) @ np.linalg.inv(
         requested.cell.array
     )
@@ -158,7 +166,7 @@ def _structural(frame: Frame, requested: Atoms, fixed_cell: bool) -> list[str]:
         np.linalg.norm((shifts - np.round(shifts)) @ requested.cell.array, axis=1).max(initial=0.0)
     )
     if distance > _LENGTH_TOLERANCE:
-        return [f"an atom is {distance:.2g} A from where it was asked for"]
+        return [f"an atom is {distance:.2g} A from its requested position"]
     return []
 
 

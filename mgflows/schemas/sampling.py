@@ -1,11 +1,17 @@
-"""Documents of the sampling stage: glasses, surrogate dynamics and the supercooling clock."""
+"""Documents of the sampling stage: glasses, dynamics of the surrogate and the supercooling clock."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 from pymatgen.core import Structure
 
-from mgflows.schemas.provenance import PlainDict, Provenance
+from mgflows.schemas.fields import AsDict
+from mgflows.schemas.provenance import Provenance
+from mgflows.structures.order import OrderParameters
+from mgflows.surrogate.lennard_jones import LennardJones
+from mgflows.surrogate.supercooling import SupercoolingClock
 
 
 class Acceptance(BaseModel):
@@ -13,7 +19,7 @@ class Acceptance(BaseModel):
 
     reduced_temperature: list[float] = Field(description="temperature T* of each block of sweeps")
     accepted_fraction: list[float | None] = Field(
-        description="accepted over attempted moves in that block; none where none was tried"
+        description="accepted over attempted moves in that block; none without attempts"
     )
 
 
@@ -36,18 +42,17 @@ class SampleDocument(BaseModel):
     acceptance: dict[str, Acceptance] = Field(
         description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'"
     )
-    order: PlainDict = Field(
-        description="order parameters of the inherent structure; see mgflows.structures.order"
-    )
+    order: OrderParameters = Field(description="order parameters of the inherent structure")
     ordered: bool = Field(
-        description="true where the order parameters say crystal or Frank-Kasper phase; kept out of training"
+        description="true for a crystal or Frank-Kasper phase by the order parameters; such samples "
+        "are not trained on"
     )
-    surrogate: PlainDict = Field(description="the Lennard-Jones tables, as LennardJones.as_dict()")
+    surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
     provenance: Provenance
 
 
 class SampleSetDocument(BaseModel):
-    """Several glasses that one job cooled, each a family of its own."""
+    """Several glasses cooled by one job, each with a family of its own."""
 
     families: list[str] = Field(description="family of each sample")
     samples: list[SampleDocument] = Field(description="the samples")
@@ -61,11 +66,14 @@ class SurrogateCoolingDocument(BaseModel):
         description="duration of each cooling in t* = sigma sqrt(m/epsilon)"
     )
     e_is_reduced: list[float] = Field(
-        description="inherent-structure energies per atom, one per seed, in epsilon of the reference species"
+        description="inherent-structure energies per atom, one per seed, in epsilon of the reference "
+        "species"
     )
     seeds: list[int] = Field(description="seeds of the runs")
-    ordered: list[bool] = Field(description="true where a run ended ordered; left out of the clock")
-    surrogate: PlainDict = Field(description="the Lennard-Jones tables")
+    ordered: list[bool] = Field(
+        description="true where a run ended ordered; such runs are left out"
+    )
+    surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
     provenance: Provenance
 
 
@@ -84,14 +92,15 @@ class OnsetDocument(BaseModel):
         description="slope of ln tau_alpha against 1/T* in the hot liquid"
     )
     relaxation: dict[str, list[float]] = Field(
-        description="columns over temperature: reduced_temperature, log_relaxation_time (ln tau_alpha in t*), log_error, e_is and e_is_error (eV per atom)"
+        description="columns over temperature: reduced_temperature, log_relaxation_time (ln tau_alpha in "
+        "t*), log_error, e_is and e_is_error (eV per atom)"
     )
-    surrogate: PlainDict = Field(description="the Lennard-Jones tables")
+    surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
     provenance: Provenance
 
 
 class EffectiveTimeRecord(BaseModel):
-    """Molecular-dynamics time that would reach the energy of one group of Monte Carlo samples."""
+    """Molecular-dynamics time equivalent to one group of Monte Carlo samples."""
 
     n_sweeps: int = Field(description="cooling length of the group in sweeps")
     n_samples: int = Field(description="samples in the group, ordered ones left out")
@@ -107,7 +116,7 @@ class EffectiveTimeRecord(BaseModel):
     )
     decades_above_onset: float | None = Field(
         None,
-        description="log10 of the effective time over that of the onset, where an onset was measured",
+        description="log10 of effective time over onset time, where an onset was measured",
     )
     extrapolated: bool = Field(
         description="whether the time lies beyond the longest cooling of the fit"
@@ -117,7 +126,7 @@ class EffectiveTimeRecord(BaseModel):
 class SupercoolingDocument(BaseModel):
     """The supercooling clock of a campaign and the effective time of every sample."""
 
-    clock: PlainDict = Field(description="the fitted log law, as SupercoolingClock.as_dict()")
+    clock: Annotated[SupercoolingClock, AsDict] = Field(description="the fitted log law")
     dynamics: dict[str, list[float]] = Field(
         description="duration (t*, as text) to e_IS* of each molecular-dynamics cooling used"
     )

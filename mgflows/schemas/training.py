@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
+from mgflows.nep.parameters import NepParameters
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
 
@@ -20,11 +21,17 @@ SUBSETS = (
 )
 """The subsets (i) to (vii) of the paper's section II, "DFT database overview", in its order."""
 
+
+def subset_order(subset: str) -> tuple[int, str]:
+    """Return a sort key: the subsets of the paper in their order, then others by name."""
+    return (SUBSETS.index(subset) if subset in SUBSETS else len(SUBSETS), subset)
+
+
 Split = Literal["family", "paper"]
 
 
 class DatasetFrame(BaseModel):
-    """One entry of a dataset: where the frame lies and on which side of each split it is."""
+    """One entry of a dataset: the place of the frame and its side of each split."""
 
     frame_id: str = Field(description="hash of the frame")
     uuid: str = Field(description="job whose output holds it")
@@ -42,17 +49,18 @@ class DatasetFrame(BaseModel):
 
 
 class CrystalSource(BaseModel):
-    """A crystal that frames of a dataset descend from."""
+    """A crystal from which frames of a dataset descend."""
 
     name: str = Field(description="name within the campaign")
-    identifier: str = Field(
-        description="of the entry, in the database it comes from, such as 'mp-2210'"
-    )
+    identifier: str = Field(description="identifier in the database of origin, such as 'mp-2210'")
     source: str = Field(description="database or literature")
 
 
 class DatasetDocument(BaseModel):
-    """A frozen, hashed list of frames with its train/test splits. The frames stay in the label documents."""
+    """A frozen, hashed list of frames with its train/test splits.
+
+    The frames stay in the label documents.
+    """
 
     dataset_id: str = Field(description="hash of the frames, the splits and the settings")
     campaign: str = Field(description="campaign it was collected for")
@@ -67,8 +75,8 @@ class DatasetDocument(BaseModel):
     crystals: list[CrystalSource] = Field(
         default_factory=list, description="the crystals whose frames are in it"
     )
-    held_out_families: list[str] = Field(description="families that are wholly in the test set")
-    test_fraction: float = Field(description="fraction of test frames asked for")
+    held_out_families: list[str] = Field(description="families that are entirely in the test set")
+    test_fraction: float = Field(description="requested fraction of test frames")
     split_seed: int = Field(description="seed of the splits")
     fingerprint: MethodFingerprint = Field(description="the one method of all labels")
     fingerprint_digest: str = Field(description="its hash")
@@ -78,9 +86,10 @@ class DatasetDocument(BaseModel):
     excluded_families: list[str] = Field(
         description="families left out because their sample is ordered"
     )
-    duplicates: int = Field(0, description="frames met more than once and kept once")
-    scaled_down: str = Field(
-        "", description="in which way the campaign is smaller than the paper's; empty if it is not"
+    duplicates: int = Field(0, description="repeated frames that were left out")
+    relabelled: list[str] = Field(
+        default_factory=list,
+        description="further labels of a structure that is in the dataset, by frame id: left out",
     )
     provenance: Provenance
 
@@ -101,8 +110,61 @@ class ErrorStatistics(BaseModel):
     )
 
 
+class TrainerRecord(BaseModel):
+    """The trainer of a potential."""
+
+    trainer: str = Field(description="class of the trainer")
+    version: str = Field("", description="version of the program that trained")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="the fields of the trainer, which differ by class"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_0_1(cls, values: Any) -> Any:
+        """Version 0.1 stored the settings beside the name and the version."""
+        if not isinstance(values, dict) or "settings" in values:
+            return values
+        known = {key: values[key] for key in ("trainer", "version") if key in values}
+        settings = {key: value for key, value in values.items() if key not in known}
+        return known | {"settings": settings}
+
+
+class EnergyParity(BaseModel):
+    """Labels and predictions of the energy of each frame."""
+
+    reference: list[float] = Field(description="(n,) labels, eV per atom")
+    predicted: list[float] = Field(description="(n,) predictions, eV per atom")
+
+
+class VirialParity(BaseModel):
+    """Labels and predictions of the virial of each frame."""
+
+    reference: list[list[float]] = Field(
+        description="(n, 6) labels xx, yy, zz, xy, yz, zx, eV per atom"
+    )
+    predicted: list[list[float]] = Field(description="(n, 6) predictions, eV per atom")
+
+
+class ForceParity(BaseModel):
+    """Labels and predictions of a random choice of force components."""
+
+    reference: list[float] = Field(description="(m,) labels, eV/A")
+    predicted: list[float] = Field(description="(m,) predictions, eV/A")
+    subset: list[str] = Field(description="(m,) subset of the frame of each component")
+
+
+class ParityTable(BaseModel):
+    """Labels and predictions of the frames of one side of a split, for parity plots."""
+
+    subset: list[str] = Field(description="(n,) subset of each frame")
+    energy: EnergyParity
+    virial: VirialParity
+    force: ForceParity
+
+
 class PotentialDocument(BaseModel):
-    """A trained NEP with everything it came from."""
+    """A trained NEP with its complete history."""
 
     potential_id: str = Field(description="hash of nep.txt")
     campaign: str = Field(description="campaign it was trained in")
@@ -112,8 +174,8 @@ class PotentialDocument(BaseModel):
     species: list[str] = Field(description="element symbols in the order of its types")
     nep_txt: str = Field(description="the potential, as GPUMD, LAMMPS and calorine read it")
     nep_in: str = Field(description="the input of the trainer")
-    parameters: dict[str, Any] = Field(description="NepParameters, as a dictionary")
-    trainer: dict[str, Any] = Field(description="trainer with its settings and version")
+    parameters: NepParameters = Field(description="the model and its loss function")
+    trainer: TrainerRecord = Field(description="the trainer with its settings and version")
     started_from: str | None = Field(None, description="potential_id of the warm start, if any")
     n_train: int = Field(description="frames in the training set")
     n_test: int = Field(description="frames in the test set")
@@ -123,10 +185,8 @@ class PotentialDocument(BaseModel):
     loss: dict[str, list[float | None]] = Field(
         description="loss table by column: step, total, energy_train, force_train, ..."
     )
-    parity: dict[str, Any] = Field(
-        description="for parity plots, stored in the additional store 'data': 'train' or 'test' to {'subset': one per frame, 'energy': {'reference', "
-        "'predicted'} in eV/atom, 'virial': the same, (n, 6) xx yy zz xy yz zx in eV/atom, 'force': the same for a random choice of components in "
-        "eV/A, with its own 'subset'}"
+    parity: dict[str, ParityTable] = Field(
+        description="'train' or 'test' to labels and predictions, stored in the additional store 'data'"
     )
     method: str = Field(description="what the labels are, in words")
     scaled_down: str = Field(

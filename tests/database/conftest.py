@@ -6,6 +6,7 @@ import pytest
 from ase.build import bulk
 from jobflow import Flow, run_locally
 
+from mgflows.alloy import Alloy
 from mgflows.database import GlassDatabase
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.dataset import DatasetMaker
@@ -21,7 +22,7 @@ CAMPAIGN = "test-campaign"
 def campaign_document() -> CampaignDocument:
     return CampaignDocument(
         campaign=CAMPAIGN,
-        alloy={"name": "Cu75Al25"},
+        alloy=Alloy({"Cu": 0.75, "Al": 0.25}, n_atoms=4, number_density=0.08),
         method="effective medium theory",
         settings={"scale": "test"},
         settings_digest="0123456789abcdef",

@@ -136,7 +136,7 @@ def test_short_coolings_share_a_job_and_names_tell_lengths_apart():
         "cool mc-1.2e4-001",
         "cool mc-1.234567e6-000",
     ]
-    assert len(set(flow.output["families"])) == 11
+    assert len(flow.output.samples) == 11
 
 
 def test_a_maker_survives_storage():
@@ -211,5 +211,5 @@ def test_the_scale_table_is_complete_and_the_docs_have_it():
     assert len(rows) == len(PAPER)
     page = (Path(__file__).parents[2] / "docs" / "reference" / "scales.md").read_text()
     assert all("| " + " | ".join(row) + " |" in page for row in rows), (
-        "print it anew with: python -m mgflows.flows.scales"
+        "update it with: python -m mgflows.flows.scales"
     )

@@ -160,7 +160,8 @@ def test_resources_reach_the_fireworks_of_their_kind() -> None:
 
 def test_a_kind_of_job_that_does_not_exist_is_refused() -> None:
     with pytest.raises(
-        InputError, match="resources names the kind of job 'md'; the kinds are static, relax, aimd"
+        InputError,
+        match="resources has the unknown kind of job 'md'; the kinds are static, relax, aimd",
     ):
         LabelFlowMaker(resources={"md": {"nodes": 1}})
 
@@ -221,14 +222,14 @@ def test_two_methods_are_refused_before_anything_runs(changes: dict[str, Any], w
         replace(maker, feedback_maker=FeedbackFlowMaker()).make()
 
 
-def test_a_maker_that_labels_one_structure_a_job_says_which_setting_it_needs() -> None:
+def test_a_maker_that_labels_one_structure_per_job_names_which_setting_it_needs() -> None:
     labels = LabelFlowMaker(label_maker=OtherCodeMaker(), relax_maker=AseRelaxMaker(method=EMT))
     samples = SamplingFlowMaker(samples=((100, 10),), coolings=()).make(Alloy.cuzral())
     with pytest.raises(
         InputError,
-        match="OtherCodeMaker labels one structure a job; give LabelFlowMaker label_sets=False",
+        match=r"labels one structure per job; use it with LabelFlowMaker\(label_sets=False\)",
     ):
-        labels.make(Alloy.cuzral(), samples.output["families"], samples.output["samples"])
+        labels.make(Alloy.cuzral(), samples.output.samples)
 
 
 def test_the_number_of_pilots_is_a_setting() -> None:
@@ -300,7 +301,7 @@ def test_the_campaign_document_holds_the_crystals() -> None:
 @pytest.mark.parametrize(
     ("crystals", "words"),
     [
-        ([NICKEL], "none of the 1 crystals given is of the elements Cu, Zr, Al alone"),
+        ([NICKEL], "none of the 1 crystals given has only the elements Cu, Zr, Al"),
         ([FETCHED, FETCHED], "'CuZr mp-2210' is given more than once"),
     ],
 )

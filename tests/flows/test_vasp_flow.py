@@ -28,7 +28,7 @@ from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign, tag
 from mgflows.jobs.dataset import DatasetMaker
-from mgflows.jobs.store import load_frames
+from mgflows.jobs.store import load_label
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker
 from mgflows.methods.vasp.method import VaspMethod
 from mgflows.schemas.labels import structure_from_atoms
@@ -161,14 +161,16 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     )
     alloy = Alloy({"Cu": 0.46, "Zr": 0.46, "Al": 0.08}, n_atoms=16, number_density=0.069)
     labels = maker.make(
-        alloy, families, [each.output for each in samples], n_sweeps=[10**n for n in range(2, 6)]
+        alloy,
+        {family: each.output for family, each in zip(families, samples, strict=True)},
+        n_sweeps={f"mc-1e{n}": 10**n for n in range(2, 6)},
     )
     dataset = tag(
         DatasetMaker().make(
             "vasp",
             ["Cu", "Zr", "Al"],
-            [*labels.output["labels"], *labels.output["crystal_labels"]],
-            held_out_families=labels.output["held_out_families"],
+            [*labels.output.labels, *labels.output.crystal_labels],
+            held_out_families=labels.output.held_out_families,
         ),
         stage="training",
         category="sampling",
@@ -198,7 +200,7 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
     # Single points, strained and heated cells and a last frame labelled again; two relaxations and
     # a single point per relaxed structure.
     assert len(list((tmp_path / "references").iterdir())) == 4 + 6 + 2 + 1 + 3 * 3
-    (frame,) = load_frames(store, labels.output["single_points"][families[0]].uuid)
+    (frame,) = load_label(store, labels.output.single_points[families[0]].uuid).frames
     assert [site for site in frame.numbers if site == 40] == [40] * 7
     assert frame.numbers[:7] == [40] * 7, "grouped by species, whatever the sample was"
 

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 
 def smallest_campaign(name: str = "smallest") -> CampaignMaker:
-    tiny = SCALES["tiny"]
-    SCALES["smallest"] = replace(
-        tiny,
+    scale = replace(
+        SCALES["tiny"],
         name="smallest",
         samples=((200, 6),),
         coolings=((10.0, 1), (30.0, 1), (100.0, 1)),
@@ -27,7 +26,4 @@ def smallest_campaign(name: str = "smallest") -> CampaignMaker:
         quench_rates=(4000.0,),
         quench_equilibration=0.05,
     )
-    try:
-        return stand_in_campaign("smallest", name=name)
-    finally:
-        del SCALES["smallest"]
+    return stand_in_campaign(scale, name=name)

@@ -11,7 +11,7 @@ from mgflows.errors import InputError
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.dataset import DatasetMaker, MixedMethodsError
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
-from mgflows.jobs.store import load_frames
+from mgflows.jobs.store import load_label
 from mgflows.jobs.training import materialise
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.training import DatasetDocument
@@ -127,18 +127,23 @@ def test_frames_come_back_as_they_were_labelled(run, store, method):
     ids = {atoms.info["frame_id"] for atoms in train} & {atoms.info["frame_id"] for atoms in test}
     assert not ids, "train and test are disjoint"
     entry = next(frame for frame in dataset.frames if not frame.test["family"])
-    frame = load_frames(store, entry.uuid)[entry.number]
+    frame = load_label(store, entry.uuid).frames[entry.number]
     assert frame.frame_id == entry.frame_id
     assert train[0].info["frame_id"] == entry.frame_id
     assert train[0].get_potential_energy() / len(train[0]) == pytest.approx(entry.energy_per_atom)
 
 
-def test_a_subset_that_does_not_exist_is_named(run, store, method):
-    label = _label(method, "a", subset="dft_minimised")
-    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output])
-    run(Flow([label, dataset]), ensure_success=False)
-    with pytest.raises(InputError, match="'dft_minimised'"):
-        dataset.run(store)
+def test_frames_of_other_origin_keep_the_name_of_their_subset(run, method):
+    labels = [_label(method, f"family-{number}") for number in range(5)]
+    labels += [_label(method, f"own-{number}", subset="my-own") for number in range(5)]
+    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    flow = Flow([*labels, dataset])
+    set_campaign(flow, "c")
+    document = DatasetDocument.model_validate(run(flow))
+    assert list(document.counts) == ["lj_surrogate", "my-own"]
+    assert document.counts["my-own"]["frames"] == document.counts["lj_surrogate"]["frames"] == 15
+    # Both splits divide them.
+    assert 0 < document.counts["my-own"]["paper_test"] < 15
 
 
 @job
@@ -190,16 +195,11 @@ def test_a_dataset_names_the_crystals_whose_frames_it_has(run, method):
         for name in ("mp-2", "mp-1", "mp-3")
     ]
     labels = [
-        tag(
-            _label(method, f"crystal-{pin['name']}", "crystal", broken=pin is pins[2]),
-            stage="labels",
-            category="dft",
-            subset="crystal",
-            family=f"crystal-{pin['name']}",
-            crystal=pin,
-        )
+        _label(method, f"crystal-{pin['name']}", "crystal", broken=pin is pins[2])
         for pin in (*pins, pins[0])
     ]
+    for label, pin in zip(labels, (*pins, pins[0]), strict=True):
+        label.metadata["mgflows"]["crystal"] = pin
     labels += [_label(method, f"family-{number}") for number in range(6)]
     dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
     flow = Flow([*labels, dataset])

@@ -13,6 +13,7 @@ from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
+from mgflows.structures.similarity import SimilaritySummary
 from mgflows.surrogate.correlation import FitnessLimits
 
 if TYPE_CHECKING:
@@ -165,7 +166,9 @@ def test_failed_labels_are_counted_until_too_few_are_left(
     assert document.missing == [label.uuid for label in labels[:3]]
     # A job without a verdict fails, so that it can be run again when the labels are there.
     assert store.query_one({"uuid": short.uuid}) is None
-    with pytest.raises(InputError, match="5 of 8 pilot labels are there and at least 6 are needed"):
+    with pytest.raises(
+        InputError, match="5 of 8 pilot labels succeeded, and at least 6 are needed"
+    ):
         short.run(store)
 
 
@@ -199,18 +202,20 @@ def test_relaxed_samples_are_averaged_by_cooling_length(
     assert document.families == list(chosen)
     assert [(rate.n_sweeps, rate.n_samples) for rate in document.rates] == [(30, 2), (300, 1)]
     short, long = (
-        [labels[family]["relaxation"] for family in chosen if family.startswith(length)]
+        [
+            SimilaritySummary.from_dict(labels[family]["relaxation"]["similarity"])
+            for family in chosen
+            if family.startswith(length)
+        ]
         for length in LENGTHS
     )
-    assert document.rates[0].delta_cb == pytest.approx(
-        np.mean([each["delta_cb"] for each in short])
-    )
+    assert document.rates[0].delta_cb == pytest.approx(np.mean([each.delta_cb for each in short]))
     assert document.rates[0].linear_expansion == pytest.approx(
-        np.mean([each["relative_volume"] ** (1 / 3) - 1 for each in short]), abs=1e-6
+        np.mean([each.relative_volume ** (1 / 3) - 1 for each in short]), abs=1e-6
     )
-    assert document.rates[1].mean_displacement == pytest.approx(np.mean(long[0]["displacements"]))
+    assert document.rates[1].mean_displacement == pytest.approx(np.mean(long[0].displacements))
     assert document.rates[1].delta_cb_error is None
-    assert document.rates[1].rigid_shift == pytest.approx(np.linalg.norm(long[0]["rigid_shift"]))
+    assert document.rates[1].rigid_shift == pytest.approx(np.linalg.norm(long[0].rigid_shift))
     assert sum(document.overall.histogram) == 3 * ALLOY.n_atoms
     assert document.overall.n_samples == 3
 
@@ -233,7 +238,7 @@ def test_labels_of_two_methods_are_refused(
 
 
 def test_nonsense_is_refused_when_the_maker_is_made() -> None:
-    with pytest.raises(InputError, match="minimum_labels is 2 and n_pilots 20"):
+    with pytest.raises(InputError, match="minimum_labels is 2 and n_pilots is 20"):
         FitnessMaker(minimum_labels=2)
-    with pytest.raises(InputError, match="minimum_labels is 10 and n_pilots 5"):
+    with pytest.raises(InputError, match="minimum_labels is 10 and n_pilots is 5"):
         FitnessMaker(n_pilots=5)

@@ -12,7 +12,6 @@ from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.schemas.labels import (
     LabelDocument,
-    LabelSetDocument,
     TrajectoryCheckDocument,
     structure_from_atoms,
 )
@@ -47,7 +46,7 @@ def test_a_set_labels_each_member_and_names_what_it_left_out(run, method, atoms)
     close = atoms.copy()
     close.positions[1] = close.positions[0] + 0.5
     structures = [structure_from_atoms(each) for each in (atoms, overlapping, close)]
-    output = LabelSetDocument.model_validate(
+    output = LabelDocument.model_validate(
         run(AseLabelMaker(method=method).make_set(structures, ["good", "bad", "close"]))
     )
     assert output.n_frames == len(output.frames) == 1
@@ -86,10 +85,10 @@ def test_a_relaxation_ends_in_the_minimum_of_the_crystal(run, method):
     )
     assert output.structure.volume ** (1 / 3) == pytest.approx(expected, abs=2e-3)
     assert abs(output.pressure) < 0.05
-    assert output.relaxation["relative_volume"] == pytest.approx(
+    assert output.relaxation.similarity.relative_volume == pytest.approx(
         output.structure.volume / strained.get_volume()
     )
-    assert output.energy_per_atom < output.relaxation["energy_per_atom_before"]
+    assert output.energy_per_atom < output.relaxation.energy_per_atom_before
 
 
 def test_an_unconverged_relaxation_is_no_label(run, method, atoms):
@@ -108,7 +107,7 @@ def test_strained_copies_are_known_before_they_exist(run, store, method, atoms):
     labels = AseLabelMaker(method=method).make_set(
         deformed.output.structures, [d.name for d in maker.deformations]
     )
-    output = LabelSetDocument.model_validate(run(Flow([deformed, labels])))
+    output = LabelDocument.model_validate(run(Flow([deformed, labels])))
     assert output.n_frames == len(elastic_deformations()) == 36
     assert [summary.name for summary in output.summaries] == [
         d.name for d in elastic_deformations()
@@ -119,9 +118,9 @@ def test_strained_copies_are_known_before_they_exist(run, store, method, atoms):
 
 def test_heating_keeps_every_step_and_repeats_itself(run, method, atoms):
     maker = AseHeatingMaker(method=method, n_steps=12)
-    first = LabelSetDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=5)))
-    again = LabelSetDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=5)))
-    other = LabelSetDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=6)))
+    first = LabelDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=5)))
+    again = LabelDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=5)))
+    other = LabelDocument.model_validate(run(maker.make(structure_from_atoms(atoms), seed=6)))
     assert first.n_frames == 12
     ids = [
         [summary.frame_id for summary in document.summaries] for document in (first, again, other)
@@ -146,7 +145,7 @@ def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, 
         monkeypatch.setattr("mgflows.jobs.heating.JobProgress", lambda _unit: progress)
         job = AseHeatingMaker(method=method, n_steps=12).make(structure_from_atoms(atoms), seed=5)
         run_locally(job, store=store, log=False)
-        return LabelSetDocument.model_validate(store.get_output(job.uuid, load=True))
+        return LabelDocument.model_validate(store.get_output(job.uuid, load=True))
 
     monkeypatch.setattr("mgflows.checkpoints._SECONDS_BETWEEN_WRITES", 0.0)
     whole = heat(interrupt=False)
@@ -170,7 +169,7 @@ def test_stresses_that_hold_the_kinetic_part_are_found(run, store, atoms, calcul
     heating = AseHeatingMaker(method=AseMethod(calculator), n_steps=40).make(
         structure_from_atoms(atoms), seed=1
     )
-    label = AseLabelMaker(method=AseMethod(calculator)).make(heating.output.last_structure)
+    label = AseLabelMaker(method=AseMethod(calculator)).make(heating.output.structure)
     check = TrajectoryCheckMaker().make(heating.output, label.output)
     document = TrajectoryCheckDocument.model_validate(run(Flow([heating, label, check])))
     assert document.passed is passed

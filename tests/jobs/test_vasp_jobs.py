@@ -29,7 +29,6 @@ from mgflows.methods.vasp.outputs import VaspRun
 from mgflows.schemas.labels import (
     LabelDocument,
     LabelError,
-    LabelSetDocument,
     atoms_from_structure,
     structure_from_atoms,
 )
@@ -290,11 +289,11 @@ class TestStandIn:
         )
         assert relaxed.relaxation is not None
         assert ase.relaxation is not None
-        assert relaxed.relaxation.keys() == ase.relaxation.keys()
-        assert relaxed.relaxation["energy_per_atom_before"] == pytest.approx(
-            ase.relaxation["energy_per_atom_before"], abs=1e-6
+        assert relaxed.relaxation.similarity is not None
+        assert relaxed.relaxation.energy_per_atom_before == pytest.approx(
+            ase.relaxation.energy_per_atom_before, abs=1e-6
         )
-        assert relaxed.relaxation["largest_force"] < 2e-3
+        assert relaxed.relaxation.largest_force < 2e-3
         assert relaxed.quality.ionic_converged
 
     def test_heating_keeps_every_step_that_converged(
@@ -302,14 +301,14 @@ class TestStandIn:
     ) -> None:
         behave("stutter")
         maker = VaspHeatingMaker(n_steps=4)
-        heated = LabelSetDocument.model_validate(run(maker.make(structure, seed=900_000_007)))
+        heated = LabelDocument.model_validate(run(maker.make(structure, seed=900_000_007)))
         assert [summary.name for summary in heated.summaries] == ["step 1", "step 3", "step 4"]
         assert heated.failed[0].startswith(
             "step 2: the electronic self-consistency did not converge after 200 steps"
         )
         assert heated.trajectory is not None
-        assert heated.trajectory["random_seed"] == 7
-        assert len(heated.trajectory["temperature"]) == 4
+        assert heated.trajectory.random_seed == 7
+        assert len(heated.trajectory.temperature) == 4
         assert heated.fingerprint.settings == VaspMethod().fingerprint().settings
         (incar,) = Path.cwd().glob("job_*/INCAR*")
         assert "RANDOM_SEED = 7 0 0" in str(Incar.from_file(incar))

@@ -21,7 +21,7 @@ from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.methods.espresso import EspressoMethod
 from mgflows.methods.gpaw import GpawMethod
 from mgflows.methods.vasp.method import VaspMethod
-from mgflows.schemas.labels import LabelSetDocument, structure_from_atoms
+from mgflows.schemas.labels import LabelDocument, structure_from_atoms
 
 MODEL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 NEP = "calorine.calculators.CPUNEP"
@@ -167,6 +167,6 @@ class TestResults:
         good.symbols[1] = "Al"
         structures = [structure_from_atoms(each) for each in (good, pair)]
         document = AseLabelMaker.make_set.original(maker, structures, ["good", "bad"])
-        assert isinstance(document, LabelSetDocument)
+        assert isinstance(document, LabelDocument)
         assert document.n_frames == 1
         assert document.failed[0].startswith("bad: EMT failed on CuZr (NotImplementedError")

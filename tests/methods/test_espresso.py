@@ -151,7 +151,7 @@ def test_a_second_attempt_that_converges_is_recorded(program, recorded, method, 
 
 def test_an_output_for_another_mesh_is_no_label(program, recorded, method, pair):
     program("pw.x", f"cat {recorded('espresso/converged.pwo')}")
-    with pytest.raises(LabelError, match="the k-mesh is 2x2x2 but 4x4x4 was asked for"):
+    with pytest.raises(LabelError, match="the k-mesh is 2x2x2 but 4x4x4 was requested"):
         label(
             EspressoMethod(
                 cutoff=method.cutoff, k_spacing=0.5, pseudo_directory=method.pseudo_directory

@@ -13,7 +13,7 @@ import pytest
 from ase.build import bulk
 
 from mgflows.jobs.labels import AseLabelMaker
-from mgflows.schemas.labels import Frame, LabelDocument, LabelSetDocument, structure_from_atoms
+from mgflows.schemas.labels import Frame, LabelDocument, structure_from_atoms
 
 PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "label_contract.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -100,7 +100,7 @@ def test_frames_of_an_atomate2_trajectory(run, crystal):
     )
     assert len(frames) >= 2
     assert all(isinstance(frame, Frame) for frame in frames)
-    assert names["LabelSetDocument"] is LabelSetDocument
+    assert names["LabelDocument"] is LabelDocument
 
 
 def test_a_foundation_model_is_named_as_one(run, crystal):

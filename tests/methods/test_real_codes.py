@@ -109,10 +109,10 @@ def test_a_pair_is_relaxed_and_heated(pair, label_maker, relax_maker, heating_ma
     heating = heating_maker(method=method, n_steps=2)
     trajectory = heating_maker.make.original(heating, relaxed.structure, 1)
     assert [frame.name for frame in trajectory.frames] == ["step 1", "step 2"]
-    assert trajectory.trajectory["temperature"][-1] > 0.0
+    assert trajectory.trajectory.temperature[-1] > 0.0
     last, again = (
         trajectory.frames[-1],
-        label(label_maker(method=method), atoms_from_structure(trajectory.last_structure)),
+        label(label_maker(method=method), atoms_from_structure(trajectory.structure)),
     )
     assert last.energy == pytest.approx(again.energy, abs=2e-4)
     assert np.array(last.forces) == pytest.approx(np.array(again.forces), abs=5e-3)

@@ -11,6 +11,7 @@ from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
 from mgflows.database import FrameRecord
+from mgflows.nep.parameters import NepParameters
 from mgflows.report import ReportData
 from mgflows.report.records import RelaxationRecord, StageCost
 from mgflows.schemas.campaign import STAGES, CampaignDocument
@@ -22,13 +23,23 @@ from mgflows.schemas.sampling import (
     SampleDocument,
     SupercoolingDocument,
 )
-from mgflows.schemas.training import SUBSETS, DatasetDocument, ErrorStatistics, PotentialDocument
+from mgflows.schemas.training import (
+    SUBSETS,
+    DatasetDocument,
+    ErrorStatistics,
+    PotentialDocument,
+    TrainerRecord,
+)
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
+from mgflows.structures.order import OrderParameters
+from mgflows.surrogate import LennardJones
 from mgflows.validation.dimers import DimerCurve
 from mgflows.validation.elasticity import ElasticResult, isotropic_moduli
+from mgflows.validation.heat_capacity import HeatCapacityCurve
 from mgflows.validation.rdf import RadialDistribution
 from mgflows.validation.shear import ShearCurve, ShearResult
-from mgflows.validation.suite import GlassProperties, ValidationResult
+from mgflows.validation.suite import GlassProperties, MeltState, ValidationResult
+from mgflows.validation.viscosity import ViscosityResult
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -73,6 +84,18 @@ FINGERPRINT = MethodFingerprint(
     is_dft=False,
     description=METHOD,
 )
+ORDER = OrderParameters(
+    q6_solid_fraction=0.0,
+    structure_factor_max=0.05,
+    structure_factor_wavenumber=2.7,
+    cna_555_fraction=0.3,
+    frank_kasper_fraction=0.02,
+    icosahedral_fraction=0.01,
+    mean_coordination=13.2,
+    neighbour_cutoff=3.9,
+    crystalline=False,
+    frank_kasper_ordered=False,
+)
 
 
 @pytest.fixture(scope="session")
@@ -86,6 +109,7 @@ def campaign() -> CampaignDocument:
             "name": "Cu46Zr46Al8",
         },
         method=METHOD,
+        fingerprint=FINGERPRINT,
         settings={},
         settings_digest="7d1f0c55aa31e9b2",
         scale="small",
@@ -178,9 +202,9 @@ def _samples(generator: Generator) -> list[tuple[str, SampleDocument]]:
                         reduced_temperature=[10.0, 0.01], accepted_fraction=[0.4, 0.0]
                     )
                 },
-                order={},
+                order=ORDER,
                 ordered=rank == 2 and number == 3,
-                surrogate={},
+                surrogate=LennardJones.cuzral(),
                 provenance=PROVENANCE,
             )
             found.append((f"mc-{n_sweeps}-{number}", sample))
@@ -317,7 +341,6 @@ def _dataset(dataset_id: str, *, feedback: bool) -> DatasetDocument:
         missing=[],
         excluded_families=["mc-100000-3"],
         duplicates=0,
-        scaled_down=SCALED_DOWN,
         provenance=PROVENANCE,
     )
 
@@ -361,8 +384,8 @@ def _potential(
         species=dataset.species,
         nep_txt="nep4 3 Cu Zr Al\n",
         nep_in="type 3 Cu Zr Al\nversion 4\nzbl 1.8\ncutoff 6.5 4\nn_max 4 4\nbasis_size 8 8\nl_max 4 2 0\nneuron 30\n",
-        parameters={},
-        trainer={"trainer": "NeppoTrainer", "version": "1.0"},
+        parameters=NepParameters(species=("Cu", "Zr", "Al")),
+        trainer=TrainerRecord(trainer="NeppoTrainer", version="1.0"),
         n_train=tables["train"]["all"].n_frames,
         n_test=tables["test"]["all"].n_frames,
         errors=tables,
@@ -453,16 +476,32 @@ def _quenches(generator: Generator, potential_id: str) -> list[QuenchDocument]:
                     "density": density.tolist(),
                     "energy": energy.tolist(),
                 },
-                scaled_down="50 to 500 K/ps instead of 0.01 to 1 K/ps",
                 provenance=PROVENANCE,
             )
         )
     return found
 
 
-def _validation(potential: PotentialDocument) -> ValidationDocument:
+@pytest.fixture
+def validation_result() -> ValidationResult:
+    """A validation with every quantity that a suite can measure."""
+    melt = MeltState(1600.0, 6.4, 0.05, 0.1, 0.002)
+    steps = np.arange(3.0)
+    model = replace(
+        _properties(19.4),
+        density_error=0.02,
+        melt=melt,
+        heat_capacity=HeatCapacityCurve(300.0 + steps, 25.0 + steps, 0.1 * steps),
+        viscosity=ViscosityResult(3.1, 0.2, steps, steps, steps, (1.0, 2.0), True),
+        viscosity_melt=melt,
+        viscosity_pressure=0.1,
+    )
+    return replace(_result(), model=model)
+
+
+def _result() -> ValidationResult:
     energies = {"reference": [-5.06, -5.04, -5.01], "model": [-5.057, -5.041, -5.012]}
-    result = ValidationResult(
+    return ValidationResult(
         suite="quick",
         protocol="Suite 'quick', scaled down against the paper.",
         seed=0,
@@ -477,6 +516,10 @@ def _validation(potential: PotentialDocument) -> ValidationDocument:
         failures={},
         cpu_seconds={},
     )
+
+
+def _validation(potential: PotentialDocument) -> ValidationDocument:
+    result = _result()
     return ValidationDocument(
         potential_id=potential.potential_id,
         dataset_id=potential.dataset_id,
@@ -486,7 +529,6 @@ def _validation(potential: PotentialDocument) -> ValidationDocument:
         reference=METHOD,
         summary=result.summary(),
         curves=result.curves(),
-        scaled_down="150 atoms instead of 1500, 3 glasses instead of 85",
         provenance=PROVENANCE,
     )
 

@@ -116,7 +116,9 @@ def test_everything_is_read_from_the_database(stored: Settings, full: ReportData
     assert sorted(data.samples, key=lambda item: item[0]) == sorted(
         full.samples, key=lambda item: item[0]
     )
-    assert data.supercooling == full.supercooling
+    assert data.supercooling is not None
+    assert full.supercooling is not None
+    assert data.supercooling.model_dump() == full.supercooling.model_dump()
     assert [frame.subset for frame in data.frames] == ["lj_surrogate", "dft_minimized"]
     assert data.quenches == full.quenches
     assert data.validations == full.validations

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mgflows.report import records, style
 from mgflows.report.figures import sampling, training, validation
+from mgflows.schemas.validation import HeatCapacityCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,8 +114,7 @@ def test_composition_bars_are_counts(figure: Figure) -> None:
 def test_parity_shows_every_frame_in_its_colour(figure: Figure, full: ReportData) -> None:
     best = full.best_potential
     assert best is not None
-    parity = records.parity_of(best)
-    assert parity is not None
+    parity = best.parity
     training.draw_energy_parity(figure, parity)
     axes = figure.axes[0]
     for subset, look in style.SUBSET_STYLES.items():
@@ -131,8 +131,7 @@ def test_parity_shows_every_frame_in_its_colour(figure: Figure, full: ReportData
 def test_virial_parity_shows_six_components(figure: Figure, full: ReportData) -> None:
     best = full.best_potential
     assert best is not None
-    parity = records.parity_of(best)
-    assert parity is not None
+    parity = best.parity
     training.draw_virial_parity(figure, parity)
     n = sum(
         len(line.get_xydata())
@@ -145,8 +144,7 @@ def test_virial_parity_shows_six_components(figure: Figure, full: ReportData) ->
 def test_force_density_counts_every_component(figure: Figure, full: ReportData) -> None:
     best = full.best_potential
     assert best is not None
-    parity = records.parity_of(best)
-    assert parity is not None
+    parity = best.parity
     training.draw_force_parity(figure, parity)
     for axes, side in zip(figure.axes, ("train", "test"), strict=True):
         (density,) = [
@@ -154,9 +152,9 @@ def test_force_density_counts_every_component(figure: Figure, full: ReportData) 
         ]
         # A few outliers lie outside the range shown.
         assert (
-            0.999 * len(parity.forces[side][0])
+            0.999 * len(parity[side].force.reference)
             <= np.sum(density.get_array())
-            <= len(parity.forces[side][0])
+            <= len(parity[side].force.reference)
         )
 
 
@@ -216,6 +214,8 @@ def test_landscape_compares_energies_on_equal_axes(figure: Figure) -> None:
 
 
 def test_heat_capacity(figure: Figure) -> None:
-    curve = records.HeatCapacity([400.0, 900.0], [26.0, 41.0], [1.0, None])  # type: ignore[list-item]
+    curve = HeatCapacityCurve(
+        temperature=[400.0, 900.0], heat_capacity=[26.0, 41.0], error=[1.0, None]
+    )
     validation.draw_heat_capacity(figure, {"model": curve})
     assert has_line(figure.axes[0], np.array([[400.0, 26.0], [900.0, 41.0]]))

@@ -160,7 +160,10 @@ def test_density_functional_labels_are_called_so(full: ReportData) -> None:
 
 def test_nothing_is_claimed_of_labels_that_do_not_exist_yet(empty: ReportData) -> None:
     data = replace(
-        empty, campaign=empty.campaign.model_copy(update={"method": "VASP, PBE, 450 eV"})
+        empty,
+        campaign=empty.campaign.model_copy(
+            update={"method": "VASP, PBE, 450 eV", "fingerprint": None}
+        ),
     )
     text = Page(render_report(data)).text
     assert "not DFT" not in text

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
 from mgflows.report import records
 from mgflows.report.content import listed, plural, scaled_down, with_error
+from mgflows.schemas.validation import (
+    GlassEnergies,
+    PropertiesSummary,
+    ValidationCurves,
+    ValidationDocument,
+    ValidationSummary,
+)
 from mgflows.units import duration
 
 if TYPE_CHECKING:
     from mgflows.report import ReportData
-    from mgflows.schemas.validation import ValidationDocument
+    from mgflows.validation.suite import ValidationResult
+
+
+def _with(document: ValidationDocument, model: PropertiesSummary) -> ValidationDocument:
+    """The document with other numbers of the potential, and none of a reference."""
+    summary = ValidationSummary(suite="quick", seed=0, n_glasses=1, n_atoms=150, model=model)
+    return document.model_copy(update={"summary": summary})
 
 
 @pytest.fixture
@@ -45,14 +59,11 @@ def test_elasticity_is_averaged_over_glasses(document: ValidationDocument) -> No
 
 
 def test_a_single_glass_has_no_error(document: ValidationDocument) -> None:
-    single = (
-        document.summary["model"]
-        | {"n_elastic": 1}
-        | {key: None for key in document.summary["model"] if key.endswith("_std")}
+    spreads = [key for key in PropertiesSummary.model_fields if key.endswith("_std")]
+    single = document.summary.model.model_copy(
+        update={"n_elastic": 1, **dict.fromkeys(spreads, None)}
     )
-    elasticity = records.elasticity_of(
-        document.model_copy(update={"summary": {"model": single, "reference": None}})
-    )
+    elasticity = records.elasticity_of(_with(document, single))
     assert elasticity is not None
     assert list(elasticity.moduli) == ["model"]
     assert np.isnan(elasticity.moduli["model"]["G"][1])
@@ -68,7 +79,7 @@ def test_shear_is_joined_with_the_energy_of_its_glass(document: ValidationDocume
     )
     # What the suite itself says.
     assert np.mean([entry.moduli["model"] for entry in (first, second)]) == pytest.approx(
-        document.summary["model"]["shear_modulus_aqs"]
+        document.summary.model.shear_modulus_aqs
     )
 
 
@@ -76,7 +87,8 @@ def test_landscape_needs_a_reference(document: ValidationDocument) -> None:
     landscape = records.landscape_of(document)
     assert landscape is not None
     assert landscape[0] == pytest.approx([-5.06, -5.04, -5.01])
-    alone = document.model_copy(update={"curves": {"energies": {"model": [-5.0]}}})
+    curves = ValidationCurves(energies=GlassEnergies(model=[-5.0]))
+    alone = document.model_copy(update={"curves": curves})
     assert records.landscape_of(alone) is None
 
 
@@ -87,20 +99,16 @@ def test_only_holes_are_holes(document: ValidationDocument) -> None:
 
 
 def test_viscosity_without_an_error(document: ValidationDocument) -> None:
-    viscous = document.summary["model"] | {
-        "viscosity": 3.1,
-        "viscosity_error": None,
-        "viscosity_converged": False,
-    }
-    found = records.viscosities_of(
-        document.model_copy(update={"summary": {"model": viscous, "reference": None}})
+    viscous = document.summary.model.model_copy(
+        update={"viscosity": 3.1, "viscosity_error": None, "viscosity_converged": False}
     )
+    found = records.viscosities_of(_with(document, viscous))
     assert found == {"model": (3.1, pytest.approx(np.nan, nan_ok=True))}
 
 
 def test_an_empty_validation_has_nothing_to_show(document: ValidationDocument) -> None:
-    empty = document.model_copy(update={"summary": {}, "curves": {}})
-    assert records.radial_distributions_of(empty) is None
+    empty = _with(document, PropertiesSummary()).model_copy(update={"curves": ValidationCurves()})
+    assert records.radial_distributions_of(empty) == {}
     assert records.elasticity_of(empty) is None
     assert records.shear_of(empty) == []
     assert records.dimers_of(empty) == []
@@ -108,8 +116,25 @@ def test_an_empty_validation_has_nothing_to_show(document: ValidationDocument) -
     assert records.viscosities_of(empty) == {}
 
 
-def test_a_potential_without_parity(full: ReportData) -> None:
-    assert records.parity_of(full.potentials[0].model_copy(update={"parity": {}})) is None
+def test_every_number_of_a_suite_has_a_field(validation_result: ValidationResult) -> None:
+    """The suite returns plain dictionaries; a key without a field would be lost."""
+    summary, curves = validation_result.summary(), validation_result.curves()
+    assert _lost(summary, ValidationSummary.model_validate(summary)) == []
+    assert _lost(curves, ValidationCurves.model_validate(curves)) == []
+
+
+def _lost(values: Any, model: Any, path: str = "") -> list[str]:
+    """Keys of nested dictionaries that a model does not have."""
+    dumped = model.model_dump() if isinstance(model, BaseModel) else model
+    if isinstance(values, list):
+        return _lost(values[0], dumped[0], path) if values else []
+    if not isinstance(values, dict):
+        return []
+    return [f"{path}.{key}" for key in values.keys() - dumped.keys()] + [
+        lost
+        for key in values.keys() & dumped.keys()
+        for lost in _lost(values[key], dumped[key], f"{path}.{key}")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from mgflows.schemas.labels import (
     Frame,
     LabelDocument,
     LabelError,
-    LabelSetDocument,
     MethodFingerprint,
     atoms_from_structure,
     structure_from_atoms,
@@ -107,7 +106,7 @@ def test_labels_that_cannot_be_true_are_refused(atoms, method):
         pytest.raises(LabelError, match="no structure could be labelled: a: broken"),
         record_provenance() as provenance,
     ):
-        LabelSetDocument.from_frames([], method, provenance, failed=["a: broken"])
+        LabelDocument.from_frames([], method, provenance, failed=["a: broken"])
 
 
 def test_fingerprints_tell_methods_apart(method):

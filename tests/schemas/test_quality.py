@@ -71,10 +71,10 @@ def test_what_the_code_admits_is_refused(atoms, change, words):
         label(atoms, GOOD.model_copy(update=change), atoms.copy())
 
 
-def test_another_structure_than_the_one_asked_for_is_refused(atoms):
+def test_another_structure_than_the_requested_one_is_refused(atoms):
     other = atoms.copy()
     other.symbols[0] = "Cu"
-    with pytest.raises(LabelError, match="labelled Al2Cu2 but AlCu3 was asked for"):
+    with pytest.raises(LabelError, match="labelled Al2Cu2 but AlCu3 was requested"):
         label(atoms, requested=other)
     strained = atoms.copy()
     strained.set_cell(atoms.cell * 1.01, scale_atoms=True)

@@ -268,7 +268,7 @@ def draw_relaxation_energies(
     axes = style.single_axes(
         figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)"
     )
-    before, after = style.SUBSET_STYLES["lj_surrogate"], style.SUBSET_STYLES["dft_minimized"]
+    before, after = style.subset_style("lj_surrogate"), style.subset_style("dft_minimized")
     axes.plot(
         [x for _, x, _ in records],
         [y for _, _, y in records],

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mgflows.database import FrameRecord
-    from mgflows.report.records import Parity
-    from mgflows.schemas.training import ErrorStatistics
+    from mgflows.schemas.training import ErrorStatistics, ParityTable
 
 _SIDES = ("train", "test")
 
@@ -37,7 +36,7 @@ def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> N
     total = sum(sum(pair) for pair in counts.values())
     longest = max(sum(counts[subset]) for subset in subsets)
     for row, subset in enumerate(subsets):
-        look, (train, test) = style.SUBSET_STYLES[subset], counts[subset]
+        look, (train, test) = style.subset_style(subset), counts[subset]
         axes.barh(row, train, color=look.color, height=0.66)
         axes.barh(row, test, left=train, color=look.color, alpha=0.45, height=0.66)
         axes.text(
@@ -47,7 +46,7 @@ def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> N
             va="center",
             color=style.INK,
         )
-    axes.set_yticks(range(len(subsets)), [style.SUBSET_STYLES[subset].label for subset in subsets])
+    axes.set_yticks(range(len(subsets)), [style.subset_style(subset).label for subset in subsets])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.22 * longest)
     axes.grid(visible=False, axis="y")
@@ -66,7 +65,7 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
     """
     axes = style.single_axes(figure, "label energy (eV/atom)", "pressure (GPa)")
     for subset in style.known_subsets([frame.subset for frame in frames]):
-        look = style.SUBSET_STYLES[subset]
+        look = style.subset_style(subset)
         points = np.array(
             [(frame.energy_per_atom, frame.pressure) for frame in frames if frame.subset == subset]
         )
@@ -82,7 +81,7 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
     _subset_legend(axes, [frame.subset for frame in frames], loc="best")
 
 
-def draw_energy_parity(figure: Figure, parity: Parity) -> None:
+def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
     """Fig. 3b: predicted against label energies, test frames open.
 
     Parameters
@@ -96,14 +95,18 @@ def draw_energy_parity(figure: Figure, parity: Parity) -> None:
     _draw_by_subset(
         axes,
         {
-            side: (parity.subsets[side], *parity.energies[side])
+            side: (
+                np.array(parity[side].subset),
+                np.array(parity[side].energy.reference),
+                np.array(parity[side].energy.predicted),
+            )
             for side in _SIDES
-            if side in parity.energies
+            if side in parity
         },
     )
 
 
-def draw_virial_parity(figure: Figure, parity: Parity) -> None:
+def draw_virial_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
     """Fig. S2d: predicted against label virials, all six components, test frames open.
 
     Parameters
@@ -118,16 +121,16 @@ def draw_virial_parity(figure: Figure, parity: Parity) -> None:
         axes,
         {
             side: (
-                np.repeat(parity.subsets[side], reference.shape[1]),
-                reference.ravel(),
-                predicted.ravel(),
+                np.repeat(table.subset, 6),
+                np.ravel(table.virial.reference),
+                np.ravel(table.virial.predicted),
             )
-            for side, (reference, predicted) in parity.virials.items()
+            for side, table in parity.items()
         },
     )
 
 
-def draw_force_parity(figure: Figure, parity: Parity) -> None:
+def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
     """Fig. 3c: density of predicted against label force components, training and test frames side by side.
 
     Parameters
@@ -139,12 +142,13 @@ def draw_force_parity(figure: Figure, parity: Parity) -> None:
     """
     from matplotlib.colors import LogNorm
 
-    sides = [side for side in _SIDES if side in parity.forces]
-    all_values = np.concatenate([np.concatenate(parity.forces[side]) for side in sides])
+    sides = [side for side in _SIDES if side in parity]
+    forces = {side: parity[side].force for side in sides}
+    all_values = np.concatenate([(*f.reference, *f.predicted) for f in forces.values()])
     limit = 1.05 * float(np.quantile(np.abs(all_values), 0.9995))
     panels = figure.subplots(1, len(sides), sharex=True, sharey=True, squeeze=False)[0]
     for axes, side in zip(panels, sides, strict=True):
-        reference, predicted = parity.forces[side]
+        reference, predicted = forces[side].reference, forces[side].predicted
         axes.plot([-limit, limit], [-limit, limit], color=style.MUTED, linewidth=0.8)
         # A density saturates less than forty thousand overlapping dots, and an outlier still fills its own cell.
         axes.hexbin(
@@ -258,10 +262,7 @@ def draw_feedback(
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(
         range(len(subsets)),
-        [
-            style.SUBSET_STYLES[s].label if s in style.SUBSET_STYLES else "all test frames"
-            for s in subsets
-        ],
+        [style.subset_style(s).label if s != "all" else "all test frames" for s in subsets],
     )
     panels[0].invert_yaxis()
     handles = [
@@ -286,7 +287,7 @@ def _draw_by_subset(
     names = [str(name) for subsets, _, _ in sides.values() for name in np.unique(subsets)]
     for side, (subsets, reference, predicted) in sides.items():
         for subset in style.known_subsets([str(name) for name in np.unique(subsets)]):
-            look, chosen = style.SUBSET_STYLES[subset], subsets == subset
+            look, chosen = style.subset_style(subset), subsets == subset
             is_test = side == "test"
             axes.plot(
                 reference[chosen],
@@ -307,6 +308,6 @@ def _draw_by_subset(
 
 def _subset_legend(axes: Axes, subsets: Sequence[str], loc: Literal["best", "upper left"]) -> None:
     for subset in style.known_subsets(subsets):
-        look = style.SUBSET_STYLES[subset]
+        look = style.subset_style(subset)
         axes.plot([], [], look.marker, color=look.color, markeredgewidth=0, label=look.label)
     axes.legend(loc=loc, handletextpad=0.3, fontsize=7.5)

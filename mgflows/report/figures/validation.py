@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from mgflows.report.records import Dimer, Elasticity, HeatCapacity, RadialDistributions, Shear
-    from mgflows.schemas.validation import QuenchDocument
+    from mgflows.report.records import Dimer, Elasticity, Shear
+    from mgflows.schemas.validation import (
+        HeatCapacityCurve,
+        QuenchDocument,
+        RadialDistributionCurve,
+    )
 
 _REPULSIVE_BELOW = 2.0
 """A; closer than this atoms must repel (:func:`mgflows.validation.dimers.dimer_curves`)."""
@@ -25,7 +29,9 @@ _SHOWN_FROM = 1.2
 """A; nearer only the Ziegler-Biersack-Littmark core is left."""
 
 
-def draw_radial_distribution(figure: Figure, distributions: RadialDistributions) -> None:
+def draw_radial_distribution(
+    figure: Figure, distributions: Mapping[str, RadialDistributionCurve]
+) -> None:
     """Fig. 4a: total radial distribution function of the potential and of the reference.
 
     Parameters
@@ -36,14 +42,14 @@ def draw_radial_distribution(figure: Figure, distributions: RadialDistributions)
         Functions on a grid in A.
     """
     axes = style.single_axes(figure, "distance r (Å)", "g(r)")
-    for model, curve in distributions.total.items():
-        _draw_curve(axes, distributions.distance[model], curve, model, label=_model_name(model))
+    for model, curve in distributions.items():
+        _draw_curve(axes, curve.distance, curve.total, model, label=_model_name(model))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     _from_first_peak(axes, distributions)
     axes.legend(loc="upper right")
 
 
-def draw_partials(figure: Figure, distributions: RadialDistributions) -> None:
+def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistributionCurve]) -> None:
     """Fig. 4a, resolved: one small panel for every pair of species.
 
     Parameters
@@ -53,16 +59,14 @@ def draw_partials(figure: Figure, distributions: RadialDistributions) -> None:
     distributions
         Functions on a grid in A.
     """
-    pairs = list(
-        dict.fromkeys(pair for curves in distributions.partial.values() for pair in curves)
-    )
+    pairs = list(dict.fromkeys(pair for curve in distributions.values() for pair in curve.partial))
     n_columns = 3 if len(pairs) > 4 else 2
     n_rows = -(-len(pairs) // n_columns)
     panels = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
     for axes, pair in zip(panels, pairs, strict=False):
-        for model, curves in distributions.partial.items():
-            if pair in curves:
-                _draw_curve(axes, distributions.distance[model], curves[pair], model, linewidth=1.1)
+        for model, curve in distributions.items():
+            if pair in curve.partial:
+                _draw_curve(axes, curve.distance, curve.partial[pair], model, linewidth=1.1)
         axes.axhline(1.0, color=style.MUTED, linewidth=0.5)
         axes.text(
             0.95,
@@ -270,7 +274,7 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
     figure.supylabel("energy (eV)", fontsize=8.5)
 
 
-def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacity]) -> None:
+def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacityCurve]) -> None:
     """Fig. 5b: heat capacity along a cooling.
 
     Parameters
@@ -352,10 +356,10 @@ def _draw_curve(
         axes.plot(x, y, color=style.MLIP, linewidth=linewidth, zorder=3, label=label)
 
 
-def _from_first_peak(axes: Axes, distributions: RadialDistributions) -> None:
+def _from_first_peak(axes: Axes, distributions: Mapping[str, RadialDistributionCurve]) -> None:
     onset = min(
-        radii[int(np.argmax(np.asarray(distributions.total[model]) > 0.02))]
-        for model, radii in distributions.distance.items()
+        curve.distance[int(np.argmax(np.asarray(curve.total) > 0.02))]
+        for curve in distributions.values()
     )
     axes.set_xlim(left=max(0.0, onset - 0.3))
     axes.set_ylim(bottom=0.0)

@@ -137,11 +137,7 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
         found.append(
             (
                 "trainer",
-                " ".join(
-                    str(best.trainer[key])
-                    for key in ("trainer", "version")
-                    if best.trainer.get(key)
-                ),
+                f"{best.trainer.trainer} {best.trainer.version}".strip(),
             )
         )
     made = [
@@ -174,7 +170,7 @@ def limits(data: ReportData) -> list[str]:
     if data.campaign.scaled_down:
         found.append(f"It is not the paper's campaign. {sentence(data.campaign.scaled_down)}")
     validation = data.validation
-    if validation is not None and validation.scaled_down:
+    if validation is not None and data.campaign.scaled_down:
         found.append(f"It is not a validation at the paper's size. {sentence(validation.protocol)}")
     found.append(
         "It is not a comparison with experiment: no measured value enters any figure. The effective times beyond the molecular-dynamics points "

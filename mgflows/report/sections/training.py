@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, Table, compact, listed, plural, scaled_down
 from mgflows.report.figures import training as figures
-from mgflows.report.records import parity_of
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
@@ -30,7 +29,7 @@ def database(data: ReportData) -> Section:
         else ""
     )
     section.paragraphs.append(
-        f"The dataset holds {total} labelled frames{families}; {style.SUBSET_STYLES[largest].label} frames are the largest subset "
+        f"The dataset holds {total} labelled frames{families}; {style.subset_style(largest).label} frames are the largest subset "
         f"({100 * counts[largest] / total:.0f}%)."
     )
     absent = [look.label for subset, look in style.SUBSET_STYLES.items() if subset not in counts]
@@ -81,8 +80,8 @@ def potential(data: ReportData) -> Section:
         return section
     section.paragraphs.append(_verdict(best))
     section.tables.append(_error_table(best))
-    parity, note = parity_of(best), _training_note(best)
-    if parity is None:
+    parity, note = best.parity, _training_note(best)
+    if not parity:
         section.missing.append(
             "The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out."
         )
@@ -159,14 +158,10 @@ def _verdict(best: PotentialDocument) -> str:
     )
     if train is not None and train.force_rmse > 0.0:
         text += f" Its force error on the training frames is {compact(train.force_rmse)} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
-    subsets = {
-        subset: errors
-        for subset, errors in best.errors["test"].items()
-        if subset in style.SUBSET_STYLES
-    }
+    subsets = {subset: errors for subset, errors in best.errors["test"].items() if subset != "all"}
     if len(subsets) > 1:
         worst = max(subsets, key=lambda subset: subsets[subset].force_rmse)
-        text += f" Forces are worst for {style.SUBSET_STYLES[worst].label} frames ({compact(subsets[worst].force_rmse)} meV/Å)."
+        text += f" Forces are worst for {style.subset_style(worst).label} frames ({compact(subsets[worst].force_rmse)} meV/Å)."
     return text
 
 
@@ -175,7 +170,7 @@ def _error_table(best: PotentialDocument) -> Table:
     subsets = [*style.known_subsets([*test, *train]), "all"]
     rows = [
         [
-            style.SUBSET_STYLES[subset].label if subset in style.SUBSET_STYLES else "all frames",
+            style.subset_style(subset).label if subset != "all" else "all frames",
             *_cells(train.get(subset)),
             *_cells(test.get(subset)),
         ]

@@ -23,9 +23,10 @@ from mgflows.report.records import (
 from mgflows.report.statistics import mean_and_error, root_mean_square
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mgflows.report.data import ReportData
-    from mgflows.report.records import RadialDistributions
-    from mgflows.schemas.validation import ValidationDocument
+    from mgflows.schemas.validation import RadialDistributionCurve
 
 _NO_VALIDATION = "No validation of a potential has been stored yet."
 _NAMES = {"model": "the potential", "reference": "the reference"}
@@ -44,13 +45,13 @@ def structure(data: ReportData) -> Section:
             f"The last potential has not been validated: what follows is about potential {document.potential_id}."
         )
     distributions = radial_distributions_of(document)
-    if distributions is None:
+    if not distributions:
         section.missing.append("The validation holds no radial distribution function.")
     else:
         section.paragraphs.append(_describe_structure(distributions))
         note = _note(
-            document,
-            f"1 glass of {document.summary['n_atoms']} atoms; the paper averages 80 samples of 1500 atoms",
+            data,
+            f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 atoms",
         )
         section.panels.append(
             Panel(
@@ -63,7 +64,7 @@ def structure(data: ReportData) -> Section:
                 f"Unweighted total g(r) of the potential and of the reference ({document.reference}). {note}",
             )
         )
-        if any(distributions.partial.values()):
+        if any(curve.partial for curve in distributions.values()):
             section.panels.append(
                 Panel(
                     "partials",
@@ -94,7 +95,7 @@ def structure(data: ReportData) -> Section:
         section.paragraphs.append(
             f"Elastic constants (Voigt–Reuss–Hill) over {plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
-        note = _note(document, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
+        note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
         section.panels.append(
             Panel(
                 "elasticity",
@@ -140,7 +141,7 @@ def dynamics(data: ReportData) -> Section:
                     lambda figure: figures.draw_heat_capacity(figure, heat_capacities),
                     "heat-capacity",
                 ),
-                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {_note(document, 'one cooling of one glass')}",
+                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {_note(data, 'one cooling of one glass')}",
             )
         )
     return section
@@ -165,9 +166,7 @@ def energetics(data: ReportData) -> Section:
         section.paragraphs.append(
             f"Athermal quasistatic shear gives a shear modulus of {listed(words)}."
         )
-        note = _note(
-            document, f"{plural(len(shear), 'glass')} of {document.summary['n_atoms']} atoms"
-        )
+        note = _note(data, f"{plural(len(shear), 'glass')} of {document.summary.n_atoms} atoms")
         if any(s.energy is not None for s in shear):
             section.panels.append(
                 Panel(
@@ -207,7 +206,7 @@ def energetics(data: ReportData) -> Section:
                     "landscape",
                 ),
                 "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and reference agree, the dashed line is "
-                f"a fit. {_note(document, plural(len(reference), 'glass'))}",
+                f"a fit. {_note(data, plural(len(reference), 'glass'))}",
             )
         )
     else:
@@ -223,7 +222,7 @@ def energetics(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"
                 ),
-                f"Athermal quasistatic shear, one curve for each glass and direction. {_note(document, plural(len(shear), 'glass'))}",
+                f"Athermal quasistatic shear, one curve for each glass and direction. {_note(data, plural(len(shear), 'glass'))}",
             )
         )
     return section
@@ -260,7 +259,7 @@ def soundness(data: ReportData) -> Section:
             _NO_VALIDATION if document is None else "The validation holds no dimer curves."
         )
     if document is not None:
-        failures = document.summary.get("failures", {})
+        failures = document.summary.failures
         section.missing.extend(
             f"The validation failed in '{stage}': {sentence(reason)}"
             for stage, reason in failures.items()
@@ -290,9 +289,7 @@ def _add_quenches(section: Section, data: ReportData) -> None:
     ]
     if traced:
         rates = " to ".join(dict.fromkeys(f"{rate:g}" for rate in (min(by_rate), max(by_rate))))
-        note = (
-            scaled_down(f"{rates} K/ps, {len(first.structure)} atoms") if first.scaled_down else ""
-        )
+        note = _note(data, f"{rates} K/ps, {len(first.structure)} atoms")
         section.panels.append(
             Panel(
                 "quenches",
@@ -306,28 +303,23 @@ def _add_quenches(section: Section, data: ReportData) -> None:
         )
 
 
-def _note(document: ValidationDocument, how: str) -> str:
-    """How one figure is smaller than the paper's; nothing where the validation is not."""
-    return scaled_down(how) if document.scaled_down else ""
+def _note(data: ReportData, how: str) -> str:
+    """State how one figure is smaller than the paper's; empty for a campaign of full size."""
+    return scaled_down(how) if data.campaign.scaled_down else ""
 
 
-def _describe_structure(distributions: RadialDistributions) -> str:
+def _describe_structure(distributions: Mapping[str, RadialDistributionCurve]) -> str:
     words = []
     for model, name in _NAMES.items():
-        if model in distributions.total:
-            peak = int(np.argmax(distributions.total[model]))
-            words.append(
-                f"{distributions.distance[model][peak]:.2f} Å (g = {distributions.total[model][peak]:.2f}) with {name}"
-            )
+        if curve := distributions.get(model):
+            peak = int(np.argmax(curve.total))
+            words.append(f"{curve.distance[peak]:.2f} Å (g = {curve.total[peak]:.2f}) with {name}")
     text = f"The first maximum of g(r) lies at {listed(words)}."
-    if set(distributions.total) >= set(MODELS):
-        low, high = (
-            max(min(r) for r in distributions.distance.values()),
-            min(max(r) for r in distributions.distance.values()),
-        )
+    if set(distributions) >= set(MODELS):
+        both = [distributions[model] for model in MODELS]
+        low = max(min(curve.distance) for curve in both)
+        high = min(max(curve.distance) for curve in both)
         grid = np.linspace(max(low, 2.3), high, 400)
-        curves = [
-            np.interp(grid, distributions.distance[m], distributions.total[m]) for m in MODELS
-        ]
+        curves = [np.interp(grid, curve.distance, curve.total) for curve in both]
         text += f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
     return sentence(text)
