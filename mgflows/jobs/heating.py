@@ -17,6 +17,7 @@ from mgflows.errors import InputError
 from mgflows.jobs.labels import calculator_of, prepare
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, load_label
+from mgflows.jobs.structures import structure_job
 from mgflows.methods.ase import AseMethod
 from mgflows.schemas.frames import Frame
 from mgflows.schemas.labels import LabelDocument, LabelError, Trajectory, TrajectoryCheckDocument
@@ -64,7 +65,7 @@ class AseHeatingMaker(Maker):
     n_steps: int = 120
     timestep: float = 1.0
 
-    @job(data="frames", output_schema=LabelDocument)
+    @structure_job(data="frames", output_schema=LabelDocument)
     def make(self, structure: Structure, seed: int) -> LabelDocument:
         """Heat one structure; the seed decides velocities and noise."""
         from mgflows.md.quench import AIMD_SETTINGS, heat

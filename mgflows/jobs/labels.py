@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from jobflow import Maker, job
+from jobflow import Maker
 
 from mgflows.errors import InputError, LabelError, MgflowsError, StructureError
 from mgflows.jobs.progress import JobProgress
+from mgflows.jobs.structures import structure_job
 from mgflows.methods.ase import AseMethod
 from mgflows.methods.base import check_geometry, right_handed
 from mgflows.schemas.frames import Frame
@@ -65,7 +66,7 @@ class AseLabelMaker(Maker):
     name: str = "label"
     method: LabelMethod = field(default_factory=AseMethod.stand_in)
 
-    @job(output_schema=LabelDocument)
+    @structure_job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
         """Label one structure.
 
@@ -91,7 +92,7 @@ class AseLabelMaker(Maker):
             requested=requested,
         )
 
-    @job(data="frames", output_schema=LabelDocument)
+    @structure_job(data="frames", output_schema=LabelDocument)
     def make_set(
         self, structures: list[Structure] | None, names: list[str] | None = None
     ) -> LabelDocument:
@@ -164,7 +165,7 @@ class AseRelaxMaker(Maker):
     stress_tolerance: float = 0.05
     max_steps: int = 2000
 
-    @job(output_schema=LabelDocument)
+    @structure_job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
         """Relax one structure; an interrupted relaxation resumes from its last step.
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jobflow import Maker, job
+from jobflow import Maker
 
 from mgflows import units
 from mgflows.errors import InputError, LabelError, NotConvergedError
+from mgflows.jobs.structures import structure_job
 from mgflows.methods.vasp.method import VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun, naming_files
 from mgflows.methods.vasp.run import run_static, run_vasp_maker, sort_structure
@@ -65,7 +66,7 @@ class VaspLabelMaker(Maker):
     method: VaspMethod = field(default_factory=VaspMethod)
     run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
 
-    @job(output_schema=LabelDocument)
+    @structure_job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
         """Label one structure.
 
@@ -144,7 +145,7 @@ class VaspRelaxMaker(Maker):
                 hint="2 repeats it with the basis of the new cell",
             )
 
-    @job(output_schema=LabelDocument)
+    @structure_job(output_schema=LabelDocument)
     def make(self, structure: Structure) -> LabelDocument:
         """Relax one structure.
 
@@ -279,7 +280,7 @@ class VaspHeatingMaker(Maker):
     cell_mass: float = 1000.0
     run_vasp_kwargs: dict[str, Any] = field(default_factory=dict)
 
-    @job(data="frames", output_schema=LabelDocument)
+    @structure_job(data="frames", output_schema=LabelDocument)
     def make(self, structure: Structure, seed: int) -> LabelDocument:
         """Heat one structure; the seed is that of the noise.
 

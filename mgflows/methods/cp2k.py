@@ -339,13 +339,12 @@ class Cp2kCalculator(ProgramCalculator, Calculator):
         from atomate2.cp2k.files import write_cp2k_input_set
         from atomate2.cp2k.run import run_cp2k
         from custodian.custodian import CustodianError
-        from monty.os import cd
 
         directory = Path(self.directory)
         generator = self.method.input_set(
             len(atoms), self.mesh, sorted(set(atoms.symbols)), **corrections
         )
-        with cd(directory), warnings.catch_warnings():
+        with contextlib.chdir(directory), warnings.catch_warnings():
             # pymatgen warns about every basis set that it has no record of; check_ready found it.
             warnings.filterwarnings("ignore", message="Unable to validate")
             # Updates from a user's atomate2.yaml would change the label without its fingerprint.

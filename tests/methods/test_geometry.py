@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.constraints import FixAtoms
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from monty.json import MontyEncoder
 from pymatgen.core import Lattice, Molecule, Structure
 
 from mgflows.errors import ErrorCategory, InputError, LabelError, StructureError
-from mgflows.jobs.labels import AseLabelMaker, prepare
+from mgflows.jobs.heating import AseHeatingMaker
+from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker, prepare
+from mgflows.jobs.vasp import VaspLabelMaker, VaspRelaxMaker
 from mgflows.methods.ase import AseMethod
 from mgflows.methods.base import check_geometry, right_handed
 from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.methods.espresso import EspressoMethod
 from mgflows.methods.gpaw import GpawMethod
 from mgflows.methods.vasp.method import VaspMethod
-from mgflows.schemas.labels import symmetric_stress
+from mgflows.schemas.labels import structure_from_atoms, symmetric_stress
 
 
 def label(structure, method=None):
@@ -64,6 +71,57 @@ class TestPrepare:
         with pytest.raises(InputError, match=words) as caught:
             prepare(structure)
         assert caught.value.hint
+
+
+class TestJobs:
+    """Atoms become a structure when the job is made, because a database cannot store them."""
+
+    @pytest.mark.parametrize(
+        "maker", [AseLabelMaker(), AseRelaxMaker(), VaspLabelMaker(), VaspRelaxMaker()]
+    )
+    def test_atoms_become_a_structure_that_can_be_stored(self, maker, pair):
+        (argument,) = maker.make(pair).function_args
+        assert isinstance(argument, Structure)
+        assert argument.cart_coords == pytest.approx(pair.positions)
+        (argument,) = maker.make(structure=pair).function_kwargs.values()
+        assert isinstance(argument, Structure)
+        json.dumps(maker.make(pair), cls=MontyEncoder)
+
+    def test_they_are_labelled(self, pair):
+        job = AseLabelMaker().make(pair)
+        responses = run_locally(job, log=False)
+        assert responses[job.uuid][1].output.energy == pytest.approx(label(pair).energy)
+        heating = AseHeatingMaker(n_steps=2).make(pair, seed=1)
+        document = run_locally(heating, store=memory(), log=False)[heating.uuid][1].output
+        assert document.n_frames == 2
+        labels = AseLabelMaker().make_set([pair, pair])
+        document = run_locally(labels, store=memory(), log=False)[labels.uuid][1].output
+        assert document.n_frames == 2
+
+    @pytest.mark.parametrize(
+        ("structure", "words"),
+        [
+            (Molecule(["Cu"], [[0, 0, 0]]), "is a molecule without a cell"),
+            (Atoms("Cu", cell=[9.0] * 3), "not periodic along a, b, c"),
+            ("cell.xyz", "a str is not a structure"),
+        ],
+    )
+    def test_what_is_no_structure_makes_no_job(self, structure, words):
+        for make in (AseLabelMaker().make, VaspRelaxMaker().make):
+            with pytest.raises(InputError, match=words):
+                make(structure)
+        with pytest.raises(InputError, match=words):
+            AseHeatingMaker().make(structure, seed=1)
+
+    def test_references_and_structures_pass(self, pair):
+        first = AseRelaxMaker().make(structure_from_atoms(pair))
+        assert AseLabelMaker().make(first.output.structure).function_args == (
+            first.output.structure,
+        )
+
+
+def memory():
+    return JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
 
 
 REFUSED = {
