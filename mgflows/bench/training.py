@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.bench.swap_monte_carlo import processor
 from mgflows.errors import InputError
-from mgflows.nep import NepParameters, NeppoTrainer, parity, read_frames
+from mgflows.nep import GpumdTrainer, NepParameters, parity, read_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def benchmark(
         )
         errors = parity(result.nep_txt, test).overall
         first, last = reports[0], reports[-1]
-        device = trainer.device if isinstance(trainer, NeppoTrainer) else "cuda"
+        device = "cuda" if isinstance(trainer, GpumdTrainer) else getattr(trainer, "device", "cpu")
         yield {
             "trainer": type(trainer).__name__,
             "version": result.trainer_version,

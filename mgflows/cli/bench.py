@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -155,14 +156,14 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     "batches",
     multiple=True,
     type=click.IntRange(min=2),
-    help="Frames per step of neppo's; may be repeated.  [default: 2]",
+    help="Frames per step; may be repeated.  [default: 2]",
 )
 @click.option(
     "--steps",
     default=400,
     show_default=True,
     type=click.IntRange(min=4),
-    help="Steps of neppo's trainer.",
+    help="Steps of the gradient trainers.",
 )
 @click.option("--nep", "command", help="GPUMD's executable, to time the evolution strategy, too.")
 @click.option(
@@ -190,14 +191,18 @@ def training(
 ) -> None:
     """Speed of the trainers, and the test errors they reach, on the train.xyz and test.xyz in the folder FRAMES (see mgflows export)."""
     from mgflows.bench.training import benchmark, graphics_processor
-    from mgflows.nep import GpumdTrainer, NeppoTrainer, Trainer
+    from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer, Trainer
 
     devices = devices or (("cpu", "cuda") if graphics_processor() else ("cpu",))
     trainers: list[Trainer] = [
-        NeppoTrainer(device=device, batch=batch, steps=steps, reports=4)
-        for device in devices
-        for batch in batches or (2,)
+        NepTrainer(batch=batch, steps=steps, reports=4) for batch in batches or (2,)
     ]
+    if find_spec("neppo") is not None:
+        trainers += [
+            NeppoTrainer(device=device, batch=batch, steps=steps, reports=4)
+            for device in devices
+            for batch in batches or (2,)
+        ]
     if command is not None:
         trainers.append(GpumdTrainer(command=command))
     with tempfile.TemporaryDirectory(prefix="mgb", dir=directory) as folder:

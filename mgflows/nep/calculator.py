@@ -90,7 +90,7 @@ def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
         with _potential_file(text) as path:
             return _checked(module.NepAseCalculator)(str(path), backend=device)
     if find_spec("calorine") is not None:
-        module = require("calorine.calculators", "md", "evaluating a NEP")
+        module = require("calorine.calculators", "neppo", "evaluating a NEP")
         directory = tempfile.TemporaryDirectory(prefix="mgflows-nep-")
         path = Path(directory.name, "nep.txt")
         path.write_text(text, encoding="utf-8")

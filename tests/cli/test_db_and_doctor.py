@@ -65,7 +65,7 @@ def test_doctor_says_what_is_wrong_and_how_to_mend_it(
     monkeypatch.setattr(
         checks_module,
         "installed_version",
-        lambda name: None if name in ("neppo", "pymongo", "gpaw") else "1.0",
+        lambda name: None if name in ("nep-adapters", "calorine", "pymongo", "gpaw") else "1.0",
     )
     path = tmp_path / "mgflows.yaml"
     path.write_text("mongodb_uri: mongodb://me:secret@127.0.0.1:9/\nnep_command: no-such-nep")

@@ -78,10 +78,10 @@ def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkey
 def test_a_missing_extra_is_named_before_anything_runs(run, monkeypatch):
     import mgflows.cli.quickstart as module
 
-    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "neppo" else True)
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "nep_adapters" else True)
     code, _, said = run("quickstart", "--directory", "q")
     assert code == 2
-    assert "needs neppo" in said
+    assert "needs nep_adapters" in said
     assert "pip install 'mgflows[quickstart]'" in said
 
 

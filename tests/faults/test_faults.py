@@ -215,8 +215,7 @@ def test_a_machine_without_what_its_category_needs_or_without_space_touches_noth
     preflight(settings, categories=["sampling", "dft", "training", "md"])
     with monkeypatch.context() as patch:
         patch.setattr(checks, "installed_version", lambda name: None)
-        settings.nep_command = "no-such-nep"
-        with pytest.raises(ServiceError, match=r"this machine cannot run jobs: .*neppo"):
+        with pytest.raises(ServiceError, match=r"this machine cannot run jobs: .*nep-adapters"):
             preflight(settings, categories=["training"])
     settings.minimum_free_gb = 1e9
     with pytest.raises(ServiceError, match="lower minimum_free_gb"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import mgflows
 from mgflows.errors import InputError, MgflowsError
@@ -94,6 +94,12 @@ class NepTrainer(Trainer):
     settings: TrainingSettings = field(default_factory=TrainingSettings)
 
     def __post_init__(self) -> None:
+        # A trainer that was stored comes back with plain values in place of its parts.
+        if isinstance(self.loss_weights, dict):
+            object.__setattr__(self, "loss_weights", LossWeights(**_plain(self.loss_weights)))
+        if isinstance(self.settings, dict):
+            object.__setattr__(self, "settings", TrainingSettings(**_plain(self.settings)))
+        object.__setattr__(self, "learning_rate", tuple(self.learning_rate))
         for name in ("steps", "batch", "reports", "n_threads"):
             value = getattr(self, name)
             if value < 1:
@@ -213,3 +219,7 @@ class NepTrainer(Trainer):
     def _environment(self) -> dict[str, str]:
         # The linear algebra of the optimiser is too small for threads of its own.
         return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not name.startswith("@")}
