@@ -82,7 +82,7 @@ def campaign(
 
 def print_results(database: GlassDatabase, name: str) -> None:
     """Frames, errors and cost."""
-    potential = database.potentials(name)[-1]
+    potential = database.best_potential(name)
     dataset = database.dataset(potential.dataset_id)
     print(f"\n{dataset.fingerprint.description}\n")
     print(

@@ -172,9 +172,13 @@ def listed_frame(label: LabelDocument, number: int, frame_id: str, uuid: str) ->
 
 
 def _is_same(label: LabelDocument, number: int, frame_id: str) -> bool:
-    """Compare values instead of hashes: fractional coordinates of version 0.1 round differently."""
+    """Compare values of labels of version 0.1, whose fractional coordinates may round differently."""
     stored, found = label.summaries[number], FrameSummary.from_frame(label.frames[number])
-    return stored.frame_id == frame_id and all(
-        abs(getattr(stored, name) - getattr(found, name)) < tolerance
-        for name, tolerance in _SAME_VALUES.items()
+    return (
+        not stored.structure_id
+        and stored.frame_id == frame_id
+        and all(
+            abs(getattr(stored, name) - getattr(found, name)) < tolerance
+            for name, tolerance in _SAME_VALUES.items()
+        )
     )
