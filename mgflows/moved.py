@@ -1,7 +1,8 @@
 """Old import paths: what version 0.1 stored or users import under a name that has changed.
 
-Documents, fireworks and campaigns in the database name the class that made them by module and class. The tables
-here keep them readable, and keep imports of version 0.1 working, with a DeprecationWarning.
+Documents, fireworks and campaigns in the database name the class that made them by module and
+class. The tables here keep them readable, and keep imports of version 0.1 working, with a
+DeprecationWarning.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ MODULES = {
     "mgflows.validation.minimise": "mgflows.structures.relaxation",
     "mgflows.validation.quench": "mgflows.md.quench",
 }
-"""Module of version 0.1 to the module that replaces it; None for a package that only held the others."""
+"""Old module to the module that replaces it; None for a package without content."""
 
 NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "mgflows.database.failures": {"Category": ("mgflows.errors", "ErrorCategory")},
@@ -82,7 +83,7 @@ NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "LabelSetDocument": ("mgflows.schemas.labels", "LabelDocument"),
     },
 }
-"""Existing module to its names of version 0.1, each with the module and the name that replace it."""
+"""Existing module to its old names, each with the module and the name that replace it."""
 
 
 class _MovedModule(Loader):

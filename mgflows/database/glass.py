@@ -152,7 +152,7 @@ class GlassDatabase:
         return next(iter(self._documents(FitnessDocument, campaign)), None)
 
     def similarity(self, campaign: str) -> SimilarityDocument | None:
-        """Return the changes of the samples on relaxation; None before all relaxations have ended."""
+        """Return the changes of the samples on relaxation; None before all have ended."""
         return next(iter(self._documents(SimilarityDocument, campaign)), None)
 
     def frames(

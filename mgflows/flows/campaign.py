@@ -54,7 +54,8 @@ class CampaignMaker(Maker):
     sampling_maker, label_maker, training_maker
         The first three stages.
     feedback_maker, retraining_maker
-        The feedback stage and the training after it; without a feedback maker the campaign has one training.
+        The feedback stage and the training after it; without a feedback maker the campaign has
+        one training.
     validation_maker
         The last stage; None leaves it out.
     crystals_from_start
@@ -288,7 +289,7 @@ class CampaignMaker(Maker):
 
 
 def _without_versions(value: object) -> object:
-    """Drop monty's version stamps and unset values: another package version is the same campaign."""
+    """Drop monty's version stamps and unset values, which do not define a campaign."""
     if isinstance(value, dict):
         return {
             key: _without_versions(member)

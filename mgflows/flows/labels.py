@@ -128,7 +128,7 @@ class LabelFlowMaker(Maker):
             )
 
     def labelled_by(self, method: LabelMethod) -> LabelFlowMaker:
-        """Return the same stage with all labels by one method, and the paper's tolerances and steps.
+        """Return the same stage with all labels by one method and the paper's tolerances.
 
         A density functional labels one structure per job.
 

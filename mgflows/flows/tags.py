@@ -99,7 +99,7 @@ def tag(
 
 
 def set_campaign(flow: Flow, campaign: str) -> None:
-    """Add the campaign to the tags of every job of a flow, and of the jobs that these may create."""
+    """Add the campaign to the tags of every job of a flow and of the jobs that it may create."""
     for job in all_jobs(flow):
         tags = job.metadata.pop("mgflows", {})
         job.update_metadata({"mgflows": {"campaign": campaign} | tags}, dynamic=True)

@@ -1,3 +1,3 @@
-"""Makers: one Maker makes one jobflow job, which calls one function of the numerics and returns one document."""
+"""Makers: each makes a jobflow job, which calls one function and returns one document."""
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ _COST_FIELDS = [f"provenance.{name}" for name in ("cpu_seconds", "wall_seconds",
 
 @dataclass(frozen=True)
 class _Labels:
-    """Requested fields of each label by family, the jobs without an output, and the method of all."""
+    """Requested fields of each label by family, the jobs without an output, and the method."""
 
     documents: dict[str, dict[str, Any]]
     missing: list[str]

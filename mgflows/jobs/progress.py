@@ -1,4 +1,4 @@
-"""Progress of a running job: a small file in its working directory, which launchers on the same machine show."""
+"""Progress of a running job: a small file in its working directory, which launchers show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling jobs: coolings with swap Monte Carlo or molecular dynamics, and the supercooling clock."""
+"""Sampling jobs: Monte Carlo and molecular-dynamics coolings, and the supercooling clock."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class SwapMonteCarloMaker(Maker):
     def make_set(
         self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]
     ) -> SampleSetDocument:
-        """Cool several samples in one job, for coolings that are shorter than the overhead of a job.
+        """Cool several samples in one job, for coolings shorter than the overhead of a job.
 
         Each sample is the one that :meth:`make` gives for its seed, for any number of processes.
 

@@ -172,7 +172,7 @@ def listed_frame(label: LabelDocument, number: int, frame_id: str, uuid: str) ->
 
 
 def _is_same(label: LabelDocument, number: int, frame_id: str) -> bool:
-    """Compare values of labels of version 0.1, whose fractional coordinates may round differently."""
+    """Compare values of labels of version 0.1, whose coordinates may round differently."""
     stored, found = label.summaries[number], FrameSummary.from_frame(label.frames[number])
     return (
         not stored.structure_id

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["TrainingMaker"]
 
 _PARITY_POINTS = 20_000
-"""Force components stored for parity plots, drawn at random per side; the error statistics use all."""
+"""Force components stored for parity plots, drawn at random per side; errors use all."""
 
 
 @dataclass
@@ -127,7 +127,8 @@ class TrainingMaker(Maker):
                 report(
                     state.step,
                     state.n_steps,
-                    f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A",
+                    f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} "
+                    f"meV/A",
                 )
 
             result = trainer.train(directory, progress=show)

@@ -198,7 +198,7 @@ class ReportData:
 
     @property
     def energy_records(self) -> list[tuple[int, float, float]]:
-        """Cooling length, surrogate energy and label energy (eV per atom) of every labelled sample."""
+        """Cooling length and energies of surrogate and label (eV per atom) of labelled samples."""
         return [
             (sample.n_sweeps, sample.energy_lj, sample.energy_label)
             for sample in self.labelled_samples

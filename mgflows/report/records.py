@@ -41,7 +41,8 @@ class RelaxationRecord:
     displacements
         Magnitudes in A without rigid shift and affine cell change.
     delta_cb, delta_cb_affine
-        Preserved fraction of bonds, with the relaxed structure in its own cell and scaled back into the initial one.
+        Preserved fraction of bonds, with the relaxed structure in its own cell and scaled back
+        into the initial one.
     relative_volume
         Volume after over volume before.
     """
@@ -79,7 +80,7 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Clock:
-    """The log law of the inherent-structure energy, ``e_IS = intercept + slope log10(t*)`` (paper, section II).
+    """The log law ``e_IS = intercept + slope log10(t*)`` (paper, section II).
 
     Parameters
     ----------

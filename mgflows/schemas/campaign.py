@@ -16,7 +16,7 @@ STAGES = ("sampling", "labels", "training", "feedback", "validation")
 CAMPAIGNS = "campaigns"
 """Collection with one :class:`CampaignDocument` per campaign."""
 PLANNED = "planned"
-"""Collection with one document per workflow; those in state ``planned`` are not yet in the LaunchPad."""
+"""Collection with one document per workflow; ``planned`` ones are not in the LaunchPad yet."""
 
 
 class CampaignDocument(BaseModel):
@@ -30,7 +30,8 @@ class CampaignDocument(BaseModel):
     )
     settings: dict[str, Any] = Field(description="the CampaignMaker, as monty encodes it")
     settings_digest: str = Field(
-        description="hash of the alloy and the settings: equal when the same campaign is submitted again"
+        description="hash of the alloy and the settings: equal when the same campaign is "
+        "submitted again"
     )
     scale: str = Field(description="name of the scale, such as 'small'")
     scaled_down: str = Field(

@@ -1,4 +1,4 @@
-"""Fitness of the surrogate: its energies against labels, their cost, and what relaxation changes."""
+"""Fitness of the surrogate: energies against labels, their cost, changes on relaxation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ class CostForecast(BaseModel):
     wall_seconds_each: float = Field(description="mean elapsed time of one label, s")
     largest_memory: float = Field(description="largest resident memory of one process, MiB")
     evaluations: dict[str, int] = Field(
-        description="energy-and-force evaluations still to come by subset: one per single point, one "
+        description="energy-and-force evaluations still to come by subset: one per single "
+        "point, one "
         "per step of dynamics, and an assumed number per relaxation"
     )
     relaxation_steps: int = Field(description="evaluations assumed for a relaxation")
@@ -126,7 +127,8 @@ class FitnessRecord(BaseModel):
     )
     rates: list[RateRecord] = Field(description="one entry per cooling length")
     pressure: float = Field(
-        description="mean label pressure of the samples, GPa: the pressure offset of the surrogate's "
+        description="mean label pressure of the samples, GPa: the pressure offset of the "
+        "surrogate's "
         "density"
     )
     pressure_std: float | None = Field(
@@ -166,7 +168,7 @@ class FitnessDocument(FitnessRecord):
 
 
 class SimilarityRecord(BaseModel):
-    """Changes of the samples of one cooling length on relaxation (paper, Fig. 1b; Methods, Eqs. 2-3).
+    """Changes of samples on relaxation (paper, Fig. 1b; Methods, Eqs. 2-3).
 
     The affine change of the cell and the rigid shift are removed before.
     """
@@ -176,7 +178,8 @@ class SimilarityRecord(BaseModel):
     )
     n_samples: int = Field(description="relaxed samples")
     delta_cb: float = Field(
-        description="Eq. 3: mean fraction of bonds below 4 A that stay below 4 A in the relaxed cell"
+        description="Eq. 3: mean fraction of bonds below 4 A that stay below 4 A in the relaxed "
+        "cell"
     )
     delta_cb_error: float | None = Field(
         description="its standard error over the samples; none for one"
@@ -208,7 +211,7 @@ class SimilarityRecord(BaseModel):
 
 
 class SimilarityDocument(BaseModel):
-    """Changes of the samples of the surrogate on relaxation by the labelling method, by cooling length."""
+    """Changes of the samples on relaxation by the labelling method, by cooling length."""
 
     rates: list[SimilarityRecord] = Field(description="one entry per cooling length")
     overall: SimilarityRecord = Field(description="all relaxed samples")

@@ -139,7 +139,7 @@ class Frame(BaseModel):
 
     @property
     def frame_id(self) -> str:
-        """Hash of species, cell, positions and label, rounded so that storage does not change it."""
+        """Hash of species, cell, positions and label, rounded to be independent of storage."""
         return digest_of_arrays(
             [
                 (self.numbers, 0),

@@ -40,14 +40,15 @@ _STAND_IN = "ase:mgflows.eam.stand_in_calculator"
 
 
 class MethodFingerprint(BaseModel):
-    """Everything that determines a label. Frames of different fingerprints never mix in one dataset."""
+    """Everything that determines a label; a dataset has labels of one fingerprint."""
 
     code: str = Field(
         description="what computed the label, such as 'vasp' or 'ase:ase.calculators.emt.EMT'"
     )
     version: str = Field(description="its version")
     settings: dict[str, Any] = Field(
-        description="functional, cutoff, k-mesh, smearing: all that determines a label of any element"
+        description="functional, cutoff, k-mesh, smearing: all that determines a label of any "
+        "element"
     )
     potentials: dict[str, str] = Field(
         default_factory=dict,
@@ -97,7 +98,7 @@ class MethodFingerprint(BaseModel):
         ]
 
     def merge(self, other: MethodFingerprint) -> MethodFingerprint:
-        """Return this method with the potentials of both; for methods without :meth:`differences`."""
+        """Return this method with the potentials of both; both must be the same method."""
         return self.model_copy(
             update={"potentials": dict(sorted((self.potentials | other.potentials).items()))}
         )
@@ -198,8 +199,8 @@ class LabelDocument(BaseModel):
         Parameters
         ----------
         atoms
-            The labelled atoms, grouped by species, with a calculator that has, or can compute, energy, forces and
-            stress.
+            The labelled atoms, grouped by species, with a calculator that has, or can compute,
+            energy, forces and stress.
         fingerprint
             The method.
         provenance
@@ -319,7 +320,8 @@ class LabelDocument(BaseModel):
 class TrajectoryCheckDocument(BaseModel):
     """The last frame of a trajectory against a single point of the same structure.
 
-    It shows whether the stresses of the trajectory contain the kinetic part, which a label must not contain.
+    It shows whether the stresses of the trajectory contain the kinetic part, which a label must
+    not contain.
     """
 
     passed: bool = Field(

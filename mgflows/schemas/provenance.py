@@ -111,8 +111,9 @@ def record_provenance(
 ) -> Iterator[Provenance]:
     """Measure a computation: the record is complete once the block has ended.
 
-    Processor time is that of this process and of the child processes that it has waited for, as ``subprocess.run``
-    and process pools do: MPI ranks that ``mpirun`` starts on this machine count, ranks on other machines do not.
+    Processor time is that of this process and of the child processes that it has waited for, as
+    ``subprocess.run`` and process pools do: MPI ranks that ``mpirun`` starts on this machine
+    count, ranks on other machines do not.
 
     Parameters
     ----------
@@ -123,15 +124,16 @@ def record_provenance(
     packages
         Distributions whose versions are recorded besides the usual ones.
     n_cores
-        Cores that the computation uses: MPI ranks times threads per rank, on all machines. None: the cores available
-        to this process, which is more than the computation uses where workers share a machine, and less where it
-        starts ranks on other machines.
+        Cores that the computation uses: MPI ranks times threads per rank, on all machines.
+        None: the cores available to this process, which is more than the computation uses where
+        workers share a machine,
+        and less where it starts ranks on other machines.
 
     Yields
     ------
     Provenance
-        The record; values known only inside the block may be set there, such as ``n_cores`` of a code that chooses
-        it.
+        The record; values known only inside the block may be set there, such as ``n_cores`` of
+        a code that chooses it.
 
     Raises
     ------
@@ -176,7 +178,7 @@ def cpu_seconds() -> float:
 
 
 def _plain(value: Any) -> Any:
-    """Return JSON values; the class of an object is kept as ``class``, which monty does not decode."""
+    """Return JSON values, with the class of an object as ``class``, which monty ignores."""
     return _without_modules(json.loads(json.dumps(value, cls=MontyEncoder)))
 
 

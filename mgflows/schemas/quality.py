@@ -1,4 +1,4 @@
-"""The checks that every label passes before it is stored: what the code reports against what was requested."""
+"""Checks of every label before it is stored: the report of the code against the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAXIMUM_PRESSURE = 1000.0
 
 
 class CalculationReport(BaseModel):
-    """What a code reports about one calculation, and what was requested; None where it does not apply or is unknown."""
+    """What a code reports about one calculation, and what was requested; None if unknown."""
 
     free_energy: bool | None = Field(
         None, description="whether the energy is the free energy that forces and stress derive from"
@@ -102,17 +102,18 @@ def violations(
     report
         What the code reports.
     requested
-        The structure to be labelled; its atoms may be in another order, as long as the order within each species is
-        the same.
+        The structure to be labelled; its atoms may be in another order, as long as the order
+        within each species is the same.
     fixed_cell
-        Whether cell and positions must be those requested (a single point), or only the composition (a relaxation or
-        a step of molecular dynamics).
+        Whether cell and positions must be those requested (a single point), or only the
+        composition (a relaxation or a step of molecular dynamics).
     """
     found = []
     if report.scf_converged is False:
         steps = f" after {report.scf_steps} steps" if report.scf_steps else ""
         found.append(
-            f"the electronic self-consistency did not converge{steps}; raise the number of steps or "
+            f"the electronic self-consistency did not converge{steps}; raise the number of "
+            f"steps or "
             "check the structure"
         )
     if report.ionic_converged is False:

@@ -1,4 +1,4 @@
-"""Documents of the sampling stage: glasses, dynamics of the surrogate and the supercooling clock."""
+"""Documents of the sampling stage: glasses, surrogate dynamics and supercooling clock."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class SampleDocument(BaseModel):
     )
     order: OrderParameters = Field(description="order parameters of the inherent structure")
     ordered: bool = Field(
-        description="true for a crystal or Frank-Kasper phase by the order parameters; such samples "
+        description="true for a crystal or Frank-Kasper phase by the order parameters; such "
+        "samples "
         "are not trained on"
     )
     surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
@@ -66,7 +67,8 @@ class SurrogateCoolingDocument(BaseModel):
         description="duration of each cooling in t* = sigma sqrt(m/epsilon)"
     )
     e_is_reduced: list[float] = Field(
-        description="inherent-structure energies per atom, one per seed, in epsilon of the reference "
+        description="inherent-structure energies per atom, one per seed, in epsilon of the "
+        "reference "
         "species"
     )
     seeds: list[int] = Field(description="seeds of the runs")
@@ -92,7 +94,8 @@ class OnsetDocument(BaseModel):
         description="slope of ln tau_alpha against 1/T* in the hot liquid"
     )
     relaxation: dict[str, list[float]] = Field(
-        description="columns over temperature: reduced_temperature, log_relaxation_time (ln tau_alpha in "
+        description="columns over temperature: reduced_temperature, log_relaxation_time (ln "
+        "tau_alpha in "
         "t*), log_error, e_is and e_is_error (eV per atom)"
     )
     surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")

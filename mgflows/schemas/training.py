@@ -106,7 +106,8 @@ class ErrorStatistics(BaseModel):
     virial_mae: float = Field(description="meV per atom")
     energy_r2: float | None = Field(
         None,
-        description="coefficient of determination of the energies per atom; none for a single frame",
+        description="coefficient of determination of the energies per atom; none for a single "
+        "frame",
     )
 
 
@@ -186,7 +187,8 @@ class PotentialDocument(BaseModel):
         description="loss table by column: step, total, energy_train, force_train, ..."
     )
     parity: dict[str, ParityTable] = Field(
-        description="'train' or 'test' to labels and predictions, stored in the additional store 'data'"
+        description="'train' or 'test' to labels and predictions, stored in the additional "
+        "store 'data'"
     )
     method: str = Field(description="what the labels are, in words")
     scaled_down: str = Field(

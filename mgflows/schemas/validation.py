@@ -18,7 +18,8 @@ class QuenchDocument(BaseModel):
     temperature_low: float = Field(description="K")
     density: float = Field(description="mass density at the end, g/cm^3")
     trace: dict[str, list[float]] = Field(
-        description="columns over the run: time (fs), temperature (K), density (g/cm^3), energy (eV "
+        description="columns over the run: time (fs), temperature (K), density (g/cm^3), energy "
+        "(eV "
         "per atom)"
     )
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""A campaign that version 0.1 stored stays readable: documents, frames, references and fireworks."""
+"""A campaign stored by version 0.1 stays readable, with its references and fireworks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A campaign whose potentials come from GPUMD's ``nep``, up to the executable: a script in its place hands out a potential that was trained before."""
+"""A campaign with GPUMD's ``nep``; a script in its place returns a trained potential."""
 
 from __future__ import annotations
 

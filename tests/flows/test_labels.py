@@ -1,4 +1,4 @@
-"""The label stage: which jobs wait for the verdict on the surrogate, and what they ask of the batch system."""
+"""The label stage: which jobs wait for the gate, and their resources."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_every_descendant_of_a_sample_is_of_its_family(small: Flow) -> None:
     }
 
     def ancestor(job: Job) -> object:
-        """The sample, or the crystal, that the structure of a label comes from, by the references alone."""
+        """The sample or the crystal from which a labelled structure comes, by references alone."""
         source = job.function_args[0]
         if not isinstance(source, OutputReference):
             return id(source)

@@ -1,4 +1,4 @@
-"""Jobs are run for real, by jobflow's local manager, in a temporary directory and a store in memory."""
+"""Jobs run with jobflow's local manager, in a temporary directory and a store in memory."""
 
 from __future__ import annotations
 

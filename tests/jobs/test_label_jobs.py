@@ -67,7 +67,7 @@ def test_single_and_set_labels_give_the_same_frame(run, store, method, atoms):
 
 @pytest.mark.physics
 def test_a_relaxation_ends_in_the_minimum_of_the_crystal(run, method):
-    """EMT's copper has a = 3.589 A (Jacobsen, Stoltze, Norskov 1996, as ASE implements it): found by a scan here."""
+    """EMT's copper has a = 3.589 A (Jacobsen, Stoltze, Norskov 1996): found by a scan here."""
     spacings = np.linspace(3.5, 3.7, 201)
     energies = []
     for spacing in spacings:

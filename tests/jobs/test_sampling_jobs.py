@@ -152,7 +152,7 @@ def test_the_clock_dates_every_sample(run):
 
 
 def test_the_onset_counts_decades(run, store):
-    """A rough measurement at five temperatures: the consistent table begins to supercool near T* = 2.1 (docs/surrogate.md)."""
+    """Five temperatures: the consistent table supercools from T* = 2.1."""
     onset = OnsetDocument.model_validate(
         run(
             OnsetMaker(

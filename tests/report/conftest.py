@@ -45,7 +45,10 @@ if TYPE_CHECKING:
     from numpy.random import Generator
 
 METHOD = "stand-in EAM (Zhou-Johnson-Wadley 2004 elements, refitted cross pairs), not DFT"
-SCALED_DOWN = "12 samples cooled in at most 10⁵ sweeps instead of 10⁹, 2000 training steps instead of 10⁵ generations"
+SCALED_DOWN = (
+    "12 samples cooled in at most 10⁵ sweeps instead of 10⁹, 2000 training steps instead of "
+    "10⁵ generations"
+)
 SWEEPS = {1_000: 4, 10_000: 4, 100_000: 4}
 FRAMES = {
     "lj_surrogate": 12,
@@ -383,7 +386,8 @@ def _potential(
         split=split,
         species=dataset.species,
         nep_txt="nep4 3 Cu Zr Al\n",
-        nep_in="type 3 Cu Zr Al\nversion 4\nzbl 1.8\ncutoff 6.5 4\nn_max 4 4\nbasis_size 8 8\nl_max 4 2 0\nneuron 30\n",
+        nep_in="type 3 Cu Zr Al\nversion 4\nzbl 1.8\ncutoff 6.5 4\nn_max 4 4\nbasis_size 8 8\n"
+        "l_max 4 2 0\nneuron 30\n",
         parameters=NepParameters(species=("Cu", "Zr", "Al")),
         trainer=TrainerRecord(trainer="NeppoTrainer", version="1.0"),
         n_train=tables["train"]["all"].n_frames,
