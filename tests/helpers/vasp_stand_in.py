@@ -4,8 +4,8 @@ It reads INCAR, KPOINTS, POSCAR and POTCAR and writes vasprun.xml, OUTCAR, OSZIC
 
 The environment variable STAND_IN_VASP changes a run: ``slow`` needs ALGO = All to converge,
 ``never`` does not converge, ``cut`` is killed while it writes, ``coarse`` runs with another SIGMA
-than that of its INCAR, ``stutter`` does not converge in its second ionic step, ``dead`` ends with an
-error before it writes anything.
+than that of its INCAR, ``stutter`` does not converge in its second ionic step, ``dead`` ends with
+an error before it writes anything.
 """
 
 from __future__ import annotations
