@@ -48,11 +48,15 @@ AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
 """Of the paper's heating (Methods, "DFT Calculations")."""
 
 _EQUILIBRATION, _COOLING, _HOLD = range(3)
-_GLASS_RATIO = (0.65, 1.25)
-"""Volume of a glass at room temperature over that of its elements: 0.8 for Pd-Ni-P to 1.03."""
+_GLASS_RATIO = (0.6, 1.4)
+"""Volume of a glass at room temperature over that of its elements: 0.8 for Pd-Ni-P to 1.03 in
+reality. A potential that errs by less is corrected by the labels of its glasses; beyond, the
+structure is porous or crushed."""
 _LARGEST_PRESSURE = 3.0
 """GPa off the external pressure, of the mean over the last tenth of a quench; thermal noise of
 single samples of 150 atoms is 0.4."""
+_PRESSURE_TIME = 2.0
+"""ps. In shorter runs the cell, with a period of 0.4 ps, has not relaxed."""
 _LARGEST_FORCE = 15.0
 """eV/A; at 300 K the largest forces in Cu-Zr-Al are 2 to 4."""
 _SMALLEST_DISTANCE = 0.6
@@ -296,7 +300,8 @@ def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 
     if not force < _LARGEST_FORCE:
         problems.append(f"the largest force is {force:.1f} eV/A (at most {_LARGEST_FORCE:g})")
     last = result.trace.pressure[-max(len(result.trace.pressure) // 10, 1) :]
-    if not abs(last.mean() - pressure) < _LARGEST_PRESSURE:
+    relaxed = result.trace.time[-1] >= 1e3 * _PRESSURE_TIME
+    if relaxed and not abs(last.mean() - pressure) < _LARGEST_PRESSURE:
         problems.append(
             f"the pressure is {last.mean():+.1f} GPa at an external pressure of {pressure:g}"
         )
