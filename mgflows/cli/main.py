@@ -1,48 +1,55 @@
-"""The ``mgflows`` command: a group whose subcommands are imported only when they are called."""
+"""The ``mgflows`` command, a group that imports a subcommand when it is called.
+
+Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `doctor`,
+`heal`, `db status`); 2 an error, reported in one sentence; 130 interrupted with Ctrl-C. Those of
+`mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import logging
 import sys
+import unicodedata
 from typing import Any
 
 import click
 
 import mgflows
-from mgflows.errors import MgflowsError
+from mgflows.errors import MgflowsError, mask_credentials
 
 _COMMANDS = {
     "quickstart": (
         "mgflows.cli.quickstart:quickstart",
-        "Run the whole method on this machine, small.",
+        "Run the whole method on this machine at a small scale.",
     ),
     "init": ("mgflows.cli.init:init", "Write the configuration of a cluster."),
     "worker": ("mgflows.cli.worker:worker", "Run jobs on this machine."),
-    "status": ("mgflows.cli.query:status", "Show how far a campaign is."),
-    "cost": ("mgflows.cli.query:cost", "Show what a campaign has cost."),
-    "fitness": ("mgflows.cli.fitness:fitness", "Show whether the surrogate is worth its labels."),
-    "advance": ("mgflows.cli.advance:advance", "Submit the jobs whose inputs are there."),
+    "status": ("mgflows.cli.status:status", "Show the progress of a campaign."),
+    "cost": ("mgflows.cli.cost:cost", "Show the cost of a campaign and a forecast."),
+    "fitness": ("mgflows.cli.fitness:fitness", "Show how well the surrogate predicts the labels."),
+    "advance": ("mgflows.cli.advance:advance", "Submit planned jobs whose inputs are available."),
     "crystals": ("mgflows.cli.crystals:crystals", "List or fetch the crystals of an alloy."),
-    "datasets": ("mgflows.cli.query:datasets", "List the datasets."),
-    "potentials": ("mgflows.cli.query:potentials", "List the potentials."),
-    "export": ("mgflows.cli.query:export", "Write a dataset or a potential to files."),
+    "datasets": ("mgflows.cli.results:datasets", "List the datasets."),
+    "potentials": ("mgflows.cli.results:potentials", "List the potentials."),
+    "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),
     "report": ("mgflows.cli.report:report", "Write the HTML report of a campaign."),
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
-    "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and its peers."),
+    "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and other codes."),
     "converge": (
         "mgflows.cli.converge:converge",
         "Find the cutoff and the k-mesh that labels need.",
     ),
-    "db": ("mgflows.cli.db:db", "Start, stop and look at a private MongoDB."),
-    "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and say how to mend it."),
-    "heal": ("mgflows.cli.heal:heal", "Bring back what died, hangs or failed."),
+    "db": ("mgflows.cli.db:db", "Start, stop and check a private MongoDB server."),
+    "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and suggest fixes."),
+    "heal": ("mgflows.cli.heal:heal", "Recover lost, hanging and failed jobs."),
 }
 
 
 class _LazyGroup(click.Group):
-    """Imports a subcommand when it is called; its help line stands in the table above."""
+    """A group whose help needs only the table above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_COMMANDS)
@@ -53,6 +60,19 @@ class _LazyGroup(click.Group):
         module, _, attribute = _COMMANDS[name][0].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the closest name for an unknown command."""
+        import difflib
+
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else "list them with: mgflows --help"
+            raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
@@ -60,11 +80,13 @@ class _LazyGroup(click.Group):
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mgflows.__version__, prog_name="mgflows")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+@click.option("-v", "--verbose", count=True, help="Log progress; twice for all details.")
 def cli(verbose: int) -> None:
     """Build and validate machine-learned potentials for metallic glasses.
 
-    Begin with `mgflows quickstart --directory quickstart`.
+    Start with `mgflows quickstart --directory quickstart`.
+
+    Exit codes: 0 success, 1 a check found a problem, 2 error, 130 interrupted.
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = logging.StreamHandler()
@@ -76,27 +98,85 @@ def cli(verbose: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Errors that a user can mend end with one sentence and exit code 2."""
+    """Run the command line; an error that the user can fix ends with one sentence and code 2."""
+    _replace_what_cannot_be_encoded()
     try:
         code: Any = cli.main(args=arguments, prog_name="mgflows", standalone_mode=False)
-    except MgflowsError as error:
-        _complain(str(error))
-        code = 2
-    except click.exceptions.Abort:
-        _complain("interrupted; the same command goes on from here")
+    except click.exceptions.Abort as stopped:
+        _print_error(str(stopped) or "interrupted")
         code = 130
+    except click.UsageError as error:
+        if error.ctx is not None:
+            click.echo(error.ctx.get_usage(), err=True)
+        _print_error(_lower(error.format_message()))
+        code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        _print_error(_lower(error.format_message()))
         code = error.exit_code
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone: no reason to complain.
+        # The reader of the output, such as `head`, has ended.
         sys.stderr.close()
         code = 141
+    except Exception as error:
+        message = _explanation(error)
+        if message is None:
+            raise
+        _print_error(message)
+        code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(message: str) -> None:
-    from rich.console import Console
+def _explanation(error: Exception) -> str | None:
+    """One sentence for an error that is not a bug; None for a bug."""
+    if isinstance(error, MgflowsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path, its permissions and the disk"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}; check the disk and the network"
+    # Commands without a database do not import pymongo.
+    pymongo = sys.modules.get("pymongo.errors")
+    if pymongo is not None and isinstance(error, pymongo.PyMongoError):
+        reason = str(error).partition("\n")[0].partition(", full error")[0]
+        return mask_credentials(f"the database failed: {reason}; check it with: mgflows doctor")
+    return None
+
+
+def _print_error(message: str) -> None:
     from rich.text import Text
 
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    from mgflows.cli.tables import make_console
+
+    make_console(stderr=True).print(
+        Text.assemble(("error: ", "bold red"), message), soft_wrap=True
+    )
+
+
+def _lower(message: str) -> str:
+    """Lower the capital with which click starts a sentence."""
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+_REPLACEMENTS = {"✓": "ok", "✗": "x", "…": "...", "→": "->", "Å": "A", "–": "-", "±": "+-"}
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Print replacements for characters that the terminal's encoding, such as Latin-1, lacks."""
+    codecs.register_error("mgflows", _replacement)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="mgflows")
+
+
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = "".join(_similar(character) for character in error.object[error.start : error.end])
+    return text, error.end
+
+
+def _similar(character: str) -> str:
+    if character in _REPLACEMENTS:
+        return _REPLACEMENTS[character]
+    ascii_letters = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return ascii_letters or "?"

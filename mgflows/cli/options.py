@@ -1,55 +1,108 @@
-"""Options and helpers that several subcommands share."""
+"""Options and helpers that several commands share."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mgflows.errors import InputError
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from mgflows.database import GlassDatabase
 
-__all__ = ["directory_option", "json_option", "only_campaign", "open_database", "print_json"]
+__all__ = [
+    "Interrupted",
+    "directory_option",
+    "json_option",
+    "known_campaign",
+    "only_campaign",
+    "open_database",
+    "print_json",
+]
 
 directory_option = click.option(
+    "-C",
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Directory with mgflows.yaml, such as that of a quickstart; by default this one, or as the MGFLOWS_* variables say.",
+    help="Directory with mgflows.yaml, such as that of a quickstart  [default: the one that "
+    "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the working directory].",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Interrupted(click.exceptions.Abort):
+    """Ctrl-C in a command that has something to add about what was kept.
+
+    Parameters
+    ----------
+    message
+        What was kept and how to continue.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+        super().__init__(message)
 
 
 def open_database(directory: Path | None) -> GlassDatabase:
-    """The database of a directory; one clear error if it does not answer."""
+    """Open the database that the settings of a directory name."""
     from mgflows.database import GlassDatabase
 
     return GlassDatabase(directory=directory)
 
 
-def only_campaign(database: GlassDatabase, name: str | None) -> str:
-    """The campaign named, or the only one there is.
+def known_campaign(database: GlassDatabase, name: str | None) -> str | None:
+    """Return the name of a campaign if something in the database belongs to it.
 
     Raises
     ------
     InputError
-        If there is none, or if there are several and none is named.
+        If nothing does; the hint lists the campaigns.
     """
-    if name:
+    from mgflows.database.progress import require_campaign
+
+    if name is not None:
+        require_campaign(database.mongo, name)
+    return name
+
+
+def only_campaign(database: GlassDatabase, name: str | None) -> str:
+    """Return the campaign of a name or, without a name, the only one.
+
+    Raises
+    ------
+    InputError
+        If there is no such campaign, or several and no name.
+    """
+    if name is not None:
+        known_campaign(database, name)
         return database.campaign(name).campaign
     names = [campaign.campaign for campaign in database.campaigns()]
     if len(names) == 1:
         return names[0]
     if not names:
         raise InputError(
-            f"there is no campaign in {database.settings.shown_uri}; begin with: mgflows quickstart"
+            f"there are no campaigns in {database.settings.shown_uri}",
+            hint="start one with: mgflows quickstart",
         )
-    raise InputError(f"there are {len(names)} campaigns ({', '.join(names)}); name one")
+    raise InputError(f"there are {len(names)} campaigns: {listed(names)}", hint="name one of them")
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
-    click.echo(json.dumps(value, indent=2, default=str))
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """Print a value as JSON on standard output; numbers that are not finite become null."""
+    click.echo(json.dumps(_plain(value), indent=indent, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    return value

@@ -1,0 +1,123 @@
+"""``mgflows cost``: what a campaign has cost and will cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    only_campaign,
+    open_database,
+    print_json,
+)
+from mgflows.cli.tables import make_console, make_table, rounded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+    from mgflows.database.cost import Cost, RemainingCost
+
+_BASES = {
+    "pilots": "pilots: from the first labels, with an assumed number of relaxation steps",
+    "guess": "guess: nothing similar was measured yet; the estimate of the jobs, 1 s for most "
+    "labels",
+}
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@directory_option
+@json_option
+def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
+    """Show the cost of CAMPAIGN by stage and subset, and a forecast of the rest.
+
+    The forecast is based on finished jobs of the same stage and subset; where there are none, on
+    the pilot labels or on the estimates of the jobs (docs/concepts/costs.md).
+    """
+    database = open_database(directory)
+    name = only_campaign(database, campaign)
+    spent, remaining = database.cost(name), database.remaining_cost(name)
+    hours = {
+        "core_hours": sum(each.core_hours for each in spent),
+        "core_hours_left": sum(each.core_hours for each in remaining),
+    }
+    hours["core_hours_total"] = sum(hours.values())
+    if as_json:
+        costs = [asdict(each) for each in spent]
+        left = [asdict(each) for each in remaining]
+        print_json({"campaign": name, "costs": costs, "remaining": left, **hours})
+        return
+    console = make_console()
+    if spent:
+        console.print(_cost_table(spent))
+    if remaining:
+        console.print(_forecast_table(spent, remaining))
+    hosts = ", ".join(sorted({host for each in spent for host in each.hosts})) or "no machine yet"
+    total = (
+        f"forecast: {_hours(hours['core_hours_left'])} to come, "
+        f"{_hours(hours['core_hours_total'])} in total"
+        if remaining
+        else "nothing to come"
+    )
+    console.print(f"{_hours(hours['core_hours'])} core hours spent on {hosts}; {total}")
+    for basis in dict.fromkeys(each.basis for each in remaining):
+        if basis in _BASES:
+            console.print(_BASES[basis], style="dim")
+
+
+def _cost_table(spent: list[Cost]) -> Table:
+    numbers = ("n", "core h", "wall h", "s each", "cores", "MiB")
+    return make_table(
+        ("jobs", *numbers),
+        (
+            (
+                _jobs(each.stage, each.subset),
+                str(each.n),
+                _hours(each.core_hours),
+                _hours(each.wall_hours),
+                rounded(each.mean_core_seconds),
+                str(each.largest_cores),
+                f"{each.largest_memory:.0f}",
+            )
+            for each in spent
+        ),
+        numbers=numbers,
+        title="spent",
+    )
+
+
+def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
+    so_far = {(each.stage, each.subset): each.core_hours for each in spent}
+    rows = []
+    for kind in dict.fromkeys((each.stage, each.subset) for each in remaining):
+        parts = [each for each in remaining if (each.stage, each.subset) == kind]
+        hours = sum(each.core_hours for each in parts)
+        rows.append(
+            (
+                _jobs(*kind),
+                str(sum(each.n for each in parts)),
+                _hours(hours),
+                _hours(so_far.get(kind, 0.0) + hours),
+                ", ".join(each.basis for each in parts),
+            )
+        )
+    return make_table(
+        ("jobs", "n", "core h", "with those spent", "based on"),
+        rows,
+        numbers=("n", "core h", "with those spent"),
+        title="forecast",
+    )
+
+
+def _jobs(stage: str | None, subset: str | None) -> str:
+    return "/".join(filter(None, (stage or "other", subset)))
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.3g}" if hours >= 0.001 or hours == 0.0 else "<0.001"

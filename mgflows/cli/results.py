@@ -1,0 +1,184 @@
+"""``mgflows datasets``, ``potentials`` and ``export``: the results of campaigns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    known_campaign,
+    open_database,
+    print_json,
+)
+from mgflows.cli.paths import check_outputs, force_option
+from mgflows.cli.tables import make_console, make_table
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from mgflows.database import GlassDatabase
+    from mgflows.schemas.training import Split
+
+Kind = Literal["dataset", "potential"]
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@directory_option
+@json_option
+def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> None:
+    """List the datasets of CAMPAIGN, or of all campaigns."""
+    database = open_database(directory)
+    found = database.datasets(known_campaign(database, campaign))
+    if as_json:
+        print_json([dataset.model_dump(exclude={"frames"}) for dataset in found])
+        return
+    console = make_console()
+    if not found:
+        console.print("there are no datasets yet")
+    keys = ("frames", "families", "family_test", "paper_test")
+    titles = ("frames", "families", "test (family)", "test (paper)")
+    for dataset in found:
+        console.print(f"[bold]{dataset.dataset_id}[/]  {dataset.campaign}")
+        console.print(f"labels: {dataset.fingerprint.description}", markup=False)
+        rows = [
+            (subset, *(str(counts[key]) for key in keys))
+            for subset, counts in dataset.counts.items()
+        ]
+        tests = [
+            str(sum(counts[key] for counts in dataset.counts.values()))
+            for key in ("family_test", "paper_test")
+        ]
+        total = ("all", str(dataset.n_frames), "", *tests)
+        console.print(make_table(("subset", *titles), [*rows, None, total], numbers=titles))
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@directory_option
+@json_option
+def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> None:
+    """List the potentials of CAMPAIGN, or of all, with test errors recomputed from nep.txt."""
+    database = open_database(directory)
+    found = database.potentials(known_campaign(database, campaign))
+    if as_json:
+        print_json(
+            [potential.model_dump(exclude={"parity", "nep_txt", "loss"}) for potential in found]
+        )
+        return
+    console = make_console()
+    if not found:
+        console.print("there are no potentials yet")
+        return
+    rows = []
+    for potential in found:
+        errors = potential.errors["test"]["all"]
+        rows.append(
+            (
+                potential.potential_id,
+                str(potential.generation),
+                potential.split,
+                f"{errors.energy_rmse:.2f}",
+                f"{errors.force_rmse:.0f}",
+                f"{errors.virial_rmse:.1f}",
+                potential.dataset_id,
+                potential.campaign,
+            )
+        )
+    console.print(
+        make_table(
+            ("potential", "gen.", "split", "E", "F", "W", "dataset", "campaign"),
+            rows,
+            numbers=("gen.", "E", "F", "W"),
+        )
+    )
+    console.print(
+        "E, F, W: root mean square errors of energy (meV/atom), force (meV/Å) and virial "
+        "(meV/atom) over the test set of the potential's split",
+        style="dim",
+    )
+
+
+@click.command()
+@click.argument("identifier", metavar="ID")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["extxyz", "nep"]),
+    default=None,
+    help="extxyz: ID is a dataset; nep: ID is a potential  [default: whichever has the ID].",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["family", "paper"]),
+    default="family",
+    show_default=True,
+    help="Split of the dataset into train and test.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="Directory of the files  [default: the working directory].",
+)
+@force_option
+@directory_option
+@json_option
+def export(
+    identifier: str,
+    form: str | None,
+    split: Split,
+    output: Path,
+    force: bool,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the dataset or the potential with this ID, or its first digits, to files.
+
+    A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them; a
+    potential becomes nep.txt and nep.in. Existing files are overwritten only with --force.
+    """
+    from mgflows.database.export import write_dataset, write_potential
+
+    names = {"dataset": ("train.xyz", "test.xyz"), "potential": ("nep.txt", "nep.in")}
+    database = open_database(directory)
+    kind = _kind(database, identifier, form)
+    check_outputs(output, names[kind], force=force)
+    if kind == "dataset":
+        paths = write_dataset(database, identifier, split, output)
+    else:
+        paths = write_potential(database, identifier, output)
+    if as_json:
+        print_json({"kind": kind, "files": [str(path) for path in paths]})
+        return
+    for path in paths:
+        click.echo(path)
+
+
+def _kind(database: GlassDatabase, identifier: str, form: str | None) -> Kind:
+    """Whether an identifier, or its first digits, is that of a dataset or of a potential."""
+    if form is not None:
+        return "dataset" if form == "extxyz" else "potential"
+    matches: dict[Kind, list[str]] = {
+        "dataset": [each.dataset_id for each in database.datasets()],
+        "potential": [each.potential_id for each in database.potentials()],
+    }
+    found = {
+        kind: sorted({each for each in ids if each.startswith(identifier)})
+        for kind, ids in matches.items()
+    }
+    kinds = [kind for kind, ids in found.items() if ids]
+    if len(kinds) == 1:
+        return kinds[0]
+    if not kinds:
+        raise InputError(
+            f"there is no dataset and no potential {identifier!r}",
+            hint="list them with: mgflows datasets, mgflows potentials",
+        )
+    listing = "; ".join(f"{kind}s {', '.join(ids)}" for kind, ids in found.items())
+    raise InputError(
+        f"{identifier!r} fits several results ({listing})", hint="give more digits"
+    )

@@ -1,0 +1,221 @@
+"""``mgflows status``: the progress of campaigns."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    only_campaign,
+    open_database,
+    print_json,
+)
+from mgflows.cli.tables import make_console, make_table
+from mgflows.text import format_duration, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from mgflows.database import CampaignStatus, GlassDatabase
+
+_SHOWN_FAILURES = 5
+_COUNTS = {"running": "run", "waiting": "wait", "failed": "fail", "planned": "plan"}
+"""Fields of a group of jobs to the titles of their columns."""
+_SUMMARY = (
+    "total",
+    "completed",
+    "planned",
+    "core_hours",
+    "core_hours_left",
+    "finished",
+    "succeeded",
+)
+
+
+@click.command()
+@click.argument("campaign", required=False)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Update until the campaign ends; Ctrl-C stops watching, not the campaign.",
+)
+@click.option(
+    "--every",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(min=0.5),
+    help="Seconds between two updates of --watch.",
+)
+@directory_option
+@json_option
+def status(
+    campaign: str | None, watch: bool, every: float, directory: Path | None, as_json: bool
+) -> None:
+    """Show the progress of CAMPAIGN: jobs by stage and subset, core hours, time left, failures.
+
+    Without CAMPAIGN and with several campaigns, one line for each. `--watch --json` prints one
+    JSON object per line and update.
+    """
+    database = open_database(directory)
+    names = [each.campaign for each in database.campaigns()]
+    several = campaign is None and len(names) > 1
+    if not several:
+        names = [only_campaign(database, campaign)]
+
+    def look() -> tuple[dict[str, CampaignStatus], bool]:
+        states = {name: database.status(name) for name in names}
+        return states, all(state.finished for state in states.values())
+
+    def plain(states: dict[str, CampaignStatus]) -> dict[str, Any]:
+        found = {name: _as_json(database, name, state) for name, state in states.items()}
+        return found if several else found[names[0]]
+
+    def display(states: dict[str, CampaignStatus]) -> RenderableType:
+        return _overview(states) if several else _details(database, names[0], states[names[0]])
+
+    if not watch:
+        states, _ = look()
+        if as_json:
+            print_json(plain(states))
+        else:
+            make_console().print(display(states))
+    elif as_json:
+        _repeat(look, lambda states: print_json(plain(states), indent=None), every)
+    else:
+        _watch(look, display, every)
+
+
+def _watch(
+    look: Callable[[], tuple[dict[str, CampaignStatus], bool]],
+    display: Callable[[dict[str, CampaignStatus]], RenderableType],
+    every: float,
+) -> None:
+    """Redraw on a terminal; otherwise print when something has changed."""
+    from rich.live import Live
+
+    console = make_console()
+    if not console.is_terminal:
+        shown: list[dict[str, CampaignStatus]] = []
+
+        def print_change(states: dict[str, CampaignStatus]) -> None:
+            if not shown or [s.groups for s in shown[-1].values()] != [
+                s.groups for s in states.values()
+            ]:
+                console.print(display(states))
+            shown[:] = [states]
+
+        _repeat(look, print_change, every)
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        _repeat(look, lambda states: live.update(display(states), refresh=True), every)
+
+
+def _repeat(
+    look: Callable[[], tuple[dict[str, CampaignStatus], bool]],
+    show: Callable[[dict[str, CampaignStatus]], None],
+    every: float,
+) -> None:
+    with suppress(KeyboardInterrupt):
+        while True:
+            states, finished = look()
+            show(states)
+            if finished:
+                return
+            time.sleep(every)
+
+
+def _as_json(database: GlassDatabase, name: str, state: CampaignStatus) -> dict[str, Any]:
+    groups = [asdict(group) | {"total": group.total} for group in state.groups]
+    summary = {key: getattr(state, key) for key in _SUMMARY}
+    scaled_down = database.campaign(name).scaled_down
+    return asdict(state) | {"groups": groups, **summary, "scaled_down": scaled_down}
+
+
+def _overview(states: dict[str, CampaignStatus]) -> Table:
+    counts = ("completed", *_COUNTS)
+    return make_table(
+        ("campaign", "done", *_COUNTS.values(), "core h"),
+        (
+            (
+                name,
+                *(str(sum(getattr(group, key) for group in state.groups)) for key in counts),
+                _hours(state.core_hours) or "0",
+            )
+            for name, state in states.items()
+        ),
+        numbers=("done", *_COUNTS.values(), "core h"),
+    )
+
+
+def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> RenderableType:
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    document = database.campaign(name)
+    left = f"{_hours(state.core_hours_left) or '0'} to come"
+    if state.seconds_left:
+        running = plural(state.states.get("RUNNING", 0), "job")
+        left += f", about {format_duration(state.seconds_left)} with {running} at a time"
+    spent = _hours(state.core_hours) or "0"
+    lines: list[RenderableType] = [
+        Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
+        _group_table(state),
+        ProgressBar(total=max(state.total, 1), completed=state.completed, width=60),
+        Text(
+            f"{state.completed} of {plural(state.total, 'job')} done; {spent} core hours spent, "
+            f"{left}"
+        ),
+    ]
+    lines += [
+        Text.assemble(("blocked ", "yellow"), f"{plural(number, 'job')}: {reason}")
+        for reason, number in state.stopped.items()
+    ]
+    lines += [
+        Text.assemble(("failed ", "red"), f"{job}: {reason}")
+        for job, reason in state.failures[-_SHOWN_FAILURES:]
+    ]
+    if (more := len(state.failures) - _SHOWN_FAILURES) > 0:
+        lines.append(Text(f"and {more} more; list them by category with: mgflows heal", "dim"))
+    if document.scaled_down:
+        lines.append(Text(document.scaled_down, style="dim"))
+    return Group(*lines)
+
+
+def _group_table(state: CampaignStatus) -> Table:
+    from rich.text import Text
+
+    styles = {"running": "cyan", "failed": "red"}
+    shown = [key for key in _COUNTS if any(getattr(group, key) for group in state.groups)]
+    numbers = ("done", *(_COUNTS[key] for key in shown), "core h", "to come")
+    return make_table(
+        ("jobs", *numbers),
+        (
+            (
+                "/".join(filter(None, (group.stage or "other", group.subset))),
+                f"{group.completed}/{group.total}",
+                *(
+                    Text(str(getattr(group, key) or ""), style=styles.get(key, ""))
+                    for key in shown
+                ),
+                _hours(group.core_hours),
+                _hours(group.core_hours_left),
+            )
+            for group in state.groups
+        ),
+        numbers=numbers,
+    )
+
+
+def _hours(hours: float) -> str:
+    return "" if hours == 0.0 else "<0.001" if hours < 0.001 else f"{hours:.3g}"

@@ -1,0 +1,91 @@
+"""Consoles and tables of the command line.
+
+A table fits a terminal of 80 columns or folds its longest texts; nothing is cut off. Without a
+terminal (a pipe or a file) lines are as long as they need to be, so that ``grep`` finds whole
+values; the variable COLUMNS sets another width.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["Cell", "make_console", "make_table", "rounded"]
+
+Cell: TypeAlias = "str | Text | float | None"
+
+_NO_LIMIT = 10_000
+"""Columns of a pipe; rich would assume 80."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console for standard output or standard error."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    free = not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit()
+    return Console(stderr=stderr, highlight=False, width=_NO_LIMIT if free else None)
+
+
+def make_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell] | None],
+    *,
+    numbers: Collection[str] = (),
+    title: str = "",
+) -> Table:
+    """Return a table.
+
+    Parameters
+    ----------
+    columns
+        Titles.
+    rows
+        Cells; texts are printed as they are, without markup. A row that is None draws a line.
+    numbers
+        Titles of the columns that are right-aligned and never folded.
+    title
+        Title of the table.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
+    )
+    for column in columns:
+        numeric = column in numbers
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=numeric,
+            overflow="fold",
+        )
+    for row in rows:
+        if row is None:
+            table.add_section()
+            continue
+        table.add_row(*(cell if isinstance(cell, Text) else Text(_words(cell)) for cell in row))
+    return table
+
+
+def rounded(value: float | None, digits: int = 3) -> str:
+    """Return a number with some significant digits; nothing for None."""
+    return "" if value is None else f"{value:.{digits}g}"
+
+
+def _words(cell: str | float | None) -> str:
+    return rounded(cell) if isinstance(cell, float) else "" if cell is None else str(cell)
