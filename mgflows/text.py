@@ -1,4 +1,4 @@
-"""Text for people: durations, counts and lists."""
+"""Sentences for people: counts with nouns, and lists."""
 
 from __future__ import annotations
 
@@ -7,27 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["format_duration", "listed", "plural", "sentence"]
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time in s as text with two units at most.
-
-    Examples
-    --------
-    >>> [format_duration(seconds) for seconds in (4.25, 34, 372, 7500, 180000)]
-    ['4.2 s', '34 s', '6 min 12 s', '2 h 5 min', '2 d 2 h']
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if 0.0 < seconds < 9.95 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    hours = round(seconds / 3600)
-    return f"{hours // 24} d {hours % 24} h"
+__all__ = ["listed", "plural", "sentence"]
 
 
 def plural(number: int, noun: str) -> str:

@@ -1,3 +1,3 @@
-"""Benchmarks against independent programs; `mgflows bench` prints them."""
+"""Benchmarks of mgflows and other codes; `mgflows bench` runs them."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What MongoDB and FireWorks cost per job: the measurements of ``mgflows bench fireworks``."""
+"""Overhead of MongoDB and FireWorks per job, as ``mgflows bench fireworks`` measures it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["benchmark", "measure"]
 
 _ENOUGH = 100
-"""Fewer added jobs say nothing of what one of many costs."""
+"""Smallest number of added jobs from which the cost per job is computed."""
 LABELS = 9
-"""Labels of each family: strains of one relaxed sample, say."""
+"""Labels per family, such as the strains of one relaxed sample."""
 
 
 @job
 def nothing(*_inputs: object) -> int:
-    """Do nothing, but give the next job something to wait for."""
+    """Do nothing but return an input for the next job."""
     return 0
 
 
 def families(campaign: str, n_jobs: int) -> Flow:
-    """A campaign without work: families of one sample and its labels, each an input of the next stage."""
+    """Return a campaign of jobs that do nothing: families of one sample and its labels."""
     jobs = []
     for family in range(n_jobs // (1 + LABELS)):
         sample = nothing()
@@ -65,21 +65,21 @@ def families(campaign: str, n_jobs: int) -> Flow:
 
 
 def benchmark(sizes: list[int], n_run: int, directory: Path) -> Iterator[dict[str, Any]]:
-    """Measure campaigns of several sizes, each on a MongoDB server of its own.
+    """Measure campaigns of several sizes, each on its own MongoDB server.
 
     Parameters
     ----------
     sizes
         Jobs of each campaign.
     n_run
-        How many of them run.
+        Number of them that run.
     directory
-        Where the servers and the launches go; its path must be short (a socket's has at most 107 characters).
+        Directory of the servers and the launches.
 
     Yields
     ------
     dict
-        What :func:`measure` says of each size.
+        The result of :func:`measure` for each size, and ``mongod_mib``: memory of the server.
     """
     for size in sizes:
         settings = Settings(directory=directory / str(size))
@@ -92,23 +92,27 @@ def benchmark(sizes: list[int], n_run: int, directory: Path) -> Iterator[dict[st
 
 
 def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
-    """Submit a campaign without work, run a part of it, and ask how far it is.
+    """Submit a campaign of jobs that do nothing, run some of them, and query its progress.
 
     Parameters
     ----------
     settings
-        Says where the database is; a campaign of the size must not be there.
+        Settings of a database without a campaign of this size.
     n_jobs
-        Its jobs.
+        Number of jobs.
     n_run
-        How many of them run, one after the other in this process: half of them samples, half of them labels when all are in the LaunchPad.
+        Number of jobs that run, one after the other in this process: half of them samples, half of
+        them labels when all are in the LaunchPad.
 
     Returns
     -------
     dict
-        Milliseconds per firework of making the flow (``making``), planning and inserting it (``insertion``) and running one that does
-        nothing (``overhead``: taking, running, completing it and writing its output); milliseconds of ``status``, ``checkout`` (what a worker asks for a job) and
-        an ``advance`` that finds nothing new, and per firework that it adds (``advance_per_firework``); peak memory of this process in MiB (``client_mib``); numbers of ``fireworks`` and ``workflows``.
+        ``making``, ``insertion``: time per firework to make the flow, and to plan and insert it,
+        ms. ``overhead``: time to check out, run and complete a job that does nothing and to store
+        its output, ms. ``status``, ``checkout`` (the query of a worker for a job), ``heal``,
+        ``advance`` (with nothing new): time of one call, ms. ``advance_per_firework``: time per
+        firework that it adds, ms. ``client_mib``: peak memory of this process, MiB. ``disk_kib``:
+        size of the database per firework, KiB. ``fireworks``, ``workflows``: their numbers.
     """
     logging.getLogger("mgflows").setLevel(logging.WARNING)
     name = f"nothing-{n_jobs}"
@@ -120,10 +124,10 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
     submitted = time.perf_counter()
     planned = submission.n_added + submission.n_planned
     with chdir(settings.directory):
-        # The first jobs pay for imports.
+        # The first jobs include imports.
         work(settings, name, n_launches=5)
         running, n_ran = _run(settings, name, n_run // 2, database)
-        # The rest of the samples are said to be there, so that all labels come into the LaunchPad.
+        # Mark the other samples as completed, so that all labels enter the LaunchPad.
         database.fireworks.update_many(
             {"spec._category": "sampling", "state": "READY"}, {"$set": {"state": "COMPLETED"}}
         )
@@ -162,7 +166,7 @@ def measure(settings: Settings, n_jobs: int, n_run: int) -> dict[str, Any]:
 
 
 def _run(settings: Settings, name: str, n_jobs: int, database: Database) -> tuple[float, int]:
-    """Seconds in which so many jobs ran, and how many that were."""
+    """Run up to `n_jobs` jobs; return the time in s and how many ran."""
     done = database.fireworks.count_documents({"state": "COMPLETED"})
     start = time.perf_counter()
     work(settings, name, n_launches=n_jobs)

@@ -1,4 +1,7 @@
-"""How fast the swap Monte Carlo is, against the same algorithm in C and against LAMMPS: the measurements of ``mgflows bench swap-mc``."""
+"""Speed of swap Monte Carlo and molecular dynamics, against C and LAMMPS.
+
+``mgflows bench swap-mc`` measures it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ import shutil
 import subprocess
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -21,7 +25,7 @@ from mgflows.surrogate.kernels.layouts import Replicas
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ase import Atoms
 
@@ -30,9 +34,14 @@ __all__ = ["Measurement", "benchmark", "processor"]
 _C_FLAGS = ("-O3", "-march=native", "-ffast-math")
 _SWAP_FRACTION = 0.2
 _MAX_DISPLACEMENT = 0.15
+_SETTINGS: dict[str, Any] = {
+    "max_displacement": _MAX_DISPLACEMENT,
+    "swap_fraction": _SWAP_FRACTION,
+}
+_PRECISIONS: tuple[Literal["float64"], Literal["float32"]] = ("float64", "float32")
 _TIMESTEP, _THERMOSTAT_TIME = 0.004, 0.5
 _MOST_ATOMS_OF_REPLICAS = 1000
-"""Replicas and images look at all pairs: beyond this they are not worth measuring."""
+"""Replicas and images evaluate all pairs, which is too slow for larger systems."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +51,17 @@ class Measurement:
     Parameters
     ----------
     code
-        ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes), ``mgflows_images`` (the kernel of small cells, whatever the
-        box), ``c`` or ``lammps``.
+        ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes),
+        ``mgflows_images`` (the kernel of small cells, for any box), ``c`` or ``lammps``.
     precision
         ``float64`` or ``float32``.
     n_atoms
         Size of the system.
     moves_per_second
-        Trial moves, of all replicas, per second of processor time on one core: the best of the repetitions.
+        Trial moves of all replicas per second of processor time on one core; the best repetition.
     energy_per_atom
-        Mean reduced energy over all repetitions, a check that all codes sample the same thing; None where moves are timed apart.
+        Mean reduced energy over all repetitions, to check that all codes sample the same ensemble;
+        None if moves are timed separately.
     """
 
     code: str
@@ -76,7 +86,7 @@ def _c_state(real: type[ctypes.c_double] | type[ctypes.c_float]) -> type[ctypes.
 
 
 class CReference:
-    """The algorithm in C, compiled by gcc in a directory, started from the atoms.
+    """The algorithm in C, compiled by gcc.
 
     Parameters
     ----------
@@ -85,7 +95,7 @@ class CReference:
     precision
         ``"float64"`` or ``"float32"``.
     directory
-        Where the library is built.
+        Directory of the compiled library.
     """
 
     def __init__(self, lj: LennardJones, atoms: Atoms, precision: str, directory: Path) -> None:
@@ -170,9 +180,10 @@ class CReference:
 
 
 class LammpsReference:
-    """LAMMPS with displacements by ``fix gcmc`` (no insertions) or exchanges by ``fix atom/swap``, each of them one kind of move.
+    """LAMMPS with displacements by ``fix gcmc`` or exchanges by ``fix atom/swap``.
 
-    ``fix gcmc`` displaces within a sphere; its volume is that of the sampler's cube.
+    There are no insertions. ``fix gcmc`` displaces within a sphere, which has the volume of the
+    sampler's cube.
 
     Parameters
     ----------
@@ -242,7 +253,7 @@ class LammpsReference:
         )
 
     def integrate(self, n_steps: int) -> None:
-        """Take steps of molecular dynamics with the thermostat and the timestep of the surrogate's own."""
+        """Integrate with the thermostat and timestep of the surrogate's molecular dynamics."""
         temperature = self._temperature
         self._lammps.commands_list(
             [
@@ -274,7 +285,9 @@ def _rate(work: Callable[[], Any], amount: float) -> float:
 def benchmark(
     n_atoms: int, reduced_temperature: float, seconds: float, directory: Path, *, peers: bool = True
 ) -> dict[str, Any]:
-    """Measure mgflows in both precisions and, where they are installed, its peers; repetitions alternate between the codes.
+    """Measure mgflows in both precisions and the other codes that are installed.
+
+    Repetitions alternate between the codes, so that all see the same state of the machine.
 
     Parameters
     ----------
@@ -283,93 +296,40 @@ def benchmark(
     reduced_temperature
         Temperature of the liquid.
     seconds
-        Processor time for each code.
+        Processor time for each code, s.
     directory
         Scratch directory for the C library.
     peers
-        Whether to measure C and LAMMPS at all.
+        Whether to measure C and LAMMPS.
 
     Returns
     -------
-    ``n_atoms``, ``reduced_temperature``, ``processor``, ``measurements``, ``ratios``, ``molecular_dynamics`` (steps per second by code and their
-    ratio) and ``absent``: why a peer is missing. In a box below twice the largest cutoff there is the kernel of small cells only, and no peer.
+    dict
+        ``n_atoms``, ``reduced_temperature``, ``processor``, ``measurements``, ``ratios``,
+        ``molecular_dynamics`` (steps per second by code and their ratio) and ``absent``: why a code
+        was not measured. A box below twice the largest cutoff is measured only with the kernel of
+        small cells.
     """
     lj = LennardJones.cuzral()
     preset = Alloy.cuzral()
     alloy = Alloy(preset.composition, n_atoms, preset.number_density)
-    settings: dict[str, Any] = {
-        "max_displacement": _MAX_DISPLACEMENT,
-        "swap_fraction": _SWAP_FRACTION,
-    }
-    liquid = SwapMonteCarlo.from_alloy(lj, alloy, seed=1, **settings)
+    liquid = SwapMonteCarlo.from_alloy(lj, alloy, seed=1, **_SETTINGS)
     liquid.equilibrate(500)
     liquid.run(max(200, 150_000 // n_atoms), reduced_temperature)
-    runners: dict[tuple[str, str], Callable[[int], float]] = {}
-    replicas: dict[str, int] = {}
     absent: dict[str, str] = {}
-    small = lj.check_box(alloy) is not None
-    if small:
-        peers, absent["peers"] = (
-            False,
-            "the peers and the replicas see the nearest image only, which is not enough in a box this small",
-        )
-    if n_atoms <= _MOST_ATOMS_OF_REPLICAS:
-        slow = SwapMonteCarlo(lj, liquid.atoms, seed=2, method="images", **settings)
-        runners["mgflows_images", "float64"] = lambda n: float(
-            np.mean(slow.run(n, reduced_temperature))
-        )
-    for precision in () if small else ("float64", "float32"):
-        sampler = SwapMonteCarlo(lj, liquid.atoms, seed=2, dtype=precision, **settings)
-        runners["mgflows", precision] = lambda n, sampler=sampler: float(
-            np.mean(sampler.run(n, reduced_temperature))
-        )  # type: ignore[misc]
-    for precision in (
-        ("float64", "float32") if n_atoms <= _MOST_ATOMS_OF_REPLICAS and not small else ()
-    ):
-        replicas[precision] = Replicas.lanes(precision)
-        side_by_side = SwapMonteCarloReplicas(
-            lj,
-            [liquid.atoms] * replicas[precision],
-            seed=2,
-            dtype=precision,  # type: ignore[arg-type]
-            **settings,
-        )
-        runners["mgflows_replicas", precision] = lambda n, sampler=side_by_side: float(
-            np.mean(sampler.run(n, reduced_temperature))
-        )  # type: ignore[misc]
-    if peers and shutil.which("gcc") is None:
+    is_small = lj.check_box(alloy) is not None
+    if is_small:
+        peers = False
+        absent["peers"] = "the box is too small for the minimum-image convention"
+    elif peers and shutil.which("gcc") is None:
         absent["c"] = "gcc is not installed"
-    elif peers:
-        for precision in ("float64", "float32"):
-            reference = CReference(lj, liquid.atoms, precision, directory)
-            runners["c", precision] = lambda n, reference=reference: reference.run(
-                n, reduced_temperature
-            )  # type: ignore[misc]
-
-    rates: dict[tuple[str, str], list[float]] = {code: [] for code in runners}
-    energies: dict[tuple[str, str], list[float]] = {code: [] for code in runners}
-    n_sweeps = {}
-    for code, run in runners.items():
-        run(2)
-        n_sweeps[code] = max(1, int(0.1 * _rate(lambda run=run: run(10), 10.0)))  # type: ignore[misc]
-    for _ in range(max(3, round(10 * seconds))):
-        for code, run in runners.items():
-            moves = (
-                n_sweeps[code]
-                * n_atoms
-                * (replicas[code[1]] if code[0] == "mgflows_replicas" else 1)
-            )
-            rates[code].append(
-                _rate(
-                    lambda run=run, code=code: energies[code].append(run(n_sweeps[code])),  # type: ignore[misc]
-                    moves,
-                )
-            )
-    measurements = [
-        Measurement(*code, n_atoms, max(rates[code]), float(np.mean(energies[code])))
-        for code in runners
-    ]
-
+    runners = list(_own_runners(lj, liquid.atoms, is_small=is_small))
+    if peers and "c" not in absent:
+        runners += [
+            _Runner("c", precision, 1, CReference(lj, liquid.atoms, precision, directory).run)
+            for precision in _PRECISIONS
+        ]
+    measurements = _measure(runners, n_atoms, reduced_temperature, seconds)
     if peers:
         try:
             measurements.append(_measure_lammps(lj, liquid.atoms, reduced_temperature, seconds))
@@ -378,28 +338,88 @@ def benchmark(
     dynamics = _measure_dynamics(
         lj, liquid.atoms, reduced_temperature, seconds, with_lammps=peers and "lammps" not in absent
     )
-    speed = {(m.code, m.precision): m.moves_per_second for m in measurements}
-    ratios = {
-        f"{mine}_{my_precision}_over_{code}_{precision}": my_rate / rate
-        for (mine, my_precision), my_rate in speed.items()
-        for (code, precision), rate in speed.items()
-        if mine.startswith("mgflows") and not code.startswith("mgflows")
-    }
     return {
         "n_atoms": n_atoms,
         "reduced_temperature": reduced_temperature,
         "processor": processor(),
         "measurements": [asdict(measurement) for measurement in measurements],
-        "ratios": ratios,
+        "ratios": _ratios(measurements),
         "molecular_dynamics": dynamics,
         "absent": absent,
+    }
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """A code that samples: `run(n_sweeps, reduced_temperature)` returns its mean energy."""
+
+    code: str
+    precision: str
+    n_systems: int
+    run: Callable[[int, float], float]
+
+
+def _own_runners(lj: LennardJones, atoms: Atoms, *, is_small: bool) -> Iterator[_Runner]:
+    """The samplers of mgflows that suit the system."""
+    all_pairs = len(atoms) <= _MOST_ATOMS_OF_REPLICAS
+    if all_pairs:
+        images = SwapMonteCarlo(lj, atoms, seed=2, method="images", **_SETTINGS)
+        yield _Runner("mgflows_images", "float64", 1, _mean_energy(images))
+    for precision in () if is_small else _PRECISIONS:
+        sampler = SwapMonteCarlo(lj, atoms, seed=2, dtype=precision, **_SETTINGS)
+        yield _Runner("mgflows", precision, 1, _mean_energy(sampler))
+    for precision in _PRECISIONS if all_pairs and not is_small else ():
+        n = Replicas.lanes(precision)
+        replicas = SwapMonteCarloReplicas(lj, [atoms] * n, seed=2, dtype=precision, **_SETTINGS)
+        yield _Runner("mgflows_replicas", precision, n, _mean_energy(replicas))
+
+
+def _mean_energy(
+    sampler: SwapMonteCarlo | SwapMonteCarloReplicas,
+) -> Callable[[int, float], float]:
+    return lambda n_sweeps, temperature: float(np.mean(sampler.run(n_sweeps, temperature)))
+
+
+def _measure(
+    runners: list[_Runner], n_atoms: int, reduced_temperature: float, seconds: float
+) -> list[Measurement]:
+    """Run the codes in turn, each for about 0.1 s at a time."""
+    n_sweeps = []
+    for runner in runners:
+        runner.run(2, reduced_temperature)
+        rate = _rate(partial(runner.run, 10, reduced_temperature), 10.0)
+        n_sweeps.append(max(1, int(0.1 * rate)))
+    rates: list[list[float]] = [[] for _ in runners]
+    energies: list[list[float]] = [[] for _ in runners]
+    for _ in range(max(3, round(10 * seconds))):
+        for number, runner in enumerate(runners):
+            start = time.process_time()
+            energy = runner.run(n_sweeps[number], reduced_temperature)
+            elapsed = time.process_time() - start
+            rates[number].append(n_sweeps[number] * n_atoms * runner.n_systems / elapsed)
+            energies[number].append(energy)
+    return [
+        Measurement(runner.code, runner.precision, n_atoms, max(rate), float(np.mean(energy)))
+        for runner, rate, energy in zip(runners, rates, energies, strict=True)
+    ]
+
+
+def _ratios(measurements: list[Measurement]) -> dict[str, float]:
+    """Speed of each sampler of mgflows over that of each other code."""
+    own = [each for each in measurements if each.code.startswith("mgflows")]
+    others = [each for each in measurements if not each.code.startswith("mgflows")]
+    return {
+        f"{a.code}_{a.precision}_over_{b.code}_{b.precision}": a.moves_per_second
+        / b.moves_per_second
+        for a in own
+        for b in others
     }
 
 
 def _measure_lammps(
     lj: LennardJones, atoms: Atoms, reduced_temperature: float, seconds: float
 ) -> Measurement:
-    """Time displacements and exchanges apart; a move of the sampler costs their mean, weighted as they are tried."""
+    """Time displacements and exchanges separately; combine them with the sampler's fractions."""
     reference = LammpsReference(lj, atoms, reduced_temperature)
     cost = 0.0
     for move, weight in (
@@ -415,7 +435,7 @@ def _measure_lammps(
 def _measure_dynamics(
     lj: LennardJones, atoms: Atoms, reduced_temperature: float, seconds: float, *, with_lammps: bool
 ) -> dict[str, float]:
-    """Steps per second of the surrogate's molecular dynamics and of LAMMPS, in turn."""
+    """Steps per second of the surrogate's molecular dynamics and of LAMMPS, alternately."""
     ours = SurrogateMolecularDynamics(
         lj, atoms, seed=3, reduced_timestep=_TIMESTEP, reduced_thermostat_time=_THERMOSTAT_TIME
     )

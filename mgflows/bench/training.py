@@ -1,4 +1,4 @@
-"""How fast this machine trains, and how far that gets: the measurements of ``mgflows bench training``."""
+"""Speed and accuracy of the trainers, as ``mgflows bench training`` measures them."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ __all__ = ["benchmark", "graphics_processor"]
 def benchmark(
     frames: Path, trainers: list[Trainer], directory: Path, *, generation: int = 1000
 ) -> Iterator[dict[str, Any]]:
-    """Train on the same frames with several trainers, one after the other, from random parameters with the paper's model.
+    """Train the paper's model on the same frames with several trainers, one after the other.
 
     Parameters
     ----------
     frames
         Directory with ``train.xyz`` and ``test.xyz``, such as ``mgflows export`` writes.
     trainers
-        What to time.
+        The trainers.
     directory
-        Where the trainings go.
+        Directory of the trainings.
     generation
-        Generations of GPUMD's trainer; neppo's has steps of its own.
+        Generations of GPUMD's trainer; neppo's number of steps is its own setting.
 
     Yields
     ------
     dict
-        ``trainer``, ``version``, ``device``, ``hardware``, ``batch``, ``steps``, ``n_train``, ``n_test``; ``seconds`` of wall time in
-        all, start, neighbour lists and reports included; ``cpu_seconds``; ``seconds_per_step`` between the first and the last report;
-        ``energy`` (meV/atom), ``force`` (meV/A) and ``virial`` (meV/atom), RMSEs of the test frames as :func:`mgflows.nep.parity` has them.
+        ``trainer``, ``version``, ``device``, ``hardware``, ``batch``, ``steps``, ``n_train``,
+        ``n_test``; ``seconds`` of wall time, with start, neighbour lists and reports;
+        ``cpu_seconds``; ``seconds_per_step`` between the first and the last report; ``energy``
+        (meV/atom), ``force`` (meV/A) and ``virial`` (meV/atom): RMSEs of the test frames by
+        :func:`mgflows.nep.parity`.
 
     Raises
     ------
     InputError
         If a file is missing or cannot be read.
     ServiceError, MissingDependencyError
-        If one of the trainers is not installed; nothing runs then.
+        If one of the trainers is not installed; then nothing runs.
     """
     for trainer in trainers:
         trainer.check_installation()
     train, test = (read_frames(frames / name) for name in ("train.xyz", "test.xyz"))
     if not train or not test:
         raise InputError(
-            f"train.xyz or test.xyz in {frames} holds no frame; export a dataset with: mgflows export DATASET"
+            f"train.xyz or test.xyz in {frames} holds no frame",
+            hint="export a dataset with: mgflows export DATASET",
         )
     species = tuple(
         dict.fromkeys(symbol for frame in train for symbol in frame.get_chemical_symbols())
     )
-    # GPUMD writes its potential with the reports only, so that the last generation must be one.
+    # GPUMD writes its potential only with its reports, so the last generation must be one.
     n_reports = next(number for number in (4, 3, 2, 1) if generation % number == 0)
     parameters = NepParameters(
         species=species, generation=generation, output_interval=generation // n_reports
@@ -93,7 +96,7 @@ def benchmark(
 
 
 def graphics_processor() -> str:
-    """Name of the first GPU as ``nvidia-smi`` has it; empty where there is none."""
+    """Name of the first GPU according to ``nvidia-smi``; empty without one."""
     if shutil.which("nvidia-smi") is None:
         return ""
     query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]

@@ -1,4 +1,4 @@
-"""``mgflows advance``: go on with campaigns whose next jobs wait only to be submitted."""
+"""``mgflows advance``: submit planned jobs whose inputs are available."""
 
 from __future__ import annotations
 
@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, open_database, print_json
+from mgflows.cli.options import (
+    directory_option,
+    json_option,
+    known_campaign,
+    open_database,
+    print_json,
+)
+from mgflows.cli.tables import make_console
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from mgflows.launch import Advance
 
 
 @click.command()
@@ -21,38 +27,35 @@ if TYPE_CHECKING:
 @click.option(
     "--accept-gate",
     is_flag=True,
-    help="Go on although a gate, such as that of the surrogate's fitness, did not pass.",
+    help="Continue although a gate, such as that of the surrogate's fitness, did not pass.",
 )
 @directory_option
 @json_option
 def advance(campaign: str | None, accept_gate: bool, directory: Path | None, as_json: bool) -> None:
-    """Submit the jobs of CAMPAIGN (or of all campaigns) whose inputs are there.
+    """Submit the planned jobs of CAMPAIGN, or of all, whose inputs are available.
 
-    Workers do this by themselves when they run dry; where jobs of another category come next, let cron do it. Any number may run at once.
+    Workers do this by themselves when they run out of jobs; where jobs of another category come
+    next, run it from cron. It may run several times at once.
     """
     from mgflows.launch import advance as advance_campaigns
 
     if accept_gate and campaign is None:
-        raise InputError("--accept-gate needs a campaign; name the one whose gate you accept")
+        raise InputError(
+            "--accept-gate needs a campaign", hint="name the one whose gate you accept"
+        )
     database = open_database(directory)
-    name = database.campaign(campaign).campaign if campaign else None
-    went_on = advance_campaigns(database.settings, name, accept_gate=accept_gate)
+    name = known_campaign(database, campaign)
+    advanced = advance_campaigns(database.settings, name, accept_gate=accept_gate)
     if as_json:
-        print_json([asdict(each) for each in went_on])
+        print_json([asdict(each) for each in advanced])
         return
-    _show(went_on)
-
-
-def _show(went_on: list[Advance]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not went_on:
+    console = make_console()
+    if not advanced:
         console.print("nothing is planned: everything was submitted")
-    for each in went_on:
+    for each in advanced:
         console.print(
-            f"[bold]{each.campaign}[/]: {each.n_added} jobs submitted, {each.n_planned} wait",
-            highlight=False,
+            f"[bold]{each.campaign}[/]: {plural(each.n_added, 'job')} submitted, "
+            f"{each.n_planned} still planned"
         )
         for reason, number in each.stopped.items():
-            console.print(f"  [red]{number} do not go on[/]: {reason}", highlight=False)
+            console.print(f"  {plural(number, 'job')} blocked: {reason}", style="red", markup=False)

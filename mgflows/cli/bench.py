@@ -1,4 +1,4 @@
-"""``mgflows bench``: how fast this machine runs mgflows and its peers."""
+"""``mgflows bench``: the speed of mgflows and other codes on this machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,29 @@ from pathlib import Path
 import click
 
 from mgflows.cli.options import json_option, print_json
+from mgflows.cli.tables import make_console, make_table, rounded
+from mgflows.text import plural
+
+_ROWS = {
+    "workflows": "workflows",
+    "making the flow (ms per job)": "making",
+    "planning and insertion (ms per job)": "insertion",
+    "advance (ms per added job)": "advance_per_firework",
+    "advance with nothing to add (ms)": "advance",
+    "running a job that does nothing (ms)": "overhead",
+    "query of a worker for a job (ms)": "checkout",
+    "status (ms)": "status",
+    "heal with nothing to repair (ms)": "heal",
+    "database on disk (KiB per job)": "disk_kib",
+    "mongod (MiB)": "mongod_mib",
+    "this process (MiB, peak so far)": "client_mib",
+}
+"""Titles to keys of :func:`mgflows.bench.fireworks.measure`."""
 
 
 @click.group()
 def bench() -> None:
-    """Measure the speed of mgflows and its peers on this machine."""
+    """Measure the speed of mgflows and other codes on this machine."""
 
 
 @bench.command("swap-mc")
@@ -36,17 +54,20 @@ def bench() -> None:
     default=2.0,
     show_default=True,
     type=click.FloatRange(min=0.1),
-    help="Processor time for each code.",
+    help="Processor time for each code, s.",
 )
 @click.option(
     "--peers/--no-peers",
     default=True,
     show_default=True,
-    help="Compile the C reference and run LAMMPS where installed.",
+    help="Also measure C (needs gcc) and LAMMPS if installed.",
 )
 @json_option
 def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json: bool) -> None:
-    """Swap Monte Carlo moves and molecular-dynamics steps per second on one core, against C (gcc -O3 -march=native -ffast-math) and LAMMPS."""
+    """Measure swap Monte Carlo moves and molecular-dynamics steps per second on one core.
+
+    For comparison: the same algorithm in C (gcc -O3 -march=native -ffast-math), and LAMMPS.
+    """
     from mgflows.bench.swap_monte_carlo import benchmark
 
     with tempfile.TemporaryDirectory() as directory:
@@ -55,30 +76,34 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
         print_json(result)
         return
 
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"{atoms} atoms, T* = {temperature:g}, one core of {result['processor']}")
-    for column in ("code", "precision", "10^6 moves/s", "mean energy"):
-        table.add_column(column, justify="left" if column == "code" else "right")
-    for row in result["measurements"]:
-        energy = "" if row["energy_per_atom"] is None else f"{row['energy_per_atom']:.3f}"
-        table.add_row(row["code"], row["precision"], f"{row['moves_per_second'] / 1e6:.3f}", energy)
-    console.print(table)
-    for name, ratio in result["ratios"].items():
-        mine, _, theirs = name.partition("_over_")
-        console.print(f"{mine.replace('_', ' ')} / {theirs.replace('_', ' ')}: {ratio:.2f}")
-    dynamics = result["molecular_dynamics"]
-    console.print(
-        f"molecular dynamics: {dynamics['mgflows_steps_per_second']:.0f} steps/s", highlight=False
-    )
-    if "mgflows_over_lammps" in dynamics:
-        console.print(
-            f"molecular dynamics, mgflows / lammps: {dynamics['mgflows_over_lammps']:.2f}"
+    console = make_console()
+    rows = [
+        (
+            row["code"],
+            row["precision"],
+            f"{row['moves_per_second'] / 1e6:.3f}",
+            "" if row["energy_per_atom"] is None else f"{row['energy_per_atom']:.3f}",
         )
+        for row in result["measurements"]
+    ]
+    console.print(
+        make_table(
+            ("code", "precision", "10^6 moves/s", "mean energy"),
+            rows,
+            numbers=("10^6 moves/s", "mean energy"),
+            title=f"{atoms} atoms, T* = {temperature:g}, one core of {result['processor']}",
+        )
+    )
+    for name, ratio in result["ratios"].items():
+        own, _, other = name.partition("_over_")
+        console.print(f"{own.replace('_', ' ')} / {other.replace('_', ' ')}: {ratio:.2f}")
+    dynamics = result["molecular_dynamics"]
+    console.print(f"molecular dynamics: {dynamics['mgflows_steps_per_second']:.0f} steps/s")
+    if "mgflows_over_lammps" in dynamics:
+        ratio = dynamics["mgflows_over_lammps"]
+        console.print(f"molecular dynamics, mgflows / lammps: {ratio:.2f}")
     for reason in result["absent"].values():
-        console.print(f"[yellow]left out:[/] {reason}")
+        console.print(f"not measured: {reason}", style="yellow", markup=False)
 
 
 @bench.command("fireworks")
@@ -87,7 +112,7 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
     "sizes",
     multiple=True,
     type=click.IntRange(min=10),
-    help="Jobs of a campaign; may be repeated.  [default: 1000, 10000]",
+    help="Jobs of a campaign; repeatable  [default: 1000, 10000].",
 )
 @click.option(
     "--run",
@@ -95,18 +120,19 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
     default=200,
     show_default=True,
     type=click.IntRange(min=2),
-    help="How many of the jobs run.",
+    help="Number of jobs that run.",
 )
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the servers go; by default a temporary folder.",
+    help="Directory of the servers  [default: a temporary one].",
 )
 @json_option
 def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_json: bool) -> None:
-    """What MongoDB and FireWorks cost per job, in campaigns that do nothing, each on a private server of its own.
+    """Measure the overhead of MongoDB and FireWorks per job, with jobs that do nothing.
 
-    10^5 jobs take about two minutes and 1 GB, and an hour or two if all of them are to run.
+    Each campaign has its own private server. 10^5 jobs take about two minutes and 1 GB, and one to
+    two hours if all of them run.
     """
     from mgflows.bench.fireworks import benchmark
 
@@ -116,31 +142,15 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
         print_json(results)
         return
 
-    from rich.console import Console
-    from rich.table import Table
-
-    rows = {
-        "workflows": "workflows",
-        "making the flow (ms per job)": "making",
-        "planning and insertion (ms per job)": "insertion",
-        "advance (ms per job that it adds)": "advance_per_firework",
-        "advance with nothing to add (ms)": "advance",
-        "running one that does nothing (ms)": "overhead",
-        "what a worker asks for a job (ms)": "checkout",
-        "status (ms)": "status",
-        "heal with nothing to repair (ms)": "heal",
-        "database on disk (KiB per job)": "disk_kib",
-        "mongod (MiB)": "mongod_mib",
-        "this process (MiB, peak so far)": "client_mib",
-    }
-    table = Table(
-        "",
-        *(f"{result['fireworks']} jobs" for result in results),
-        title=f"{n_run} of the jobs run, one after the other",
+    sizes_run = [plural(result["fireworks"], "job") for result in results]
+    make_console().print(
+        make_table(
+            ("", *sizes_run),
+            ((title, *(_cell(each[key]) for each in results)) for title, key in _ROWS.items()),
+            numbers=sizes_run,
+            title=f"{n_run} of the jobs run, one after the other",
+        )
     )
-    for title, key in rows.items():
-        table.add_row(title, *(_in_words(result[key]) for result in results))
-    Console().print(table)
 
 
 @bench.command("training")
@@ -149,14 +159,14 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     "--device",
     "devices",
     multiple=True,
-    help="Device of neppo's trainer; may be repeated.  [default: cpu, and cuda where it is there]",
+    help="Device of neppo's trainer; repeatable  [default: cpu, and cuda if there is a GPU].",
 )
 @click.option(
     "--batch",
     "batches",
     multiple=True,
     type=click.IntRange(min=2),
-    help="Frames per step; may be repeated.  [default: 2]",
+    help="Frames per step; repeatable  [default: 2].",
 )
 @click.option(
     "--steps",
@@ -165,7 +175,7 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     type=click.IntRange(min=4),
     help="Steps of the gradient trainers.",
 )
-@click.option("--nep", "command", help="GPUMD's executable, to time the evolution strategy, too.")
+@click.option("--nep", "command", help="GPUMD's executable, to measure the evolution strategy too.")
 @click.option(
     "--generations",
     default=400,
@@ -176,7 +186,7 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
 @click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the trainings go; by default a temporary folder.",
+    help="Directory of the trainings  [default: a temporary one].",
 )
 @json_option
 def training(
@@ -189,7 +199,10 @@ def training(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Speed of the trainers, and the test errors they reach, on the train.xyz and test.xyz in the folder FRAMES (see mgflows export)."""
+    """Measure the speed of the trainers and the test errors they reach.
+
+    FRAMES is a directory with train.xyz and test.xyz, as mgflows export writes them.
+    """
     from mgflows.bench.training import benchmark, graphics_processor
     from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer, Trainer
 
@@ -211,30 +224,26 @@ def training(
         print_json(results)
         return
 
-    from rich.console import Console
-    from rich.table import Table
-
     hardware = dict.fromkeys(row["hardware"] for row in results if row["hardware"])
-    table = Table(
-        title=f"{results[0]['n_train']} training and {results[0]['n_test']} test frames, {', '.join(hardware)}",
-        caption="E, W: RMSE in meV/atom, F: in meV/A, of the test frames",
-    )
-    for column in ("trainer", "device", "batch", "steps", "ms/step", "seconds", "E", "F", "W"):
-        table.add_column(column, justify="left" if column in ("trainer", "device") else "right")
+    counts = [plural(results[0][key], "frame") for key in ("n_train", "n_test")]
+    numbers = ("batch", "steps", "ms/step", "seconds", "E", "F", "W")
+    keys = ("batch", "steps", "ms_per_step", "seconds", "energy", "force", "virial")
+    rows = []
     for row in results:
-        speed = None if row["seconds_per_step"] is None else 1e3 * row["seconds_per_step"]
-        numbers = (
-            row["batch"],
-            row["steps"],
-            speed,
-            row["seconds"],
-            row["energy"],
-            row["force"],
-            row["virial"],
+        speed = row["seconds_per_step"]
+        row["ms_per_step"] = None if speed is None else 1e3 * speed
+        rows.append((row["version"], row["device"], *(_cell(row[key]) for key in keys)))
+    console = make_console()
+    console.print(
+        make_table(
+            ("trainer", "device", *numbers),
+            rows,
+            numbers=numbers,
+            title=f"{counts[0]} for training, {counts[1]} for the test, {', '.join(hardware)}",
         )
-        table.add_row(row["version"], row["device"], *map(_in_words, numbers))
-    Console().print(table)
+    )
+    console.print("E, F, W: RMSE of the test frames in meV/atom, meV/Å and meV/atom", style="dim")
 
 
-def _in_words(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+def _cell(value: float | None) -> str:
+    return rounded(value) if isinstance(value, float) else "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""``mgflows converge``: which cutoff and which k-spacing a cell needs."""
+"""``mgflows converge``: convergence of labels with cutoff and k-spacing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import json_option, print_json
-from mgflows.errors import InputError
+from mgflows.cli.paths import check_output, force_option, read_structures
+from mgflows.cli.tables import make_console, make_table
+from mgflows.errors import InputError, require
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from rich.console import Console
 
+    from mgflows.cli.tables import Cell
     from mgflows.methods.convergence import Convergence
 
+_PLOTS = (".svg", ".pdf", ".png")
 _METHODS = {
     "gpaw": "mgflows.methods.gpaw.GpawMethod",
     "espresso": "mgflows.methods.espresso.EspressoMethod",
@@ -40,33 +45,33 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--code",
     default="gpaw",
     show_default=True,
-    help=f"{', '.join(_METHODS)}, or the import path of a method of labelling.",
+    help=f"{', '.join(_METHODS)}, or the import path of a label method.",
 )
 @click.option(
     "--cutoffs",
     default="300,400,500,600,800",
     show_default=True,
     callback=_numbers,
-    help="eV; empty leaves the series out.",
+    help="Cutoffs in eV; empty skips the series.",
 )
 @click.option(
     "--k-spacings",
     default="0.5,0.35,0.25,0.162",
     show_default=True,
     callback=_numbers,
-    help="1/Å; empty leaves the series out.",
+    help="k-spacings in 1/Å; empty skips the series.",
 )
 @click.option(
     "--cutoff",
     type=float,
     default=None,
-    help="eV, in the series over k-spacings; by default the method's.",
+    help="Cutoff in eV of the series over k-spacings  [default: the method's].",
 )
 @click.option(
     "--k-spacing",
     type=float,
     default=None,
-    help="1/Å, in the series over cutoffs; by default the method's.",
+    help="k-spacing in 1/Å of the series over cutoffs  [default: the method's].",
 )
 @click.option(
     "--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="MPI processes."
@@ -75,8 +80,9 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Also draw it, to this SVG, PDF or PNG file.",
+    help="Also plot the series to this SVG, PDF or PNG file.",
 )
+@force_option
 @json_option
 def converge(
     structure: Path,
@@ -87,15 +93,15 @@ def converge(
     k_spacing: float | None,
     ranks: int,
     output: Path | None,
+    force: bool,
     as_json: bool,
 ) -> None:
-    """Label the cell in the file STRUCTURE with a series of cutoffs and one of k-meshes, and say which are enough.
+    """Label the cell in the file STRUCTURE at several cutoffs and k-meshes; recommend one of each.
 
-    Energy, forces and stress are compared with those of the finest setting of each series. Take a small cell with forces of its own, such as a rattled crystal.
-    The code's own files go to a folder named after STRUCTURE, such as cell-convergence.
+    Energy, forces and stress are compared with those of the finest setting of each series. Use a
+    small cell with nonzero forces, such as a rattled crystal. The code's own files go to a
+    directory named after STRUCTURE, such as cell-convergence.
     """
-    from rich.console import Console
-
     from mgflows.methods.convergence import convergence
 
     changes: dict[str, Any] = {"n_ranks": ranks}
@@ -113,9 +119,12 @@ def converge(
     }
     if not series:
         raise InputError(
-            "there is neither a cutoff nor a k-spacing to try; give --cutoffs or --k-spacings"
+            "there is neither a cutoff nor a k-spacing to try",
+            hint="give --cutoffs or --k-spacings",
         )
-    log = Console(stderr=True)
+    if output:
+        _check_plot(output, force=force)
+    log = make_console(stderr=True)
     files = Path(f"{structure.stem}-convergence")
     files.mkdir(exist_ok=True)
     with chdir(files):
@@ -125,7 +134,7 @@ def converge(
                 method,
                 name,
                 values,
-                lambda line: log.print(f"[dim]{line}[/]", highlight=False),
+                lambda line: log.print(line, style="dim", markup=False),
             )
             for name, values in series.items()
         ]
@@ -134,14 +143,16 @@ def converge(
     if as_json:
         print_json([_plain(result) for result in results])
         return
-    console = Console()
+    console = make_console()
     for result in results:
         other = (
             f"k-spacing {method.k_spacing:g}/Å"
             if result.parameter == "cutoff"
             else f"cutoff {method.cutoff:g} eV"
         )
-        console.print(f"[bold]{atoms.get_chemical_formula()}, {code}, {other}[/]", highlight=False)
+        console.print(
+            f"{atoms.get_chemical_formula()}, {code}, {other}", style="bold", markup=False
+        )
         _print(result, console)
 
 
@@ -151,24 +162,28 @@ def _method(code: str) -> Any:
         return getattr(importlib.import_module(module), name)()
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(
-            f"the code {code!r} is not known ({error}); choose one of {', '.join(_METHODS)} or give the import path of a method"
+            f"the code {code!r} is unknown ({error})",
+            hint=f"choose one of {', '.join(_METHODS)} or give the import path of a label method",
         ) from error
 
 
 def _read(path: Path) -> Atoms:
-    from ase.io import read
-
-    try:
-        atoms = read(path)
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as a structure ({error}); give a file that ASE reads, such as extended XYZ"
-        ) from error
+    atoms = read_structures(path)[-1]
     if not atoms.pbc.all():
         raise InputError(
-            f"{path} is not periodic in all directions; labels are made of periodic cells"
+            f"{path} is not periodic in all directions", hint="give a periodic cell, as labels need"
         )
     return atoms
+
+
+def _check_plot(path: Path, *, force: bool) -> None:
+    """Refuse a plot that cannot be written before the labels are computed."""
+    require("matplotlib.figure", "report", "a figure")
+    if path.suffix.lower() not in _PLOTS:
+        raise InputError(
+            f"the plot {path} has no known format", hint=f"end its name in {', '.join(_PLOTS)}"
+        )
+    check_output(path, force=force)
 
 
 def _plain(result: Convergence) -> dict[str, Any]:
@@ -182,29 +197,17 @@ def _plain(result: Convergence) -> dict[str, Any]:
     }
 
 
-def _print(result: Convergence, console: Any) -> None:
-    from rich import box
-    from rich.table import Table
+_TITLES = {"cutoff": "cutoff (eV)", "k_spacing": "k-spacing (1/Å)"}
+
+
+def _print(result: Convergence, console: Console) -> None:
+    from rich.text import Text
 
     from mgflows.methods.convergence import ENERGY_THRESHOLD, FORCE_THRESHOLD, STRESS_THRESHOLD
 
-    title = {"cutoff": "cutoff (eV)", "k_spacing": "k-spacing (1/Å)"}[result.parameter]
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in (
-        title,
-        "k-mesh",
-        "total E (meV/atom)",
-        "E (meV/atom)",
-        "F (eV/Å)",
-        "P (GPa)",
-        "deviator (GPa)",
-        "CPU s",
-        "",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows: list[list[Cell]] = []
     for point in result.points:
-        last, chosen = point is result.points[-1], point is result.recommended
-        mark = "finest" if last else "[green]enough[/]" if chosen else ""
+        is_last, is_chosen = point is result.points[-1], point is result.recommended
         differences = (
             f"{point.total_energy:+.1f}",
             f"{point.energy:+.2f}",
@@ -212,26 +215,29 @@ def _print(result: Convergence, console: Any) -> None:
             f"{point.pressure:+.2f}",
             f"{point.deviator:.3f}",
         )
-        cells = [""] * 5 if last else list(differences)
-        table.add_row(
-            f"{point.value:g}",
-            "x".join(map(str, point.mesh)),
-            *cells,
-            f"{point.cpu_seconds:.0f}",
-            mark,
+        rows.append(
+            [
+                f"{point.value:g}",
+                "x".join(map(str, point.mesh)),
+                *([""] * len(differences) if is_last else differences),
+                f"{point.cpu_seconds:.0f}",
+                "finest" if is_last else Text("enough" if is_chosen else "", style="green"),
+            ]
         )
-    console.print(table)
-    console.print(result.advice, highlight=False, soft_wrap=True)
+    numbers = (_TITLES[result.parameter], "k-mesh", "E tot", "E", "F", "P", "dev.", "CPU s")
+    console.print(make_table((*numbers, ""), rows, numbers=numbers))
+    console.print(result.advice, soft_wrap=True, markup=False)
     console.print(
-        f"[dim]differences from the finest setting ({result.pressure:.2f} GPa); enough: E {ENERGY_THRESHOLD:g} meV/atom (of an expansion by 3 % in length; the total "
-        f"energy does not count), F {FORCE_THRESHOLD:g} eV/Å, P and deviator {STRESS_THRESHOLD:g} GPa[/]",
-        highlight=False,
+        "differences from the finest setting: total energy and E in meV/atom, F in eV/Å, pressure "
+        f"P and stress deviator in GPa (P = {result.pressure:.2f} GPa at the finest); enough: E "
+        f"{ENERGY_THRESHOLD:g} meV/atom (of an expansion by 3 % in length; the total energy does "
+        f"not count), F {FORCE_THRESHOLD:g} eV/Å, P and deviator {STRESS_THRESHOLD:g} GPa",
+        style="dim",
         soft_wrap=True,
     )
 
 
 def _draw(results: list[Convergence], path: Path) -> None:
-    from mgflows.errors import require
     from mgflows.methods.convergence import ENERGY_THRESHOLD, FORCE_THRESHOLD, STRESS_THRESHOLD
 
     figures = require("matplotlib.figure", "report", "a figure")
@@ -254,7 +260,7 @@ def _draw(results: list[Convergence], path: Path) -> None:
             )
         axes.axhline(1.0, color="gray", linewidth=1.0)
         axes.set_yscale("log")
-        axes.set_xlabel({"cutoff": "cutoff (eV)", "k_spacing": "k-spacing (1/Å)"}[result.parameter])
+        axes.set_xlabel(_TITLES[result.parameter])
         if result.parameter == "k_spacing":
             axes.invert_xaxis()
     figure.axes[0].set_ylabel("difference from the finest / threshold")

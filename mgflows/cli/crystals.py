@@ -1,4 +1,4 @@
-"""``mgflows crystals``: the crystals of an alloy, shipped or from a database, and the file that pins them."""
+"""``mgflows crystals``: the crystals of an alloy, shipped or from a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import json_option, print_json
+from mgflows.cli.paths import check_output, force_option
+from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +30,7 @@ _SYMBOLS = re.compile(r"([A-Z][a-z]?)[\d.]*")
     type=click.Choice(["shipped", "mp", "optimade"]),
     default="shipped",
     show_default=True,
-    help="The table of mgflows, the Materials Project (with a key) or OPTIMADE databases (without).",
+    help="Table of mgflows, Materials Project (needs a key) or OPTIMADE databases.",
 )
 @click.option(
     "--database",
@@ -42,25 +45,26 @@ _SYMBOLS = re.compile(r"([A-Z][a-z]?)[\d.]*")
     type=click.IntRange(min=1),
     default=70,
     show_default=True,
-    help="Most atoms in the cell.",
+    help="Largest number of atoms in the cell.",
 )
 @click.option(
     "--above-hull",
     type=click.FloatRange(min=0.0),
     default=0.1,
     show_default=True,
-    help="Materials Project: eV/atom above the hull.",
+    help="Materials Project: largest energy above the hull, eV/atom.",
 )
 @click.option(
     "--observed-only",
     is_flag=True,
-    help="Leave out what is known from computation only, as far as the provider says so.",
+    help="Leave out crystals that the provider marks as computed only.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the file that LabelFlowMaker(crystals=load_crystals(file)) takes.",
+    help="Write the file for LabelFlowMaker(crystals=load_crystals(file)).",
 )
+@force_option
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @json_option
 def crystals(
@@ -71,10 +75,11 @@ def crystals(
     above_hull: float,
     observed_only: bool,
     output: Path | None,
+    force: bool,
     markdown: bool,
     as_json: bool,
 ) -> None:
-    """List the crystals of the alloy of ELEMENTS, such as Cu Zr Al or CuZrAl, and of all its sub-systems."""
+    """List the crystals of ELEMENTS, such as Cu Zr Al or CuZrAl, and of all their subsystems."""
     from mgflows.structures.crystal_databases import (
         crystals_from_materials_project,
         crystals_from_optimade,
@@ -83,6 +88,8 @@ def crystals(
     from mgflows.structures.crystals import crystal_prototypes
 
     species = _species(elements)
+    if output:
+        check_output(output, force=force)
     query: dict[str, Any] = {"species": species, "max_atoms": max_atoms}
     found: Sequence[AnyCrystal]
     if provider == "mp":
@@ -119,7 +126,8 @@ def _species(elements: Sequence[str]) -> list[str]:
     symbols = _SYMBOLS.findall(text)
     if not symbols or _SYMBOLS.sub("", text):
         raise InputError(
-            f"{' '.join(elements)!r} is no list of elements; give symbols, such as Cu Zr Al or CuZrAl"
+            f"{' '.join(elements)!r} is not a list of elements",
+            hint="give symbols, such as Cu Zr Al or CuZrAl",
         )
     return list(dict.fromkeys(symbols))
 
@@ -139,21 +147,7 @@ def _row(crystal: AnyCrystal) -> list[str]:
 
 
 def _print(rows: Sequence[Sequence[str]], output: Path | None) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD, expand=True)
-    for title in _COLUMNS:
-        # The sources are long: they have what the others leave.
-        table.add_column(
-            title,
-            justify="right" if title == "atoms" else "left",
-            no_wrap=True,
-            ratio=1 if title == "source" else None,
-        )
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    console.print(f"{len(rows)} crystals" + (f" in {output}" if output else ""), highlight=False)
+    console = make_console()
+    console.print(make_table(_COLUMNS, rows, numbers=("atoms",)))
+    written = f" written to {output}" if output else ""
+    console.print(f"{plural(len(rows), 'crystal')}{written}", markup=False)

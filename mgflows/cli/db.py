@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Start, stop and look at the private MongoDB server of this machine."""
+    """Start, stop and check the private MongoDB server of this machine."""
 
 
 @db.command()
 @directory_option
 def start(directory: Path | None) -> None:
-    """Start the server, unless it runs."""
+    """Start the server if it does not run."""
     server = _server(directory)
-    present = server.pid() is not None
+    was_running = server.pid() is not None
     uri = server.start()
-    click.echo(f"MongoDB {'was already running' if present else 'runs'}: {uri}")
+    click.echo(f"MongoDB {'was already running' if was_running else 'runs'}: {uri}")
 
 
 @db.command()
 @directory_option
 def stop(directory: Path | None) -> None:
-    """Stop the server; everything in it stays."""
+    """Stop the server; its data stay."""
     click.echo("MongoDB is stopped" if _server(directory).stop() else "MongoDB was not running")
 
 
@@ -41,7 +41,7 @@ def stop(directory: Path | None) -> None:
 @json_option
 @click.pass_context
 def status(context: click.Context, directory: Path | None, as_json: bool) -> None:
-    """Say whether the server runs; exits with 1 if it does not."""
+    """Show whether the server runs; the exit code is 1 if it does not."""
     found = _server(directory).status()
     if as_json:
         print_json(vars(found))
@@ -51,9 +51,8 @@ def status(context: click.Context, directory: Path | None, as_json: bool) -> Non
             if found.running
             else "MongoDB does not run"
         )
-        click.echo(
-            f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free\nlog   {found.log}"
-        )
+        click.echo(f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free")
+        click.echo(f"log   {found.log}")
     context.exit(0 if found.running else 1)
 
 
@@ -65,6 +64,7 @@ def _server(directory: Path | None) -> PrivateMongod:
     settings = Settings.load(directory)
     if not settings.is_private:
         raise InputError(
-            f"the settings name a MongoDB server ({settings.shown_uri}), so there is no private one; remove mongodb_uri from mgflows.yaml to have one"
+            f"the settings name the MongoDB server {settings.shown_uri}; there is no private one",
+            hint="remove mongodb_uri from mgflows.yaml to use a private server",
         )
     return PrivateMongod.from_settings(settings)

@@ -1,4 +1,4 @@
-"""``mgflows doctor``: whether this machine is ready."""
+"""``mgflows doctor``: checks of this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.settings import CATEGORIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--category",
-    type=click.Choice(["sampling", "dft", "training", "md"]),
-    help="Only what workers for such jobs need, which must then be there; everything by default.",
+    type=click.Choice(CATEGORIES),
+    help="Require what workers for such jobs need  [default: check everything].",
 )
 @directory_option
 @json_option
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 def doctor(
     context: click.Context, category: str | None, directory: Path | None, as_json: bool
 ) -> None:
-    """Check this machine: packages, configuration, programs, batch system, database, disk. Exits with 1 if something needs mending.
+    """Check packages, configuration, programs, batch system, database and disk of this machine.
 
-    A tick is good, a dash is something that one can do without, a cross needs mending; the arrow says how.
+    Each line shows ✓ (ok), - (optional) or ✗ (must be fixed), and how to fix it. The exit code is
+    1 if something must be fixed.
     """
     from mgflows.machine.doctor import Verdict, examine
 

@@ -1,4 +1,4 @@
-"""``mgflows fitness``: is the surrogate of a campaign worth its labels."""
+"""``mgflows fitness``: how well the surrogate predicts the label energies."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
+from mgflows.cli.tables import make_console, make_table
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 @directory_option
 @json_option
 def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """Show how well the surrogate of CAMPAIGN foretells its labels, what these cost, and whether the gate is open.
+    """Show how well surrogate energies of CAMPAIGN predict label energies, and their cost.
 
-    Slope and R2 are of the label energy against the surrogate energy of the same structure, over all labels that are there. The gate judged the first
-    of them; `mgflows advance CAMPAIGN --accept-gate` goes on behind a closed one.
+    Slope and R2 are of the label energy against the surrogate energy of the same structure, over
+    all available labels. The gate was evaluated for the first labels only; `mgflows advance
+    CAMPAIGN --accept-gate` continues behind a closed gate.
     """
     database = open_database(directory)
     name = only_campaign(database, campaign)
@@ -54,84 +57,79 @@ def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None
         )
         return
 
-    from rich.console import Console
-
-    console = Console()
+    console = make_console()
     console.print(_fitness_table(record))
     inherent = f"; against e_IS: {_line(record.fit_inherent)}" if record.fit_inherent else ""
     deviation = f" +- {record.pressure_std:.1f}" if record.pressure_std is not None else ""
     console.print(
-        f"{record.n_samples} samples: {_line(record.fit)}{inherent}; label pressure {record.pressure:+.1f}{deviation} GPa",
-        highlight=False,
+        f"{plural(record.n_samples, 'sample')}: {_line(record.fit)}{inherent}; "
+        f"label pressure {record.pressure:+.1f}{deviation} GPa"
     )
-    console.print(_verdict(gate), highlight=False)
+    console.print(_verdict(gate), markup=False)
     if similarity is not None:
         console.print(_similarity_table(similarity))
+        console.print(
+            "displacements: median and 95th percentile; bonds: kept bonds; cells: kept bonds after "
+            "the change of the cell; lengths: expansion of the cell's edges",
+            style="dim",
+        )
 
 
 def _fitness_table(record: FitnessRecord) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("sweeps", "samples", "e(LJ) eV/atom", "e(label) eV/atom", "slope", "R2", "GPa"):
-        table.add_column(title, justify="right")
-    for rate in record.rates:
-        slope = f"{rate.fit.slope:.2f} +- {rate.fit.slope_error:.2f}" if rate.fit else ""
-        r2 = f"{rate.fit.r2:.2f}" if rate.fit and rate.fit.r2 is not None else ""
-        table.add_row(
-            f"{rate.n_sweeps:g}",
-            str(rate.n_samples),
-            f"{rate.energy_lj:.3f}",
-            f"{rate.energy_label:.3f}",
-            slope,
-            r2,
-            f"{rate.pressure:+.1f}",
-        )
-    return table
+    titles = ("sweeps", "samples", "e(LJ) eV/atom", "e(label) eV/atom", "slope", "R2", "GPa")
+    return make_table(
+        titles,
+        (
+            (
+                f"{rate.n_sweeps:g}",
+                str(rate.n_samples),
+                f"{rate.energy_lj:.3f}",
+                f"{rate.energy_label:.3f}",
+                f"{rate.fit.slope:.2f} +- {rate.fit.slope_error:.2f}" if rate.fit else "",
+                f"{rate.fit.r2:.2f}" if rate.fit and rate.fit.r2 is not None else "",
+                f"{rate.pressure:+.1f}",
+            )
+            for rate in record.rates
+        ),
+        numbers=titles,
+    )
 
 
 def _similarity_table(similarity: SimilarityDocument) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, title="what relaxation changes", title_justify="left")
-    for title in (
-        "sweeps",
-        "relaxed",
-        "median A",
-        "95 % A",
-        "bonds kept %",
-        "in the same cell %",
-        "lengths %",
-    ):
-        table.add_column(title, justify="right")
-    for rate in (*similarity.rates, similarity.overall):
-        table.add_row(
-            f"{rate.n_sweeps:g}" if rate.n_sweeps else "all",
-            str(rate.n_samples),
-            f"{rate.median_displacement:.3f}",
-            f"{rate.percentile_95:.3f}",
-            f"{100 * rate.delta_cb:.1f}",
-            f"{100 * rate.delta_cb_affine:.1f}",
-            f"{100 * rate.linear_expansion:+.1f}",
-        )
-    return table
+    titles = ("sweeps", "relaxed", "median Å", "95 % Å", "bonds %", "cells %", "lengths %")
+    return make_table(
+        titles,
+        (
+            (
+                f"{rate.n_sweeps:g}" if rate.n_sweeps else "all",
+                str(rate.n_samples),
+                f"{rate.median_displacement:.3f}",
+                f"{rate.percentile_95:.3f}",
+                f"{100 * rate.delta_cb:.1f}",
+                f"{100 * rate.delta_cb_affine:.1f}",
+                f"{100 * rate.linear_expansion:+.1f}",
+            )
+            for rate in (*similarity.rates, similarity.overall)
+        ),
+        numbers=titles,
+        title="changes by relaxation",
+    )
 
 
 def _line(fit: FitRecord | None) -> str:
     if fit is None:
-        return "too few for a line"
+        return "too few samples for a fit"
     r2 = f", R2 = {fit.r2:.2f}" if fit.r2 is not None else ""
     return f"slope {fit.slope:.2f} +- {fit.slope_error:.2f}{r2}"
 
 
 def _verdict(gate: FitnessDocument | None) -> str:
     if gate is None:
-        return "no gate, or it waits for its labels"
+        return "no gate, or it is waiting for its labels"
     cost = gate.cost
     return (
         f"gate {'open' if gate.passed else 'closed'}: {gate.reason}\n"
-        f"{cost.n_labels} pilot labels took {cost.core_seconds_each:.3g} core s each; by that measure the {sum(cost.evaluations.values())} "
-        f"evaluations behind the gate take {cost.core_hours_left:.3g} core hours at most"
+        f"{plural(cost.n_labels, 'pilot label')} took {cost.core_seconds_each:.3g} core s each; at "
+        f"this cost the {sum(cost.evaluations.values())} evaluations behind the gate take at most "
+        f"{cost.core_hours_left:.3g} core hours"
     )

@@ -1,4 +1,4 @@
-"""``mgflows heal``: what died, what hangs and what failed, and how it goes on."""
+"""``mgflows heal``: find and recover lost, hanging and failed jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import ErrorCategory
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +26,13 @@ CATEGORIES = tuple(category.value for category in ErrorCategory)
 @click.command()
 @click.argument("campaign", required=False)
 @click.option(
-    "--yes", "do_it", is_flag=True, help="Do it; without this heal only says what it would do."
+    "--yes", "do_it", is_flag=True, help="Apply the repairs; without it they are only listed."
 )
 @click.option(
     "--retry",
     type=click.Choice([*CATEGORIES, _EVERYTHING]),
     multiple=True,
-    help="Run jobs again that failed by themselves: those whose error is of this category. May be given several times.",
+    help="Also rerun failed jobs whose error is of this category; repeatable.",
 )
 @directory_option
 @json_option
@@ -43,13 +45,14 @@ def heal(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring back what crashes, kills and walltimes left behind, of CAMPAIGN or all.
+    """Recover what crashes, kills and walltimes left behind, in CAMPAIGN or all.
 
-    Found are lost runs (the worker is dead: its process, the queue or its silence tell), stuck reservations, jobs that have ended without being
-    told, stale locks, fireworks in no workflow, and jobs that failed, by category of error. A job that lives is never touched.
+    Finds lost runs (the worker is dead according to its process, the queue or its silence), stuck
+    reservations, finished jobs whose end was not recorded, stale locks, deleted jobs, fireworks in
+    no workflow, and failed jobs by error category. Running jobs are never touched.
 
-    Exits with 0 if nothing is left to do, with 1 if there is: something to heal (without --yes), a failed job, or one of which nobody here can
-    say whether it lives.
+    The exit code is 0 if nothing is left to do; otherwise 1: repairs to apply (without --yes),
+    failed jobs, hanging jobs, or jobs whose state cannot be determined from here.
     """
     from mgflows.recovery.repairs import plan_recovery, recover
     from mgflows.settings import Settings
@@ -89,69 +92,54 @@ def _as_json(found: Recovery, done: bool) -> dict[str, Any]:
     }
 
 
+_DONE = {
+    "rerun": "rerun",
+    "set aside": "marked as failed",
+    "finish": "end recorded",
+    "unlock": "unlocked",
+    "remove": "removed",
+    "restore": "inserted again",
+}
+
+
 def _show(found: Recovery, done: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    words = {
-        "rerun": "rerun",
-        "set aside": "marked as failed",
-        "finish": "end recorded",
-        "unlock": "unlocked",
-        "remove": "removed",
-        "restore": "inserted again",
-    }
-    # Not narrower than its words need: reasons are what this is for.
-    console = Console()
+    console = make_console()
     if found.steps:
-        table = Table(
-            "problem",
-            "job",
-            "name",
-            "reason",
-            "done" if done else "would be done",
-            box=box.SIMPLE_HEAD,
-        )
-        for step in found.steps:
-            table.add_row(
-                step.problem,
-                _numbers(step.fireworks),
-                step.name,
-                Text(step.reason),
-                words[step.action],
-            )
-        console.print(table)
+        columns = ("problem", "job", "name", "reason", "done" if done else "would be")
+        rows = [
+            (step.problem, _numbers(step.fireworks), step.name, step.reason, _DONE[step.action])
+            for step in found.steps
+        ]
+        console.print(make_table(columns, rows))
     else:
         console.print("nothing to repair")
     for fw_id, reason in found.unclear.items():
         console.print(
-            f"[yellow]unclear[/] job {fw_id} is left alone:",
-            Text(reason),
+            Text.assemble(("unclear ", "yellow"), f"job {fw_id} is left alone: {reason}"),
             soft_wrap=True,
-            highlight=False,
         )
     for fw_id, reason in found.stalled.items():
         console.print(
-            f"[yellow]hanging[/] job {fw_id}:", Text(reason), soft_wrap=True, highlight=False
+            Text.assemble(("hanging ", "yellow"), f"job {fw_id}: {reason}"), soft_wrap=True
         )
     for category, failures in _by_category(found.failures).items():
-        console.print(
-            f"[red]{len(failures)} failed[/] {category} ({category.meaning}); jobs {_numbers(tuple(f.fw_id for f in failures))}",
-            soft_wrap=True,
-            highlight=False,
-        )
-        console.print(Text(f"    {failures[-1].name}: {failures[-1].reason}"), soft_wrap=True)
-        console.print(
+        jobs = _numbers(tuple(failure.fw_id for failure in failures))
+        lines = (
+            Text.assemble(
+                (f"{len(failures)} failed ", "red"),
+                f"{category} ({category.meaning}): {jobs}",
+            ),
+            f"    {failures[-1].name}: {failures[-1].reason}",
             f"    → {category.hint}: mgflows heal --retry {category} --yes",
-            soft_wrap=True,
-            highlight=False,
         )
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False)
     if found.running:
-        console.print(f"{len(found.running)} jobs run and are left alone", highlight=False)
+        console.print(f"{plural(len(found.running), 'running job')} left alone")
     if found.steps and not done:
-        console.print("nothing was changed; to do it: add --yes", highlight=False)
+        console.print("nothing was changed; apply the repairs with --yes")
 
 
 def _by_category(failures: list[Failure]) -> dict[ErrorCategory, list[Failure]]:

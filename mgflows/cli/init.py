@@ -1,4 +1,4 @@
-"""``mgflows init``: one file of settings, and from it all that a cluster needs."""
+"""``mgflows init``: the settings file, and the configuration files rendered from it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgflows.cli.tables import make_console
 from mgflows.errors import InputError
 from mgflows.settings import CATEGORIES
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from mgflows.settings import Settings
@@ -23,7 +25,7 @@ _KINDS = {
 
 
 class _ByCategory(click.ParamType):
-    """``VALUE`` for all categories, or ``CATEGORY=VALUE``."""
+    """``VALUE`` for all categories of jobs, or ``CATEGORY=VALUE`` for one."""
 
     name = "[category=]value"
 
@@ -35,7 +37,9 @@ class _ByCategory(click.ParamType):
             return None, category
         if category not in CATEGORIES:
             self.fail(
-                f"{category!r} is no category; take one of {', '.join(CATEGORIES)}", param, ctx
+                f"there is no category {category!r}; choose one of {', '.join(CATEGORIES)}",
+                param,
+                ctx,
             )
         return category, rest
 
@@ -46,40 +50,39 @@ class _ByCategory(click.ParamType):
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("mgflows-config"),
     show_default=True,
-    help="Folder of the configuration; on a file system that the nodes share.",
+    help="Directory of the configuration, on a file system that the nodes share.",
 )
 @click.option(
     "--scheduler", type=click.Choice(["slurm", "pbs", "none"]), help="Batch system of the cluster."
 )
 @click.option(
     "--mongodb-uri",
-    help="Where the MongoDB server is; with --scheduler none, nothing means a private one in the folder.",
+    help="URI of the MongoDB server  [default with --scheduler none: a private server in the "
+    "directory].",
 )
-@click.option(
-    "--database-name", default="mgflows", show_default=True, help="Database that holds everything."
-)
+@click.option("--database-name", default="mgflows", show_default=True, help="Name of the database.")
 @click.option(
     "--queue",
     multiple=True,
     type=_ByCategory(),
-    help="Partition or queue; may be repeated with categories.",
+    help="Partition or queue; repeatable.",
 )
-@click.option("--account", multiple=True, type=_ByCategory(), help="Account that pays.")
-@click.option("--cores", multiple=True, type=_ByCategory(), help="Cores on each node.")
-@click.option("--nodes", multiple=True, type=_ByCategory(), help="Nodes of one batch job.")
-@click.option("--gpus", multiple=True, type=_ByCategory(), help="GPUs on each node.")
-@click.option("--memory", multiple=True, type=_ByCategory(), help="Memory on each node.")
+@click.option("--account", multiple=True, type=_ByCategory(), help="Account to charge.")
+@click.option("--cores", multiple=True, type=_ByCategory(), help="Cores per node.")
+@click.option("--nodes", multiple=True, type=_ByCategory(), help="Nodes per batch job.")
+@click.option("--gpus", multiple=True, type=_ByCategory(), help="GPUs per node.")
+@click.option("--memory", multiple=True, type=_ByCategory(), help="Memory per node.")
 @click.option(
-    "--walltime", multiple=True, type=_ByCategory(), help="Longest time of one batch job, h:mm:ss."
+    "--walltime", multiple=True, type=_ByCategory(), help="Walltime of a batch job, h:mm:ss."
 )
 @click.option(
     "--setup",
     multiple=True,
     type=_ByCategory(),
-    help="Shell line before the work, such as 'module load vasp'; may be repeated.",
+    help="Shell line that runs first, such as 'module load vasp'; repeatable.",
 )
-@click.option("--vasp-command", help="How VASP is started, such as 'srun vasp_std'.")
-@click.option("--no-input", is_flag=True, help="Ask nothing; take defaults for what is not given.")
+@click.option("--vasp-command", help="Command that starts VASP, such as 'srun vasp_std'.")
+@click.option("--no-input", is_flag=True, help="Do not prompt; use defaults.")
 def init(
     directory: Path,
     scheduler: str | None,
@@ -88,9 +91,9 @@ def init(
     no_input: bool,
     **options: Any,
 ) -> None:
-    """Write mgflows.yaml and, rendered from it, what FireWorks, jobflow and atomate2 read.
+    """Write mgflows.yaml and the files of FireWorks, jobflow and atomate2 rendered from it.
 
-    A folder that has an mgflows.yaml is rendered again from it, as after an edit.
+    If the directory has an mgflows.yaml, for example an edited one, the files are rendered again.
     """
     from mgflows.machine.configuration import write_configuration
     from mgflows.settings import FILE_NAME, Settings
@@ -104,9 +107,11 @@ def init(
     ]
     if path.exists():
         if given:
+            options_given = listed(["--" + name.replace("_", "-") for name in given])
             raise InputError(
-                f"{path} is there already and {', '.join('--' + name.replace('_', '-') for name in given)} would change it; edit the file and run "
-                f"mgflows init --directory {directory}, or choose another --directory"
+                f"{path} exists already and {options_given} would change it",
+                hint=f"edit the file and run mgflows init --directory {directory}, or choose "
+                "another --directory",
             )
         settings = Settings.read(path)
     else:
@@ -140,8 +145,9 @@ def _new_settings(
     if mongodb_uri is None and scheduler != "none":
         if not ask:
             raise InputError(
-                "a cluster's nodes cannot reach a private MongoDB server on a socket; give --mongodb-uri, such as "
-                "'mongodb://user:password@host:27017/?authSource=mgflows' (docs/mongodb.md)"
+                "the nodes of a cluster cannot reach a private MongoDB server",
+                hint="give --mongodb-uri, such as "
+                "'mongodb://user:password@host:27017/?authSource=mgflows' (docs/how_to/mongodb.md)",
             )
         mongodb_uri = click.prompt("URI of the MongoDB server")
     resources = _resources(scheduler, options, ask=ask)
@@ -183,7 +189,7 @@ def _resources(scheduler: str, options: dict[str, Any], *, ask: bool) -> dict[st
 
 
 def _start_private_server(settings: Settings) -> None:
-    """A private server's URI is known once it has run."""
+    """Start a private server; its URI is known from then on."""
     if settings.is_private:
         from mgflows.machine.mongod import PrivateMongod
 
@@ -191,9 +197,8 @@ def _start_private_server(settings: Settings) -> None:
 
 
 def _show(settings: Settings, directory: Path, paths: list[Path]) -> None:
-    from rich.console import Console
-
-    console = Console(soft_wrap=True, highlight=False)
+    console = make_console()
+    console.soft_wrap = True
     console.print(f"[bold]{directory}[/]: {', '.join(path.name for path in paths)}")
     console.print("Next", style="bold")
     console.print(f"  source {directory / 'env.sh'}")

@@ -108,10 +108,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.UsageError as error:
         if error.ctx is not None:
             click.echo(error.ctx.get_usage(), err=True)
-        _print_error(_lower(error.format_message()))
+        _print_error(_plain_sentence(error.format_message()))
         code = error.exit_code
     except click.ClickException as error:
-        _print_error(_lower(error.format_message()))
+        _print_error(_plain_sentence(error.format_message()))
         code = error.exit_code
     except BrokenPipeError:
         # The reader of the output, such as `head`, has ended.
@@ -147,13 +147,12 @@ def _print_error(message: str) -> None:
 
     from mgflows.cli.tables import make_console
 
-    make_console(stderr=True).print(
-        Text.assemble(("error: ", "bold red"), message), soft_wrap=True
-    )
+    make_console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
-def _lower(message: str) -> str:
-    """Lower the capital with which click starts a sentence."""
+def _plain_sentence(message: str) -> str:
+    """Turn a sentence of click into one of ours: no capital, no full stop."""
+    message = message.rstrip(".")
     return message[:1].lower() + message[1:] if message[1:2].islower() else message
 
 

@@ -1,23 +1,29 @@
-"""``mgflows sample``: glasses of any alloy, without a database or workflow packages."""
+"""``mgflows sample``: glasses of any alloy, without database and workflow packages."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from mgflows.cli.options import Interrupted, json_option, print_json
+from mgflows.cli.paths import check_output, force_option
+from mgflows.cli.tables import make_console
+from mgflows.errors import InputError
+from mgflows.text import plural
+
 if TYPE_CHECKING:
-    from ase import Atoms
     from rich.console import Console
 
     from mgflows.alloy import Alloy
+    from mgflows.machine.glass_sampling import GlassRequest
     from mgflows.surrogate import LennardJones
 
-_CLOSE = 0.15
+_DENSITY_TOLERANCE = 0.05
+"""Relative difference from the measured density above which a note is printed."""
+_NOTED_EXCESS = 0.15
 """Relative difference from the default density above which a note is printed."""
 
 
@@ -30,13 +36,13 @@ _CLOSE = 0.15
     show_default=True,
     help="Extended XYZ file.",
 )
-@click.option("--force", is_flag=True, help="Overwrite the output file.")
+@force_option
 @click.option(
     "--sweeps",
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Length of each cooling run in sweeps of N moves.",
+    help="Length of each cooling in sweeps of N moves.",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Number of glasses."
@@ -51,45 +57,46 @@ _CLOSE = 0.15
 )
 @click.option(
     "--reduced-density",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0.0, min_open=True),
     default=None,
-    help="Atoms per cubed diameter of the largest species of the alloy. "
-    "By default the mean atomic volume decides, as compressed as in the paper.",
+    help="Atoms per cubed diameter of the largest species of the alloy  [default: from the mean "
+    "atomic volume, as compressed as in the paper].",
 )
 @click.option(
     "--mass-density",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0.0, min_open=True),
     default=None,
-    help="Density in g/cm^3, instead of the reduced density.",
+    help="Density in g/cm^3, instead of --reduced-density.",
 )
 @click.option(
     "--glass-density",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0.0, min_open=True),
     default=None,
-    help="Measured density of the glass in g/cm^3; its difference from the samples is reported.",
+    help="Measured density of the glass in g/cm^3, to compare with.",
 )
 @click.option(
     "--table",
     type=click.Choice(["consistent", "printed"]),
     default="consistent",
     show_default=True,
-    help="Which table of Cu-Zr-Al to use.",
+    help="Lennard-Jones parameters of Cu-Zr-Al.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Seed; sample i uses its stream i, so that the number of workers changes nothing.",
+    help="Seed; glass i uses stream i of it, for any number of workers.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Samples cooled at the same time.",
+    help="Glasses cooled at the same time.",
 )
 @click.option("--inherent", is_flag=True, help="Write minimised structures instead of snapshots.")
+@json_option
 def sample(
     formula: str,
     output: Path,
@@ -104,79 +111,62 @@ def sample(
     seed: int,
     workers: int,
     inherent: bool,
+    as_json: bool,
 ) -> None:
-    """Cool glasses of FORMULA (such as Cu46Zr46Al8) with swap Monte Carlo.
+    """Cool glasses of FORMULA, such as Cu46Zr46Al8, with swap Monte Carlo.
 
     Each frame of the extended XYZ file has the surrogate's energy and forces, e_is (eV per atom),
-    the number of sweeps, its seed and its order parameters. Finished glasses are kept in
-    OUTPUT.partial; after an interruption, the same command cools only the missing ones.
+    the number of sweeps, its seed and its order parameters. An interrupted run keeps its finished
+    glasses in the file; the same command resumes it.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from mgflows.machine.glass_sampling import (
+        GlassRequest,
+        finished_glasses,
+        unfinished_folder,
+    )
     from mgflows.surrogate import LennardJones
+    from mgflows.surrogate.glasses import GlassProtocol
 
-    console = Console(stderr=True)
-    _check_output(output, force)
+    console = make_console(stderr=True)
     lj = LennardJones.for_species(_composition(formula, n_atoms), table=table)
     alloy = _alloy(formula, n_atoms, lj, reduced_density, mass_density)
+    request = GlassRequest(lj, alloy, GlassProtocol(sweeps), seed, inherent)
+    folder = unfinished_folder(output)
+    if force and folder.exists():
+        shutil.rmtree(folder)
+    n_finished = finished_glasses(request, output)
+    check_output(output, force=force or folder.exists())
     if note := lj.check_box(alloy):
-        console.print(f"[yellow]{note}[/]", highlight=False)
-    exchanges = ", ".join("-".join(pair) for pair in lj.exchanges_of(alloy.species))
+        console.print(note, style="yellow", markup=False)
+    exchanges = ", ".join("-".join(pair) for pair in lj.exchanges_of(alloy.species)) or "none"
     console.print(
-        f"{samples} x {alloy.formula}, {n_atoms} atoms, {alloy.mass_density:.2f} g/cm3, "
-        f"exchanges: {exchanges or 'none'}",
-        highlight=False,
+        f"{samples} x {alloy.formula}, {plural(n_atoms, 'atom')}, {alloy.mass_density:.2f} g/cm3, "
+        f"exchanges: {exchanges}",
+        markup=False,
     )
     excess = alloy.number_density / lj.number_density(alloy.composition) - 1.0
-    if abs(excess) > _CLOSE:
+    if abs(excess) > _NOTED_EXCESS:
         console.print(
-            f"[yellow]the samples are {abs(excess):.0%} {'denser' if excess > 0 else 'less dense'} "
-            "than the default for this composition[/]",
-            highlight=False,
+            f"the samples are {abs(excess):.0%} {_comparative(excess)} than the default for this "
+            "composition",
+            style="yellow",
         )
-    partial = output.with_name(f"{output.name}.partial")
-    settings = f"{alloy.as_dict()} {lj.as_dict()} {sweeps} {seed} {inherent}"
-    frames = _read_partial(partial, settings)
-    missing = [stream for stream in range(samples) if stream not in frames]
-    if len(missing) < samples:
-        console.print(f"{samples - len(missing)} of {samples} glasses are read from {partial}")
-    try:
-        with (
-            Progress(console=console) as progress,
-            ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-        ):
-            task = progress.add_task("cooling", total=samples, completed=samples - len(missing))
-            futures = {
-                pool.submit(_cool, lj, alloy, sweeps, seed, stream, inherent): stream
-                for stream in missing
-            }
-            try:
-                for future in as_completed(futures):
-                    frames[futures[future]] = future.result()
-                    _append(partial, frames[futures[future]], settings)
-                    progress.advance(task)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    except KeyboardInterrupt:
-        console.print(
-            f"interrupted: {len(frames)} of {samples} glasses are in {partial}; "
-            "run the same command to continue",
-            highlight=False,
-        )
-        raise click.exceptions.Exit(130) from None
+    if n_finished:
+        console.print(f"resuming; {plural(n_finished, 'glass')} of {samples} finished before")
+    _cool(request, samples, output, workers, console)
+    result = _result(output, alloy, glass_density)
+    if as_json:
+        print_json(result)
+        return
     if glass_density:
-        _compare_density(console, frames[0], alloy, glass_density)
-    _write(output, [frames[stream] for stream in range(samples)])
-    partial.unlink(missing_ok=True)
-    console.print(f"wrote {output}", highlight=False)
+        _compare_density(result, glass_density, console)
+    console.print(f"wrote {output}", markup=False)
 
 
 def _composition(formula: str, n_atoms: int) -> dict[str, float]:
     from mgflows.alloy import Alloy
 
-    # Any density serves to read the formula; that of the samples needs the surrogate.
+    # The density of the samples needs the surrogate; any density serves to read the formula.
     return Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).composition
 
 
@@ -188,7 +178,6 @@ def _alloy(
     mass_density: float | None,
 ) -> Alloy:
     from mgflows.alloy import Alloy
-    from mgflows.errors import InputError
 
     if reduced_density is not None and mass_density is not None:
         raise InputError(
@@ -204,123 +193,63 @@ def _alloy(
     return Alloy.from_formula(formula, n_atoms=n_atoms, number_density=density)
 
 
-def _check_output(output: Path, force: bool) -> None:
-    """Refuse, before anything is cooled, a path that cannot be written."""
-    from mgflows.errors import InputError
+def _cool(
+    request: GlassRequest, samples: int, output: Path, workers: int, console: Console
+) -> None:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
 
-    if output.exists() and not force:
-        raise InputError(f"{output} exists", hint="give another --output, or --force to overwrite")
-    folder = output.absolute().parent
-    if not folder.is_dir():
-        raise InputError(f"the folder {folder} does not exist", hint=f"mkdir -p {folder}")
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"the folder {folder} cannot be written to", hint="give another --output")
+    from mgflows.machine.glass_sampling import finished_glasses, sample_glasses
 
-
-def _read_partial(partial: Path, settings: str) -> dict[int, Atoms]:
-    """Glasses that an interrupted run with the same settings left, by stream."""
-    from ase.io import iread
-
-    from mgflows.errors import InputError
-
-    frames: dict[int, Atoms] = {}
-    if not partial.exists():
-        return frames
-    try:
-        for atoms in iread(partial, format="extxyz"):
-            if atoms.info.pop("settings", None) != _digest(settings):
-                raise InputError(
-                    f"{partial} has glasses of an interrupted run with other settings",
-                    hint=f"repeat that command to finish it, or remove {partial}",
-                )
-            frames[int(atoms.info["stream"])] = atoms
-    except (ValueError, OSError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-        # The last glass was being written when the run was killed: the others are whole.
-        _write(partial, list(frames.values()), settings)
-    return frames
+    columns = (TextColumn("cooling"), BarColumn(), TaskProgressColumn(), Remaining())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as display:
+        task = display.add_task("cooling", total=samples * request.protocol.n_sweeps)
+        try:
+            sample_glasses(
+                request,
+                samples,
+                output,
+                n_workers=workers,
+                progress=lambda sweeps: display.update(task, completed=sweeps),
+            )
+        except KeyboardInterrupt:
+            kept = finished_glasses(request, output)
+            where = f" in {output}" if kept else ""
+            raise Interrupted(
+                f"interrupted with {kept} of {plural(samples, 'glass')} finished{where}; run the "
+                "same command again to resume"
+            ) from None
 
 
-def _append(partial: Path, atoms: Atoms, settings: str) -> None:
-    from ase.io import write
+def _result(output: Path, alloy: Alloy, glass_density: float | None) -> dict[str, Any]:
+    """The result for programs."""
+    from ase.io import read
 
-    kept = _with_settings(atoms, settings)
-    with partial.open("a") as stream:
-        write(stream, kept, format="extxyz")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _write(path: Path, frames: list[Atoms], settings: str | None = None) -> None:
-    from ase.io import write
-
-    from mgflows.files import atomic_write
-
-    kept = [_with_settings(atoms, settings) if settings else atoms for atoms in frames]
-    with atomic_write(path) as stream:
-        if kept:
-            write(stream, kept, format="extxyz")
-
-
-def _with_settings(atoms: Atoms, settings: str) -> Atoms:
-    kept = atoms.copy()
-    kept.calc = atoms.calc
-    kept.info["settings"] = _digest(settings)
-    return kept
-
-
-def _digest(settings: str) -> str:
-    from mgflows.files import digest_of_text
-
-    # A letter first: digits alone would be read back as a number.
-    return f"d{digest_of_text(settings)}"
-
-
-def _compare_density(console: Console, atoms: Atoms, alloy: Alloy, glass_density: float) -> None:
     from mgflows.units import pressure_from_stress
 
-    difference = alloy.mass_density / glass_density - 1.0
-    if abs(difference) > 0.05:
-        pressure = pressure_from_stress(atoms.get_stress())
+    frames = read(output, index=":")
+    return {
+        "output": str(output),
+        "formula": alloy.formula,
+        "n_atoms": alloy.n_atoms,
+        "mass_density": alloy.mass_density,
+        "glass_density": glass_density,
+        "pressure": pressure_from_stress(frames[0].get_stress()),
+        "glasses": [dict(frame.info) for frame in frames],
+    }
+
+
+def _compare_density(result: dict[str, Any], glass_density: float, console: Console) -> None:
+    difference = result["mass_density"] / glass_density - 1.0
+    if abs(difference) > _DENSITY_TOLERANCE:
         console.print(
-            f"[yellow]the samples are {abs(difference):.0%} "
-            f"{'denser' if difference > 0 else 'less dense'} than the glass; "
-            f"their virial pressure is {pressure:.0f} GPa[/]",
-            highlight=False,
+            f"the samples are {abs(difference):.0%} {_comparative(difference)} "
+            f"than the glass; their virial pressure is {result['pressure']:.0f} GPa",
+            style="yellow",
         )
 
 
-def _cool(
-    lj: LennardJones, alloy: Alloy, sweeps: int, seed: int, stream: int, inherent: bool
-) -> Atoms:
-    """One glass with its surrogate energy, forces and stress and the settings that made it."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    from mgflows.structures.order import analyse_order
-    from mgflows.surrogate import SwapMonteCarlo, find_inherent_structure
-
-    sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, stream=stream)
-    sampler.equilibrate()
-    sampler.cool(sweeps)
-    relaxed, e_is = find_inherent_structure(sampler.atoms, lj)
-    order = analyse_order(relaxed)
-    atoms = relaxed if inherent else sampler.atoms
-    atoms.calc = lj.calculator()
-    atoms.calc = SinglePointCalculator(
-        atoms,
-        energy=atoms.get_potential_energy(),
-        forces=atoms.get_forces(),
-        stress=atoms.get_stress(),
-    )
-    atoms.info |= {
-        "e_is": e_is,
-        "n_sweeps": sweeps,
-        "seed": seed,
-        "stream": stream,
-        "ordered": order.ordered,
-        "q6_solid_fraction": order.q6_solid_fraction,
-        "cna_555_fraction": order.cna_555_fraction,
-        "frank_kasper_fraction": order.frank_kasper_fraction,
-    }
-    return atoms
+def _comparative(difference: float) -> str:
+    return "denser" if difference > 0.0 else "less dense"

@@ -17,7 +17,8 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.tables import make_console, make_table
-from mgflows.text import format_duration, plural
+from mgflows.text import plural
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,7 +167,7 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     left = f"{_hours(state.core_hours_left) or '0'} to come"
     if state.seconds_left:
         running = plural(state.states.get("RUNNING", 0), "job")
-        left += f", about {format_duration(state.seconds_left)} with {running} at a time"
+        left += f", about {duration(state.seconds_left)} with {running} at a time"
     spent = _hours(state.core_hours) or "0"
     lines: list[RenderableType] = [
         Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
@@ -204,10 +205,7 @@ def _group_table(state: CampaignStatus) -> Table:
             (
                 "/".join(filter(None, (group.stage or "other", group.subset))),
                 f"{group.completed}/{group.total}",
-                *(
-                    Text(str(getattr(group, key) or ""), style=styles.get(key, ""))
-                    for key in shown
-                ),
+                *(Text(str(getattr(group, key) or ""), style=styles.get(key, "")) for key in shown),
                 _hours(group.core_hours),
                 _hours(group.core_hours_left),
             )

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import json_option, print_json
+from mgflows.cli.paths import read_structures
+from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 
     from mgflows.nep.calculator import Device
 
+SUITES = ("tiny", "quick", "standard")
+"""Names in :data:`mgflows.validation.suite.SUITES`, repeated so that --help stays fast."""
 _GLASSES = 3
 _SWEEPS = 10_000
 _ROWS = (
@@ -35,9 +40,10 @@ _ROWS = (
 @click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--suite",
+    type=click.Choice(SUITES),
     default="quick",
     show_default=True,
-    help="Quantities to measure: tiny, quick or standard.",
+    help="Which quantities, and the effort.",
 )
 @click.option(
     "--glasses",
@@ -79,22 +85,19 @@ def validate(
     surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
     quantity or a result is unphysical.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
-    from mgflows.validation.suite import SUITES, run_suite
+    from mgflows.validation.suite import run_suite
 
-    if suite not in SUITES:
-        raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
     species = read_potential(potential_text(potential)).species
     known = _known_to_both(species, reference)
     structures = _read(glasses, species) if glasses else _sample(known, formula, seed)
     calculator = nep_calculator(potential, device)
     other = _reference(reference, structures, device)
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True) as progress:
+    console = make_console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("validating", total=None)
 
         def show(stage: str, done: int, total: int) -> None:
@@ -109,6 +112,7 @@ def validate(
                 "protocol": result.protocol,
                 "scaled_down": True,
                 **result.summary(),
+                "curves": result.curves(),
             }
         )
     else:
@@ -158,15 +162,7 @@ def _reference(reference: str | None, structures: list[Atoms], device: Device) -
 
 
 def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
-    from ase.io import read
-
-    try:
-        structures = read(path, index=":")
-    except Exception as error:
-        raise InputError(
-            f"{path} cannot be read as structures ({error})",
-            hint="give a file that ASE reads, such as extended XYZ",
-        ) from error
+    structures = read_structures(path)
     unknown = sorted(
         {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species)
     )
@@ -180,7 +176,8 @@ def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
 
 def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[Atoms]:
     from mgflows.alloy import Alloy
-    from mgflows.surrogate import LennardJones, SwapMonteCarlo
+    from mgflows.surrogate import LennardJones
+    from mgflows.surrogate.glasses import GlassProtocol, sample_glass
 
     if formula is None:
         formula = (
@@ -198,44 +195,33 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     lj = LennardJones.for_species(names)
     composition = Alloy.from_formula(formula, number_density=1.0).composition
     alloy = Alloy.from_formula(formula, number_density=lj.number_density(composition))
-    glasses = []
-    for stream in range(_GLASSES):
-        sampler = SwapMonteCarlo.from_alloy(lj, alloy, seed, stream=stream)
-        sampler.equilibrate()
-        sampler.cool(_SWEEPS)
-        glasses.append(sampler.atoms)
-    return glasses
+    protocol = GlassProtocol(_SWEEPS)
+    glasses = (sample_glass(lj, alloy, protocol, seed, stream=stream) for stream in range(_GLASSES))
+    return [glass.sampler.atoms for glass in glasses if glass is not None]
 
 
 def _print(summary: dict[str, Any], protocol: str, holes: list[str]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    models = ["model"] + (["reference"] if summary["reference"] else [])
-    table = Table("", *models, box=box.SIMPLE_HEAD)
-    for title, key, error in _ROWS:
-        cells = [_cell(summary[model].get(key), summary[model].get(error)) for model in models]
-        if any(cell != "-" for cell in cells):
-            table.add_row(title, *cells)
-    console = Console()
-    console.print(table)
+    models = ("model", "reference") if summary["reference"] else ("model",)
+    rows = [
+        (title, *(_cell(summary[model].get(key), summary[model].get(error)) for model in models))
+        for title, key, error in _ROWS
+    ]
+    console = make_console()
+    measured = [row for row in rows if any(cell != "-" for cell in row[1:])]
+    console.print(make_table(("property", *models), measured, numbers=models))
     for model in models:
         if events := summary[model]["n_shear_events"]:
             console.print(
-                f"{model}: {events} plastic events during the shear are excluded from G",
-                highlight=False,
+                f"{model}: {plural(events, 'plastic event')} during the shear excluded from G"
             )
         if summary[model].get("viscosity_converged") is False:
-            console.print(
-                f"{model}: the viscosity is not converged; longer runs are needed", highlight=False
-            )
+            console.print(f"{model}: the viscosity is not converged; longer runs are needed")
     if "dimers" not in summary["failures"]:
         for verdict in holes or ["all pairs are repulsive at short range"]:
-            console.print(verdict, highlight=False)
+            console.print(verdict, markup=False)
     for stage, reason in summary["failures"].items():
-        console.print(f"[red]{stage} failed:[/] {reason}", highlight=False)
-    console.print(f"[dim]{protocol}[/]", highlight=False)
+        console.print(f"{stage} failed: {reason}", style="red", markup=False)
+    console.print(protocol, style="dim", markup=False)
 
 
 def _cell(value: float | None, error: float | None) -> str:

@@ -14,7 +14,10 @@ import click
 )
 @click.pass_context
 def worker(context: click.Context) -> int:
-    """Run jobs until none is left; its options are those of ``python -m mgflows.launch.worker``, which batch jobs start."""
+    """Run jobs until none is left.
+
+    The options are those of ``python -m mgflows.launch.worker``, which batch jobs start.
+    """
     from mgflows.launch.worker import main
 
     return int(main(context.args))

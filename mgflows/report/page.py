@@ -1,17 +1,16 @@
-"""From data to one HTML file that needs nothing else."""
+"""The HTML page of a report: one file without references to anything outside it."""
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgflows import errors
 from mgflows.errors import ServiceError
+from mgflows.files import write_text
 from mgflows.report.content import sentence
 from mgflows.report.sections import provenance, sampling, training, validation
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from mgflows.report.content import Section
     from mgflows.report.data import ReportData
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["is_report", "render_report", "write_report"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,14 +36,14 @@ _SECTIONS = (
 
 
 def write_report(data: ReportData, path: str | Path) -> Path:
-    """Write the report of a campaign into one file, whole or not at all.
+    """Write the report of a campaign to one file, atomically.
 
     Parameters
     ----------
     data
-        What to show.
+        Content of the report.
     path
-        The file; an older one is replaced.
+        The file; an existing one is replaced.
 
     Returns
     -------
@@ -60,24 +59,12 @@ def write_report(data: ReportData, path: str | Path) -> Path:
     """
     path = Path(path).absolute()
     text = render_report(data)
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
-            stream.write(text)
-        # A temporary file is private; a report is made to be read by others as any file here would be.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        write_text(path, text)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise ServiceError(
-            f"the report cannot be written to {path} ({error}); give a directory that exists and has space"
+            f"the report cannot be written to {path}: {error.strerror}",
+            hint="choose another file, in a writable directory with free space",
         ) from error
     logger.info(
         "report of campaign %s written to %s (%.1f MB)",
@@ -88,19 +75,28 @@ def write_report(data: ReportData, path: str | Path) -> Path:
     return path
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that :func:`write_report` has written."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            return "· mgflows report</title>" in stream.read(4096)
+    except OSError:
+        return False
+
+
 def render_report(data: ReportData) -> str:
-    """The report as the text of an HTML page without scripts or references to anything outside it."""
+    """Render the report as the text of an HTML page without scripts or outside references."""
     jinja2 = errors.require("jinja2", "report", "the HTML report")
-    room = resources.files("mgflows.report")
+    folder = resources.files("mgflows.report")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string((room / "report.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     best, dataset = data.best_potential, data.dataset
     sections: list[Section] = [build(data) for build in _SECTIONS]
     return str(
         template.render(
-            css=(room / "report.css").read_text(encoding="utf-8"),
+            css=(folder / "report.css").read_text(encoding="utf-8"),
             campaign=data.campaign,
             alloy=_name_parts(data.campaign.alloy.name),
             n_atoms=data.campaign.alloy.n_atoms,
@@ -124,7 +120,7 @@ def _stand_in_warning(data: ReportData) -> str:
 
 
 def _name_parts(name: str) -> list[tuple[str, str]]:
-    """A formula as (symbol, amount) pairs, so that the page can lower the amounts; any other name is one pair."""
+    """Split a formula into (symbol, amount) pairs for subscripts; any other name is one pair."""
     parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", name)
     return (
         parts

@@ -1,4 +1,4 @@
-"""Speed of the sampler: figures of pytest-benchmark, and the command that compares with peers."""
+"""Speed of the sampler, and the command that compares it with other codes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_sweeps(benchmark: Any, liquid: SwapMonteCarlo, dtype: str) -> None:
 
 @pytest.mark.needs("gcc", "lammps")
 @pytest.mark.physics
-def test_peers_start_from_the_same_energy(liquid: SwapMonteCarlo, tmp_path: Path) -> None:
+def test_all_codes_start_from_the_same_energy(liquid: SwapMonteCarlo, tmp_path: Path) -> None:
     lammps = LammpsReference(liquid.lj, liquid.atoms, 2.0)
     assert lammps.energy / 150 == pytest.approx(liquid.energy_per_atom, rel=1e-10)
     lammps.close()
@@ -63,7 +63,7 @@ def test_bench_compares_with_c_and_lammps() -> None:
     ]
     # Means of a fraction of a second of a liquid at T* = 2, where the energy fluctuates slowly by 0.15.
     assert max(energies) - min(energies) < 0.5
-    # How large they are is for whoever runs the benchmark on a quiet machine (docs/performance.md).
+    # Their size depends on the machine (docs/reference/performance.md).
     assert all(ratio > 0.0 for ratio in found["ratios"].values())
     assert found["ratios"].keys() >= {
         "mgflows_float64_over_c_float64",

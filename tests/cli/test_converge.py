@@ -2,29 +2,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from ase.build import bulk
 
 from mgflows.cli.converge import _method
-from mgflows.cli.main import main
 
 METHOD = "tests.helpers.analytic_method.AnalyticMethod"
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+def run(run):
     bulk("Cu", cubic=True).write("cu.xyz", format="extxyz")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["converge", *arguments])
-        captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, " ".join(captured.err.split())
-
-    return run
+    return partial(run, "converge")
 
 
 def test_it_prints_both_series_and_a_recommendation(run, tmp_path):
@@ -40,7 +31,7 @@ def test_it_prints_both_series_and_a_recommendation(run, tmp_path):
     ]
 
 
-def test_it_speaks_json(run):
+def test_json(run):
     code, out, _ = run(
         "cu.xyz", "--code", METHOD, "--cutoffs", "300,400,600", "--k-spacings", "", "--json"
     )
@@ -53,13 +44,13 @@ def test_it_speaks_json(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("missing.xyz",), "missing.xyz cannot be read as a structure"),
-        (("cu.xyz", "--code", "siesta"), "the code 'siesta' is not known"),
+        (("missing.xyz",), "there is no file missing.xyz"),
+        (("cu.xyz", "--code", "siesta"), "the code 'siesta' is unknown"),
         (("cu.xyz", "--cutoffs", "", "--k-spacings", ""), "neither a cutoff nor a k-spacing"),
         (("cu.xyz", "--cutoffs", "low"), "'low' is not a list of numbers"),
     ],
 )
-def test_what_cannot_work_is_named(run, arguments, words):
+def test_bad_input_is_an_error(run, arguments, words):
     code, _, err = run(*arguments)
     assert code == 2
     assert words in err

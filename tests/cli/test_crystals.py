@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from mgflows.cli.main import main
 from mgflows.structures.crystal_databases import load_crystals
 from mgflows.structures.crystals import crystal_prototypes
 
@@ -18,20 +18,8 @@ DOCS = Path(__file__).parents[2] / "docs" / "how_to" / "crystals.md"
 
 
 @pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[int, str, str]]:
-    """Run the command line; return exit code, standard output and standard error as one line each."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(["crystals", *arguments])
-        captured = capsys.readouterr()
-        return int(end.value.code or 0), captured.out, re.sub(r"\s+", " ", captured.err)
-
-    return run
+def run(run: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    return partial(run, "crystals")
 
 
 @pytest.mark.parametrize("elements", [("Cu", "Zr", "Al"), ("CuZrAl",), ("Cu46Zr46Al8",)])
@@ -45,7 +33,7 @@ def test_a_table_lists_the_shipped_crystals(
     assert re.search(r"mgflows:Cu10Zr7-oS68 +Cu10Zr7 +Cmce \(64\) +68 +observed", out)
 
 
-def test_the_file_is_what_a_campaign_takes(
+def test_a_campaign_accepts_the_file(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     code, out, _ = run(
@@ -62,7 +50,7 @@ def test_the_file_is_what_a_campaign_takes(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("cu",), "'cu' is no list of elements"),
+        (("cu",), "'cu' is not a list of elements"),
         (("Cu", "Xx"), "'Xx' is not a chemical element"),
         (
             ("Cu", "--provider", "optimade", "--database", "icsd"),
@@ -81,7 +69,7 @@ def test_errors_are_one_sentence(
     assert not list(tmp_path.iterdir()), "nothing half-written"
 
 
-def test_the_table_in_the_documentation_is_what_the_command_prints(
+def test_the_command_prints_the_table_of_the_documentation(
     run: Callable[..., tuple[int, str, str]],
 ) -> None:
     code, out, _ = run("Cu", "Zr", "Al", "--markdown")

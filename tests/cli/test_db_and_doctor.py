@@ -42,7 +42,7 @@ def test_start_status_stop(short_directory: Path) -> None:
     assert "was not running" in run(db, "stop", *where).output
 
 
-def test_there_is_no_private_server_beside_a_named_one(tmp_path: Path) -> None:
+def test_db_refuses_settings_that_name_a_server(tmp_path: Path) -> None:
     (tmp_path / "mgflows.yaml").write_text("mongodb_uri: mongodb://me:secret@host/")
     result = run(db, "start", "--directory", str(tmp_path))
     assert isinstance(result.exception, InputError)
@@ -59,9 +59,7 @@ def test_doctor_leaves_nothing_in_the_database(settings: Settings) -> None:
 
 
 @pytest.mark.faults
-def test_doctor_says_what_is_wrong_and_how_to_mend_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_reports_faults_and_fixes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         checks_module,
         "installed_version",

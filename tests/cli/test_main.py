@@ -1,29 +1,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from mgflows.cli.main import main
-
 DATA = Path(__file__).parents[1] / "data"
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command line; return exit code, standard output and standard error as one line each."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, re.sub(r"\s+", " ", captured.err)
-
-    return run
 
 
 @pytest.mark.parametrize(
@@ -31,13 +13,13 @@ def run(capsys, monkeypatch, tmp_path):
     [
         (
             ("quickstart", "--directory", "q", "--scale", "huge"),
-            "the scale 'huge' does not exist; choose one of tiny, small",
+            "'huge' is not one of 'tiny', 'small'",
         ),
         (("status", "--directory", "nowhere"), "mgflows db start"),
         (("datasets", "--directory", "nowhere"), "mgflows db start"),
         (("export", "abc", "--directory", "nowhere"), "mgflows db start"),
         (("validate", "missing.txt"), "missing.txt cannot be read"),
-        (("validate", "missing.txt", "--suite", "slow"), "the suite 'slow' is unknown"),
+        (("validate", "missing.txt", "--suite", "slow"), "'slow' is not one of 'tiny', 'quick'"),
         (("sample", "Cu50Xx50"), "'Xx' is not a chemical element"),
         (("sample", "Cu50Zr50", "--atoms", "4"), "take at least 8 atoms"),
     ],
@@ -45,22 +27,26 @@ def run(capsys, monkeypatch, tmp_path):
 def test_errors_are_one_sentence_with_exit_code_2(run, arguments, words, tmp_path):
     code, _, said = run(*arguments)
     assert code == 2
-    assert said.startswith("error: ")
+    assert "error: " in said
     assert words in said
     assert "Traceback" not in said
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing half-written"
 
 
-def test_an_unknown_command_and_option_are_clicks_business(run):
-    assert run("quickstrat")[0] == 2
-    assert run("sample", "--no-such-option")[0] == 2
+def test_unknown_commands_and_options_are_errors(run):
+    code, _, said = run("quickstrat")
+    assert code == 2
+    assert "error: there is no command 'quickstrat'; did you mean 'quickstart'?" in said
+    code, _, said = run("sample", "--no-such-option")
+    assert code == 2
+    assert "error: no such option '--no-such-option'" in said
 
 
 def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, said = run("quickstart", "--directory", "file/below")
     assert code == 2
-    assert "choose a directory that is yours" in said
+    assert "choose another --directory" in said
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkeypatch):
@@ -76,7 +62,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkey
 
 
 def test_a_missing_extra_is_named_before_anything_runs(run, monkeypatch):
-    import mgflows.cli.quickstart as module
+    import mgflows.machine.quickstart as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "nep_adapters" else True)
     code, _, said = run("quickstart", "--directory", "q")
@@ -111,8 +97,8 @@ def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):
     assert one[0].get_potential_energy() / len(one[0]) > one[0].info["e_is"]
 
 
-def test_samples_say_how_far_their_density_is_from_the_glass(run):
-    arguments = ("Cu46Zr46Al8", "--atoms", "120", "--sweeps", "50", "--glass-density")
+def test_the_density_of_samples_is_compared_with_the_glass(run):
+    arguments = ("Cu46Zr46Al8", "--atoms", "120", "--sweeps", "50", "--force", "--glass-density")
     assert (
         "21% denser than the glass; their virial pressure is" in run("sample", *arguments, "7.0")[2]
     )

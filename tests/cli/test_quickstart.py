@@ -1,4 +1,4 @@
-"""The quickstart as a stranger runs it: a process of its own, killed at bad moments, and asked again."""
+"""The quickstart in its own process: killed, interrupted and restarted."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def _start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env=os.environ | {"COLUMNS": "200"},
-        preexec_fn=_hear_ctrl_c,
+        preexec_fn=_restore_sigint,
     )
 
 
-def _hear_ctrl_c() -> None:
-    """A shell that runs these tests in the background lets its programs ignore the signal, and they theirs."""
+def _restore_sigint() -> None:
+    """Undo SIG_IGN, which a shell sets for programs in the background and children inherit."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -79,7 +79,7 @@ def _wait_for(directory: Path, process: subprocess.Popen[str], n_completed: int)
 
 
 def _outputs(directory: Path) -> dict[str, str]:
-    """Label job to the time at which its label was stored."""
+    """Uuid of each label job to the time at which its label was stored."""
     outputs = open_database(Settings.load(directory))["outputs"]
     return {
         document["uuid"]: document["completed_at"]
@@ -89,11 +89,11 @@ def _outputs(directory: Path) -> dict[str, str]:
     }
 
 
-def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(short_directory):
+def test_a_killed_and_interrupted_quickstart_resumes_and_repeats_no_job(short_directory):
     directory = short_directory / "q"
     server = PrivateMongod(directory)
     try:
-        # kill -9 of the command: its workers end with it, the database stays.
+        # kill -9 of the command: its workers end with it, the database keeps running.
         process = _start(directory)
         _wait_for(directory, process, 12)
         process.kill()
@@ -107,11 +107,11 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert (
-            "the same command goes on from here"
+            "interrupted; run the same command again to resume"
             in (directory.parent / "quickstart.log").read_text()
         )
 
-        # kill -9 of the database in mid-run, then kill -9 of the command before it can mend that.
+        # kill -9 of the database, then kill -9 of the command before it can restart the database.
         process = _start(directory)
         _wait_for(directory, process, 32)
         pid = server.pid()
@@ -126,7 +126,7 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         assert process.wait(timeout=900) == 0, (directory.parent / "quickstart.log").read_text()
         after = _outputs(directory)
         assert {uuid: after[uuid] for uuid in before} == before, (
-            "labels stored before the kill were neither lost nor made again"
+            "labels stored before the kill are neither lost nor repeated"
         )
 
         database = GlassDatabase(directory=directory)
@@ -143,7 +143,7 @@ def test_killed_twice_and_asked_again_it_finishes_and_nothing_is_done_twice(shor
         assert len(done) == status.total
         _check_results(directory, database)
 
-        # A second run says that it is finished.
+        # A second run reports that the campaign is finished.
         started = time.monotonic()
         process = _start(directory)
         assert process.wait(timeout=60) == 0
@@ -169,7 +169,7 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
     assert summary["wall_seconds"] > 0
     assert "not DFT" in summary["method"]
 
-    # What the files hold is what the documents say.
+    # The files agree with the documents.
     from ase.io import read
 
     from mgflows.nep.results import parity
@@ -200,7 +200,7 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
         assert errors["force_mev_per_angstrom"] == pytest.approx(
             by_role[1, split].errors["test"]["all"].force_rmse, abs=0.01
         )
-    # Each goes on from its own split: the other's would have seen its test set.
+    # Each continues from its own split, because the other one has seen its test set.
     for split in ("family", "paper"):
         assert by_role[1, split].started_from == by_role[0, split].potential_id
     (validation,) = database.validations(CAMPAIGN)
@@ -230,7 +230,7 @@ def _check_commands(directory: Path) -> None:
         assert result.returncode == 0, result.stderr
     assert (directory.parent / "frames" / "train.xyz").exists()
 
-    # The example of docs/training.md that works on a quickstart's data.
+    # The example of docs/how_to/training.md for the data of a quickstart.
     example = Path(__file__).parents[2] / "docs" / "examples" / "staged_training.py"
     command = [sys.executable, str(example), "--directory", str(directory), "--scale", "0.004"]
     result = subprocess.run(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from mgflows.cli.query import cost as cost_command
+from mgflows.cli.cost import cost as cost_command
 from mgflows.database import GlassDatabase
 from mgflows.launch.campaigns import register_campaign
 from mgflows.schemas.fitness import FitnessDocument
