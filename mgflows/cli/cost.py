@@ -14,7 +14,7 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import make_console, make_table, rounded
+from mgflows.cli.tables import format_hours, make_console, make_table, rounded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,12 +60,12 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
         console.print(_forecast_table(spent, remaining))
     hosts = ", ".join(sorted({host for each in spent for host in each.hosts})) or "no machine yet"
     total = (
-        f"forecast: {_hours(hours['core_hours_left'])} to come, "
-        f"{_hours(hours['core_hours_total'])} in total"
+        f"forecast: {format_hours(hours['core_hours_left'])} to come, "
+        f"{format_hours(hours['core_hours_total'])} in total"
         if remaining
         else "nothing to come"
     )
-    console.print(f"{_hours(hours['core_hours'])} core hours spent on {hosts}; {total}")
+    console.print(f"{format_hours(hours['core_hours'])} core hours spent on {hosts}; {total}")
     for basis in dict.fromkeys(each.basis for each in remaining):
         if basis in _BASES:
             console.print(_BASES[basis], style="dim")
@@ -79,8 +79,8 @@ def _cost_table(spent: list[Cost]) -> Table:
             (
                 _jobs(each.stage, each.subset),
                 str(each.n),
-                _hours(each.core_hours),
-                _hours(each.wall_hours),
+                format_hours(each.core_hours),
+                format_hours(each.wall_hours),
                 rounded(each.mean_core_seconds),
                 str(each.largest_cores),
                 f"{each.largest_memory:.0f}",
@@ -102,8 +102,8 @@ def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
             (
                 _jobs(*kind),
                 str(sum(each.n for each in parts)),
-                _hours(hours),
-                _hours(so_far.get(kind, 0.0) + hours),
+                format_hours(hours),
+                format_hours(so_far.get(kind, 0.0) + hours),
                 ", ".join(each.basis for each in parts),
             )
         )
@@ -117,7 +117,3 @@ def _forecast_table(spent: list[Cost], remaining: list[RemainingCost]) -> Table:
 
 def _jobs(stage: str | None, subset: str | None) -> str:
     return "/".join(filter(None, (stage or "other", subset)))
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.3g}" if hours >= 0.001 or hours == 0.0 else "<0.001"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.cli.tables import make_console
 from mgflows.settings import CATEGORIES
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def doctor(
     Each line shows ✓ (ok), - (optional) or ✗ (must be fixed), and how to fix it. The exit code is
     1 if something must be fixed.
     """
+    from rich.text import Text
+
     from mgflows.machine.doctor import Verdict, examine
 
     findings = examine(directory, category)
@@ -42,9 +45,10 @@ def doctor(
             Verdict.WARNING: ("-", "yellow"),
             Verdict.ERROR: ("✗", "red"),
         }
+        console = make_console()
         for finding in findings:
-            mark, colour = marks[finding.verdict]
-            click.echo(f"{click.style(mark, fg=colour)} {finding.check}: {finding.reason}")
+            line = Text.assemble(marks[finding.verdict], f" {finding.check}: {finding.reason}")
+            console.print(line, soft_wrap=True)
             if finding.hint:
-                click.echo(f"    → {finding.hint}")
+                console.print(f"    → {finding.hint}", soft_wrap=True, markup=False)
     context.exit(1 if any(finding.verdict is Verdict.ERROR for finding in findings) else 0)

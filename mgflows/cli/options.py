@@ -105,4 +105,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        # Scalars and arrays of numpy.
+        return _plain(value.tolist())
     return value

@@ -16,7 +16,7 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import make_console, make_table
+from mgflows.cli.tables import format_hours, make_console, make_table
 from mgflows.text import plural
 from mgflows.units import duration
 
@@ -150,7 +150,7 @@ def _overview(states: dict[str, CampaignStatus]) -> Table:
             (
                 name,
                 *(str(sum(getattr(group, key) for group in state.groups)) for key in counts),
-                _hours(state.core_hours) or "0",
+                format_hours(state.core_hours),
             )
             for name, state in states.items()
         ),
@@ -164,11 +164,11 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     from rich.text import Text
 
     document = database.campaign(name)
-    left = f"{_hours(state.core_hours_left) or '0'} to come"
+    left = f"{format_hours(state.core_hours_left)} to come"
     if state.seconds_left:
         running = plural(state.states.get("RUNNING", 0), "job")
         left += f", about {duration(state.seconds_left)} with {running} at a time"
-    spent = _hours(state.core_hours) or "0"
+    spent = format_hours(state.core_hours)
     lines: list[RenderableType] = [
         Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
         _group_table(state),
@@ -206,8 +206,8 @@ def _group_table(state: CampaignStatus) -> Table:
                 "/".join(filter(None, (group.stage or "other", group.subset))),
                 f"{group.completed}/{group.total}",
                 *(Text(str(getattr(group, key) or ""), style=styles.get(key, "")) for key in shown),
-                _hours(group.core_hours),
-                _hours(group.core_hours_left),
+                _unless_zero(group.core_hours),
+                _unless_zero(group.core_hours_left),
             )
             for group in state.groups
         ),
@@ -215,5 +215,5 @@ def _group_table(state: CampaignStatus) -> Table:
     )
 
 
-def _hours(hours: float) -> str:
-    return "" if hours == 0.0 else "<0.001" if hours < 0.001 else f"{hours:.3g}"
+def _unless_zero(hours: float) -> str:
+    return format_hours(hours) if hours else ""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Cell", "make_console", "make_table", "rounded"]
+__all__ = ["Cell", "format_hours", "make_console", "make_table", "rounded"]
 
 Cell: TypeAlias = "str | Text | float | None"
 
@@ -82,9 +82,16 @@ def make_table(
     return table
 
 
-def rounded(value: float | None, digits: int = 3) -> str:
-    """Return a number with some significant digits; nothing for None."""
-    return "" if value is None else f"{value:.{digits}g}"
+def rounded(value: float | None) -> str:
+    """Return a number with three significant digits, at least; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def format_hours(hours: float) -> str:
+    """Return a time in h; small ones as ``<0.001``."""
+    return "<0.001" if 0.0 < hours < 0.001 else rounded(hours)
 
 
 def _words(cell: str | float | None) -> str:

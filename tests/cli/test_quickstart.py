@@ -241,12 +241,12 @@ def _check_commands(directory: Path) -> None:
 
 
 def test_the_number_of_workers_of_the_settings_is_kept(tmp_path, monkeypatch) -> None:
-    from mgflows.cli.quickstart import _number_of_workers
+    from mgflows.machine.quickstart import number_of_workers
 
     monkeypatch.chdir(tmp_path)
     cores = min(2, len(os.sched_getaffinity(0)))
-    assert _number_of_workers(Settings.load(tmp_path / "new"), None) == cores
+    assert number_of_workers(Settings.load(tmp_path / "new"), None) == cores
     (tmp_path / "mgflows.yaml").write_text("n_workers: 7\n")
-    assert _number_of_workers(Settings.load(tmp_path / "new"), None) == 7
-    assert _number_of_workers(Settings.load(tmp_path), None) == 7
-    assert _number_of_workers(Settings.load(tmp_path), 3) == 3
+    assert number_of_workers(Settings.load(tmp_path / "new"), None) == 7
+    assert number_of_workers(Settings.load(tmp_path), None) == 7
+    assert number_of_workers(Settings.load(tmp_path), 3) == 3

@@ -1,81 +1,151 @@
+"""``mgflows sample``: paths are checked first, and an interrupted run keeps its glasses."""
+
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from ase.io import read
+
+from mgflows.machine.glass_sampling import unfinished_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMMAND = [sys.executable, "-m", "mgflows", "sample", "Cu46Zr46Al8", "--atoms", "113"]
+pytestmark = pytest.mark.faults
+
+SETTINGS = ("Cu46Zr46Al8", "--atoms", "120", "--samples", "4", "--sweeps", "20000")
 
 
-def sample(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True)
-
-
-def test_a_path_that_cannot_be_written_is_refused_before_anything_is_cooled(tmp_path: Path) -> None:
-    (tmp_path / "there.xyz").write_text("kept")
-    for output, words in (("there.xyz", "--force"), ("missing/a.xyz", "mkdir")):
-        done = sample(tmp_path, "--output", output, "--sweeps", "1000000000")
-        assert done.returncode == 2
-        assert words in done.stderr
-        assert "cooling" not in done.stderr
-    assert (tmp_path / "there.xyz").read_text() == "kept"
-    assert sample(tmp_path, "--output", "there.xyz", "--sweeps", "10", "--force").returncode == 0
-    assert len(read(tmp_path / "there.xyz", ":")) == 1
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_finished_glasses_survive_an_interruption(tmp_path: Path, how: signal.Signals) -> None:
-    settings = ["--sweeps", "3000", "--samples", "200"]
-    partial = tmp_path / "glasses.xyz.partial"
-    process = subprocess.Popen(
-        [*COMMAND, *settings], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        # A shell that starts this in the background may have it ignore the signal.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    while not partial.exists() or partial.read_text().count("Lattice") < 2:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(how)
-    process.communicate()
-    assert process.returncode == (130 if how is signal.SIGINT else -9)
-    kept = partial.read_text().count("Lattice")
-    # Other settings would mix different glasses.
-    other = sample(tmp_path, "--sweeps", "20")
-    assert other.returncode == 2
-    assert "other settings" in other.stderr
-    done = sample(tmp_path, "--sweeps", "3000", "--samples", str(kept + 1))
-    assert done.returncode == 0, done.stderr
-    assert f"{kept} of {kept + 1} glasses are read" in " ".join(done.stderr.split())
-    assert not partial.exists()
-    frames = read(tmp_path / "glasses.xyz", ":")
-    assert [atoms.info["stream"] for atoms in frames] == list(range(kept + 1))
-    assert (
-        sample(tmp_path, "--sweeps", "3000", "--samples", "1", "--output", "a.xyz").returncode == 0
+def _start(output: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "mgflows", "sample", *SETTINGS, "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    (again,) = read(tmp_path / "a.xyz", ":")
-    np.testing.assert_array_equal(again.positions, frames[0].positions)
-    assert "settings" not in frames[0].info
 
 
-def test_density_and_exchanges_are_those_of_the_alloy(tmp_path: Path) -> None:
+def _wait_for(output: Path, process: subprocess.Popen[str], n_glasses: int) -> None:
+    deadline = time.monotonic() + 300.0
+    while len(list(unfinished_folder(output).glob("glass-*.xyz"))) < n_glasses:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -> None:
+    assert run("sample", *SETTINGS, "--output", "whole.xyz")[0] == 0
+    output = tmp_path / "glasses.xyz"
+
+    # Ctrl-C in a terminal reaches the command and its worker.
+    process = _start(output)
+    _wait_for(output, process, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    stopped = time.monotonic()
+    said = process.communicate(timeout=60)[1]
+    assert time.monotonic() - stopped < 10.0
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    n_kept = len(read(output, ":"))
+    assert f"interrupted with {n_kept} of 4 glasses finished in" in said
+    assert "run the same command again to resume" in said
+
+    # After kill -9 the finished glasses are in the folder; the worker ends too.
+    process = _start(output)
+    _wait_for(output, process, n_kept + 1)
+    process.kill()
+    process.wait()
+
+    code, _, said = run("sample", *SETTINGS, "--output", str(output))
+    assert code == 0, said
+    assert "resuming;" in said
+    assert output.read_bytes() == (tmp_path / "whole.xyz").read_bytes()
+    assert not unfinished_folder(output).exists()
+
+
+def test_an_unfinished_run_of_other_settings_is_not_mixed_in(run, tmp_path: Path) -> None:
+    folder = unfinished_folder(tmp_path / "glasses.xyz")
+    folder.mkdir()
+    (folder / "settings.json").write_text('{"seed": 7}')
+    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "10")
+    assert code == 2
+    assert "holds an unfinished run with other settings" in said
+    assert run("sample", "Cu50Zr50", "--sweeps", "10", "--force")[0] == 0
+    assert not folder.exists()
+
+
+def test_an_existing_file_is_overwritten_only_with_force(run, tmp_path: Path) -> None:
+    (tmp_path / "glasses.xyz").write_text("three weeks of work")
+    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "10")
+    assert code == 2
+    assert said == (
+        "error: glasses.xyz exists already; choose another --output or overwrite with --force "
+    )
+    assert (tmp_path / "glasses.xyz").read_text() == "three weeks of work"
+    assert run("sample", "Cu50Zr50", "--sweeps", "10", "--force")[0] == 0
+    assert len(read(tmp_path / "glasses.xyz", ":")) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("file/glasses.xyz", "the directory file cannot be created"),
+        ("folder", "folder"),
+        ("/proc/1/glasses.xyz", "/proc/1"),
+    ],
+)
+def test_an_unusable_output_is_refused_before_the_cooling(
+    run, tmp_path: Path, output: str, words: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    started = time.monotonic()
+    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "1000000000", "--output", output)
+    assert code == 2
+    assert words in said
+    assert said.count("error:") == 1
+    assert time.monotonic() - started < 30.0
+
+
+def test_a_missing_directory_is_made(run, tmp_path: Path) -> None:
+    output = "a directory/with spaces/glasses.xyz"
+    assert run("sample", "Cu50Zr50", "--sweeps", "10", "--output", output)[0] == 0
+    assert (tmp_path / output).exists()
+
+
+def test_json(run, tmp_path: Path) -> None:
+    code, out, _ = run("sample", "Cu50Zr50", "--sweeps", "10", "--samples", "2", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert [glass["stream"] for glass in result["glasses"]] == [0, 1]
+    frames = read(tmp_path / "glasses.xyz", ":")
+    assert [glass["e_is"] for glass in result["glasses"]] == [f.info["e_is"] for f in frames]
+
+
+def test_density_and_exchanges_are_those_of_the_alloy(run) -> None:
+    settings = ("--sweeps", "10", "--force")
     for formula, density, exchanges in (
         ("Cu46Zr46Al8", "8.46", "Cu-Al, Al-Zr"),
         ("Zr90Cu10", "8.05", "Cu-Zr"),
         ("Cu50Al50", "6.42", "Cu-Al"),
     ):
-        command = [sys.executable, "-m", "mgflows", "sample", formula, "--sweeps", "10", "--force"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert f"{density} g/cm3, exchanges: {exchanges}" in done.stderr
-    command += ["--reduced-density", "1.75"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        code, _, said = run("sample", formula, *settings)
+        assert code == 0
+        assert f"{density} g/cm3, exchanges: {exchanges}" in said
     # The largest species present is Al: 1.75 / (2.620 A)^3.
-    assert "7.31 g/cm3" in done.stderr
+    assert "7.31 g/cm3" in run("sample", formula, *settings, "--reduced-density", "1.75")[2]
+    code, _, said = run(
+        "sample", formula, *settings, "--reduced-density", "1", "--mass-density", "7"
+    )
+    assert code == 2
+    assert "both --reduced-density and --mass-density" in said

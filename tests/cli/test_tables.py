@@ -1,0 +1,94 @@
+"""Tables fit 80 columns or fold, and are complete in a pipe; every encoding works."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from mgflows.cli.status import _group_table, _overview
+from mgflows.cli.tables import make_console, make_table
+from mgflows.database import CampaignStatus, GroupStatus
+from mgflows.schemas.training import SUBSETS
+
+ID = "0123456789abcdef" * 2
+
+
+def _state(n: int = 1159) -> CampaignStatus:
+    groups = [GroupStatus("sampling", None, n, 2, 3, 4, 5, 1234.5, 9876.5)]
+    groups += [GroupStatus("labels", subset, n, 2, 30, 4, 500, 0.05, 0.123) for subset in SUBSETS]
+    groups.append(GroupStatus("validation", None, 0, 0, 1, 0, 0, 0.0, 12.3))
+    return CampaignStatus("Zr46Cu30Ni14Al10-paper", {"RUNNING": 2}, groups, [], [], {}, 3600.0)
+
+
+def _printed(renderable, width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_status_of_a_large_campaign_fits_80_columns() -> None:
+    text = _printed(_group_table(_state()), 80)
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
+    assert "…" not in text
+    for subset in SUBSETS:
+        assert re.search(rf"^ ?labels/{subset} +1159/1695 +2 +30 +4 +500 +0.05 +0.123", text, re.M)
+
+
+def test_the_list_of_campaigns_fits_80_columns() -> None:
+    text = _printed(_overview({"Zr46Cu30Ni14Al10-paper": _state()}), 80)
+    assert "Zr46Cu30Ni14Al10-paper" in text
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("width", [30, 80, 10_000])
+def test_nothing_is_cut(width: int) -> None:
+    table = make_table(
+        ("id", "F", "reason"), [(ID, 1.5, "[Errno 2] a long reason " * 5)], numbers="F"
+    )
+    text = _printed(table, width)
+    assert "…" not in text
+    assert ID in re.sub(r"[\s]", "", text) or width == 30
+    letters = re.sub(r"[\s─]", "", text)
+    assert sorted(letters) == sorted("idFreason" + ID + "1.5" + "[Errno2]alongreason" * 5)
+
+
+def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    make_console().print(make_table(("id",), [("x" * 300,)]))
+    assert "x" * 300 in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "80")
+    make_console().print(make_table(("id",), [("x" * 300,)]))
+    assert "x" * 300 not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["iso8859-1", "ascii"])
+def test_terminals_without_unicode(encoding: str, tmp_path) -> None:
+    (tmp_path / "mgflows.yaml").write_text("mongodb_uri: mongodb://127.0.0.1:9/")
+    for arguments in (["crystals", "Cu", "Zr"], ["doctor"], ["validate", "Å…→.txt"], ["--help"]):
+        result = subprocess.run(
+            [sys.executable, "-m", "mgflows", *arguments],
+            capture_output=True,
+            cwd=tmp_path,
+            env={"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": encoding, **_python_path()},
+            timeout=300,
+        )
+        said = (result.stdout + result.stderr).decode(encoding, errors="replace")
+        assert "Traceback" not in said, said
+        if arguments == ["doctor"]:
+            assert result.returncode == 1
+            assert "ok " in said
+            assert "    -> " in said
+        elif arguments[0] == "validate":
+            assert result.returncode == 2
+            assert ("A..." if encoding == "ascii" else "Å...") + "->.txt" in said
+
+
+def _python_path() -> dict[str, str]:
+    import os
+
+    return {key: os.environ[key] for key in ("PYTHONPATH", "HOME") if key in os.environ}
