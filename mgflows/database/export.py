@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import write_text
 from mgflows.nep.frames import frames_text
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,12 +110,16 @@ def _write(directory: Path | str, texts: Mapping[str, str], overwrite: bool) -> 
             hint="choose a folder that you can write to",
         ) from error
     paths = [directory / name for name in texts]
-    for path in paths:
-        if not overwrite and path.exists() and path.read_bytes() != texts[path.name].encode():
-            raise InputError(
-                f"{path} exists with another content",
-                hint="choose another folder, or overwrite it explicitly",
-            )
+    others = [
+        str(path)
+        for path in paths
+        if path.exists() and path.read_bytes() != texts[path.name].encode()
+    ]
+    if others and not overwrite:
+        raise InputError(
+            f"{listed(others)} {'exists' if len(others) == 1 else 'exist'} with another content",
+            hint="choose another directory, or overwrite with --force (overwrite=True)",
+        )
     for path in paths:
         write_text(path, texts[path.name])
     return paths

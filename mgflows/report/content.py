@@ -1,13 +1,11 @@
-"""What the page is made of, and how numbers become words."""
+"""Parts of the page, and numbers as text."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from mgflows.text import sentence
 
 
 @dataclass(frozen=True)
@@ -19,13 +17,13 @@ class Panel:
     name
         Anchor and prefix of the ids inside the SVG; unique on the page.
     label
-        Which figure of the paper it answers to, such as ``Fig. 2a``; empty where the paper has none.
+        Corresponding figure of the paper, such as ``Fig. 2a``; empty if there is none.
     title
-        What it shows.
+        Title of the figure.
     svg
         The figure.
     caption
-        How to read it and what is scaled down.
+        Explanation, and what is scaled down.
     """
 
     name: str
@@ -37,7 +35,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the first column is text, the others are numbers. ``groups`` are labels over several columns, with their number."""
+    """A table; the first column is text, the others are numbers.
+
+    ``groups`` are labels over several columns, each with its number of columns.
+    """
 
     title: str
     header: list[str]
@@ -60,11 +61,11 @@ class Section:
     title
         Heading.
     paragraphs
-        What is seen, from the numbers.
+        Results in words.
     panels, tables
         Figures and tables.
     missing
-        What is not there and why, one sentence each.
+        What is missing and why, one sentence each.
     """
 
     anchor: str
@@ -87,7 +88,7 @@ class Tile:
 
 
 def with_error(value: float, error: float, digits: int = 1) -> str:
-    """``25.3 ± 0.4``, or the value alone where its error is not known."""
+    """``25.3 ± 0.4``, or the value alone if its error is unknown."""
     text = f"{value:.{digits}f}"
     return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
 
@@ -97,26 +98,6 @@ def compact(value: float) -> str:
     return f"{value:.1f}" if abs(value) < 99.95 else f"{value:.0f}"
 
 
-def plural(number: int, noun: str) -> str:
-    """``1 glass``, ``3 glasses``, ``2 families``."""
-    if number == 1:
-        return f"1 {noun}"
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return f"{number} {noun[:-1]}ies"
-    return f"{number} {noun}{'es' if noun.endswith(('s', 'ch', 'x')) else 's'}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def sentence(text: str) -> str:
-    """The text with a capital and a full stop; empty text stays empty."""
-    text = text.strip()
-    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
-
-
 def scaled_down(text: str) -> str:
-    """The note that ends a caption where something is smaller than in the paper."""
+    """The note at the end of a caption if something is smaller than in the paper."""
     return sentence(f"Scaled down: {text}") if text else ""

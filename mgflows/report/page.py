@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mgflows import errors
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
-from mgflows.report.content import sentence
 from mgflows.report.sections import provenance, sampling, training, validation
+from mgflows.text import sentence
 
 if TYPE_CHECKING:
     from mgflows.report.content import Section

@@ -1,4 +1,4 @@
-"""The few statistics the report quotes."""
+"""Statistics of the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def mean_and_error(values: ArrayLike) -> tuple[float, float]:
-    """Mean and its standard error; the error of a single value is nan, since nothing is known of it."""
+    """Mean and standard error of the mean, which is nan for a single value."""
     array = np.asarray(values, dtype=float)
     error = float(array.std(ddof=1) / np.sqrt(len(array))) if len(array) > 1 else float("nan")
     return float(array.mean()), error

@@ -1,7 +1,8 @@
-"""One look for all figures: colours, marks and the way from a matplotlib figure to SVG that follows the page's light or dark theme.
+"""One style for all figures, and their conversion to SVG that follows the page's theme.
 
-Lines and letters are drawn in placeholder colours, which :func:`render` replaces by CSS variables of the page. Colours of data stay what they
-are: each has enough contrast on both backgrounds, and no two subsets look alike under the three common kinds of colour blindness.
+Lines and text are drawn in placeholder colours, which :func:`render` replaces by CSS variables of
+the page. Colours of data are the same in the light and the dark theme: each has enough contrast on
+both backgrounds, and subsets can be told apart with the three common kinds of colour blindness.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 INK = "#0b0c0e"
 """Placeholder of text and axes; on the page ``var(--ink)``."""
 MUTED = "#6b6c6e"
-"""Placeholder of what is secondary: guides, reference lines; on the page ``var(--muted)``."""
+"""Placeholder of guides and reference lines; on the page ``var(--muted)``."""
 GRID = "#dbdcde"
 """Placeholder of grid lines; on the page ``var(--grid)``."""
 SURFACE = "#fbfcfe"
-"""Placeholder of the ground behind a figure, for marks with a halo; on the page ``var(--surface)``."""
+"""Placeholder of the background, for markers with a halo; on the page ``var(--surface)``."""
 _MEASURING_FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that figures are laid out alike everywhere; wider than the fonts of a page, so that nothing collides there."""
+"""Font of the layout: part of matplotlib, and wider than the fonts of the page, so that texts do
+not overlap there."""
 _PLACEHOLDERS = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -38,7 +40,7 @@ _PLACEHOLDERS = {
 }
 
 MLIP = "#8a5cd1"
-"""Values of the trained potential; those of the reference method are in :data:`INK`."""
+"""Values of the trained potential; those of the reference method use :data:`INK`."""
 ENERGY, FORCE, VIRIAL = "#8a5cd1", "#b5485d", "#4d8f3a"
 """Energies, forces and virials in losses."""
 ONSET = "#2f7fc1"
@@ -48,7 +50,7 @@ _COOLING_RAMP = ("#d98200", "#d1495b", "#8e5bb5", "#2f7fc1")
 
 @dataclass(frozen=True)
 class SubsetStyle:
-    """How one subset looks and what it is called, everywhere in the report."""
+    """Label, colour and marker of one subset in all figures."""
 
     label: str
     color: str
@@ -64,13 +66,15 @@ SUBSET_STYLES: dict[str, SubsetStyle] = {
     "crystal": SubsetStyle("crystal", "#7a7f87", "P"),
     "mlip_feedback": SubsetStyle("MLIP feedback", "#33a9d6", "X"),
 }
-"""Subset to its style, in the order of the paper. ``dft_minimized`` is labelled without "DFT": the method may be a stand-in."""
+"""Subset to its style, in the order of the paper.
+
+The label of ``dft_minimized`` omits "DFT", because the method may be a stand-in."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power_of_ten(exponent: float) -> str:
-    """``10⁴`` for 4: text that a browser sets in its own font."""
+    """``10⁴`` for 4, as plain text."""
     return f"10{str(round(exponent)).translate(_SUPERSCRIPTS)}"
 
 
@@ -82,14 +86,14 @@ def scientific(value: float) -> str:
 
 
 def cooling_colors(n: int) -> list[str]:
-    """``n`` colours from the fastest (orange) to the slowest (blue) cooling."""
+    """Return `n` colours from the fastest (orange) to the slowest (blue) cooling."""
     colors = errors.require("matplotlib.colors", "report", "the figures of the report")
     ramp = colors.LinearSegmentedColormap.from_list("cooling", _COOLING_RAMP)
     return [colors.to_hex(ramp(i / max(n - 1, 1))) for i in range(n)]
 
 
 def density_colormap(color: str) -> object:
-    """A colour map from a trace of ``color`` to all of it, for densities that must read on light and dark ground."""
+    """A colour map of one colour with increasing opacity, for light and dark backgrounds."""
     colors = errors.require("matplotlib.colors", "report", "the figures of the report")
     return colors.LinearSegmentedColormap.from_list(
         "density", [(*colors.to_rgb(color), alpha) for alpha in (0.10, 0.45, 0.75, 1.0)]
@@ -109,12 +113,12 @@ def subset_style(subset: str) -> SubsetStyle:
 def render(
     draw: Callable[[Figure], None], name: str, *, width: float = 5.0, height: float = 3.5
 ) -> str:
-    """Draw a figure and return it as an SVG element to be put into a page.
+    """Draw a figure and return it as an SVG element for a page.
 
     Parameters
     ----------
     draw
-        Draws onto the empty figure it is given.
+        Draws onto a given empty figure.
     name
         Unique on the page; element ids of the SVG begin with it.
     width, height

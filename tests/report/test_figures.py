@@ -1,4 +1,4 @@
-"""Figures are looked at by people; what can be checked is that they show the numbers they are given."""
+"""Figures show the numbers they are given."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def test_composition_bars_are_counts(figure: Figure) -> None:
     )
 
 
-def test_parity_shows_every_frame_in_its_colour(figure: Figure, full: ReportData) -> None:
+def test_parity_shows_every_frame_in_the_colour_of_its_subset(
+    figure: Figure, full: ReportData
+) -> None:
     best = full.best_potential
     assert best is not None
     parity = best.parity
@@ -158,7 +160,7 @@ def test_force_density_counts_every_component(figure: Figure, full: ReportData) 
         )
 
 
-def test_loss_leaves_out_what_the_trainer_did_not_write(figure: Figure) -> None:
+def test_missing_columns_of_the_loss_are_not_drawn(figure: Figure) -> None:
     training.draw_loss(
         figure,
         {

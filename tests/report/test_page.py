@@ -77,7 +77,7 @@ def written(full: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_one_sound_file_that_needs_nothing_else(written: Path) -> None:
+def test_the_report_is_one_valid_file_without_outside_references(written: Path) -> None:
     assert [other.name for other in written.parent.iterdir()] == ["report.html"]
     assert written.stat().st_size < 4e6
     page = Page(written.read_text())
@@ -89,7 +89,7 @@ def test_one_sound_file_that_needs_nothing_else(written: Path) -> None:
     assert "@import" not in written.read_text()
 
 
-def test_every_figure_of_the_paper_at_this_scale(written: Path) -> None:
+def test_the_report_has_every_figure_of_this_scale(written: Path) -> None:
     text = Page(written.read_text()).text
     for label in (
         "Fig. 1b",
@@ -121,8 +121,8 @@ def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> Non
     text = Page(written.read_text()).text
     assert "389" in text
     assert (
-        "misses test energies by 4.6 meV/atom, forces by 117 meV/Å and virials by 41.4 meV/atom"
-        in text
+        "test errors (RMSE) are 4.6 meV/atom in the energy, 117 meV/Å in the forces and "
+        "41.4 meV/atom in the virial" in text
     )
     assert "paper's split: 104" in text
     assert "energies from 6.1 to 4.6 meV/atom and forces from 148 to 117 meV/Å" in text
@@ -132,7 +132,7 @@ def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> Non
         assert identifier in text
 
 
-def test_a_stand_in_and_a_small_scale_are_called_so(written: Path, full: ReportData) -> None:
+def test_a_stand_in_and_a_small_scale_are_stated(written: Path, full: ReportData) -> None:
     text = Page(written.read_text()).text
     assert "Stand-in EAM, not DFT." in text
     assert "e(stand-in)" in text
@@ -141,7 +141,7 @@ def test_a_stand_in_and_a_small_scale_are_called_so(written: Path, full: ReportD
     assert "It is not a potential for the real alloy." in text
 
 
-def test_density_functional_labels_are_called_so(full: ReportData) -> None:
+def test_dft_labels_are_stated(full: ReportData) -> None:
     dataset = full.datasets[1]
     fingerprint = dataset.fingerprint.model_copy(update={"is_dft": True, "description": "PBE"})
     data = replace(
@@ -158,7 +158,7 @@ def test_density_functional_labels_are_called_so(full: ReportData) -> None:
     assert "It is not a potential for the real alloy" not in text
 
 
-def test_nothing_is_claimed_of_labels_that_do_not_exist_yet(empty: ReportData) -> None:
+def test_missing_labels_are_not_described(empty: ReportData) -> None:
     data = replace(
         empty,
         campaign=empty.campaign.model_copy(
@@ -170,19 +170,19 @@ def test_nothing_is_claimed_of_labels_that_do_not_exist_yet(empty: ReportData) -
     assert "real alloy" not in text
 
 
-def test_another_potentials_validation_is_called_so(
+def test_the_validation_of_another_potential_is_stated(
     full: ReportData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(style, "render", draw_only)
     other = full.validations[0].model_copy(update={"potential_id": "1f6d9e0b77c2a410"})
     assert (
-        "what follows is about potential 1f6d9e0b77c2a410"
+        "the following results are of potential 1f6d9e0b77c2a410"
         in Page(render_report(replace(full, validations=[other]))).text
     )
-    assert "what follows is about" not in Page(render_report(full)).text
+    assert "the following results are of" not in Page(render_report(full)).text
 
 
-def test_nothing_has_run(empty: ReportData) -> None:
+def test_a_campaign_without_results(empty: ReportData) -> None:
     text = Page(render_report(empty)).text
     for missing in (
         "No sample has been relaxed",
@@ -190,17 +190,17 @@ def test_nothing_has_run(empty: ReportData) -> None:
         "No frame has been labelled yet",
         "No potential has been trained yet",
         "No validation of a potential has been stored yet",
-        "its cost is not known",
+        "its cost is unknown",
     ):
         assert missing in text
     assert "<figure" not in render_report(empty)
 
 
-def test_failed_feedback_is_said(without_feedback: ReportData) -> None:
+def test_failed_feedback_is_stated(without_feedback: ReportData) -> None:
     text = Page(render_report(without_feedback)).text
-    assert "There is no potential from after the feedback step" in text
-    assert "The dataset has no frame of MLIP feedback." in text
-    assert "2 fireworks failed and are marked FIZZLED" in text
+    assert "There is no potential after the feedback step" in text
+    assert "The dataset has no frames of the subsets MLIP feedback." in text
+    assert "2 fireworks failed (FIZZLED in the database)" in text
     assert "quench: The cell collapsed." in text
     assert "2 failed, 26 waiting" in text
     assert "paper's split: not trained" in text
@@ -227,7 +227,7 @@ def test_any_part_may_be_missing(
     Page(render_report(replace(full, **{field: None if field == "supercooling" else []})))
 
 
-def test_names_cannot_break_the_page(empty: ReportData) -> None:
+def test_names_are_escaped(empty: ReportData) -> None:
     data = replace(
         empty,
         campaign=empty.campaign.model_copy(
@@ -239,7 +239,7 @@ def test_names_cannot_break_the_page(empty: ReportData) -> None:
     assert "<script>x</script>" in page.text
 
 
-def test_an_old_report_survives_a_failure(
+def test_a_failed_write_keeps_the_old_report(
     empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "report.html"
@@ -248,7 +248,7 @@ def test_an_old_report_survives_a_failure(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.replace", full_disk)
+    monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(ServiceError, match="No space left"):
         write_report(empty, path)
     assert path.read_text() == "old"

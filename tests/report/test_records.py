@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from mgflows.report import records
-from mgflows.report.content import listed, plural, scaled_down, with_error
+from mgflows.report.content import scaled_down, with_error
 from mgflows.schemas.validation import (
     GlassEnergies,
     PropertiesSummary,
@@ -15,6 +15,7 @@ from mgflows.schemas.validation import (
     ValidationDocument,
     ValidationSummary,
 )
+from mgflows.text import listed, plural
 from mgflows.units import duration
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from mgflows.schemas.training import SUBSETS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Machado, Oliveira and Fernandes, IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009), severity 1.0; on linear RGB.
+# Machado, Oliveira and Fernandes, IEEE Trans. Vis. Comput. Graph. 15, 1291 (2009), severity 1.0,
+# for linear RGB.
 COLOUR_BLINDNESS = {
     "none": np.eye(3),
     "protanopia": np.array(
@@ -70,7 +71,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
-def test_no_two_subsets_look_alike(kind: str) -> None:
+def test_subsets_can_be_told_apart(kind: str) -> None:
     seen = [
         cielab(COLOUR_BLINDNESS[kind] @ linear(look.color)) for look in style.SUBSET_STYLES.values()
     ]
@@ -78,13 +79,13 @@ def test_no_two_subsets_look_alike(kind: str) -> None:
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 10.0
 
 
-def test_every_subset_has_a_look_of_its_own() -> None:
+def test_every_subset_has_its_own_style() -> None:
     assert tuple(style.SUBSET_STYLES) == SUBSETS
     assert len({look.marker for look in style.SUBSET_STYLES.values()}) == len(SUBSETS)
 
 
 @pytest.mark.parametrize("ground", [LIGHT, DARK])
-def test_data_colours_stand_out_on_both_grounds(ground: str) -> None:
+def test_data_colours_have_contrast_on_both_backgrounds(ground: str) -> None:
     colors = [
         *(look.color for look in style.SUBSET_STYLES.values()),
         *style.cooling_colors(5),
@@ -110,7 +111,7 @@ def draw(figure: Figure) -> None:
     axes.legend()
 
 
-def test_the_svg_follows_the_page() -> None:
+def test_the_svg_uses_the_colours_of_the_page() -> None:
     svg = style.render(draw, "some-figure")
     ET.fromstring(svg)
     assert not any(
@@ -134,7 +135,7 @@ def test_the_same_figure_is_the_same_text() -> None:
     assert style.render(draw, "a") == style.render(draw, "a")
 
 
-def test_rendering_leaves_the_users_settings_alone() -> None:
+def test_rendering_keeps_the_settings_of_the_user() -> None:
     before = dict(mpl.rcParams)
     with mpl.rc_context({"font.size": 31.0, "axes.grid": False}):
         style.render(draw, "b")
@@ -142,7 +143,7 @@ def test_rendering_leaves_the_users_settings_alone() -> None:
     assert dict(mpl.rcParams) == before
 
 
-def test_a_users_matplotlibrc_does_not_change_the_look() -> None:
+def test_a_matplotlibrc_does_not_change_the_figures() -> None:
     plain = style.render(draw, "c")
     with mpl.rc_context(
         {"font.size": 31.0, "lines.linewidth": 9.0, "svg.fonttype": "path", "savefig.dpi": 20}
@@ -151,7 +152,11 @@ def test_a_users_matplotlibrc_does_not_change_the_look() -> None:
 
 
 def test_no_pyplot_state() -> None:
-    code = "import sys; from mgflows.report import style; style.render(lambda f: f.add_subplot(), 'd'); sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = (
+        "import sys; from mgflows.report import style; "
+        "style.render(lambda f: f.add_subplot(), 'd'); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

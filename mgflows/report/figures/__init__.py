@@ -1,3 +1,3 @@
-"""One function a figure: it draws onto a given matplotlib figure and knows nothing of files or pages."""
+"""One function per figure, which draws onto a given matplotlib figure."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Figures of the sampling stage: the supercooling clock, surrogate against label energies, and what relaxation changes."""
+"""Figures of the sampling stage: supercooling clock, surrogate energies, relaxation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NARROWEST_KERNEL = 5e-3
 
 
 def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) -> None:
-    """Fig. 1b: how far atoms move when a surrogate sample is relaxed, and (inset) the preserved fraction of bonds.
+    """Fig. 1b: displacements of atoms on relaxation, and (inset) the fraction of bonds kept.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
 
 
 def _radial_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Density of magnitudes by Gaussian kernels of Scott's width, mirrored at zero so that nothing leaks to negative distances."""
+    """Kernel density of magnitudes (Gaussian, Scott's width), reflected at zero."""
     width = max(float(values.std()) * len(values) ** -0.2, _NARROWEST_KERNEL)
     kernels = sum(
         np.exp(-0.5 * ((at[:, None] + sign * values) / width) ** 2) for sign in (-1.0, 1.0)
@@ -111,7 +111,7 @@ def draw_supercooling(
     groups: Sequence[EffectiveTimeRecord],
     seconds_per_reduced_time: float,
 ) -> None:
-    """Fig. 2a: inherent-structure energy against cooling time, and the effective time of the Monte Carlo samples on the extrapolated law.
+    """Fig. 2a: inherent-structure energy against cooling time, extrapolated to the samples.
 
     Parameters
     ----------
@@ -218,16 +218,16 @@ def draw_supercooling(
 def draw_energy_correlation(
     figure: Figure, records: Sequence[tuple[int, float, float]], method: str
 ) -> None:
-    """Fig. 2b: label energy of the snapshots against their surrogate energy, with a line fitted to them.
+    """Fig. 2b: label energy of the snapshots against their surrogate energy, with a fit.
 
     Parameters
     ----------
     figure
         Empty figure.
     records
-        Cooling length in sweeps, surrogate energy and label energy (both eV per atom) of each sample.
+        Cooling length in sweeps, surrogate energy and label energy (eV per atom) of each sample.
     method
-        Short name of the labelling method.
+        Short name of the label method.
     """
     axes = style.single_axes(
         figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)"
@@ -252,7 +252,7 @@ def draw_relaxation_energies(
     relaxations: Sequence[RelaxationRecord],
     method: str,
 ) -> None:
-    """Fig. S1: label energies before and after relaxation, joined by arrows.
+    """Fig. S1: label energies before and after relaxation, connected by arrows.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def draw_relaxation_energies(
     relaxations
         The relaxed ones.
     method
-        Short name of the labelling method.
+        Short name of the label method.
     """
     axes = style.single_axes(
         figure, "surrogate energy e(LJ) (eV/atom)", f"label energy e({method}) (eV/atom)"

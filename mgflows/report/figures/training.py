@@ -1,4 +1,4 @@
-"""Figures of the dataset and of the training: composition, range, parity, loss and what the feedback step changed."""
+"""Figures of dataset and training: composition, range, parity, loss and feedback."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def draw_virial_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
 
 
 def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
-    """Fig. 3c: density of predicted against label force components, training and test frames side by side.
+    """Fig. 3c: density of predicted against label force components, for training and test frames.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None
     for axes, side in zip(panels, sides, strict=True):
         reference, predicted = forces[side].reference, forces[side].predicted
         axes.plot([-limit, limit], [-limit, limit], color=style.MUTED, linewidth=0.8)
-        # A density saturates less than forty thousand overlapping dots, and an outlier still fills its own cell.
+        # A density saturates less than 40 000 overlapping dots and still shows each outlier.
         axes.hexbin(
             reference,
             predicted,
@@ -178,7 +178,8 @@ def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> Non
     figure
         Empty figure.
     loss
-        Column to values; ``step`` and any of ``total``, ``energy_train``, ``force_train``, ``virial_train`` and their ``_test``.
+        Column to values: ``step`` and any of ``total``, ``energy_train``, ``force_train``,
+        ``virial_train`` and their ``_test``.
     """
     axes = style.single_axes(figure, "training step", "loss (total) or RMSE (eV/atom, eV/Å)")
     steps = np.array(loss["step"], dtype=float)

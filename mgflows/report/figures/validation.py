@@ -1,4 +1,4 @@
-"""Figures of the validation: structure, elasticity, energetics, shear, dimers and quenches, the potential beside its reference."""
+"""Figures of the validation: the potential and its reference."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     )
 
 _REPULSIVE_BELOW = 2.0
-"""A; closer than this atoms must repel (:func:`mgflows.validation.dimers.dimer_curves`)."""
+"""Distance in A below which atoms must repel (:mod:`mgflows.validation.dimers`)."""
 _SHOWN_FROM = 1.2
-"""A; nearer only the Ziegler-Biersack-Littmark core is left."""
+"""Distance in A below which only the Ziegler-Biersack-Littmark core acts."""
 
 
 def draw_radial_distribution(
@@ -50,7 +50,7 @@ def draw_radial_distribution(
 
 
 def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistributionCurve]) -> None:
-    """Fig. 4a, resolved: one small panel for every pair of species.
+    """Fig. 4a by pair of species: one small panel for each.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
 
 
 def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
-    """Fig. 4b: Young's, bulk and shear modulus and Poisson's ratio, with standard errors over the samples.
+    """Fig. 4b: elastic moduli and Poisson's ratio, with standard errors over the samples.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
 def draw_landscape(
     figure: Figure, reference: NDArray[np.float64], predicted: NDArray[np.float64], method: str
 ) -> None:
-    """Fig. 6b: energy of the potential against the label energy of relaxed glasses; on the diagonal they agree.
+    """Fig. 6b: energy of the potential against the label energy of relaxed glasses.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
 
 
 def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
-    """Energy of two atoms against their distance: within the shaded range they must repel.
+    """Energy of two atoms against their distance; in the shaded range they must repel.
 
     Parameters
     ----------
@@ -331,7 +331,7 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
 
 
 def _smoothed(values: Sequence[float], window: int = 5) -> NDArray[np.float64]:
-    """Running mean: a single small cell fluctuates more than it cools between two samples."""
+    """Running mean, because the fluctuations of a small cell exceed the change between samples."""
     array = np.asarray(values, dtype=float)
     if len(array) < 4 * window:
         return array
@@ -347,7 +347,7 @@ def _draw_curve(
     label: str | None = None,
     linewidth: float = 1.4,
 ) -> None:
-    """The reference as a broad pale band, and the potential as a thin line on it: where they agree, both are seen."""
+    """Draw the reference as a broad pale band and the potential as a thin line on it."""
     if model == "reference":
         axes.plot(
             x, y, color=style.INK, alpha=0.3, linewidth=2.6 * linewidth, zorder=2, label=label

@@ -1,3 +1,3 @@
-"""The sections of the report in the order of the paper: each turns data into sentences, figures and tables, and says what is missing."""
+"""The sections of the report in the order of the paper: text, figures, tables, missing parts."""
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Head and tail of the report: key numbers, cost, origin, limits, and how to do it again."""
+"""Start and end of the report: key numbers, cost, provenance, limits and commands."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
-from mgflows.report.content import Section, Table, Tile, compact, listed, plural, sentence
+from mgflows.report.content import Section, Table, Tile, compact
+from mgflows.text import listed, plural, sentence
 from mgflows.units import duration
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def tiles(data: ReportData) -> list[Tile]:
 
 
 def provenance(data: ReportData) -> Section:
-    """Where everything comes from and what it took."""
+    """Cost and failures."""
     section = Section("provenance", "Provenance", "Provenance and cost")
     if data.costs:
         total = [
@@ -90,19 +91,19 @@ def provenance(data: ReportData) -> Section:
                 "Cost by stage",
                 ["stage", "jobs", "time in jobs", "processor time"],
                 rows,
-                note="Summed over jobs, of which several run at once; waiting and the database are not counted.",
+                note="Sums over jobs, several of which run at once; without waiting times.",
                 emphasised_rows=(len(rows) - 1,),
             )
         )
     else:
         section.missing.append(
-            "The database holds no finished job of this campaign yet, so its cost is not known."
+            "The database holds no finished job of this campaign yet, so its cost is unknown."
         )
     failed = data.fireworks.get(_FAILED, 0)
     if failed:
         section.paragraphs.append(
-            f"{plural(failed, 'firework')} failed and {'is' if failed == 1 else 'are'} marked {_FAILED} in the database; what depends on "
-            f"{'it' if failed == 1 else 'them'} is missing above."
+            f"{plural(failed, 'firework')} failed ({_FAILED} in the database); results that depend "
+            f"on {'it' if failed == 1 else 'them'} are missing above."
         )
     section.missing.extend(f"{name}: {sentence(reason)}" for name, reason in data.failures)
     return section
@@ -122,7 +123,10 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
             ("dataset", dataset.dataset_id),
             (
                 "labels",
-                f"{fingerprint.description or fingerprint.code} ({fingerprint.code} {fingerprint.version}, {dataset.fingerprint_digest})",
+                (
+                    f"{fingerprint.description or fingerprint.code} ({fingerprint.code} "
+                    f"{fingerprint.version}, {dataset.fingerprint_digest})"
+                ),
             ),
         ]
     for potential in sorted(data.potentials, key=lambda p: (p.generation, p.split)):
@@ -160,12 +164,13 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
 
 
 def limits(data: ReportData) -> list[str]:
-    """What this report is not."""
+    """Limits of the results."""
     found = []
     if data.is_dft is False:
         found.append(
-            f"It is not a potential for the real alloy. Its labels come from {data.campaign.method.rstrip('.')}; the errors above say how well the "
-            "potential reproduces that method, not how well it describes nature."
+            "It is not a potential for the real alloy. Its labels come from "
+            f"{data.campaign.method.rstrip('.')}; the errors above measure how well the potential "
+            "reproduces that method."
         )
     if data.campaign.scaled_down:
         found.append(f"It is not the paper's campaign. {sentence(data.campaign.scaled_down)}")
@@ -173,14 +178,14 @@ def limits(data: ReportData) -> list[str]:
     if validation is not None and data.campaign.scaled_down:
         found.append(f"It is not a validation at the paper's size. {sentence(validation.protocol)}")
     found.append(
-        "It is not a comparison with experiment: no measured value enters any figure. The effective times beyond the molecular-dynamics points "
-        "are extrapolations of a fitted law."
+        "It is not a comparison with experiment: the figures contain no measured values. Effective "
+        "times beyond the molecular-dynamics points are extrapolations of a fitted law."
     )
     return found
 
 
 def commands(data: ReportData) -> list[tuple[str, str]]:
-    """How to look further and how to make this report again: what a command does, and the command."""
+    """Commands to continue with, each with its purpose."""
     from mgflows.flows.scales import SCALES
 
     campaign, dataset, potential = (
@@ -226,7 +231,7 @@ def _test_errors(data: ReportData, split: str) -> ErrorStatistics | None:
 
 
 def _in_minutes(seconds: float) -> tuple[str, str]:
-    """A number and its unit, short enough for a tile."""
+    """Return number and unit, short enough for a tile."""
     if seconds < 60.0:
         return f"{seconds:.0f}", "s"
     return (

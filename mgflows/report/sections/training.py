@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, Table, compact, listed, plural, scaled_down
+from mgflows.report.content import Panel, Section, Table, compact, scaled_down
 from mgflows.report.figures import training as figures
+from mgflows.text import listed, plural
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def database(data: ReportData) -> Section:
-    """Fig. 3a: which frames the potential learns from."""
+    """Fig. 3a: the frames of the dataset."""
     section = Section("database", "Database", "The database")
     counts = data.frame_counts
     if not counts:
-        section.missing.append("No frame has been labelled yet, so there is no database to show.")
+        section.missing.append("No frame has been labelled yet, so the database is empty.")
         return section
     dataset = data.dataset
     largest = max(counts, key=lambda subset: counts[subset])
@@ -29,12 +30,12 @@ def database(data: ReportData) -> Section:
         else ""
     )
     section.paragraphs.append(
-        f"The dataset holds {total} labelled frames{families}; {style.subset_style(largest).label} frames are the largest subset "
-        f"({100 * counts[largest] / total:.0f}%)."
+        f"The dataset holds {total} labelled frames{families}; {style.subset_style(largest).label} "
+        f"frames are the largest subset ({100 * counts[largest] / total:.0f}%)."
     )
     absent = [look.label for subset, look in style.SUBSET_STYLES.items() if subset not in counts]
     if absent:
-        section.missing.append(f"The dataset has no frame of {listed(absent)}.")
+        section.missing.append(f"The dataset has no frames of the subsets {listed(absent)}.")
     if dataset is not None:
         section.paragraphs.extend(_left_out(dataset))
     note = (
@@ -52,7 +53,8 @@ def database(data: ReportData) -> Section:
                 "composition",
                 height=3.4,
             ),
-            f"Labelled frames of each subset; the pale part is the test set of the family split. {note}",
+            "Labelled frames of each subset; the pale part is the test set of the family split. "
+            f"{note}",
         )
     )
     if data.frames:
@@ -64,15 +66,16 @@ def database(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_range(figure, data.frames), "range", height=3.4
                 ),
-                "Pressure and energy of every labelled frame. Surrogate samples are under high pressure because the surrogate's density lies "
-                "above that of the glass; relaxation brings them to zero pressure.",
+                "Pressure and energy of every labelled frame. Surrogate samples are under high "
+                "pressure because the surrogate's density is above that of the glass; relaxed "
+                "samples are at zero pressure.",
             )
         )
     return section
 
 
 def potential(data: ReportData) -> Section:
-    """Figs. 3b-d and S2: how well the potential learnt, and what the feedback step changed."""
+    """Figs. 3b-d and S2: errors of the potential, and the effect of the feedback step."""
     section = Section("potential", "Potential", "The potential")
     best = data.best_potential
     if best is None:
@@ -83,7 +86,8 @@ def potential(data: ReportData) -> Section:
     parity, note = best.parity, _training_note(best)
     if not parity:
         section.missing.append(
-            "The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are left out."
+            "The parity values of this potential could not be read, so Figs. 3b, 3c and S2d are "
+            "missing."
         )
     else:
         section.panels.extend(
@@ -97,7 +101,8 @@ def potential(data: ReportData) -> Section:
                         "energy-parity",
                         height=3.7,
                     ),
-                    f"Energy per atom by the potential and by the labels, training and test frames of the {best.split} split. {note}",
+                    "Energy per atom by the potential against the labels, training and test "
+                    f"frames of the {best.split} split. {note}",
                 ),
                 Panel(
                     "virial-parity",
@@ -119,8 +124,9 @@ def potential(data: ReportData) -> Section:
                         "force-parity",
                         height=3.0,
                     ),
-                    "Density (logarithmic) of force components by the potential and by the labels; where there are very many, a random choice is "
-                    f"drawn and all of them count in the errors. {note}",
+                    "Logarithmic density of force components by the potential against the "
+                    "labels. Very many components are drawn as a random selection; the errors "
+                    f"are of all. {note}",
                 ),
             ]
         )
@@ -133,8 +139,8 @@ def potential(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0
                 ),
-                "The loss as the trainer wrote it. Its batches and precision differ from the errors in the table, which were recomputed from "
-                f"nep.txt. {note}",
+                "The loss as written by the trainer. It differs in batches and precision from "
+                f"the errors in the table, which were recomputed from nep.txt. {note}",
             )
         )
     _add_feedback(section, data)
@@ -151,17 +157,28 @@ def _training_note(best: PotentialDocument) -> str:
 def _verdict(best: PotentialDocument) -> str:
     test, train = best.errors.get("test", {}).get("all"), best.errors.get("train", {}).get("all")
     if test is None:
-        return f"Potential {best.potential_id} was trained on {plural(best.n_train, 'frame')}; its test errors are not known."
+        return (
+            f"Potential {best.potential_id} was trained on {plural(best.n_train, 'frame')}; its "
+            "test errors are unknown."
+        )
     text = (
-        f"Trained on {plural(best.n_train, 'frame')} and tested on {best.n_test} that it has not seen, the potential misses test energies by "
-        f"{compact(test.energy_rmse)} meV/atom, forces by {compact(test.force_rmse)} meV/Å and virials by {compact(test.virial_rmse)} meV/atom (RMSE)."
+        f"The potential was trained on {plural(best.n_train, 'frame')} and tested on {best.n_test} "
+        f"others. Its test errors (RMSE) are {compact(test.energy_rmse)} meV/atom in the energy, "
+        f"{compact(test.force_rmse)} meV/Å in the forces and {compact(test.virial_rmse)} meV/atom "
+        "in the virial."
     )
     if train is not None and train.force_rmse > 0.0:
-        text += f" Its force error on the training frames is {compact(train.force_rmse)} meV/Å, a test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
+        text += (
+            f" Its force error on the training frames is {compact(train.force_rmse)} meV/Å, a "
+            f"test-to-train ratio of {test.force_rmse / train.force_rmse:.2f}."
+        )
     subsets = {subset: errors for subset, errors in best.errors["test"].items() if subset != "all"}
     if len(subsets) > 1:
         worst = max(subsets, key=lambda subset: subsets[subset].force_rmse)
-        text += f" Forces are worst for {style.subset_style(worst).label} frames ({compact(subsets[worst].force_rmse)} meV/Å)."
+        text += (
+            f" The force error is largest for {style.subset_style(worst).label} frames "
+            f"({compact(subsets[worst].force_rmse)} meV/Å)."
+        )
     return text
 
 
@@ -180,8 +197,9 @@ def _error_table(best: PotentialDocument) -> Table:
         "Errors by subset",
         ["subset", *["frames", "E", "F", "V"] * 2],
         rows,
-        note=f"Root mean square errors of potential {best.potential_id} ({best.split} split), recomputed from nep.txt: energies E and virials V in "
-        "meV/atom, force components F in meV/Å.",
+        note=f"Root mean square errors of potential {best.potential_id} ({best.split} split), "
+        "recomputed from nep.txt: energies E and virials V in meV/atom, force components F in "
+        "meV/Å.",
         groups=(("", 1), ("training", 4), ("test", 4)),
         emphasised_rows=(len(rows) - 1,),
     )
@@ -202,7 +220,8 @@ def _add_feedback(section: Section, data: ReportData) -> None:
     before, after = data.potential(0), data.potential(1)
     if after is None:
         section.missing.append(
-            "There is no potential from after the feedback step: it has not run yet, or its quenches or training failed."
+            "There is no potential after the feedback step: it has not run yet, or its quenches or "
+            "training failed."
         )
         return
     if before is None or "test" not in before.errors or "test" not in after.errors:
@@ -215,8 +234,9 @@ def _add_feedback(section: Section, data: ReportData) -> None:
         f"forces from {compact(old.force_rmse)} to {compact(new.force_rmse)} meV/Å",
     ]
     section.paragraphs.append(
-        f"Between the potential before the feedback step ({before.n_train} training frames) and the one after it ({after.n_train}) the test error "
-        f"went, for {listed(changes)}. The two test sets differ by the feedback frames."
+        f"From the potential before the feedback step ({before.n_train} training frames) to the "
+        f"one after it ({after.n_train}) the test error changed for {listed(changes)}. The two "
+        "test sets differ by the feedback frames."
     )
     section.panels.append(
         Panel(
@@ -230,7 +250,8 @@ def _add_feedback(section: Section, data: ReportData) -> None:
                 "feedback",
                 height=3.0,
             ),
-            "Test errors of the potential before and after the MLIP-feedback step. The first potential has no feedback frames to be tested on.",
+            "Test errors of the potential before and after the MLIP-feedback step. The test set "
+            "of the first potential has no feedback frames.",
         )
     )
 

@@ -1,4 +1,4 @@
-"""Sections on what the potential says about the glass."""
+"""Sections on properties of the glass under the potential."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mgflows.fits import fit_line
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, listed, plural, scaled_down, sentence, with_error
+from mgflows.report.content import Panel, Section, scaled_down, with_error
 from mgflows.report.figures import validation as figures
 from mgflows.report.records import (
     MODELS,
@@ -21,6 +21,7 @@ from mgflows.report.records import (
     viscosities_of,
 )
 from mgflows.report.statistics import mean_and_error, root_mean_square
+from mgflows.text import listed, plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,8 @@ def structure(data: ReportData) -> Section:
     best = data.best_potential
     if best is not None and document.potential_id != best.potential_id:
         section.missing.append(
-            f"The last potential has not been validated: what follows is about potential {document.potential_id}."
+            "The last potential has not been validated; the following results are of potential "
+            f"{document.potential_id}."
         )
     distributions = radial_distributions_of(document)
     if not distributions:
@@ -51,7 +53,8 @@ def structure(data: ReportData) -> Section:
         section.paragraphs.append(_describe_structure(distributions))
         note = _note(
             data,
-            f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 atoms",
+            f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 "
+            "atoms",
         )
         section.panels.append(
             Panel(
@@ -61,7 +64,8 @@ def structure(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"
                 ),
-                f"Unweighted total g(r) of the potential and of the reference ({document.reference}). {note}",
+                "Unweighted total g(r) of the potential and of the reference "
+                f"({document.reference}). {note}",
             )
         )
         if any(curve.partial for curve in distributions.values()):
@@ -73,7 +77,7 @@ def structure(data: ReportData) -> Section:
                     style.render(
                         lambda figure: figures.draw_partials(figure, distributions), "partials"
                     ),
-                    f"The same by pair of species. {note}",
+                    f"g(r) by pair of species. {note}",
                 )
             )
     elasticity = elasticity_of(document)
@@ -93,9 +97,11 @@ def structure(data: ReportData) -> Section:
             ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
         )
         section.paragraphs.append(
-            f"Elastic constants (Voigt–Reuss–Hill) over {plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
+            "Elastic constants (Voigt–Reuss–Hill) over "
+            f"{plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
         note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
+        errors = "; error bars are standard errors over glasses" if elasticity.n_glasses > 1 else ""
         section.panels.append(
             Panel(
                 "elasticity",
@@ -104,23 +110,24 @@ def structure(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"
                 ),
-                "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, atoms relaxed in every strained cell; error bars are "
-                f"standard errors over glasses. {note}",
+                "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
+                f"with atoms relaxed in every strained cell{errors}. {note}",
             )
         )
     return section
 
 
 def dynamics(data: ReportData) -> Section:
-    """Fig. 5: viscosity and heat capacity, where the validation suite has them."""
+    """Fig. 5: viscosity and heat capacity, if the validation suite includes them."""
     section = Section("dynamics", "Dynamics", "Viscosity and specific heat")
     document = data.validation
     viscosities = viscosities_of(document) if document is not None else {}
     heat_capacities = heat_capacities_of(document) if document is not None else {}
     if document is None or not (viscosities or heat_capacities):
         section.missing.append(
-            f"Viscosity and specific heat (Fig. 5) are not part of the scale '{data.campaign.scale}': the paper's protocol takes 20 independent "
-            "runs of 4500 atoms at every temperature."
+            "Viscosity and specific heat (Fig. 5) are not part of the scale "
+            f"'{data.campaign.scale}': the paper's protocol needs 20 independent runs of 4500 "
+            "atoms at every temperature."
         )
         return section
     if viscosities:
@@ -129,7 +136,8 @@ def dynamics(data: ReportData) -> Section:
             for model in viscosities
         ]
         section.paragraphs.append(
-            f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). {document.protocol}"
+            f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). "
+            f"{document.protocol}"
         )
     if heat_capacities:
         section.panels.append(
@@ -141,7 +149,8 @@ def dynamics(data: ReportData) -> Section:
                     lambda figure: figures.draw_heat_capacity(figure, heat_capacities),
                     "heat-capacity",
                 ),
-                f"Slope of the enthalpy along one cooling; error bars are standard errors of the slope. {_note(data, 'one cooling of one glass')}",
+                "Slope of the enthalpy along one cooling; error bars are standard errors of the "
+                f"slope. {_note(data, 'one cooling of one glass')}",
             )
         )
     return section
@@ -161,7 +170,8 @@ def energetics(data: ReportData) -> Section:
             values = [s.moduli[model] for s in shear if model in s.moduli]
             if values:
                 words.append(
-                    f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} ({plural(len(values), 'glass')})"
+                    f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} "
+                    f"({plural(len(values), 'glass')})"
                 )
         section.paragraphs.append(
             f"Athermal quasistatic shear gives a shear modulus of {listed(words)}."
@@ -177,7 +187,8 @@ def energetics(data: ReportData) -> Section:
                         lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name),
                         "shear-moduli",
                     ),
-                    f"Shear modulus of each glass from the slope of its stress-strain curve, against its energy. {note}",
+                    "Shear modulus of each glass from the slope of its stress-strain curve, "
+                    f"against its energy. {note}",
                 )
             )
     else:
@@ -186,13 +197,10 @@ def energetics(data: ReportData) -> Section:
         reference, predicted = landscape
         fit = fit_line(reference.tolist(), predicted.tolist())
         section.paragraphs.append(
-            f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of the reference differ by "
-            f"{1e3 * root_mean_square(predicted - reference):.1f} meV/atom (RMS)"
-            + (
-                f"; the slope of one against the other is {fit.slope:.2f}, where 1 is perfect."
-                if fit is not None
-                else "."
-            )
+            f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of "
+            f"the reference differ by {1e3 * root_mean_square(predicted - reference):.1f} meV/atom "
+            "(RMS)"
+            + (f"; the slope is {fit.slope:.2f} (1 is perfect)." if fit is not None else ".")
         )
         section.panels.append(
             Panel(
@@ -205,8 +213,9 @@ def energetics(data: ReportData) -> Section:
                     ),
                     "landscape",
                 ),
-                "Energy per atom of glasses relaxed by the labelling method; on the grey diagonal potential and reference agree, the dashed line is "
-                f"a fit. {_note(data, plural(len(reference), 'glass'))}",
+                "Energy per atom of glasses relaxed by the label method; the grey diagonal "
+                "is perfect agreement, the dashed line a fit. "
+                f"{_note(data, plural(len(reference), 'glass'))}",
             )
         )
     else:
@@ -222,15 +231,16 @@ def energetics(data: ReportData) -> Section:
                 style.render(
                     lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"
                 ),
-                f"Athermal quasistatic shear, one curve for each glass and direction. {_note(data, plural(len(shear), 'glass'))}",
+                "Athermal quasistatic shear, one curve for each glass and direction. "
+                f"{_note(data, plural(len(shear), 'glass'))}",
             )
         )
     return section
 
 
 def soundness(data: ReportData) -> Section:
-    """Dimers and quenches: whether the potential stays sane where it has little data."""
-    section = Section("soundness", "Soundness", "Soundness of the potential")
+    """Dimers and quenches: the potential outside its training data."""
+    section = Section("soundness", "Robustness", "Robustness of the potential")
     document = data.validation
     dimers = dimers_of(document) if document is not None else []
     if dimers:
@@ -240,9 +250,10 @@ def soundness(data: ReportData) -> Section:
             if dimer.hole is not None
         ]
         section.paragraphs.append(
-            f"The short-range check fails for {listed(holes)}: there the atoms attract each other where they should repel."
+            f"The short-range check fails for {listed(holes)}: the atoms attract each other at a "
+            "distance at which they should repel."
             if holes
-            else f"All {len(dimers)} pairs of species repel at every distance below 2 Å."
+            else f"All {plural(len(dimers), 'pair')} of species are repulsive below 2 Å."
         )
         section.panels.append(
             Panel(
@@ -250,8 +261,9 @@ def soundness(data: ReportData) -> Section:
                 "",
                 "Dimers",
                 style.render(lambda figure: figures.draw_dimers(figure, dimers), "dimers"),
-                "Energy of two atoms alone by the potential; within the shaded range it must rise inwards, and a triangle marks a hole where it does "
-                "not. Isolated pairs are far from the training data: only the repulsion is expected to be right.",
+                "Energy of two isolated atoms by the potential. In the shaded range it must "
+                "increase with decreasing distance; a triangle marks a hole. Isolated pairs are "
+                "far from the training data, so only the repulsion is expected to be correct.",
             )
         )
     else:
@@ -261,7 +273,7 @@ def soundness(data: ReportData) -> Section:
     if document is not None:
         failures = document.summary.failures
         section.missing.extend(
-            f"The validation failed in '{stage}': {sentence(reason)}"
+            f"The validation failed at '{stage}': {sentence(reason)}"
             for stage, reason in failures.items()
         )
     if data.quenches:
@@ -280,7 +292,8 @@ def _add_quenches(section: Section, data: ReportData) -> None:
     ]
     first = data.quenches[0]
     section.paragraphs.append(
-        f"Glasses quenched with the potential from {first.temperature_high:.0f} to {first.temperature_low:.0f} K reached {listed(words)}."
+        "The density of glasses quenched with the potential from "
+        f"{first.temperature_high:.0f} to {first.temperature_low:.0f} K is {listed(words)}."
     )
     traced = [
         q
@@ -298,7 +311,8 @@ def _add_quenches(section: Section, data: ReportData) -> None:
                 style.render(
                     lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0
                 ),
-                f"Density and potential energy while cooling, running means. The paper quenches at 1 to 0.01 K/ps. {note}",
+                "Running means of density and potential energy during the quench. The paper "
+                f"quenches at 1 to 0.01 K/ps. {note}",
             )
         )
 
@@ -314,12 +328,16 @@ def _describe_structure(distributions: Mapping[str, RadialDistributionCurve]) ->
         if curve := distributions.get(model):
             peak = int(np.argmax(curve.total))
             words.append(f"{curve.distance[peak]:.2f} Å (g = {curve.total[peak]:.2f}) with {name}")
-    text = f"The first maximum of g(r) lies at {listed(words)}."
+    text = f"The first maximum of g(r) is at {listed(words)}."
     if set(distributions) >= set(MODELS):
         both = [distributions[model] for model in MODELS]
         low = max(min(curve.distance) for curve in both)
         high = min(max(curve.distance) for curve in both)
         grid = np.linspace(max(low, 2.3), high, 400)
         curves = [np.interp(grid, curve.distance, curve.total) for curve in both]
-        text += f" The two curves differ by {np.mean(np.abs(curves[0] - curves[1])):.3f} on average between {grid[0]:.1f} and {grid[-1]:.1f} Å."
+        text += (
+            " The mean absolute difference of the two is "
+            f"{np.mean(np.abs(curves[0] - curves[1])):.3f} between {grid[0]:.1f} and "
+            f"{grid[-1]:.1f} Å."
+        )
     return sentence(text)
