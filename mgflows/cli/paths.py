@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.errors import InputError
-from mgflows.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from ase import Atoms
 
-__all__ = ["check_output", "check_outputs", "force_option", "read_structures"]
+__all__ = ["check_output", "force_option", "read_structures"]
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
@@ -27,21 +25,16 @@ def check_output(path: Path, *, force: bool) -> None:
     Parameters
     ----------
     path
-        The file; its folder is made if it is missing.
+        The file; its directory is created if it is missing.
     force
         Whether an existing file may be overwritten.
 
     Raises
     ------
     InputError
-        If the file exists, or it or its folder cannot be written.
+        If the file exists, or it or its directory cannot be written.
     """
-    check_outputs(path.parent, [path.name], force=force)
-
-
-def check_outputs(directory: Path, names: Iterable[str], *, force: bool) -> None:
-    """Make sure that files can be written to a directory, as :func:`check_output`."""
-    paths = [directory / name for name in names]
+    directory = path.parent
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -49,14 +42,11 @@ def check_outputs(directory: Path, names: Iterable[str], *, force: bool) -> None
             f"the directory {directory} cannot be created: {error.strerror}",
             hint="choose another --output",
         ) from error
-    for path in paths:
-        if path.is_dir():
-            raise InputError(f"{path} is a directory", hint="choose a file name for --output")
-    existing = [str(path) for path in paths if path.exists()]
-    if existing and not force:
+    if path.is_dir():
+        raise InputError(f"{path} is a directory", hint="choose a file name for --output")
+    if path.exists() and not force:
         raise InputError(
-            f"{listed(existing)} {'exists' if len(existing) == 1 else 'exist'} already",
-            hint="choose another --output or overwrite with --force",
+            f"{path} exists already", hint="choose another --output or overwrite with --force"
         )
     # Files are replaced by renaming, which needs a writable directory.
     if not os.access(directory, os.W_OK | os.X_OK):

@@ -14,7 +14,7 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.paths import check_outputs, force_option
+from mgflows.cli.paths import force_option
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
 
@@ -139,14 +139,13 @@ def export(
     """Write the dataset or the potential with this ID, or its first digits, to files.
 
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them; a
-    potential becomes nep.txt and nep.in. Existing files are overwritten only with --force.
+    potential becomes nep.txt and nep.in. Existing files of other content are overwritten only with
+    --force.
     """
     from mgflows.database.export import write_dataset, write_potential
 
-    names = {"dataset": ("train.xyz", "test.xyz"), "potential": ("nep.txt", "nep.in")}
     database = open_database(directory)
     kind = _kind(database, identifier, form)
-    check_outputs(output, names[kind], force=force)
     if kind == "dataset":
         paths = write_dataset(database, identifier, split, output, overwrite=force)
     else:

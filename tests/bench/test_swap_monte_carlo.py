@@ -61,7 +61,7 @@ def test_bench_compares_with_c_and_lammps() -> None:
     energies = [
         m["energy_per_atom"] for m in found["measurements"] if m["energy_per_atom"] is not None
     ]
-    # Means of a fraction of a second of a liquid at T* = 2, where the energy fluctuates slowly by 0.15.
+    # Short runs of a liquid at T* = 2, where the energy fluctuates slowly by 0.15.
     assert max(energies) - min(energies) < 0.5
     # Their size depends on the machine (docs/reference/performance.md).
     assert all(ratio > 0.0 for ratio in found["ratios"].values())
