@@ -205,7 +205,8 @@ def _check_results(directory: Path, database: GlassDatabase) -> None:
         assert by_role[1, split].started_from == by_role[0, split].potential_id
     (validation,) = database.validations(CAMPAIGN)
     assert validation.potential_id == final.potential_id
-    assert validation.scaled_down
+    assert database.campaign(CAMPAIGN).scaled_down
+    assert final.scaled_down
     assert database.supercooling(CAMPAIGN).groups
 
     report = (directory / "report.html").read_text()
