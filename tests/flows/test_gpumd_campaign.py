@@ -51,6 +51,8 @@ def test_a_campaign_with_gpumd_uses_the_command_of_the_worker(settings, tmp_path
         (0, None),
         (1, None),
     ]
-    assert {potential.trainer.settings["command"] for potential in potentials} == {settings.nep_command}
+    assert {potential.trainer.settings["command"] for potential in potentials} == {
+        settings.nep_command
+    }
     assert {potential.trainer.version for potential in potentials} == {"gpumd 5.6"}
     assert {potential.nep_txt for potential in potentials} == {POTENTIAL.read_text()}

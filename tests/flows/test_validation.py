@@ -10,13 +10,10 @@ from mgflows.flows.validation import ValidationFlowMaker
 def test_the_longest_coolings_are_validated_first_held_out_ones_included():
     """Held-out families come last among the relaxed ones; their cooling length decides."""
     lengths = {"mc-1e3-026": 10**3, "mc-1e4-022": 10**4, "mc-1e6-002": 10**6, "mc-1e5-009": 10**5}
-    samples = {family: OutputReference(f"sample {family}") for family in lengths}
-    labels = {family: OutputReference(f"label {family}") for family in lengths}
+    # Inserted from the shortest, so that the order of the result is the Maker's.
     order = ("mc-1e6-002", "mc-1e5-009", "mc-1e4-022", "mc-1e3-026")
-    relaxed = {family: OutputReference(f"relaxed {family}") for family in order}
-    flow = ValidationFlowMaker().make(
-        OutputReference("potential"), samples, labels, relaxed, list(lengths.values())
-    )
+    relaxed = {family: OutputReference(f"relaxed {family}") for family in reversed(order)}
+    flow = ValidationFlowMaker().make(OutputReference("potential"), relaxed, lengths)
     (job,) = flow.jobs
     glasses = next(value for value in job.function_args if isinstance(value, list))
     assert [glass.uuid for glass in glasses] == [f"relaxed {family}" for family in order]
@@ -27,9 +24,7 @@ def test_glasses_without_a_length_of_their_own_keep_their_order():
     families = ("a", "b", "c")
     flow = ValidationFlowMaker().make(
         OutputReference("potential"),
-        dict.fromkeys(families, namespace),
-        dict.fromkeys(families, namespace),
         dict.fromkeys(("b", "c"), namespace),
-        [10, 10, 10],
+        dict.fromkeys(families, 10),
     )
     assert len(flow.jobs) == 1

@@ -131,7 +131,7 @@ def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_pa
         ]
         page = render_report(data)
         assert "Label energy against surrogate energy" in page
-        assert "What relaxation changes, by cooling length" in page
+        assert "Changes by relaxation, by cooling length" in page
         assert "was open" in page
 
 

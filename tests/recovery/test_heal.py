@@ -123,7 +123,7 @@ def test_a_dry_run_shows_a_table_and_yes_does_it(
     dry = CliRunner().invoke(heal, arguments)
     assert dry.exit_code == 1
     assert "lost run" in dry.output
-    assert "nothing was changed; to do it: add --yes" in dry.output
+    assert "nothing was changed; apply the repairs with --yes" in dry.output
     done = CliRunner().invoke(heal, [*arguments, "--yes"])
     assert done.exit_code == 0
     assert database.fireworks.distinct("state") == ["READY"]
