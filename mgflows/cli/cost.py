@@ -38,7 +38,7 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     """Show the cost of CAMPAIGN by stage and subset, and a forecast of the rest.
 
     The forecast is based on finished jobs of the same stage and subset; where there are none, on
-    the pilot labels or on the estimates of the jobs (docs/concepts/costs.md).
+    the pilot labels or on the estimates of the jobs (docs/how_to/costs.md).
     """
     database = open_database(directory)
     name = only_campaign(database, campaign)
