@@ -1,6 +1,8 @@
-"""AlphaRelaxation of the equilibrium liquid: self-intermediate scattering function, mean squared displacement, tau_alpha.
+"""Alpha relaxation of the equilibrium liquid.
 
-Where tau_alpha leaves its Arrhenius law is the onset of supercooling (paper, Methods, "Estimating the supercooling"): see
+The self-intermediate scattering function, the mean squared displacement and the relaxation time
+tau_alpha are measured by molecular dynamics. The temperature below which tau_alpha exceeds its
+Arrhenius law is the onset of supercooling (paper, Methods, "Estimating the supercooling"): see
 :func:`mgflows.surrogate.supercooling.find_onset`.
 """
 
@@ -38,14 +40,16 @@ _SHORTEST_LAG = 0.02
 
 
 def self_intermediate_scattering(displacements: NDArray[np.float64], wavenumber: float) -> float:
-    """Average ``exp(i k . (r(t) - r(0)))`` over atoms and all directions of k, which leaves ``sin(k r) / (k r)``.
+    """Average ``exp(i k . (r(t) - r(0)))`` over atoms and all directions of k.
+
+    The average over directions is ``sin(k r) / (k r)``.
 
     Parameters
     ----------
     displacements
-        (n, 3) or (n_origins, n, 3).
+        (n, 3) or (n_origins, n, 3) displacements.
     wavenumber
-        Its inverse unit.
+        Wave number k, in the inverse unit of the displacements.
     """
     distance = np.linalg.norm(displacements, axis=-1)
     return float(np.mean(np.sinc(wavenumber * distance / np.pi)))
@@ -67,9 +71,10 @@ class AlphaRelaxation:
     wavenumber
         Wave number of the scattering function.
     times, self_intermediate, msd
-        (n_times,) lag times, self-intermediate scattering function and mean squared displacement, over all species.
+        (n_times,) lag times, self-intermediate scattering function and mean squared displacement,
+        over all species.
     relaxation_time
-        tau_alpha: where the scattering function falls to 1/e.
+        tau_alpha, the time at which the scattering function falls to 1/e.
     e_is
         Mean inherent-structure energy of the run in eV per atom.
     atoms
@@ -88,18 +93,19 @@ class AlphaRelaxation:
 
 @dataclass(frozen=True, eq=False)
 class RelaxationTimes:
-    """AlphaRelaxation times against temperature, each a mean over independent runs.
+    """Relaxation times against temperature, each a mean over independent runs.
 
     Parameters
     ----------
     reduced_temperatures
-        (n,).
+        (n,) temperatures.
     log_relaxation_times, log_errors
-        (n,) mean of ln tau_alpha over the runs and its standard error, from the spread between runs pooled over all temperatures.
+        (n,) mean of ln tau_alpha over the runs and its standard error, from the spread between the
+        runs, smoothed over adjacent temperatures.
     e_is, e_is_errors
         (n,) mean inherent-structure energy in eV per atom and its standard error, likewise.
     runs
-        For each temperature the runs.
+        The runs of each temperature.
     """
 
     reduced_temperatures: NDArray[np.float64]
@@ -110,12 +116,17 @@ class RelaxationTimes:
     runs: tuple[tuple[AlphaRelaxation, ...], ...]
 
     def inherent_energy(self, reduced_temperature: float) -> tuple[float, float]:
-        """Interpolate the inherent-structure energy and its error, in eV per atom, linearly in temperature: the onset energy at T_on."""
+        """Interpolate the inherent-structure energy and its error linearly in temperature.
+
+        Both are in eV per atom; at T_on the energy is the onset energy.
+        """
         order = np.argsort(self.reduced_temperatures)
         temperatures = self.reduced_temperatures[order]
         if not temperatures[0] <= reduced_temperature <= temperatures[-1]:
             raise InputError(
-                f"T* = {reduced_temperature:g} lies outside the measured {temperatures[0]:g} to {temperatures[-1]:g}; measure on both sides"
+                f"T* = {reduced_temperature:g} lies outside the measured {temperatures[0]:g} to "
+                f"{temperatures[-1]:g}",
+                hint="measure at temperatures on both sides",
             )
         energy = np.interp(reduced_temperature, temperatures, self.e_is[order])
         error = np.interp(reduced_temperature, temperatures, self.e_is_errors[order])
@@ -134,25 +145,26 @@ def measure_relaxation(
 ) -> AlphaRelaxation:
     """Equilibrate a liquid for ten relaxation times and measure its relaxation.
 
-    A first run, lengthened until the scattering function has fallen, finds the relaxation time; the equilibration, and origins three relaxation times
-    apart, follow from it.
+    A first run, lengthened until the scattering function has fallen, gives the relaxation time. It
+    sets the length of the equilibration and the spacing of the time origins, three relaxation
+    times.
 
     Parameters
     ----------
     lj
         The surrogate.
     atoms
-        Any start; it is heated to T* = 10 first.
+        Any start configuration; it is heated to T* = 10 first.
     reduced_temperature
-        Temperature.
+        Temperature of the measurement.
     seed
         Seed of the dynamics.
     wavenumber
         In units of the inverse reference diameter; 7.5 is near the first peak of S(k) of Cu-Zr-Al.
     n_origins
-        Time origins.
+        Number of time origins.
     longest_time
-        Reduced time after which the search for the relaxation time is given up.
+        Longest reduced time span in the search for the relaxation time.
 
     Raises
     ------
@@ -192,7 +204,7 @@ def _decay_in_full(
     n_origins: int,
     at_origin: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float]:
-    """Repeat :func:`_decay` over longer and longer spans until the scattering function falls to 1/e."""
+    """Repeat :func:`_decay` over doubled spans until the scattering function falls to 1/e."""
     while True:
         times, scattering, msd, tau = _decay(
             md, reduced_temperature, wavenumber, span, n_origins, at_origin
@@ -202,8 +214,11 @@ def _decay_in_full(
         span *= 2.0
         if span > longest_time:
             raise MgflowsError(
-                f"the liquid at T* = {reduced_temperature:g} has not relaxed after t* = {longest_time:g}; raise the temperature or longest_time, "
-                "and check that it has not crystallised"
+                f"the liquid at T* = {reduced_temperature:g} has not relaxed after t* = "
+                f"{longest_time:g}",
+                hint=(
+                    "raise the temperature or longest_time, and check that it has not crystallised"
+                ),
             )
 
 
@@ -215,7 +230,10 @@ def _decay(
     n_origins: int,
     at_origin: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float | None]:
-    """Run over ``n_origins`` spans and return lag times, F_s, MSD and where F_s passes 1/e, None if it does not."""
+    """Run over ``n_origins`` spans and return lag times, F_s, MSD and relaxation time.
+
+    The relaxation time is None if F_s does not fall to 1/e.
+    """
     n_times = max(4, round(_TIMES_PER_DECADE * np.log10(span / _SHORTEST_LAG)))
     times = (
         np.unique(np.round(np.geomspace(_SHORTEST_LAG, span, n_times) / md.reduced_timestep))
@@ -259,21 +277,22 @@ def measure_relaxation_times(
     lj, alloy
         The surrogate and the alloy.
     reduced_temperatures
-        Temperatures.
+        Temperatures of the measurements.
     n_runs
-        Independent runs a temperature, two or more.
+        Independent runs per temperature, two or more.
     seed
         Seed; run r of temperature i has the seed ``(seed, i, r)``.
     wavenumber, n_origins, longest_time
         As in :func:`measure_relaxation`.
     progress
-        Called with the runs done and the runs in all.
+        Called with the runs done and the total number of runs.
     """
     from mgflows.surrogate.swap_monte_carlo import random_configuration
 
     if n_runs < 2:
         raise InputError(
-            f"{n_runs} runs a temperature have no spread to take an error from; give two or more"
+            f"{n_runs} run per temperature gives no spread to estimate an error from",
+            hint="give two or more",
         )
     runs: list[tuple[AlphaRelaxation, ...]] = []
     for i, temperature in enumerate(reduced_temperatures):
@@ -309,7 +328,9 @@ def measure_relaxation_times(
 def _standard_errors(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (n,) errors of the means of (n, n_runs) values.
 
-    A few runs give a poor variance, by chance far too small for a weight; it is drawn halfway to that of the neighbours in the order given.
+    The variance of a few runs is imprecise and can be far too small by chance, which distorts
+    weights. It is therefore averaged with the mean variance of a temperature and its neighbours in
+    the order given.
     """
     variance = values.var(axis=1, ddof=1)
     padded = np.pad(variance, 1, mode="edge")

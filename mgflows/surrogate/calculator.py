@@ -23,7 +23,17 @@ __all__ = ["LennardJonesCalculator", "LennardJonesResult", "evaluate"]
 
 @dataclass(frozen=True)
 class LennardJonesResult:
-    """Energies in eV, forces in eV/A and virial in eV per cell (positive when compressed) of one configuration."""
+    """Energies, forces and virial of one configuration.
+
+    Parameters
+    ----------
+    energies
+        (n,) energies of the atoms in eV.
+    forces
+        (n, 3) forces in eV/A.
+    virial
+        (3, 3) virial in eV per cell, positive when compressed.
+    """
 
     energies: NDArray[np.float64]
     forces: NDArray[np.float64]
@@ -50,13 +60,14 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
     periodic = np.array(atoms.pbc, dtype=np.bool_)
     if np.any(periodic & ~atoms.cell.any(axis=1)):
         raise InputError(
-            "the configuration is periodic along a cell vector of zero length; set the cell, or pbc=False along that direction"
+            "the configuration is periodic along a cell vector of zero length",
+            hint="set the cell, or pbc=False along that direction",
         )
     cell = np.ascontiguousarray(atoms.cell.complete().array, dtype=float)
     inverse = np.ascontiguousarray(np.linalg.inv(cell))
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
     largest = float(lj.cutoff.max())
-    # More bins than atoms only cost visits to empty bins.
+    # More bins than atoms would only add empty bins.
     most = max(1, int(len(atoms) ** (1.0 / 3.0)) + 1)
     n_bins = np.clip((heights / largest).astype(np.int64), 1, most)
     reach = np.ceil(largest * n_bins / heights).astype(np.int64)
@@ -91,8 +102,8 @@ class LennardJonesCalculator(Calculator):
 
     Notes
     -----
-    Energies in eV, forces in eV/A, stress in eV/A^3 with the ASE sign (positive when stretched) and only for cells
-    periodic in three directions.
+    Energies are in eV, forces in eV/A and stresses in eV/A^3 with the ASE sign (positive when
+    stretched). The stress is only available for cells that are periodic in three directions.
     """
 
     implemented_properties: ClassVar[list[str]] = [

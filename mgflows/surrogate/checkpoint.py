@@ -1,4 +1,4 @@
-"""Checkpoints of long runs: files that are whole or not there, and signals that are heard between two chunks of work."""
+"""Checkpoints of long runs: atomic writes, and signals handled between two chunks of work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def write_arrays(path: Path | str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write an ``.npz`` file atomically: whoever looks, or restarts after a crash, finds the old file or the whole new one."""
+    """Write an ``.npz`` file atomically: a crash leaves the old file or the new one."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -50,14 +50,15 @@ def read_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
     Raises
     ------
     InputError
-        If the file is missing or not such a file.
+        If the file is missing or is not an ``.npz`` file of arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"the checkpoint {path} cannot be read ({error}); give a file that SwapMonteCarlo.save wrote"
+            f"the checkpoint {path} cannot be read ({error})",
+            hint="give a file that SwapMonteCarlo.save wrote",
         ) from error
 
 
@@ -67,16 +68,17 @@ class Checkpointer:
     Parameters
     ----------
     save
-        Writes the checkpoint; None: nothing is ever saved, and signals are left alone.
+        Writes the checkpoint. With None nothing is saved and signals keep their handlers.
     interval
         Seconds between two checkpoints.
     wall_time
-        Seconds after which the run is to stop; None: never.
+        Seconds after which the run should stop; None for no limit.
 
     Notes
     -----
-    While :meth:`listening`, SIGUSR1 (what Slurm's ``--signal`` sends before the end of a job) asks the run to save and stop, and SIGTERM to
-    save; SIGTERM is then handed on to whoever handled it before, which by default ends the process. Signals reach the main thread only.
+    While :meth:`listening`, SIGUSR1 (which Slurm's ``--signal`` can send before the end of a job)
+    makes the run save and stop. SIGTERM makes it save and is then passed to the previous handler,
+    which by default ends the process. Signals are only handled in the main thread.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Checkpointer:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note the signals instead of acting on them."""
+        """Record signals for :meth:`time_to_stop` instead of acting on them at once."""
         if self._save is None or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -109,7 +111,7 @@ class Checkpointer:
         self._signal = number
 
     def time_to_stop(self) -> bool:
-        """Save if it is time to, and return whether the run is to stop here."""
+        """Save if a checkpoint is due, and return whether the run should stop now."""
         now = time.monotonic()
         stop = self._signal is not None or (
             self._wall_time is not None and now - self._started_at >= self._wall_time

@@ -1,4 +1,4 @@
-"""Cooling runs: the temperature of every sweep, and the record of what happened on the way."""
+"""Cooling runs: the temperature of every sweep, and the record of the run."""
 
 from __future__ import annotations
 
@@ -34,20 +34,21 @@ class CoolingSchedule:
     n_sweeps
         Sweeps from the high to the low temperature; holds are not counted.
     reduced_temperature_high, reduced_temperature_low
-        Temperatures of the first and of the last of these sweeps; the paper's values by default (Methods, "Sampling PEL with swap-Monte
-        Carlo").
+        Temperatures of the first and last of these sweeps; by default the paper's (Methods,
+        "Sampling PEL with swap-Monte Carlo").
     kind
-        ``"linear"`` in the sweep (the paper), ``"exponential"``, or ``"stepwise"``: constant on ``n_steps`` plateaus equally spaced in
-        temperature.
+        ``"linear"`` in the sweep (as in the paper), ``"exponential"``, or ``"stepwise"``: constant
+        on ``n_steps`` plateaus with equal temperature steps.
     n_steps
-        Plateaus of the stepwise schedule.
+        Number of plateaus of the stepwise schedule.
     hold_high, hold_low
-        Sweeps at the high temperature before, and at the low temperature after the cooling.
+        Sweeps at the high temperature before the cooling, and at the low temperature after it.
 
     Raises
     ------
     InputError
-        For numbers of sweeps below one or temperatures that are not positive.
+        If ``n_sweeps`` or ``n_steps`` is below one, a hold is negative, a temperature is not
+        positive or the schedule is unknown.
     """
 
     n_sweeps: int
@@ -61,26 +62,30 @@ class CoolingSchedule:
     def __post_init__(self) -> None:
         if self.n_sweeps < 1:
             raise InputError(
-                f"n_sweeps is {self.n_sweeps} but a cooling needs at least one sweep; the paper's runs have 10 000 to 10^9"
+                f"n_sweeps is {self.n_sweeps} but a cooling needs at least one sweep",
+                hint="the paper's runs have 10 000 to 10^9",
             )
         for name in ("reduced_temperature_high", "reduced_temperature_low"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
                 raise InputError(
-                    f"{name} is {getattr(self, name):g} but must be positive; the paper cools from 10.01 to 0.01"
+                    f"{name} is {getattr(self, name):g} but must be positive",
+                    hint="the paper cools from 10.01 to 0.01",
                 )
         if self.kind not in ("linear", "exponential", "stepwise"):
             raise InputError(
-                f"the schedule {self.kind!r} does not exist; choose 'linear', 'exponential' or 'stepwise'"
+                f"the schedule {self.kind!r} does not exist",
+                hint="choose 'linear', 'exponential' or 'stepwise'",
             )
         if self.n_steps < 1 or min(self.hold_high, self.hold_low) < 0:
             raise InputError(
-                f"n_steps is {self.n_steps} and the holds are {self.hold_high} and {self.hold_low} sweeps; "
-                "give at least one step, and holds that are not negative"
+                f"n_steps is {self.n_steps} and the holds are {self.hold_high} and "
+                f"{self.hold_low} sweeps",
+                hint="give at least one step, and holds that are not negative",
             )
 
     @property
     def total_sweeps(self) -> int:
-        """Sweeps with the holds."""
+        """Sweeps including the holds."""
         return self.hold_high + self.n_sweeps + self.hold_low
 
     @property
@@ -89,7 +94,10 @@ class CoolingSchedule:
         return (self.reduced_temperature_high - self.reduced_temperature_low) / self.n_sweeps
 
     def temperatures(self, start: int, stop: int) -> NDArray[np.float64]:
-        """Return the reduced temperatures of the sweeps ``start`` to ``stop`` (exclusive), counted from the beginning of the run."""
+        """Return the reduced temperatures of the sweeps ``start`` to ``stop`` (exclusive).
+
+        Sweeps are counted from the beginning of the run.
+        """
         high, low = self.reduced_temperature_high, self.reduced_temperature_low
         sweep = np.clip(np.arange(start, stop) - self.hold_high, 0, self.n_sweeps - 1)
         if self.kind == "stepwise":
@@ -102,7 +110,10 @@ class CoolingSchedule:
 
 
 def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:
-    """Return up to ``n`` distinct sweep numbers in [1, n_sweeps], equally spaced in the number or in its logarithm; the last is ``n_sweeps``."""
+    """Return up to ``n`` distinct sweep numbers in [1, n_sweeps], the last of them ``n_sweeps``.
+
+    They are equally spaced in the sweep number or in its logarithm.
+    """
     if n < 1:
         return np.empty(0, dtype=np.int64)
     if grid not in ("linear", "log"):
@@ -116,7 +127,10 @@ def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:
 
 
 class CoolingProgress(NamedTuple):
-    """What a progress callback is told: sweeps done and in all, reduced temperature and reduced energy per atom at this moment."""
+    """Argument of a progress callback: sweeps done and in total, and the current state.
+
+    The temperature and the energy per atom are in reduced units.
+    """
 
     sweeps_done: int
     total_sweeps: int
@@ -125,7 +139,11 @@ class CoolingProgress(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A configuration on the way: sweep, reduced temperature, reduced energy per atom, (n, 3) positions in A in the order of the atoms given."""
+    """A configuration during a cooling run.
+
+    The temperature and the energy per atom are in reduced units; the positions are (n, 3) in A, in
+    the order of the atoms given.
+    """
 
     sweep: int
     reduced_temperature: float
@@ -142,11 +160,11 @@ class CoolingHistory:
     sweep
         Sweeps done.
     reduced_temperature
-        Temperature of the sweep just done (of the coming one, in the first entry).
+        Temperature of the last sweep done (in the first entry, of the first sweep).
     energy_per_atom
         Reduced potential energy per atom after that sweep.
     displacements, exchanges
-        (2, n_species) and (2, n_pairs) moves attempted and accepted by the sampler up to here.
+        (2, n_species) and (2, n_pairs) cumulative numbers of moves attempted and accepted.
     """
 
     sweep: list[int] = field(default_factory=list)
@@ -157,12 +175,18 @@ class CoolingHistory:
 
     @property
     def displacement_acceptance(self) -> NDArray[np.float64]:
-        """(n_entries - 1, n_species) accepted fraction of the displacements between successive entries; NaN where none was tried."""
+        """(n_entries - 1, n_species) accepted fraction of the displacements between entries.
+
+        NaN where no move was attempted.
+        """
         return _acceptance(self.displacements)
 
     @property
     def exchange_acceptance(self) -> NDArray[np.float64]:
-        """(n_entries - 1, n_pairs) accepted fraction of the exchanges between successive entries; NaN where none was tried."""
+        """(n_entries - 1, n_pairs) accepted fraction of the exchanges between entries.
+
+        NaN where no move was attempted.
+        """
         return _acceptance(self.exchanges)
 
 
@@ -178,15 +202,15 @@ class Cooling:
     Parameters
     ----------
     schedule
-        Temperatures.
+        Temperature of every sweep.
     first_sweep
-        Sweeps that the sampler had done before.
+        Sweeps that the sampler had done before this run.
     history_sweeps, snapshot_sweeps
-        Sweeps of this run after which the history gets an entry and a snapshot is kept.
+        Sweeps of this run after which an entry of the history and a snapshot are recorded.
     sweeps_done
         Sweeps of this run done so far.
     history, snapshots
-        What was recorded.
+        The recorded entries and configurations.
     """
 
     schedule: CoolingSchedule
@@ -204,12 +228,12 @@ class Cooling:
 
     @property
     def reduced_temperature(self) -> float:
-        """Temperature of the sweep just done, or of the first one."""
+        """Temperature of the last sweep done, or of the first before any is done."""
         sweep = max(self.sweeps_done - 1, 0)
         return float(self.schedule.temperatures(sweep, sweep + 1)[0])
 
     def next_stop(self) -> int:
-        """Return the next sweep at which something is to be recorded, or the last one."""
+        """Return the next sweep with an entry to record, or the last sweep."""
         stops = [
             grid[grid > self.sweeps_done][0]
             for grid in (self.history_sweeps, self.snapshot_sweeps)

@@ -1,7 +1,8 @@
-"""Whether the surrogate is fit for its purpose: its energies order glasses as the labels do, at a pressure that the labels can bear.
+"""Fitness of the surrogate: correlation of its energies with the labels, and the label pressure.
 
-The method rests on a linear relation between the surrogate's energy and the label energy (paper, section II, Fig. 2b): only then are deep samples of the surrogate
-deep for the labelling method too. It can be checked after a few labels, before the others are paid for.
+The method requires a linear relation between the surrogate energy and the label energy (paper,
+section II, Fig. 2b). Otherwise, low-energy samples of the surrogate are not low in energy for the
+labelling method. A few labels suffice to check it before the others are computed.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class LabelledSample:
     Parameters
     ----------
     family
-        The sample.
+        Family of the sample.
     n_sweeps
-        Its cooling length.
+        Its cooling length in sweeps.
     energy_lj
         Surrogate energy of the structure that was labelled, eV per atom.
     e_is
@@ -65,12 +66,12 @@ class RateFitness:
     n_sweeps
         Their cooling length in sweeps.
     n_samples
-        How many have a label.
+        Number of labelled samples.
     energy_lj, energy_label
         Mean energies, eV per atom.
     fit
-        Label energy against surrogate energy within this length; None below three samples. Energies of one length differ little, so that the error
-        of this slope says more than the slope.
+        Label energy against surrogate energy within this length; None below three samples. The
+        energies of one length differ little, so this slope has a large error.
     pressure
         Mean label pressure, GPa.
     """
@@ -85,20 +86,22 @@ class RateFitness:
 
 @dataclass(frozen=True)
 class SurrogateFitness:
-    """What labels say about the surrogate.
+    """Comparison of the surrogate with the labels.
 
     Parameters
     ----------
     n_samples
-        Samples with a label.
+        Number of labelled samples.
     fit
-        Label energy against surrogate energy of the same structure, all cooling lengths together; None below three samples.
+        Label energy against surrogate energy of the same structure, all cooling lengths together;
+        None below three samples.
     fit_inherent
         The same against the energy of the sample's inherent structure, e_IS.
     rates
         One entry for each cooling length, the shortest first.
     pressure, pressure_std
-        Mean label pressure of the samples and its standard deviation, GPa: by how much the density of the surrogate misses that of the labelling method.
+        Mean label pressure of the samples and its standard deviation, GPa. A large pressure means
+        that the surrogate's density differs from that of the labelling method.
     """
 
     n_samples: int
@@ -111,17 +114,19 @@ class SurrogateFitness:
 
 @dataclass(frozen=True)
 class FitnessLimits:
-    """What a surrogate must reach before the rest of the labels is worth paying for.
+    """Requirements on the surrogate before the remaining labels are computed.
 
     Parameters
     ----------
     minimum_slope
-        The label energy must rise by at least this much for each eV of the surrogate's.
+        The label energy must rise by more than this for each eV of the surrogate's.
     minimum_r2
-        Share of the variance of the label energies that the surrogate's must explain. The default, a half, is far below what the tables of this package reach (docs/concepts/fitness.md)
-        and far above what an unrelated potential does with twenty samples.
+        Smallest fraction of the variance of the label energies that the surrogate's energies must
+        explain. The default of 0.5 is far below the values that the tables of this package reach
+        (docs/concepts/fitness.md) and far above that of an unrelated potential with twenty samples.
     pressure
-        Lowest and highest mean label pressure in GPa; None: any. Cu46Zr46Al8 at the paper's density is at about +38 GPa by every method.
+        Lowest and highest mean label pressure in GPa; None for no limits. Cu46Zr46Al8 at the
+        paper's density is at about +38 GPa by every method.
     """
 
     minimum_slope: float = 0.0
@@ -129,20 +134,26 @@ class FitnessLimits:
     pressure: tuple[float, float] | None = (-10.0, 100.0)
 
     def violations(self, fitness: SurrogateFitness) -> list[str]:
-        """What speaks against the surrogate, a phrase each; empty if nothing does."""
+        """Return the violated limits, one phrase each; empty if there are none."""
         if fitness.fit is None:
             return [
-                f"{fitness.n_samples} labelled samples are too few, or too alike, for a line through their energies"
+                (
+                    f"{fitness.n_samples} labelled samples are too few, or too alike, for a line "
+                    "through their energies"
+                )
             ]
         found = []
         fit = fitness.fit
         if not fit.slope > self.minimum_slope:
             found.append(
-                f"the label energy changes by {fit.slope:.2f} +- {fit.slope_error:.2f} eV for each eV of the surrogate's, and must by more than {self.minimum_slope:g}"
+                f"the label energy changes by {fit.slope:.2f} +- {fit.slope_error:.2f} eV for "
+                f"each eV of the surrogate's, but must change by more than {self.minimum_slope:g}"
             )
         if not fit.r2 >= self.minimum_r2:
             found.append(
-                f"the surrogate's energies explain {100.0 * max(fit.r2, 0.0):.3g}% of the variance of the label energies, and must {100.0 * self.minimum_r2:.3g}%"
+                f"the surrogate's energies explain {100.0 * max(fit.r2, 0.0):.3g}% of the "
+                "variance of the label energies, but must explain at least "
+                f"{100.0 * self.minimum_r2:.3g}%"
             )
         if (
             self.pressure is not None
@@ -150,15 +161,17 @@ class FitnessLimits:
         ):
             low, high = self.pressure
             found.append(
-                f"the labels find the samples at {fitness.pressure:+.0f} GPa, outside {low:g} to {high:g}"
+                f"the mean label pressure of the samples is {fitness.pressure:+.0f} GPa, outside "
+                f"{low:g} to {high:g}"
             )
         return found
 
     def praise(self, fitness: SurrogateFitness) -> str:
-        """What speaks for a surrogate to which there are no objections."""
+        """Summarise the fitness of a surrogate without violations."""
         assert fitness.fit is not None
         return (
-            f"over {fitness.n_samples} samples the label energy follows the surrogate's with a slope of {fitness.fit.slope:.2f} and "
+            f"over {fitness.n_samples} samples the label energy follows the surrogate's with a "
+            f"slope of {fitness.fit.slope:.2f} and "
             f"R2 = {fitness.fit.r2:.2f}, at {fitness.pressure:+.0f} GPa"
         )
 
@@ -169,12 +182,10 @@ def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:
     Raises
     ------
     InputError
-        If there is no sample.
+        If there are no samples.
     """
     if not samples:
-        raise InputError(
-            "no sample of the surrogate has a label yet; label some before asking how fit the surrogate is"
-        )
+        raise InputError("no sample of the surrogate has a label yet; label some samples first")
     label = [sample.energy_label for sample in samples]
     pressure = np.array([sample.pressure for sample in samples])
     return SurrogateFitness(
@@ -191,21 +202,22 @@ def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:
 
 
 def choose_pilots(n_sweeps: Sequence[int], n_pilots: int) -> list[int]:
-    """Positions of the samples to label first: as many of each cooling length, spread over those there are of it.
+    """Choose the samples to label first: equally many of each cooling length.
 
-    Equal numbers give the longest lever to the fit: most samples of a campaign are of the short lengths.
+    Within a length they are evenly spread. Equal numbers make the fit more precise, because most
+    samples of a campaign have short cooling lengths.
 
     Parameters
     ----------
     n_sweeps
         Cooling length of each sample.
     n_pilots
-        How many to choose; all where there are fewer.
+        Number of samples to choose; all if there are fewer.
 
     Returns
     -------
     list of int
-        Positions in ascending order.
+        Indices into ``n_sweeps`` in ascending order.
     """
     places = {
         length: [i for i, other in enumerate(n_sweeps) if other == length]

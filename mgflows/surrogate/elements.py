@@ -1,9 +1,11 @@
 """Lennard-Jones parameters of the metals, estimated from their crystals.
 
-The rule asks that the Lennard-Jones fcc crystal have the volume per atom and the cohesive energy of the metal. With the lattice sums
-``A12 = 12.13188`` and ``A6 = 14.45392`` of that crystal the nearest neighbours are ``(2 A12 / A6)^(1/6) sigma = 1.0902 sigma`` apart and the energy is
-``-A6^2 / (2 A12) eps = -8.610 eps`` per atom (C. Kittel, Introduction to Solid State Physics, 8th edition, chapter 3, "Equilibrium lattice constants"
-and "Cohesive energy"). It is how the paper's parameters came about: "estimated from the corresponding crystalline structures" (Methods).
+The Lennard-Jones fcc crystal gets the volume per atom and the cohesive energy of the metal. With
+the lattice sums ``A12 = 12.13188`` and ``A6 = 14.45392`` of that crystal, the nearest-neighbour
+distance is ``(2 A12 / A6)^(1/6) sigma = 1.0902 sigma`` and the energy is ``-A6^2 / (2 A12) eps =
+-8.610 eps`` per atom (C. Kittel, Introduction to Solid State Physics, 8th edition, chapter 3,
+"Equilibrium lattice constants" and "Cohesive energy"). The paper's parameters were found in the
+same way: "estimated from the corresponding crystalline structures" (Methods).
 """
 
 from __future__ import annotations
@@ -33,9 +35,9 @@ class MetalCrystal(NamedTuple):
     structure
         fcc, bcc, hcp, dhcp (double hcp) or alpha-Mn.
     a, c
-        Lattice constants in A; c is zero for the cubic ones.
+        Lattice constants in A; c is zero for cubic crystals.
     cohesive_energy
-        eV per atom, of the crystal at 0 K against free atoms in their ground state.
+        Cohesive energy at 0 K relative to free atoms in their ground state, eV per atom.
     """
 
     structure: str
@@ -50,8 +52,8 @@ class MetalCrystal(NamedTuple):
         return cell / _ATOMS_PER_CELL[self.structure]
 
 
-# Lattice constants: Kittel, chapter 1, table 3; of dhcp La, Pr and Nd and of alpha-Mn: W. B. Pearson, Handbook of Lattice Spacings (1967).
-# Cohesive energies: Kittel, chapter 3, table 1.
+# Lattice constants: Kittel, chapter 1, table 3; those of dhcp La, Pr and Nd and of alpha-Mn: W. B.
+# Pearson, Handbook of Lattice Spacings (1967). Cohesive energies: Kittel, chapter 3, table 1.
 CRYSTALS: Mapping[str, MetalCrystal] = {
     "Be": MetalCrystal("hcp", 2.27, 3.59, 3.32),
     "Mg": MetalCrystal("hcp", 3.21, 5.21, 1.51),
@@ -95,13 +97,17 @@ CRYSTALS: Mapping[str, MetalCrystal] = {
     "Au": MetalCrystal("fcc", 4.08, 0.0, 3.81),
     "Pb": MetalCrystal("fcc", 4.95, 0.0, 2.03),
 }
-"""Crystals of the metals that glasses and high-entropy alloys are made of."""
+"""Crystals of the metals common in metallic glasses and high-entropy alloys."""
 
 
 def _crystal(symbol: str) -> MetalCrystal:
     if symbol not in CRYSTALS:
         raise InputError(
-            f"no crystal data for {symbol!r}; give sigma and epsilon with LennardJones.from_species, or use one of {', '.join(CRYSTALS)}"
+            f"no crystal data for {symbol!r}",
+            hint=(
+                "give sigma and epsilon with LennardJones.from_species, or use one of "
+                f"{', '.join(CRYSTALS)}"
+            ),
         )
     return CRYSTALS[symbol]
 
@@ -112,10 +118,11 @@ def lennard_jones_parameters(symbols: Sequence[str]) -> tuple[dict[str, float], 
     Raises
     ------
     InputError
-        For an element that is not in :data:`CRYSTALS`, such as a metalloid, whose crystal says little about its size in a metal.
+        For an element that is not in :data:`CRYSTALS`, such as a metalloid, whose crystal is no
+        measure of its size in a metal.
     """
     crystals = {symbol: _crystal(symbol) for symbol in symbols}
-    # The nearest neighbours of an fcc crystal with volume V per atom are (sqrt(2) V)^(1/3) apart.
+    # The nearest-neighbour distance of an fcc crystal with volume V per atom is (sqrt(2) V)^(1/3).
     sigma = {
         symbol: (math.sqrt(2.0) * crystal.volume) ** (1.0 / 3.0) / _NEIGHBOUR_DISTANCE
         for symbol, crystal in crystals.items()

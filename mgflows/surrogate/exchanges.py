@@ -1,8 +1,8 @@
-"""Which exchanges of unlike atoms a liquid accepts, measured in a short run.
+"""Acceptance of the exchanges of unlike atoms in a liquid, measured in a short run.
 
-Exchanges make swap Monte Carlo fast only where they are accepted: along the ladder of neighbouring diameters (paper, Methods, "Sampling PEL with
-swap-Monte Carlo"). Which steps of the ladder carry depends on wells and density as much as on diameters, and a second of sampling
-knows better than any rule.
+Exchanges speed up swap Monte Carlo only if they are accepted, which is likely for species adjacent
+in diameter (paper, Methods, "Sampling PEL with swap-Monte Carlo"). The acceptance depends on well
+depths and density as much as on diameters, so it is measured rather than estimated by a rule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["ExchangeReport", "measure_exchanges"]
 
 @dataclass(frozen=True)
 class ExchangeReport:
-    """Measured acceptance of every exchange.
+    """Measured acceptance of the exchanges of every pair of species.
 
     Parameters
     ----------
@@ -31,9 +31,11 @@ class ExchangeReport:
     acceptance
         Accepted fraction of the exchanges of each pair of species.
     accepted_pairs
-        The pairs above the threshold, most accepted first: what to give to ``SwapMonteCarlo(exchange_pairs=...)``.
+        The pairs above the threshold, the highest acceptance first, for
+        ``SwapMonteCarlo(exchange_pairs=...)``.
     connected
-        Whether these lead, step by step, from every species to every other; if not, some species are only moved by displacements.
+        Whether the accepted pairs connect every species with every other, directly or through
+        others. If not, identities are not exchanged between some species.
     """
 
     reduced_temperature: float
@@ -45,12 +47,13 @@ class ExchangeReport:
         lines = [f"exchanges at T* = {self.reduced_temperature:g}:"]
         for (a, b), fraction in sorted(self.acceptance.items(), key=lambda item: -item[1]):
             lines.append(
-                f"  {a}-{b}: {fraction:8.2%}{'' if (a, b) in self.accepted_pairs else '  (rejected)'}"
+                f"  {a}-{b}: "
+                f"{fraction:8.2%}{'' if (a, b) in self.accepted_pairs else '  (rejected)'}"
             )
         lines.append(
             "every species is reached"
             if self.connected
-            else "not every species is reached: an element of a size between would bridge"
+            else "not every species is reached; an element of intermediate size would connect them"
         )
         return "\n".join(lines)
 
@@ -73,9 +76,9 @@ def measure_exchanges(
     reduced_temperature
         Temperature; 2.0 is near the onset of supercooling of Cu-Zr-Al. Colder liquids accept less.
     threshold
-        Accepted fraction from which an exchange is worth trying.
+        Lowest accepted fraction of a pair that is worth trying.
     n_sweeps
-        Sweeps of equilibration and, again, of measurement.
+        Sweeps of equilibration, and the same number of measurement.
     seed
         Seed of the run.
     """
@@ -84,7 +87,7 @@ def measure_exchanges(
     pairs = tuple(itertools.combinations(alloy.species, 2))
     if not pairs:
         raise InputError(
-            f"{alloy.name} has one species, so that there is nothing to exchange; set swap_fraction=0"
+            f"{alloy.name} has one species, so there is nothing to exchange; set swap_fraction=0"
         )
     mc = SwapMonteCarlo.from_alloy(lj, alloy, seed, exchange_pairs=pairs)
     mc.equilibrate(min(n_sweeps, 200), 10.01)

@@ -1,7 +1,8 @@
-"""Inherent structures: the minimum of the energy that a configuration belongs to, at fixed cell, by FIRE.
+"""Inherent structures: local minima of the energy at fixed cell, found by FIRE.
 
-FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201) and not a line search, because the truncated forces jump
-at the cutoff: conjugate gradients and L-BFGS stop there early or land in another basin, while a minimum never sits on the jump.
+FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201) is used
+instead of a line search because the truncated forces jump at the cutoff. There, conjugate gradients
+and L-BFGS stop early or move to another basin. A minimum never lies at the jump.
 """
 
 from __future__ import annotations
@@ -35,29 +36,33 @@ def find_inherent_structure(
     Parameters
     ----------
     atoms
-        A periodic orthorhombic box; below twice the largest cutoff every image is visited, which is slower. Not changed.
+        Configuration in a periodic orthorhombic box; not changed. A box below twice the largest
+        cutoff is slower because all images are visited.
     lj
         The surrogate.
     force_tolerance
         Largest force on an atom at the end, in reduced units.
     max_steps
-        FIRE steps after which the search is given up.
+        Largest number of FIRE steps.
 
     Returns
     -------
     relaxed, e_is
-        The inherent structure, with the atoms in the given order and wrapped into the box, and its energy in eV per atom.
+        The inherent structure, with the atoms in the given order and wrapped into the box, and its
+        energy in eV per atom.
 
     Raises
     ------
     InputError
-        For another cell, an unknown species or a tolerance that double precision cannot reach.
+        For any other cell, an unknown species or a tolerance that double precision cannot reach.
     MgflowsError
         If the forces are still above the tolerance after ``max_steps``.
     """
     if not force_tolerance >= 1e-11:
         raise InputError(
-            f"the force tolerance is {force_tolerance:g} but rounding errors of the forces are near 1e-12; give 1e-11 or more"
+            f"the force tolerance is {force_tolerance:g} but rounding errors of the forces are "
+            "near 1e-12",
+            hint="give 1e-11 or more",
         )
     configuration = lj.reduced_configuration(atoms)
     interaction = reduced_interaction(lj, configuration)
@@ -70,8 +75,11 @@ def find_inherent_structure(
     n_steps, largest = fire(positions, interaction, force_tolerance, max_steps)
     if not largest < force_tolerance:
         raise MgflowsError(
-            f"the largest force is still {largest:.3g} after {n_steps} FIRE steps, above the tolerance {force_tolerance:g}; raise max_steps, and "
-            "check the configuration if it began with overlapping atoms"
+            f"the largest force is still {largest:.3g} after {n_steps} FIRE steps, above the "
+            f"tolerance {force_tolerance:g}",
+            hint=(
+                "raise max_steps, and check the configuration if it started with overlapping atoms"
+            ),
         )
     logger.debug(
         "inherent structure after %d FIRE steps, largest reduced force %.2g", n_steps, largest
@@ -97,9 +105,9 @@ def find_inherent_structures(
     Parameters
     ----------
     samples
-        Configurations as :func:`find_inherent_structure` takes them.
+        Configurations as in :func:`find_inherent_structure`.
     lj, force_tolerance, max_steps
-        As there.
+        As in :func:`find_inherent_structure`.
     progress
         Called with the number of samples done.
 

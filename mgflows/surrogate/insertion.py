@@ -1,4 +1,4 @@
-"""Start configurations: atoms inserted at random."""
+"""Start configurations: atoms inserted at random positions."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ _PATIENCE = 2000
 
 
 def random_configuration(lj: LennardJones, alloy: Alloy, seed: int, closest: float = 0.7) -> Atoms:
-    """Insert the alloy's atoms one by one at random points of its box, none within ``closest`` sigma of another.
+    """Insert the alloy's atoms one by one at random points of its box.
 
-    Where a box is too dense for that, the closest distance is lowered by 5 % at a time.
+    No two atoms are closer than ``closest`` sigma. If the box is too dense for that, this distance
+    is lowered in steps of 5 %.
 
     Parameters
     ----------
     lj
-        Gives the diameters.
+        The surrogate, for its diameters.
     alloy
         Composition, number of atoms and density.
     seed
         Seed of the insertion.
     closest
-        Smallest distance of a pair in units of its sigma. Random insertion of equal spheres stops at a packing of 0.38, which is 0.75 sigma
-        at the paper's density.
+        Smallest distance of a pair in units of its sigma. Random insertion of equal spheres stops
+        at a packing fraction of 0.38, which is reached at 0.75 sigma for the paper's density.
 
     Returns
     -------

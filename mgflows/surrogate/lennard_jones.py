@@ -1,4 +1,4 @@
-"""The Lennard-Jones surrogate: pair tables, units and the configuration checks that every kernel relies on."""
+"""The Lennard-Jones surrogate: pair tables, units and the checks that the kernels rely on."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ class ReducedConfiguration:
     types
         (n,) indices into ``LennardJones.species``.
     images
-        (n_images, 3) whole edges by which the nearest image of a partner may be shifted and still lie within the largest cutoff; the first is
-        the nearest image itself, and the only one where every edge is at least twice that cutoff.
+        (n_images, 3) shifts of the nearest image of a partner, in box edges, that may bring it
+        within the largest cutoff. The first is zero, the nearest image itself; it is the only one
+        where every edge is at least twice that cutoff.
     """
 
     positions: NDArray[np.float64]
@@ -59,16 +60,18 @@ class ReducedConfiguration:
 
     @property
     def nearest_image_suffices(self) -> bool:
-        """Whether no atom sees more than one image of another, nor one of itself."""
+        """Whether each pair interacts through one image at most, and no atom with its own."""
         return len(self.images) == 1
 
 
 @dataclass(frozen=True, eq=False)
 class LennardJones:
-    """A truncated and shifted Lennard-Jones mixture (paper, Methods, "Lennard-Jones surrogate model").
+    """A truncated and shifted Lennard-Jones mixture.
 
-    ``u(r) = 4 eps [(sigma/r)^12 - (sigma/r)^6 - f^-12 + f^-6]`` for ``r < f sigma`` and zero beyond, with the cutoff factor ``f``
-    the same for every pair of species, so that the energy is continuous and the force jumps to zero at the cutoff.
+    Paper, Methods, "Lennard-Jones surrogate model":
+    ``u(r) = 4 eps [(sigma/r)^12 - (sigma/r)^6 - f^-12 + f^-6]`` for ``r < f sigma`` and zero
+    beyond. The cutoff factor ``f`` is the same for every pair of species. The energy is continuous
+    at the cutoff; the force jumps to zero there.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ class LennardJones:
     cutoff_factor
         The cutoff of a pair in units of its ``sigma``.
     reference
-        The species whose ``sigma`` and ``epsilon`` are the units of length and energy; the largest species by default.
+        The species whose ``sigma`` and ``epsilon`` are the units of length and energy; the largest
+        species by default.
 
     Raises
     ------
@@ -99,47 +103,59 @@ class LennardJones:
         species = tuple(self.species)
         if not species or len(set(species)) != len(species):
             raise InputError(
-                f"the species are {list(species)} but must be distinct and at least one; name each element once"
+                f"the species are {list(species)} but must be one or more distinct elements",
+                hint="name each element once",
             )
         object.__setattr__(self, "species", species)
         for name, unit in (("sigma", "A"), ("epsilon", "eV")):
             table = np.array(getattr(self, name), dtype=float)
             if table.shape != (len(species), len(species)):
                 raise InputError(
-                    f"{name} has the shape {table.shape} but {len(species)} species need {(len(species),) * 2}; give one row a species"
+                    f"{name} has the shape {table.shape} but {len(species)} species need "
+                    f"{(len(species),) * 2}",
+                    hint="give one row per species",
                 )
             if not (np.all(np.isfinite(table)) and np.all(table > 0.0)):
                 raise InputError(
-                    f"{name} has the smallest value {table.min():g} {unit} but every pair needs a positive one; correct the table"
+                    f"{name} has the smallest value {table.min():g} {unit} but every pair needs "
+                    "a positive and finite value",
+                    hint="correct the table",
                 )
             if not np.allclose(table, table.T, rtol=1e-12, atol=0.0):
                 raise InputError(
-                    f"{name} is not symmetric, so that a pair of species has two values; give the same value for (a, b) and (b, a)"
+                    f"{name} is not symmetric, so a pair of species has two values",
+                    hint="give the same value for (a, b) and (b, a)",
                 )
             table = (table + table.T) / 2.0
             table.flags.writeable = False
             object.__setattr__(self, name, table)
         if not (math.isfinite(self.cutoff_factor) and self.cutoff_factor > 2.0 ** (1.0 / 6.0)):
             raise InputError(
-                f"the cutoff factor is {self.cutoff_factor:g} but must lie beyond the minimum of the pair energy, 1.1225; give 2 or more"
+                f"the cutoff factor is {self.cutoff_factor:g} but must lie beyond the minimum of "
+                "the pair energy, 1.1225",
+                hint="give 2 or more",
             )
         if not self.reference:
             object.__setattr__(self, "reference", species[int(np.argmax(np.diag(self.sigma)))])
         if self.reference not in species:
             raise InputError(
-                f"the reference species {self.reference!r} is not one of {list(species)}; name one of them"
+                f"the reference species {self.reference!r} is not one of {list(species)}",
+                hint="name one of them",
             )
 
     @classmethod
     def cuzral(cls, table: Literal["consistent", "printed"] = "consistent") -> LennardJones:
-        """Return the paper's Cu-Zr-Al surrogate: Lorentz-Berthelot mixing, cutoffs at 2 sigma, units of Zr.
+        """Return the paper's Cu-Zr-Al surrogate.
+
+        It has Lorentz-Berthelot mixing, cutoffs at 2 sigma and the units of Zr.
 
         Parameters
         ----------
         table
-            ``"consistent"``: eps_Zr = 0.739 eV and eps_Cu = 0.409 eV, which follow the cohesive energies and put the onset of
-            supercooling where the paper reports it. ``"printed"``: the two values as the paper's Methods print them, that is
-            the other way round. ``docs/concepts/surrogate.md`` has the evidence.
+            ``"consistent"``: eps_Zr = 0.739 eV and eps_Cu = 0.409 eV, which follow the cohesive
+            energies and give the onset of supercooling that the paper reports. ``"printed"``: the
+            two values as printed in the paper's Methods, that is, exchanged. The evidence is in
+            ``docs/concepts/surrogate.md``.
         """
         if table not in _CUZRAL_EPSILON:
             raise InputError(
@@ -157,8 +173,9 @@ class LennardJones:
         cutoff_factor: float = 2.0,
         reference: str = "",
     ) -> LennardJones:
-        """Mix pair tables from one diameter and one well depth a species by the rules of Lorentz and Berthelot.
+        """Mix pair tables from one diameter and one well depth per species.
 
+        These are the Lorentz-Berthelot rules,
         ``sigma_ab = (sigma_a + sigma_b) / 2`` and ``eps_ab = sqrt(eps_a eps_b)`` (paper, Methods).
 
         Parameters
@@ -172,7 +189,8 @@ class LennardJones:
         """
         if set(sigma) != set(epsilon):
             raise InputError(
-                f"sigma names {sorted(sigma)} but epsilon names {sorted(epsilon)}; give both for every species"
+                f"sigma names {sorted(sigma)} but epsilon names {sorted(epsilon)}",
+                hint="give both for every species",
             )
         species = tuple(sigma)
         diameters = np.array([sigma[symbol] for symbol in species], dtype=float)
@@ -187,7 +205,8 @@ class LennardJones:
             unknown = {a, b} - set(species)
             if unknown:
                 raise InputError(
-                    f"the pair {a}-{b} names {sorted(unknown)[0]}, not one of {list(species)}; leave the pair out or add the species"
+                    f"the pair {a}-{b} names {sorted(unknown)[0]}, not one of {list(species)}",
+                    hint="leave the pair out or add the species",
                 )
             i, j = species.index(a), species.index(b)
             sigma_table[i, j] = sigma_table[j, i] = pair_sigma
@@ -200,10 +219,12 @@ class LennardJones:
     def from_elements(
         cls, symbols: Sequence[str], *, cutoff_factor: float = 2.0, reference: str = ""
     ) -> LennardJones:
-        """Estimate the surrogate of any alloy of metals from lattice constants and cohesive energies, with Lorentz-Berthelot mixing.
+        """Estimate the surrogate of any alloy of metals from the crystals of its elements.
 
-        The rule and its sources are in :mod:`mgflows.surrogate.elements`; it gives the paper's parameters of Cu, Zr and Al within 2 %. Which exchanges
-        such an alloy accepts is measured by :func:`mgflows.surrogate.exchanges.measure_exchanges`.
+        The parameters follow from lattice constants and cohesive energies, with Lorentz-Berthelot
+        mixing; the rule and its sources are in :mod:`mgflows.surrogate.elements`. It gives the
+        paper's parameters of Cu, Zr and Al within 2 %. The exchanges that such an alloy accepts are
+        measured by :func:`mgflows.surrogate.exchanges.measure_exchanges`.
 
         Parameters
         ----------
@@ -280,7 +301,7 @@ class LennardJones:
     def exchanges_of(self, species: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Return the exchanges that swap Monte Carlo tries by default in an alloy of some species.
 
-        They are the neighbours in diameter among the given species; none for a single one.
+        They are the pairs adjacent in diameter among the given species; none for a single species.
 
         Raises
         ------
@@ -311,7 +332,7 @@ class LennardJones:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the parameters as plain Python values, with the keys by which monty finds the class again."""
+        """Return the parameters as plain Python values, with the class keys of monty."""
         return {
             "@module": type(self).__module__,
             "@class": type(self).__name__,
@@ -347,7 +368,10 @@ class LennardJones:
 
     @property
     def temperature_unit(self) -> float:
-        """The reference well depth over k_B in K. The surrogate's temperature is not the alloy's: use with care."""
+        """The reference well depth over k_B, in K.
+
+        Temperatures of the surrogate are not those of the alloy: use with care.
+        """
         return units.lj_temperature_unit(self.energy_unit)
 
     @property
@@ -361,7 +385,8 @@ class LennardJones:
         Parameters
         ----------
         mass
-            Mass unit in u; by default the standard atomic weight of the reference species, as in the paper.
+            Mass unit in u; by default the standard atomic weight of the reference species, as in
+            the paper.
         """
         if mass is None:
             from ase.data import atomic_masses, atomic_numbers
@@ -386,15 +411,17 @@ class LennardJones:
 
     @property
     def exchange_pairs(self) -> tuple[tuple[str, str], ...]:
-        """Pairs of species neighbouring in diameter, from the smallest up: the exchanges that swap Monte Carlo tries by default.
+        """The exchanges that swap Monte Carlo tries by default.
 
-        For Cu-Zr-Al these are Cu-Al and Al-Zr, the ladder of the paper (Methods, "Sampling PEL with swap-Monte Carlo").
+        They are the pairs of species adjacent in diameter, from the smallest up. For Cu-Zr-Al these
+        are Cu-Al and Al-Zr, the ladder of the paper (Methods, "Sampling PEL with swap-Monte
+        Carlo").
         """
         order = np.argsort(np.diag(self.sigma), kind="stable")
         return tuple((self.species[a], self.species[b]) for a, b in itertools.pairwise(order))
 
     def check_box(self, alloy: Alloy) -> str | None:
-        """Say whether the alloy's box is so small that the nearest image of an atom is not enough.
+        """Describe the consequences of a box below twice the largest cutoff.
 
         Returns
         -------
@@ -403,21 +430,26 @@ class LennardJones:
         Raises
         ------
         InputError
-            For fewer than eight atoms. Their box is less than two mean atomic distances wide, so that an atom has the same neighbour on either side.
+            For fewer than eight atoms. Their box is less than two mean atomic distances wide, so an
+            atom has the same neighbour on either side.
         """
         length = alloy.box_length
         if alloy.n_atoms < _FEWEST_ATOMS:
             raise InputError(
-                f"{alloy.n_atoms} atoms make a box of {length:.2f} A, less than two mean atomic distances wide, in which an atom has the same neighbour "
-                f"on either side: a crystal and no glass; take at least {_FEWEST_ATOMS} atoms"
+                f"{alloy.n_atoms} atoms make a box of {length:.2f} A, less than two mean atomic "
+                "distances wide, so an atom has the same neighbour on either side and the box "
+                "is a crystal, not a glass",
+                hint=f"take at least {_FEWEST_ATOMS} atoms",
             )
         present = [self.species.index(symbol) for symbol in alloy.species]
         needed = 2.0 * float(self.cutoff[np.ix_(present, present)].max())
         if length >= needed:
             return None
         return (
-            f"the box of {alloy.n_atoms} atoms is {length:.2f} A wide, less than twice the surrogate's largest cutoff ({needed:.2f} A): its energies are sums "
-            f"over periodic images, which is exact but slower, and atoms see their own images; "
+            f"the box of {alloy.n_atoms} atoms is {length:.2f} A wide, less than twice the "
+            f"surrogate's largest cutoff ({needed:.2f} A): its energies are sums "
+            "over periodic images, which is exact but slower, and atoms interact with their own "
+            "images; "
             f"{int(alloy.number_density * needed**3) + 1} atoms at this density would not"
         )
 
@@ -427,13 +459,15 @@ class LennardJones:
         Raises
         ------
         InputError
-            If an atom is of a species that the table lacks, or there is no atom.
+            If an atom is of a species that the table lacks, or if there are no atoms.
         """
         symbols = atoms.get_chemical_symbols()
         unknown = sorted(set(symbols) - set(self.species))
         if unknown:
             raise InputError(
-                f"the configuration holds {', '.join(unknown)} but the table only {', '.join(self.species)}; add the species to the table"
+                f"the configuration holds {', '.join(unknown)} but the table only has "
+                f"{', '.join(self.species)}",
+                hint="add the species to the table",
             )
         if not symbols:
             raise InputError("the configuration has no atoms; give at least one")
@@ -441,13 +475,15 @@ class LennardJones:
         return np.array([index[symbol] for symbol in symbols], dtype=np.int64)
 
     def reduced_configuration(self, atoms: Atoms) -> ReducedConfiguration:
-        """Return the atoms in reduced units, in the order given, with the images that the kernels must visit.
+        """Return the atoms in reduced units, in the order given.
+
+        The result includes the periodic images that the kernels must visit.
 
         Raises
         ------
         InputError
-            If the cell is not a fully periodic orthorhombic box along the axes, which :meth:`calculator` treats exactly, or a position is not
-            finite.
+            If the cell is not a fully periodic orthorhombic box along the axes (:meth:`calculator`
+            accepts any cell), or a position is not finite.
         """
         types = self.types(atoms)
         check_geometry(atoms, "the configuration")
@@ -459,7 +495,8 @@ class LennardJones:
             or np.any(edges <= 0.0)
         ):
             raise InputError(
-                "the cell is not a periodic orthorhombic box along x, y, z; use such a box, or LennardJones.calculator() for any cell"
+                "the cell is not a periodic orthorhombic box along x, y, z",
+                hint="use such a box, or LennardJones.calculator() for any cell",
             )
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
@@ -485,9 +522,10 @@ class LennardJones:
 
 
 def _images_within(cutoff: float, box: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the (n_images, 3) shifts, zero first, that bring some point of the cell around an atom closer to it than the cutoff.
+    """Return the (n_images, 3) shifts, zero first, of images that can lie within the cutoff.
 
-    The nearest image is at most half an edge away along each axis, so that shifted by n edges it is at least ``|n| - 1/2`` of them away.
+    The nearest image is at most half an edge away along each axis. Shifted by n edges, it is at
+    least ``|n| - 1/2`` edges away.
     """
     most = np.ceil(cutoff / box + 0.5).astype(int)
     shifts = np.array(list(itertools.product(*(range(-m, m + 1) for m in most))), dtype=np.int64)

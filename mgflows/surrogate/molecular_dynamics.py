@@ -1,8 +1,9 @@
-"""Molecular dynamics of the surrogate, the honest clock that swap Monte Carlo is compared with.
+"""Molecular dynamics of the surrogate, the time reference for swap Monte Carlo.
 
-Velocity Verlet with unit masses, and the stochastic velocity rescaling of Bussi, Donadio and Parrinello (J. Chem. Phys. 126, 014101 (2007),
-doi:10.1063/1.2408420) for the temperature: it samples the canonical ensemble and, unlike a Langevin thermostat, hardly disturbs the
-dynamics. Everything here is in reduced units; the paper's times are these (Methods, "Estimating the supercooling").
+Velocity Verlet with unit masses, and the stochastic velocity rescaling of Bussi, Donadio and
+Parrinello (J. Chem. Phys. 126, 014101 (2007), doi:10.1063/1.2408420) as the thermostat, which
+samples the canonical ensemble and, unlike a Langevin thermostat, hardly disturbs the dynamics. All
+quantities are in reduced units, as are the paper's times (Methods, "Estimating the supercooling").
 """
 
 from __future__ import annotations
@@ -39,20 +40,22 @@ __all__ = ["LinearCooling", "SurrogateMolecularDynamics"]
 _LONGEST_TIMESTEP = 0.004
 _CHUNK = 5000
 _FORMAT = 1
-# A force that alone moves an atom this far in one step means overlapping atoms, which are relaxed before the dynamics; in a liquid at T* = 10 it is 0.04.
+# A force that moves an atom this far in one step, starting from rest, indicates overlapping atoms,
+# which are relaxed before the dynamics. In a liquid at T* = 10 the distance is 0.04.
 _LONGEST_FIRST_MOVE = 0.05
-# An atom that flies half a diameter in one step passes through others; the fastest at T* = 10 fly a tenth of that.
+# An atom that moves half a diameter in one step passes through others. The fastest atoms at T* = 10
+# move a tenth of that.
 _LONGEST_STEP = 0.5
 
 
 @dataclass
 class LinearCooling:
-    """A linear change of temperature and how far it has come.
+    """A linear change of temperature and its progress.
 
     Parameters
     ----------
     n_steps
-        Steps in all.
+        Total number of steps.
     reduced_temperature_high, reduced_temperature_low
         Thermostat's temperature at the beginning and at the end.
     n_done
@@ -85,18 +88,20 @@ class SurrogateMolecularDynamics:
     lj
         The surrogate.
     atoms
-        A periodic orthorhombic box; below twice the largest cutoff every image is visited, which is slower. Overlapping atoms, as after random
-        insertion, are relaxed first. Not changed.
+        Configuration in a periodic orthorhombic box; not changed. A box below twice the largest
+        cutoff is slower because all images are visited. Overlapping atoms, as after random
+        insertion, are relaxed first.
     seed
         Seed of the initial velocities and of the thermostat.
     reduced_timestep
-        At most 0.004.
+        Timestep, at most 0.004.
     reduced_thermostat_time
         Relaxation time of the kinetic energy.
 
     Notes
     -----
-    All masses are one, so that the time unit in seconds is a choice: :meth:`LennardJones.time_unit`. The total momentum is zero.
+    All masses are one, so the time unit in seconds depends on the chosen mass, see
+    :meth:`LennardJones.time_unit`. The total momentum is zero.
     """
 
     def __init__(
@@ -110,15 +115,19 @@ class SurrogateMolecularDynamics:
     ) -> None:
         if not 0.0 < reduced_timestep <= _LONGEST_TIMESTEP:
             raise InputError(
-                f"the timestep is {reduced_timestep:g} but must lie in (0, {_LONGEST_TIMESTEP:g}]: longer ones lose energy conservation at T* = 10"
+                f"the timestep is {reduced_timestep:g} but must lie in "
+                f"(0, {_LONGEST_TIMESTEP:g}], because longer timesteps do not conserve the energy "
+                "at T* = 10",
+                hint="use the default of 0.004",
             )
         if not reduced_thermostat_time > 0.0:
             raise InputError(
-                f"the thermostat time is {reduced_thermostat_time:g} but must be positive; 0.5 is the usual choice"
+                f"the thermostat time is {reduced_thermostat_time:g} but must be positive",
+                hint="use the default of 0.5",
             )
         if len(atoms) < 2:
             raise InputError(
-                "molecular dynamics at zero total momentum needs two atoms or more; add atoms"
+                "molecular dynamics at zero total momentum needs at least two atoms; add atoms"
             )
         self.lj = lj
         self.seed = int(seed)
@@ -143,7 +152,8 @@ class SurrogateMolecularDynamics:
             )
             self._evaluate_forces()
         self._reference = self._positions.copy()
-        # Two streams, one for each distribution, make the draws independent of how a run is cut into pieces.
+        # One stream per distribution makes the draws independent of how a run is divided into
+        # chunks.
         start, normal, chi_square = np.random.SeedSequence(self.seed).spawn(3)
         self._velocity_generator = np.random.default_rng(start)
         self._normal_generator = np.random.default_rng(normal)
@@ -161,7 +171,7 @@ class SurrogateMolecularDynamics:
 
     @property
     def atoms(self) -> Atoms:
-        """The present configuration in A, in the given order, wrapped into the box."""
+        """The current configuration in A, in the given order, wrapped into the box."""
         atoms = self._template.copy()
         atoms.positions = self._positions.T * self.lj.length_unit
         atoms.wrap()
@@ -169,7 +179,7 @@ class SurrogateMolecularDynamics:
 
     @property
     def reduced_time(self) -> float:
-        """Time since the beginning."""
+        """Time since the start of the run."""
         return self.n_steps_taken * self.reduced_timestep
 
     @property
@@ -189,7 +199,7 @@ class SurrogateMolecularDynamics:
 
     @property
     def reduced_positions(self) -> NDArray[np.float64]:
-        """(n, 3) positions, not wrapped: differences between two times are displacements."""
+        """(n, 3) positions, not wrapped, so differences between two times are displacements."""
         return self._positions.T.copy()
 
     @property
@@ -208,7 +218,7 @@ class SurrogateMolecularDynamics:
     def draw_velocities(self, reduced_temperature: float) -> None:
         """Give the atoms Maxwell-Boltzmann velocities with zero total momentum.
 
-        A run that starts without velocities does this by itself.
+        A thermostatted run without velocities draws them itself.
         """
         _check_temperature(reduced_temperature)
         velocities = self._velocity_generator.standard_normal(self._positions.shape) * np.sqrt(
@@ -229,13 +239,14 @@ class SurrogateMolecularDynamics:
         Parameters
         ----------
         time
-            Reduced time; rounded to whole samples.
+            Reduced time, rounded to a whole number of samples.
         reduced_temperature
-            Thermostat's temperature; None for constant energy, which needs velocities from an earlier run or :meth:`draw_velocities`.
+            Temperature of the thermostat; None for constant energy, which needs velocities from an
+            earlier run or :meth:`draw_velocities`.
         sample_every
             Steps between samples.
         progress
-            Called with the steps done and the steps in all.
+            Called with the steps done and the total number of steps.
 
         Returns
         -------
@@ -259,18 +270,21 @@ class SurrogateMolecularDynamics:
         Parameters
         ----------
         times
-            (n_frames,) increasing reduced times after now, rounded to steps.
+            (n_frames,) increasing reduced times from the current one, rounded to steps.
         reduced_temperature
             As in :meth:`run`.
 
         Returns
         -------
         positions
-            (n_frames + 1, n, 3), the first now.
+            (n_frames + 1, n, 3) positions; the first are the current ones.
         """
         steps = np.round(np.asarray(times, dtype=float) / self.reduced_timestep).astype(int)
         if len(steps) == 0 or np.any(np.diff(steps, prepend=0) < 0):
-            raise InputError("the times of a trajectory must increase from zero; sort them")
+            raise InputError(
+                "the times of a trajectory must increase from zero",
+                hint="give one or more times in ascending order",
+            )
         frames = [self.reduced_positions]
         for n_steps in np.diff(steps, prepend=0):
             self._advance(int(n_steps), reduced_temperature)
@@ -289,16 +303,19 @@ class SurrogateMolecularDynamics:
         checkpoint_interval: float = 300.0,
         wall_time: float | None = None,
     ) -> LinearCooling:
-        """Equilibrate at the high temperature and cool linearly to the low one (paper, Methods, "Estimating the supercooling").
+        """Equilibrate at the high temperature and cool linearly to the low temperature.
+
+        Paper, Methods, "Estimating the supercooling".
 
         Parameters
         ----------
         time
-            Reduced time of the cooling, the paper's 1e2 to 4e6.
+            Reduced time of the cooling; 1e2 to 4e6 in the paper.
         reduced_temperature_high, reduced_temperature_low
             Beginning and end of the ramp.
         equilibration_time
-            Reduced time at the high temperature before, not counted as cooling; 5 is 40 relaxation times there.
+            Reduced time at the high temperature before the cooling, not counted in ``time``; 5 is
+            40 relaxation times at T* = 10.
         progress, checkpoint, checkpoint_interval, wall_time
             As in :meth:`resume`.
 
@@ -330,17 +347,18 @@ class SurrogateMolecularDynamics:
         checkpoint_interval: float = 300.0,
         wall_time: float | None = None,
     ) -> LinearCooling:
-        """Go on with an unfinished cooling, also of a loaded run, to its end.
+        """Continue an unfinished cooling, also of a loaded run, to its end.
 
         Parameters
         ----------
         progress
-            Called with the steps done and the steps in all, the equilibration not counted.
+            Called with the steps done and the total number of steps, without the equilibration.
         checkpoint
-            File that :meth:`load` can go on from, written every ``checkpoint_interval`` seconds, at the end, and on SIGTERM (which then takes its
-            course) and SIGUSR1 (upon which the method returns). The run goes on bit for bit as if it had not been interrupted.
+            File for :meth:`load`, written every ``checkpoint_interval`` seconds, at the end, on
+            SIGTERM (which is then passed to the previous handler) and on SIGUSR1 (after which the
+            method returns). A resumed run is bitwise identical to an uninterrupted one.
         checkpoint_interval
-            Seconds.
+            Seconds between two checkpoints.
         wall_time
             Seconds after which the method saves and returns with the cooling unfinished.
         """
@@ -370,7 +388,9 @@ class SurrogateMolecularDynamics:
         n_steps = round(time / self.reduced_timestep) if time > 0.0 else 0
         if n_steps < 1:
             raise InputError(
-                f"the time is {time:g} but must be at least one timestep, {self.reduced_timestep:g}; give a longer one"
+                f"the time is {time:g} but must be at least one timestep, "
+                f"{self.reduced_timestep:g}",
+                hint="give a longer time",
             )
         return n_steps
 
@@ -380,7 +400,8 @@ class SurrogateMolecularDynamics:
         if not np.any(self._velocities):
             if reduced_temperature is None:
                 raise InputError(
-                    "a run at constant energy has no velocities to begin with; call draw_velocities first"
+                    "a run at constant energy has no velocities to start from",
+                    hint="call draw_velocities first",
                 )
             self.draw_velocities(reduced_temperature)
         thermostat_time = np.inf if reduced_temperature is None else self.reduced_thermostat_time
@@ -408,11 +429,12 @@ class SurrogateMolecularDynamics:
         fastest = float(np.sqrt(np.sum(self._velocities**2, axis=0)).max())
         if not fastest * self.reduced_timestep < _LONGEST_STEP:
             raise MgflowsError(
-                f"the dynamics with the timestep {self.reduced_timestep:g} has become unstable; give a shorter one, or a lower temperature"
+                f"the dynamics with the timestep {self.reduced_timestep:g} has become unstable",
+                hint="give a shorter timestep or a lower temperature",
             )
 
     def save(self, path: str | Path) -> None:
-        """Write the whole state; the file appears complete or not at all."""
+        """Write the whole state to a file, atomically."""
         values: dict[str, Any] = {
             "format": _FORMAT,
             "lj": self.lj.as_dict(),
@@ -436,12 +458,12 @@ class SurrogateMolecularDynamics:
 
     @classmethod
     def load(cls, path: str | Path) -> SurrogateMolecularDynamics:
-        """Read a run that :meth:`save` wrote; it goes on bit for bit.
+        """Read a run that :meth:`save` wrote; it continues bitwise identically.
 
         Raises
         ------
         InputError
-            If the file is missing or is no such file.
+            If the file is missing or is not such a checkpoint.
         """
         from ase import Atoms
 
@@ -449,7 +471,8 @@ class SurrogateMolecularDynamics:
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
         if values.get("format") != _FORMAT:
             raise InputError(
-                f"{path} is not a checkpoint of molecular dynamics; give a file that SurrogateMolecularDynamics.save wrote"
+                f"{path} is not a checkpoint of molecular dynamics",
+                hint="give a file that SurrogateMolecularDynamics.save wrote",
             )
         lj = LennardJones.from_dict(values["lj"])
         atoms = Atoms(
@@ -465,7 +488,7 @@ class SurrogateMolecularDynamics:
             reduced_timestep=values["reduced_timestep"],
             reduced_thermostat_time=values["reduced_thermostat_time"],
         )
-        # Going through A changes the last bits.
+        # Conversion to A and back changes the last bits.
         md._positions, md._velocities = arrays["positions"], arrays["velocities"]
         md._forces, md._reference = arrays["forces"], arrays["reference"]
         md.n_steps_taken = values["n_steps_taken"]
@@ -478,5 +501,6 @@ class SurrogateMolecularDynamics:
 def _check_temperature(reduced_temperature: float) -> None:
     if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
         raise InputError(
-            f"the reduced temperature is {reduced_temperature:g} but must be positive; the paper cools from 10.01 to 0.01"
+            f"the reduced temperature is {reduced_temperature:g} but must be positive",
+            hint="the paper cools from 10.01 to 0.01",
         )

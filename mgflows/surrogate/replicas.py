@@ -1,4 +1,4 @@
-"""Swap Monte Carlo of independent replicas side by side: the fastest way to many samples of one alloy."""
+"""Swap Monte Carlo of replicas side by side: the fastest way to many samples of one alloy."""
 
 from __future__ import annotations
 
@@ -25,30 +25,34 @@ __all__ = ["SwapMonteCarloReplicas"]
 
 
 class SwapMonteCarloReplicas(SwapMonteCarlo):
-    """Samplers of the same alloy and schedule that run side by side on one core, one in each lane of a SIMD register.
+    """Samplers of one alloy and schedule on one core, one in each lane of a SIMD register.
 
-    The methods are those of :class:`SwapMonteCarlo`. :meth:`run` returns one column of energies a replica; ``energy_per_atom``, the history of
-    a cooling and its snapshots' energies are means over the replicas, the acceptances are sums; snapshots hold (n_replicas, n, 3) positions.
+    The methods are those of :class:`SwapMonteCarlo`. :meth:`run` returns one column of energies per
+    replica. ``energy_per_atom`` and the energies in the history and snapshots of a cooling are
+    means over the replicas; counts of moves are sums. Snapshots hold (n_replicas, n, 3) positions.
 
     Parameters
     ----------
     lj
         The surrogate.
     starts
-        Start configurations of the same atoms in the same box, as many as there are lanes: 16 in float32, 8 in float64.
+        Start configurations of the same atoms in the same box, one per lane: 16 in float32, 8 in
+        float64.
     seed
-        Seed of the random numbers; each replica has a stream of its own.
+        Seed of the random numbers; each replica has its own stream.
     exchange_pairs, max_displacement, swap_fraction, dtype
         As in :class:`SwapMonteCarlo`.
 
     Raises
     ------
     InputError
-        As :class:`SwapMonteCarlo`, and for another number of starts or starts that differ in atoms or box.
+        As in :class:`SwapMonteCarlo`, and for a wrong number of starts or starts that differ in
+        atoms or box.
 
     Notes
     -----
-    The replicas share which atom, or which two, every move is about; displacements and decisions are each one's own.
+    All replicas select the same atom, or pair of atoms, for a move; displacements and acceptance
+    are drawn for each replica.
     """
 
     def __init__(
@@ -75,7 +79,8 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         lanes = Replicas.lanes(dtype)
         if len(starts) != lanes:
             raise InputError(
-                f"{len(starts)} replicas are given but {dtype} has {lanes} lanes; give {lanes} start configurations"
+                f"{len(starts)} replicas are given but {dtype} needs {lanes}, one per lane",
+                hint=f"give {lanes} start configurations",
             )
         systems: list[Layout] = []
         for start in starts:
@@ -83,7 +88,8 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
                 start.cell.array != starts[0].cell.array
             ):
                 raise InputError(
-                    "the replicas differ in their atoms or their box; give configurations of the same atoms in the same box"
+                    "the replicas differ in their atoms or their box",
+                    hint="give configurations of the same atoms in the same box",
                 )
             system = lay_out(
                 lj,
@@ -100,7 +106,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
 
     @classmethod
     def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
-        """Start from atoms inserted at random in the alloy's box, differently in every replica."""
+        """Start from atoms inserted at random in the alloy's box, independently per replica."""
         lanes = Replicas.lanes(settings.get("dtype", "float32"))
         seeds = np.random.SeedSequence(seed).generate_state(lanes)
         return cls(
@@ -114,7 +120,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
 
     @property
     def replicas(self) -> list[Atoms]:
-        """The present configurations in A, in the order of the atoms given."""
+        """The current configurations in A, in the order of the atoms given."""
         return [
             Atoms(numbers=self._template.numbers, positions=own, cell=self._template.cell, pbc=True)
             for own in self._positions()
@@ -122,7 +128,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
 
     @property
     def atoms(self) -> Atoms:
-        """The first replica."""
+        """The current configuration of the first replica."""
         return self.replicas[0]
 
     @classmethod

@@ -1,8 +1,10 @@
-"""The supercooling clock: how long molecular dynamics would have to cool to reach the energy of a sample.
+"""The supercooling clock: the molecular dynamics cooling time equivalent to a sample's energy.
 
-Inherent-structure energies fall with the logarithm of the cooling time, ``e_IS = e_on + A log10(t / t_on)`` with A < 0 (paper, Results, "Effectiveness of
-LJ-surrogate model"; Sciortino, Tartaglia and Kob, Physica A 306, 343 (2002), doi:10.1016/S0378-4371(02)00514-4). The law is fitted to molecular
-dynamics coolings and read backwards for swap Monte Carlo samples. It is an extrapolation: the window it was fitted in belongs to every number.
+Inherent-structure energies fall with the logarithm of the cooling time, ``e_IS = e_on + A log10(t /
+t_on)`` with A < 0 (paper, Results, "Effectiveness of LJ-surrogate model"; Sciortino, Tartaglia and
+Kob, Physica A 306, 343 (2002), doi:10.1016/S0378-4371(02)00514-4). The law is fitted to molecular
+dynamics coolings and inverted for swap Monte Carlo samples. This is an extrapolation, so every
+result should be quoted with the window of the fit.
 """
 
 from __future__ import annotations
@@ -34,12 +36,13 @@ class EffectiveTime:
     Parameters
     ----------
     log10_time, low, high
-        Decimal logarithm of the reduced time, and its 68 % interval from the bootstrap of the fit and the error of the energy. An interval that
-        reaches beyond 30 decades either way is cut there: the slope of such a fit is hardly known.
+        Decimal logarithm of the reduced time, and its 68 % interval from the bootstrap of the fit
+        and the error of the energy. It is limited to 30 decades in either direction, because an
+        interval beyond that means that the slope is practically unknown.
     log10_seconds
-        The same in seconds, with the clock's mass.
+        Decimal logarithm of the time in seconds, for the clock's mass.
     decades_above_onset
-        ``log10_time`` less that of the onset; None where the clock has no onset.
+        ``log10_time`` minus that of the onset; None if the clock has no onset.
     extrapolated
         Whether the time lies beyond the longest cooling of the fit.
     """
@@ -61,13 +64,13 @@ class SupercoolingClock:
     intercept
         Energy per atom at t* = 1.
     slope
-        ``A``: energy per atom and decade of time, negative.
+        ``A``, energy per atom and decade of time; negative.
     window
         Shortest and longest reduced cooling time in the fit.
     n_samples
-        Coolings in the fit.
+        Number of coolings in the fit.
     bootstrap
-        (n_draws, 2) intercepts and slopes of the bootstrap.
+        (n_draws, 2) intercepts and slopes of the bootstrap draws.
     energy_unit
         eV in one unit of energy.
     time_unit
@@ -75,7 +78,8 @@ class SupercoolingClock:
     mass
         Mass unit in u.
     onset_energy, onset_energy_error
-        Energy per atom of the inherent structures of the liquid at the onset temperature, and its standard error; None where not measured.
+        Energy per atom of the inherent structures of the liquid at the onset temperature, and its
+        standard error. The energy is None if not measured.
     """
 
     intercept: float
@@ -105,7 +109,7 @@ class SupercoolingClock:
 
     @property
     def onset_time(self) -> float | None:
-        """The reduced time ``t_on`` at which the law passes through the onset energy; None where that was not measured."""
+        """The reduced time ``t_on`` of the onset energy in the law; None if not measured."""
         if self.onset_energy is None:
             return None
         return float(
@@ -130,22 +134,25 @@ class SupercoolingClock:
         return (self.intercept + self.slope * np.log10(time)) * self.energy_unit
 
     def effective_time(self, e_is: float, error: float | None = None) -> EffectiveTime:
-        """Read the clock.
+        """Return the cooling time at which the law gives an energy.
 
         Parameters
         ----------
         e_is
-            Inherent-structure energy in eV per atom, of a sample or a mean over samples.
+            Inherent-structure energy in eV per atom, of one sample or the mean of several.
         error
-            Its standard error in eV per atom; of a single sample leave it out, or give the spread between samples.
+            Its standard error in eV per atom. For a single sample, omit it or give the spread
+            between samples.
         """
         if not np.isfinite(e_is):
             raise InputError(
-                f"the energy is {e_is} eV/atom, which has no time; give a finite inherent-structure energy"
+                f"the energy is {e_is} eV/atom, which has no time",
+                hint="give a finite inherent-structure energy",
             )
         if error is not None and not error >= 0.0:
             raise InputError(
-                f"the error of the energy is {error:g} eV/atom but must not be negative; give a standard error"
+                f"the error of the energy is {error:g} eV/atom but must not be negative",
+                hint="give a standard error",
             )
         energy = e_is / self.energy_unit
         log10_time = (energy - self.intercept) / self.slope
@@ -163,16 +170,17 @@ class SupercoolingClock:
         )
 
     def _log_times(self, energy: float, error: float) -> NDArray[np.float64]:
-        """Return log10 of the times over the bootstrap, the error of the energy drawn with it."""
+        """Return log10 of the time for every bootstrap draw, with a random error of the energy."""
         noise = np.random.default_rng(0).standard_normal(len(self.bootstrap)) * error
-        # A draw whose line does not fall has no time for the energy: it stands for earlier or later than anything.
+        # A line with a slope that is not negative has no solution; its time is clipped to the
+        # limits.
         slopes = np.minimum(self.bootstrap[:, 1], -1e-300)
         return np.clip(
             (energy + noise - self.bootstrap[:, 0]) / slopes, -_MOST_DECADES, _MOST_DECADES
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the clock as plain Python values, with the keys by which monty finds the class again."""
+        """Return the clock as plain Python values, with the class keys of monty."""
         return {
             "@module": type(self).__module__,
             "@class": type(self).__name__,
@@ -212,38 +220,43 @@ def fit_supercooling_clock(
     Parameters
     ----------
     times
-        (n,) reduced cooling times, those of several seeds repeated.
+        (n,) reduced cooling times, repeated for several seeds.
     e_is
         (n,) inherent-structure energies in eV per atom.
     e_is_errors
-        (n,) standard errors in eV per atom, where ``e_is`` are means over seeds: the fit is then weighted, and the bootstrap draws normal errors.
-        Without them every entry is one sample, and the bootstrap resamples the residuals of the fit, which include what the line does not
-        describe.
+        (n,) standard errors in eV per atom if ``e_is`` are means over seeds. The fit is then
+        weighted, and the bootstrap draws normal errors. Without them every entry is one sample, and
+        the bootstrap resamples the residuals of the fit, which include deviations from the law.
     lj
-        The surrogate: units.
+        The surrogate, for its units.
     window
-        Shortest and longest reduced time to fit; all by default. The slope depends on it: Cu-Zr-Al coolings longer than about 10^3 begin to order.
+        Shortest and longest reduced time in the fit; all by default. The slope depends on it:
+        Cu-Zr-Al begins to order in coolings longer than about 10^3.
     onset_energy, onset_energy_error
-        Inherent-structure energy of the liquid at the onset temperature and its standard error in eV per atom: they set ``t_on``.
+        Inherent-structure energy of the liquid at the onset temperature and its standard error, in
+        eV per atom. They determine ``t_on``.
     mass
-        Mass unit in u for seconds; the reference species' by default.
+        Mass unit in u for times in seconds; by default the atomic mass of the reference species.
     n_bootstrap, seed
-        Draws, and their seed.
+        Number of draws and their seed.
 
     Raises
     ------
     InputError
-        For fewer than three samples or two times in the window, or energies that do not fall with time.
+        For fewer than three samples or two times in the window, or energies that do not fall with
+        time.
     """
     times = np.asarray(times, dtype=float)
     reduced = np.asarray(e_is, dtype=float) / lj.energy_unit
     if times.ndim != 1 or times.shape != reduced.shape:
         raise InputError(
-            f"there are times of shape {times.shape} but energies of shape {reduced.shape}; give one energy a cooling"
+            f"there are times of shape {times.shape} but energies of shape {reduced.shape}",
+            hint="give one energy per cooling",
         )
     if not (np.all(np.isfinite(times)) and np.all(np.isfinite(reduced)) and np.all(times > 0.0)):
         raise InputError(
-            "a cooling time is not positive or an energy not finite; leave such runs out of the fit"
+            "a cooling time is not positive or an energy is not finite",
+            hint="remove such runs from the fit",
         )
     window = (float(times.min()), float(times.max())) if window is None and len(times) else window
     if window is None:
@@ -255,8 +268,9 @@ def fit_supercooling_clock(
     n_times = len(np.unique(times[inside]))
     if n_times < 2 or n < (3 if e_is_errors is None else 2):
         raise InputError(
-            f"the window {window[0]:g} to {window[1]:g} holds {n} coolings of {n_times} lengths, too few for a line with errors; "
-            "widen it or run more seeds"
+            f"the window {window[0]:g} to {window[1]:g} holds {n} coolings of {n_times} lengths, "
+            "too few for a line with errors",
+            hint="widen it or run more seeds",
         )
     x = np.log10(times[inside])
     y = reduced[inside]
@@ -271,15 +285,17 @@ def fit_supercooling_clock(
         sigma = np.asarray(e_is_errors, dtype=float)[inside] / lj.energy_unit
         if sigma.shape != y.shape or not np.all(sigma > 0.0):
             raise InputError(
-                "the errors of the energies must be positive and as many as the energies; leave e_is_errors out for single samples"
+                "the errors of the energies must be positive and as many as the energies",
+                hint="omit e_is_errors for single samples",
             )
         solve = np.linalg.pinv(design / sigma[:, None]) / sigma
         best = solve @ y
         draws = y[:, None] + sigma[:, None] * generator.standard_normal((n, n_bootstrap))
     if not best[1] < 0.0:
         raise InputError(
-            f"the energy does not fall with the cooling time (slope {best[1]:+.3g} a decade in the window {window[0]:g} to {window[1]:g}); "
-            "run longer coolings or more seeds"
+            f"the energy does not fall with the cooling time (slope {best[1]:+.3g} per decade in "
+            f"the window {window[0]:g} to {window[1]:g})",
+            hint="run longer coolings or more seeds",
         )
     bootstrap = (solve @ draws).T
     mass_used = _reference_mass(lj) if mass is None else float(mass)
@@ -299,20 +315,21 @@ def fit_supercooling_clock(
 
 @dataclass(frozen=True)
 class Onset:
-    """Where relaxation times leave the Arrhenius law of the hot liquid.
+    """Onset of the deviation of relaxation times from the Arrhenius law of the hot liquid.
 
     Parameters
     ----------
     reduced_temperature, low, high
-        The onset temperature T_on and its 68 % interval; NaN where the relaxation times never exceed the criterion.
+        The onset temperature T_on and its 68 % interval; NaN if the relaxation times never exceed
+        the criterion.
     criterion
-        The declared criterion: the excess of tau over its Arrhenius line at the onset, 0.15 for 15 %.
+        The excess of tau over its Arrhenius line that defines the onset; 0.15 is 15 %.
     arrhenius_above
-        The line was fitted to the temperatures from here up.
+        Lowest temperature in the fit of the line.
     reduced_activation_energy, log_prefactor
-        ``ln tau = log_prefactor + E / T``.
+        ``E`` and ``b`` of the line ``ln tau = b + E / T``.
     ratios
-        tau over the line at each temperature given, in the order given.
+        Ratio of tau to the line at each temperature, in the order given.
     """
 
     reduced_temperature: float
@@ -335,10 +352,12 @@ def find_onset(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Onset:
-    """Find the onset temperature of supercooling from the departure of tau_alpha from Arrhenius (paper, Methods, "Estimating the supercooling").
+    """Find the onset temperature of supercooling, where tau_alpha departs from Arrhenius.
 
-    The line ``ln tau = b + E / T`` is fitted, weighted, to the temperatures from ``arrhenius_above`` up. Below them, the onset is where the logarithm
-    of the excess, interpolated linearly in 1/T, passes ``ln(1 + criterion)`` for good: every lower temperature lies above it.
+    Paper, Methods, "Estimating the supercooling". The line ``ln tau = b + E / T`` is a weighted fit
+    to the temperatures from ``arrhenius_above`` up. The onset is the temperature at which the
+    logarithm of the excess, interpolated linearly in 1/T, exceeds ``ln(1 + criterion)`` and remains
+    above it at all lower temperatures.
 
     Parameters
     ----------
@@ -349,29 +368,33 @@ def find_onset(
     arrhenius_above
         Lowest temperature of the Arrhenius fit.
     criterion
-        Excess over the line that counts as departure.
+        Relative excess over the line that counts as departure.
     n_bootstrap, seed
-        Normal draws for the interval, and their seed.
+        Number of normal draws for the interval, and their seed.
     """
     temperatures = np.asarray(reduced_temperatures, dtype=float)
     logs = np.asarray(log_relaxation_times, dtype=float)
     errors = np.asarray(log_errors, dtype=float)
     if not (temperatures.shape == logs.shape == errors.shape and temperatures.ndim == 1):
         raise InputError(
-            "temperatures, relaxation times and errors differ in number; give one of each a temperature"
+            "temperatures, relaxation times and errors differ in number",
+            hint="give one of each per temperature",
         )
     if not (np.all(errors > 0.0) and np.all(np.isfinite(logs)) and np.all(temperatures > 0.0)):
         raise InputError(
-            "errors and temperatures must be positive and relaxation times finite; leave the others out"
+            "errors and temperatures must be positive and relaxation times finite",
+            hint="remove the other values",
         )
     if not criterion > 0.0:
         raise InputError(
-            f"the criterion is {criterion:g} but must be positive: the excess over Arrhenius that counts, such as 0.15"
+            f"the criterion is {criterion:g} but must be positive",
+            hint="give the relative excess over the Arrhenius line, such as 0.15",
         )
     hot = temperatures >= arrhenius_above
     if hot.sum() < 3:
         raise InputError(
-            f"{int(hot.sum())} temperatures lie at or above {arrhenius_above:g}; an Arrhenius line with errors needs three or more"
+            f"{int(hot.sum())} temperatures lie at or above {arrhenius_above:g}",
+            hint="give three or more for an Arrhenius line with errors",
         )
     order = np.argsort(temperatures)[::-1]
     inverse = 1.0 / temperatures[order]

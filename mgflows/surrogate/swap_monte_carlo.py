@@ -1,7 +1,8 @@
-"""Swap Monte Carlo of Lennard-Jones mixtures: displacements and exchanges of unlike atoms, cooled from the liquid into the glass.
+"""Swap Monte Carlo of Lennard-Jones mixtures: displacements and exchanges of unlike atoms.
 
-Paper, Methods, "Sampling PEL with swap-Monte Carlo": a sweep is N trial moves, 80 % displacements and 20 % exchanges, and along the
-ladder Cu - Al - Zr of neighbouring diameters the exchanges are accepted deep into the supercooled liquid.
+Paper, Methods, "Sampling PEL with swap-Monte Carlo": a sweep is N trial moves, 80 % displacements
+and 20 % exchanges. Exchanges of species adjacent in diameter, Cu-Al and Al-Zr, are accepted far
+into the supercooled liquid.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ __all__ = ["SwapMonteCarlo", "random_configuration"]
 logger = logging.getLogger(__name__)
 
 _MOVES_PER_CHUNK = 2_000_000
-"""Moves between two looks at the clock, the signals and the keyboard: about half a second."""
+"""Moves between two checks of the time, signals and Ctrl-C: about half a second."""
 _REFRESH_INTERVAL = {"float64": 1000, "float32": 100}
-"""Sweeps between two computations of the energies from scratch: 0.1 and 1 % of the work."""
+"""Sweeps between two full computations of the energies: 0.1 and 1 % of the work."""
 _FORMAT = 1
 
 
@@ -56,30 +57,36 @@ class SwapMonteCarlo:
     lj
         The surrogate.
     atoms
-        Start configuration in A, species in any order, in a periodic orthorhombic box.
+        Start configuration in A in a periodic orthorhombic box; species in any order.
     seed, stream
         Seed of the random numbers; streams of one seed are independent.
     exchange_pairs
-        Pairs of species that may exchange positions; by default, of the species present, the neighbours in diameter.
+        Pairs of species that may exchange positions; by default those adjacent in diameter among
+        the species present.
     max_displacement
-        Edge of the cube, in units of the reference sigma, in which a displacement is uniform (paper: 0.15).
+        Edge of the cube of uniform displacements, in units of the reference sigma (paper: 0.15).
     swap_fraction
-        Probability that a move is an exchange (paper: 0.2). Where nothing can be exchanged all moves are displacements.
+        Probability that a move is an exchange (paper: 0.2). If no species can be exchanged, all
+        moves are displacements.
     dtype
-        ``"float64"``, or ``"float32"``: faster, its energies agree to about 1e-6 (``docs/reference/performance.md`` has the check for a bias).
+        ``"float64"``, or the faster ``"float32"``, with energies that agree to about 1e-6
+        (``docs/reference/performance.md`` has the check for a bias).
     method
-        ``"all_pairs"``, ``"cells"``, ``"images"``, or ``"auto"``: in a box below twice the largest cutoff images, which is slow (``docs/concepts/surrogate.md``, "Small
-        cells") and always in double precision; else whichever of the other two is faster for this number of atoms.
+        ``"all_pairs"``, ``"cells"``, ``"images"``, or ``"auto"``: images in a box below twice the
+        largest cutoff, which is slow (``docs/concepts/surrogate.md``, "Small cells") and always in
+        double precision; otherwise the faster of the other two for this number of atoms.
 
     Raises
     ------
     InputError
-        For a cell that is no such box, species that the surrogate lacks, coinciding atoms or settings out of range.
+        For any other cell, species that the surrogate lacks, coinciding atoms or settings out of
+        range.
 
     Notes
     -----
-    A displacement is uniform in a cube centred at the atom, and an exchange is uniform over all pairs of atoms whose species may exchange;
-    both proposals are symmetric, so accepting with probability min(1, exp(-dU/T)) keeps detailed balance. An exchange swaps positions.
+    A displacement is uniform in a cube centred at the atom, and an exchange is uniform over all
+    pairs of atoms whose species may exchange; both proposals are symmetric, so acceptance with
+    probability min(1, exp(-dU/T)) satisfies detailed balance. An exchange swaps positions.
     """
 
     def __init__(
@@ -100,8 +107,9 @@ class SwapMonteCarlo:
         reduced = lj.reduced_configuration(atoms)
         if not 0.0 < max_displacement <= reduced.box.min():
             raise InputError(
-                f"max_displacement is {max_displacement:g} but must be positive and at most the box edge {reduced.box.min():.4g}, in units "
-                "of the reference sigma; the paper's cube has the edge 0.15"
+                f"max_displacement is {max_displacement:g} but must be positive and at most the "
+                f"box edge {reduced.box.min():.4g}, in units of the reference sigma",
+                hint="the paper uses 0.15",
             )
         _check_swap_fraction(swap_fraction)
         self.lj = lj
@@ -119,17 +127,19 @@ class SwapMonteCarlo:
         self._counters = all_pairs.new_counters(len(lj.species), len(self.exchange_pairs))
         if not np.isfinite(self._system.configuration.total[0]):
             raise InputError(
-                "the energy of the start configuration is infinite: two atoms coincide; move them apart, or start from SwapMonteCarlo.from_alloy"
+                "the energy of the start configuration is infinite: two atoms coincide",
+                hint="move them apart, or start from SwapMonteCarlo.from_alloy",
             )
 
     @classmethod
     def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
-        """Start from atoms inserted at random in the alloy's box; :meth:`equilibrate` makes it a liquid.
+        """Start from atoms inserted at random in the alloy's box; :meth:`equilibrate` melts it.
 
         Parameters
         ----------
         lj, alloy, seed
-            Surrogate, composition with number of atoms and density, and seed of both the insertion and the sampling.
+            Surrogate, composition with number of atoms and density, and seed of both the insertion
+            and the sampling.
         settings
             As in :class:`SwapMonteCarlo`.
         """
@@ -147,19 +157,22 @@ class SwapMonteCarlo:
 
     @property
     def energy_per_atom(self) -> float:
-        """Reduced potential energy per atom of the present configuration."""
+        """Reduced potential energy per atom of the current configuration."""
         return float(self._system.configuration.total.mean()) / self.n_atoms
 
     @property
     def atoms(self) -> Atoms:
-        """The present configuration in A, in the order of the atoms given; positions lie in the box."""
+        """The current configuration in A, in the order of the atoms given, wrapped into the box."""
         atoms = self._template.copy()
         atoms.positions = self._positions()
         return atoms
 
     @property
     def displacements(self) -> dict[str, tuple[int, int]]:
-        """Displacements attempted and accepted, by species, since the start or :meth:`reset_counters`."""
+        """Displacements attempted and accepted by species.
+
+        Counted since the start or the last :meth:`reset_counters`.
+        """
         columns = self._counters.displacements.T.tolist()
         return {
             species: (attempted, accepted)
@@ -168,7 +181,10 @@ class SwapMonteCarlo:
 
     @property
     def exchanges(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """Exchanges attempted and accepted, by pair of species, since the start or :meth:`reset_counters`."""
+        """Exchanges attempted and accepted by pair of species.
+
+        Counted since the start or the last :meth:`reset_counters`.
+        """
         columns = self._counters.exchanges.T.tolist()
         return {
             pair: (attempted, accepted)
@@ -176,7 +192,10 @@ class SwapMonteCarlo:
         }
 
     def pressure(self, reduced_temperature: float) -> float:
-        """Return the pressure in GPa of the present configuration: its virial and the ideal-gas term at a temperature."""
+        """Return the pressure of the current configuration in GPa.
+
+        It is the sum of the virial term and the ideal-gas term at the given temperature.
+        """
         atoms = self.atoms
         atoms.calc = self.lj.calculator()
         ideal = (
@@ -191,16 +210,16 @@ class SwapMonteCarlo:
     def check_density(
         self, glass_mass_density: float, reduced_temperature: float, tolerance: float = 0.05
     ) -> str | None:
-        """Warn if the samples are not as dense as the glass they stand for.
+        """Warn if the density of the samples differs from that of the real glass.
 
         Parameters
         ----------
         glass_mass_density
             Measured density of the glass in g/cm^3.
         reduced_temperature
-            Temperature of the present configuration, for its pressure.
+            Temperature of the current configuration, for its pressure.
         tolerance
-            Relative difference that passes.
+            Largest relative difference without a warning.
 
         Returns
         -------
@@ -214,8 +233,10 @@ class SwapMonteCarlo:
         if abs(difference) <= tolerance:
             return None
         message = (
-            f"the samples have {density:.2f} g/cm^3, {abs(difference):.0%} {'more' if difference > 0 else 'less'} than the glass with "
-            f"{glass_mass_density:.2f}; their pressure is {self.pressure(reduced_temperature):.0f} GPa at T* = {reduced_temperature:g}"
+            f"the samples have {density:.2f} g/cm^3, {abs(difference):.0%} "
+            f"{'more' if difference > 0 else 'less'} than the glass with "
+            f"{glass_mass_density:.2f}; their pressure is "
+            f"{self.pressure(reduced_temperature):.0f} GPa at T* = {reduced_temperature:g}"
         )
         logger.warning(message)
         return message
@@ -238,11 +259,11 @@ class SwapMonteCarlo:
         Parameters
         ----------
         n_sweeps
-            Sweeps to run.
+            Number of sweeps.
         reduced_temperature
             Temperature in units of the reference epsilon over k_B.
         swap_fraction
-            Probability of an exchange in this run; the sampler's by default.
+            Probability of an exchange in this run; by default that of the sampler.
         sample_every
             Sweeps between two samples of the energy.
 
@@ -252,19 +273,22 @@ class SwapMonteCarlo:
         """
         if n_sweeps < 0 or sample_every < 1:
             raise InputError(
-                f"n_sweeps is {n_sweeps} and sample_every {sample_every}; give no negative number, and at least 1"
+                f"n_sweeps is {n_sweeps} and sample_every {sample_every}",
+                hint="give n_sweeps of at least 0 and sample_every of at least 1",
             )
         if not (np.isfinite(reduced_temperature) and reduced_temperature > 0.0):
             raise InputError(
-                f"the reduced temperature is {reduced_temperature:g} but must be positive, such as 5.0"
+                f"the reduced temperature is {reduced_temperature:g} but must be positive, such "
+                "as 5.0"
             )
         if swap_fraction is None:
             swap_fraction = self.swap_fraction
         _check_swap_fraction(swap_fraction)
         temperatures = np.full(min(n_sweeps, self._chunk), float(reduced_temperature))
         energies = [
-            self._advance(temperatures[: n_sweeps - start], swap_fraction) for start in range(0, n_sweeps, self._chunk)
-        ]  # fmt: skip
+            self._advance(temperatures[: n_sweeps - start], swap_fraction)
+            for start in range(0, n_sweeps, self._chunk)
+        ]
         return (
             np.concatenate([np.empty((0, *self._energy_shape)), *energies])[
                 sample_every - 1 :: sample_every
@@ -273,7 +297,10 @@ class SwapMonteCarlo:
         )
 
     def equilibrate(self, n_sweeps: int = 1000, reduced_temperature_high: float = 10.01) -> None:
-        """Melt the start configuration: sweeps at the high temperature of a cooling run, not counted in the acceptances."""
+        """Melt the start configuration at the high temperature of a cooling run.
+
+        The counters of moves are reset afterwards.
+        """
         self.run(n_sweeps, reduced_temperature_high)
         self.reset_counters()
 
@@ -295,16 +322,20 @@ class SwapMonteCarlo:
         checkpoint_interval: float = 300.0,
         wall_time: float | None = None,
     ) -> Cooling:
-        """Cool, or go on with a cooling of the same schedule that was interrupted.
+        """Cool, or continue an interrupted cooling of the same schedule.
 
         Parameters
         ----------
-        n_sweeps, reduced_temperature_high, reduced_temperature_low, schedule, n_steps, hold_high, hold_low
-            The temperature of every sweep, see :class:`~mgflows.surrogate.cooling.CoolingSchedule`.
+        n_sweeps, reduced_temperature_high, reduced_temperature_low
+            Length and end points of the cooling, as in
+            :class:`~mgflows.surrogate.cooling.CoolingSchedule`.
+        schedule, n_steps, hold_high, hold_low
+            Its ``kind``, plateaus and holds, likewise.
         n_history
-            Entries of energy and acceptance along the run, equally spaced.
+            Number of entries of the history, equally spaced over the run.
         n_snapshots, snapshot_grid
-            Configurations to keep along the run, equally spaced in the sweeps or in their logarithm; the last one is the end.
+            Number of configurations to keep, equally spaced in the sweeps or in their logarithm;
+            the last is the final one.
         progress, checkpoint, checkpoint_interval, wall_time
             As in :meth:`resume`.
 
@@ -335,8 +366,9 @@ class SwapMonteCarlo:
             )
         elif self.cooling.schedule != plan:
             raise InputError(
-                f"a cooling in {self.cooling.schedule.n_sweeps} sweeps is unfinished at sweep {self.cooling.sweeps_done}; "
-                "finish it with resume(), or give it up by setting cooling to None"
+                f"a cooling in {self.cooling.schedule.n_sweeps} sweeps is unfinished at sweep "
+                f"{self.cooling.sweeps_done}",
+                hint="finish it with resume(), or discard it by setting cooling to None",
             )
         return self.resume(
             progress=progress,
@@ -353,17 +385,19 @@ class SwapMonteCarlo:
         checkpoint_interval: float = 300.0,
         wall_time: float | None = None,
     ) -> Cooling:
-        """Go on with the unfinished cooling, from where it is, to its end.
+        """Continue the unfinished cooling to its end.
 
         Parameters
         ----------
         progress
-            Called with a :class:`~mgflows.surrogate.cooling.CoolingProgress` about twice a second or more often.
+            Called with a :class:`~mgflows.surrogate.cooling.CoolingProgress` at least about twice a
+            second.
         checkpoint
-            File that :meth:`load` can go on from, written every ``checkpoint_interval`` seconds, at the end, and on SIGTERM (which then takes
-            its course) and SIGUSR1 (upon which the method returns).
+            File for :meth:`load`, written every ``checkpoint_interval`` seconds, at the end, on
+            SIGTERM (which is then passed to the previous handler) and on SIGUSR1 (after which the
+            method returns).
         checkpoint_interval
-            Seconds.
+            Seconds between two checkpoints.
         wall_time
             Seconds after which the method saves and returns with the cooling unfinished.
         """
@@ -396,7 +430,10 @@ class SwapMonteCarlo:
                 )
 
     def save(self, path: Path | str) -> None:
-        """Write the whole state to a file, atomically; a sampler loaded from it goes on bitwise as this one would."""
+        """Write the whole state to a file, atomically.
+
+        A sampler loaded from it continues bitwise identically.
+        """
         values: dict[str, Any] = {
             "format": _FORMAT,
             "sampler": type(self).__name__,
@@ -428,16 +465,18 @@ class SwapMonteCarlo:
         Raises
         ------
         InputError
-            If the file is missing or is no such file.
+            If the file is missing or is not such a checkpoint.
         """
         arrays = read_arrays(path)
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
         if values.get("format") != _FORMAT or values.get("sampler") != cls.__name__:
             raise InputError(
-                f"{path} is not a checkpoint of format {_FORMAT} of {cls.__name__}; give a file that its save() wrote"
+                f"{path} is not a checkpoint of format {_FORMAT} of {cls.__name__}",
+                hint="give a file that its save() wrote",
             )
         sampler = cls._rebuild(arrays, values)
-        # The energies kept and the order of the atoms decide the last bits of what follows: they are restored, not computed again.
+        # The stored energies and the order of the atoms affect the last bits of later results, so
+        # they are restored and not recomputed.
         sampler._system.restore(_under("system_", arrays))
         sampler._random_state[:] = arrays["random_state"]
         sampler._counters.displacements[:] = arrays["displacements"]
@@ -448,7 +487,7 @@ class SwapMonteCarlo:
 
     @classmethod
     def _rebuild(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
-        """Return a sampler with the settings and about the positions of a checkpoint."""
+        """Return a sampler with the settings and, up to rounding, the positions of a checkpoint."""
         return cls(
             LennardJones.from_dict(values["lj"]),
             Atoms(
@@ -471,7 +510,7 @@ class SwapMonteCarlo:
 
     @property
     def _energy_shape(self) -> tuple[int, ...]:
-        """Shape of one sample of the energy: a number, or one a replica."""
+        """Shape of one sample of the energy: one number, or one per replica."""
         return ()
 
     @property
@@ -521,7 +560,7 @@ class SwapMonteCarlo:
         return positions
 
     def _record(self, cooling: Cooling) -> None:
-        """Add the entries due after this sweep, once."""
+        """Add the entries due after this sweep, unless already present."""
         done, temperature = cooling.sweeps_done, cooling.reduced_temperature
         history, snapshots = cooling.history, cooling.snapshots
         if (done == 0 or done in cooling.history_sweeps) and (
@@ -547,14 +586,18 @@ def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[An
 def _check_swap_fraction(swap_fraction: float) -> None:
     if not 0.0 <= swap_fraction <= 1.0:
         raise InputError(
-            f"the swap fraction is {swap_fraction:g} but is a probability; give a value between 0 and 1, such as the paper's 0.2"
+            f"the swap fraction is {swap_fraction:g} but must be a probability",
+            hint="give a value between 0 and 1, such as the paper's 0.2",
         )
 
 
 def _possible_exchanges(
     lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]] | None
 ) -> tuple[tuple[str, str], ...]:
-    """Return the pairs asked for whose species are both present; by default, of those present, the neighbours in diameter."""
+    """Return the requested pairs whose species are both present.
+
+    By default these are the pairs adjacent in diameter among the species present.
+    """
     present = [species for species, count in zip(lj.species, counts, strict=True) if count]
     if pairs is None:
         return tuple(
@@ -565,7 +608,8 @@ def _possible_exchanges(
     for pair in pairs:
         if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
             raise InputError(
-                f"{tuple(pair)} is not a pair of different species among {list(lj.species)}; give pairs such as ('Cu', 'Al')"
+                f"{tuple(pair)} is not a pair of different species among {list(lj.species)}",
+                hint="give pairs such as ('Cu', 'Al')",
             )
     unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
     return tuple(pair for pair in unique.values() if set(pair) <= set(present))

@@ -134,7 +134,10 @@ def test_limits_decide_and_the_reason_says_so(run: Callable[..., Any], method: A
         run(_flow(*coolings, *labels, _fitness(strict, labels, references)))
     )
     assert not document.passed
-    assert "must by more than 1000; the labels find the samples at" in document.reason
+    assert (
+        "must change by more than 1000; the mean label pressure of the samples is"
+        in document.reason
+    )
 
 
 def test_failed_labels_are_counted_until_too_few_are_left(

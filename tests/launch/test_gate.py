@@ -155,7 +155,7 @@ def test_a_closed_gate_stops_one_campaign_and_can_be_overruled(settings: Setting
     assert not gate.passed
     (reason,) = [reason for reason in stands[bad.name].stopped if "gate" in reason]
     assert reason == f"the gate is closed: {gate.reason}"
-    assert "must by more than 50" in reason
+    assert "must change by more than 50" in reason
     assert reason in database.status(bad.name).stopped
 
     rest = {

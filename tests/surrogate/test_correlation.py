@@ -64,13 +64,13 @@ def test_a_fit_surrogate_passes_and_is_described() -> None:
     [
         (
             {"slope": -0.3},
-            r"changes by -0\.[23]\d \+-.* for each eV of the surrogate's, and must by more than 0",
+            r"changes by -0\.[23]\d \+-.* for each eV of the surrogate's, but must change by more than 0",
         ),
         (
             {"slope": 0.3, "noise": 0.3},
-            r"explain [\d.]+% of the variance of the label energies, and must 50%",
+            r"explain [\d.]+% of the variance of the label energies, but must explain at least 50%",
         ),
-        ({"pressure": 180.0}, r"at \+180 GPa, outside -10 to 100"),
+        ({"pressure": 180.0}, r"is \+180 GPa, outside -10 to 100"),
         ({"n": 2}, "2 labelled samples are too few"),
     ],
 )
@@ -83,7 +83,7 @@ def test_an_unfit_surrogate_is_refused_with_the_reason(
 
 def test_a_near_miss_is_told_in_enough_digits() -> None:
     (objection,) = FitnessLimits(minimum_r2=0.999).violations(measure_fitness(make_samples()))
-    assert objection.endswith("and must 99.9%")
+    assert objection.endswith("but must explain at least 99.9%")
     assert "explain 99.9%" not in objection
 
 

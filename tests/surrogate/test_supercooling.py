@@ -115,7 +115,7 @@ def test_what_gives_no_clock_is_refused(consistent):
         fit_supercooling_clock(TIMES, e_is, lj=consistent, window=(30, 30))
     with pytest.raises(InputError, match="does not fall"):
         fit_supercooling_clock(TIMES, -e_is, lj=consistent)
-    with pytest.raises(InputError, match="one energy a cooling"):
+    with pytest.raises(InputError, match="one energy per cooling"):
         fit_supercooling_clock(TIMES, e_is[:-1], lj=consistent)
     with pytest.raises(InputError, match="no coolings"):
         fit_supercooling_clock([], [], lj=consistent)
