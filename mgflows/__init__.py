@@ -1,6 +1,7 @@
 """mgflows: from a composition to a validated interatomic potential for its metallic glass.
 
-Only :class:`Alloy` is imported here; all other names are imported on first use, so that ``import mgflows`` is fast.
+Only :class:`Alloy` is imported here; all other names are imported on first use, so that
+``import mgflows`` is fast.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The alloy a campaign is about: species, composition, number of atoms and density."""
+"""The alloy of a campaign: species, composition, number of atoms and density."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ class Alloy:
     Parameters
     ----------
     composition
-        Atomic fractions by element symbol; their order is the species order everywhere (NEP types, tables, plots).
+        Atomic fractions by element symbol; their order is the species order everywhere (NEP types,
+        tables, plots).
     n_atoms
         Number of atoms in one sample.
     number_density
-        Atoms per A^3 of the *surrogate* samples. The glass itself is less dense: the paper's value is 21 % above it.
+        Atoms per A^3 of the *surrogate* samples. The glass itself is less dense: the paper's value
+        is 21 % above it.
     name
         Shown in reports; the formula by default.
     glass_mass_density
-        Measured density of the glass in g/cm^3, if known: samplers then warn where their samples differ from it.
+        Measured density of the glass in g/cm^3, if known: samplers then warn if their samples
+        differ from it.
 
     Raises
     ------
@@ -55,45 +58,57 @@ class Alloy:
 
         if not self.composition:
             raise InputError(
-                "the composition is empty; give atomic fractions such as {'Cu': 0.46, 'Zr': 0.46, 'Al': 0.08}"
+                "the composition is empty",
+                hint="give atomic fractions such as {'Cu': 0.46, 'Zr': 0.46, 'Al': 0.08}",
             )
         for symbol, fraction in self.composition.items():
             if atomic_numbers.get(symbol, 0) < 1:
                 raise InputError(
-                    f"{symbol!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+                    f"{symbol!r} is not a chemical element",
+                    hint="give symbols as in the periodic table, such as 'Zr'",
                 )
             if not 0.0 < fraction <= 1.0:
                 raise InputError(
-                    f"the fraction of {symbol} is {fraction:g} but must lie in (0, 1]; leave out elements that are absent"
+                    f"the fraction of {symbol} is {fraction:g} but must lie in (0, 1]",
+                    hint="leave out elements that are absent",
                 )
         total = sum(self.composition.values())
         if abs(total - 1.0) > _COMPOSITION_TOLERANCE:
             raise InputError(
-                f"the composition {_formula(self.composition)} sums to {total:g}, not to one; give atomic fractions, or use Alloy.from_formula"
+                f"the composition {_formula(self.composition)} sums to {total:g}, not to one",
+                hint="give atomic fractions, or use Alloy.from_formula",
             )
         if self.n_atoms < len(self.composition):
             raise InputError(
-                f"{self.n_atoms} atoms cannot hold {len(self.composition)} species; raise n_atoms"
+                f"{self.n_atoms} atoms cannot hold {len(self.composition)} species",
+                hint="raise n_atoms",
             )
         if not (math.isfinite(self.number_density) and self.number_density > 0.0):
             raise InputError(
-                f"the number density is {self.number_density:g} but must be positive; typical metals have 0.04 to 0.09 atoms/A^3"
+                f"the number density is {self.number_density:g} but must be positive",
+                hint="typical metals have 0.04 to 0.09 atoms/A^3",
             )
         if self.glass_mass_density is not None and not 0.1 < self.glass_mass_density < 30.0:
             raise InputError(
-                f"the glass density is {self.glass_mass_density:g} g/cm^3, which no metal has; give a value such as 7.1, or none"
+                f"the glass density is {self.glass_mass_density:g} g/cm^3, but must lie "
+                "between 0.1 and 30 g/cm^3",
+                hint="give a value such as 7.1, or none",
             )
         empty = [symbol for symbol, count in self.counts.items() if count == 0]
         if empty:
             raise InputError(
-                f"{self.n_atoms} atoms leave no atom of {', '.join(empty)}; raise n_atoms or the fraction"
+                f"{self.n_atoms} atoms leave no atom of {', '.join(empty)}",
+                hint="raise n_atoms or the fraction",
             )
         if not self.name:
             object.__setattr__(self, "name", self.formula)
 
     @classmethod
     def cuzral(cls, n_atoms: int = 150) -> Alloy:
-        """Cu46Zr46Al8 at the paper's density, rho* = 1.75 sigma_ZrZr^-3 with sigma_ZrZr = 2.932 A (Methods, "Lennard-Jones surrogate model").
+        """Cu46Zr46Al8 at the paper's density.
+
+        rho* = 1.75 sigma_ZrZr^-3 with sigma_ZrZr = 2.932 A (Methods, "Lennard-Jones surrogate
+        model").
 
         For 150 atoms the box is 12.9275 A wide and holds 69 Cu, 69 Zr and 12 Al.
         """
@@ -111,7 +126,7 @@ class Alloy:
         mass_density: float | None = None,
         box_length: float | None = None,
     ) -> Alloy:
-        """An alloy from a formula such as ``"Cu46Zr46Al8"`` and one of three ways to state the density.
+        """Make an alloy from a formula such as ``"Cu46Zr46Al8"`` and a density.
 
         Parameters
         ----------
@@ -124,18 +139,22 @@ class Alloy:
         """
         parts = _FORMULA.findall(formula)
         if not parts or "".join(symbol + amount for symbol, amount in parts) != formula:
-            raise InputError(f"the formula {formula!r} cannot be read; write it like 'Cu46Zr46Al8'")
+            raise InputError(
+                f"the formula {formula!r} cannot be read", hint="write it like 'Cu46Zr46Al8'"
+            )
         amounts: dict[str, float] = {}
         for symbol, amount in parts:
             if symbol in amounts:
                 raise InputError(
-                    f"the formula {formula!r} names {symbol} twice; name each element once"
+                    f"the formula {formula!r} contains {symbol} twice",
+                    hint="give each element once",
                 )
             amounts[symbol] = float(amount or 1.0)
         total = sum(amounts.values())
         if total <= 0.0:
             raise InputError(
-                f"the amounts of the formula {formula!r} sum to {total:g}; give positive amounts, such as 'Cu46Zr46Al8'"
+                f"the amounts of the formula {formula!r} sum to {total:g}",
+                hint="give positive amounts, such as 'Cu46Zr46Al8'",
             )
         composition = {symbol: amount / total for symbol, amount in amounts.items()}
         given = [
@@ -143,13 +162,15 @@ class Alloy:
         ]
         if len(given) != 1:
             raise InputError(
-                f"{len(given)} densities are given for {formula}; give exactly one of number_density, mass_density and box_length"
+                f"{len(given)} densities are given for {formula}",
+                hint="give exactly one of number_density, mass_density and box_length",
             )
         if number_density is None:
             if box_length is not None:
                 if not box_length > 0.0:
                     raise InputError(
-                        f"the box length is {box_length:g} A but must be positive; the paper's box is 12.93 A for 150 atoms"
+                        f"the box length is {box_length:g} A but must be positive",
+                        hint="the paper's box is 12.93 A for 150 atoms",
                     )
                 number_density = n_atoms / box_length**3
             else:
@@ -158,7 +179,7 @@ class Alloy:
         return cls(composition, n_atoms=n_atoms, number_density=number_density, name=formula)
 
     def as_dict(self) -> dict[str, Any]:
-        """The alloy as plain Python values, with the keys by which monty finds the class again."""
+        """The alloy as plain Python values, with the keys that monty needs to find the class."""
         return {"@module": type(self).__module__, "@class": type(self).__name__, **asdict(self)}
 
     @classmethod
@@ -173,7 +194,10 @@ class Alloy:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Atoms of each species: the composition times ``n_atoms``, rounded by largest remainder so that the sum is exact."""
+        """Number of atoms of each species.
+
+        The composition times ``n_atoms``, rounded by largest remainder so that the sum is exact.
+        """
         exact = np.array(list(self.composition.values())) * self.n_atoms
         counts = np.floor(exact + 1e-9).astype(int)
         for index in np.argsort(counts - exact, kind="stable")[: self.n_atoms - int(counts.sum())]:
@@ -217,7 +241,8 @@ def _mean_mass(composition: dict[str, float]) -> float:
     unknown = [symbol for symbol in composition if atomic_numbers.get(symbol, 0) < 1]
     if unknown:
         raise InputError(
-            f"{unknown[0]!r} is not a chemical element; give symbols as in the periodic table, such as 'Zr'"
+            f"{unknown[0]!r} is not a chemical element",
+            hint="give symbols as in the periodic table, such as 'Zr'",
         )
     return float(
         sum(

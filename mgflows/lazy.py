@@ -1,4 +1,4 @@
-"""Public names of a package that are imported on first use, so that importing the package is cheap."""
+"""Public names of a package that are imported on first use, so that its import is fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Old import paths: what version 0.1 stored or users import under a name that has changed.
+"""Old import paths of version 0.1.
 
 Documents, fireworks and campaigns in the database name the class that made them by module and
 class. The tables here keep them readable, and keep imports of version 0.1 working, with a
@@ -97,7 +97,7 @@ class _MovedModule(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         if self._new is not None:
-            # The import system returns what is in sys.modules: classes then exist only once.
+            # The import system returns what is in sys.modules: each class then exists only once.
             sys.modules[module.__name__] = importlib.import_module(self._new)
 
 
@@ -113,7 +113,7 @@ class _MovedFinder(MetaPathFinder):
         if fullname not in MODULES:
             return None
         new = MODULES[fullname]
-        # An empty search path makes the import system ask this finder for the members, too.
+        # An empty search path makes the import system use this finder for the members, too.
         spec = ModuleSpec(fullname, _MovedModule(new), is_package=new is None)
         if new is not None:
             _warn(fullname, new)

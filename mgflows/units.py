@@ -1,16 +1,17 @@
 """Every unit conversion of mgflows, in one place.
 
-Outside the surrogate everything is in angstrom, eV, kelvin, femtoseconds, atomic mass units and, for pressures and elastic
-constants, gigapascal. Inside :mod:`mgflows.surrogate` quantities are in Lennard-Jones units and their names say ``reduced``.
+Outside the surrogate everything is in angstrom, eV, kelvin, femtoseconds, atomic mass units and,
+for pressures and elastic constants, gigapascal. Inside :mod:`mgflows.surrogate` quantities are in
+Lennard-Jones units and their names say ``reduced``.
 
-Signs, the place where this field goes wrong:
+Sign conventions differ between codes:
 
 ========================  ===================  ====================================================
 quantity                  positive means       convention of
 ========================  ===================  ====================================================
 ``stress`` (eV/A^3)       stretched (tension)  ASE, and mgflows throughout
 ``virial`` (eV per cell)  compressed           GPUMD/NEP ``virial=``; equals ``-volume * stress``
-``pressure`` (GPa)        compressed           everybody; minus a third of the trace of the stress
+``pressure`` (GPa)        compressed           common; minus a third of the trace of the stress
 VASP stress (kbar)        compressed           ``vasprun.xml``, atomate2 task documents
 ========================  ===================  ====================================================
 
@@ -93,7 +94,8 @@ def stress_from_virial(virial: ArrayLike, volume: float) -> NDArray[np.float64]:
 def stress_from_vasp(stress_kbar: ArrayLike) -> NDArray[np.float64]:
     """Stress in eV/A^3 (ASE sign) from VASP's stress in kbar (positive when compressed).
 
-    atomate2 stores the stresses of *all* its codes, ASE calculators included, in this VASP convention.
+    atomate2 stores the stresses of *all* its codes, ASE calculators included, in this VASP
+    convention.
     """
     return -np.asarray(stress_kbar, dtype=float) * KBAR_IN_GPA / EV_PER_A3_IN_GPA
 
@@ -135,12 +137,15 @@ def lj_temperature_unit(epsilon: float) -> float:
 
 
 def lj_time_unit(sigma: float, epsilon: float, mass: float) -> float:
-    """The time ``sigma sqrt(mass / epsilon)`` in fs (paper, Methods, "Estimating the supercooling").
+    """The time ``sigma sqrt(mass / epsilon)`` in fs.
+
+    Paper, Methods, "Estimating the supercooling".
 
     Parameters
     ----------
     sigma, epsilon, mass
-        Length unit in A, energy unit in eV, mass unit in u. For Zr in the table as printed: 445.8 fs.
+        Length unit in A, energy unit in eV, mass unit in u. 445.8 fs for Zr in the
+        table as printed.
     """
     return sigma * math.sqrt(mass / epsilon) * FS_PER_LJ_TIME
 
@@ -161,7 +166,7 @@ def number_density(mass_density: float, mean_mass: float) -> float:
 
 
 def duration(seconds: float) -> str:
-    """A time in words: ``4.2 s``, ``34 s``, ``6 min 12 s`` or ``2 h 5 min``."""
+    """Format a time: ``4.2 s``, ``34 s``, ``6 min 12 s`` or ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"

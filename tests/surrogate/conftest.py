@@ -19,7 +19,10 @@ def consistent() -> LennardJones:
 
 @pytest.fixture(scope="session")
 def liquid(consistent: LennardJones) -> Atoms:
-    """An equilibrated liquid of 150 atoms at T* = 3 with its species shuffled, so that no test relies on their order."""
+    """An equilibrated liquid of 150 atoms at T* = 3.
+
+    The species are shuffled, so that no test relies on their order.
+    """
     md = SurrogateMolecularDynamics(consistent, random_atoms(), seed=1)
     md.run(5.0, 5.0)
     md.run(5.0, 3.0)

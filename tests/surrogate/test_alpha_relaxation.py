@@ -27,7 +27,7 @@ def test_gaussian_displacements_have_a_gaussian_scattering_function():
 def test_a_hot_liquid_is_ballistic_first_and_diffusive_later(consistent, liquid):
     run = measure_relaxation(consistent, liquid, 6.5, seed=1)
     early = run.msd[0] / run.times[0] ** 2
-    # 3 T t^2 at first, less the slowing by collisions.
+    # 3 T t^2 at first, reduced by collisions.
     assert early == pytest.approx(3 * 6.5, rel=0.15)
     # Late: linear in time.
     slope = np.log(run.msd[-1] / run.msd[-4]) / np.log(run.times[-1] / run.times[-4])
@@ -52,7 +52,7 @@ def test_relaxation_times_and_inherent_energies_of_the_consistent_table(consiste
         table.inherent_energy(2.0)
 
 
-def test_a_liquid_too_cold_to_relax_is_given_up(consistent, liquid):
+def test_a_liquid_too_cold_to_relax_raises(consistent, liquid):
     with pytest.raises(MgflowsError, match="has not relaxed"):
         measure_relaxation(consistent, liquid, 0.5, seed=1, longest_time=8.0)
 

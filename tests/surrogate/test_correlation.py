@@ -39,7 +39,7 @@ def make_samples(
     return samples
 
 
-def test_a_fit_surrogate_passes_and_is_described() -> None:
+def test_a_suitable_surrogate_passes_and_is_described() -> None:
     fitness = measure_fitness(make_samples())
     assert FitnessLimits().violations(fitness) == []
     assert FitnessLimits().praise(fitness).startswith("over 20 samples the label energy follows")
@@ -74,14 +74,14 @@ def test_a_fit_surrogate_passes_and_is_described() -> None:
         ({"n": 2}, "2 labelled samples are too few"),
     ],
 )
-def test_an_unfit_surrogate_is_refused_with_the_reason(
+def test_an_unsuitable_surrogate_is_rejected_with_the_reason(
     changes: dict[str, float], words: str
 ) -> None:
     (objection,) = FitnessLimits().violations(measure_fitness(make_samples(**changes)))
     assert re.search(words, objection)
 
 
-def test_a_near_miss_is_told_in_enough_digits() -> None:
+def test_a_near_miss_is_reported_in_enough_digits() -> None:
     (objection,) = FitnessLimits(minimum_r2=0.999).violations(measure_fitness(make_samples()))
     assert objection.endswith("but must explain at least 99.9%")
     assert "explain 99.9%" not in objection
@@ -92,19 +92,19 @@ def test_limits_can_be_loosened() -> None:
     assert FitnessLimits(minimum_slope=-1.0, pressure=None).violations(fitness) == []
 
 
-def test_label_energies_that_do_not_vary_are_no_success() -> None:
+def test_constant_label_energies_fail() -> None:
     fitness = measure_fitness(make_samples(slope=0.0, noise=0.0))
     assert fitness.fit is not None
     assert math.isnan(fitness.fit.r2) or fitness.fit.r2 <= 0.5
     assert FitnessLimits().violations(fitness)
 
 
-def test_no_label_is_said_in_words() -> None:
+def test_missing_labels_raise_a_clear_error() -> None:
     with pytest.raises(InputError, match="no sample of the surrogate has a label yet"):
         measure_fitness([])
 
 
-def test_pilots_are_of_all_lengths_alike_and_spread_within_each() -> None:
+def test_pilots_cover_all_lengths_equally_and_spread_within_each() -> None:
     lengths = [1_000] * 31 + [10_000] * 31 + [100_000] * 15 + [1_000_000] * 3
     chosen = choose_pilots(lengths, 20)
     assert Counter(lengths[i] for i in chosen) == {1_000: 6, 10_000: 6, 100_000: 5, 1_000_000: 3}

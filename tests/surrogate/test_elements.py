@@ -12,18 +12,19 @@ from mgflows.surrogate.elements import CRYSTALS, crystal_number_density
 pytestmark = pytest.mark.physics
 
 
-def test_the_rule_gives_back_the_paper_s_parameters(consistent):
+def test_the_rule_reproduces_the_parameters_of_the_paper(consistent):
     estimate = LennardJones.from_elements(["Cu", "Zr", "Al"])
     np.testing.assert_allclose(np.diag(estimate.sigma), np.diag(consistent.sigma), rtol=0.005)
     np.testing.assert_allclose(np.diag(estimate.epsilon), np.diag(consistent.epsilon), rtol=0.02)
-    # The printed table cannot come from it: its copper would cohere with 6.4 eV.
+    # The printed table cannot come from it: its cohesive energy of copper would be 6.4 eV.
     printed = LennardJones.cuzral(table="printed")
     assert np.diag(printed.epsilon)[0] / np.diag(estimate.epsilon)[0] > 1.8
 
 
 @pytest.mark.parametrize("symbol", ["Cu", "Zr", "Mo"])
 def test_the_lennard_jones_crystal_has_the_volume_and_energy_it_was_made_from(symbol):
-    # With a cutoff of 8 sigma the sum over images is the lattice sum but for a tail of half a percent.
+    # With a cutoff of 8 sigma the sum over images is the lattice sum except for a tail of half a
+    # percent.
     lj = LennardJones.from_elements([symbol], cutoff_factor=8.0)
     volume = CRYSTALS[symbol].volume
     energies = []
@@ -39,8 +40,9 @@ def test_the_lennard_jones_crystal_has_the_volume_and_energy_it_was_made_from(sy
 
 
 @pytest.mark.parametrize("symbol", sorted(set(CRYSTALS) - {"Mn"}))
-def test_volumes_agree_with_ase_s_table(symbol):
-    # ASE's reference states are from another compilation; Be and La differ by 1 to 2 % there, the others by less.
+def test_volumes_agree_with_the_table_of_ase(symbol):
+    # ASE's reference states come from another compilation; Be and La differ by 1 to 2 %, the others
+    # by less.
     atoms = bulk(symbol)
     assert CRYSTALS[symbol].volume == pytest.approx(atoms.get_volume() / len(atoms), rel=0.02)
 
@@ -58,7 +60,7 @@ def test_density_from_crystals():
     assert crystal_number_density({"Cu": 1.0}) == pytest.approx(4 / 3.61**3)
 
 
-def test_unknown_elements_are_refused():
+def test_unknown_elements_raise():
     with pytest.raises(InputError, match="no crystal data for 'P'"):
         LennardJones.from_elements(["Pd", "P"])
     with pytest.raises(InputError, match="one twice"):

@@ -17,7 +17,7 @@ def test_forces_vanish_and_the_energy_is_that_of_the_calculator(consistent, liqu
     np.testing.assert_array_equal(relaxed.cell.array, liquid.cell.array)
     relaxed.calc = consistent.calculator()
     reduced_forces = relaxed.get_forces() * consistent.length_unit / consistent.energy_unit
-    # Positions in A and back cost some digits of the forces.
+    # Converting positions to A and back loses some digits of the forces.
     assert np.linalg.norm(reduced_forces, axis=1).max() < 1.5e-8
     assert relaxed.get_potential_energy() / 150 == pytest.approx(e_is, abs=1e-12)
     assert e_is < consistent.energy(liquid) / 150
@@ -26,7 +26,8 @@ def test_forces_vanish_and_the_energy_is_that_of_the_calculator(consistent, liqu
 @pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_energy_equals_that_of_lammps_fire(consistent, liquid):
-    # From near a minimum both stay in its basin; from a liquid the paths of two FIRE codes may part.
+    # Started near a minimum, both stay in its basin; from a liquid, two FIRE codes may reach
+    # different minima.
     start, _ = find_inherent_structure(liquid, consistent)
     start.rattle(0.05, seed=5)
     _, e_is = find_inherent_structure(start, consistent)
@@ -65,7 +66,7 @@ def test_list_and_all_pairs_agree(consistent, monkeypatch):
     assert direct == pytest.approx(all_pairs, abs=0.05)
 
 
-def test_random_insertion_is_survived_and_batches_are_the_same_one_by_one(consistent):
+def test_random_insertion_converges_and_batches_are_the_same_one_by_one(consistent):
     samples = [random_atoms(seed=seed) for seed in (1, 2)]
     counts = []
     relaxed, energies = find_inherent_structures(samples, consistent, progress=counts.append)
@@ -76,7 +77,7 @@ def test_random_insertion_is_survived_and_batches_are_the_same_one_by_one(consis
     assert np.all(energies / consistent.energy_unit < -1.4)
 
 
-def test_what_cannot_be_done_is_said(consistent, liquid):
+def test_impossible_requests_raise(consistent, liquid):
     with pytest.raises(InputError, match="1e-12"):
         find_inherent_structure(liquid, consistent, 1e-13)
     with pytest.raises(MgflowsError, match="after 10 FIRE steps"):

@@ -41,7 +41,7 @@ def test_units_of_the_printed_table():
     assert printed.time_unit(mass=4 * 91.224) == pytest.approx(2 * printed.time_unit(mass=91.224))
 
 
-def test_the_surrogate_follows_the_alloy(consistent):
+def test_the_surrogate_has_the_species_of_the_alloy(consistent):
     assert LennardJones.for_species(["Zr", "Cu"]) == consistent
     assert LennardJones.for_species(["Cu"], "printed") == LennardJones.cuzral(table="printed")
     quinary = LennardJones.for_species(["Zr", "Cu", "Ni", "Al", "Ti"])
@@ -103,7 +103,7 @@ def test_tables_cannot_be_changed(consistent):
         ),
     ],
 )
-def test_bad_tables_are_refused(make, message):
+def test_bad_tables_raise(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
@@ -125,7 +125,8 @@ def test_dimers_by_hand(consistent, pair):
         dimer = Atoms(a + b, positions=[[0, 0, 0], [0, distance, 0]])
         assert consistent.energy(dimer) == pytest.approx(expected, abs=1e-6)
     assert shift == pytest.approx(-0.0615234375 * epsilon, rel=1e-12)
-    # The force at the minimum is zero and that just inside the cutoff is the jump of the truncation.
+    # The force at the minimum is zero and that just inside the cutoff is the jump of the
+    # truncation.
     dimer = Atoms(
         a + b,
         positions=[[0, 0, 0], [0, 2 ** (1 / 6) * sigma, 0]],
@@ -140,7 +141,8 @@ def test_dimers_by_hand(consistent, pair):
 
 @pytest.mark.physics
 def test_fcc_energy_is_the_sum_over_shells():
-    # With a cutoff of 2 sigma and the nearest neighbours at 1.09 sigma three shells lie inside: 12 at d, 6 at sqrt(2) d, 24 at sqrt(3) d.
+    # With a cutoff of 2 sigma and the nearest neighbours at 1.09 sigma three shells lie inside: 12
+    # at d, 6 at sqrt(2) d, 24 at sqrt(3) d.
     lj = LennardJones.from_species({"Cu": 2.338}, {"Cu": 0.409})
     d = 1.09 * 2.338
     atoms = bulk("Cu", "fcc", a=d * np.sqrt(2))
@@ -152,7 +154,8 @@ def test_fcc_energy_is_the_sum_over_shells():
 
 @pytest.mark.physics
 def test_forces_and_stress_against_finite_differences(consistent):
-    # Triclinic and smaller than the cutoff in one direction, so that images of an atom with itself count.
+    # Triclinic and smaller than the cutoff in one direction, so that images of an atom with itself
+    # count.
     generator = np.random.default_rng(3)
     atoms = Atoms(
         "Cu4Zr3Al",
@@ -208,7 +211,7 @@ def test_small_cell_equals_its_repetition(consistent):
     np.testing.assert_allclose(large.get_forces()[:3], atoms.get_forces(), rtol=1e-10, atol=1e-9)
 
 
-def test_periodicity_is_direction_by_direction(consistent):
+def test_each_direction_may_be_periodic_or_not(consistent):
     r = 2.9
     atoms = Atoms("Zr", cell=[r, 20, 20], pbc=(True, False, False))
     once = Atoms("Zr2", positions=[[0, 0, 0], [r, 0, 0]])
@@ -249,12 +252,12 @@ def test_energy_forces_and_pressure_against_lammps(consistent, liquid):
     )
     force_unit = consistent.energy_unit / consistent.length_unit
     np.testing.assert_allclose(atoms.get_forces() / force_unit, reference.forces, atol=1e-10)
-    # LAMMPS' pressure tensor holds no kinetic part here, as no velocities were set.
+    # LAMMPS's pressure tensor has no kinetic part here, as no velocities were set.
     virial_pressure = -atoms.get_stress() * consistent.length_unit**3 / consistent.energy_unit
     np.testing.assert_allclose(virial_pressure, reference.pressure, rtol=1e-11, atol=1e-10)
 
 
-def test_configurations_the_kernels_cannot_treat_are_refused(consistent, liquid):
+def test_configurations_that_the_kernels_cannot_treat_raise(consistent, liquid):
     small = liquid.copy()
     small.set_cell([11.7, 13, 13])
     assert consistent.reduced_configuration(small).images.tolist() == [
@@ -284,7 +287,7 @@ def test_the_default_density_is_the_papers_for_its_alloy_and_that_of_the_mixture
     lj = LennardJones.cuzral()
     paper = lj.number_density({"Cu": 0.46, "Zr": 0.46, "Al": 0.08})
     assert paper * 2.932**3 == pytest.approx(1.75, rel=1e-12)
-    # A species that the alloy lacks has no influence, whatever table it stands in.
+    # A species that the alloy lacks has no influence, in either table.
     alone = LennardJones.from_species({"Cu": 2.338, "Al": 2.620}, {"Cu": 0.409, "Al": 0.392})
     composition = {"Cu": 0.5, "Al": 0.5}
     assert lj.number_density(composition) == pytest.approx(alone.number_density(composition))
@@ -303,7 +306,7 @@ def test_exchanges_are_those_between_the_species_of_the_alloy():
 
 
 @pytest.mark.parametrize("fault", ["nan", "inf", "nan cell", "coincident"])
-def test_structures_that_are_not_finite_are_refused_everywhere(fault: str):
+def test_structures_that_are_not_finite_raise_everywhere(fault: str):
     lj = LennardJones.cuzral()
     atoms = bulk("Cu", "sc", a=2.5).repeat(5)
     atoms.positions[1] += 0.1

@@ -60,7 +60,8 @@ def test_a_cooling_cut_in_pieces_is_bitwise_the_uninterrupted_one(
 
 @pytest.mark.physics
 def test_energy_is_conserved_to_second_order_in_the_timestep(consistent, liquid):
-    # Against the start of the same trajectory over a short time, before the jumps of the force at the cutoff add up.
+    # Compared with the start of the same trajectory over a short time, before the errors from the
+    # force jumps at the cutoff accumulate.
     errors = []
     for timestep in (0.004, 0.002, 0.001):
         md = SurrogateMolecularDynamics(consistent, liquid, seed=5, reduced_timestep=timestep)
@@ -78,7 +79,8 @@ def test_energy_is_conserved_to_second_order_in_the_timestep(consistent, liquid)
 
 @pytest.mark.physics
 def test_kinetic_energy_is_distributed_canonically(consistent, liquid):
-    # 2K/T is chi-squared with 3n - 3 degrees of freedom; samples every 2.5 thermostat times are nearly independent.
+    # 2K/T is chi-squared with 3n - 3 degrees of freedom; samples every 2.5 thermostat times are
+    # nearly independent.
     md = SurrogateMolecularDynamics(
         consistent, liquid, seed=8, reduced_timestep=0.002, reduced_thermostat_time=0.1
     )
@@ -94,7 +96,8 @@ def test_kinetic_energy_is_distributed_canonically(consistent, liquid):
 
 @pytest.mark.physics
 def test_ideal_gas_limit_of_the_thermostat(consistent):
-    # Two distant atoms: no forces, three degrees of freedom, so that the thermostat alone must make a chi-squared distribution.
+    # Two distant atoms: no forces, three degrees of freedom, so that the thermostat alone must give
+    # a chi-squared distribution.
     from ase import Atoms
 
     atoms = Atoms("Zr2", positions=[[0, 0, 0], [20, 20, 20]], cell=[40, 40, 40], pbc=True)
@@ -108,7 +111,7 @@ def test_ideal_gas_limit_of_the_thermostat(consistent):
     assert stats.kstest(values, stats.chi2(3).cdf).pvalue > 1e-3
 
 
-def test_unstable_dynamics_stop_with_a_sentence(consistent, liquid):
+def test_unstable_dynamics_raise_a_clear_error(consistent, liquid):
     md = SurrogateMolecularDynamics(consistent, liquid, seed=1)
     md.draw_velocities(1.0)
     md._positions[:, 0] = md._positions[:, 1]
@@ -125,12 +128,14 @@ def test_overlapping_atoms_are_relaxed_before_the_dynamics(consistent):
 
 @pytest.mark.physics
 def test_cooling_reaches_the_known_inherent_energies(consistent):
-    # -1.798(15) at t* = 30 (30 seeds, another implementation); eight seeds here have an error near 0.02.
+    # -1.798(15) at t* = 30 (30 seeds, another implementation); eight seeds here have an error near
+    # 0.02.
     energies = []
     for seed in range(8):
         md = SurrogateMolecularDynamics(consistent, random_atoms(seed=seed), seed=seed)
         md.cool(30.0)
-        # So fast a ramp, 1/3 a time unit, leaves the kinetic energy behind by about the thermostat's time.
+        # In so fast a ramp, 1/3 per time unit, the kinetic energy lags by about the thermostat's
+        # time.
         assert md.reduced_kinetic_temperature < 0.5
         energies.append(find_inherent_structure(md.atoms, consistent)[1] / consistent.energy_unit)
     assert np.mean(energies) == pytest.approx(-1.80, abs=0.075)
@@ -153,14 +158,14 @@ def test_trajectory_is_unwrapped_and_starts_now(consistent, liquid):
     frames = md.trajectory(np.array([0.004, 0.1, 2.0]), 8.0)
     assert frames.shape == (4, 150, 3)
     assert md.reduced_time == pytest.approx(2.0)
-    # Momentum is conserved, so that the centre of mass of unwrapped positions stays.
+    # Momentum is conserved, so the centre of mass of the unwrapped positions does not move.
     np.testing.assert_allclose(
         frames.mean(axis=1), np.broadcast_to(frames[0].mean(axis=0), (4, 3)), atol=1e-12
     )
     assert np.all(np.diff(np.mean(np.sum((frames - frames[0]) ** 2, axis=2), axis=1)) > 0)
 
 
-def test_bad_settings_are_refused(consistent, liquid, tmp_path):
+def test_bad_settings_raise(consistent, liquid, tmp_path):
     with pytest.raises(InputError, match=r"0\.01"):
         SurrogateMolecularDynamics(consistent, liquid, 1, reduced_timestep=0.01)
     md = SurrogateMolecularDynamics(consistent, liquid, 1)
@@ -184,7 +189,8 @@ def test_bad_settings_are_refused(consistent, liquid, tmp_path):
 @pytest.mark.needs("lammps")
 @pytest.mark.physics
 def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
-    # Two integrators, two thermostats' random numbers, one ensemble: T* = 4, where 150 atoms are a plain liquid.
+    # Different integrators and random numbers, but the same ensemble, at T* = 4, where 150 atoms
+    # are a simple liquid.
     md = SurrogateMolecularDynamics(consistent, liquid, seed=6)
     md.run(10.0, 4.0)
     ours = md.run(150.0, 4.0, sample_every=25)
@@ -210,7 +216,8 @@ def test_mean_potential_energy_equals_that_of_lammps(consistent, liquid):
 
 @pytest.mark.physics
 def test_mean_energy_extrapolated_in_the_timestep_equals_that_of_monte_carlo(consistent):
-    # Velocity Verlet samples a neighbouring ensemble, off by the square of the timestep; Monte Carlo has no timestep.
+    # Velocity Verlet samples a slightly different ensemble, with an error of second order in the
+    # timestep; Monte Carlo has no timestep.
     mc = SwapMonteCarlo.from_alloy(consistent, Alloy.cuzral(), seed=1)
     mc.equilibrate()
     mc.run(1000, 5.0)

@@ -93,7 +93,7 @@ def test_cooling_and_restart_are_bitwise(lj: LennardJones, tmp_path: Path) -> No
         SwapMonteCarlo.load(path)
 
 
-def test_refuses_starts_that_do_not_go_together(lj: LennardJones) -> None:
+def test_inconsistent_starts_raise(lj: LennardJones) -> None:
     starts = SwapMonteCarloReplicas.from_alloy(lj, Alloy.cuzral(), seed=1).replicas
     with pytest.raises(InputError, match="15 replicas"):
         SwapMonteCarloReplicas(lj, starts[:15], seed=1)

@@ -1,4 +1,7 @@
-"""Cells below twice the cutoff, where an atom sees several images of another and those of itself, against cells repeated until it does not."""
+"""Compare cells below twice the cutoff with the same cells repeated until they are large.
+
+In such a cell an atom interacts with several images of another atom and with images of its own.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def melt(
     shape: tuple[float, float, float] = (1.0, 1.0, 1.0),
     seed: int = 3,
 ) -> Atoms:
-    """A liquid at T* = 4 with its species shuffled, in a box with edges in the ratios of ``shape``."""
+    """A liquid at T* = 4 with shuffled species; ``shape`` is the ratio of the box edges."""
     start = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(n_atoms), seed)
     atoms = start.atoms
     atoms.set_cell(atoms.cell.array * np.array(shape) / np.prod(shape) ** (1 / 3), scale_atoms=True)
@@ -117,7 +120,7 @@ def test_energy_forces_and_virial_are_those_of_the_repeated_cell(
     # Positions of the sampler are whole steps of 2e-10 of the edge.
     assert sampler.energy_per_atom * n_atoms == pytest.approx(expected_energy, rel=1e-6)
 
-    # The virial of the repeated cell with the nearest image, straight from its definition.
+    # The virial of the repeated cell with the nearest image, directly from its definition.
     separation = repeated.positions[:, None] - repeated.positions[None]
     separation -= repeated.box * np.round(separation / repeated.box)
     r2 = (separation**2).sum(axis=-1)
@@ -173,7 +176,8 @@ def test_forces_and_virial_are_derivatives_of_the_energy(lj: LennardJones) -> No
         assert (energies[1] - energies[0]) / (2 * step) == pytest.approx(
             forces[d, i], rel=1e-5, abs=1e-3
         )
-    # A uniform expansion moves the images of an atom too, so that its energy with itself is part of the pressure.
+    # A uniform expansion moves the images of an atom too, so its energy with its images contributes
+    # to the pressure.
     energies = []
     for sign in (1, -1):
         strained = atoms.copy()
@@ -195,7 +199,7 @@ def test_an_inherent_structure_is_that_of_the_repeated_cell(lj: LennardJones) ->
         np.linalg.norm(relaxed.get_forces(), axis=1).max() * lj.length_unit / lj.energy_unit
         < 1.5e-8
     )
-    # From near the minimum: copies that start alike stay alike, in a kernel that knows nothing of images.
+    # Starts near the minimum: identical copies stay identical in a kernel that has no images.
     near = relaxed.copy()
     near.rattle(0.02, seed=1)
     repeated = lj.reduced_configuration(near.repeat(_REPEATS))
@@ -239,17 +243,18 @@ def test_the_running_energy_is_that_of_the_calculator(
 
 
 @pytest.mark.physics
-def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_balance(
+def test_exchanges_visit_every_arrangement_with_boltzmann_weights_in_detailed_balance(
     lj: LennardJones,
 ) -> None:
-    # A box of 5.8 A: of most pairs several images are within reach, and all atoms see themselves.
+    # A box of 5.8 A: most pairs have several images within reach, and all atoms interact with their
+    # own.
     temperature, symbols, edge = 3.0, ["Cu", "Cu", "Zr", "Zr", "Al"], 5.8
     sites = np.array(
         [[0.1, 0.2, 0.1], [2.9, 0.0, 2.6], [0.3, 3.0, 2.9], [2.8, 2.9, 0.2], [5.0, 2.6, 4.9]]
     )
     arrangements = sorted(set(itertools.permutations(symbols)))
     number = {arrangement: index for index, arrangement in enumerate(arrangements)}
-    # The energy of the repeated cell: nothing here knows of images.
+    # The energy of the repeated cell, computed without images.
     energies = np.array(
         [
             lj.energy(Atoms(own, sites, cell=[edge] * 3, pbc=True).repeat(_REPEATS))
@@ -296,7 +301,8 @@ def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_bal
 
 @pytest.mark.physics
 def test_two_atoms_have_the_energy_of_the_configuration_integral(lj: LennardJones) -> None:
-    # The integral over all places of one atom relative to the other, in a box of 1.9 sigma, by a grid.
+    # The integral over all positions of one atom relative to the other, in a box of 1.9 sigma, by a
+    # grid.
     temperature, edge = 2.0, 1.9 * lj.length_unit
     n_grid = 40
     points = (
@@ -387,7 +393,7 @@ def test_a_cooling_is_the_same_for_the_same_seed_and_across_a_restart(
     assert other.reduced_positions.tobytes() == md.reduced_positions.tobytes()
 
 
-def test_what_a_small_cell_cannot_have_is_said(lj: LennardJones) -> None:
+def test_unsupported_methods_in_a_small_cell_raise(lj: LennardJones) -> None:
     atoms = melt(lj, 24)
     with pytest.raises(
         InputError, match=r"7\.018 A is below twice the largest cutoff.*method='auto'"

@@ -47,7 +47,7 @@ def test_mass_moves_only_the_seconds(consistent):
 
 @pytest.mark.physics
 @pytest.mark.parametrize("with_errors", [False, True])
-def test_intervals_cover_the_truth_as_often_as_they_say(consistent, with_errors):
+def test_intervals_cover_the_truth_as_often_as_stated(consistent, with_errors):
     hits = 0
     n = 200
     for seed in range(n):
@@ -56,7 +56,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say(consistent, with_errors)
         clock = fit_supercooling_clock(TIMES, e_is, errors, lj=consistent, n_bootstrap=200)
         time = clock.effective_time(-2.1 * 0.739)
         hits += time.low < 4.0 < time.high
-    # 68 % nominal; a residual bootstrap of twelve points is a few percent short of it, and the count has an error of 3 %.
+    # 68 % nominal; a residual bootstrap of twelve points covers a few percent less, and the count
+    # has an error of 3 %.
     assert 0.54 < hits / n < 0.79
 
 
@@ -67,7 +68,7 @@ def test_the_error_of_a_sample_widens_its_interval(consistent):
     assert wide.log10_time == bare.log10_time
 
 
-def test_a_slope_that_is_hardly_known_says_so(consistent):
+def test_an_uncertain_slope_is_reported(consistent):
     generator = np.random.default_rng(1)
     times = np.array([30.0, 30.0, 100.0, 100.0])
     e_is = (
@@ -109,7 +110,7 @@ def test_round_trip_through_json(consistent):
     assert again.onset_time_interval[0] < again.onset_time < again.onset_time_interval[1]
 
 
-def test_what_gives_no_clock_is_refused(consistent):
+def test_data_without_a_time_scale_raise(consistent):
     e_is = energies(consistent, TIMES, 0.0)
     with pytest.raises(InputError, match="too few"):
         fit_supercooling_clock(TIMES, e_is, lj=consistent, window=(30, 30))
@@ -130,7 +131,8 @@ def test_what_gives_no_clock_is_refused(consistent):
 
 class TestOnset:
     temperatures = np.array([10, 8, 6.5, 5, 4, 3.3, 2.8, 2.4, 2.2, 2.09, 2.0, 1.9, 1.8])
-    # Measured for the consistent table at rho* = 1.75 with another implementation (8 seeds a point).
+    # Measured for the consistent table at rho* = 1.75 with another implementation (8 seeds per
+    # point).
     log_tau = np.array(
         [
             -2.214,
@@ -151,7 +153,7 @@ class TestOnset:
     errors = np.array([5, 5, 6, 6, 12, 15, 18, 25, 58, 31, 53, 70, 120]) * 1e-3
 
     @pytest.mark.physics
-    def test_the_paper_s_onset_from_measured_relaxation_times(self):
+    def test_the_onset_of_the_paper_from_measured_relaxation_times(self):
         onset = find_onset(
             self.temperatures, self.log_tau, self.errors, arrhenius_above=4.0, criterion=0.15
         )
@@ -160,7 +162,7 @@ class TestOnset:
         assert onset.reduced_activation_energy == pytest.approx(7.46, abs=0.1)
         assert onset.ratios[9] == pytest.approx(1.15, abs=0.03)
 
-    def test_a_constructed_departure_is_found(self):
+    def test_a_constructed_departure_is_detected(self):
         inverse = 1 / self.temperatures
         log_tau = -3 + 7 * inverse + np.where(inverse > 0.4, 10 * (inverse - 0.4), 0.0)
         onset = find_onset(
@@ -179,6 +181,6 @@ class TestOnset:
         )
         assert np.isnan(onset.reduced_temperature)
 
-    def test_too_few_hot_temperatures_are_refused(self):
+    def test_too_few_hot_temperatures_raise(self):
         with pytest.raises(InputError, match="three or more"):
             find_onset(self.temperatures, self.log_tau, self.errors, arrhenius_above=7.0)

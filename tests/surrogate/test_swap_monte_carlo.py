@@ -65,7 +65,7 @@ def test_same_seed_same_run_and_other_streams_differ(lj: LennardJones) -> None:
     assert runs[0] != runs[3]
 
 
-def test_samples_are_energies_of_the_sweeps_asked_for(
+def test_samples_are_energies_of_the_requested_sweeps(
     sampler: SwapMonteCarlo, tmp_path: Path
 ) -> None:
     sampler.save(tmp_path / "start.npz")
@@ -140,7 +140,11 @@ import sys
 from mgflows import Alloy
 from mgflows.surrogate import LennardJones, SwapMonteCarlo
 sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(), seed=5)
-cooling = sampler.cool(100_000_000, checkpoint=sys.argv[1], progress=lambda p: print(p.sweeps_done, flush=True))
+cooling = sampler.cool(
+    100_000_000,
+    checkpoint=sys.argv[1],
+    progress=lambda p: print(p.sweeps_done, flush=True),
+)
 print("returned", cooling.finished, flush=True)
 """
 
@@ -179,7 +183,7 @@ def test_progress_history_and_temperatures_of_a_cooling(sampler: SwapMonteCarlo)
     assert (acceptance[0] > acceptance[-1]).all()
 
 
-def test_refuses_what_it_cannot_sample(lj: LennardJones, tmp_path: Path) -> None:
+def test_invalid_settings_raise(lj: LennardJones, tmp_path: Path) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
     tilted = atoms.copy()
     tilted.set_cell(atoms.cell.array + [[0, 0, 0], [1, 0, 0], [0, 0, 0]])
@@ -229,7 +233,7 @@ def test_one_species_is_sampled_without_exchanges(lj: LennardJones) -> None:
     assert sampler.displacements["Zr"][0] == 20 * 150
 
 
-def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: LennardJones) -> None:
+def test_exchanges_are_those_of_neighbours_in_diameter_or_those_requested(lj: LennardJones) -> None:
     def pairs(formula: str, **settings: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         alloy = Alloy.from_formula(
             formula, n_atoms=150, number_density=Alloy.cuzral().number_density
@@ -242,7 +246,7 @@ def test_exchanges_are_those_of_neighbours_in_diameter_or_those_asked_for(lj: Le
     assert pairs("Cu50Zr50", exchange_pairs=[("Zr", "Al")]) == ()
 
 
-def test_density_unlike_the_glass_is_said_with_the_pressure(
+def test_a_density_unlike_the_glass_is_reported_with_the_pressure(
     sampler: SwapMonteCarlo, caplog: pytest.LogCaptureFixture
 ) -> None:
     sampler.run(200, 3.0)
@@ -254,7 +258,7 @@ def test_density_unlike_the_glass_is_said_with_the_pressure(
 
 
 @pytest.mark.physics
-def test_pressure_is_minus_the_volume_derivative_of_the_free_energy_of_the_ideal_gas_and_of_the_energy(
+def test_pressure_is_minus_the_volume_derivative_of_the_free_energy(
     sampler: SwapMonteCarlo,
 ) -> None:
     sampler.run(100, 5.0)
@@ -270,7 +274,7 @@ def test_pressure_is_minus_the_volume_derivative_of_the_free_energy_of_the_ideal
     assert sampler.pressure(5.0) == pytest.approx((virial + ideal) * 160.2176634, rel=1e-3)
 
 
-def test_random_configuration_keeps_its_distance(lj: LennardJones) -> None:
+def test_random_configuration_has_a_smallest_distance(lj: LennardJones) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
     distance = atoms.get_all_distances(mic=True)
     np.fill_diagonal(distance, np.inf)
@@ -290,7 +294,7 @@ def large(lj: LennardJones) -> Atoms:
 
 @pytest.mark.physics
 @pytest.mark.parametrize("stretch", [(1.0, 1.0, 1.0), (1.0, 1.3, 1.7)])
-def test_cells_walk_the_same_trajectory_as_all_pairs(
+def test_cells_give_the_same_trajectory_as_all_pairs(
     lj: LennardJones, large: Atoms, stretch: tuple[float, ...]
 ) -> None:
     atoms = large.copy()
@@ -305,7 +309,7 @@ def test_cells_walk_the_same_trajectory_as_all_pairs(
     assert samplers[0].exchanges == samplers[1].exchanges
 
 
-def test_cells_restart_bitwise_and_keep_their_books(
+def test_cells_restart_bitwise_and_stay_consistent(
     lj: LennardJones, large: Atoms, tmp_path: Path
 ) -> None:
     sampler = SwapMonteCarlo(lj, large, seed=3, method="cells", dtype="float32")
@@ -322,7 +326,7 @@ def test_cells_restart_bitwise_and_keep_their_books(
     assert ((books.four_epsilon > 0).sum(axis=1) == 600).all()
 
 
-def test_cells_need_room_for_three(lj: LennardJones) -> None:
+def test_fewer_than_three_cells_raise(lj: LennardJones) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
     with pytest.raises(InputError, match="three cells"):
         SwapMonteCarlo(lj, atoms, seed=1, method="cells")

@@ -1,6 +1,7 @@
-"""The sampler against answers known independently: enumeration, quadrature and statistical mechanics.
+"""Compare the sampler with enumeration, quadrature and statistical mechanics.
 
-The seeds are fixed, so that a test passes or fails for good; the bounds are four standard errors or the 99.9 % quantile of chi squared.
+The seeds are fixed, so each test is deterministic; the bounds are four standard errors or the 99.9
+% quantile of chi squared.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def liquid(
     return sampler.run(n_sweeps, reduced_temperature, swap_fraction=swap_fraction)
 
 
-def test_exchanges_visit_every_arrangement_as_boltzmann_says_and_in_detailed_balance() -> None:
+def test_exchanges_visit_every_arrangement_with_boltzmann_weights_in_detailed_balance() -> None:
     lj, temperature = LennardJones.cuzral(), 0.6
     symbols = ["Cu", "Cu", "Zr", "Zr", "Al", "Al"]
     corner = 3.0
@@ -155,7 +156,8 @@ def test_heat_capacity_is_the_fluctuation_of_the_energy() -> None:
     low, middle, high = (mean_and_error(liquid(temperature)) for temperature in (4.7, 5.0, 5.3))
     slope = ((high[0] - low[0]) / 0.6, np.hypot(high[1], low[1]) / 0.6)
     blocks = np.array_split(liquid(5.0), 20)
-    # Deviations from the mean of all blocks: those from a block's own mean would miss the slow fluctuations.
+    # Deviations from the mean of all blocks: deviations from the mean of a block would miss the
+    # slow fluctuations.
     fluctuations = [150 * ((block - middle[0]) ** 2).mean() / 25.0 for block in blocks]
     fluctuation = (np.mean(fluctuations), np.std(fluctuations, ddof=1) / np.sqrt(20))
     assert slope[1] < 0.15 * slope[0]
@@ -163,7 +165,7 @@ def test_heat_capacity_is_the_fluctuation_of_the_energy() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "drift"), [("float64", 1e-11), ("float32", 2e-3)])
-def test_energies_kept_do_not_drift(
+def test_stored_energies_do_not_drift(
     monkeypatch: pytest.MonkeyPatch, dtype: str, drift: float
 ) -> None:
     monkeypatch.setitem(swap_monte_carlo._REFRESH_INTERVAL, dtype, 10**9)

@@ -43,8 +43,9 @@ class Basis(NamedTuple):
     radial_first, radial_last, angular_first, angular_last
         (n_atoms,) range of the neighbours of an atom in the arrays below.
     radial_sums, angular_sums
-        (n_atoms, n_species * k_radial) and (n_atoms, n_species * k_angular, n_components): the radial
-        functions, and their products with the harmonics, summed over the neighbours of each species.
+        (n_atoms, n_species * k_radial) and (n_atoms, n_species * k_angular, n_components): the
+        radial functions, and their products with the harmonics, summed over the neighbours of each
+        species.
     radial_index, angular_index
         (n_edges,) the neighbour, counted from the first atom of its frame.
     radial_slope, angular_value, angular_slope

@@ -5,8 +5,8 @@ The radial functions of a NEP are ``g_n(r) = sum_k c_nk f_k(r)`` with
 ``f_k(r) = (T_k(2 (r/r_c - 1)^2 - 1) + 1) f_c(r) / 2``,  ``f_c(r) = (1 + cos(pi r/r_c)) / 2``
 
 and the Chebyshev polynomials T_k (Fan et al., Phys. Rev. B 104, 104309 (2021),
-doi:10.1103/PhysRevB.104.104309, eqs. 5-8). Positions do not change in a training, so that the sums of
-``f_k`` and ``f_k Y_lm`` over the neighbours of each species are computed once; everything that
+doi:10.1103/PhysRevB.104.104309, eqs. 5-8). Positions do not change in a training, so that the sums
+of ``f_k`` and ``f_k Y_lm`` over the neighbours of each species are computed once; everything that
 depends on parameters is linear algebra on them.
 """
 
@@ -64,9 +64,10 @@ def radial_functions(
 def compile_basis(k_radial: int, k_angular: int, l_max: int) -> Callable[..., Any]:
     """Compile the function that computes the constants of many frames; the code is cached on disk.
 
-    Its arguments are which of the frames to do, the frames, the :class:`~mgflows.nep.training.arrays.Structures` that they belong
-    to, the two cutoffs in A, the place of each frame in the atoms and in the radial and the angular
-    neighbours (n, 3), and the :class:`~mgflows.nep.training.arrays.Basis` to write to.
+    Its arguments are which of the frames to do, the frames, the
+    :class:`~mgflows.nep.training.arrays.Structures` that they belong to, the two cutoffs in A, the
+    place of each frame in the atoms and in the radial and the angular neighbours (n, 3), and the
+    :class:`~mgflows.nep.training.arrays.Basis` to write to.
     """
     n_components = n_harmonics(l_max)
 

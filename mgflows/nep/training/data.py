@@ -68,8 +68,8 @@ class FrameSet:
     weights, energy_weights
         (n_frames,) factors of all squared errors of a frame, and of that of its energy in addition.
     counts, largest
-        (n_frames, 2) neighbours within the radial and the angular cutoff: of all atoms together, and
-        of the atom that has most.
+        (n_frames, 2) neighbours within the radial and the angular cutoff: of all atoms together,
+        and of the atom that has most.
     """
 
     offsets: NDArray[np.int64]
@@ -98,8 +98,9 @@ class FrameSet:
         ----------
         frames
             Structures with energy (eV), forces (eV/A) and, if they have one, stress (eV/A^3, ASE
-            sign). ``info["weight"]`` multiplies the errors of a frame, so that its squares enter the
-            loss as in GPUMD; ``info["energy_weight"]`` multiplies its squared energy error once more.
+            sign). ``info["weight"]`` multiplies the errors of a frame, so that its squares enter
+            the loss as in GPUMD; ``info["energy_weight"]`` multiplies its squared energy error once
+            more.
         parameters
             Species, cutoffs and ZBL.
         subset_weights
@@ -311,8 +312,8 @@ class BasisCache:
     """The constants of frames, kept up to a limit of memory and recomputed beyond it.
 
     About 8 kB per atom for the paper's model at the density of a metallic glass, 1.1 GiB per 1000
-    frames of 150 atoms. A frame that does not fit is computed again for every batch, which costs about
-    a quarter of a training step; the numbers are the same.
+    frames of 150 atoms. A frame that does not fit is computed again for every batch, which costs
+    about a quarter of a training step; the numbers are the same.
 
     Parameters
     ----------
@@ -382,13 +383,17 @@ class BasisCache:
         )
         if n_kept < len(data):
             logger.info(
-                "the constants of %d of %d frames stay in memory (%.2f of %.2f GiB); the others are "
-                "recomputed when needed", n_kept, len(data), limit, self.total_gib,
-            )  # fmt: skip
+                "the constants of %d of %d frames stay in memory (%.2f of %.2f GiB); the others "
+                "are recomputed when needed",
+                n_kept,
+                len(data),
+                limit,
+                self.total_gib,
+            )
         self._compute(np.arange(n_kept), self._at[:-1])
 
     def load(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Provide the constants of a batch; return the first atom of each frame in :attr:`basis`."""
+        """Provide the constants of a batch; return each frame's first atom in :attr:`basis`."""
         first = np.empty(len(frames), np.int64)
         kept = frames < self.n_kept
         first[kept] = self._at[frames[kept], 0]

@@ -1,8 +1,8 @@
 """Predictions of a batch and the gradient of its loss, on several threads.
 
-The atoms of the frames are cut into work items of at most 64 atoms, by a rule that does not depend on
-the number of threads; every item has results of its own, which are added in the order of the items. The
-numbers are therefore the same bit by bit for any number of threads.
+The atoms of the frames are cut into work items of at most 64 atoms, by a rule that does not depend
+on the number of threads; every item has results of its own, which are added in the order of the
+items. The numbers are therefore the same bit by bit for any number of threads.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Evaluator:
         parts = self._buffer("forces", (n_items, int(sizes.max()), 3))
         self._items = items
         self._team.run(
-            self.kernels.evaluate, n_items, items, flat, self.model.scaler, self.cache.basis, energies, parts, virials,
-            self._memory(n_atoms),
+            self.kernels.evaluate, n_items, items, flat, self.model.scaler, self.cache.basis,
+            energies, parts, virials, self._memory(n_atoms),
         )  # fmt: skip
         forces = np.empty((n_atoms, 3), np.float32)
         starts = np.concatenate([[0], np.cumsum(sizes)])
@@ -121,8 +121,8 @@ class Evaluator:
         items = self._items
         rows = self._buffer("gradients", (len(items.first), len(flat)))
         self._team.run(
-            self.kernels.differentiate, len(items.first), items, flat, self.model.scaler, self.cache.basis, loss.slopes,
-            self._memory(len(loss.slopes.force)), rows,
+            self.kernels.differentiate, len(items.first), items, flat, self.model.scaler,
+            self.cache.basis, loss.slopes, self._memory(len(loss.slopes.force)), rows,
         )  # fmt: skip
         total = np.empty(len(flat))
         _add_rows(rows, total)

@@ -66,8 +66,8 @@ def train_in_directory(
     Parameters
     ----------
     directory
-        Holds ``nep.in``, ``train.xyz`` and, where there are any, ``test.xyz``, ``training.json`` and
-        ``nep_initial.txt``. ``nep.txt``, ``loss.out`` and ``checkpoint.npz`` are written into it.
+        Holds ``nep.in``, ``train.xyz`` and, where there are any, ``test.xyz``, ``training.json``
+        and ``nep_initial.txt``. ``nep.txt``, ``loss.out`` and ``checkpoint.npz`` are written to it.
     n_threads
         Threads; the result does not depend on them.
     wall_time

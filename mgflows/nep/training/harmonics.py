@@ -1,15 +1,16 @@
 """Real spherical harmonics and their rotational invariants: the angular part of the descriptor.
 
 A NEP sums ``g_n(r_ij) Y_lm(r_ij)`` over the neighbours j of atom i and builds rotational invariants
-from these sums (Fan et al., J. Chem. Phys. 157, 114801 (2022), doi:10.1063/5.0106617, section II.C):
+from these sums (Fan et al., J. Chem. Phys. 157, 114801 (2022), doi:10.1063/5.0106617, section
+II.C):
 
 * three-body, ``q_l = sum_m s_lm^2`` with orthonormal real harmonics;
 * four-body, ``q_222 = sum (2 2 2; m1 m2 m3) s_2m1 s_2m2 s_2m3`` with Wigner's 3j symbol, which in
   real harmonics is the cubic form of :func:`add_cubic`;
 * five-body, ``q_1111 = (7/15) (sum_m s_1m^2)^2``.
 
-Components are numbered ``l^2 - 1 + (0, 1, 2, ...)`` for ``m = 0``, then the cosine and the sine part
-of ``m = 1, 2, ...``; l starts at 1.
+Components are numbered ``l^2 - 1 + (0, 1, 2, ...)`` for ``m = 0``, then the cosine and the sine
+part of ``m = 1, 2, ...``; l starts at 1.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ def solid_harmonics(
 ) -> None:
     """Harmonics of a unit vector, and their derivatives as polynomials in x, y and z.
 
-    With ``P = d^m P_l / dz^m``, the harmonics are ``N P(z) Re (x + iy)^m`` and ``N P(z) Im (x + iy)^m``.
-    The derivatives are not projected on the sphere; that is left to the caller.
+    With ``P = d^m P_l / dz^m``, the harmonics are ``N P(z) Re (x + iy)^m`` and
+    ``N P(z) Im (x + iy)^m``. The derivatives are not projected on the sphere; that is left to the
+    caller.
 
     Parameters
     ----------
@@ -174,7 +176,7 @@ def add_cubic_change(
     factor: np.float32,
     change: NDArray[np.float32],
 ) -> None:
-    """Add ``factor`` times the second derivative of :func:`cubic` applied to ``t`` to ``change``."""
+    """Add ``factor`` times the second derivative of :func:`cubic` on ``t`` to ``change``."""
     a, b, c, d, e = s[3], s[4], s[5], s[6], s[7]
     p, q, r, u, v = t[3], t[4], t[5], t[6], t[7]
     change[3] += (

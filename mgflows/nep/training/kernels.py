@@ -6,8 +6,8 @@ derivatives the coefficients ``A = dU_i/d(sums)``, with which every neighbour co
 doi:10.1103/PhysRevB.104.104309, eqs. 12-14).
 
 Backward: a loss L depends on a frame through its energy E, forces F and virial W. With
-``e_ij = dL/dF_i - dL/dF_j - r_ij . dL/dW``, the part of the loss that comes from forces and virial is,
-to first order, ``sum_ij e_ij . dU_i/dr_ij``: the derivative of U_i when its neighbours are
+``e_ij = dL/dF_i - dL/dF_j - r_ij . dL/dW``, the part of the loss that comes from forces and virial
+is, to first order, ``sum_ij e_ij . dU_i/dr_ij``: the derivative of U_i when its neighbours are
 displaced by e_ij. It is a forward-mode derivative of the descriptor (``changes``), of which one
 reverse pass per atom gives the gradient; no second pass over the edges is needed.
 """
@@ -180,9 +180,9 @@ def _change_of_invariants(
 def compile_kernels(shape: Shape) -> Kernels:
     """Compile the functions for these sizes; the code is cached on disk.
 
-    Speed rests on the form of the inner loops. Where the sum is over the inner index, a constant length
-    lets the compiler unroll it and vectorise the loop around it; where the inner loop itself is to be
-    vectorised, its length (``any_``) must not be known, or it is unrolled to scalar code.
+    Speed rests on the form of the inner loops. Where the sum is over the inner index, a constant
+    length lets the compiler unroll it and vectorise the loop around it; where the inner loop itself
+    is to be vectorised, its length (``any_``) must not be known, or it is unrolled to scalar code.
     """
     n_species, n_radial, n_angular, k_radial, k_angular, l_max = shape[:6]
     has_four_body, has_five_body, n_neurons = bool(shape[6]), bool(shape[7]), shape[8]

@@ -1,15 +1,16 @@
 """The loss of a batch and its derivatives in energies, forces and virials.
 
-``L = (lambda_e / s_e) <w w_e (dE/N)^2> + (lambda_f / s_f) <w dF^2> + (lambda_v / s_v) <w (dW/N)^2>``
+``L = (lambda_e / s_e) <w w_e (dE/N)^2> + (lambda_f / s_f) <w dF^2>``
+``+ (lambda_v / s_v) <w (dW/N)^2>``
 
-with the means over the frames of the batch, over all force components of the batch, and over the six
-virial components of the frames that have a virial. From the energy errors their weighted mean over the
-batch is removed first, as GPUMD does it: the zero of the energy is found at the end, in one pass over
-all frames, and does not disturb the descent. The scales ``s_e = 0.002 eV^2``,
-``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that weights mean the same to both
-trainers. They make ``lambda_e = 1`` weigh a squared energy error 30 times a squared force error: a
-gradient method needs a smaller one than the evolution strategy of the paper, whose weights multiply
-RMSEs and not their squares.
+with the means over the frames of the batch, over all force components of the batch, and over the
+six virial components of the frames that have a virial. From the energy errors their weighted mean
+over the batch is removed first, as GPUMD does it: the zero of the energy is found at the end, in
+one pass over all frames, and does not disturb the descent. The scales ``s_e = 0.002 eV^2``,
+``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that weights mean the same to
+both trainers. They make ``lambda_e = 1`` weigh a squared energy error 30 times a squared force
+error: a gradient method needs a smaller one than the evolution strategy of the paper, whose weights
+multiply RMSEs and not their squares.
 """
 
 from __future__ import annotations

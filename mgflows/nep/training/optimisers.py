@@ -76,10 +76,12 @@ class Adam:
 
 
 class SOAP:
-    """Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., arXiv:2409.11321, algorithm 3).
+    """Adam in the eigenbasis of Shampoo's preconditioner.
 
-    The coefficients of the radial functions and the weights of the hidden layer are matrices, one per
-    species. For a matrix with the gradient G, the running means of ``G G^T`` and ``G^T G`` have
+    Vyas et al., arXiv:2409.11321, algorithm 3.
+
+    The coefficients of the radial functions and the weights of the hidden layer are matrices, one
+    per species. For a matrix with the gradient G, the running means of ``G G^T`` and ``G^T G`` have
     eigenvectors Q and P; Adam acts on ``Q^T G P``. The eigenvectors are recomputed every
     ``interval`` updates. All other parameters get Adam.
 

@@ -99,6 +99,7 @@ class TrainingSettings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise InputError(
-                f"training.json has the setting {unknown[0]!r}; known are: {', '.join(sorted(known))}"
+                f"training.json has the unknown setting {unknown[0]!r}",
+                hint=f"known are: {', '.join(sorted(known))}",
             )
         return cls(**values)

@@ -359,7 +359,7 @@ class Training:
         return row
 
     def _find_energy_zero(self) -> None:
-        """Remove the mean energy error: of all training frames at the end, of some of them before."""
+        """Remove the mean energy error: of all training frames at the end, of some before."""
         usable = self._usable
         if not self.is_finished:
             usable = usable[:: math.ceil(len(usable) / _FRAMES_FOR_ZERO)]

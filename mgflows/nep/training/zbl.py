@@ -33,7 +33,7 @@ _INVERSE_LENGTH = 2.134563
 def pair_energy(
     distance: float, charge_i: float, charge_j: float, outer: float
 ) -> tuple[float, float]:
-    """Energy in eV and its derivative in eV/A of one pair, switched off between outer/2 and outer."""
+    """Energy (eV) and derivative (eV/A) of one pair, switched off from outer/2 to outer."""
     inner = 0.5 * outer
     inverse_length = (charge_i**0.23 + charge_j**0.23) * _INVERSE_LENGTH
     x = distance * inverse_length

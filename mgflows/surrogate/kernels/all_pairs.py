@@ -1,12 +1,17 @@
 """Compiled kernels of the swap Monte Carlo sampler: the Metropolis algorithm over all pairs.
 
-Everything is in Lennard-Jones units. The algorithm is that of the textbooks (N. Metropolis et al., J. Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys. Rev. X 7, 021039 (2017), doi:10.1103/PhysRevX.7.021039); three ideas make it fast:
+Everything is in Lennard-Jones units. The algorithm is the standard one (N. Metropolis et al., J.
+Chem. Phys. 21, 1087 (1953), doi:10.1063/1.1699114, with the exchanges of A. Ninarello et al., Phys.
+Rev. X 7, 021039 (2017), doi:10.1103/PhysRevX.7.021039). It is fast for three reasons:
 
-- Atoms are grouped by species, and an exchange swaps *positions*. The parameters of one species against every atom are therefore
-  constant rows of a table, and the loop over partners is unit-stride arithmetic without a branch.
-- With ``s = max(sigma^2 / r^2, sigma^2 / r_cut^2)`` the truncated and shifted potential is ``4 eps (s^6 - s^3 - shift)`` everywhere: beyond
-  the cutoff it is exactly zero. Padding atoms have ``sigma = epsilon = 0``.
-- The energy of every atom is kept, so a rejected displacement costs one loop over the atoms and a rejected exchange two.
+- Atoms are grouped by species, and an exchange swaps *positions*. The parameters of one species
+  against every atom are therefore constant rows of a table, and the loop over partners is
+  unit-stride arithmetic without a branch.
+- With ``s = max(sigma^2 / r^2, sigma^2 / r_cut^2)`` the truncated and shifted potential is
+  ``4 eps (s^6 - s^3 - shift)`` everywhere: beyond the cutoff it is exactly zero. Padding atoms
+  have ``sigma = epsilon = 0``.
+- The energy of every atom is stored, so a rejected displacement costs one loop over the atoms and a
+  rejected exchange two.
 """
 
 from __future__ import annotations
@@ -36,29 +41,33 @@ __all__ = [
 ]
 
 RandomState = NDArray[np.uint64]
-"""State of the generator xoshiro256++: four 64-bit words."""
+"""State of the xoshiro256++ generator: four 64-bit words."""
 LATTICE = 2.0**32
 """Lattice points along an edge of the box."""
 _LANES = REGISTER_BYTES // 4
 """Arrays are padded to whole vectors of the smallest type."""
 
-# Divisions must not test for zero (numpy's error model). Nothing is allocated here, so that reference
-# counts, which cost more than the physics, are left out; passing arrays to a function that is not
-# inlined would cost as much.
+# Divisions do not test for zero (numpy's error model). Nothing is allocated here, so reference
+# counting, which would cost more than the physics, is switched off; passing arrays to a function
+# that is not inlined would cost as much.
 OPTIONS = {"nogil": True, "error_model": "numpy", "_nrt": False}
 _compile = njit(**OPTIONS)
 inline = njit(**OPTIONS, forceinline=True)
 
 
 class Table(NamedTuple):
-    """Pair parameters of each species against every atom; lengths are in lattice units along x, that is edge / 2^32.
+    """Pair parameters of each species against every atom.
+
+    Lengths are in lattice units along x, that is edge / 2^32.
 
     Parameters
     ----------
     sigma_squared, four_epsilon
-        (n_species, n_padded) ``sigma_ab^2`` and ``4 epsilon_ab``, with ``b`` the species of the atom in that column.
+        (n_species, n_padded) ``sigma_ab^2`` and ``4 epsilon_ab``, with ``b`` the species of the
+        atom in that column.
     constants
-        (4,) squared ratios of the edges y and z to x; ``c = sigma_ab^2 / r_cut^2``, the same for every pair; ``c^6 - c^3``.
+        (4,) squared ratios of the edges y and z to x; ``c = sigma_ab^2 / r_cut^2``, the same for
+        every pair; ``c^6 - c^3``.
     blocks
         Where the vectors of atoms begin.
     """
@@ -75,11 +84,12 @@ class Configuration(NamedTuple):
     Parameters
     ----------
     positions
-        (3, n_padded) lattice coordinates: the fraction of the box edge times 2^32, as a wrapping 32-bit integer.
+        (3, n_padded) lattice coordinates: the fraction of the box edge times 2^32, as a wrapping
+        32-bit integer.
     species
         (n,) species index of each atom.
     energy
-        (n_padded,) energy of each atom with all others: every pair counts in both of its atoms.
+        (n_padded,) energy of each atom with all others: every pair is counted in both of its atoms.
     trial_i, trial_k
         (n_padded,) scratch: the pair energies that the one or two atoms of a trial move would have.
     total
@@ -98,18 +108,20 @@ class Configuration(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """How trial moves are drawn.
+    """Parameters of the trial moves.
 
     Parameters
     ----------
     reach
-        (3,) half the edges of the cube around the atom in which its new position is uniform, in lattice units over 2^21.
+        (3,) half the edges of the cube around the atom in which its new position is uniform, in
+        lattice units over 2^21.
     swap_fraction
         Probability that a move is an exchange.
     exchange_pairs
         (n_pairs, 2) species that may exchange positions.
     exchange_cumulative
-        (n_pairs,) cumulative probability of each pair of species: proportional to the number of such pairs of atoms.
+        (n_pairs,) cumulative probability of each pair of species: proportional to the number of
+        such pairs of atoms.
     first
         (n_species + 1,) first atom of each species; the last entry is the number of atoms.
     """
@@ -225,7 +237,10 @@ def seed_random_state(seed: int, stream: int = 0) -> RandomState:
 
 @inline
 def random_bits(state):  # type: ignore[no-untyped-def]
-    """64 random bits from xoshiro256++ (D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021))."""
+    """Return 64 random bits from xoshiro256++.
+
+    D. Blackman and S. Vigna, ACM Trans. Math. Softw. 47, 36 (2021).
+    """
     sum_ = state[0] + state[3]
     result = ((sum_ << np.uint64(23)) | (sum_ >> np.uint64(41))) + state[0]
     t = state[1] << np.uint64(17)
@@ -290,7 +305,8 @@ def displaced(point, reach, state):  # type: ignore[no-untyped-def]
 def metropolis_threshold(temperature, state):  # type: ignore[no-untyped-def]
     """Threshold of the energy below which a move is accepted.
 
-    ``delta < -T ln(u)`` with ``u`` uniform is Metropolis' ``u < exp(-delta / T)``. Unlike the exponential, it does not have to wait for the energies.
+    ``delta < -T ln(u)`` with ``u`` uniform is Metropolis' ``u < exp(-delta / T)``. Unlike the
+    exponential, it can be computed before the energies are known.
     """
     return -temperature * math.log(random_number(state))
 
@@ -405,9 +421,10 @@ def run_sweeps(  # type: ignore[no-untyped-def]
     temperatures
         (n_sweeps,) reduced temperature of each sweep.
     refresh_interval
-        The atoms' energies are recomputed after every so many sweeps, and after each of the first hundred: overlaps of the initial
-        configuration leave rounding errors of the size of their energy. Counted from the sampler's first sweep, so that a run in
-        pieces is the same run.
+        Number of sweeps after which the energies of the atoms are recomputed. They are also
+        recomputed after each of the first hundred sweeps, because overlaps in the initial
+        configuration leave large rounding errors. Sweeps are counted from the sampler's first one,
+        so that an interrupted run gives the same results.
     energies
         (n_sweeps,) receives the total energy after each sweep.
     """

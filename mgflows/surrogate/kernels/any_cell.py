@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["image_sum"]
 
 
-# error_model="numpy" lets a division by zero give infinity: the check for it would cost time in every pair.
+# error_model="numpy" makes a division by zero give infinity; checking for it would cost time in
+# every pair.
 @njit(error_model="numpy")
 def image_sum(
     positions: NDArray[np.float64],
@@ -31,8 +32,9 @@ def image_sum(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Energies, forces and virial of any configuration, over all images within the cutoff.
 
-    The cell is divided into ``n_bins`` bins along its vectors, and an atom sees the ``reach`` nearest bins on either side. A bin index
-    beyond the cell stands for an image of the bin inside, so that a cell much smaller than the cutoff needs no special case.
+    The cell is divided into ``n_bins`` bins along its vectors, and each atom interacts with atoms
+    in the ``reach`` nearest bins on either side. A bin index beyond the cell refers to an image of
+    a bin inside it, so a cell much smaller than the cutoff needs no special case.
 
     Parameters
     ----------
@@ -45,7 +47,8 @@ def image_sum(
     periodic
         (3,) whether each cell vector repeats.
     n_bins, reach
-        (3,) numbers of bins along, and of neighbouring bins to visit on either side of, each vector.
+        (3,) numbers of bins along, and of neighbouring bins to visit on either side of, each
+        vector.
     sigma, epsilon
         (m, m) pair tables.
     cutoff_factor
@@ -54,8 +57,8 @@ def image_sum(
     Returns
     -------
     energies, forces, virial
-        (n,) energies (half of each pair to either atom), (n, 3) forces, (3, 3) virial: the sum over pairs of separation
-        times force, positive when compressed.
+        (n,) energies (half of each pair to either atom), (n, 3) forces, (3, 3) virial: the sum over
+        pairs of separation times force, positive when compressed.
     """
     n = positions.shape[0]
     n_cells = n_bins[0] * n_bins[1] * n_bins[2]
@@ -77,7 +80,8 @@ def image_sum(
                 fraction -= whole
                 for e in range(3):
                     wrapped[i, e] -= whole * cell[d, e]
-            # An atom outside a cell that does not repeat belongs to the outermost bin.
+            # Along a direction that is not periodic, an atom outside the cell belongs to the
+            # outermost bin.
             bins[i, d] = min(max(math.floor(fraction * n_bins[d]), 0), n_bins[d] - 1)
         c = (bins[i, 0] * n_bins[1] + bins[i, 1]) * n_bins[2] + bins[i, 2]
         following[i] = first[c]

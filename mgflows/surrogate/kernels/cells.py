@@ -1,9 +1,14 @@
 """Compiled kernels of the swap Monte Carlo sampler for large boxes, by cells.
 
-The moves, and what is kept, are those of :mod:`mgflows.surrogate.kernels.all_pairs`. The box is divided into cells at least as wide as the largest cutoff
-and one displacement together, so that the neighbours of an atom, before and after a move, lie in its cell and the 26 around it. Every cell has a fixed number of *slots* in the arrays, filled from the first; a row runs over the slots of the cells within the cutoff, whole vectors at a time and without a neighbour list that would have to be kept up to date.
+The moves and the stored energies are those of :mod:`mgflows.surrogate.kernels.all_pairs`. The box
+is divided into cells at least as wide as the largest cutoff plus one displacement, so that the
+neighbours of an atom, before and after a move, lie in its cell and the 26 around it. Every cell has
+a fixed number of *slots* in the arrays, filled from the first; a row runs over the slots of the
+cells within the cutoff, in whole vectors and without a neighbour list to maintain.
 
-A displacement into a full cell is rejected. This samples the canonical ensemble of all configurations without an overfull cell; there are so many slots (six standard deviations of an ideal gas above the mean) that no cell of a liquid comes close to full.
+A displacement into a full cell is rejected. This samples the canonical ensemble of all
+configurations without an overfull cell; the number of slots is six standard deviations of an ideal
+gas above the mean, so that no cell of a liquid comes close to full.
 """
 
 from __future__ import annotations
@@ -54,13 +59,14 @@ class Grid(NamedTuple):
     constants
         As in :class:`mgflows.surrogate.kernels.all_pairs.Table`.
     reach_squared
-        (n_species,) squared largest cutoff of the species and one displacement together.
+        (n_species,) squared largest cutoff of the species plus one displacement.
     shape
         (3,) cells along the edges, at least three.
     width_squared
         (3,) squared edges of a cell.
     neighbours
-        (n_cells, 27) each cell and those around it: offsets -1, 0, 1 along x, then y, then z, the last running fastest.
+        (n_cells, 27) each cell and those around it: offsets -1, 0, 1 along x, then y, then z, the
+        last running fastest.
     """
 
     sigma_squared: NDArray[np.floating]
@@ -80,7 +86,8 @@ class CellConfiguration(NamedTuple):
     positions
         (3, n_slots) lattice coordinates.
     sigma_squared, four_epsilon
-        (n_species, n_slots) parameters of each species with the atom in the slot; zero where there is none.
+        (n_species, n_slots) parameters of each species with the atom in the slot; zero for empty
+        slots.
     energy
         (n_slots,) energy of the atom with all others.
     atom
@@ -92,7 +99,8 @@ class CellConfiguration(NamedTuple):
     occupation
         (n_cells,) atoms in each cell.
     trial_i, trial_k, blocks_i, blocks_k
-        Scratch: the pair energies that the one or two atoms of a trial move would have, and the blocks of slots that they are for.
+        Scratch: the pair energies that the one or two atoms of a trial move would have, and the
+        blocks of slots that they are for.
     total
         (1,) potential energy, every pair counted once.
     sweeps
@@ -118,7 +126,7 @@ class CellConfiguration(NamedTuple):
 def cells_along(
     box: NDArray[np.float64], largest_cutoff: float, max_displacement: float
 ) -> NDArray[np.int64]:
-    """Return how many cells fit along each edge; cells can be used where there are three or more along all of them."""
+    """Return the number of cells along each edge; the method needs at least three along all."""
     return np.floor(
         box / ((largest_cutoff + 0.5 * math.sqrt(3.0) * max_displacement) * (1.0 + 1e-6))
     ).astype(np.int64)
@@ -181,7 +189,7 @@ def prepare_cells(
         sigma_squared=((sigma * unit) ** 2).astype(dtype),
         four_epsilon=(4.0 * epsilon).astype(dtype),
         constants=np.array([*weights[1:], cut, cut**6 - cut**3], dtype),
-        # A millionth more, because displacements are rounded to the lattice.
+        # Larger by one millionth, because displacements are rounded to the lattice.
         reach_squared=((cutoff + 0.5 * math.sqrt(3.0) * max_displacement) * unit * (1.0 + 1e-6))
         ** 2,
         shape=shape,
@@ -216,7 +224,7 @@ def prepare_cells(
 
 @inline
 def _cell_coordinate(coordinate, n_cells):  # type: ignore[no-untyped-def]
-    """Cell, and the fraction of its width, at which a lattice coordinate lies."""
+    """Cell, and the fraction of its width, where a lattice coordinate lies."""
     scaled = np.int64(np.uint32(coordinate)) * n_cells
     cell = scaled >> _LATTICE_BITS
     return cell, (scaled - (cell << _LATTICE_BITS)) / LATTICE
@@ -233,7 +241,7 @@ def _cell_at(point, shape):  # type: ignore[no-untyped-def]
 
 @inline
 def _gaps(fraction, width_squared):  # type: ignore[no-untyped-def]
-    """Squared distances to the cell before, to the own one and to the next along one axis."""
+    """Squared distances to the previous, the own and the next cell along one axis."""
     return (
         fraction * fraction * width_squared,
         0.0,
@@ -247,15 +255,15 @@ def _blocks_near(point, reach_squared, count, capacity, lanes, grid, blocks):  #
 
     Returns
     -------
-    How many there are.
+    Number of occupied vectors.
     """
     shape, width_squared, neighbours = grid.shape, grid.width_squared, grid.neighbours
     cell_x, fraction_x = _cell_coordinate(point[0], shape[0])
     cell_y, fraction_y = _cell_coordinate(point[1], shape[1])
     cell_z, fraction_z = _cell_coordinate(point[2], shape[2])
     home = (cell_x * shape[1] + cell_y) * shape[2] + cell_z
-    # Every block is written, and the next one overwrites it if it is empty or out of reach: a branch
-    # would be unpredictable.
+    # Every block is written, and the next one overwrites it if it is empty or out of reach: a
+    # branch would be unpredictable.
     n = 0
     side = 0
     for gap_x in _gaps(fraction_x, width_squared[0]):
@@ -287,7 +295,10 @@ def _put(source, target, positions, sigma_squared, four_epsilon, energy, atom, s
 def _change_cell(  # type: ignore[no-untyped-def]
     s, cell, capacity, positions, sigma_squared, four_epsilon, energy, atom, slot, count
 ):
-    """Move the atom of a slot to the first free slot of another cell, and close the gap it leaves with the last atom of its cell."""
+    """Move an atom to the first free slot of another cell.
+
+    The last atom of its old cell fills the gap.
+    """
     _put(
         s, cell * capacity + count[cell], positions, sigma_squared, four_epsilon, energy, atom, slot
     )

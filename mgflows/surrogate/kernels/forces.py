@@ -1,8 +1,13 @@
 """Compiled kernels of molecular dynamics and FIRE: forces, minimisation and integration.
 
-All take an orthorhombic box and reduced units. In boxes with edges of at least twice the cutoff an atom sees only the nearest image of another: :func:`all_pairs_forces` visits every pair, which the processor's vector units make faster than any list for some hundred atoms; :func:`listed_forces` visits the pairs of a Verlet list (L. Verlet, Phys. Rev. 159, 98 (1967), doi:10.1103/PhysRev.159.98). In smaller boxes :func:`image_forces` visits every image within reach.
+All functions take an orthorhombic box and reduced units. In boxes with edges of at least twice the
+cutoff, an atom interacts only with the nearest image of another: :func:`all_pairs_forces` visits
+every pair, which for a few hundred atoms is faster than any list because the loop is vectorised;
+:func:`listed_forces` visits the pairs of a Verlet list (L. Verlet, Phys. Rev. 159, 98 (1967),
+doi:10.1103/PhysRev.159.98). In smaller boxes :func:`image_forces` visits every image within reach.
 
-With ``f`` the cutoff factor and ``x = sigma^2/r^2``, a pair has ``u = 4 eps (x^6 - x^3 - f^-12 + f^-6)`` for ``x > f^-2``.
+With ``f`` the cutoff factor and ``x = sigma^2/r^2``, a pair has
+``u = 4 eps (x^6 - x^3 - f^-12 + f^-6)`` for ``x > f^-2``.
 """
 
 from __future__ import annotations
@@ -19,16 +24,17 @@ if TYPE_CHECKING:
 
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
-# error_model="numpy" lets a division by zero give infinity: the check for it would keep every loop from being vectorised.
+# error_model="numpy" makes a division by zero give infinity; checking for it would prevent
+# vectorisation.
 _OPTIONS = {"error_model": "numpy"}
-# Sums may be reordered, which vector units need, but infinities and NaN keep their meaning.
+# Sums may be reordered, which vectorisation requires, but infinities and NaN keep their meaning.
 _VECTOR_OPTIONS = {**_OPTIONS, "fastmath": {"reassoc", "contract", "arcp", "nsz"}}
 _SKIN = 0.5
 _LARGEST_ALL_PAIRS = 600
 
 
 class Interaction(NamedTuple):
-    """The input of the kernels besides the positions.
+    """Input of the kernels other than the positions.
 
     Parameters
     ----------
@@ -37,13 +43,16 @@ class Interaction(NamedTuple):
     box
         (3,) edges of the box.
     sigma2, epsilon, cutoff2
-        (m, n) squared diameter, well depth and squared cutoff of each species with each atom: rows that a loop over atoms reads in order.
+        (m, n) squared diameter, well depth and squared cutoff of each species with each atom: a
+        loop over atoms reads each row in order.
     shift
         Value of ``x^6 - x^3`` at the cutoff.
     skin
-        Distance by which a Verlet list exceeds the cutoffs; zero where all pairs are visited and no list is kept.
+        Distance by which a Verlet list exceeds the cutoffs; zero where all pairs are visited and no
+        list is kept.
     translations
-        (3, n_images) shifts of the nearest image of a partner to the images to visit, zero first; zero only unless the box is small.
+        (3, n_images) shifts of the nearest image of a partner to the images to visit, zero first;
+        zero only unless the box is small.
     """
 
     types: NDArray[np.int64]
@@ -59,7 +68,8 @@ class Interaction(NamedTuple):
 def reduced_interaction(lj: LennardJones, configuration: ReducedConfiguration) -> Interaction:
     """Gather the tables of a configuration in reduced units.
 
-    A Verlet list is used above 600 atoms (docs/concepts/surrogate.md, "Speed") if the box is not small.
+    Unless the box is small, a Verlet list is used above 600 atoms (docs/concepts/surrogate.md,
+    "Speed").
     """
     types = configuration.types
     sigma2 = np.ascontiguousarray((lj.reduced_sigma**2)[:, types])
@@ -97,7 +107,8 @@ def all_pairs_forces(
     forces[:] = 0.0
     for i in range(n - 1):
         t = interaction.types[i]
-        # Slices of unit stride from i + 1: the form that the compiler turns into vector instructions.
+        # Slices of unit stride from i + 1: the form that the compiler turns into vector
+        # instructions.
         xj, yj, zj = x[i + 1 :], y[i + 1 :], z[i + 1 :]
         fxj, fyj, fzj = forces[0, i + 1 :], forces[1, i + 1 :], forces[2, i + 1 :]
         sigma2 = interaction.sigma2[t, i + 1 :]
@@ -146,7 +157,8 @@ def listed_forces(
     interaction
         The tables.
     starts, neighbours
-        (n + 1,) and (n_pairs,): the partners of atom i are ``neighbours[starts[i]:starts[i + 1]]``, each pair once.
+        (n + 1,) and (n_pairs,): the partners of atom i are ``neighbours[starts[i]:starts[i + 1]]``,
+        each pair once.
     """
     n = positions.shape[1]
     lx, ly, lz = interaction.box[0], interaction.box[1], interaction.box[2]
@@ -253,14 +265,15 @@ def verlet_list(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """List the pairs closer than their cutoff plus the skin, each once.
 
-    All distances are computed, a row at a time: up to some thousand atoms that costs no more than the force steps between two lists.
+    All distances are computed, one row at a time; up to a few thousand atoms this costs no more
+    than the force evaluations between two lists.
 
     Parameters
     ----------
     positions
         (3, n), not necessarily wrapped.
     interaction
-        The tables; without a skin the list is empty.
+        The tables; the list is empty if the skin is zero.
 
     Returns
     -------
@@ -336,7 +349,8 @@ def minimum_image_energy(positions: NDArray[np.float64], interaction: Interactio
 def image_energy(positions: NDArray[np.float64], interaction: Interaction) -> float:
     """Potential energy of (3, n) positions, every image of every pair visited.
 
-    An atom has half the energy of itself with each of its own images, since the image's half belongs to another cell.
+    An atom has half the energy of itself with each of its own images, since the image's half
+    belongs to another cell.
     """
     n = positions.shape[1]
     energy = 0.0
@@ -364,15 +378,16 @@ def image_energy(positions: NDArray[np.float64], interaction: Interaction) -> fl
 
 
 def potential_energy(positions: NDArray[np.float64], interaction: Interaction) -> float:
-    """Potential energy of (3, n) positions, by the nearest image where that suffices."""
+    """Potential energy of (3, n) positions, by the nearest image if that suffices."""
     kernel = minimum_image_energy if interaction.translations.shape[1] == 1 else image_energy
     return float(kernel(positions, interaction))
 
 
-# The values of the FIRE paper; the timesteps suit unit mass and the stiffness of the mixture at rho* = 1.75.
+# Values of the FIRE paper; the timesteps are chosen for unit mass and the stiffness of the mixture
+# at rho* = 1.75.
 _TIMESTEP, _LONGEST_TIMESTEP = 0.002, 0.02
 _DELAY, _GROW, _SHRINK, _MIXING, _MIXING_DECAY = 5, 1.1, 0.5, 0.1, 0.99
-# No atom moves further than this in one step, so that overlapping atoms separate slowly.
+# Largest displacement of an atom in one step, so that overlapping atoms separate slowly.
 _LONGEST_MOVE = 0.05
 
 
@@ -385,7 +400,8 @@ def fire(
     Returns
     -------
     n_steps, largest_force
-        Steps taken and the largest force on an atom at the end; above ``force_tolerance`` only if ``max_steps`` were not enough.
+        Steps taken and the largest force on an atom at the end; it exceeds ``force_tolerance`` only
+        if ``max_steps`` was reached.
     """
     n = positions.shape[1]
     forces = np.empty((3, n))
@@ -449,13 +465,15 @@ def integrate(
     positions, velocities, forces
         (3, n) state; the forces are those at the positions.
     reference
-        (3, n) positions at which the Verlet list was made; kept in the state so that a restarted run makes the same list.
+        (3, n) positions at which the Verlet list was built; part of the state, so that a restarted
+        run builds the same list.
     interaction
         The tables.
     timestep, thermostat_time
         Time step, and relaxation time of the kinetic energy; infinite for constant energy.
     targets, normals, chi_squares
-        For each step the temperature, a standard normal number, and a chi-squared number with one degree of freedom less than the system.
+        For each step the temperature, a standard normal number, and a chi-squared number with one
+        degree of freedom less than the system.
     """
     n = positions.shape[1]
     memory = np.exp(-timestep / thermostat_time)
@@ -482,7 +500,8 @@ def integrate(
                 velocities[d, i] += 0.5 * timestep * forces[d, i]
                 twice_kinetic += velocities[d, i] ** 2
         if memory < 1.0:
-            # Equation A7 of Bussi et al.; a is the ratio of target to present kinetic energy per degree of freedom.
+            # Equation A7 of Bussi et al.; a is the ratio of target to current kinetic energy per
+            # degree of freedom.
             a = (1.0 - memory) * targets[step] / twice_kinetic
             scale2 = (
                 memory

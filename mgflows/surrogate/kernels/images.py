@@ -1,14 +1,21 @@
 """Compiled kernels of the swap Monte Carlo sampler for boxes below twice the largest cutoff.
 
-Every image of every partner counts.
+They sum over every image of every partner.
 
-The moves, their proposals and their random numbers are those of :mod:`mgflows.surrogate.kernels.all_pairs`, so that in a box where the nearest image suffices
-both give the same run. Everything is in Lennard-Jones units, and in double precision. What images change:
+The moves, their proposals and their random numbers are those of
+:mod:`mgflows.surrogate.kernels.all_pairs`, so that both give the same run in a box where the
+nearest image suffices. Everything is in Lennard-Jones units, and in double precision. The
+differences are:
 
-- A pair of atoms has ``sum_n u(|d + n L|)`` over the shifts n, which is the same from either side, because with n also -n is in the sum. An exchange of positions therefore does not change the energy of the two with each other, as in a large box.
-- An atom has ``1/2 sum_{n != 0} u(|n L|)`` with its own images, which move with it. This depends on its species and the box only, so that neither kind of move changes it: it is part of the total, and of no difference.
+- A pair of atoms has ``sum_n u(|d + n L|)`` over the shifts n, which is the same for both atoms
+  because the sum contains -n for every n. An exchange of positions therefore does not change the
+  energy of the two with each other, as in a large box.
+- An atom has ``1/2 sum_{n != 0} u(|n L|)`` with its own images, which move with it. This depends on
+  its species and the box only, so that neither kind of move changes it: it enters the total energy,
+  but no energy difference.
 
-Nothing but the total is kept from move to move: the boxes are so small that a move costs only a few hundred pairs.
+Only the total energy is stored between moves: the boxes are so small that a move costs only a few
+hundred pairs.
 """
 
 from __future__ import annotations
@@ -42,13 +49,14 @@ __all__ = [
 ]
 
 _compile = njit(**OPTIONS)
-# Sums over images may be reordered, which vector units need; an overlap keeps its infinite energy and is rejected.
+# Sums over images may be reordered, which vectorisation requires; an overlap keeps its infinite
+# energy and is rejected.
 _inline_sum = njit(**OPTIONS, forceinline=True, fastmath={"reassoc", "contract", "nsz"})
 _inline = njit(**OPTIONS, forceinline=True)
 
 
 class ImageTable(NamedTuple):
-    """The input of the kernels besides the positions.
+    """Input of the kernels other than the positions.
 
     Parameters
     ----------
@@ -59,7 +67,8 @@ class ImageTable(NamedTuple):
     spacing
         (3,) edges of the box over 2^32.
     translations
-        (3, n_images) shifts of the nearest image of a partner to the images within reach, zero first.
+        (3, n_images) shifts of the nearest image of a partner to the images within reach, zero
+        first.
     own_images
         Energy of all atoms with their own images.
     """
@@ -142,7 +151,7 @@ def prepare_images(
 
 @_inline_sum
 def _energy_at(point, a, i, k, positions, species, table):  # type: ignore[no-untyped-def]
-    """Energy of an atom of species a at a lattice point with all images of all atoms but i and k."""
+    """Energy of an atom of species a at a point with all images of all atoms but i and k."""
     translations, spacing, cut = table.translations, table.spacing, table.cut
     shift_x, shift_y, shift_z = translations[0], translations[1], translations[2]
     energy = 0.0
@@ -185,7 +194,7 @@ def _displace(bits, positions, species, table, proposals, counters, temperature,
 
 @_inline
 def _exchange(bits, positions, species, table, proposals, counters, temperature, state):  # type: ignore[no-untyped-def]
-    """Try to swap the positions of two atoms of different species; return the change of the energy."""
+    """Try to swap two atoms of different species; return the change of the energy."""
     pair = chosen_pair(bits, proposals.exchange_cumulative)
     a, b = proposals.exchange_pairs[pair, 0], proposals.exchange_pairs[pair, 1]
     first = proposals.first

@@ -1,6 +1,7 @@
-"""The atoms as the kernels hold them, and the choice of a method.
+"""Memory layouts of the atoms for the kernels, and the choice of a method.
 
-All pairs in a box of some hundred atoms, cells in a large one, images in one below twice the cutoff; replicas sit in the lanes of a register.
+All pairs are used in a box of a few hundred atoms, cells in a larger one, and images in a box below
+twice the cutoff; replicas occupy the lanes of a register.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ __all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Layout", "Method", "Repl
 
 Method = Literal["all_pairs", "cells", "images"]
 CROSSOVER = {"float64": 1000, "float32": 1500}
-"""Number of atoms above which cells are faster, where the box holds enough of them.
+"""Number of atoms above which cells are faster, if the box holds enough cells.
 
 Measured: ``docs/reference/performance.md``.
 """
@@ -54,7 +55,8 @@ class Layout:
     def run(self, *arguments: Any) -> None:
         """Run sweeps.
 
-        The arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the table.
+        The arguments are those of :func:`mgflows.surrogate.kernels.all_pairs.run_sweeps` after the
+        table.
         """
         self.run_kernel(self.configuration, self.table, *arguments)
 
@@ -68,7 +70,7 @@ class Layout:
         return self.configuration._asdict()
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Return to the state that :meth:`arrays` gave."""
+        """Restore the state returned by :meth:`arrays`."""
         self.configuration = type(self.configuration)(
             **{name: np.ascontiguousarray(arrays[name]) for name in self.configuration._fields}
         )
@@ -96,7 +98,10 @@ class Cells(Layout):
 
 
 class Images(Layout):
-    """Every move visits every image of every atom within reach: slow, for boxes below twice the cutoff."""
+    """Every move visits every image of every atom within reach.
+
+    Slow; for boxes below twice the cutoff.
+    """
 
     method = "images"
     run_kernel = staticmethod(images.run_sweeps_over_images)
@@ -104,7 +109,7 @@ class Images(Layout):
 
 
 _REPLICA_REFRESH = 1000
-"""Sweeps between two computations of the energies from scratch; only what is reported depends on them."""
+"""Sweeps between two recomputations of the energies; they affect only reported values."""
 
 
 class Replicas(Layout):
@@ -113,7 +118,7 @@ class Replicas(Layout):
     Parameters
     ----------
     systems
-        As many as a register has lanes.
+        One system per lane of the register.
     random_states
         (4, lanes) random state of each replica.
     """
@@ -218,22 +223,25 @@ def lay_out(
     dtype
         Precision.
     method
-        ``"auto"`` takes images where the box is below twice the largest cutoff, and the faster of the others elsewhere.
+        ``"auto"`` selects images if the box is below twice the largest cutoff, and otherwise the
+        faster of the other two.
 
     Raises
     ------
     InputError
-        If all pairs are asked for and the box is below twice the largest cutoff, if cells are asked for and the box is below three of them, or if the
-        method does not exist.
+        If the method is all pairs and the box is below twice the largest cutoff, if the method is
+        cells and the box is below three of them, or if the method does not exist.
     """
     if method not in ("auto", "all_pairs", "cells", "images"):
         raise InputError(
-            f"the method {method!r} does not exist; choose 'auto', 'all_pairs', 'cells' or 'images'"
+            f"the method {method!r} does not exist",
+            hint="choose 'auto', 'all_pairs', 'cells' or 'images'",
         )
     if method == "all_pairs" and not reduced.nearest_image_suffices:
         raise InputError(
-            f"the box edge {reduced.box.min() * lj.length_unit:.4g} A is below twice the largest cutoff: by all pairs, and side by side as replicas, "
-            "an atom sees the nearest image of another only; use SwapMonteCarlo with method='auto', which sums over images, or more atoms"
+            f"the box edge {reduced.box.min() * lj.length_unit:.4g} A is below "
+            "twice the largest cutoff, but all pairs and replicas include only nearest images",
+            hint="use SwapMonteCarlo with method='auto', which sums over images, or more atoms",
         )
     arguments = (
         lj.reduced_sigma,
@@ -248,8 +256,9 @@ def lay_out(
     fits = bool(np.all(cells.cells_along(reduced.box, cutoff, max_displacement) >= 3))
     if method == "cells" and not fits:
         raise InputError(
-            f"the box edge {reduced.box.min():.4g} is below three cells of the largest cutoff {cutoff:.4g} and one displacement, in units of "
-            "the reference sigma; use method='all_pairs'"
+            f"the box edge {reduced.box.min():.4g} is below three cells of the largest "
+            f"cutoff {cutoff:.4g} plus one displacement, in units of the reference sigma",
+            hint="use method='all_pairs'",
         )
     system: Layout
     if method == "images" or (method == "auto" and not reduced.nearest_image_suffices):

@@ -1,6 +1,11 @@
 """Compiled kernel for independent replicas, one in each lane of a SIMD register.
 
-The algorithm and the moves are those of :mod:`mgflows.surrogate.kernels.all_pairs`. The replicas share which atom, or which two, a move is about, and nothing else: the displacement, and the random number that decides, are each replica's own, so that each one is a Markov chain in detailed balance. The atom has the same species in all replicas, so that pair parameters are scalars: nothing has to be padded, hidden or summed over lanes, and no branch depends on the outcome. The energies of the atoms are not kept, because some replica accepts in nearly every move.
+The algorithm and the moves are those of :mod:`mgflows.surrogate.kernels.all_pairs`. All replicas
+move the same atom, or exchange the same two, but share nothing else: each has its own displacement
+and its own random number for acceptance, so that each is a Markov chain that obeys detailed
+balance. The atom has the same species in all replicas, so pair parameters are scalars: nothing has
+to be padded, masked or summed over lanes, and no branch depends on the outcome. The energies of the
+atoms are not stored, because some replica accepts in nearly every move.
 """
 
 from __future__ import annotations
@@ -52,7 +57,8 @@ class ReplicaConfiguration(NamedTuple):
     species
         (n,) species index of each atom.
     old, new
-        (3, lanes) scratch: where the atom of a trial move is and would be; for an exchange, where the two atoms are.
+        (3, lanes) scratch: old and new position of the atom of a trial move; for an exchange, the
+        positions of the two atoms.
     change, accepted, bits
         (lanes,) scratch: change of the energy, whether the move is accepted, random bits.
     total
@@ -87,7 +93,7 @@ def _add_row(  # type: ignore[no-untyped-def]
     positions
         (3, n, lanes) lattice positions.
     old, new
-        (3, lanes) where the atom was and where it would be.
+        (3, lanes) old and new position of the atom.
     species
         Its species.
     start, stop
@@ -96,7 +102,7 @@ def _add_row(  # type: ignore[no-untyped-def]
         ``sigma_squared`` and ``four_epsilon``, (n_species, n), and ``constants`` as in
         :class:`mgflows.surrogate.kernels.all_pairs.Table`.
     change
-        (lanes,) change of the energy, added to.
+        (lanes,) change of the energy; incremented in place.
     """
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
@@ -133,7 +139,7 @@ def _pair_change(
     start: ir.Value,
     table: list[Any],
 ) -> Callable[[ir.Value], ir.Value]:
-    """Return what emits the change of the energy with the ``k``-th atom from ``start``."""
+    """Return a function that emits the energy change with the ``k``-th atom from ``start``."""
     b = v.builder
     sigma_squared, four_epsilon, constants = table
     length, lanes = b.extract_value(positions.shape, 1), ir.Constant(INDEX, v.lanes)
@@ -194,7 +200,7 @@ def _decide(configuration, temperature):  # type: ignore[no-untyped-def]
 
 @inline
 def _displace(bits, configuration, table, proposals, counters, temperature):  # type: ignore[no-untyped-def]
-    """Try to move one atom, in each replica to a point of its own in the cube around it."""
+    """Try to move one atom, in each replica to its own random point in the cube around it."""
     positions, change = configuration.positions, configuration.change
     old, new = configuration.old, configuration.new
     pairs = table.sigma_squared, table.four_epsilon, table.constants
@@ -265,7 +271,7 @@ def run_replica_sweeps(configuration, table, proposals, counters, temperatures, 
     energies
         (n_sweeps, lanes) receives the total energies after each sweep.
     state
-        Random state of what the replicas share: which atoms move.
+        Random state for the choice of atoms, which the replicas share.
     """
     exchanges = int(proposals.swap_fraction * 2**32)
     for sweep in range(temperatures.size):

@@ -1,10 +1,10 @@
 """The inner loop of the sampler, written for SIMD registers: the energies of one atom with others.
 
 Positions are 32-bit integers, with the box edge as 2^32. Differences of such numbers wrap around
-exactly as a periodic box does, so that the minimum image costs nothing; the lattice spacing is
-2e-10 of the edge. Compilers do not vectorise these loops well (measured in
-``docs/reference/performance.md``), so they are written out in vectors of 64 bytes, which LLVM cuts to the
-registers of the processor.
+exactly as a periodic box does, so the minimum image costs nothing; the lattice spacing is 2e-10 of
+the edge. Compilers do not vectorise these loops well (measured in
+``docs/reference/performance.md``), so they are written explicitly for vectors of 64 bytes, which
+LLVM splits into the registers of the processor.
 
 The atoms that a row runs over are given as *blocks*, places in the arrays where one vector of atoms
 begins: all of them in a small box, those of the nearby cells in a large one.
@@ -40,7 +40,8 @@ REGISTER_BYTES = 64
 
 INDEX = ir.IntType(64)
 _LATTICE = ir.IntType(32)
-# Sums may be reordered, but infinities must survive: an overlap has infinite energy and is rejected.
+# Sums may be reordered, but infinities must survive: an overlap has infinite energy and is
+# rejected.
 FAST = ("reassoc", "contract", "nsz")
 
 
@@ -156,7 +157,7 @@ def squared_distance(
 def shape_of_well(
     v: Vectors, sigma_squared: ir.Value, squared: ir.Value, ratio_cut: ir.Value
 ) -> ir.Value:
-    """Return ``s^6 - s^3`` with ``s = sigma^2 / r^2``, held at its value at the cutoff beyond it."""
+    """Return ``s^6 - s^3`` with ``s = sigma^2 / r^2``, constant beyond the cutoff."""
     b = v.builder
     s = b.fdiv(sigma_squared, squared, flags=FAST)
     s = b.select(b.fcmp_ordered(">", s, ratio_cut), s, ratio_cut)
