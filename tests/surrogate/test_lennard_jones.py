@@ -271,8 +271,10 @@ def test_configurations_that_the_kernels_cannot_treat_raise(consistent, liquid):
         consistent.reduced_configuration(tilted)
     with pytest.raises(InputError, match="holds Ni"):
         consistent.energy(Atoms("Ni"))
-    with pytest.raises(InputError, match="volume 0"):
+    with pytest.raises(InputError, match=r"the volume 0 A\^3"):
         consistent.energy(Atoms("Zr", pbc=True))
+    with pytest.raises(InputError, match="zero length"):
+        consistent.energy(Atoms("Zr", cell=[0, 5, 5], pbc=[True, False, False]))
     broken = liquid.copy()
     broken.positions[0] = np.nan
     with pytest.raises(InputError, match="finite"):

@@ -107,5 +107,5 @@ def test_settings_are_checked_and_read_back() -> None:
     ):
         with pytest.raises(InputError, match=message):
             TrainingSettings(**values)
-    with pytest.raises(InputError, match="the setting 'optimizer'; known are"):
+    with pytest.raises(InputError, match="unknown setting 'optimizer'; known are"):
         TrainingSettings.from_text('{"optimizer": "soap"}')
