@@ -2,9 +2,10 @@
 
     python docs/examples/trainer_settings.py DIRECTORY... --seeds 3 --steps 7000
 
-Every DIRECTORY holds a train.xyz and a test.xyz, such as ``mgflows export`` or the quickstart writes. For
-each setting the table has the mean and the largest RMSE of the test frames over the seeds, recomputed from
-nep.txt, the CPU time, and whether a training had to return to an earlier state. The defaults of
+Every DIRECTORY holds a train.xyz and a test.xyz, such as ``mgflows export`` or the quickstart
+writes. For each setting the table has the mean and the largest RMSE of the test frames over the
+seeds, recomputed from nep.txt, the CPU time, and whether a training had to return to an earlier
+state. The defaults of
 NepTrainer and TrainingSettings come from this table (docs/how_to/training.md).
 """
 

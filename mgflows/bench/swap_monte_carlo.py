@@ -222,9 +222,8 @@ class LammpsReference:
         for a in range(n_species):
             for b in range(a, n_species):
                 sigma, epsilon = float(lj.reduced_sigma[a, b]), float(lj.reduced_epsilon[a, b])
-                self._lammps.command(
-                    f"pair_coeff {a + 1} {b + 1} {epsilon!r} {sigma!r} {(lj.cutoff_factor * sigma)!r}"
-                )
+                cutoff = lj.cutoff_factor * sigma
+                self._lammps.command(f"pair_coeff {a + 1} {b + 1} {epsilon!r} {sigma!r} {cutoff!r}")
         self._lammps.commands_list(
             [
                 "neighbor 0.3 bin",

@@ -41,8 +41,8 @@ _ANSWER_SECONDS = 60.0
 class QueueAdapter(CommonAdapter):
     """A queue adapter with two more keys than FireWorks' CommonAdapter.
 
-    ``_category`` is the category of the jobs and ``_settings`` the path of the ``mgflows.yaml`` that
-    names the database.
+    ``_category`` is the category of the jobs and ``_settings`` the path of the ``mgflows.yaml``
+    that names the database.
     """
 
     _fw_name = "{{mgflows.launch.queue_adapter.QueueAdapter}}"

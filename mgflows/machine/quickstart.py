@@ -160,7 +160,7 @@ def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -
 
 
 def number_of_workers(settings: Settings, requested: int | None) -> int:
-    """Number of jobs at the same time: as requested, as in the settings, or one per core up to 2."""
+    """Number of simultaneous jobs: as requested, as in the settings, or one per core up to 2."""
     if requested is not None:
         return requested
     if "n_workers" in settings.model_fields_set:

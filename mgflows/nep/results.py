@@ -385,8 +385,8 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
     potential
         Path or text of a ``nep.txt``.
     frames
-        Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not count in the
-        errors of the virial.
+        Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not count in
+        the errors of the virial.
 
     Raises
     ------

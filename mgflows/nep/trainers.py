@@ -94,7 +94,7 @@ class TrainingProgress:
 
     @property
     def seconds_left(self) -> float:
-        """Estimated seconds to the end, from the mean speed of this run; NaN before its first step."""
+        """Estimated seconds left, from the mean speed of this run; NaN before its first step."""
         done = self.step - self.first_step
         return self.seconds / done * (self.n_steps - self.step) if done > 0 else math.nan
 

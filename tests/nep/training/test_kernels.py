@@ -1,4 +1,4 @@
-"""Energies, forces, virials and gradients against independent implementations and finite differences."""
+"""Energies, forces, virials and gradients against other codes and finite differences."""
 
 from __future__ import annotations
 

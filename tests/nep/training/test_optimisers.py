@@ -77,7 +77,7 @@ def test_a_restored_optimiser_continues_bit_by_bit(name) -> None:
 
 
 def test_soap_turns_the_first_update_into_a_step_of_equal_length_everywhere() -> None:
-    # One gradient of rank one: its only eigendirection gets the step 1, like every number under Adam.
+    # A gradient of rank one: its only eigendirection gets the step 1, like any number under Adam.
     gradient = np.zeros(SHAPE.n_parameters)
     part = SHAPE.split(gradient)["hidden"]
     part[0] = np.outer([1.0, 2.0, 0.0, 0.0, 0.0], np.arange(part.shape[2]))
