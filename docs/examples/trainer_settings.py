@@ -4,9 +4,8 @@
 
 Every DIRECTORY holds a train.xyz and a test.xyz, such as ``mgflows export`` or the quickstart
 writes. For each setting the table has the mean and the largest RMSE of the test frames over the
-seeds, recomputed from nep.txt, the CPU time, and whether a training had to return to an earlier
-state. The defaults of
-NepTrainer and TrainingSettings come from this table (docs/how_to/training.md).
+seeds, recomputed from nep.txt, the CPU time, and how often a training returned to an earlier
+state. docs/how_to/training.md has the table of the quickstart's data.
 """
 
 from __future__ import annotations

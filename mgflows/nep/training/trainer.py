@@ -55,9 +55,8 @@ class TrainingPausedError(MgflowsError):
 class NepTrainer(Trainer):
     """The trainer of mgflows: exact gradients in numba, SOAP, on CPU cores. No torch, no compiler.
 
-    Reaches in half a minute on one core what AdamW needs many minutes for
-    (docs/how_to/training.md). The same seed gives the same potential, bit by bit, on the same
-    machine for any number of threads and interruptions.
+    docs/how_to/training.md has its errors and times. The same seed gives the same potential, bit
+    by bit, on the same machine for any number of threads and interruptions.
 
     Parameters
     ----------

@@ -79,7 +79,8 @@ def test_predictions_agree_with_nep_adapters(name, structures) -> None:
 
 
 def test_the_written_potential_agrees_with_calorine(structures, tmp_path) -> None:
-    calculators = pytest.importorskip("calorine.calculators")
+    from calorine import calculators
+
     model = model_of(SHAPES["five-body"])
     evaluator, data = evaluator_of(model, structures)
     prediction = evaluator.predict(np.arange(len(structures)), model.flat)

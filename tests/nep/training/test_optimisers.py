@@ -50,7 +50,8 @@ def test_soap_is_faster_than_adam_where_the_directions_are_mixed() -> None:
 
 
 def test_adam_is_that_of_torch() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     rng = np.random.default_rng(2)
     start = rng.normal(size=SHAPE.n_parameters)
     parameter = torch.nn.Parameter(torch.tensor(start))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -65,8 +64,6 @@ def test_a_finished_training_is_not_repeated_but_can_be_lengthened(
 
 @pytest.mark.slow
 def test_threads_do_not_change_the_result(tmp_path, trained, emt_frames, small_parameters) -> None:
-    if (os.cpu_count() or 1) < 2:
-        pytest.skip("needs two cores")
     trainer = replace(TRAINER, n_threads=2)
     result = trainer.train(
         trainer.prepare(tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
