@@ -96,7 +96,7 @@ def _resources() -> dict[Category, Resources]:
     return {
         "sampling": Resources(),
         "dft": Resources(cores=32, reserve=True),
-        "training": Resources(cores=4, gpus=1),
+        "training": Resources(),
         "md": Resources(),
     }
 

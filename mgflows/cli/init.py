@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "sampling": "sampling (one core, packed)",
     "dft": "density-functional labels (whole nodes, one batch job each)",
-    "training": "training (a GPU)",
+    "training": "training (one core, packed; a GPU for neppo on CUDA or GPUMD's nep)",
     "md": "molecular dynamics with the potential (one core, packed)",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -10,12 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jobflow import Flow, Maker
-from monty.json import MontyEncoder
 
 import mgflows
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError
-from mgflows.files import digest_of_text
+from mgflows.flows.campaign_settings import encode_settings, settings_digest
 from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
@@ -202,8 +200,7 @@ class CampaignMaker(Maker):
     def document(self, flow: Flow) -> CampaignDocument:
         """Return the document that is stored when the flow is submitted."""
         method = self._method
-        settings = json.loads(json.dumps(self, cls=MontyEncoder))
-        digest = digest_of_text(json.dumps(_without_versions(settings), sort_keys=True))
+        settings = encode_settings(self)
         planned = Counter(job.metadata["mgflows"]["stage"] for job in all_jobs(flow))
         return CampaignDocument(
             campaign=self.name,
@@ -211,7 +208,7 @@ class CampaignMaker(Maker):
             method=self.label_maker.label_maker.name if method is None else method.description,
             fingerprint=None if method is None else method.fingerprint(self.alloy.species),
             settings=settings,
-            settings_digest=digest,
+            settings_digest=settings_digest(settings),
             scale=self.scale,
             scaled_down=self.scaled_down,
             planned={stage: planned[stage] for stage in STAGES if stage in planned},
@@ -286,16 +283,3 @@ class CampaignMaker(Maker):
         note = surrogate.check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
-
-
-def _without_versions(value: object) -> object:
-    """Drop monty's version stamps and unset values, which do not define a campaign."""
-    if isinstance(value, dict):
-        return {
-            key: _without_versions(member)
-            for key, member in value.items()
-            if key != "@version" and member is not None
-        }
-    if isinstance(value, list):
-        return [_without_versions(member) for member in value]
-    return value

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from jobflow import JobConfig, Maker, OnMissing, job
+from jobflow import JobConfig, OnMissing, job
 
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text
+from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.store import current_store, load_label, read_samples, read_summaries
 from mgflows.schemas.frames import FrameSummary
 from mgflows.schemas.labels import MethodFingerprint
@@ -38,7 +39,7 @@ class MixedMethodsError(InputError):
 
 
 @dataclass
-class DatasetMaker(Maker):
+class DatasetMaker(StoredMaker):
     """Collect the labels of a campaign into a frozen dataset with its train/test splits.
 
     The frames themselves stay in the label documents; the dataset lists them by hash. The same
@@ -66,6 +67,8 @@ class DatasetMaker(Maker):
     split_seed: int = 0
     include_ordered: bool = False
     minimum_fraction: float = 0.5
+
+    retired_arguments: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
     @job(
         data="frames",

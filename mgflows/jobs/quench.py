@@ -9,10 +9,10 @@ from jobflow import job
 
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
+from mgflows.jobs.worker import nep_device
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.validation import QuenchDocument
-from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -72,7 +72,7 @@ class QuenchMaker(StoredMaker):
         from mgflows.md.quench import NPTSettings, check_glass, quench
         from mgflows.nep.calculator import nep_calculator
 
-        device = Settings.current().nep_device
+        device = nep_device()
         settings = maker_settings(
             self, potential_id=potential_id, cooling_rate=cooling_rate, nep_device=device
         )

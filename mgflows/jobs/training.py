@@ -13,6 +13,7 @@ from jobflow import JobConfig, Maker, job
 from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, listed_frame, load_label
+from mgflows.jobs.worker import nep_command
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
 from mgflows.nep.training.trainer import NepTrainer
@@ -28,7 +29,6 @@ from mgflows.schemas.training import (
     TrainerRecord,
     VirialParity,
 )
-from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -103,7 +103,7 @@ class TrainingMaker(Maker):
         directory = Path.cwd() / "nep"
         trainer = self.trainer
         if isinstance(trainer, GpumdTrainer) and trainer.command is None:
-            trainer = replace(trainer, command=Settings.current().nep_command)
+            trainer = replace(trainer, command=nep_command())
         settings = maker_settings(
             self, trainer=trainer, generation=generation, started_from=started_from
         )

@@ -10,6 +10,7 @@ from jobflow import JobConfig, OnMissing, job
 from mgflows.errors import InputError
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
+from mgflows.jobs.worker import nep_device
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.validation import (
@@ -17,7 +18,6 @@ from mgflows.schemas.validation import (
     ValidationDocument,
     ValidationSummary,
 )
-from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -51,6 +51,7 @@ class ValidationMaker(StoredMaker):
     seed: int = 0
 
     retired: ClassVar[tuple[str, ...]] = ("scaled_down",)
+    retired_arguments: ClassVar[tuple[str, ...]] = ("energies",)
 
     @job(
         data="curves",
@@ -87,7 +88,7 @@ class ValidationMaker(StoredMaker):
                 "no relaxed glass to validate on: all relaxations failed",
                 hint="fix them and rerun them first",
             )
-        device = Settings.current().nep_device
+        device = nep_device()
         with record_provenance(
             seed=self.seed,
             settings=maker_settings(self, nep_device=device),

@@ -21,6 +21,7 @@ from mgflows.connections import check_database, open_database, open_launchpad
 from mgflows.database.planned import batches, deleted_jobs, finished_jobs
 from mgflows.database.progress import ACTIVE, require_campaign
 from mgflows.errors import InputError
+from mgflows.flows.campaign_settings import differing_settings
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepare_database
 from mgflows.schemas.campaign import CAMPAIGNS, PLANNED, CampaignDocument
@@ -49,6 +50,9 @@ _PLANS = "plans"
 
 MINIMUM_FRACTION = 0.5
 """A job that tolerates missing inputs starts if at least this fraction of them is available."""
+
+_SHOWN = 3
+"""Number of differing settings that an error names."""
 
 _BATCH = 50
 """Number of workflows that are inserted at once."""
@@ -159,7 +163,7 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     Raises
     ------
     InputError
-        If a campaign of this name but of other settings exists.
+        If a campaign of this name but of other settings exists; the message has those that differ.
     """
     collection = database[CAMPAIGNS]
     collection.create_index("campaign", unique=True)
@@ -169,11 +173,16 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     stored = CampaignDocument.model_validate(
         collection.find_one({"campaign": document.campaign}, {"_id": 0})
     )
-    if stored.settings_digest != document.settings_digest:
+    if stored.settings_digest == document.settings_digest:
+        return stored
+    # Digests also differ where an earlier version encoded the same settings in another way.
+    if found := differing_settings(stored.settings, document.settings):
+        more = f"; {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise InputError(
-            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at} "
-            f"(settings {stored.settings_digest}, not {document.settings_digest})",
-            hint="give the new one another name",
+            f"a campaign {document.campaign!r} of other settings exists since {stored.created_at}, "
+            f"submitted by mgflows {stored.mgflows_version} ({'; '.join(found[:_SHOWN])}{more})",
+            hint="give the new one another name, or continue the stored one with: mgflows advance "
+            f"{document.campaign}",
         )
     return stored
 

@@ -23,6 +23,7 @@ from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
 from mgflows.errors import InputError, ServiceError, clean_text, mask_credentials
+from mgflows.jobs.maker import drop_retired_arguments
 from mgflows.launch.interruption import Interrupted, stop_request
 from mgflows.launch.job_files import copy_checkpoints, printing_to_files
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of
@@ -106,6 +107,7 @@ class JobTask(JobFiretask):
             self._identify()
             self._take_over_checkpoints()
         try:
+            drop_retired_arguments(job)
             with stop_request.job():
                 response = job.run(store=store)
         except (DocumentTooLarge, OperationFailure) as error:

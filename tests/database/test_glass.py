@@ -96,8 +96,12 @@ def test_a_campaign_is_stored_once_and_another_of_its_name_is_refused(
 ):
     later = campaign_document.model_copy(update={"created_at": "2027-01-01T00:00:00+00:00"})
     assert register_campaign(glass_database.mongo, later).created_at == campaign_document.created_at
-    other = campaign_document.model_copy(update={"settings_digest": "another"})
-    with pytest.raises(InputError, match="of other settings exists"):
+    other = campaign_document.model_copy(
+        update={"settings": {"scale": "large"}, "settings_digest": "another"}
+    )
+    with pytest.raises(
+        InputError, match=r'of other settings exists.*\(scale: "test", now "large"\); give the new'
+    ):
         register_campaign(glass_database.mongo, other)
     assert [campaign.campaign for campaign in glass_database.campaigns()] == [CAMPAIGN]
 

@@ -8,10 +8,14 @@ from jobflow import OutputReference
 from monty.json import MontyDecoder
 
 from mgflows.database import GlassDatabase
+from mgflows.errors import InputError
 from mgflows.flows.campaign import CampaignMaker
+from mgflows.flows.scales import stand_in_campaign
+from mgflows.launch.campaigns import submit_campaign
 from mgflows.report.data import ReportData
 from mgflows.schemas.training import SUBSETS
 from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
+from tests.helpers.workers import run_worker
 
 pytestmark = pytest.mark.mongo
 
@@ -109,9 +113,62 @@ def test_every_stored_firework_becomes_a_job_again(stored):
         assert type(job.maker).__module__.startswith("mgflows.")
 
 
+def test_waiting_fireworks_run_and_a_dataset_of_the_same_frames_has_the_same_id(stored, settings):
+    names = ["dataset 1", "train 1", "quench quench-4000K-ps-00", "validate"]
+    fireworks = {fw["name"]: fw for fw in stored.mongo.fireworks.find({"name": {"$in": names}})}
+    uuids = [firework["spec"]["job_uuid"] for firework in fireworks.values()]
+    before = stored.store.query_one({"uuid": fireworks["dataset 1"]["spec"]["job_uuid"]})
+    assert set(fireworks) == set(names)
+    stored.mongo.outputs.delete_many({"uuid": {"$in": uuids}})
+    stored.mongo.launches.delete_many({})
+    # As they waited, but for the number of steps.
+    trainer = "spec._tasks.0.job.function.@bound.trainer"
+    for name in names:
+        job_id = fireworks[name]["fw_id"]
+        changes = {"state": "READY", "launches": [], "spec._priority": -job_id}
+        if name == "train 1":
+            changes |= {f"{trainer}.steps": 4, f"{trainer}.reports": 1}
+        stored.mongo.fireworks.update_one({"fw_id": job_id}, {"$set": changes})
+
+    run_worker(settings)
+    after = {fw["name"]: fw["state"] for fw in stored.mongo.fireworks.find({"name": {"$in": names}})}
+    assert after == dict.fromkeys(names, "COMPLETED")
+    dataset, potential, quench, validation = (
+        stored.store.query_one({"uuid": fireworks[name]["spec"]["job_uuid"]}, load=True)["output"]
+        for name in names
+    )
+    assert dataset["dataset_id"] == before["output"]["dataset_id"]
+    assert potential["dataset_id"] == dataset["dataset_id"]
+    assert potential["trainer"]["trainer"] == "NeppoTrainer"
+    assert quench["density"] > 0.0
+    assert validation["potential_id"] == potential["potential_id"]
+
+
 def test_the_settings_of_a_campaign_become_its_maker_again(stored):
     document = stored.campaign(CAMPAIGN)
     maker = MontyDecoder().process_decoded(document.settings)
     assert isinstance(maker, CampaignMaker)
     assert maker.name == CAMPAIGN
     assert len(maker.make().jobs) > 4
+
+
+def test_the_unchanged_campaign_is_continued_when_it_is_submitted_again(stored, settings):
+    maker = MontyDecoder().process_decoded(stored.campaign(CAMPAIGN).settings)
+    # Encoded by this version, the same settings have another digest.
+    digest = maker.document(maker.make()).settings_digest
+    assert digest != stored.campaign(CAMPAIGN).settings_digest
+    (submission,) = submit_campaign(maker, settings)
+    assert (submission.n_added, submission.n_planned, submission.is_new) == (0, 0, False)
+    assert stored.status(CAMPAIGN).states == {"COMPLETED": 59}
+
+
+def test_a_campaign_whose_defaults_changed_is_refused_with_the_settings_that_differ(
+    stored, settings
+):
+    with pytest.raises(
+        InputError,
+        match=r"submitted by mgflows 0\.1\.0 .*trainer: NeppoTrainer, now NepTrainer.*"
+        r"continue the stored one with: mgflows advance Cu46Zr46Al8-tiny",
+    ):
+        submit_campaign(stand_in_campaign("tiny"), settings)
+    assert stored.status(CAMPAIGN).states == {"COMPLETED": 59}

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.helpers.stored_campaign import load_stored_campaign
+
 if TYPE_CHECKING:
     from pymongo.database import Database
 
     from mgflows.settings import Settings
 
+QUICKSTART = "Cu46Zr46Al8-small"
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -26,9 +29,14 @@ def test_the_examples_of_the_readme(
         (tmp_path / name).mkdir()
         settings.write(tmp_path / name / "mgflows.yaml")
     monkeypatch.chdir(tmp_path)
+    # What the quickstart leaves.
+    load_stored_campaign(database)
+    database.campaigns.update_one({}, {"$set": {"campaign": QUICKSTART}})
+    database.outputs.update_many({}, {"$set": {"metadata.mgflows.campaign": QUICKSTART}})
     names: dict[str, object] = {}
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), names)
     assert database.fireworks.count_documents({"state": "READY"}) > 50
-    assert (names["deep"], names["atoms"], names["potentials"]) == ([], [], [])
+    assert len(names["deep"]) == len(names["atoms"])
+    assert (names["potential"].generation, names["potential"].split) == (1, "family")
     assert names["campaign"].label_maker.label_maker.method.n_ranks == 32

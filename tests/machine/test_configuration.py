@@ -58,6 +58,8 @@ def test_fireworks_and_jobflow_read_the_rendered_files(tmp_path: Path) -> None:
         "cpu",
         "--queue",
         "training=gpu",
+        "--gpus",
+        "training=2",
         "--account",
         "dft=abc",
     )
@@ -87,9 +89,15 @@ def test_fireworks_and_jobflow_read_the_rendered_files(tmp_path: Path) -> None:
         (launch,) = [line for line in script.splitlines() if line.startswith("exec ")]
         assert ("singleshot" in launch) == (category == "dft")
         assert SECRET not in script
-    assert "#SBATCH --gpus-per-node=1" in load_object_from_file(
-        str(tmp_path / "my_qadapter_training.yaml")
-    ).get_script_str("/")
+        assert ("#SBATCH --gpus-per-node=2" in script) == (category == "training")
+        assert ("--gpus" in script) == (category == "training")
+
+
+def test_no_category_requests_a_gpu_by_default(tmp_path: Path) -> None:
+    run_init(tmp_path, "--scheduler", "slurm", "--mongodb-uri", URI)
+    for category in CATEGORIES:
+        adapter = load_object_from_file(str(tmp_path / f"my_qadapter_{category}.yaml"))
+        assert "gpu" not in adapter.get_script_str("/")
 
 
 def test_pbs_scripts_request_nodes_cores_and_memory(tmp_path: Path) -> None:
