@@ -56,3 +56,16 @@ def test_issue_templates_are_complete(template: Path) -> None:
     assert {"name", "description", "body"} <= set(form)
     assert all(entry["type"] in ("textarea", "checkboxes") for entry in form["body"])
     assert all(entry["attributes"]["label"] for entry in form["body"])
+
+
+def test_prose_in_markdown_has_lines_of_at_most_100_columns() -> None:
+    """Code, tables, links and images may be longer."""
+    long = []
+    for page in [*FRONT, *(ROOT / "docs").rglob("*.md")]:
+        prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        long += [
+            f"{page.relative_to(ROOT)}: {line}"
+            for line in prose.splitlines()
+            if len(line) > 100 and not line.lstrip().startswith(("|", ">", "<", "!["))
+        ]
+    assert long == []
