@@ -11,9 +11,11 @@ from mgflows.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mgflows.nep.calculator import nep_calculator, validate_nep_text
+    from mgflows.nep.committee import Committee, train_committee
     from mgflows.nep.frames import find_duplicates, read_frames, write_frames
     from mgflows.nep.parameters import NepParameters
     from mgflows.nep.results import LossTable, ParityTable, Predictions, parity, predict, read_loss
+    from mgflows.nep.selection import SpreadWindow, select_frames
     from mgflows.nep.split import split_frames
     from mgflows.nep.trainers import (
         GpumdTrainer,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from mgflows.nep.training import NepTrainer
 
 __all__ = [
+    "Committee",
     "GpumdTrainer",
     "LossTable",
     "NepParameters",
@@ -32,6 +35,7 @@ __all__ = [
     "NeppoTrainer",
     "ParityTable",
     "Predictions",
+    "SpreadWindow",
     "Trainer",
     "TrainingProgress",
     "TrainingResult",
@@ -41,7 +45,9 @@ __all__ = [
     "predict",
     "read_frames",
     "read_loss",
+    "select_frames",
     "split_frames",
+    "train_committee",
     "validate_nep_text",
     "write_frames",
 ]
@@ -51,6 +57,8 @@ __getattr__ = lazy_names(
     {
         "nep_calculator": "mgflows.nep.calculator",
         "validate_nep_text": "mgflows.nep.calculator",
+        "Committee": "mgflows.nep.committee",
+        "train_committee": "mgflows.nep.committee",
         "find_duplicates": "mgflows.nep.frames",
         "read_frames": "mgflows.nep.frames",
         "write_frames": "mgflows.nep.frames",
@@ -61,6 +69,8 @@ __getattr__ = lazy_names(
         "parity": "mgflows.nep.results",
         "predict": "mgflows.nep.results",
         "read_loss": "mgflows.nep.results",
+        "SpreadWindow": "mgflows.nep.selection",
+        "select_frames": "mgflows.nep.selection",
         "split_frames": "mgflows.nep.split",
         "GpumdTrainer": "mgflows.nep.trainers",
         "NepTrainer": "mgflows.nep.training",

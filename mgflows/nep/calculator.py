@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
     from mgflows.nep.parameters import NepParameters
 
-__all__ = ["Device", "nep_calculator", "potential_text", "read_potential", "validate_nep_text"]
+__all__ = [
+    "Device",
+    "batch_calculator",
+    "nep_calculator",
+    "potential_text",
+    "read_potential",
+    "validate_nep_text",
+]
 
 Device = Literal["cpu", "cuda"]
 """Where a potential is evaluated."""
@@ -237,7 +244,7 @@ def _potential_file(text: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _batch_calculator(text: str) -> Iterator[Any]:
+def batch_calculator(text: str) -> Iterator[Any]:
     """nep-adapters' calculator for many structures at once."""
     module = require("nep_adapters", "md", "evaluating a NEP")
     with (

@@ -12,7 +12,7 @@ from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
 from mgflows.nep.calculator import (
-    _batch_calculator,
+    batch_calculator,
     fits_nep_adapters,
     nep_calculator,
     potential_text,
@@ -264,7 +264,7 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     if not fits_nep_adapters(header):
         return _predict_one_by_one(text, frames)
     energies, forces, virials = [], [], []
-    with _batch_calculator(text) as calculator:
+    with batch_calculator(text) as calculator:
         for batch in _batches(frames):
             prediction = calculator.predict_structures(batch)
             energies.append(prediction.energy / prediction.atom_counts)
