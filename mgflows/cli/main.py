@@ -35,6 +35,14 @@ _COMMANDS = {
     "potentials": ("mgflows.cli.results:potentials", "List the potentials."),
     "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),
     "report": ("mgflows.cli.report:report", "Write the HTML report of a campaign."),
+    "committee": (
+        "mgflows.cli.committee:committee",
+        "Estimate errors with a committee of NEPs and select frames to label.",
+    ),
+    "learning-curve": (
+        "mgflows.cli.learning_curve:learning_curve",
+        "Estimate how many labels an error needs.",
+    ),
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and other codes."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,11 +11,9 @@ import click
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ase import Atoms
 
-__all__ = ["check_output", "force_option", "read_structures"]
+__all__ = ["check_output", "force_option", "read_dataset", "read_structures"]
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
@@ -80,3 +79,40 @@ def read_structures(path: Path) -> list[Atoms]:
     if not structures or any(len(atoms) == 0 for atoms in structures):
         raise InputError(f"{path} holds no structure", hint="give a file with atoms")
     return structures
+
+
+def read_dataset(source: str, directory: Path | None) -> tuple[list[Atoms], list[Atoms]]:
+    """Read the training and the test frames that an argument names.
+
+    Parameters
+    ----------
+    source
+        A folder with ``train.xyz`` and ``test.xyz``, as `mgflows export` writes, or the id of a
+        dataset, of which the family split is taken.
+    directory
+        Directory of the database's settings.
+
+    Raises
+    ------
+    InputError
+        If the folder lacks a file, or there is no such dataset.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        from mgflows.nep import read_frames
+
+        return read_frames(folder / "train.xyz"), read_frames(folder / "test.xyz")
+    if folder.exists() or os.sep in source:
+        raise InputError(
+            f"{source} is not a folder with train.xyz and test.xyz",
+            hint="give such a folder, as `mgflows export` writes, or the id of a dataset",
+        )
+    from mgflows.cli.options import open_database
+
+    database = open_database(directory)
+    dataset = database.dataset(source)
+    train, test = (
+        database.load([frame for frame in dataset.frames if frame.test["family"] is is_test])
+        for is_test in (False, True)
+    )
+    return train, test

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mgflows.nep.calculator import nep_calculator, validate_nep_text
     from mgflows.nep.committee import Committee, train_committee
     from mgflows.nep.frames import find_duplicates, read_frames, write_frames
+    from mgflows.nep.learning_curve import LearningCurve, learning_curve
     from mgflows.nep.parameters import NepParameters
     from mgflows.nep.results import LossTable, ParityTable, Predictions, parity, predict, read_loss
     from mgflows.nep.selection import SpreadWindow, select_frames
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Committee",
     "GpumdTrainer",
+    "LearningCurve",
     "LossTable",
     "NepParameters",
     "NepTrainer",
@@ -40,6 +42,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingResult",
     "find_duplicates",
+    "learning_curve",
     "nep_calculator",
     "parity",
     "predict",
@@ -62,6 +65,8 @@ __getattr__ = lazy_names(
         "find_duplicates": "mgflows.nep.frames",
         "read_frames": "mgflows.nep.frames",
         "write_frames": "mgflows.nep.frames",
+        "LearningCurve": "mgflows.nep.learning_curve",
+        "learning_curve": "mgflows.nep.learning_curve",
         "NepParameters": "mgflows.nep.parameters",
         "LossTable": "mgflows.nep.results",
         "ParityTable": "mgflows.nep.results",

@@ -1,0 +1,146 @@
+"""``mgflows learning-curve``: test errors against the number of training frames."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mgflows.cli.options import Interrupted, directory_option, json_option, print_json
+from mgflows.cli.paths import read_dataset
+from mgflows.cli.tables import make_console, make_table
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from mgflows.nep.learning_curve import ErrorName, LearningCurve
+
+
+def _fractions(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
+    try:
+        return [float(word) for word in value.split(",") if word.strip()]
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.1,0.3,1") from error
+
+
+@click.command(name="learning-curve")
+@click.argument("source")
+@click.option(
+    "--fractions",
+    default="0.05,0.1,0.2,0.4,0.7,1",
+    show_default=True,
+    callback=_fractions,
+    help="Fractions of the families to train on.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Curves to average."
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=7000,
+    show_default=True,
+    help="Steps of each training.",
+)
+@click.option("--target-energy", type=float, default=None, help="Wanted error in meV/atom.")
+@click.option("--target-force", type=float, default=None, help="Wanted error in meV/Å.")
+@click.option("--target-virial", type=float, default=None, help="Wanted error in meV/atom.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads."
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("learning-curve"),
+    show_default=True,
+    help="Directory that keeps finished trainings.",
+)
+@directory_option
+@json_option
+def learning_curve(
+    source: str,
+    fractions: list[float],
+    seeds: int,
+    steps: int,
+    target_energy: float | None,
+    target_force: float | None,
+    target_virial: float | None,
+    threads: int,
+    output: Path,
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Train on fractions of SOURCE; say how many frames a test error needs.
+
+    SOURCE is a folder with train.xyz and test.xyz or the ID of a dataset. The training frames are
+    taken family by family; the test frames stay the same. An interrupted run keeps its finished
+    trainings; the same command resumes it.
+    """
+    from mgflows.nep import NepParameters, NepTrainer
+    from mgflows.nep.learning_curve import learning_curve as measure
+
+    wanted: dict[ErrorName, float | None] = {
+        "energy": target_energy,
+        "force": target_force,
+        "virial": target_virial,
+    }
+    targets = {name: value for name, value in wanted.items() if value is not None}
+    for name, value in targets.items():
+        if not value > 0.0:
+            raise InputError(f"--target-{name} is {value:g} but must be positive")
+    train, test = read_dataset(source, directory)
+    species = sorted({symbol for frame in train for symbol in frame.get_chemical_symbols()})
+    log = make_console(stderr=True)
+    try:
+        curve = measure(
+            output,
+            NepParameters(tuple(species)),
+            train,
+            test,
+            fractions=fractions,
+            seeds=range(seeds),
+            trainer=NepTrainer(steps=steps, reports=1, n_threads=threads),
+            progress=lambda point: log.print(
+                f"seed {point.seed}, {point.n_frames} frames: {point.energy:.2f} meV/atom, "
+                f"{point.force:.1f} meV/Å, {point.virial:.1f} meV/atom",
+                style="dim",
+            ),
+        )
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"interrupted; finished trainings are kept in {output}, and the same command resumes"
+        ) from error
+    forecasts = [curve.forecast(name, target) for name, target in targets.items()]
+    if as_json:
+        print_json(
+            {
+                "n_test_frames": curve.n_test_frames,
+                "points": [asdict(point) for point in curve.points],
+                "forecasts": [asdict(forecast) for forecast in forecasts],
+            }
+        )
+        return
+    _print(curve)
+    console = make_console()
+    for forecast in forecasts:
+        console.print(f"{forecast.quantity}: {forecast.verdict}", soft_wrap=True, markup=False)
+
+
+def _print(curve: LearningCurve) -> None:
+    console = make_console()
+    columns = {name: curve.mean(name) for name in ("energy", "force", "virial")}
+    rows = []
+    for index, size in enumerate(curve.sizes):
+        cells = [f"{columns['energy'][0][index]:.0f}", str(size)]
+        for _, means, errors in columns.values():
+            scatter = f" ± {errors[index]:.2g}" if errors[index] == errors[index] else ""
+            cells.append(f"{means[index]:.3g}{scatter}")
+        rows.append(cells)
+    titles = ("frames", "families", "E meV/atom", "F meV/Å", "W meV/atom")
+    console.print(make_table(titles, rows, numbers=titles))
+    console.print(
+        f"root mean square errors of {curve.n_test_frames} test frames, mean and standard error "
+        "over the seeds",
+        style="dim",
+    )
