@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from ase.io import read
 
+from mgflows.nep import write_frames
+from tests.helpers.emt_frames import emt_frames
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
@@ -99,3 +102,20 @@ def test_validation_choices():
     assert [float(x) for x in shear[0][1].split(",")] == pytest.approx(
         3 * [moduli["strain 0.002"][1]], rel=0.4
     )
+
+
+@pytest.mark.slow
+def test_active_learning(tmp_path):
+    frames = emt_frames()
+    write_frames(tmp_path / "train.xyz", frames[:16])
+    write_frames(tmp_path / "test.xyz", frames[16:])
+    output = run("active_learning.py", str(tmp_path), str(tmp_path / "results"), "--quick")
+    results = json.loads((tmp_path / "results/active_learning.json").read_text())["results"]
+    labels = {name: [] for name in ("committee", "farthest", "random")}
+    for row in results:
+        labels[row["strategy"]].append((row["labels"], row["force"]))
+    assert {tuple(n for n, _ in rows) for rows in labels.values()} == {(6, 10)}
+    # All begin with the same frames.
+    assert len({rows[0][1] for rows in labels.values()}) == 1
+    assert "| 10 | committee |" in output
+    assert (tmp_path / "results/active_learning.svg").read_text().startswith("<?xml")

@@ -1,0 +1,190 @@
+"""Test error against the number of labels for random, farthest and committee selections.
+
+    python docs/examples/active_learning.py SOURCE OUTPUT
+
+SOURCE is a folder with train.xyz and test.xyz, such as that of a quickstart; the labels of
+train.xyz are revealed batch by batch, and test.xyz, of other families, never changes. All
+selections of a seed begin with the same random frames. Each training has the same number of steps.
+OUTPUT gets active_learning.svg, active_learning.md and active_learning.json. Every potential that
+was trained is kept there, so that an interrupted run resumes. ``--quick`` is a rough version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from mgflows.files import write_text
+from mgflows.nep import NepParameters, NepTrainer, parity, read_frames
+from mgflows.nep.committee import train_committee
+from mgflows.nep.selection import SelectionStrategy, select_frames
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+STRATEGIES = get_args(SelectionStrategy)
+QUANTITIES = ("energy", "force", "virial")
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is computed.
+
+    Attributes
+    ----------
+    n_start, n_batch, n_rounds
+        Frames to begin with, frames per round, rounds.
+    n_seeds
+        Independent repetitions.
+    steps, n_members
+        Steps of each training, members of the committee.
+    """
+
+    n_start: int = 10
+    n_batch: int = 10
+    n_rounds: int = 5
+    n_seeds: int = 5
+    steps: int = 3000
+    n_members: int = 4
+
+
+QUICK = Effort(n_start=6, n_batch=4, n_rounds=1, n_seeds=1, steps=30, n_members=2)
+
+
+def run(
+    train: list[Atoms], test: list[Atoms], strategy: str, seed: int, effort: Effort, folder: Path
+) -> list[dict[str, Any]]:
+    """Label round by round; return the test errors after every round."""
+    trainer = NepTrainer(steps=effort.steps, reports=1)
+    species = sorted({symbol for frame in train for symbol in frame.get_chemical_symbols()})
+    parameters = NepParameters(tuple(species))
+    order = np.random.default_rng(seed).permutation(len(train))
+    chosen = [int(index) for index in order[: effort.n_start]]
+    rows = []
+    for number in range(effort.n_rounds + 1):
+        labelled = [train[index] for index in chosen]
+        place = folder / f"{strategy}-{seed}-{number}"
+        trainer.prepare(place, parameters, labelled, seed=seed)
+        potential = trainer.train(place).nep_txt
+        errors = parity(potential, test).overall
+        subsets: dict[str, int] = {}
+        for frame in labelled:
+            subsets[frame.info["subset"]] = subsets.get(frame.info["subset"], 0) + 1
+        rows.append(
+            {
+                "strategy": strategy,
+                "seed": seed,
+                "labels": len(chosen),
+                "subsets": subsets,
+                **{name: getattr(errors, f"{name}_rmse") for name in QUANTITIES},
+            }
+        )
+        if number == effort.n_rounds:
+            return rows
+        left = sorted(set(range(len(train))) - set(chosen))
+        committee = None
+        if strategy == "committee":
+            committee = train_committee(
+                place / "committee",
+                parameters,
+                labelled,
+                n_members=effort.n_members,
+                trainer=trainer,
+                seed=seed,
+            )
+        selection = select_frames(
+            [train[index] for index in left],
+            effort.n_batch,
+            strategy=strategy,  # type: ignore[arg-type]
+            committee=committee,
+            potential=potential,
+            known=labelled,
+            seed=seed + 1000 * number,
+        )
+        chosen += [left[index] for index in selection.chosen]
+    return rows
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Mean and standard error over the seeds, as Markdown."""
+    lines = [
+        "| labels | selection | energy (meV/atom) | forces (meV/Å) | virial (meV/atom) |",
+        "|---|---|---|---|---|",
+    ]
+    for n in sorted({row["labels"] for row in results}):
+        for strategy in STRATEGIES:
+            rows = [r for r in results if r["labels"] == n and r["strategy"] == strategy]
+            if not rows:
+                continue
+            cells = []
+            for name in QUANTITIES:
+                values = np.array([row[name] for row in rows])
+                error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
+                cells.append(f"{values.mean():.3g} ± {error:.1g}")
+            lines.append(f"| {n} | {strategy} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """One panel per error."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "mgflows"
+    import matplotlib.pyplot as plt
+
+    units = {"energy": "meV/atom", "force": "meV/Å", "virial": "meV/atom"}
+    figure, panels = plt.subplots(1, 3, figsize=(10.0, 3.2), layout="constrained")
+    for panel, name in zip(panels, QUANTITIES, strict=True):
+        for strategy, marker in zip(STRATEGIES, "os^", strict=True):
+            labels = sorted({r["labels"] for r in results if r["strategy"] == strategy})
+            values = [
+                [r[name] for r in results if r["labels"] == n and r["strategy"] == strategy]
+                for n in labels
+            ]
+            errors = [
+                float(np.std(v, ddof=1)) / len(v) ** 0.5 if len(v) > 1 else 0.0 for v in values
+            ]
+            panel.errorbar(
+                labels,
+                [float(np.mean(v)) for v in values],
+                errors,
+                marker=marker,
+                capsize=2,
+                label=strategy,
+            )
+        panel.set(xlabel="labels", ylabel=f"{name} error ({units[name]})", yscale="log")
+    panels[0].legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    """Read the command line, measure what is missing, and write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="folder with train.xyz and test.xyz")
+    parser.add_argument("output", type=Path, help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="a rough version")
+    options = parser.parse_args()
+    effort = QUICK if options.quick else Effort()
+    train, test = (read_frames(options.source / name) for name in ("train.xyz", "test.xyz"))
+    results: list[dict[str, Any]] = []
+    for seed in range(effort.n_seeds):
+        for strategy in STRATEGIES:
+            results += run(train, test, strategy, seed, effort, options.output / "trainings")
+            text = json.dumps({"effort": vars(effort), "results": results}, indent=1)
+            write_text(options.output / "active_learning.json", text + "\n")
+            print(f"seed {seed}, {strategy}: {results[-1]['force']:.1f} meV/A", flush=True)
+    write_text(options.output / "active_learning.md", table(results))
+    draw(results, options.output / "active_learning.svg")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
