@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from mgflows.nep.training.data import FrameSet
 
-__all__ = ["BatchLoss", "LossWeights", "batch_loss"]
+__all__ = ["FORCE_SCALE", "BatchLoss", "LossWeights", "batch_loss"]
 
 _ENERGY_SCALE = 0.002
-_FORCE_SCALE = 0.06
+FORCE_SCALE = 0.06
 _VIRIAL_SCALE = 0.06
 
 
@@ -110,7 +110,7 @@ def batch_loss(
     n_components = 3.0 * sizes.sum()
     n_virials = 6.0 * max(1, int(with_virial.sum()))
     energy_factor = weights.energy / _ENERGY_SCALE / n
-    force_factor = weights.force / _FORCE_SCALE / n_components
+    force_factor = weights.force / FORCE_SCALE / n_components
     virial_factor = weights.virial / _VIRIAL_SCALE / n_virials
     squares = np.array(
         [

@@ -14,6 +14,9 @@ __all__ = ["OptimiserName", "TrainingSettings"]
 OptimiserName = Literal["soap", "adam"]
 """Optimisers of :mod:`mgflows.nep.training.optimisers`."""
 
+_LARGEST_CORE = 2.2
+"""A; the bond length of the copper dimer, one of the shortest of the metals of glasses."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
@@ -23,6 +26,13 @@ class TrainingSettings:
     ----------
     optimiser
         ``soap`` (arXiv:2409.11321) or ``adam``.
+    core_radius
+        A; isolated pairs of atoms closer than this must repel each other
+        (:mod:`mgflows.nep.training.core`), so that no melt falls into an attractive hole at
+        distances that the frames do not have. None: only the ZBL repulsion of the parameters acts
+        there, as in the paper.
+    core_weight
+        Weight of this condition, relative to that of the forces of frames.
     energy_reference
         Whether energies of the elements, from a least-squares fit to the training energies, are
         removed before the training; the potential contains them, in one neuron per species. None:
@@ -46,6 +56,8 @@ class TrainingSettings:
     """
 
     optimiser: OptimiserName = "soap"
+    core_radius: float | None = 2.0
+    core_weight: float = 1.0
     energy_reference: bool | None = None
     subset_weights: dict[str, float] = field(default_factory=dict)
     gradient_clip: float | None = None
@@ -68,7 +80,13 @@ class TrainingSettings:
             raise InputError(f"averaging is {self.averaging:g} but must lie in [0, 1)")
         if self.plateau is not None and self.plateau < 1:
             raise InputError(f"plateau is {self.plateau} but must be at least 1 step or None")
-        for name in ("cache", "checkpoint_interval"):
+        if self.core_radius is not None and not 0.5 <= self.core_radius <= _LARGEST_CORE:
+            raise InputError(
+                f"core_radius is {self.core_radius:g} A but must lie in [0.5, {_LARGEST_CORE:g}] "
+                "or be None",
+                hint="pairs of metal atoms are always repulsive below 2 A",
+            )
+        for name in ("core_weight", "cache", "checkpoint_interval"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise InputError(f"{name} is {value:g} but must be finite and not negative")

@@ -12,6 +12,7 @@ import numpy as np
 
 from mgflows.errors import InputError, ServiceError
 from mgflows.nep.calculator import validate_nep_text
+from mgflows.nep.training.core import RepulsiveCore
 from mgflows.nep.training.data import BasisCache, FrameSet, fit_reference, most_neighbours
 from mgflows.nep.training.evaluator import Evaluator
 from mgflows.nep.training.loss import LossWeights, batch_loss
@@ -127,6 +128,13 @@ class Training:
             for name in ("hidden", "threshold", "output"):
                 self._parts[name][:, -1] = 0.0
         self._set_reference(self._model.reference)
+        self._core = (
+            None
+            if settings.core_radius is None
+            else RepulsiveCore(
+                self._model, settings.core_radius, settings.core_weight, parameters.seed or 0, team
+            )
+        )
         self._optimiser = make_optimiser(settings.optimiser, shape)
         first, last = parameters.learning_rate or _DEFAULT_RATES
         self._schedule = CosineSchedule(first, last, 0, parameters.generation)
@@ -245,9 +253,13 @@ class Training:
         )
         gradient = self._evaluator.gradient(self._flat, loss)
         l1, l2 = self._regularise(gradient)
+        total = loss.total + l1 + l2
+        if self._core is not None:
+            violation, push = self._core.gradient(self._flat, self.step)
+            total += violation
+            gradient += push
         gradient *= self._free
         norm = float(np.linalg.norm(gradient))
-        total = loss.total + l1 + l2
         if math.isfinite(norm) and math.isfinite(total):
             clip = self.settings.gradient_clip
             if clip is not None and norm > clip:
