@@ -127,10 +127,10 @@ def _dimers(parameters: NepParameters, radius: float) -> tuple[FrameSet, NDArray
     pairs = combinations_with_replacement(range(len(parameters.species)), 2)
     species = np.tile(np.array(list(pairs), np.int32).ravel(), n_frames)
     gap = parameters.cutoff[0] + 1.0
-    positions = np.zeros((n_frames, n_pairs, 2, 3))
-    positions[:, :, :, 1] = gap * np.arange(n_pairs)[:, None]
-    positions[:, :, 1, 0] = np.outer(_FRACTIONS, radii)
-    positions = positions.reshape(-1, 3)
+    grid = np.zeros((n_frames, n_pairs, 2, 3))
+    grid[:, :, :, 1] = gap * np.arange(n_pairs)[:, None]
+    grid[:, :, 1, 0] = np.outer(_FRACTIONS, radii)
+    positions = grid.reshape(-1, 3)
     cell = np.diag([gap + radius, gap * n_pairs, gap])
     cells = np.tile(cell, (n_frames, 1, 1))
     offsets = 2 * n_pairs * np.arange(n_frames + 1)
