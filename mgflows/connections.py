@@ -87,7 +87,7 @@ def check_uri(settings: Settings) -> None:
 
     uri = settings.uri
     if uri.startswith("mongodb+srv://"):
-        # Parsing it asks the name server; MongoClient does so with its own timeout.
+        # Parsing it queries the name server; MongoClient does so with its own timeout.
         return
     try:
         parse_uri(uri)

@@ -137,7 +137,7 @@ class MgflowsError(Exception):
     message
         The offending value and the reason.
     hint
-        How to fix it; empty where the message already says so.
+        How to fix it; empty where the message already states it.
 
     Attributes
     ----------

@@ -252,7 +252,7 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
         category = classify(_end_of_errors(Path(directory)))
     details = exception.get("_details")
     own = _own_category(details) if isinstance(details, dict) else ErrorCategory.OTHER
-    # The text of a general InputError may tell more, such as a file that is missing.
+    # The text of a general InputError may be more specific, such as a missing file.
     if own is not ErrorCategory.OTHER and (
         own is not ErrorCategory.INPUT or category is ErrorCategory.OTHER
     ):
@@ -297,7 +297,7 @@ def classify(text: str) -> ErrorCategory:
     """
     lines = text.splitlines()[-_MOST_LINES:]
     for number in range(len(lines) - 1, -1, -1):
-        # File names and source lines of a traceback say nothing about the error.
+        # File names and source lines of a traceback do not describe the error.
         if any(line.startswith('  File "') for line in lines[max(0, number - 1) : number + 1]):
             continue
         line = lines[number]

@@ -124,17 +124,17 @@ class FitnessMaker(Maker):
                 n_relaxations or {},
                 self.relaxation_steps,
             )
-        objections = self.limits.violations(fitness)
-        reason = "; ".join(objections) or self.limits.praise(fitness)
+        violations = self.limits.violations(fitness)
+        reason = "; ".join(violations) or self.limits.summary(fitness)
         logger.log(
-            logging.WARNING if objections else logging.INFO,
+            logging.WARNING if violations else logging.INFO,
             "the gate is %s: %s",
-            "closed" if objections else "open",
+            "closed" if violations else "open",
             reason,
         )
         return FitnessDocument(
             **dict(FitnessRecord.from_fitness(fitness)),
-            passed=not objections,
+            passed=not violations,
             reason=reason,
             limits=self.limits,
             n_pilots=len(labels),

@@ -43,7 +43,7 @@ class StopRequest:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
-    def ask(self, reason: str) -> None:
+    def request(self, reason: str) -> None:
         """Request this process to stop before its next job."""
         self.reason = self.reason or reason
 
@@ -62,7 +62,7 @@ class StopRequest:
             self._job_runs = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.ask(f"{signal.Signals(number).name} (walltime, preemption or a user's request)")
+        self.request(f"{signal.Signals(number).name} (walltime, preemption or a user's request)")
         if self._job_runs:
             # Only once: the job's orderly end must not be interrupted again.
             self._job_runs = False

@@ -199,7 +199,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
             self.fireworks.update_one(
                 {"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}}
             )
-            self.stop.ask(
+            self.stop.request(
                 f"firework {fw_id} cannot be read on this machine "
                 f"({type(error).__name__}: {clean_text(str(error), 500)})"
             )
@@ -266,7 +266,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         quick = time.monotonic() - self._started < self.quick_seconds
         self._n_quick_failures = self._n_quick_failures + 1 if quick else 0
         if self._n_quick_failures >= self.settings.max_quick_failures:
-            self.stop.ask(
+            self.stop.request(
                 f"{self._n_quick_failures} jobs in a row failed within {self.quick_seconds:g} s "
                 "each; look into the last launch directory"
             )

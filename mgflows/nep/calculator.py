@@ -64,7 +64,7 @@ def potential_text(potential: str | Path) -> str:
 def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
     """An ASE calculator for a NEP: eV, eV/A, and eV/A^3 with the ASE sign of the stress.
 
-    nep-adapters evaluates it, on one CPU core unless ``OMP_NUM_THREADS`` says otherwise; calorine
+    nep-adapters evaluates it, on ``OMP_NUM_THREADS`` CPU cores (by default one); calorine
     where nep-adapters is not installed or cannot evaluate the model. The calculator raises
     :class:`~mgflows.errors.InputError` for a structure that is not finite and
     :class:`~mgflows.errors.PotentialFailureError` for results that are not.
@@ -172,7 +172,7 @@ def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader
     text
         Contents of the file.
     species
-        If given, the species that the potential must know, in any order.
+        If given, the species that the potential must have, in any order.
 
     Raises
     ------

@@ -55,7 +55,7 @@ def split_frames(
     scheme
         As above.
     test_fraction
-        Wanted fraction of test frames in each subset, in (0, 1).
+        Target fraction of test frames in each subset, in (0, 1).
     seed
         Seed of the random order.
     held_out_families

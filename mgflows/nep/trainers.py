@@ -72,7 +72,8 @@ class TrainingProgress:
     Attributes
     ----------
     step, n_steps
-        Steps (neppo) or generations (GPUMD) done and wanted, those before an interruption included.
+        Steps (neppo) or generations (GPUMD) done and requested, including those before an
+        interruption.
     seconds
         Wall time of this run so far.
     total
@@ -460,7 +461,7 @@ class GpumdTrainer(Trainer):
     ----------
     command
         The executable with its arguments, such as ``srun -n 1 /opt/gpumd/nep``. None: ``nep``, and
-        in a job what the settings of its worker say (``nep_command``).
+        in a job ``nep_command`` of its worker's settings.
     takes_seed
         Whether this ``nep`` has the keyword ``seed`` (since late 2026); others stop at it. The
         summation order on a GPU varies all the same.

@@ -2,7 +2,7 @@
 
 A worker that is killed leaves its firework RUNNING or RESERVED. Its identity is on the launch
 (:func:`mgflows.launch.processes.identity`). The best available evidence decides: the process, if
-this machine can see it; else the batch job, if this machine can ask its queue; and only for a
+this machine can see it; else the batch job, if this machine can query its queue; and only for a
 worker outside of batch jobs, the time since its last heartbeat.
 """
 
@@ -140,7 +140,7 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
         return Diagnosis(ProcessState.LOST, reason, from_outside)
     return Diagnosis(
         ProcessState.UNCLEAR,
-        f"{reason}, but its job {job['id']} is in a queue that cannot be asked from here; run "
+        f"{reason}, but its job {job['id']} is in a queue that cannot be queried from here; run "
         "mgflows heal there",
     )
 
@@ -241,7 +241,7 @@ def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime)
     if state is None:
         return Diagnosis(
             ProcessState.UNCLEAR,
-            f"it is reserved for job {job['id']}, in a queue that cannot be asked from here; run "
+            f"it is reserved for job {job['id']}, in a queue that cannot be queried from here; run "
             "mgflows heal there",
         )
     if state.state is JobState.ENDED:
@@ -253,7 +253,7 @@ def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime)
 
 
 def _diagnose_job(job: dict[str, Any], queues: Queues) -> Diagnosis | None:
-    """What the queue reports about the batch job of a worker; None if it cannot be asked."""
+    """What the queue reports about the batch job of a worker; None if it cannot be queried."""
     found = queues.state(job)
     if found is None:
         return None

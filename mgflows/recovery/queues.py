@@ -138,14 +138,14 @@ def parse_qstat(text: str) -> dict[str, QueuedJob]:
 
 
 class Queues:
-    """The batch system of this machine, asked once for each job.
+    """The batch system of this machine, queried once for each job.
 
     An object is a snapshot. Read the database before creating it, so that every job that the
     database names had been submitted by then.
     """
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[str, str], QueuedJob | None] = {}
+        self._found: dict[tuple[str, str], QueuedJob | None] = {}
         self.complaints: list[str] = []
 
     @functools.cached_property
@@ -167,29 +167,29 @@ class Queues:
         return name.group(1) if name else None
 
     def look_up(self, jobs: Iterable[Mapping[str, Any]]) -> None:
-        """Ask for many jobs (see :func:`mgflows.settings.batch_job`) with few commands."""
+        """Query many jobs (see :func:`mgflows.settings.batch_job`) with few commands."""
         numbers = sorted(
             {str(job["id"]) for job in jobs if self._is_ours(job)}
-            - {number for _, number in self._asked}
+            - {number for _, number in self._found}
         )
         for start in range(0, len(numbers), _CHUNK):
             chunk = numbers[start : start + _CHUNK]
-            found = self._ask(chunk)
+            found = self._query(chunk)
             if found is None:
                 continue
             by_number = {name.split(".")[0]: job for name, job in found.items()}
             for number in chunk:
                 ended = QueuedJob(number, JobState.ENDED, "not in the queue")
-                self._asked[(str(self.scheduler), number)] = (
+                self._found[(str(self.scheduler), number)] = (
                     found.get(number) or by_number.get(number.split(".")[0]) or ended
                 )
 
     def state(self, job: Mapping[str, Any]) -> QueuedJob | None:
-        """State of a job in the queue; None if it cannot be asked from here."""
+        """State of a job in the queue; None if it cannot be queried from here."""
         if not self._is_ours(job):
             return None
         self.look_up([job])
-        return self._asked.get((str(self.scheduler), str(job["id"])))
+        return self._found.get((str(self.scheduler), str(job["id"])))
 
     def _is_ours(self, job: Mapping[str, Any]) -> bool:
         if self.scheduler is None or job.get("scheduler") not in (None, self.scheduler):
@@ -199,7 +199,7 @@ class Queues:
             self.scheduler == "slurm" and job.get("cluster") and job["cluster"] != self.cluster
         )
 
-    def _ask(self, numbers: list[str]) -> dict[str, QueuedJob] | None:
+    def _query(self, numbers: list[str]) -> dict[str, QueuedJob] | None:
         if self.scheduler == "slurm":
             # squeue fails for a single unknown id; of two ids, even equal ones, it omits it.
             command = [

@@ -65,7 +65,7 @@ class Recovery:
     failures
         Jobs that failed by themselves and were left as they are.
     running
-        Fireworks whose worker runs, or which may run on a machine that cannot be asked from here.
+        Fireworks whose worker runs, or which may run on a machine that cannot be queried from here.
     unclear
         Silent fireworks whose state cannot be determined from here, with the reason; they are left
         alone.

@@ -2,7 +2,7 @@
 
 Lines and text are drawn in placeholder colours, which :func:`render` replaces by CSS variables of
 the page. Colours of data are the same in the light and the dark theme: each has enough contrast on
-both backgrounds, and subsets can be told apart with the three common kinds of colour blindness.
+both backgrounds, and subsets can be distinguished with the three common kinds of colour blindness.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Positions are in A, energies in eV, stresses in eV/A^3 with the ASE sign (positive under
 tension), virials in eV per cell (positive under compression), pressures in GPa and times in s,
-unless a name says otherwise. A quantity in Lennard-Jones units has ``reduced`` in its name.
+unless its name states another. A quantity in Lennard-Jones units has ``reduced`` in its name.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class Frame(BaseModel):
 
 
 class FrameSummary(BaseModel, frozen=True):
-    """What queries need to know of a frame without loading it."""
+    """The fields of a frame that queries use, without its arrays."""
 
     frame_id: str = Field(description="hash of the frame")
     structure_id: str = Field("", description="hash of the structure without its label")

@@ -32,11 +32,11 @@ _CURVATURE = 20.0
 _LARGEST_LBFGS_STEP = 0.1
 """A."""
 _SMALL, _SMALL_MEMORY, _LARGE_MEMORY = 400, 30, 100
-"""Steps that LBFGS remembers for structures of up to 400 atoms, where more costs time and saves no
-steps, and for larger ones, where it halves their number."""
+"""History length of LBFGS for structures of up to 400 atoms, where a longer one saves no steps, and
+for larger ones, where it halves their number."""
 _CELL_MODULUS = 1.0
 """eV/A^3 (160 GPa), the stiffness of a metal; sets the scale of the cell coordinates."""
-_PATIENCE = 300
+_STAGNATION = 300
 """Steps of LBFGS without a smaller residual after which FIRE takes over."""
 
 
@@ -278,7 +278,7 @@ class _Descent:
             maxstep=_LARGEST_LBFGS_STEP,
             memory=_SMALL_MEMORY if len(self.atoms) <= _SMALL else _LARGE_MEMORY,
         )
-        refined = self._descend(lbfgs, *goal, patience=_PATIENCE)
+        refined = self._descend(lbfgs, *goal, max_stagnation=_STAGNATION)
         if refined and self._energy() <= energy:
             return True
         _, positions, cell = self._lowest
@@ -306,9 +306,9 @@ class _Descent:
         return force, stress
 
     def _descend(
-        self, optimizer: Optimizer, force_goal: float, stress_goal: float, patience: int = 0
+        self, optimizer: Optimizer, force_goal: float, stress_goal: float, max_stagnation: int = 0
     ) -> bool:
-        """Take steps until the goals are met, the budget is used up or patience has run out.
+        """Take steps until the goals are met, the budget is used up or the residual stagnates.
 
         ASE's own loop evaluates the forces on the cell three times per step, and their matrix
         logarithm costs as much as a fast potential.
@@ -322,11 +322,11 @@ class _Descent:
                 return True
             if self.n_steps >= self.max_steps:
                 return False
-            if patience:
+            if max_stagnation:
                 residual = max(force / force_goal, stress / stress_goal if stress_goal else 0.0)
                 if residual < best:
                     best, n_best = residual, self.n_steps
-                elif self.n_steps - n_best > patience:
+                elif self.n_steps - n_best > max_stagnation:
                     return False
                 self._remember()
             with warnings.catch_warnings():

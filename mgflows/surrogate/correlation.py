@@ -166,13 +166,13 @@ class FitnessLimits:
             )
         return found
 
-    def praise(self, fitness: SurrogateFitness) -> str:
+    def summary(self, fitness: SurrogateFitness) -> str:
         """Summarise the fitness of a surrogate without violations."""
         assert fitness.fit is not None
         return (
             f"over {fitness.n_samples} samples the label energy follows the surrogate's with a "
-            f"slope of {fitness.fit.slope:.2f} and "
-            f"R2 = {fitness.fit.r2:.2f}, at {fitness.pressure:+.0f} GPa"
+            f"slope of {fitness.fit.slope:.2f} and R2 = {fitness.fit.r2:.2f}, at "
+            f"{fitness.pressure:+.0f} GPa"
         )
 
 

@@ -459,7 +459,7 @@ def run_suite(
         carry the expensive quantities. Constraints are not obeyed.
     reference_calculator
         Calculator to compare with: the method of the labels if it is cheap, or another potential.
-        It may know more species than the glasses have.
+        It may have more species than the glasses have.
     suite
         A name in :data:`SUITES`.
     seed

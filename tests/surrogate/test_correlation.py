@@ -42,7 +42,7 @@ def make_samples(
 def test_a_suitable_surrogate_passes_and_is_described() -> None:
     fitness = measure_fitness(make_samples())
     assert FitnessLimits().violations(fitness) == []
-    assert FitnessLimits().praise(fitness).startswith("over 20 samples the label energy follows")
+    assert FitnessLimits().summary(fitness).startswith("over 20 samples the label energy follows")
     assert fitness.fit is not None
     assert fitness.fit_inherent is not None
     assert fitness.fit.slope == pytest.approx(0.3, abs=0.03)

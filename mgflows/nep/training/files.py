@@ -73,7 +73,7 @@ def train_in_directory(
     wall_time
         Seconds after which the training saves itself and stops.
     stop_requested
-        Asked after every step; True has the same effect.
+        Called after every step; if it returns True, the training stops in the same way.
 
     Returns
     -------

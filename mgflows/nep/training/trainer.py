@@ -36,7 +36,7 @@ class TrainingPausedError(MgflowsError):
     Attributes
     ----------
     step, n_steps
-        Steps done and wanted.
+        Steps done and requested.
     directory
         Where it stopped.
     """

@@ -108,7 +108,7 @@ def repulsion(
                 x, y, z = vector[edge, 0], vector[edge, 1], vector[edge, 2]
                 r = math.sqrt(x * x + y * y + z * z)
                 energy, slope = pair_energy(r, charges[start + i], charges[start + j], outer)
-                # Every pair is met twice.
+                # Every pair occurs twice.
                 energies[frame] += 0.5 * energy
                 gx, gy, gz = slope * x / r, slope * y / r, slope * z / r
                 forces[start + i, 0] += gx
