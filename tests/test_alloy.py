@@ -53,7 +53,7 @@ def test_a_dictionary_gives_back_the_alloy():
         ({"glass_mass_density": 7100.0}, ["7100", "7.1"]),
     ],
 )
-def test_bad_alloys_are_refused_with_value_and_mend(arguments: dict, words: list[str]):
+def test_bad_alloys_are_refused_with_value_and_remedy(arguments: dict, words: list[str]):
     good = {"composition": {"Cu": 0.5, "Zr": 0.5}, "n_atoms": 100, "number_density": 0.06}
     with pytest.raises(InputError) as error:
         Alloy(**(good | arguments))

@@ -125,7 +125,7 @@ def test_a_missing_extra_is_named():
         require("no_such_package_at_all", "report", "drawing")
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_defined_once():
     version = re.compile(rf"\b{re.escape(mgflows.__version__)}\b")
     assert version.search((ROOT / "CHANGELOG.md").read_text())
     assert not re.search(r'^version\s*=\s*"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)

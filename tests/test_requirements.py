@@ -102,5 +102,5 @@ def test_a_misspelled_requirement_is_an_error(pytester) -> None:
 
 
 @pytest.mark.parametrize("name", requirements.REQUIREMENTS)
-def test_every_requirement_can_be_looked_for(name: str) -> None:
+def test_every_requirement_can_be_searched(name: str) -> None:
     assert requirements.REQUIREMENTS[name].is_present() in (True, False)

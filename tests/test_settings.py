@@ -125,7 +125,7 @@ def test_an_unwritable_place_is_a_clear_error(tmp_path: Path) -> None:
         Settings().write(tmp_path / "file" / "mgflows.yaml")
 
 
-def test_no_database_yet_says_how_to_start_one(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_with_the_command_that_starts_it(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="mgflows db start --directory"):
         open_database(Settings(directory=tmp_path))
 

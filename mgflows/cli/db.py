@@ -22,7 +22,7 @@ def db() -> None:
 @db.command()
 @directory_option
 def start(directory: Path | None) -> None:
-    """Start the server if it does not run."""
+    """Start the server if it is not running."""
     server = _server(directory)
     was_running = server.pid() is not None
     uri = server.start()
@@ -32,7 +32,7 @@ def start(directory: Path | None) -> None:
 @db.command()
 @directory_option
 def stop(directory: Path | None) -> None:
-    """Stop the server; its data stay."""
+    """Stop the server; its data are kept."""
     click.echo("MongoDB is stopped" if _server(directory).stop() else "MongoDB was not running")
 
 
@@ -41,7 +41,7 @@ def stop(directory: Path | None) -> None:
 @json_option
 @click.pass_context
 def status(context: click.Context, directory: Path | None, as_json: bool) -> None:
-    """Show whether the server runs; the exit code is 1 if it does not."""
+    """Show whether the server is running; the exit code is 1 if it is not."""
     found = _server(directory).status()
     if as_json:
         print_json(vars(found))

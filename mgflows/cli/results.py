@@ -178,4 +178,4 @@ def _kind(database: GlassDatabase, identifier: str, form: str | None) -> Kind:
             hint="list them with: mgflows datasets, mgflows potentials",
         )
     listing = "; ".join(f"{kind}s {', '.join(ids)}" for kind, ids in found.items())
-    raise InputError(f"{identifier!r} fits several results ({listing})", hint="give more digits")
+    raise InputError(f"{identifier!r} matches several results ({listing})", hint="give more digits")

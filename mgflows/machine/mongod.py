@@ -306,7 +306,7 @@ class PrivateMongod:
             )
         if "Permission denied" in text or "Operation not permitted" in text:
             return ServiceError(
-                f"MongoDB may not write to {self.home}",
+                f"MongoDB cannot write to {self.home}",
                 hint="choose a directory of your own on a local disk",
             )
         if "upgrade" in text.lower() and "featureCompatibilityVersion" in text:

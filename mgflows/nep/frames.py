@@ -149,7 +149,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
         end = start + 2 + n_atoms
         if n_atoms < 1 or end > len(lines):
             raise InputError(
-                f"line {start + 1} of {path} announces {n_atoms} atoms, but "
+                f"line {start + 1} of {path} declares {n_atoms} atoms, but "
                 f"{max(0, len(lines) - start - 2)} lines are left; the file is cut off"
             )
         try:

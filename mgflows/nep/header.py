@@ -114,8 +114,8 @@ class NepHeader:
             obstacle = "invariants beyond the five-body term (l_max line)"
         if obstacle:
             raise InputError(
-                f"the potential has {obstacle}, with which mgflows evaluates potentials but does "
-                "not train them",
+                f"the potential has {obstacle}; mgflows evaluates such potentials but does not "
+                "train them",
                 hint="start from a potential without, or train from scratch",
             )
         four_body, five_body = (*self.l_max[1:3], 0, 0)[:2]
@@ -147,7 +147,7 @@ def read_header(text: str) -> NepHeader:
         )
     if first[1] != str(len(first) - 2):
         raise InputError(
-            f"line 1 of the potential announces {first[1]} species and lists {len(first) - 2}: "
+            f"line 1 of the potential declares {first[1]} species and lists {len(first) - 2}: "
             f"{' '.join(first)!r}"
         )
     n_species = len(first) - 2

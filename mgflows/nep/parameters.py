@@ -342,7 +342,7 @@ def _format(value: Any) -> str:
 
 def _read_species(arguments: list[str]) -> tuple[str, ...]:
     if int(arguments[0]) != len(arguments) - 1:
-        raise ValueError(f"it announces {arguments[0]} species and lists {len(arguments) - 1}")
+        raise ValueError(f"it declares {arguments[0]} species and lists {len(arguments) - 1}")
     return tuple(arguments[1:])
 
 

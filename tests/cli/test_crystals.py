@@ -62,10 +62,10 @@ def test_a_campaign_accepts_the_file(
 def test_errors_are_one_sentence(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
-    code, _, said = run(*arguments, "--output", "crystals.json")
+    code, _, printed = run(*arguments, "--output", "crystals.json")
     assert code == 2
-    assert said.startswith("error: ")
-    assert words in said
+    assert printed.startswith("error: ")
+    assert words in printed
     assert not list(tmp_path.iterdir()), "nothing half-written"
 
 

@@ -25,28 +25,28 @@ DATA = Path(__file__).parents[1] / "data"
     ],
 )
 def test_errors_are_one_sentence_with_exit_code_2(run, arguments, words, tmp_path):
-    code, _, said = run(*arguments)
+    code, _, printed = run(*arguments)
     assert code == 2
-    assert "error: " in said
-    assert words in said
-    assert "Traceback" not in said
+    assert "error: " in printed
+    assert words in printed
+    assert "Traceback" not in printed
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], "nothing half-written"
 
 
 def test_unknown_commands_and_options_are_errors(run):
-    code, _, said = run("quickstrat")
+    code, _, printed = run("quickstrat")
     assert code == 2
-    assert "error: there is no command 'quickstrat'; did you mean 'quickstart'?" in said
-    code, _, said = run("sample", "--no-such-option")
+    assert "error: there is no command 'quickstrat'; did you mean 'quickstart'?" in printed
+    code, _, printed = run("sample", "--no-such-option")
     assert code == 2
-    assert "error: no such option '--no-such-option'" in said
+    assert "error: no such option '--no-such-option'" in printed
 
 
 def test_a_directory_that_cannot_be_made_is_refused(run, tmp_path):
     (tmp_path / "file").write_text("")
-    code, _, said = run("quickstart", "--directory", "file/below")
+    code, _, printed = run("quickstart", "--directory", "file/below")
     assert code == 2
-    assert "choose another --directory" in said
+    assert "choose another --directory" in printed
 
 
 def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkeypatch):
@@ -55,9 +55,9 @@ def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkey
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10 << 30, 10 << 30, 5 << 20))
-    code, _, said = run("quickstart", "--directory", "q")
+    code, _, printed = run("quickstart", "--directory", "q")
     assert code == 2
-    assert "5 MiB of free space" in said
+    assert "5 MiB of free space" in printed
     assert not list((tmp_path / "q").iterdir())
 
 
@@ -65,10 +65,10 @@ def test_a_missing_extra_is_named_before_anything_runs(run, monkeypatch):
     import mgflows.machine.quickstart as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "nep_adapters" else True)
-    code, _, said = run("quickstart", "--directory", "q")
+    code, _, printed = run("quickstart", "--directory", "q")
     assert code == 2
-    assert "needs nep_adapters" in said
-    assert "pip install 'mgflows[quickstart]'" in said
+    assert "needs nep_adapters" in printed
+    assert "pip install 'mgflows[quickstart]'" in printed
 
 
 def test_samples_are_the_same_whatever_the_number_of_workers(run, tmp_path):

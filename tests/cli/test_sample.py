@@ -52,13 +52,13 @@ def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -
     _wait_for(output, process, 1)
     os.killpg(process.pid, signal.SIGINT)
     stopped = time.monotonic()
-    said = process.communicate(timeout=60)[1]
+    printed = process.communicate(timeout=60)[1]
     assert time.monotonic() - stopped < 10.0
     assert process.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
     n_kept = len(read(output, ":"))
-    assert f"interrupted with {n_kept} of 4 glasses finished in" in said
-    assert "run the same command again to resume" in said
+    assert f"interrupted with {n_kept} of 4 glasses finished in" in printed
+    assert "run the same command again to resume" in printed
 
     # After kill -9 the finished glasses are in the folder; the worker ends too.
     process = _start(output)
@@ -66,9 +66,9 @@ def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -
     process.kill()
     process.wait()
 
-    code, _, said = run("sample", *SETTINGS, "--output", str(output))
-    assert code == 0, said
-    assert "resuming;" in said
+    code, _, printed = run("sample", *SETTINGS, "--output", str(output))
+    assert code == 0, printed
+    assert "resuming;" in printed
     assert output.read_bytes() == (tmp_path / "whole.xyz").read_bytes()
     assert not unfinished_folder(output).exists()
 
@@ -77,18 +77,18 @@ def test_an_unfinished_run_of_other_settings_is_not_mixed_in(run, tmp_path: Path
     folder = unfinished_folder(tmp_path / "glasses.xyz")
     folder.mkdir()
     (folder / "settings.json").write_text('{"seed": 7}')
-    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "10")
+    code, _, printed = run("sample", "Cu50Zr50", "--sweeps", "10")
     assert code == 2
-    assert "holds an unfinished run with other settings" in said
+    assert "holds an unfinished run with other settings" in printed
     assert run("sample", "Cu50Zr50", "--sweeps", "10", "--force")[0] == 0
     assert not folder.exists()
 
 
 def test_an_existing_file_is_overwritten_only_with_force(run, tmp_path: Path) -> None:
     (tmp_path / "glasses.xyz").write_text("three weeks of work")
-    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "10")
+    code, _, printed = run("sample", "Cu50Zr50", "--sweeps", "10")
     assert code == 2
-    assert said == (
+    assert printed == (
         "error: glasses.xyz exists already; choose another --output or overwrite with --force "
     )
     assert (tmp_path / "glasses.xyz").read_text() == "three weeks of work"
@@ -110,10 +110,10 @@ def test_an_unusable_output_is_refused_before_the_cooling(
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     started = time.monotonic()
-    code, _, said = run("sample", "Cu50Zr50", "--sweeps", "1000000000", "--output", output)
+    code, _, printed = run("sample", "Cu50Zr50", "--sweeps", "1000000000", "--output", output)
     assert code == 2
-    assert words in said
-    assert said.count("error:") == 1
+    assert words in printed
+    assert printed.count("error:") == 1
     assert time.monotonic() - started < 30.0
 
 
@@ -139,13 +139,13 @@ def test_density_and_exchanges_are_those_of_the_alloy(run) -> None:
         ("Zr90Cu10", "8.05", "Cu-Zr"),
         ("Cu50Al50", "6.42", "Cu-Al"),
     ):
-        code, _, said = run("sample", formula, *settings)
+        code, _, printed = run("sample", formula, *settings)
         assert code == 0
-        assert f"{density} g/cm3, exchanges: {exchanges}" in said
+        assert f"{density} g/cm3, exchanges: {exchanges}" in printed
     # The largest species present is Al: 1.75 / (2.620 A)^3.
     assert "7.31 g/cm3" in run("sample", formula, *settings, "--reduced-density", "1.75")[2]
-    code, _, said = run(
+    code, _, printed = run(
         "sample", formula, *settings, "--reduced-density", "1", "--mass-density", "7"
     )
     assert code == 2
-    assert "both --reduced-density and --mass-density" in said
+    assert "both --reduced-density and --mass-density" in printed

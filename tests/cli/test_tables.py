@@ -77,15 +77,15 @@ def test_terminals_without_unicode(encoding: str, tmp_path) -> None:
             env={"PATH": "/usr/bin:/bin", "PYTHONIOENCODING": encoding, **_python_path()},
             timeout=300,
         )
-        said = (result.stdout + result.stderr).decode(encoding, errors="replace")
-        assert "Traceback" not in said, said
+        printed = (result.stdout + result.stderr).decode(encoding, errors="replace")
+        assert "Traceback" not in printed, printed
         if arguments == ["doctor"]:
             assert result.returncode == 1
-            assert "ok " in said
-            assert "    -> " in said
+            assert "ok " in printed
+            assert "    -> " in printed
         elif arguments[0] == "validate":
             assert result.returncode == 2
-            assert ("A..." if encoding == "ascii" else "Å...") + "->.txt" in said
+            assert ("A..." if encoding == "ascii" else "Å...") + "->.txt" in printed
 
 
 def _python_path() -> dict[str, str]:

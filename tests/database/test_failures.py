@@ -216,7 +216,7 @@ def test_the_last_error_decides_and_source_lines_do_not_count() -> None:
     assert last_words("") == ""
 
 
-def test_every_category_has_a_rule_and_the_command_knows_it() -> None:
+def test_every_category_has_a_rule_and_is_offered_by_the_command() -> None:
     assert {rule.category for rule in RULES} == set(ErrorCategory) - {ErrorCategory.OTHER}
     assert set(CATEGORIES) == {category.value for category in ErrorCategory}
     assert all(category.meaning and category.hint for category in ErrorCategory)

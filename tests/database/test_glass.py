@@ -67,7 +67,7 @@ def test_loaded_frames_are_the_labels(glass_database):
         assert labelled[2] == pytest.approx(each.get_stress(), abs=1e-9)
 
 
-def test_datasets_are_light_until_they_are_asked_for(glass_database):
+def test_datasets_load_their_frames_on_request_only(glass_database):
     (listed,) = glass_database.datasets()
     assert listed.n_frames == 30
     assert listed.frames == []
@@ -106,7 +106,7 @@ def test_a_campaign_is_stored_once_and_another_of_its_name_is_refused(
     assert [campaign.campaign for campaign in glass_database.campaigns()] == [CAMPAIGN]
 
 
-def test_questions_without_sense_are_answered_in_words(glass_database):
+def test_impossible_queries_are_refused(glass_database):
     with pytest.raises(InputError, match="'lj' does not exist; the subsets are lj_surrogate"):
         glass_database.frames(subset="lj")
     with pytest.raises(InputError, match="effective_time_min is -1"):
@@ -138,7 +138,7 @@ def test_status_and_cost_are_what_the_documents_say(glass_database):
     )
 
 
-def test_empty_questions_have_empty_answers(glass_database):
+def test_empty_queries_have_empty_results(glass_database):
     assert glass_database.potentials() == []
     assert glass_database.validations() == []
     assert glass_database.samples() == {}

@@ -38,7 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
             )
 
 
-def test_the_same_bytes_every_time_and_nothing_beside(tmp_path: Path) -> None:
+def test_the_same_bytes_every_time_and_no_other_file(tmp_path: Path) -> None:
     model = stand_in_model()
     first, second = (
         write_setfl(tmp_path / name, model, tabulation=SMALL).read_bytes() for name in ("a", "b")

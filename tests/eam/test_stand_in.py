@@ -114,7 +114,7 @@ def test_the_setfl_file_names_its_fingerprint(tmp_path: Path) -> None:
     assert species == "2 Zr Al"
 
 
-def test_other_elements_are_refused_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_other_elements_are_refused_unless_requested(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(
         InputError, match=r"fitted for Cu, Zr, Al and has no Ni, Ti.*johnson_mixing=True"
     ):
@@ -132,7 +132,7 @@ def test_other_elements_are_refused_unless_asked_for(caplog: pytest.LogCaptureFi
 
 
 @pytest.mark.parametrize("species", [(), ("Cu", "Cu")])
-def test_senseless_species(species: tuple[str, ...]) -> None:
+def test_invalid_species_are_refused(species: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="name at least one element, and each once"):
         stand_in_model(species)
 

@@ -105,7 +105,7 @@ def test_jobs_that_do_not_fit_fail_a_few_and_the_rest_waits(
 
 
 @pytest.mark.parametrize("buffered", [True, False])
-def test_what_a_job_prints_does_not_fit(
+def test_the_printed_output_of_a_job_does_not_fit(
     site: Settings, database: Database, tmp_path: Path, buffered: bool
 ) -> None:
     """The output is not written anywhere else, and the worker ends as with other failures."""

@@ -73,7 +73,7 @@ def test_crystals_are_elements_first_and_spread_over_the_list():
     }
 
 
-def test_each_split_goes_on_from_its_own_potential():
+def test_each_split_continues_from_its_own_potential():
     """A potential warm-started from the other split would have trained on its test set."""
     jobs = {job.name: job for job in all_jobs(stand_in_campaign("small").make())}
     for first, second in (
@@ -84,7 +84,7 @@ def test_each_split_goes_on_from_its_own_potential():
         assert jobs[first].maker.split == jobs[second].maker.split
 
 
-def test_gpumd_s_trainer_begins_anew_after_the_feedback():
+def test_gpumd_starts_from_random_parameters_after_the_feedback():
     campaign = stand_in_campaign("small")
     for maker in (campaign.training_maker, campaign.retraining_maker):
         maker.training_maker.trainer = GpumdTrainer()

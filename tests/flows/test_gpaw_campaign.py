@@ -25,7 +25,7 @@ def maker():
     return module.campaign(300.0, 1.0)
 
 
-def test_gpaw_makes_every_label_in_a_job_of_its_own(maker):
+def test_gpaw_labels_each_structure_in_a_separate_job(maker):
     jobs = all_jobs(maker.make())
     tags = [job.metadata["mgflows"] for job in jobs]
     assert Counter(tag["subset"] for tag in tags if tag.get("subset")) == {

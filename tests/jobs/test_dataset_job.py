@@ -156,7 +156,7 @@ def _sampled_set(families: list[str], ordered: list[bool]):
     return {"families": families, "samples": [{"ordered": each} for each in ordered]}
 
 
-def test_ordered_samples_stay_out_of_training_unless_asked_for(run, store, method):
+def test_ordered_samples_stay_out_of_training_unless_requested(run, store, method):
     labels = [_label(method, f"family-{number}", n=2) for number in range(8)]
     samples = [
         tag(_sampled(number == 1), stage="sampling", category="sampling", family=f"family-{number}")

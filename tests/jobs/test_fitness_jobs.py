@@ -122,7 +122,9 @@ def test_the_verdict_is_made_of_the_documents(
     assert document.fingerprint.description == "effective medium theory"
 
 
-def test_limits_decide_and_the_reason_says_so(run: Callable[..., Any], method: AseMethod) -> None:
+def test_the_verdict_follows_from_the_limits_and_has_a_reason(
+    run: Callable[..., Any], method: AseMethod
+) -> None:
     coolings, references = _samples()
     labels = _labels(method, references)
     strict = FitnessMaker(
@@ -191,7 +193,7 @@ def test_relaxed_samples_are_averaged_by_cooling_length(
         )
         for family, reference in chosen.items()
     ]
-    # A label that says nothing of displacements, as another code's may, is left out.
+    # A label without displacements, as another code's may be, is left out.
     silent = AseLabelMaker(method=method).make(references["long-1"].structure)
     relaxed.append(
         tag(silent, stage="labels", category="dft", subset="dft_minimized", family="long-1")
@@ -240,7 +242,7 @@ def test_labels_of_two_methods_are_refused(
         job.run(store)
 
 
-def test_nonsense_is_refused_when_the_maker_is_made() -> None:
+def test_invalid_settings_are_refused_when_the_maker_is_made() -> None:
     with pytest.raises(InputError, match="minimum_labels is 2 and n_pilots is 20"):
         FitnessMaker(minimum_labels=2)
     with pytest.raises(InputError, match="minimum_labels is 10 and n_pilots is 5"):

@@ -16,7 +16,7 @@ REFERENCES = Path(__file__).parent.parent / "data" / "dft_reference"
 @pytest.mark.dft
 @pytest.mark.needs("gpaw")
 @pytest.mark.slow
-def test_a_label_passes_the_gate_and_says_what_made_it(run):
+def test_a_label_passes_the_gate_and_records_its_method(run):
     atoms = Atoms(
         "ZrCu", scaled_positions=[[0.5, 0.48, 0.51], [0, 0, 0]], cell=[3.26] * 3, pbc=True
     )

@@ -133,7 +133,7 @@ def test_heating_keeps_every_step_and_repeats_itself(run, method, atoms):
     assert frame.get_potential_energy() == pytest.approx(expected, abs=1e-8)
 
 
-def test_heating_goes_on_from_the_launch_before(store, method, atoms, tmp_path, monkeypatch):
+def test_heating_resumes_from_the_previous_launch(store, method, atoms, tmp_path, monkeypatch):
     steps = []
 
     def heat(interrupt):
@@ -205,7 +205,7 @@ class TestMethod:
         table.write_text("two")
         assert method.fingerprint().digest != before
 
-    def test_the_stand_in_says_what_it_is(self):
+    def test_the_stand_in_is_described_as_one(self):
         fingerprint = AseMethod.stand_in().fingerprint()
         assert "not DFT" in fingerprint.description
         assert not fingerprint.is_dft

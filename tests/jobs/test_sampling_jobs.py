@@ -28,7 +28,7 @@ def _positions(sample):
     return SampleDocument.model_validate(sample).structure.cart_coords
 
 
-def test_a_sample_says_what_it_is(run):
+def test_a_sample_records_its_origin(run):
     sample = SampleDocument.model_validate(
         run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=300, seed=5))
     )
@@ -101,7 +101,7 @@ def test_a_cooling_that_runs_out_of_time_hands_over_and_ends_the_same(run, store
     assert pieces["acceptance"] == whole["acceptance"]
 
 
-def test_a_job_started_again_in_its_directory_goes_on(run, tmp_path, monkeypatch):
+def test_a_job_started_again_in_its_directory_resumes(run, tmp_path, monkeypatch):
     whole = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=20_000, seed=9))
     maker = SwapMonteCarloMaker(wall_time=0.2)
     checkpoint = tmp_path / "checkpoint-swap-monte-carlo.npz"

@@ -71,9 +71,9 @@ def test_qlaunch_waits_longer_and_stops(
     assert waits == [15.0]
     record_unusable(database, ["sampling"], "no space left on mongodb://a:secret@b")
     assert submit_batch_job(tmp_path, "sampling") is None
-    said = capfd.readouterr().err
-    assert "no batch job is submitted: the last 4 workers for sampling could not run jobs" in said
-    assert "no space left on mongodb://a:***@b; fix that and start qlaunch again after" in said
+    err = capfd.readouterr().err
+    assert "no batch job is submitted: the last 4 workers for sampling could not run jobs" in err
+    assert "no space left on mongodb://a:***@b; fix that and start qlaunch again after" in err
     assert (tmp_path / "submitted").read_text().count("x") == 4
     # Other categories continue; a worker that ran a job resets the count, and so does time.
     assert submit_batch_job(tmp_path, "md") == "7"

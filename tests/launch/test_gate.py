@@ -114,14 +114,14 @@ def test_campaigns_of_several_alloys_pass_their_gates(settings: Settings, tmp_pa
         shown = json.loads(result.output, parse_constant=pytest.fail)
         assert shown["fitness"] == record.model_dump()
         assert shown["gate"]["passed"] is True
-        said = (
+        printed = (
             CliRunner()
             .invoke(
                 fitness_command, [maker.name, "--directory", str(tmp_path)], catch_exceptions=False
             )
             .output
         )
-        assert "gate open: over 4 samples" in said
+        assert "gate open: over 4 samples" in printed
 
         data = ReportData.from_database(database, maker.name)
         assert [sample.energy_label for sample in data.labelled_samples] == [

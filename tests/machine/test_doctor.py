@@ -101,16 +101,16 @@ def test_a_stray_configuration_of_fireworks_is_found(
     assert finding.reason == f"{forgotten} overrides {meant}, which FW_CONFIG_FILE names"
     # What FireWorks itself uses.
     code = "from fireworks.fw_config import PING_TIME_SECS; print(PING_TIME_SECS)"
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert said.splitlines()[-1] == "3601"
+    assert printed.splitlines()[-1] == "3601"
     subprocess.run(finding.hint, shell=True, check=True)
     assert [finding.verdict for finding in check_fireworks_files(settings)] == [Verdict.OK]
-    said = subprocess.run(
+    printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert said.splitlines()[-1] == "60"
+    assert printed.splitlines()[-1] == "60"
 
 
 def test_a_launchpad_of_another_database(settings: Settings, home: Path) -> None:

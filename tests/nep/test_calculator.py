@@ -132,11 +132,11 @@ def replaced(number: int, text: str):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "message"),
     [
         (lambda lines: [], "line 1 .*nep4_zbl 3 Cu Zr Al"),
         (replaced(1, "nep3_zbl 3 Cu Zr Al"), "line 1 .*only NEP version 4"),
-        (replaced(1, "nep4_zbl 3 Cu Zr"), "announces 3 species and lists 2"),
+        (replaced(1, "nep4_zbl 3 Cu Zr"), "declares 3 species and lists 2"),
         (replaced(1, "nep4 3 Cu Zr Al"), "line 2 .* 'cutoff'"),
         (replaced(3, "cutoff 5 4 50"), "line 3 .* 'cutoff'"),
         (replaced(4, "n_max 40 3"), "n_max of the potential is 40"),
@@ -146,9 +146,9 @@ def replaced(number: int, text: str):
         (lambda lines: lines[:-1], "has 1116 numbers .* 1117 lines"),
     ],
 )
-def test_the_wrong_line_is_named(tiny_potential, spoil, says) -> None:
+def test_the_wrong_line_is_named(tiny_potential, spoil, message) -> None:
     lines = tiny_potential.read_text().splitlines()
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         validate_nep_text("\n".join(spoil(lines)) + "\n")
 
 

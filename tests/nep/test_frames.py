@@ -134,15 +134,15 @@ def test_labels_of_other_names_are_not_taken(tmp_path, more) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("more", "message"),
     [
         ("Energy=-7.0", "gives energy= twice"),
         ('STRESS="1 0 0 0 1 0 0 0 1"', "gives stress= twice"),
     ],
 )
-def test_two_values_of_one_label_are_refused(tmp_path, more, says) -> None:
+def test_two_values_of_one_label_are_refused(tmp_path, more, message) -> None:
     (tmp_path / "two.xyz").write_text(FRAME.format(more=more, x=1.5))
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_frames(tmp_path / "two.xyz")
 
 
@@ -242,7 +242,7 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, emt_frames)
 
 
 @pytest.mark.parametrize(
-    ("break_frame", "says"),
+    ("break_frame", "message"),
     [
         (
             lambda frame: relabelled(frame, energy=float("nan")),
@@ -262,9 +262,9 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, emt_frames)
     ],
 )
 def test_a_bad_label_is_refused_and_nothing_written(
-    tmp_path, emt_frames, break_frame, says
+    tmp_path, emt_frames, break_frame, message
 ) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         write_frames(tmp_path / "train.xyz", [emt_frames[0], break_frame(emt_frames[1])])
     assert list(tmp_path.iterdir()) == []
 
@@ -284,7 +284,7 @@ def test_duplicates_are_found_by_structure_and_by_id(tmp_path, emt_frames, make_
 
 
 @pytest.mark.parametrize(
-    ("spoil", "says"),
+    ("spoil", "message"),
     [
         (lambda lines: lines[:20], "cut off"),
         (lambda lines: ["thirty", *lines[1:]], "number of atoms"),
@@ -293,11 +293,11 @@ def test_duplicates_are_found_by_structure_and_by_id(tmp_path, emt_frames, make_
         (lambda lines: [*lines[:5], "Cu 0 0 zero 0 0 0", *lines[6:]], "line 1"),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path, emt_frames, spoil, says) -> None:
+def test_a_bad_file_is_refused(tmp_path, emt_frames, spoil, message) -> None:
     path = tmp_path / "train.xyz"
     write_frames(path, emt_frames[:1])
     path.write_text("\n".join(spoil(path.read_text().splitlines())) + "\n")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_frames(path)
 
 

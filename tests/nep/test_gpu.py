@@ -50,9 +50,7 @@ def typical_force(frames) -> float:
 
 
 @pytest.mark.physics
-def test_neppo_learns_on_a_gpu_what_the_potential_says_on_the_cpu(
-    tmp_path, emt_frames, small_parameters
-) -> None:
+def test_neppo_trained_on_a_gpu_agrees_with_the_cpu(tmp_path, emt_frames, small_parameters) -> None:
     result = NEPPO.train(
         NEPPO.prepare(tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
     )
@@ -91,7 +89,7 @@ def test_how_far_the_same_seed_gives_the_same_potential(
 
 
 @pytest.mark.physics
-def test_a_potential_says_the_same_on_a_gpu(glass, tiny_potential) -> None:
+def test_a_potential_gives_the_same_on_a_gpu(glass, tiny_potential) -> None:
     results = []
     for device in ("cpu", "cuda"):
         atoms = glass.copy()

@@ -91,10 +91,10 @@ def test_comments_and_short_l_max_are_read_as_gpumd_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("cutoff 6 4\n", "no line 'type'"),
-        ("type 3 Cu Zr\n", "announces 3 species and lists 2"),
+        ("type 3 Cu Zr\n", "declares 3 species and lists 2"),
         ("type 1 Cu\ncutoff 6\n", "line 2"),
         ("type 1 Cu\nfine_tune a b\n", "'fine_tune'"),
         ("type 1 Cu\nzbl 2\nzbl 2\n", "second time"),
@@ -102,13 +102,13 @@ def test_comments_and_short_l_max_are_read_as_gpumd_does() -> None:
         (CUZRAL.to_text().replace("n_max", "# n_max"), "leaves out n_max, .* write: n_max 4 4"),
     ],
 )
-def test_a_bad_line_is_named(text, says) -> None:
-    with pytest.raises(InputError, match=says):
+def test_a_bad_line_is_named(text, message) -> None:
+    with pytest.raises(InputError, match=message):
         NepParameters.from_text(text)
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"species": ()}, "empty"),
         ({"species": "CuZr"}, "sequence"),
@@ -129,8 +129,8 @@ def test_a_bad_line_is_named(text, says) -> None:
         ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_a_bad_value_is_named(changes, says) -> None:
-    with pytest.raises(InputError, match=says):
+def test_a_bad_value_is_named(changes, message) -> None:
+    with pytest.raises(InputError, match=message):
         replace(CUZRAL, **changes)
 
 

@@ -132,7 +132,7 @@ def test_an_unfinished_line_is_left_out(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "message"),
     [
         (["100 1 2 3 4"], "line 1 .* 5 columns"),
         (["# columns generation total", "100 1 2"], "line 2 .* 3 columns .* 2 as in its header"),
@@ -140,8 +140,8 @@ def test_an_unfinished_line_is_left_out(tmp_path) -> None:
         (["# columns generation total", "100 many"], "line 2"),
     ],
 )
-def test_unknown_columns_are_refused(tmp_path, lines, says) -> None:
-    with pytest.raises(InputError, match=says):
+def test_unknown_columns_are_refused(tmp_path, lines, message) -> None:
+    with pytest.raises(InputError, match=message):
         read_loss(write(tmp_path / "loss.out", *lines))
     with pytest.raises(InputError, match="cannot be read"):
         read_loss(tmp_path / "absent.out")

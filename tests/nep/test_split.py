@@ -95,7 +95,7 @@ def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "says"),
+    ("arguments", "options", "message"),
     [
         ((["a"], ["f"], ["aimd", "aimd"]), {}, "1 frame ids, 1 families and 2 subsets"),
         (([], [], []), {}, "no frames"),
@@ -120,8 +120,8 @@ def test_frames_keep_their_side_when_more_are_added(scheme) -> None:
         ),
     ],
 )
-def test_impossible_splits_are_refused(arguments, options, says) -> None:
-    with pytest.raises(InputError, match=says):
+def test_impossible_splits_are_refused(arguments, options, message) -> None:
+    with pytest.raises(InputError, match=message):
         split_frames(*arguments, **options)
 
 

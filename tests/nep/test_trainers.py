@@ -169,7 +169,7 @@ def test_an_exception_in_the_parent_ends_the_trainer(
 
 
 @pytest.mark.faults
-def test_a_failing_training_says_why(tmp_path, emt_frames, small_parameters) -> None:
+def test_a_failing_training_states_the_reason(tmp_path, emt_frames, small_parameters) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
     (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
     with pytest.raises(
@@ -346,9 +346,9 @@ def test_generations_that_gpumd_would_not_write_are_refused(
 def test_a_missing_gpumd_or_an_impossible_request_is_reported(
     tmp_path, emt_frames, tiny_parameters, tiny_potential
 ) -> None:
-    trainer = GpumdTrainer(command="nep-that-nobody-has --fast")
+    trainer = GpumdTrainer(command="nep-not-installed --fast")
     directory = trainer.prepare(tmp_path, tiny_parameters, emt_frames[:2])
-    with pytest.raises(ServiceError, match="'nep-that-nobody-has --fast' is not found"):
+    with pytest.raises(ServiceError, match="'nep-not-installed --fast' is not found"):
         trainer.train(directory)
     with pytest.raises(InputError, match="cannot start from a potential"):
         trainer.prepare(tmp_path, tiny_parameters, emt_frames[:2], initial_potential=tiny_potential)

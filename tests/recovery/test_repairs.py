@@ -312,7 +312,7 @@ def test_the_output_of_squeue_and_qstat_is_parsed() -> None:
     }
 
 
-def test_pbs_is_asked_where_there_is_no_slurm(
+def test_pbs_is_queried_where_there_is_no_slurm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "qstat.txt").write_text(QSTAT)

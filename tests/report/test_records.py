@@ -78,7 +78,7 @@ def test_shear_is_joined_with_the_energy_of_its_glass(document: ValidationDocume
     assert [stress[-1] for _, stress in first.curves["reference"]] == pytest.approx(
         [17.3 * 0.006, 19.3 * 0.006]
     )
-    # What the suite itself says.
+    # The values of the suite itself.
     assert np.mean([entry.moduli["model"] for entry in (first, second)]) == pytest.approx(
         document.summary.model.shear_modulus_aqs
     )

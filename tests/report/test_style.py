@@ -71,7 +71,7 @@ def contrast(one: str, other: str) -> float:
 
 
 @pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
-def test_subsets_can_be_told_apart(kind: str) -> None:
+def test_subsets_can_be_distinguished(kind: str) -> None:
     seen = [
         cielab(COLOUR_BLINDNESS[kind] @ linear(look.color)) for look in style.SUBSET_STYLES.values()
     ]

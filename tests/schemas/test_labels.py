@@ -109,14 +109,14 @@ def test_labels_that_cannot_be_true_are_refused(atoms, method):
         LabelDocument.from_frames([], method, provenance, failed=["a: broken"])
 
 
-def test_fingerprints_tell_methods_apart(method):
+def test_fingerprints_distinguish_methods(method):
     finer = method.model_copy(update={"settings": {"cutoff": 6.0}})
     described = method.model_copy(update={"description": "another word for the same"})
     assert described.digest == method.digest != finer.digest
     assert method.differences(finer) == ["cutoff: 5.0 against 6.0"]
 
 
-def test_structures_without_sense_are_refused():
+def test_invalid_structures_are_refused():
     disordered = Structure(np.eye(3) * 3, [{"Cu": 0.5, "Zr": 0.5}], [[0, 0, 0]])
     with pytest.raises(InputError, match="partially occupied"):
         atoms_from_structure(disordered)

@@ -37,14 +37,14 @@ def test_child_processes_count_with_their_time_and_memory() -> None:
     assert provenance.n_cores == 2
 
 
-def test_a_child_that_nobody_waited_for_is_not_counted() -> None:
+def test_a_child_that_was_not_waited_for_is_not_counted() -> None:
     with record_provenance() as provenance:
         rank = subprocess.Popen([sys.executable, "-c", _RANK, "1"])
     assert provenance.cpu_seconds < 0.3
     assert rank.wait() == 0
 
 
-def test_cores_are_those_of_the_computation_if_it_says_so() -> None:
+def test_cores_are_those_of_the_computation_if_it_reports_them() -> None:
     with record_provenance() as provenance:
         pass
     assert provenance.n_cores == len(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""The gate: each fault is refused with its reason, and a label says which checks it passed."""
+"""The gate: each fault is refused with its reason, and a label lists the checks it passed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GOOD = CalculationReport(
 )
 
 
-def test_a_good_label_says_what_was_checked(atoms):
+def test_a_good_label_lists_its_checks(atoms):
     quality = label(atoms, GOOD, atoms.copy()).quality
     assert quality.not_checked == ["ionic convergence"]
     assert {

@@ -69,15 +69,15 @@ def test_workers_that_cannot_work_do_not_fill_the_queue(
         ),
     )
     database.campaigns.insert_one({"campaign": "c1", "mgflows_version": "9.9.9"})
-    said = ""
+    printed = ""
     deadline = time.monotonic() + 90.0
-    while "no batch job is submitted" not in said:
-        assert time.monotonic() < deadline, said
-        said = qlaunch(
+    while "no batch job is submitted" not in printed:
+        assert time.monotonic() < deadline, printed
+        printed = qlaunch(
             cluster, site, "sampling", "rapidfire", "-m", "20", "--nlaunches", "3", "--timeout", "8"
         )
         wait_for(cluster, "they end", lambda: not cluster.jobs("pending,running,completing"))
-    assert "was submitted with mgflows 9.9.9" in said
+    assert "was submitted with mgflows 9.9.9" in printed
     assert unusable_workers(database, "sampling").number >= 3
     # At most those of one call, which had been submitted before the first could fail.
     assert len(scripts(site)) <= 3 + 3 + 1

@@ -99,10 +99,10 @@ def test_two_qlaunch_reserve_each_job_once(
             pool.submit(qlaunch, cluster, site, "dft", "rapidfire", "-m", "10", "--nlaunches", "3")
             for _ in range(2)
         ]
-    said = "\n".join(each.result() for each in both)
+    printed = "\n".join(each.result() for each in both)
     cluster.wait()
-    assert sorted(jobs.ran(journal)) == names, said + output_of(site)
-    assert len({job[0] for job in cluster.jobs()} - before) == 6, said
+    assert sorted(jobs.ran(journal)) == names, printed + output_of(site)
+    assert len({job[0] for job in cluster.jobs()} - before) == 6, printed
     assert database.fireworks.distinct("state") == ["COMPLETED"]
 
 

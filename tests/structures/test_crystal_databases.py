@@ -207,7 +207,7 @@ def test_conditions_and_sizes_are_part_of_the_query(optimade: Optimade) -> None:
     )
 
 
-def test_a_busy_server_is_asked_again(optimade: Optimade) -> None:
+def test_a_busy_server_is_queried_again(optimade: Optimade) -> None:
     optimade.busy = 2
     assert len(crystals_from_optimade(SPECIES, [optimade.url])) == 3
     assert len(optimade.queries) == 5
@@ -309,7 +309,7 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return queries
 
 
-def test_the_materials_project_is_asked_for_all_sub_systems(
+def test_the_materials_project_is_queried_for_all_sub_systems(
     requested: list[dict[str, Any]],
 ) -> None:
     crystals = crystals_from_materials_project(
@@ -374,7 +374,7 @@ def saved(tmp_path: Path, optimade: Optimade) -> Callable[[], Path]:
     )
 
 
-def test_a_saved_file_gives_the_same_crystals_and_says_where_they_are_from(
+def test_a_saved_file_gives_the_same_crystals_and_their_source(
     saved: Callable[[], Path], optimade: Optimade
 ) -> None:
     path = saved()
@@ -421,6 +421,6 @@ def test_a_changed_file_is_refused(
         load_crystals(path)
 
 
-def test_a_missing_file_says_how_to_write_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_command_that_writes_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="write one with: mgflows crystals"):
         load_crystals(tmp_path / "nothing.json")

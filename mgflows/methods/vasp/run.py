@@ -229,7 +229,7 @@ def check_ready(
     if foreign:
         raise InputError(
             f"VASP_INCAR_UPDATES in atomate2's settings changes {', '.join(foreign)}, which "
-            "decides labels",
+            "determines labels",
             hint="remove it there and set it in VaspMethod(incar=...)",
         )
 

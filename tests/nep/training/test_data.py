@@ -56,7 +56,7 @@ def test_the_reference_explains_compositions() -> None:
     elements = np.array([-3.5, -6.3, 1200.0])
     energies = composition @ elements
     np.testing.assert_allclose(fit_reference(energies, composition), elements, rtol=1e-4)
-    # One composition only says nothing about the elements.
+    # A single composition does not determine the elements.
     same = np.tile([10.0, 10.0, 20.0], (5, 1))
     reference = fit_reference(same @ elements, same)
     np.testing.assert_allclose(reference, np.full(3, (same @ elements)[0] / 40))

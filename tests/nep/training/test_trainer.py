@@ -185,7 +185,7 @@ def test_wrong_input_is_refused_before_anything_is_written(
 
 
 @pytest.mark.faults
-def test_a_failing_training_says_why(tmp_path, emt_frames, small_parameters) -> None:
+def test_a_failing_training_states_the_reason(tmp_path, emt_frames, small_parameters) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
     (directory / "train.xyz").write_text("3\n\nCu 0 0 0\n")
     with pytest.raises(
@@ -211,6 +211,6 @@ def test_a_warm_start_continues_from_the_potential(
     assert result.loss.energy_test[-1] == pytest.approx(trained[0].loss.energy_test[-1], rel=1e-2)
 
 
-def test_read_loss_knows_the_file(trained) -> None:
+def test_read_loss_identifies_the_file(trained) -> None:
     loss = read_loss(trained[0].directory / "loss.out")
     assert np.all(np.diff(loss.total) < 0.0)
