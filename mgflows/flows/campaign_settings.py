@@ -12,7 +12,7 @@ from mgflows.errors import MgflowsError
 from mgflows.files import digest_of_text
 
 if TYPE_CHECKING:
-    from mgflows.flows.campaign import CampaignMaker
+    from jobflow import Maker
 
 __all__ = ["differing_settings", "encode_settings", "settings_digest"]
 
@@ -23,7 +23,7 @@ _WORDS = ("@version", "scaled_down")
 _LONGEST_VALUE = 60
 
 
-def encode_settings(maker: CampaignMaker) -> dict[str, Any]:
+def encode_settings(maker: Maker) -> dict[str, Any]:
     """Return the Maker as monty encodes it."""
     return json.loads(json.dumps(maker, cls=MontyEncoder))
 
