@@ -80,7 +80,7 @@ def run(
                 while_running()
                 time.sleep(_POLL_SECONDS)
         except BaseException:
-            # In a session of its own the command does not receive Ctrl-C: end it here.
+            # In a separate session the command does not receive Ctrl-C: end it here.
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise

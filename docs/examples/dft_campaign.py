@@ -68,7 +68,7 @@ def campaign(
             n_held_out=1,
             n_crystals=3,
             fitness_maker=None,
-            # A label costs more than a job: each has a job of its own, and what fails is one label.
+            # A label costs more than a job: each has a separate job, and what fails is one label.
             label_sets=False,
             seed=2,
         ),

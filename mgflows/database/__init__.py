@@ -1,4 +1,4 @@
-"""Questions to MongoDB: datasets, frames, potentials, validations, and how far a campaign is."""
+"""Queries: datasets, frames, potentials, validations, and the progress of a campaign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a campaign is: the states of its fireworks, counted in an index."""
+"""Progress of a campaign: the states of its fireworks, counted in an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The validation stage: properties of the glass under the potential, beside its reference."""
+"""The validation stage: properties of the glass under the potential, compared with a reference."""
 
 from __future__ import annotations
 

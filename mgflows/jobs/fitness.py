@@ -1,4 +1,4 @@
-"""Jobs that judge the surrogate by its labels.
+"""Jobs that evaluate the surrogate with its labels.
 
 The gate before the bulk of the labels, and the similarity of samples and relaxed samples.
 """
@@ -52,7 +52,7 @@ class FitnessMaker(Maker):
     name
         Name of the job.
     n_pilots
-        Labels to judge by, spread evenly over the cooling lengths. A campaign of at most twice as
+        Labels to use, spread evenly over the cooling lengths. A campaign of at most twice as
         many samples has no gate, which would save little.
     minimum_labels
         Fewest pilot labels for a verdict; with fewer the job fails.

@@ -1,4 +1,4 @@
-"""Validation of a trained potential beside the method it was trained on."""
+"""Validation of a trained potential against the method it was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that cannot run jobs, recorded in the database so that no more are submitted in vain.
+"""Records of workers that cannot run jobs, so that no further ones are submitted.
 
 A worker that finds its machine unusable ends within seconds and leaves the queue of jobs as it is,
 so that ``qlaunch`` would submit the next one at once, without end. The queue adapter

@@ -1,7 +1,7 @@
 """Sample glasses on this machine without a database: processes side by side, resumable.
 
-Every finished glass, and a checkpoint of every unfinished cooling, is a file in a folder beside the
-output. The output is assembled from them at the end, and also when the run is interrupted.
+Every finished glass, and a checkpoint of every unfinished cooling, is a file in a folder next to
+the output. The output is assembled from them at the end, and also when the run is interrupted.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def finished_glasses(request: GlassRequest, output: Path) -> int:
     Raises
     ------
     InputError
-        If the unfinished run beside `output` has other settings.
+        If the unfinished run next to `output` has other settings.
     """
     folder = unfinished_folder(output)
     if not folder.exists():
@@ -132,7 +132,7 @@ def sample_glasses(
     Raises
     ------
     InputError
-        If the unfinished run beside `output` has other settings, or is running.
+        If the unfinished run next to `output` has other settings, or is running.
     ServiceError
         If a process was killed.
     """

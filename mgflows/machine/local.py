@@ -60,7 +60,7 @@ class LocalLauncher:
         before the launcher gives up. A job that crashes its worker is set aside
         (`settings.max_worker_deaths`).
     stop_seconds
-        Time for workers to end in good order, s.
+        Time for workers to end cleanly, s.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class LocalLauncher:
     def run(self, poll_seconds: float = 1.0) -> Iterator[Progress]:
         """Run jobs until no more can run, beginning with those of an interrupted earlier run.
 
-        The workers end in good order when the generator is closed, as happens when an exception
+        The workers end cleanly when the generator is closed, as happens when an exception
         (such as Ctrl-C) leaves the loop over it: their jobs are READY again. Call it from the main
         thread: workers end with the thread that started them.
 
@@ -156,7 +156,7 @@ class LocalLauncher:
         return found
 
     def stop(self) -> None:
-        """End the workers in good order; kill those that do not end in time."""
+        """End the workers cleanly; kill those that do not end in time."""
         if not self._workers:
             return
         for worker in self._workers:
@@ -325,7 +325,7 @@ class LocalLauncher:
             command += ["--settings", str(file), "--parent", str(os.getpid())]
             command += ["--campaign", self.campaign] if self.campaign else []
             with log.open("wb") as stream:
-                # A session of its own: Ctrl-C in the terminal reaches only the launcher, which ends
+                # A separate session: Ctrl-C in the terminal reaches only the launcher, which ends
                 # its workers one by one.
                 worker = subprocess.Popen(
                     command,

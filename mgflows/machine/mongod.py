@@ -3,7 +3,7 @@
 The socket is in a 0700 directory and there is no TCP port. The server outlives the program that
 started it; `PrivateMongod(directory)` finds it again, also in a moved directory, and never in a
 copy of it. All files are in ``directory/mongodb``, except for a socket whose path would be too
-long for the operating system: it has a short directory of its own.
+long for the operating system: it has a separate short directory.
 """
 
 from __future__ import annotations

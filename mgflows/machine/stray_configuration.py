@@ -181,7 +181,7 @@ def check_jobflow_store(settings: Settings, path: Path | None = None) -> Finding
     settings
         Settings that name the database.
     path
-        Their mgflows.yaml, beside which a jobflow.yaml may have been rendered.
+        Their mgflows.yaml, next to which a jobflow.yaml may have been rendered.
     """
     from jobflow.settings import JobflowSettings
     from maggma.stores import GridFSStore

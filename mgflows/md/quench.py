@@ -261,7 +261,7 @@ def quench(
 
 
 def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 0.0) -> None:
-    """Check that a quench ended in a glass, before a label is paid for it.
+    """Check that a quench ended in a glass, before it is labelled.
 
     Parameters
     ----------

@@ -225,7 +225,7 @@ class Cp2kMethod(ProgramMethod):
         )
 
     def build(self, atoms: Atoms) -> Cp2kCalculator:
-        """A new calculator for these atoms in a directory of its own.
+        """A new calculator for these atoms in a separate directory.
 
         The k-mesh is that of the given cell.
 

@@ -199,7 +199,7 @@ class EspressoMethod(ProgramMethod):
         }
 
     def build(self, atoms: Atoms) -> EspressoCalculator:
-        """A new calculator for these atoms in a directory of its own.
+        """A new calculator for these atoms in a separate directory.
 
         The k-mesh is that of the given cell.
 

@@ -88,7 +88,7 @@ class GpawMethod(ParallelMethod):
 
     Notes
     -----
-    GPAW runs in a process of its own, also without MPI. A process that is killed for its memory
+    GPAW runs in a separate process, also without MPI. A process that is killed for its memory
     then fails one job and not the worker, and the number of threads can be set. The process lives
     as long as the calculator, so that relaxations and dynamics start from the last wave functions.
 
@@ -234,7 +234,7 @@ class GpawMethod(ParallelMethod):
 
 
 class GpawCalculator(Calculator):
-    """GPAW in a process of its own, as an ASE calculator; :meth:`close` ends the process.
+    """GPAW in a separate process, as an ASE calculator; :meth:`close` ends the process.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""GPAW as a process of its own: ``python -m mgflows.methods.gpaw_process``, on any number of ranks.
+"""GPAW as a separate process: ``python -m mgflows.methods.gpaw_process``, on any number of ranks.
 
 It reads JSON lines from standard input, the settings first and then one geometry per line, and
 writes one line per geometry to standard output. It ends with its input. Its other end is

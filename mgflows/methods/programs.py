@@ -70,7 +70,7 @@ _VERSIONS: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class ParallelMethod:
-    """The parallel execution of a method that runs in processes of its own.
+    """The parallel execution of a method that runs in separate processes.
 
     Parameters
     ----------

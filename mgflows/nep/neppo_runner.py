@@ -3,7 +3,7 @@
 ``python -m mgflows.nep.neppo_runner --device cpu``
 
 neppo's own command line starts from random parameters only; this runner adds the warm start, which
-neppo's library offers. It runs in a process of its own so that torch never enters ours.
+neppo's library offers. It runs in a separate process so that torch never enters ours.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def split_frames(
     ----------
     frame_ids, families, subsets
         One entry per frame. A frame without an id (an empty string), as read from a file that has
-        none, is named by its position; one without a family is a family of its own.
+        none, is named by its position; one without a family is a separate family.
     scheme
         As above.
     test_fraction

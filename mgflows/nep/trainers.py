@@ -1,7 +1,7 @@
 """Training a NEP in a directory, with GPUMD's evolution strategy or with neppo's gradient descent.
 
 Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and
-``test.xyz``, ``train`` runs the trainer there as a process of its own and leaves ``nep.txt``,
+``test.xyz``, ``train`` runs the trainer there as a separate process and leaves ``nep.txt``,
 ``loss.out`` and ``training.log``. The same directory can be carried to another machine and run
 there by hand.
 
@@ -294,7 +294,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _environment(self) -> dict[str, str]:
-        """Variables for the trainer, beside those of this process."""
+        """Variables for the trainer, besides those of this process."""
 
     def _steps_done(self, directory: Path, parameters: NepParameters) -> int:
         path = directory / "loss.out"

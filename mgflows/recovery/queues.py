@@ -146,7 +146,7 @@ class Queues:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], QueuedJob | None] = {}
-        self.complaints: list[str] = []
+        self.warnings: list[str] = []
 
     @functools.cached_property
     def scheduler(self) -> str | None:
@@ -217,7 +217,7 @@ class Queues:
                 return parse_squeue(answer.stdout)
         else:
             answer = _run(["qstat", "-f", *numbers])
-            # It prints the known jobs, complains about each unknown one, and then fails.
+            # It prints the known jobs, reports each unknown one, and then fails.
             problems = (
                 [line for line in answer.stderr.splitlines() if line.strip()]
                 if answer is not None
@@ -231,10 +231,10 @@ class Queues:
             if answer is not None
             else f"no answer within {_ANSWER_SECONDS:g} s"
         )
-        complaint = f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} does not answer: {words}"
-        if complaint not in self.complaints:
-            logger.warning("%s", complaint)
-            self.complaints.append(complaint)
+        warning = f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} does not answer: {words}"
+        if warning not in self.warnings:
+            logger.warning("%s", warning)
+            self.warnings.append(warning)
         return None
 
 

@@ -119,7 +119,7 @@ class Relaxation(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_version_0_1(cls, values: Any) -> Any:
-        """Version 0.1 stored the similarity beside the other values."""
+        """Version 0.1 stored the similarity with the other values."""
         if isinstance(values, dict) and "displacements" in values:
             return {**values, "similarity": SimilaritySummary.from_dict(values)}
         return values
@@ -406,7 +406,7 @@ def atoms_from_structure(structure: Structure | Atoms | None) -> Atoms:
 
 
 def _read_single_label(values: dict[str, Any]) -> dict[str, Any]:
-    """Give the LabelDocument of version 0.1, whose arrays were fields of its own, its one frame."""
+    """Give the LabelDocument of version 0.1, whose arrays were separate fields, its one frame."""
     structure = values["structure"]
     if not isinstance(structure, Structure):
         structure = Structure.from_dict(structure)

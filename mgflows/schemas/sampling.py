@@ -53,7 +53,7 @@ class SampleDocument(BaseModel):
 
 
 class SampleSetDocument(BaseModel):
-    """Several glasses cooled by one job, each with a family of its own."""
+    """Several glasses cooled by one job, each with a separate family."""
 
     families: list[str] = Field(description="family of each sample")
     samples: list[SampleDocument] = Field(description="the samples")

@@ -123,7 +123,7 @@ class TrainerRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_version_0_1(cls, values: Any) -> Any:
-        """Version 0.1 stored the settings beside the name and the version."""
+        """Version 0.1 stored the settings with the name and the version."""
         if not isinstance(values, dict) or "settings" in values:
             return values
         known = {key: values[key] for key in ("trainer", "version") if key in values}

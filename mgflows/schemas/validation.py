@@ -182,7 +182,7 @@ class ValidationCurves(BaseModel):
 
 
 class ValidationDocument(BaseModel):
-    """Properties of the glass under a potential, beside those under its reference."""
+    """Properties of the glass under a potential, and under its reference."""
 
     potential_id: str = Field(description="the potential")
     dataset_id: str | None = Field(None, description="the dataset it was trained on")

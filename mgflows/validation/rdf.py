@@ -64,7 +64,7 @@ class RadialDistribution:
 
 @dataclass(frozen=True)
 class CurveDistance:
-    """How far two radial distribution functions are apart.
+    """Distance between two radial distribution functions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Validation of a potential in one call: its properties on given glasses, beside a reference.
+"""Validation of a potential in one call: properties of given glasses, and those of a reference.
 
 The protocols are smaller than the paper's, and the result states by how much.
 """

@@ -30,6 +30,6 @@ def test_a_label_passes_the_gate_and_records_its_method(run):
     assert label.quality.k_mesh == (2, 2, 2)
     assert label.fingerprint.is_dft
     assert label.fingerprint.potentials.keys() == {"Cu", "Zr"}
-    # GPAW is a process of its own: its time counts.
+    # GPAW is a separate process: its time counts.
     assert label.provenance.cpu_seconds > 1.0
     assert (Path(label.provenance.directory) / "gpaw.txt").stat().st_size > 1000

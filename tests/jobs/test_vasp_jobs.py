@@ -398,7 +398,7 @@ class TestProcess:
         started = []
 
         def run_vasp(**_: Any) -> None:
-            # As custodian starts it: in a session of its own.
+            # As custodian starts it: in a separate session.
             started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
             raise Interrupted("the walltime is over")
 

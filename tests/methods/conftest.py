@@ -36,7 +36,7 @@ def recorded(tmp_path: Path) -> Callable[[str], Path]:
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Put a program made of shell commands on PATH, and work in a directory of its own."""
+    """Put a program made of shell commands on PATH, and work in a separate directory."""
     folder = tmp_path / "bin"
     folder.mkdir()
     work = tmp_path / "work"

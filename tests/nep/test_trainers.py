@@ -64,7 +64,7 @@ def test_the_trainer_s_last_test_errors_are_those_of_the_potential(trained, emt_
 
 
 def test_the_faster_neighbour_lists_and_reports_change_nothing(tmp_path, glass) -> None:
-    # neppo is changed in a process of its own, as the trainer does it.
+    # neppo is changed in a separate process, as the trainer does it.
     script = """
 import numpy as np, neppo.graph, neppo.trainer, sys
 from ase.io import read

@@ -238,7 +238,7 @@ def check_ready(
 def _ending_children() -> Iterator[None]:
     """End VASP if the job is interrupted.
 
-    Custodian starts it in a session of its own, which signals to the job do not reach.
+    Custodian starts it in a separate session, which signals to the job do not reach.
     """
     import psutil
 

@@ -1,7 +1,7 @@
 """Predictions of a batch and the gradient of its loss, on several threads.
 
 The atoms of the frames are cut into work items of at most 64 atoms, by a rule that does not depend
-on the number of threads; every item has results of its own, which are added in the order of the
+on the number of threads; every item has separate results, which are added in the order of the
 items. The numbers are therefore the same bit by bit for any number of threads.
 """
 

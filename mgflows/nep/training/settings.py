@@ -1,4 +1,4 @@
-"""How the own trainer fits a model: everything beside what ``nep.in`` holds."""
+"""Settings of the own trainer, besides those in ``nep.in``."""
 
 from __future__ import annotations
 
