@@ -1,10 +1,17 @@
-"""Checkpoint files of interrupted runs: written at intervals, atomic, tied to one run."""
+"""Checkpoint files of interrupted runs: written at intervals, atomic, tied to one run.
+
+The checkpoint of a finished run is removed with :func:`remove_checkpoint`. In a worker it stays
+until the output of the job is stored: a job that is killed after its computation and before that
+finds the finished state again.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 import zipfile
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,16 +19,40 @@ import numpy as np
 from mgflows.files import atomic_write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["RunCheckpoint"]
+__all__ = ["RunCheckpoint", "checkpoints_kept", "remove_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_WRITES = 10.0
+_kept: ContextVar[list[Path] | None] = ContextVar("kept", default=None)
+"""Checkpoints of finished runs whose results are not stored yet; None outside of a worker."""
+
+
+@contextmanager
+def checkpoints_kept() -> Iterator[None]:
+    """Let :func:`remove_checkpoint` take effect at the end of the block, if there is no error."""
+    finished: list[Path] = []
+    token = _kept.set(finished)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+    for path in finished:
+        path.unlink(missing_ok=True)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the checkpoint of a finished run: now, or at the end of :func:`checkpoints_kept`."""
+    finished = _kept.get()
+    if finished is None:
+        path.unlink(missing_ok=True)
+    else:
+        finished.append(path)
 
 
 class RunCheckpoint:
@@ -64,10 +95,15 @@ class RunCheckpoint:
         """Save what ``content`` returns, unless the last write was less than 10 s ago."""
         if time.monotonic() - self._written < _SECONDS_BETWEEN_WRITES:
             return
+        self._save(content)
+
+    def finish(self, content: Callable[[], Mapping[str, Any]]) -> None:
+        """Remove the file of a complete run; where it is kept, save the final state first."""
+        if _kept.get() is not None:
+            self._save(content)
+        remove_checkpoint(self.path)
+
+    def _save(self, content: Callable[[], Mapping[str, Any]]) -> None:
         with atomic_write(self.path, "wb") as stream:
             np.savez(stream, **{"identity": np.array(self._identity), **content()})
         self._written = time.monotonic()
-
-    def remove(self) -> None:
-        """Delete the file: the run is complete."""
-        self.path.unlink(missing_ok=True)

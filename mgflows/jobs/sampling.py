@@ -16,6 +16,7 @@ import numpy as np
 from jobflow import JobConfig, Maker, OnMissing, Response, job
 
 from mgflows import units
+from mgflows.checkpoints import remove_checkpoint
 from mgflows.errors import InputError
 from mgflows.files import write_text
 from mgflows.jobs.progress import JobProgress
@@ -134,7 +135,7 @@ class SwapMonteCarloMaker(Maker):
         if document is None:
             logger.info("the wall time is over; a new job continues from %s", path)
             return Response(replace=self.make(alloy, n_sweeps, seed, checkpoint=str(path)))
-        path.unlink(missing_ok=True)
+        remove_checkpoint(path)
         return document
 
     @job(output_schema=SampleSetDocument)
@@ -190,7 +191,8 @@ class SwapMonteCarloMaker(Maker):
         settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps)
         with record_provenance(seed=seed, settings=settings) as provenance:
             sampler = self._sampler(lj, alloy, seed, checkpoint)
-            cooling = sampler.cool(
+            # A job that was killed after its last sweep left the finished cooling.
+            cooling = sampler.finished_cooling or sampler.cool(
                 n_sweeps,
                 self.reduced_temperature_high,
                 self.reduced_temperature_low,
@@ -313,6 +315,7 @@ class SurrogateMDMaker(Maker):
                 )
                 write_text(finished, json.dumps(runs))
                 path.unlink(missing_ok=True)
+        remove_checkpoint(finished)
         energies, ordered = [energy for energy, _ in runs], [flag for _, flag in runs]
         return SurrogateCoolingDocument(
             time_reduced=time,

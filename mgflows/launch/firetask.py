@@ -22,6 +22,7 @@ from fireworks.core import rocket
 from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
+from mgflows.checkpoints import checkpoints_kept
 from mgflows.errors import InputError, ServiceError, clean_text, mask_credentials
 from mgflows.jobs.maker import drop_retired_arguments
 from mgflows.launch.interruption import Interrupted, stop_request
@@ -106,6 +107,13 @@ class JobTask(JobFiretask):
             job.metadata.update({"fw_id": self.fw_id})
             self._identify()
             self._take_over_checkpoints()
+        with checkpoints_kept():
+            action = self._compute(job, store)
+            self._remember(action)
+        return action
+
+    def _compute(self, job: Job, store: JobStore) -> FWAction:
+        """Run the job and store its output."""
         try:
             drop_retired_arguments(job)
             with stop_request.job():
@@ -121,9 +129,7 @@ class JobTask(JobFiretask):
         except ConnectionFailure as error:
             reason = mask_credentials(str(error))
             raise Interrupted(f"the database stayed unavailable: {reason}") from error
-        action = self._action(response)
-        self._remember(action)
-        return action
+        return self._action(response)
 
     def _action(self, response: Response) -> FWAction:
         detours = [

@@ -445,7 +445,7 @@ def heat(
         if saved:
             saved.write(lambda: _packed(dynamics, recorder, frames))
     if saved:
-        saved.remove()
+        saved.finish(lambda: _packed(dynamics, recorder, frames))
     return HeatResult(frames=frames, trace=recorder.trace())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -151,19 +151,20 @@ def relax(
     if earlier:
         n_before, energy_before = int(earlier["n_steps"]), float(earlier["energy_before"])
 
+    def state(n_steps: int) -> dict[str, Any]:
+        return {
+            "positions": relaxed.positions,
+            "cell": relaxed.cell.array,
+            "n_steps": n_steps,
+            "energy_before": energy_before,
+        }
+
     def report(n_steps: int, force: float, stress: float) -> None:
         if progress:
             text = f"{force:.3g} eV/A" + (f", {stress:.3g} GPa" if relax_cell else "")
             progress(n_steps, max_steps, text)
         if saved:
-            saved.write(
-                lambda: {
-                    "positions": relaxed.positions,
-                    "cell": relaxed.cell.array,
-                    "n_steps": n_steps,
-                    "energy_before": energy_before,
-                }
-            )
+            saved.write(lambda: state(n_steps))
 
     descent = _Descent(
         relaxed,
@@ -176,7 +177,7 @@ def relax(
     converged = descent.run()
     force, stress = descent.residuals()
     if saved and converged:
-        saved.remove()
+        saved.finish(lambda: state(descent.n_steps))
     return Relaxation(
         atoms=relaxed,
         energy_before=energy_before,

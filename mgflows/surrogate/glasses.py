@@ -127,7 +127,8 @@ def sample_glass(
             dtype=protocol.dtype,
         )
         sampler.equilibrate(protocol.equilibration_sweeps, protocol.reduced_temperature_high)
-    cooling = sampler.cool(
+    # The checkpoint of a run that was killed after its last sweep holds the finished cooling.
+    cooling = sampler.finished_cooling or sampler.cool(
         protocol.n_sweeps,
         protocol.reduced_temperature_high,
         protocol.reduced_temperature_low,

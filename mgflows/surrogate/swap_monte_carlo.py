@@ -241,6 +241,11 @@ class SwapMonteCarlo:
         logger.warning(message)
         return message
 
+    @property
+    def finished_cooling(self) -> Cooling | None:
+        """The last cooling, if all of its sweeps are done."""
+        return self.cooling if self.cooling is not None and self.cooling.finished else None
+
     def reset_counters(self) -> None:
         """Set the counters of attempted and accepted moves to zero."""
         for counts in self._counters:
