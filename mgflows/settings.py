@@ -271,16 +271,18 @@ class Settings(BaseSettings):
     @staticmethod
     def find_file(directory: Path | str | None = None) -> Path | None:
         """Find the file that `load` reads; None without one."""
-        candidates = [Path(directory) / FILE_NAME] if directory is not None else []
+        candidates = []
+        if directory is not None:
+            candidates.append(_accessible(Path(directory) / FILE_NAME))
         if named := os.environ.get("MGFLOWS_CONFIG"):
-            if not Path(named).expanduser().is_file():
+            if not _accessible(Path(named)).is_file():
                 raise InputError(
                     f"the variable MGFLOWS_CONFIG names {named}, which is not a file",
                     hint="correct or unset it",
                 )
             candidates.append(Path(named))
         if named := os.environ.get("MGFLOWS_DIRECTORY"):
-            candidates.append(Path(named) / FILE_NAME)
+            candidates.append(_accessible(Path(named) / FILE_NAME))
         candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
         return next(
             (path for path in (c.expanduser().absolute() for c in candidates) if _is_file(path)),
@@ -386,7 +388,7 @@ class Settings(BaseSettings):
         """
         if self.mongodb_uri is not None:
             return self.mongodb_uri.get_secret_value()
-        if not (self.directory / "mongodb" / "data").is_dir():
+        if not _accessible(self.directory / "mongodb" / "data").is_dir():
             other = (
                 f"; {self._foreign_file} names another server: leave out --directory to use it"
                 if self._foreign_file
@@ -462,6 +464,29 @@ def batch_job() -> dict[str, Any] | None:
 def foreign_variables() -> dict[str, str]:
     """The variables that tell other packages where their files are, if they are set."""
     return {name: os.environ[name] for name in _FOREIGN_VARIABLES if os.environ.get(name)}
+
+
+def _accessible(path: Path) -> Path:
+    """Return a path without ``~``, in folders that this user may enter.
+
+    Raises
+    ------
+    InputError
+        If one of the folders belongs to another user who does not share it.
+    """
+    path = path.expanduser()
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise InputError(
+            f"{path} cannot be reached: {error.strerror}",
+            hint="use a directory of your own with --directory, or ask the owner of this one for "
+            "permission; a private database cannot be shared: give it a server with accounts "
+            "(mongodb_uri)",
+        ) from error
+    except OSError:
+        pass
+    return path
 
 
 def _is_file(path: Path) -> bool:

@@ -27,6 +27,7 @@ from mgflows.errors import InputError, ServiceError, clean_text, mask_credential
 from mgflows.jobs.maker import drop_retired_arguments
 from mgflows.launch.interruption import Interrupted, stop_request
 from mgflows.launch.job_files import copy_checkpoints, printing_to_files
+from mgflows.launch.outputs import LaunchJobStore, SupersededError
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of
 from mgflows.launch.processes import clock_ahead, identity
 
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 _TOO_LARGE = 10334
 """MongoDB's code for a document that is too large."""
 _LONGEST_TRACEBACK = 100_000
+_FIELDS = {"launch_id": 1, "state": 1, "launch_dir": 1, "finished": 1, "fworker.env.pid": 1}
 
 
 class JobError(Exception):
@@ -75,6 +77,8 @@ class JobTask(JobFiretask):
             If the worker's JobStore is in memory.
         Interrupted
             If the process is requested to stop, or the database stays unavailable.
+        SupersededError
+            If the job was given to another launch meanwhile.
         JobError
             In place of an error that cannot be stored: its text has credentials, is very long or
             is not valid UTF-8, or MongoDB cannot store its ``to_dict``.
@@ -89,7 +93,7 @@ class JobTask(JobFiretask):
                 with suppress(OSError):
                     sys.stderr.write(clean)
                 is_storable = clean == text and _can_store_details(error)
-                if is_storable or isinstance(error, Interrupted):
+                if is_storable or isinstance(error, Interrupted | SupersededError):
                     raise
                 raise JobError(clean) from None
 
@@ -100,15 +104,21 @@ class JobTask(JobFiretask):
         store: JobStore = SETTINGS.JOB_STORE
         refuse_store_in_memory(store)
         store.connect()
-        if (action := self._finished_before(job, store)) is not None:
+        if not hasattr(self, "fw_id"):
+            return self._compute(job, store)
+        # The last one is this launch.
+        launches = list(self.launchpad.launches.find({"fw_id": self.fw_id}, _FIELDS))
+        launches.sort(key=lambda launch: launch["launch_id"])
+        if (action := self._finished_before(job, store, launches)) is not None:
             logger.info("the output of %s was stored by an earlier launch and is kept", job.name)
             return action
-        if hasattr(self, "fw_id"):
-            job.metadata.update({"fw_id": self.fw_id})
-            self._identify()
-            self._take_over_checkpoints()
+        job.metadata["fw_id"] = self.fw_id
+        self._identify(launches[-1])
+        self._take_over_checkpoints(launches[:-1])
+        seconds = getattr(self.launchpad, "outage_seconds", 0.0)
+        own = LaunchJobStore(store, self.launchpad.launches, launches[-1]["launch_id"], seconds)
         with checkpoints_kept():
-            action = self._compute(job, store)
+            action = self._compute(job, own)
             self._remember(action)
         return action
 
@@ -157,13 +167,10 @@ class JobTask(JobFiretask):
                 )
         return workflow
 
-    def _finished_before(self, job: Job, store: JobStore) -> FWAction | None:
+    def _finished_before(
+        self, job: Job, store: JobStore, launches: list[dict[str, Any]]
+    ) -> FWAction | None:
         """The result of an earlier launch that stored its output without FireWorks recording it."""
-        if not hasattr(self, "fw_id"):
-            return None
-        launches = list(
-            self.launchpad.launches.find({"fw_id": self.fw_id}, {"state": 1, "finished": 1})
-        )
         # A rerun of a completed firework is a request to compute again.
         if any(launch["state"] == "COMPLETED" for launch in launches):
             return None
@@ -173,36 +180,40 @@ class JobTask(JobFiretask):
             return FWAction.from_dict(finished[-1])
         return None
 
-    def _identify(self) -> None:
-        """Record this process on the launch, if FireWorks' own rlaunch started it.
+    def _identify(self, launch: dict[str, Any]) -> None:
+        """Record this process on its launch, if FireWorks' own rlaunch started it.
 
         Workers of mgflows do so when they take a job; `mgflows heal` needs it to find dead workers.
         """
+        if "pid" in ((launch.get("fworker") or {}).get("env") or {}):
+            return
         me = {
             **identity(),
             "ping_seconds": rocket.PING_TIME_SECS,
             "clock_ahead": clock_ahead(self.launchpad.connection),
         }
-        self.launchpad.launches.find_one_and_update(
-            {"fw_id": self.fw_id, "state": "RUNNING", "fworker.env.pid": {"$exists": False}},
+        self.launchpad.launches.update_one(
+            {"launch_id": launch["launch_id"], "state": "RUNNING"},
             {"$set": {f"fworker.env.{name}": value for name, value in me.items()}},
-            sort=[("launch_id", -1)],
         )
 
-    def _take_over_checkpoints(self) -> None:
+    def _take_over_checkpoints(self, earlier: list[dict[str, Any]]) -> None:
         """Copy the checkpoints of the last launch of this firework, if its directory is visible."""
         here = Path.cwd()
-        earlier = self.launchpad.launches.find(
-            {"fw_id": self.fw_id}, {"launch_dir": 1, "state": 1}
-        ).sort("launch_id", -1)
-        for launch in earlier:
+        for launch in reversed(earlier):
             # A rerun of a completed firework is a request to compute again.
             if launch["state"] == "COMPLETED":
                 return
             directory = Path(launch["launch_dir"])
-            if directory == here or not directory.is_dir():
+            if directory == here:
                 continue
-            if names := copy_checkpoints(directory, here):
+            try:
+                names = copy_checkpoints(directory, here)
+            except OSError as error:
+                # For example of another user, who does not share files with the group.
+                logger.warning("the checkpoints in %s cannot be used: %s", directory, error)
+                continue
+            if names:
                 logger.info("resuming from %s of %s", ", ".join(names), directory)
                 return
 

@@ -17,7 +17,7 @@ from mgflows.connections import launchpad_options
 from mgflows.database.failures import interruption_reason
 from mgflows.errors import ServiceError, clean_text
 from mgflows.launch.interruption import Interrupted
-from mgflows.launch.preflight import check_free_space
+from mgflows.launch.preflight import check_free_space, check_versions
 from mgflows.launch.processes import identity
 from mgflows.launch.retries import RetryingCollection, with_retries
 
@@ -108,6 +108,7 @@ class RetryingLaunchPad(LaunchPad):
 
     def __init__(self, settings: Settings, seconds: float) -> None:
         super().__init__(**launchpad_options(settings, seconds))
+        self.outage_seconds = seconds
         for name in ("fireworks", "launches", "fw_id_assigner"):
             setattr(self, name, RetryingCollection(getattr(self, name), seconds))
         self.workflows = _Workflows(self.db.workflows, seconds, identity())
@@ -121,6 +122,8 @@ class WorkerLaunchPad(RetryingLaunchPad):
     - A worker that was requested to stop takes no new job.
     - Between two jobs it calls `periodic_callback`, at most every half minute, to submit jobs for
       which other workers may wait.
+    - Jobs of campaigns of another version of mgflows are left to other workers.
+    - A launch that has lost its job to another worker ends without a trace.
     - A worker whose jobs fail one after the other within seconds, or that cannot import them, stops
       instead of making the whole queue fail.
     - With each heartbeat it records when a file in the launch directory last changed, by which
@@ -162,11 +165,16 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self._last_time = time.monotonic()
         self._n_quick_failures = 0
         self._started = time.monotonic()
+        self._versions: dict[str, str] = {}
 
     def run_exists(self, fworker: FWorker | None = None) -> bool:
         """Whether there is a job for this worker."""
         self._stop_if_requested()
-        return super().run_exists(fworker)
+        query = {**(fworker.query if fworker else {}), "state": "READY"}
+        while True:
+            found = self.fireworks.find_one(query | self._own(), {"spec.mgflows.campaign": 1})
+            if found is None or not self._foreign_reason(found["spec"]):
+                return found is not None
 
     def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
         """Take a job."""
@@ -196,19 +204,62 @@ class WorkerLaunchPad(RetryingLaunchPad):
         try:
             return super().get_fw_by_id(fw_id)
         except Exception as error:
-            self.fireworks.update_one(
-                {"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}}
-            )
+            self._leave(fw_id)
             self.stop.request(
                 f"firework {fw_id} cannot be read on this machine "
                 f"({type(error).__name__}: {clean_text(str(error), 500)})"
             )
             raise BrokenEnvironment(self.stop.reason) from error
 
+    def _get_a_fw_to_run(
+        self, query: dict[str, Any] | None = None, fw_id: int | None = None, checkout: bool = True
+    ) -> Firework | None:
+        """Take a job of a campaign of this version of mgflows."""
+        while True:
+            firework = super()._get_a_fw_to_run((query or {}) | self._own(), fw_id, checkout)
+            if firework is None or not (reason := self._foreign_reason(firework.spec)):
+                return firework
+            self._leave(firework.fw_id)
+            if fw_id:
+                for launch in firework.launches:
+                    self.cancel_reservation(launch.launch_id)
+                raise BrokenEnvironment(reason)
+
+    def _own(self) -> dict[str, Any]:
+        """Query for jobs of campaigns that are not known to be of another version."""
+        foreign = [name for name, reason in self._versions.items() if reason]
+        return {"$nor": [{"spec.mgflows.campaign": {"$in": foreign}}]} if foreign else {}
+
+    def _foreign_reason(self, spec: dict[str, Any]) -> str:
+        """Why a job is left to others: its campaign is of another version; empty if it is not."""
+        campaign = spec.get("mgflows", {}).get("campaign")
+        if campaign is None:
+            return ""
+        if campaign not in self._versions:
+            self._versions[campaign] = ""
+            try:
+                check_versions(self.db, campaign)
+            except ServiceError as error:
+                logger.warning("jobs are left to other workers: %s", error)
+                self._versions[campaign] = str(error)
+        return self._versions[campaign]
+
+    def _leave(self, fw_id: int) -> None:
+        """Make a firework READY again that was taken and has not started."""
+        self.fireworks.update_one(
+            {"fw_id": fw_id, "state": "RESERVED", "launches": []}, {"$set": {"state": "READY"}}
+        )
+
     def complete_launch(
         self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED"
     ) -> dict[str, Any]:
-        """Record how a job ended."""
+        """Record how a job ended, unless it was given to another launch meanwhile."""
+        current = self.launches.find_one({"launch_id": launch_id}, {"state": 1})
+        if current is not None and current["state"] != "RUNNING":
+            logger.warning(
+                "launch %s had lost its job to another worker: its result is discarded", launch_id
+            )
+            return self.get_launch_by_id(launch_id).to_dict()
         if (
             state == "FIZZLED"
             and action is not None

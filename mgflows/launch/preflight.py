@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mgflows.settings import Settings
 
-__all__ = ["check_free_space", "check_job_store", "preflight"]
+__all__ = ["check_free_space", "check_job_store", "check_versions", "preflight"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def preflight(
     try:
         if campaign is not None:
             require_campaign(database, campaign)
-        _check_versions(database, campaign)
+        check_versions(database, campaign)
     finally:
         database.client.close()
     check_free_space(settings, settings.directory)
@@ -125,8 +125,21 @@ def check_job_store(settings: Settings) -> Finding:
     return Finding("job store", Verdict.OK, "documents and arrays can be written and read")
 
 
-def _check_versions(database: Database, campaign: str | None) -> None:
-    """Refuse campaigns of another version of mgflows, in which settings may have other meanings."""
+def check_versions(database: Database, campaign: str | None) -> None:
+    """Refuse campaigns of another version of mgflows, in which settings may have other meanings.
+
+    Parameters
+    ----------
+    database
+        The database.
+    campaign
+        The campaign; None for all that have a job to run.
+
+    Raises
+    ------
+    ServiceError
+        If one of them was submitted with another version.
+    """
     names = (
         [campaign]
         if campaign

@@ -6,6 +6,7 @@ In addition to FireWorks' CommonAdapter,
   in the partition, so that many label jobs do not keep sampling jobs from being submitted;
 - submissions wait longer after each worker that could not run jobs, and stop at
   `max_unusable_workers` of these;
+- a reservation names the cluster of its batch job;
 - a firework whose classes ``qlaunch``'s Python cannot import is left READY for others, where
   FireWorks would mark it FIZZLED.
 """
@@ -26,6 +27,7 @@ from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 from mgflows.connections import open_database
 from mgflows.errors import MgflowsError
 from mgflows.launch.backoff import UnusableWorkers, unusable_workers
+from mgflows.launch.batch_system import SUBMITTED_TO, cluster_name, scheduler
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class QueueAdapter(CommonAdapter):
     @classmethod
     def from_dict(cls, m_dict: dict[str, Any]) -> QueueAdapter:
         """Create an adapter from the content of its file."""
-        _leave_unreadable_fireworks()
+        _adapt_launchpad()
         return super().from_dict(m_dict)
 
     def get_njobs_in_queue(self, username: str | None = None, shell: bool = False) -> int | None:
@@ -117,13 +119,14 @@ def stop_notice(found: UnusableWorkers, category: str) -> str:
     )
 
 
-def _leave_unreadable_fireworks() -> None:
-    """Let this process leave fireworks READY that it cannot import.
+def _adapt_launchpad() -> None:
+    """Change FireWorks' own LaunchPad, which ``qlaunch`` creates, in this process.
 
-    ``qlaunch`` creates FireWorks' own LaunchPad, which marks them FIZZLED; there is no setting.
+    Fireworks that cannot be imported stay READY, and reservations name their cluster.
     """
     LaunchPad.run_exists = _run_exists
     LaunchPad.get_fw_by_id = _get_fw_by_id
+    LaunchPad.set_reservation_id = _set_reservation_id
 
 
 def _run_exists(self: LaunchPad, fworker: FWorker | None = None) -> bool:
@@ -133,6 +136,16 @@ def _run_exists(self: LaunchPad, fworker: FWorker | None = None) -> bool:
 
 
 _READ = LaunchPad.get_fw_by_id
+_SET_RESERVATION = LaunchPad.set_reservation_id
+
+
+def _set_reservation_id(self: LaunchPad, launch_id: int, reservation_id: str) -> None:
+    """Record the batch job of a reservation, and its cluster."""
+    _SET_RESERVATION(self, launch_id, reservation_id)
+    self.launches.update_one(
+        {"launch_id": launch_id, "state": "RESERVED"},
+        {"$set": {SUBMITTED_TO: {"scheduler": scheduler(), "cluster": cluster_name()}}},
+    )
 
 
 def _get_fw_by_id(self: LaunchPad, fw_id: int) -> Firework:

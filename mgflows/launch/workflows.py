@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import InputError
 from mgflows.launch.firetask import as_flow, compile_jobs, to_workflow
+from mgflows.launch.outputs import LAUNCH_ID
 from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
 
 if TYPE_CHECKING:
@@ -170,6 +171,18 @@ def prepare_database(launchpad: LaunchPad) -> None:
             {"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True
         )
     launchpad.tuneup()
+    outputs = launchpad.db["outputs"]
+    outputs.create_index(f"metadata.{LAUNCH_ID}", sparse=True)
+    last = outputs.find_one(
+        {f"metadata.{LAUNCH_ID}": {"$exists": True}},
+        {f"metadata.{LAUNCH_ID}": 1},
+        sort=[(f"metadata.{LAUNCH_ID}", -1)],
+    )
+    if last is not None:
+        # `lpad reset` starts again at 1; later launches have larger ids than stored outputs.
+        launchpad.fw_id_assigner.update_one(
+            {}, {"$max": {"next_launch_id": last["metadata"][LAUNCH_ID] + 1}}
+        )
     launchpad.fireworks.create_index(
         [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)]
     )
@@ -181,7 +194,6 @@ def prepare_database(launchpad: LaunchPad) -> None:
         unique=True,
         partialFilterExpression={"metadata.submission": {"$exists": True}},
     )
-    outputs = launchpad.db["outputs"]
     outputs.create_index([("uuid", 1), ("index", 1)], unique=True)
     outputs.create_index(
         [

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from mgflows.launch.batch_system import SUBMITTED_TO
 from mgflows.launch.launchpad import EXPIRATION_PINGS, LAST_CHANGE
 from mgflows.launch.processes import clock_ahead, is_known_dead, was_restarted
 from mgflows.recovery.queues import JobState
@@ -140,8 +141,8 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
         return Diagnosis(ProcessState.LOST, reason, from_outside)
     return Diagnosis(
         ProcessState.UNCLEAR,
-        f"{reason}, but its job {job['id']} is in a queue that cannot be queried from here; run "
-        "mgflows heal there",
+        f"{reason}, but its job {job['id']}{_place(job)} is in a queue that cannot be queried from "
+        "here; run mgflows heal there",
     )
 
 
@@ -201,7 +202,13 @@ def batch_job_of(launch: dict[str, Any] | None) -> dict[str, Any] | None:
         for entry in launch["state_history"]
         if entry.get("reservation_id") is not None
     ]
-    return {"id": str(numbers[-1])} if numbers else None
+    if not numbers:
+        return None
+    job = {"id": str(numbers[-1])}
+    if launch["state"] == "RUNNING":
+        return job
+    # Without the name of the cluster, the queue is that of the host that submitted the job.
+    return job | (launch.get(SUBMITTED_TO) or {"host": launch.get("host")})
 
 
 def has_ended(launchpad: LaunchPad, firework: dict[str, Any]) -> bool:
@@ -225,6 +232,13 @@ def parse_time(value: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def _place(job: dict[str, Any]) -> str:
+    """Where the queue of a batch job is, as far as it is known."""
+    if job.get("cluster"):
+        return f" of the cluster {job['cluster']}"
+    return f", submitted on {job['host']}" if job.get("host") else ""
+
+
 def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime) -> Diagnosis:
     job = batch_job_of(launch)
     if job is None:
@@ -241,8 +255,8 @@ def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime)
     if state is None:
         return Diagnosis(
             ProcessState.UNCLEAR,
-            f"it is reserved for job {job['id']}, in a queue that cannot be queried from here; run "
-            "mgflows heal there",
+            f"it is reserved for job {job['id']}{_place(job)}, in a queue that cannot be queried "
+            "from here; run mgflows heal there",
         )
     if state.state is JobState.ENDED:
         reason = (

@@ -9,10 +9,11 @@ import enum
 import functools
 import logging
 import re
-import shutil
-import subprocess
+import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from mgflows.launch.batch_system import ANSWER_SECONDS, cluster_name, run, scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,7 +22,6 @@ __all__ = ["JobState", "QueuedJob", "Queues", "parse_qstat", "parse_squeue", "pa
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_SECONDS = 30.0
 _LONGEST_ANSWER = 50_000_000
 _CHUNK = 500
 """Number of job ids in one command line."""
@@ -151,20 +151,12 @@ class Queues:
     @functools.cached_property
     def scheduler(self) -> str | None:
         """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
-        return "slurm" if shutil.which("squeue") else "pbs" if shutil.which("qstat") else None
+        return scheduler()
 
     @functools.cached_property
     def cluster(self) -> str | None:
-        """Name of the Slurm cluster of this machine; None if it is not known."""
-        if self.scheduler != "slurm":
-            return None
-        answer = _run(["scontrol", "show", "config"])
-        name = (
-            re.search(r"^ClusterName\s*=\s*(\S+)", answer.stdout, re.MULTILINE)
-            if answer is not None
-            else None
-        )
-        return name.group(1) if name else None
+        """Name of the cluster of this machine; None if it is not known."""
+        return cluster_name()
 
     def look_up(self, jobs: Iterable[Mapping[str, Any]]) -> None:
         """Query many jobs (see :func:`mgflows.settings.batch_job`) with few commands."""
@@ -194,10 +186,14 @@ class Queues:
     def _is_ours(self, job: Mapping[str, Any]) -> bool:
         if self.scheduler is None or job.get("scheduler") not in (None, self.scheduler):
             return False
-        # Ids are unique on one cluster only. A PBS id includes the server's name.
-        return not (
-            self.scheduler == "slurm" and job.get("cluster") and job["cluster"] != self.cluster
-        )
+        # Ids are unique on one cluster only.
+        if not job.get("cluster"):
+            return job.get("host") in (None, socket.gethostname())
+        if self.cluster is None:
+            # PBS answers for ids that name its own server only.
+            return self.scheduler == "pbs" and "." in str(job["id"])
+        # PBS names its server with or without the domain.
+        return str(job["cluster"]).split(".")[0] == self.cluster.split(".")[0]
 
     def _query(self, numbers: list[str]) -> dict[str, QueuedJob] | None:
         if self.scheduler == "slurm":
@@ -210,13 +206,13 @@ class Queues:
                 _SQUEUE_FORMAT,
                 "--jobs=" + ",".join([*numbers, numbers[-1]]),
             ]
-            answer = _run(command)
+            answer = run(command)
             if answer is not None and (
                 answer.returncode == 0 or _UNKNOWN_TO_SQUEUE in answer.stderr
             ):
                 return parse_squeue(answer.stdout)
         else:
-            answer = _run(["qstat", "-f", *numbers])
+            answer = run(["qstat", "-f", *numbers])
             # It prints the known jobs, reports each unknown one, and then fails.
             problems = (
                 [line for line in answer.stderr.splitlines() if line.strip()]
@@ -229,7 +225,7 @@ class Queues:
         words = (
             (answer.stderr.strip().splitlines() or ["no answer"])[-1]
             if answer is not None
-            else f"no answer within {_ANSWER_SECONDS:g} s"
+            else f"no answer within {ANSWER_SECONDS:g} s"
         )
         warning = f"{'squeue' if self.scheduler == 'slurm' else 'qstat'} does not answer: {words}"
         if warning not in self.warnings:
@@ -238,36 +234,19 @@ class Queues:
         return None
 
 
-def partitions(scheduler: str) -> list[str] | None:
+def partitions(system: str) -> list[str] | None:
     """Names of all partitions (Slurm) or queues (PBS); None if the batch system does not answer.
 
     Parameters
     ----------
-    scheduler
+    system
         ``"slurm"`` or ``"pbs"``.
     """
-    answer = _run(
-        ["sinfo", "--noheader", "--all", "-o", "%R"]
-        if scheduler == "slurm"
-        else ["qstat", "-Q", "-f"]
+    answer = run(
+        ["sinfo", "--noheader", "--all", "-o", "%R"] if system == "slurm" else ["qstat", "-Q", "-f"]
     )
     if answer is None or answer.returncode != 0:
         return None
-    if scheduler == "slurm":
+    if system == "slurm":
         return sorted(set(answer.stdout.split()))
     return re.findall(r"^Queue: *(\S+)", answer.stdout, re.MULTILINE)
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_ANSWER_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        logger.info("%s: %s", " ".join(command[:3]), error)
-        return None

@@ -91,3 +91,11 @@ def large(journal: str, name: str, megabytes: int) -> list[str]:
     """Return an output of so many MB."""
     _note(journal, name)
     return ["x" * 1_000_000] * megabytes
+
+
+@job(data=["values"])
+def stamped(journal: str, name: str, seconds: float) -> dict[str, object]:
+    """Return the id of the process, and an array of it."""
+    _note(journal, name)
+    time.sleep(seconds)
+    return {"values": [float(os.getpid())] * 1000, "pid": os.getpid()}

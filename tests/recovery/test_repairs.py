@@ -172,6 +172,33 @@ def test_a_reservation_without_its_queue_job_is_given_back(
     assert not plan_recovery(settings).steps
 
 
+def test_reservations_of_another_cluster_are_left_to_it(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clusters with the same job ids share a database."""
+    from mgflows.launch.queue_adapter import _set_reservation_id
+
+    slurm_that_prints(tmp_path / "bin", monkeypatch, SQUEUE)
+    submit([jobs.add(str(tmp_path / "journal"), f"a{i}", 1.0, 1.0) for i in range(3)], settings)
+    launchpad = open_launchpad(settings)
+    taken = [launchpad.reserve_fw(FWorker(), str(tmp_path)) for _ in range(3)]
+    (here, first), (there, second), (unnamed, third) = taken
+    for launch_id in (first, second):
+        _set_reservation_id(launchpad, launch_id, "77")
+    launchpad.set_reservation_id(third, "77")
+    submitted = database.launches.find_one({"launch_id": first})["submitted_to"]
+    assert submitted == {"scheduler": "slurm", "cluster": "here"}
+    database.launches.update_one(
+        {"launch_id": second}, {"$set": {"submitted_to.cluster": "elsewhere"}}
+    )
+    database.launches.update_one({"launch_id": third}, {"$set": {"host": "login2"}})
+    found = recover(settings)
+    assert list(found.rerun) == [here.fw_id]
+    assert set(found.unclear) == {there.fw_id, unnamed.fw_id}
+    assert "job 77 of the cluster elsewhere" in found.unclear[there.fw_id]
+    assert "job 77, submitted on login2" in found.unclear[unnamed.fw_id]
+
+
 def test_wrong_clocks_do_no_harm(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

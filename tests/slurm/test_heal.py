@@ -85,6 +85,7 @@ def test_a_reservation_whose_batch_job_was_cancelled(
     waiting = [job[0] for job in cluster.jobs("pending") if job[0] != blocker]
     assert len(waiting) == 2
     assert not plan_recovery(site).steps
+    assert database.launches.distinct("submitted_to.cluster") == ["mgflows"]
     cluster.run("scancel", waiting[0])
     found = recover(site)
     (step,) = found.steps

@@ -1,0 +1,54 @@
+"""The batch system of this machine: which one, and the name of its cluster.
+
+Ids of batch jobs are unique on one cluster only. Several clusters may share a database.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import subprocess
+
+__all__ = ["ANSWER_SECONDS", "SUBMITTED_TO", "cluster_name", "run", "scheduler"]
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 30.0
+SUBMITTED_TO = "submitted_to"
+"""Key of a reserved launch: `scheduler` and `cluster` of its batch job."""
+
+
+def scheduler() -> str | None:
+    """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
+    return "slurm" if shutil.which("squeue") else "pbs" if shutil.which("qstat") else None
+
+
+def cluster_name() -> str | None:
+    """Name of the Slurm cluster, or of the PBS server; None if the batch system does not tell."""
+    system = scheduler()
+    if system is None:
+        return None
+    command, pattern = {
+        "slurm": (["scontrol", "show", "config"], r"^ClusterName\s*=\s*(\S+)"),
+        "pbs": (["qstat", "-B", "-f"], r"^Server: *(\S+)"),
+    }[system]
+    answer = run(command)
+    found = re.search(pattern, answer.stdout, re.MULTILINE) if answer is not None else None
+    return found.group(1) if found else None
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run a command of the batch system; None if it is missing or does not answer in time."""
+    try:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        logger.info("%s: %s", " ".join(command[:3]), error)
+        return None

@@ -1,0 +1,151 @@
+"""The JobStore of one launch, which refuses the output of a job that was given to another worker.
+
+A worker that is stopped, or cut off from the database, for longer than the limit of lost runs may
+continue after its job was rerun. Its output must not replace one that later jobs have used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jobflow import JobStore
+from jobflow.utils.find import find_key_value
+from pymongo.errors import DuplicateKeyError
+
+from mgflows.launch.retries import with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maggma.stores import MongoStore
+    from pymongo.collection import Collection
+
+__all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError"]
+
+LAUNCH_ID = "launch_id"
+"""Key in the metadata of an output: the launch that stored it. Later launches have larger ids."""
+
+
+class SupersededError(BaseException):
+    """The job of this launch was given to another worker.
+
+    It derives from BaseException so that an ``except Exception`` in a job does not catch it.
+    """
+
+
+class LaunchJobStore(JobStore):
+    """The worker's JobStore, for one launch.
+
+    Parameters
+    ----------
+    store
+        The worker's JobStore.
+    launches
+        FireWorks' collection of launches.
+    launch_id
+        The launch.
+    seconds
+        Longest outage of the database, s.
+    """
+
+    def __init__(
+        self, store: JobStore, launches: Collection, launch_id: int, seconds: float = 0.0
+    ) -> None:
+        super().__init__(
+            store.docs_store,
+            additional_stores=store.additional_stores,
+            save=store.save,
+            load=store.load,
+        )
+        self.docs_store = self._outputs = _Outputs(store.docs_store, launch_id)
+        self._store = store
+        self._launches = launches
+        self._launch_id = launch_id
+        self._seconds = seconds
+
+    def update(self, docs: Any, key: list[str] | str | None = None, save: Any = None) -> None:
+        """Store outputs, unless the job was given to another launch.
+
+        Raises
+        ------
+        SupersededError
+            If it was; nothing of this launch stays in the store.
+        """
+        with_retries(self._check_claim, self._seconds)
+        with_retries(lambda: self._update(docs, key, save), self._seconds)
+
+    def query(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
+        """Read documents, as the worker's JobStore does."""
+        return self._store.query(*args, **kwargs)
+
+    def _check_claim(self) -> None:
+        mine = {"launch_id": self._launch_id, "state": "RUNNING"}
+        if self._launches.find_one(mine, {"_id": 1}) is None:
+            raise SupersededError(f"launch {self._launch_id} has lost its job")
+
+    def _update(self, docs: Any, key: list[str] | str | None, save: Any) -> None:
+        self._outputs.written.clear()
+        # Documents are written before their arrays.
+        super().update(docs, key=key, save=save)
+        for document, obsolete in self._outputs.written:
+            if not self._outputs.is_current(document):
+                self._remove_arrays(document)
+                raise SupersededError(f"launch {self._launch_id} has lost its job")
+            self._remove_arrays(obsolete)
+
+    def _remove_arrays(self, document: dict[str, Any] | None) -> None:
+        for uuid in find_key_value(document or {}, "blob_uuid"):
+            for store in self.additional_stores.values():
+                store.remove_docs({"blob_uuid": uuid})
+
+
+class _Outputs:
+    """A store of documents, in which a launch replaces outputs of earlier launches only.
+
+    Parameters
+    ----------
+    store
+        The store in MongoDB.
+    launch_id
+        The launch.
+
+    Attributes
+    ----------
+    written
+        The documents that were written, each with the one that it replaced or None.
+    """
+
+    def __init__(self, store: MongoStore, launch_id: int) -> None:
+        self._store = store
+        self._launch_id = launch_id
+        self.written: list[tuple[dict[str, Any], dict[str, Any] | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def update(self, docs: list[dict[str, Any]], key: list[str]) -> None:
+        """Insert or replace documents."""
+        for document in docs:
+            document["metadata"][LAUNCH_ID] = self._launch_id
+            # Without a match the document is inserted, which a unique index refuses.
+            earlier = {f"metadata.{LAUNCH_ID}": {"$not": {"$gt": self._launch_id}}}
+            try:
+                obsolete = self._store._collection.find_one_and_replace(
+                    {name: document[name] for name in key} | earlier, document, upsert=True
+                )
+            except DuplicateKeyError as error:
+                raise SupersededError(
+                    f"a launch after {self._launch_id} has stored the output"
+                ) from error
+            self.written.append((document, obsolete))
+
+    def is_current(self, document: dict[str, Any]) -> bool:
+        """Whether no later launch has replaced a document; only asked if it has arrays."""
+        if not find_key_value(document, "blob_uuid"):
+            return True
+        query = {
+            "uuid": document["uuid"],
+            "index": document["index"],
+            f"metadata.{LAUNCH_ID}": self._launch_id,
+        }
+        return self._store._collection.find_one(query, {"_id": 1}) is not None
