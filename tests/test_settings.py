@@ -6,7 +6,7 @@ import stat
 import subprocess
 import sys
 import traceback
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +16,8 @@ from mgflows.errors import InputError, ServiceError
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -224,11 +225,49 @@ def test_a_uri_that_cannot_be_parsed_is_one_sentence_without_the_password(
     assert not re.search("sec.?ret", text.replace("secret()", ""))
 
 
-def test_settings_in_a_folder_of_another_user_are_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def is_file(path: Path) -> bool:
-        raise PermissionError(13, "Permission denied", str(path))
+@contextmanager
+def without_root() -> Iterator[None]:
+    """Let the mode of a folder count, also where the tests run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
-    monkeypatch.setattr(Path, "is_file", is_file)
-    assert Settings.find_file(tmp_path) is None
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this user may not enter."""
+    folder = tmp_path / "closed"
+    put(folder, "database_name: hidden")
+    (folder / "mongodb" / "data").mkdir(parents=True)
+    folder.chmod(0)
+    with without_root():
+        yield folder
+    folder.chmod(0o700)
+
+
+def test_a_folder_of_another_user_is_named_in_one_sentence(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"closed/mgflows\.yaml cannot be reached: Permission"):
+        Settings.load(closed)
+    with pytest.raises(InputError, match=r"cannot be reached: .*ask the owner"):
+        _ = Settings(directory=closed).uri
+    monkeypatch.setenv("MGFLOWS_DIRECTORY", str(closed))
+    with pytest.raises(InputError, match="cannot be reached"):
+        Settings.load()
+    monkeypatch.delenv("MGFLOWS_DIRECTORY")
+    monkeypatch.setenv("MGFLOWS_CONFIG", str(closed / "mgflows.yaml"))
+    with pytest.raises(InputError, match="cannot be reached"):
+        Settings.load()
+
+
+def test_a_home_that_cannot_be_entered_is_skipped(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(closed))
+    assert Settings.find_file() is None

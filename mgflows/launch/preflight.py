@@ -87,6 +87,7 @@ def check_free_space(settings: Settings, directory: Path) -> None:
 
 def check_job_store(settings: Settings) -> Finding:
     """Write a document and an array, read them back, and remove them."""
+    from jobflow.utils.find import find_key_value
     from pymongo.errors import PyMongoError
 
     store = open_job_store(settings)
@@ -104,7 +105,8 @@ def check_job_store(settings: Settings) -> Finding:
         }
         store.update(document, save={"data": ["values"]})
         values = store.get_output(name, load=True)["values"]
-        store.additional_stores["data"].remove_docs({"job_uuid": name})
+        (blob,) = find_key_value(store.get_output(name), "blob_uuid")
+        store.additional_stores["data"].remove_docs({"blob_uuid": blob})
         store.remove_docs({"uuid": name})
     except PyMongoError as error:
         return Finding(

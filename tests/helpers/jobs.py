@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from jobflow import Flow, JobConfig, OnMissing, Response, job
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _note(journal: str, name: str) -> None:
@@ -99,3 +96,21 @@ def stamped(journal: str, name: str, seconds: float) -> dict[str, object]:
     _note(journal, name)
     time.sleep(seconds)
     return {"values": [float(os.getpid())] * 1000, "pid": os.getpid()}
+
+
+@job
+def write_checkpoint(journal: str, name: str, fail: bool = False) -> str:
+    """Write checkpoints of both kinds."""
+    import numpy as np
+
+    from mgflows.checkpoints import RunCheckpoint
+    from mgflows.surrogate.checkpoint import write_arrays
+
+    _note(journal, name)
+    write_arrays("checkpoint-a.npz", {"x": np.zeros(3)})
+    saved = RunCheckpoint(Path("checkpoint-b.npz"), "b")
+    saved._written = -60.0
+    saved.write(lambda: {"x": np.zeros(3)})
+    if fail:
+        raise ValueError("no such luck")
+    return name

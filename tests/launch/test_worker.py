@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fireworks import FWorker
 from jobflow import Flow, JobStore
 from maggma.stores import MemoryStore
 
 from mgflows.connections import open_database, open_job_store, open_launchpad
 from mgflows.database.failures import read_failures
 from mgflows.errors import ServiceError
+from mgflows.flows.tags import set_campaign
 from mgflows.launch.campaigns import submit
 from mgflows.launch.firetask import refuse_store_in_memory
 from mgflows.launch.launchpad import configure_fireworks
@@ -23,7 +26,7 @@ from mgflows.recovery import recover
 from mgflows.settings import Settings
 from tests.helpers import jobs
 from tests.helpers.processes import wait_for
-from tests.helpers.workers import run_worker
+from tests.helpers.workers import run_worker, working
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -296,3 +299,75 @@ def test_fireworks_constants_are_set() -> None:
     assert launchpad.SORT_FWS == "FIFO"
     lock = launchpad.WFLock(None, 1)
     assert (lock.expire_secs, lock.kill) == (60, True)
+
+
+def test_files_of_jobs_follow_the_umask(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """Members of a group that share launch directories can continue from each other's files."""
+    submit(jobs.write_checkpoint(str(tmp_path / "journal"), "a"), settings)
+    path = settings.write(settings.directory / "mgflows.yaml")
+    command = [sys.executable, "-m", "mgflows.launch.worker", "--settings", str(path)]
+    subprocess.run(command, check=True, timeout=60, umask=0o027, stderr=subprocess.DEVNULL)
+    modes = {
+        file.name: stat.S_IMODE(file.stat().st_mode)
+        for file in (settings.directory / "launches").rglob("*")
+    }
+    directory = modes.pop(Path(database.launches.find_one({})["launch_dir"]).name)
+    assert directory == 0o750
+    assert {"job.out", "job.err", "checkpoint-a.npz", "checkpoint-b.npz"} <= set(modes)
+    assert set(modes.values()) == {0o640}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_checkpoints_that_cannot_be_read_are_not_used(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """The first launch ran as another user, who does not share files."""
+    journal = tmp_path / "journal"
+    submit(jobs.write_checkpoint(str(journal), "a", fail=True), settings)
+    run_worker(settings, check=ExitCode.SOME_FAILED)
+    (launch,) = database.launches.find({})
+    checkpoint = Path(launch["launch_dir"]) / "checkpoint-a.npz"
+    checkpoint.unlink()
+    checkpoint.symlink_to(tmp_path / "absent")
+    recover(settings, retry=True)
+    run_worker(settings, check=ExitCode.SOME_FAILED)
+    assert jobs.ran(journal) == ["a", "a"]
+    again = database.launches.find_one({}, sort=[("launch_id", -1)])
+    assert "cannot be used" in (Path(again["launch_dir"]) / "job.err").read_text()
+
+
+def test_a_running_worker_leaves_a_later_campaign_of_another_version(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+
+    def add(campaign: str, name: str, seconds: float = 0.0) -> None:
+        flow = Flow([jobs.add(str(journal), name, 1.0, 2.0, seconds)])
+        set_campaign(flow, campaign)
+        submit(flow, settings)
+
+    add("old", "first", 2.0)
+    with working(settings) as (worker,):
+        wait_for(lambda: jobs.ran(journal) == ["first"])
+        database.campaigns.insert_one({"campaign": "new", "mgflows_version": "9.9.9"})
+        add("new", "second")
+        submit(jobs.add(str(journal), "third", 1.0, 2.0), settings)
+        assert worker.wait(timeout=60) == ExitCode.DONE
+    assert jobs.ran(journal) == ["first", "third"]
+    (left,) = database.fireworks.find({"state": "READY"})
+    assert left["spec"]["mgflows"]["campaign"] == "new"
+    # A batch job for it gives the reservation back.
+    launchpad = open_launchpad(settings)
+    launchpad.reserve_fw(FWorker(), str(tmp_path))
+    done = run_worker(settings, "singleshot", "--fw_id", str(left["fw_id"]), check=None)
+    assert done.returncode == ExitCode.BROKEN_ENVIRONMENT
+    assert "submitted with mgflows 9.9.9" in done.stderr
+    assert database.fireworks.find_one({"fw_id": left["fw_id"]})["state"] == "READY"
+
+
+def test_a_worker_leaves_no_array_of_its_checks(settings: Settings, database: Database) -> None:
+    run_worker(settings)
+    assert database["outputs_blobs.files"].count_documents({}) == 0
+    assert database["outputs_blobs.chunks"].count_documents({}) == 0
