@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobflow import JobStore
-from jobflow.utils.find import find_key_value
 from pymongo.errors import DuplicateKeyError
 
 from mgflows.launch.retries import with_retries
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from maggma.stores import MongoStore
     from pymongo.collection import Collection
 
-__all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError"]
+__all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError", "blob_ids"]
 
 LAUNCH_ID = "launch_id"
 """Key in the metadata of an output: the launch that stored it. Later launches have larger ids."""
@@ -94,7 +93,7 @@ class LaunchJobStore(JobStore):
             self._remove_arrays(obsolete)
 
     def _remove_arrays(self, document: dict[str, Any] | None) -> None:
-        for uuid in find_key_value(document or {}, "blob_uuid"):
+        for uuid in blob_ids(document):
             for store in self.additional_stores.values():
                 store.remove_docs({"blob_uuid": uuid})
 
@@ -141,7 +140,7 @@ class _Outputs:
 
     def is_current(self, document: dict[str, Any]) -> bool:
         """Whether no later launch has replaced a document; only asked if it has arrays."""
-        if not find_key_value(document, "blob_uuid"):
+        if not blob_ids(document):
             return True
         query = {
             "uuid": document["uuid"],
@@ -149,3 +148,12 @@ class _Outputs:
             f"metadata.{LAUNCH_ID}": self._launch_id,
         }
         return self._store._collection.find_one(query, {"_id": 1}) is not None
+
+
+def blob_ids(value: Any) -> list[str]:
+    """Ids of the arrays in additional stores to which an output refers."""
+    if isinstance(value, dict):
+        if "blob_uuid" in value:
+            return [value["blob_uuid"]]
+        value = list(value.values())
+    return [name for each in value for name in blob_ids(each)] if isinstance(value, list) else []

@@ -87,8 +87,9 @@ def check_free_space(settings: Settings, directory: Path) -> None:
 
 def check_job_store(settings: Settings) -> Finding:
     """Write a document and an array, read them back, and remove them."""
-    from jobflow.utils.find import find_key_value
     from pymongo.errors import PyMongoError
+
+    from mgflows.launch.outputs import blob_ids
 
     store = open_job_store(settings)
     name = f"doctor-{uuid.uuid4()}"
@@ -105,7 +106,7 @@ def check_job_store(settings: Settings) -> Finding:
         }
         store.update(document, save={"data": ["values"]})
         values = store.get_output(name, load=True)["values"]
-        (blob,) = find_key_value(store.get_output(name), "blob_uuid")
+        (blob,) = blob_ids(store.get_output(name))
         store.additional_stores["data"].remove_docs({"blob_uuid": blob})
         store.remove_docs({"uuid": name})
     except PyMongoError as error:

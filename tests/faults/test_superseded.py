@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jobflow import Flow
-from jobflow.core.job import JobStoreDocument
+from jobflow.core.schemas import JobStoreDocument
 
 from mgflows.connections import open_job_store
 from mgflows.flows.tags import tag
