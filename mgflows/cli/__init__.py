@@ -1,3 +1,3 @@
-"""The ``mgflows`` command line: thin, one file a group of commands."""
+"""The ``mgflows`` command line: a thin layer, one module per command group."""
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class AseHeatingMaker(Maker):
     temperature_end
         K of the thermostat at the last step; the atoms lag behind it.
     n_steps
-        Number of steps, each a frame.
+        Number of steps; each is a frame.
     timestep
         fs.
     """

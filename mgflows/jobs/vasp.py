@@ -259,7 +259,7 @@ class VaspHeatingMaker(Maker):
     temperature_end
         K of the thermostat at the last step.
     n_steps
-        Number of steps, each a frame.
+        Number of steps; each is a frame.
     timestep
         fs.
     friction, lattice_friction

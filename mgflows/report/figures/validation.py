@@ -143,7 +143,7 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
     figure
         Empty figure.
     shear
-        One entry a sample, with its energy.
+        One entry per sample, with its energy.
     method
         Short name of the labelling method.
     """
@@ -210,7 +210,7 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
     figure
         Empty figure.
     shear
-        One entry a sample.
+        One entry per sample.
     """
     axes = style.single_axes(figure, "shear strain (%)", "shear stress (GPa)")
     for model in _models(shear):
@@ -236,7 +236,7 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
     figure
         Empty figure.
     dimers
-        Curves in eV over A, one entry a pair of species.
+        Curves in eV over A, one entry per pair of species.
     """
     n_columns = 3 if len(dimers) > 4 else 2
     panels = figure.subplots(
