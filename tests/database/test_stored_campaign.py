@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 from jobflow import OutputReference
@@ -11,6 +13,7 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
 from mgflows.flows.campaign import CampaignMaker
 from mgflows.flows.scales import stand_in_campaign
+from mgflows.jobs.maker import drop_retired_arguments
 from mgflows.launch.campaigns import submit_campaign
 from mgflows.report.data import ReportData
 from mgflows.schemas.training import SUBSETS
@@ -111,6 +114,20 @@ def test_every_stored_firework_becomes_a_job_again(stored):
         job = MontyDecoder().process_decoded(task["job"])
         assert job.uuid == firework["spec"]["job_uuid"]
         assert type(job.maker).__module__.startswith("mgflows.")
+
+
+def test_the_arguments_of_every_stored_firework_fit_and_its_references_are_resolved(stored):
+    for firework in stored.mongo.fireworks.find():
+        job = MontyDecoder().process_decoded(firework["spec"]["_tasks"][0]["job"])
+        drop_retired_arguments(job)
+        if job.config.resolve_references:
+            job = job.resolve_args(stored.store)
+        bound = inspect.signature(job.function).bind(*job.function_args, **job.function_kwargs)
+        # Numbers, structures and documents, not what is left of an unknown class.
+        assert all(
+            not (isinstance(value, dict) and "@class" in value)
+            for value in bound.arguments.values()
+        ), firework["name"]
 
 
 def test_waiting_fireworks_with_retired_arguments_run(stored, settings):
