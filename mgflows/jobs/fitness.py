@@ -41,7 +41,7 @@ _COLLECTOR = JobConfig(
 
 @dataclass
 class FitnessMaker(Maker):
-    """Evaluate the surrogate with the first labels of its samples, and estimate the cost of the others.
+    """Evaluate the surrogate with the first labels, and estimate the cost of the others.
 
     ``passed`` of the output is a gate: :func:`mgflows.launch.advance` submits the jobs behind it
     only if it is true, and reports ``reason`` otherwise. ``mgflows advance CAMPAIGN --accept-gate``
