@@ -59,8 +59,8 @@ class LabelFlowMaker(Maker):
         The strains of the subsets iii, iv and vi; None leaves the subset out.
     fitness_maker
         Evaluates the surrogate with the first labels; all other jobs of this stage wait for its
-        verdict (see :class:`~mgflows.jobs.fitness.FitnessMaker` and docs/concepts/fitness.md). There is no
-        gate without it, or with at most twice as many samples as pilot labels.
+        verdict (see :class:`~mgflows.jobs.fitness.FitnessMaker` and docs/concepts/fitness.md).
+        There is no gate without it, or with at most twice as many samples as pilot labels.
     similarity_maker
         Averages the changes on relaxation by cooling length; None leaves it out.
     trajectory_check_maker

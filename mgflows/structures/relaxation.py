@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase.optimize.optimize import Optimizer
     from numpy.typing import NDArray
 
-__all__ = ["Relaxation", "minimise_positions", "relax", "step_budget"]
+__all__ = ["RelaxationResult", "minimise_positions", "relax", "step_budget"]
 
 _NEAR_FORCE, _NEAR_STRESS = 0.3, 3.0
 """eV/A and GPa below which the energy landscape is taken as quadratic."""
@@ -41,7 +41,7 @@ _STAGNATION = 300
 
 
 @dataclass(frozen=True, eq=False)
-class Relaxation:
+class RelaxationResult:
     """Result of a relaxation.
 
     Parameters
@@ -87,7 +87,7 @@ def relax(
     max_steps: int | None = None,
     checkpoint: Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
-) -> Relaxation:
+) -> RelaxationResult:
     """Minimise the energy over positions and, by default, volume and shape of the cell.
 
     FIRE (Bitzek et al., Phys. Rev. Lett. 97, 170201 (2006), doi:10.1103/PhysRevLett.97.170201)
@@ -178,7 +178,7 @@ def relax(
     force, stress = descent.residuals()
     if saved and converged:
         saved.finish(lambda: state(descent.n_steps))
-    return Relaxation(
+    return RelaxationResult(
         atoms=relaxed,
         energy_before=energy_before,
         n_steps=descent.n_steps,
