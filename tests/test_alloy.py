@@ -9,7 +9,7 @@ from mgflows.errors import InputError
 def test_the_papers_alloy_has_its_box_and_its_atoms():
     alloy = Alloy.cuzral()
     assert alloy.counts == {"Cu": 69, "Zr": 69, "Al": 12}
-    # Paper, Methods: side length 12.9 A; facts: 12.92751458 A and 8.457 g/cm3.
+    # Paper, Methods: side length 12.9 A; in more digits 12.92751458 A, and 8.457 g/cm3.
     assert alloy.box_length == pytest.approx(12.92751458, abs=1e-7)
     assert alloy.mass_density == pytest.approx(8.457, abs=1e-3)
     assert alloy.symbols == ["Cu"] * 69 + ["Zr"] * 69 + ["Al"] * 12

@@ -1,4 +1,4 @@
-"""The cache of compiled code: never stale, never in the way."""
+"""The cache of compiled code: never stale, never an obstacle."""
 
 from __future__ import annotations
 

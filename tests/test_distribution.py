@@ -1,4 +1,4 @@
-"""Wheel and source distribution: built, checked, and used from an environment of their own."""
+"""Wheel and source distribution: built, checked, and used from a clean environment."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_voigt_order_is_that_of_ase():
 
 
 def test_lennard_jones_units_of_the_table_as_printed():
-    # facts: 4746.248 K, 0.44579 ps with the mass of Zr, 2.59981 GPa.
+    # From eps, sigma and the mass of Zr by hand: 4746.248 K, 0.44579 ps, 2.59981 GPa.
     assert units.lj_temperature_unit(0.409) == pytest.approx(4746.248, abs=1e-3)
     assert units.lj_time_unit(2.932, 0.409, 91.224) == pytest.approx(445.79, abs=0.01)
     assert units.lj_pressure_unit(2.932, 0.409) == pytest.approx(2.59981, abs=1e-5)

@@ -96,7 +96,7 @@ def test_validation_choices():
     assert [int(row[0]) for row in relaxations] == [150, 1200]
     assert all(float(row[3]) <= 1.001e-4 for row in relaxations)
     moduli = {row[0].strip(): [float(x) for x in row[1].split(",")] for row in elastic}
-    # The linear regime, and the stiffness that clamped ions feign.
+    # The linear regime, and the too large stiffness of clamped ions.
     assert moduli["strain 0.001"][1] == pytest.approx(moduli["strain 0.004"][1], rel=0.02)
     assert moduli["clamped ions"][1] > 1.5 * moduli["strain 0.002"][1]
     assert [float(x) for x in shear[0][1].split(",")] == pytest.approx(

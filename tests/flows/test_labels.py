@@ -174,7 +174,7 @@ SOFTER = AseMethod(
 
 @dataclass
 class OtherCodeMaker(Maker):
-    """A label Maker of another code: one structure a job."""
+    """A label Maker of another code: one structure per job."""
 
     name: str = "other"
 

@@ -17,7 +17,7 @@ from tests.helpers.jobs import _note
 
 @job
 def break_down(journal: str, name: str, how: str) -> float:
-    """Fail in the way `how`, unless a file of that name is beside the journal."""
+    """Fail in the way `how`, unless a file of that name is next to the journal."""
     _note(journal, name)
     if (Path(journal).parent / f"fixed-{how}").exists():
         return 1.0
@@ -33,7 +33,7 @@ def break_down(journal: str, name: str, how: str) -> float:
 
 @job
 def kill_worker(journal: str, name: str, how: str) -> float:
-    """End the worker process, unless a file `fixed` is beside the journal."""
+    """End the worker process, unless a file `fixed` is next to the journal."""
     _note(journal, name)
     if (Path(journal).parent / "fixed").exists():
         return 1.0

@@ -89,7 +89,7 @@ def _gpu() -> bool:
 
 
 def _mount() -> bool:
-    """Whether a process may mount a file system in a namespace of its own."""
+    """Whether a process may mount a file system in a separate namespace."""
     command = [*private_namespace(), "mount", "-t", "tmpfs", "none", "/mnt"]
     return _on_path("unshare") and not subprocess.run(command, capture_output=True).returncode
 

@@ -38,7 +38,7 @@ def delete(settings: Settings, database: Database, name: str) -> None:
 
 
 def labels_and_dataset(journal: Path, n: int = 6) -> Flow:
-    """Labels in workflows of their own, and a dataset that waits for them."""
+    """Labels in separate workflows, and a dataset that waits for them."""
     labels = [
         tag(
             jobs.add(str(journal), f"l{i}", float(i), 1.0),

@@ -20,7 +20,7 @@ while time.process_time() < 0.3:
 
 def test_child_processes_count_with_their_time_and_memory() -> None:
     """As ``mpirun`` on this machine: the ranks do the work, and this process waits for them."""
-    # More than anything this process or a child of it has had before.
+    # More than anything this process or one of its children has had before.
     mib = (
         max(
             resource.getrusage(who).ru_maxrss

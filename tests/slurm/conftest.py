@@ -1,7 +1,7 @@
 """Fixtures of the tests on a real Slurm.
 
 `cluster`  a Slurm for the whole test session.
-`site`     settings and rendered configuration for that cluster, with a database of their own.
+`site`     settings and rendered configuration for that cluster, with a separate database.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ ENTRIES = [
 
 
 class Optimade(ThreadingHTTPServer):
-    """An OPTIMADE server: two entries a page, and faults on demand."""
+    """An OPTIMADE server: two entries per page, and faults on demand."""
 
     daemon_threads = True
 

@@ -38,7 +38,7 @@ def liquid(
     dtype: str = "float64",
     n_sweeps: int = 30_000,
 ) -> np.ndarray:
-    """Reduced energies per atom of the CuZrAl liquid, N = 150, a sample a sweep."""
+    """Reduced energies per atom of the CuZrAl liquid, N = 150, one sample per sweep."""
     sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), Alloy.cuzral(), seed=11, dtype=dtype)
     sampler.equilibrate(300)
     sampler.run(1000, reduced_temperature)
