@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jobflow import JobConfig, Maker, job
+from jobflow import JobConfig, Maker, Response, job
 
 from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
@@ -16,7 +17,7 @@ from mgflows.jobs.store import current_store, listed_frame, load_label
 from mgflows.jobs.worker import nep_command
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
-from mgflows.nep.training.trainer import NepTrainer
+from mgflows.nep.training.trainer import NepTrainer, TrainingPausedError
 from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.training import (
     DatasetDocument,
@@ -29,6 +30,7 @@ from mgflows.schemas.training import (
     TrainerRecord,
     VirialParity,
 )
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingMaker"]
 
+logger = logging.getLogger(__name__)
+
 _PARITY_POINTS = 20_000
 """Force components stored for parity plots, drawn at random per side; errors use all."""
 
@@ -47,6 +51,9 @@ _PARITY_POINTS = 20_000
 @dataclass
 class TrainingMaker(Maker):
     """Train a NEP.
+
+    A training longer than the ``wall_time`` of its :class:`~mgflows.nep.NepTrainer` saves itself
+    and is continued by a new job, with the same result.
 
     Parameters
     ----------
@@ -79,7 +86,8 @@ class TrainingMaker(Maker):
         generation: int = 0,
         started_from: str | None = None,
         initial_potential: str | None = None,
-    ) -> PotentialDocument:
+        directory: str | None = None,
+    ) -> PotentialDocument | Response[PotentialDocument]:
         """Train on a dataset and test the potential.
 
         Parameters
@@ -90,6 +98,8 @@ class TrainingMaker(Maker):
             0 before the feedback step, 1 after it.
         started_from, initial_potential
             Hash and text of the potential to start from; without one, from random parameters.
+        directory
+            Of the training, if an earlier job began it; on a file system that both jobs share.
 
         Raises
         ------
@@ -100,7 +110,7 @@ class TrainingMaker(Maker):
 
         dataset = DatasetDocument.model_validate(dataset)
         parameters = self.parameters or NepParameters(species=tuple(dataset.species))
-        directory = Path.cwd() / "nep"
+        folder = Path(directory) if directory else Path.cwd() / "nep"
         trainer = self.trainer
         if isinstance(trainer, GpumdTrainer) and trainer.command is None:
             trainer = replace(trainer, command=nep_command())
@@ -114,7 +124,7 @@ class TrainingMaker(Maker):
         ) as provenance:
             train, test = materialise(current_store(), dataset, self.split)
             trainer.prepare(
-                directory,
+                folder,
                 parameters,
                 train,
                 test,
@@ -128,10 +138,17 @@ class TrainingMaker(Maker):
                     state.step,
                     state.n_steps,
                     f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} "
-                    f"meV/A",
+                    f"meV/A; {duration(state.seconds_left)} left",
                 )
 
-            result = trainer.train(directory, progress=show)
+            try:
+                result = trainer.train(folder, progress=show)
+            except TrainingPausedError as paused:
+                logger.info("%s; a new job continues it", paused.message)
+                rest = self.make(
+                    dataset, generation, started_from, initial_potential, directory=str(folder)
+                )
+                return Response(replace=rest)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
         return PotentialDocument(
             potential_id=digest_of_text(result.nep_txt),
@@ -141,7 +158,7 @@ class TrainingMaker(Maker):
             split=self.split,
             species=dataset.species,
             nep_txt=result.nep_txt,
-            nep_in=(directory / "nep.in").read_text(),
+            nep_in=(folder / "nep.in").read_text(),
             parameters=parameters,
             trainer=TrainerRecord(
                 trainer=type(trainer).__name__,

@@ -1,0 +1,125 @@
+"""Two data sets for measuring trainers: wide crystals with glasses, and a small set of small cells.
+
+    python docs/examples/training_data.py DIRECTORY --kind wide
+    python docs/examples/training_data.py DIRECTORY --kind small --potential nep.txt
+
+``wide`` has all crystals of the shipped table for Cu-Zr-Al at 0.75 to 1.35 times their volume with
+strains of 4 % and displaced atoms, and glasses of random compositions. ``small`` has 80 frames of
+24-atom glasses and strained elements: what a small campaign with density functionals affords. The
+labels are those of the stand-in or, with ``--potential``, of a NEP: UNEP-v1 (Song et al., Nat.
+Commun. 15, 10208 (2024)), which was fitted to PBE, stands for density functionals in
+docs/how_to/training.md. A quarter of the families are test frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mgflows import Alloy
+from mgflows.eam import stand_in_calculator
+from mgflows.nep import nep_calculator, write_frames
+from mgflows.structures.crystals import crystal_prototypes
+from mgflows.surrogate import LennardJones
+from mgflows.surrogate.glasses import GlassProtocol, sample_glass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+
+SPECIES = ("Al", "Cu", "Zr")
+VOLUMES = np.array([16.6, 11.8, 23.3])
+"""Of the elements, A^3 per atom."""
+_ATOMS_LARGEST = 64
+
+
+def disturbed(atoms: Atoms, rng: np.random.Generator, volume: float, rattle: float) -> Atoms:
+    """A structure at another volume (a factor), strained by 4 % and with displaced atoms."""
+    atoms = atoms.copy()
+    strain = rng.normal(0.0, 0.04, (3, 3))
+    shape = np.eye(3) + 0.5 * (strain + strain.T)
+    shape *= (volume / np.linalg.det(shape)) ** (1.0 / 3.0)
+    atoms.set_cell(atoms.cell.array @ shape, scale_atoms=True)
+    atoms.rattle(rattle, rng=rng)
+    return atoms
+
+
+def crystals(rng: np.random.Generator, n_each: int, *, elements: bool) -> Iterator[Atoms]:
+    """Strained crystals: those of the elements alone, or all."""
+    for crystal in crystal_prototypes(SPECIES):
+        atoms = crystal.atoms()
+        if len(atoms) > _ATOMS_LARGEST or (elements and len(crystal.species) > 1):
+            continue
+        for _ in range(n_each):
+            frame = disturbed(atoms, rng, rng.uniform(0.75, 1.35), rng.uniform(0.0, 0.25))
+            frame.info = {"subset": "crystal", "family": crystal.name}
+            yield frame
+
+
+def glasses(
+    rng: np.random.Generator, n_glasses: int, n_atoms: int, n_each: int, *, fixed: bool
+) -> Iterator[Atoms]:
+    """Surrogate glasses of a fixed or of random compositions, expanded and displaced."""
+    for number in range(n_glasses):
+        shares = np.array([8.0, 46.0, 46.0]) if fixed else rng.dirichlet([2.0, 2.0, 2.0]) * 100.0
+        # At least one atom of every species.
+        counts = np.maximum(1, np.round(shares * n_atoms / 100.0)).astype(int)
+        formula = "".join(f"{s}{n}" for s, n in zip(SPECIES, counts, strict=True))
+        n = int(counts.sum())
+        alloy = Alloy.from_formula(formula, n_atoms=n, number_density=n / float(counts @ VOLUMES))
+        glass = sample_glass(
+            LennardJones.cuzral(),
+            alloy,
+            GlassProtocol(n_sweeps=1000),
+            seed=int(rng.integers(2**31)),
+        )
+        for _ in range(n_each):
+            frame = disturbed(glass.minimised, rng, rng.uniform(0.95, 1.3), rng.uniform(0.0, 0.2))
+            frame.info = {"subset": "lj_surrogate", "family": f"glass-{number}"}
+            yield frame
+
+
+def main() -> None:
+    """Read the command line, label and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--kind", choices=("wide", "small"), required=True)
+    parser.add_argument("--potential", type=Path, help="a nep.txt that labels")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    if options.kind == "wide":
+        frames = [*crystals(rng, 8, elements=False), *glasses(rng, 12, 100, 6, fixed=False)]
+    else:
+        frames = [*crystals(rng, 6, elements=True), *glasses(rng, 12, 24, 6, fixed=True)]
+    calculator = (
+        stand_in_calculator(SPECIES)
+        if options.potential is None
+        else nep_calculator(options.potential)
+    )
+    families = list(dict.fromkeys(frame.info["family"] for frame in frames))
+    sides: dict[bool, list[Atoms]] = {False: [], True: []}
+    for frame in frames:
+        frame.calc = calculator
+        results = {
+            "energy": frame.get_potential_energy(),
+            "forces": frame.get_forces(),
+            "stress": frame.get_stress(),
+        }
+        frame.calc = SinglePointCalculator(frame, **results)
+        sides[families.index(frame.info["family"]) % 4 == 3].append(frame)
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for name, is_test in (("train", False), ("test", True)):
+        write_frames(options.directory / f"{name}.xyz", sides[is_test])
+        print(f"{len(sides[is_test])} frames in {options.directory / name}.xyz")
+
+
+if __name__ == "__main__":
+    main()
