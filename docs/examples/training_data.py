@@ -79,7 +79,9 @@ def glasses(
             seed=int(rng.integers(2**31)),
         )
         for _ in range(n_each):
-            frame = disturbed(glass.minimised, rng, rng.uniform(0.95, 1.3), rng.uniform(0.0, 0.2))
+            frame = disturbed(
+                glass.inherent_structure, rng, rng.uniform(0.95, 1.3), rng.uniform(0.0, 0.2)
+            )
             frame.info = {"subset": "lj_surrogate", "family": f"glass-{number}"}
             yield frame
 
