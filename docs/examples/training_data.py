@@ -57,7 +57,7 @@ def crystals(rng: np.random.Generator, n_each: int, *, elements: bool) -> Iterat
             continue
         for _ in range(n_each):
             frame = disturbed(atoms, rng, rng.uniform(0.75, 1.35), rng.uniform(0.0, 0.25))
-            frame.info = {"subset": "crystal", "family": crystal.name}
+            frame.info = {"subset": "crystal", "family": crystal.name.replace(" ", "-")}
             yield frame
 
 

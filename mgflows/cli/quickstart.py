@@ -165,11 +165,10 @@ def _display(
         bar = ProgressBar(total=total, completed=done, width=36)
         table.add_row(stage, bar, f"{done}/{total}", state)
     lines: list[RenderableType] = [table]
-    for job in outlook.running:
-        text = f"  {job.name}"
-        if job.total:
-            text += f": {job.done}/{job.total} {job.unit} {job.note}"
-        lines.append(Text(text, style="dim", no_wrap=True, overflow="ellipsis"))
+    lines += [
+        Text(f"  {job.text}", style="dim", no_wrap=True, overflow="ellipsis")
+        for job in outlook.running
+    ]
     lines.append(Text(f"{duration(elapsed)} elapsed{_left(outlook)}"))
     return Group(*lines)
 

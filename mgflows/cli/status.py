@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from mgflows.database import CampaignStatus, GlassDatabase
 
+_SHOWN_RUNNING = 10
 _SHOWN_FAILURES = 5
 _COUNTS = {"running": "run", "waiting": "wait", "failed": "fail", "planned": "plan"}
 """Fields of a group of jobs to the titles of their columns."""
@@ -177,6 +178,10 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
             f"{state.completed} of {plural(state.total, 'job')} done; {spent} core hours spent, "
             f"{left}"
         ),
+    ]
+    lines += [
+        Text(f"running {job}", style="cyan", no_wrap=True, overflow="ellipsis")
+        for job in state.progress[:_SHOWN_RUNNING]
     ]
     lines += [
         Text.assemble(("blocked ", "yellow"), f"{plural(number, 'job')}: {reason}")

@@ -50,6 +50,12 @@ class RunningJob:
         """The part that is done, 0 to 1."""
         return self.done / self.total if self.total else 0.0
 
+    @property
+    def text(self) -> str:
+        """Name and progress in words."""
+        progress = f": {self.done}/{self.total} {self.unit} {self.note}" if self.total else ""
+        return f"{self.name}{progress}".rstrip()
+
 
 @dataclass(frozen=True)
 class Forecast:

@@ -74,6 +74,9 @@ class CampaignStatus:
         One entry per stage and subset, in the order of the stages.
     running
         Name and launch directory of each running job.
+    progress
+        Progress of the running jobs that report it, such as
+        ``train 0: 1400/7000 steps test 1.3 meV/atom, 27 meV/A; 14 s left``.
     failures
         Name and reason of each failed job.
     stopped
@@ -94,6 +97,7 @@ class CampaignStatus:
     stopped: dict[str, int]
     seconds_left: float | None
     deleted: int = 0
+    progress: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -178,11 +182,13 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         )
         for key in keys
     ]
+    running = running_jobs(database, campaign)
     return CampaignStatus(
         campaign=campaign,
         states=progress.states,
         groups=groups,
-        running=[(job.name, job.directory) for job in running_jobs(database, campaign)],
+        running=[(job.name, job.directory) for job in running],
+        progress=tuple(job.text for job in running if job.total),
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
         stopped=stopped,
         deleted=len(deleted),
