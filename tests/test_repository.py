@@ -69,3 +69,15 @@ def test_prose_in_markdown_has_lines_of_at_most_100_columns() -> None:
             if len(line) > 100 and not line.lstrip().startswith(("|", ">", "<", "!["))
         ]
     assert long == []
+
+
+def test_documentation_pages_that_the_code_names_exist() -> None:
+    named = {
+        (page, str(path.relative_to(ROOT)))
+        for folder in ("mgflows", "tests", "docs", "launcher_configs", "scripts")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".md", ".yaml", ".j2", ""} and path.is_file()
+        for page in re.findall(r"\bdocs/[\w/]+\.(?:md|py)\b", path.read_text(errors="ignore"))
+    }
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name[0]).exists()] == []
