@@ -31,6 +31,7 @@ _COMMANDS = {
     "fitness": ("mgflows.cli.fitness:fitness", "Show how well the surrogate predicts the labels."),
     "advance": ("mgflows.cli.advance:advance", "Submit planned jobs whose inputs are available."),
     "crystals": ("mgflows.cli.crystals:crystals", "List or fetch the crystals of an alloy."),
+    "import": ("mgflows.cli.imports:import_", "Import labels of other programs."),
     "datasets": ("mgflows.cli.results:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.results:potentials", "List the potentials."),
     "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),

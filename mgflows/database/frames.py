@@ -31,20 +31,20 @@ def records_of(document: Mapping[str, Any], times: Mapping[str, float]) -> list[
         log10 of the effective time (t*) of each family that has one.
     """
     tags, output = document["metadata"]["mgflows"], document["output"]
-    family = tags.get("family", "")
-    return [
-        FrameRecord(
-            **summary,
-            campaign=tags.get("campaign", ""),
-            subset=tags["subset"],
-            family=family,
-            log10_time=times.get(family),
-            fingerprint_digest=output["fingerprint_digest"],
-            uuid=document["uuid"],
-            number=number,
-        )
-        for number, summary in enumerate(output["summaries"])
-    ]
+    records = []
+    for number, summary in enumerate(output["summaries"]):
+        family = summary.get("family") or tags.get("family", "")
+        place = {
+            "campaign": tags.get("campaign", ""),
+            "subset": tags["subset"],
+            "family": family,
+            "log10_time": times.get(family),
+            "fingerprint_digest": output["fingerprint_digest"],
+            "uuid": document["uuid"],
+            "number": number,
+        }
+        records.append(FrameRecord.model_validate({**summary, **place}))
+    return records
 
 
 def load_atoms(store: JobStore, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Atoms]:

@@ -17,6 +17,7 @@ from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
 from mgflows.schemas.fields import without_class_keys
 from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, SimilarityDocument
+from mgflows.schemas.imports import ImportDocument
 from mgflows.schemas.labels import LabelDocument
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
 from mgflows.schemas.training import (
@@ -32,12 +33,14 @@ from mgflows.settings import Settings
 from mgflows.surrogate.correlation import measure_fitness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ase import Atoms
     from jobflow import JobStore
     from pymongo.database import Database
+
+    from mgflows.database.imports.foreign import Reading
 
 __all__ = ["GlassDatabase"]
 
@@ -197,7 +200,11 @@ class GlassDatabase:
         else:
             criteria["metadata.mgflows.subset"] = {"$exists": True}
         if family:
-            criteria["metadata.mgflows.family"] = family
+            # Frames of an import have families of their own.
+            criteria["$or"] = [
+                {"metadata.mgflows.family": family},
+                {"output.summaries.family": family},
+            ]
         if fingerprint:
             criteria["output.fingerprint_digest"] = fingerprint
         low, high = (
@@ -214,6 +221,8 @@ class GlassDatabase:
                 document, times.get(document["metadata"]["mgflows"].get("campaign", ""), {})
             )
         ]
+        if family:
+            records = [record for record in records if record.family == family]
         if math.isfinite(low) or math.isfinite(high):
             records = [
                 record
@@ -229,6 +238,72 @@ class GlassDatabase:
                 record.number,
             ),
         )
+
+    def import_frames(
+        self,
+        paths: Sequence[Path | str],
+        campaign: str,
+        method: str,
+        *,
+        reading: Reading | None = None,
+        is_dft: bool | None = None,
+        dry_run: bool = False,
+    ) -> ImportDocument:
+        """Store labels that other programs computed as frames of a campaign.
+
+        Files are extended XYZ (of ASE, GPUMD or MACE), ASE databases, outputs of VASP (files,
+        folders or archives), and folders of DeePMD-kit. Every frame passes the checks of own
+        labels, and no frame is stored twice: the same call again stores nothing. The declared
+        method is a fingerprint of its own: a dataset never mixes these labels with computed ones.
+
+        Parameters
+        ----------
+        paths
+            Files, folders and archives.
+        campaign
+            Name of the campaign; a new one if there is none of this name.
+        method
+            What computed the labels, in words.
+        reading
+            Keys, units, subsets and families; see
+            :class:`~mgflows.database.imports.foreign.Reading`.
+        is_dft
+            Whether the method is a density functional; by default true for outputs of VASP.
+        dry_run
+            Read and describe the files, and store nothing.
+
+        Returns
+        -------
+        ImportDocument
+            Keys, units, counts, ranges and warnings.
+
+        Raises
+        ------
+        InputError
+            If no frame can be imported, or the files are of several methods.
+
+        Examples
+        --------
+        >>> database = GlassDatabase()  # doctest: +SKIP
+        >>> database.import_frames(["mine.xyz"], "mine", "PBE, 450 eV")  # doctest: +SKIP
+        """
+        from mgflows.database.imports.importer import Importer
+
+        importer = Importer(
+            self.mongo,
+            self.store,
+            paths,
+            campaign=campaign,
+            method=method,
+            reading=reading,
+            is_dft=is_dft,
+        )
+        described = importer.survey()
+        return described if dry_run else importer.store_frames(described)
+
+    def imports(self, campaign: str | None = None) -> list[ImportDocument]:
+        """Return what was imported, oldest first."""
+        return self._documents(ImportDocument, campaign)
 
     def load(self, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Atoms]:
         """Return ASE atoms with energies, forces and stresses.

@@ -247,7 +247,7 @@ def _collect(
             collection.missing.append(uuid)
             continue
         tags = document["metadata"]["mgflows"]
-        family, subset = tags["family"], tags["subset"]
+        family, subset = tags.get("family", ""), tags["subset"]
         if family in ordered:
             collection.excluded.add(family)
             continue
@@ -266,10 +266,10 @@ def _collect(
                 uuid=uuid,
                 number=number,
                 subset=subset,
-                family=family,
+                family=summary.family or family,
                 n_atoms=summary.n_atoms,
                 energy_per_atom=summary.energy_per_atom,
-                log10_time=times.get(family),
+                log10_time=times.get(summary.family or family),
                 test={},
             )
     if collection.missing:

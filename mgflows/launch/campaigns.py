@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mgflows.connections import check_database, open_database, open_launchpad
+from mgflows.database.campaigns import store_campaign
 from mgflows.database.planned import batches, deleted_jobs, finished_jobs
 from mgflows.database.progress import ACTIVE, require_campaign
 from mgflows.errors import InputError
 from mgflows.flows.campaign_settings import differing_settings
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of, plan_pieces
 from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepare_database
-from mgflows.schemas.campaign import CAMPAIGNS, PLANNED, CampaignDocument
+from mgflows.schemas.campaign import PLANNED, CampaignDocument
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -165,14 +166,7 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
     InputError
         If a campaign of this name but of other settings exists; the message has those that differ.
     """
-    collection = database[CAMPAIGNS]
-    collection.create_index("campaign", unique=True)
-    collection.update_one(
-        {"campaign": document.campaign}, {"$setOnInsert": document.model_dump()}, upsert=True
-    )
-    stored = CampaignDocument.model_validate(
-        collection.find_one({"campaign": document.campaign}, {"_id": 0})
-    )
+    stored = store_campaign(database, document)
     if stored.settings_digest == document.settings_digest:
         return stored
     # Digests also differ where an earlier version encoded the same settings in another way.
@@ -181,8 +175,8 @@ def register_campaign(database: Database, document: CampaignDocument) -> Campaig
         raise InputError(
             f"a campaign {document.campaign!r} of other settings exists since {stored.created_at}, "
             f"submitted by mgflows {stored.mgflows_version} ({'; '.join(found[:_SHOWN])}{more})",
-            hint="give the new one another name, or continue the stored one with: mgflows advance "
-            f"{document.campaign}",
+            hint="give the new one another name, continue the stored one with: mgflows advance "
+            f"{document.campaign}, or change it with: mgflows extend, retrain, revalidate",
         )
     return stored
 

@@ -24,6 +24,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.files import digest_of_arrays, write_text
+from mgflows.nep.extxyz import Block, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,15 +44,6 @@ __all__ = [
 _ASYMMETRY_TOLERANCE, _SMALLEST_ASYMMETRY = 1e-3, 1e-5
 """Asymmetry of a stress tensor that rounding and single precision explain: relative, and in eV/A^3
 (2 MPa)."""
-_ENTRY = re.compile(
-    r"""
-    (?P<key>"[^"]*"|'[^']*'|[^\s=]+) \s*=\s*
-    (?P<value>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]|\S*)
-    | \S+
-    """,
-    re.VERBOSE,
-)
-"""``key=value`` of a comment line, the value quoted where it has blanks; or a word alone."""
 _READ_ELSEWHERE = frozenset(
     ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial")
 )
@@ -127,38 +119,10 @@ def read_frames(path: str | Path) -> list[Atoms]:
         For a file that cannot be read: names the line and the reason.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the frames {path} cannot be read: {error}") from error
-    while lines and not lines[-1].strip():
-        lines.pop()
     frames = []
-    start = 0
-    while start < len(lines):
-        if not lines[start].strip():
-            start += 1
-            continue
-        try:
-            n_atoms = int(lines[start])
-        except ValueError as error:
-            raise InputError(
-                f"line {start + 1} of {path} is {lines[start][:60]!r} but must be the number of "
-                "atoms of a frame"
-            ) from error
-        end = start + 2 + n_atoms
-        if n_atoms < 1 or end > len(lines):
-            raise InputError(
-                f"line {start + 1} of {path} declares {n_atoms} atoms, but "
-                f"{max(0, len(lines) - start - 2)} lines are left; the file is cut off"
-            )
-        try:
-            frames.append(_from_text(lines[start + 1], lines[start + 2 : end]))
-        except (ValueError, IndexError, KeyError) as error:
-            raise InputError(
-                f"the frame at line {start + 1} of {path} cannot be read: {error}"
-            ) from error
-        start = end
+    for block in blocks(path):
+        with block.naming(path):
+            frames.append(_from_block(block))
     if not frames:
         raise InputError(f"{path} holds no frame")
     return frames
@@ -314,41 +278,23 @@ def _other_info(frame: Atoms) -> dict[str, object]:
     return found
 
 
-def _from_text(comment: str, rows: list[str]) -> Atoms:
+def _from_block(block: Block) -> Atoms:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    pairs = _entries(comment)
-    for key in ("lattice", "properties"):
-        if key not in pairs:
-            raise ValueError(f"its second line has no {key}=")
+    pairs = _entries(block)
     if "energy" not in pairs and "free_energy" not in pairs:
         raise ValueError("its second line has no energy=")
-    columns: dict[str, slice] = {}
-    parts = pairs["properties"].split(":")
-    offset = 0
-    for name, _, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        if name.lower() in columns:
-            raise ValueError(f"its properties name the column {name} twice")
-        columns[name.lower()] = slice(offset, offset + int(width))
-        offset += int(width)
+    columns = {name.lower(): name for name in block.columns}
     if "forces" in columns and "force" in columns:
         raise ValueError("its properties have both forces and force; remove one of the columns")
     forces_name = "forces" if "forces" in columns else "force"
     for name in ("species", "pos", forces_name):
         if name not in columns:
             raise ValueError(f"its properties have no column {name}")
-    table = [row.split() for row in rows]
-    uneven = next((number for number, row in enumerate(table) if len(row) != offset), None)
-    if uneven is not None:
-        raise ValueError(f"atom {uneven} has {len(table[uneven])} columns instead of {offset}")
-    symbols = [row[columns["species"]][0] for row in table]
-    positions, forces = (
-        np.array([row[columns[name]] for row in table], dtype=float)
-        for name in ("pos", forces_name)
-    )
-    cell = np.array(pairs["lattice"].split(), dtype=float).reshape(3, 3)
-    atoms = Atoms(symbols, positions=positions, cell=cell, pbc=True)
+    symbols = block.words(columns["species"])
+    positions, forces = (block.numbers(columns[name]) for name in ("pos", forces_name))
+    atoms = Atoms(symbols, positions=positions, cell=block.cell, pbc=True)
     stress = _stress_of(pairs, atoms.cell.volume)
     energy = float(pairs["free_energy"] if "free_energy" in pairs else pairs["energy"])
     results = {"energy": energy, "forces": forces}
@@ -362,20 +308,12 @@ def _from_text(comment: str, rows: list[str]) -> Atoms:
     return atoms
 
 
-def _entries(comment: str) -> dict[str, str]:
-    """Values of a comment line by key, the keys of labels in lower case."""
+def _entries(block: Block) -> dict[str, str]:
+    """Values of a comment line by key, the keys of labels and tags in lower case."""
     entries: dict[str, str] = {}
-    for match in _ENTRY.finditer(comment):
-        key, value = match["key"], match["value"]
-        if key is None:
-            continue
-        key = key.strip("\"'")
+    for key, value in block.entries.items():
         if key.lower() in _READ_ELSEWHERE or key.lower() in _TAGS:
             key = key.lower()
-        if value[:1] in ("'", '"'):
-            value = re.sub(r"\\(.)", r"\1", value[1:-1])
-        elif value[:1] in ("{", "["):
-            value = value[1:-1].replace(",", " ")
         if entries.setdefault(key, value) != value:
             raise ValueError(
                 f"its second line gives {key}= twice with different values; remove the wrong one"

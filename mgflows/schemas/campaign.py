@@ -19,8 +19,25 @@ PLANNED = "planned"
 """Collection with one document per workflow; ``planned`` ones are not in the LaunchPad yet."""
 
 
+class CampaignChange(BaseModel):
+    """One later addition to a campaign."""
+
+    action: str = Field(
+        description="import, extend, retrain, revalidate, label, dataset, rename or delete"
+    )
+    part: str = Field("", description="name of the part of the campaign that was submitted")
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="what was requested: files, numbers, settings"
+    )
+    at: str = Field(description="UTC, ISO 8601")
+    mgflows_version: str = Field(description="version that made the change")
+
+
 class CampaignDocument(BaseModel):
-    """One run of the whole method for one alloy: written once, at submission."""
+    """One run of the whole method for one alloy, with what was added to it since.
+
+    All but the name and the history is written once, at submission.
+    """
 
     campaign: str = Field(description="name, unique in the database")
     alloy: Annotated[Alloy, AsDict] = Field(description="the alloy")
@@ -40,6 +57,9 @@ class CampaignDocument(BaseModel):
     planned: dict[str, int] = Field(description="number of planned jobs by stage")
     created_at: str = Field(description="UTC, ISO 8601")
     mgflows_version: str = Field(description="version that submitted it")
+    history: list[CampaignChange] = Field(
+        default_factory=list, description="what was added or changed since, oldest first"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_masses, atomic_numbers
+from ase.formula import Formula
+from ase.symbols import Symbols
 from pydantic import BaseModel, Field, model_validator
 
 from mgflows import units
@@ -167,10 +171,23 @@ class FrameSummary(BaseModel, frozen=True):
     energy_per_atom: float = Field(description="eV per atom")
     pressure: float = Field(description="GPa, positive under compression")
     maximum_force: float = Field(description="eV/A")
+    formula: str = Field("", description="chemical formula of the cell in Hill's order")
+    volume: float | None = Field(None, description="volume of the cell, A^3")
+    family: str = Field(
+        "", description="family of the frame, where the frames of a job have several; or empty"
+    )
 
     @classmethod
-    def from_frame(cls, frame: Frame) -> Self:
-        """Summarise a frame."""
+    def from_frame(cls, frame: Frame, family: str = "") -> Self:
+        """Summarise a frame.
+
+        Parameters
+        ----------
+        frame
+            The labelled structure.
+        family
+            Its family, if that is not the family of its job.
+        """
         return cls(
             frame_id=frame.frame_id,
             structure_id=frame.structure_id,
@@ -179,15 +196,33 @@ class FrameSummary(BaseModel, frozen=True):
             energy_per_atom=frame.energy_per_atom,
             pressure=frame.pressure,
             maximum_force=float(np.linalg.norm(frame.forces, axis=1).max()),
+            formula=Symbols(np.array(frame.numbers)).get_chemical_formula(),
+            volume=frame.volume,
+            family=family,
         )
+
+    @property
+    def composition(self) -> dict[str, int]:
+        """Atoms of each element; empty for summaries of version 0.1."""
+        return Formula(self.formula).count()
+
+    @property
+    def density(self) -> float:
+        """Mass density in g/cm^3; nan for summaries of version 0.1."""
+        if self.volume is None:
+            return math.nan
+        mass = sum(
+            atomic_masses[atomic_numbers[symbol]] * count
+            for symbol, count in self.composition.items()
+        )
+        return units.mass_density(self.n_atoms / self.volume, mass / self.n_atoms)
 
 
 class FrameRecord(FrameSummary, frozen=True):
     """The summary of a frame with its place in the database, as queries return it."""
 
     campaign: str = Field(description="campaign it belongs to, or empty")
-    subset: str = Field(description="step of the paper it comes from")
-    family: str = Field(description="the sample it descends from")
+    subset: str = Field(description="step of the paper it comes from, or name of an import")
     log10_time: float | None = Field(
         None, description="log10 of the effective time of its family in t*, where it has one"
     )

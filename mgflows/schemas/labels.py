@@ -240,6 +240,7 @@ class LabelDocument(BaseModel):
         *,
         failed: list[str] | None = None,
         trajectory: Trajectory | dict[str, Any] | None = None,
+        summaries: list[FrameSummary] | None = None,
     ) -> Self:
         """Make the document of several labels.
 
@@ -255,6 +256,8 @@ class LabelDocument(BaseModel):
             Members that could not be labelled, with the reason.
         trajectory
             For steps of molecular dynamics.
+        summaries
+            Summaries of the frames, where they have families of their own.
 
         Raises
         ------
@@ -272,6 +275,7 @@ class LabelDocument(BaseModel):
             structure=structure_from_atoms(frames[-1].to_atoms()),
             failed=failed or [],
             trajectory=trajectory,
+            summaries=summaries,
         )
 
     @classmethod
@@ -280,6 +284,7 @@ class LabelDocument(BaseModel):
         frames: list[Frame],
         fingerprint: MethodFingerprint,
         provenance: Provenance,
+        summaries: list[FrameSummary] | None = None,
         **values: Any,
     ) -> Self:
         last = frames[-1]
@@ -288,7 +293,7 @@ class LabelDocument(BaseModel):
             energy_per_atom=last.energy_per_atom,
             pressure=last.pressure,
             n_frames=len(frames),
-            summaries=[FrameSummary.from_frame(frame) for frame in frames],
+            summaries=summaries or [FrameSummary.from_frame(frame) for frame in frames],
             frames=frames,
             fingerprint=fingerprint,
             fingerprint_digest=fingerprint.digest,

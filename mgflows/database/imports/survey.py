@@ -1,0 +1,326 @@
+"""Check foreign frames, and describe what they are before anything is stored."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mgflows.errors import InputError, MgflowsError
+from mgflows.methods.base import check_geometry, right_handed
+from mgflows.schemas.frames import Frame, FrameSummary
+from mgflows.schemas.imports import Range
+from mgflows.schemas.quality import violations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ase import Atoms
+
+    from mgflows.database.imports.foreign import ForeignFrame, Reading
+    from mgflows.schemas.labels import MethodFingerprint
+
+__all__ = ["CheckedFrame", "RefusedFrameError", "Survey", "check_frame"]
+
+_DEFAULT_SUBSET = "imported"
+_SUBSET_KEYS = ("config_type", "subset")
+_ISOLATED = "isolatedatom"
+"""MACE's ``config_type`` of a frame that defines the energy of an atom."""
+_OWN_KEYS = frozenset(
+    ("config_type", "subset", "family", "frame_id", "file", "folder", "path", "system", "step")
+) | {"calculation", "log10_time", "pbc"}
+_MINIMUM_SPREAD, _MINIMUM_FRAMES = 0.02, 20
+"""Relative spread of the volumes, and frames, from which the sign of the pressure is judged."""
+
+
+class RefusedFrameError(InputError):
+    """A frame does not pass the checks of every label."""
+
+
+@dataclass(frozen=True)
+class CheckedFrame:
+    """A frame that passed the checks.
+
+    Attributes
+    ----------
+    frame, summary
+        The label, grouped by species, and its summary with its family.
+    subset
+        Its subset.
+    """
+
+    frame: Frame
+    summary: FrameSummary
+    subset: str
+
+
+def check_frame(foreign: ForeignFrame, reading: Reading) -> CheckedFrame:
+    """Apply the checks of own labels to a foreign frame, and group its atoms by species.
+
+    Raises
+    ------
+    RefusedFrameError
+        If the frame must not enter a database; the message is the reason.
+    """
+    if foreign.atoms is None:
+        raise RefusedFrameError(foreign.problem)
+    if "stress" not in foreign.atoms.calc.results:
+        raise RefusedFrameError("it has no stress and no virial")
+    try:
+        check_geometry(foreign.atoms)
+        frame = Frame.from_atoms(_grouped(foreign.atoms), _name(foreign))
+    except MgflowsError as error:
+        raise RefusedFrameError(error.message) from error
+    if found := violations(frame, foreign.report):
+        raise RefusedFrameError("; ".join(found))
+    summary = FrameSummary.from_frame(frame)
+    return CheckedFrame(
+        frame,
+        summary.model_copy(update={"family": _family(foreign, reading, summary.structure_id)}),
+        _subset(foreign, reading),
+    )
+
+
+def _grouped(atoms: Atoms) -> Atoms:
+    """The atoms grouped by species in a right-handed cell, as own labels are, with their label."""
+    order = np.argsort(atoms.numbers, kind="stable")
+    grouped = right_handed(atoms)[order]
+    results: dict[str, Any] = dict(atoms.calc.results)
+    results["forces"] = np.asarray(results["forces"])[order]
+    grouped.calc = SinglePointCalculator(grouped, **results)
+    return grouped
+
+
+def _name(foreign: ForeignFrame) -> str:
+    step = foreign.info.get("step")
+    return f"step {step}" if step is not None else foreign.where
+
+
+def _subset(foreign: ForeignFrame, reading: Reading) -> str:
+    if reading.subset is not None:
+        return _word(reading.subset)
+    if reading.subset_key is not None:
+        return _word(_value(foreign, reading.subset_key))
+    for key in _SUBSET_KEYS:
+        if foreign.info.get(key):
+            return _word(foreign.info[key])
+    return _DEFAULT_SUBSET
+
+
+def _family(foreign: ForeignFrame, reading: Reading, structure_id: str) -> str:
+    if reading.family_key is not None:
+        return _word(_value(foreign, reading.family_key))
+    for key in ("family", "calculation", "system"):
+        if foreign.info.get(key):
+            return _word(foreign.info[key])
+    return f"frame-{structure_id[:12]}"
+
+
+def _value(foreign: ForeignFrame, key: str) -> Any:
+    if key == "formula" and foreign.atoms is not None:
+        return foreign.atoms.get_chemical_formula()
+    value = foreign.info.get(key)
+    if value in (None, ""):
+        known = ", ".join(sorted(foreign.info)) or "none"
+        raise RefusedFrameError(f"it has no key {key} to group by (keys: {known})")
+    return value
+
+
+def _word(value: Any) -> str:
+    """A name that files, queries and documents can hold."""
+    return re.sub(r"[^\w+-]", "_", str(value).strip()) or _DEFAULT_SUBSET
+
+
+@dataclass
+class Survey:
+    """What was read so far, one frame at a time; it holds hashes but no frames.
+
+    Parameters
+    ----------
+    declared
+        The method that the user declares.
+    known_frames, known_structures
+        Hashes of the frames and structures that the campaign has already.
+    """
+
+    declared: MethodFingerprint
+    known_frames: set[str] = field(default_factory=set)
+    known_structures: set[str] = field(default_factory=set)
+    n_read: int = 0
+    n_accepted: int = 0
+    n_new: int = 0
+    n_known: int = 0
+    n_repeated: int = 0
+    n_relabelled: int = 0
+    n_steps: int = 0
+    keys: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    refused: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    subsets: Counter[str] = field(default_factory=Counter)
+    formulas: Counter[str] = field(default_factory=Counter)
+    ranges: dict[str, Range] = field(default_factory=dict)
+    isolated_atoms: dict[str, float] = field(default_factory=dict)
+    unused: Counter[str] = field(default_factory=Counter)
+    fingerprint: MethodFingerprint | None = None
+    _families: set[str] = field(default_factory=set)
+    _frames: set[str] = field(default_factory=set)
+    _structures: set[str] = field(default_factory=set)
+    _volumes: defaultdict[str, list[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def add(self, foreign: ForeignFrame, reading: Reading) -> CheckedFrame | None:
+        """Check a frame and count it.
+
+        Returns
+        -------
+        CheckedFrame or None
+            The frame, if it is to be stored; None if it is refused or known.
+
+        Raises
+        ------
+        InputError
+            If its file states another method than that of the frames before.
+        """
+        self.n_read += 1
+        if self._is_isolated_atom(foreign):
+            return None
+        try:
+            checked = check_frame(foreign, reading)
+        except RefusedFrameError as error:
+            reason = _reason(error.message)
+            self.refused[reason] += 1
+            self.examples.setdefault(reason, f"{foreign.where}: {error.message}")
+            return None
+        self._check_method(foreign)
+        summary = checked.summary
+        if summary.frame_id in self._frames:
+            self.n_repeated += 1
+            return None
+        self._frames.add(summary.frame_id)
+        self._count(foreign, checked)
+        if summary.frame_id in self.known_frames:
+            self.n_known += 1
+            return None
+        if (
+            summary.structure_id in self._structures
+            or summary.structure_id in self.known_structures
+        ):
+            self.n_relabelled += 1
+        self._structures.add(summary.structure_id)
+        self.n_new += 1
+        return checked
+
+    @property
+    def n_families(self) -> int:
+        """Number of families."""
+        return len(self._families)
+
+    def warnings(self) -> Iterator[str]:
+        """What the user should check, one sentence each."""
+        if self.refused:
+            number = sum(self.refused.values())
+            yield f"{number} of {self.n_read} frames do not pass the checks and are left out"
+        if self.n_relabelled:
+            yield (
+                f"{self.n_relabelled} frames are further labels of a structure; a dataset takes "
+                "one of them"
+            )
+        if self.n_steps:
+            yield (
+                f"{self.n_steps} frames are steps of molecular dynamics; make sure that their "
+                "stress does not contain the kinetic part, with a single point of one of them"
+            )
+        if self.n_accepted and self.n_families == self.n_accepted and self.n_accepted > 1:
+            yield (
+                "every frame is its own family, so that frames of one trajectory may lie on both "
+                "sides of a split; give the key of their origin with --family-by"
+            )
+        if len(self.keys["energy"]) > 1:
+            listing = ", ".join(f"{key} ({n})" for key, n in self.keys["energy"].items())
+            yield f"the energy is under several keys: {listing}; make sure that all mean the same"
+        yield from self._suspicious_pressures()
+
+    def _suspicious_pressures(self) -> Iterator[str]:
+        """Compare the sign of the pressure with the volumes of cells of equal composition.
+
+        Compression raises the pressure of every stable solid or liquid; labels of the opposite sign
+        would train a potential that explodes.
+        """
+        for formula, pairs in self._volumes.items():
+            volumes, pressures = np.array(pairs).T
+            spread = (volumes.max() - volumes.min()) / volumes.mean()
+            if len(pairs) < _MINIMUM_FRAMES or spread < _MINIMUM_SPREAD:
+                continue
+            correlation = float(np.corrcoef(volumes, pressures)[0, 1])
+            if correlation > 0.5:
+                yield (
+                    f"the pressure of {formula} rises with its volume (correlation "
+                    f"{correlation:.2f} over {len(pairs)} frames): the sign of the stress is "
+                    "probably wrong; see --stress-sign"
+                )
+
+    def _is_isolated_atom(self, foreign: ForeignFrame) -> bool:
+        if foreign.atoms is None or len(foreign.atoms) != 1:
+            return False
+        if str(foreign.info.get("config_type", "")).lower().replace("_", "") != _ISOLATED:
+            return False
+        energy = foreign.atoms.calc.results["energy"]
+        self.isolated_atoms[foreign.atoms.get_chemical_symbols()[0]] = float(energy)
+        return True
+
+    def _check_method(self, foreign: ForeignFrame) -> None:
+        found = self.declared.model_copy(
+            update={
+                "settings": {**self.declared.settings, **foreign.settings},
+                "potentials": {**self.declared.potentials, **foreign.potentials},
+            }
+        )
+        if self.fingerprint is None:
+            self.fingerprint = found
+        elif differences := self.fingerprint.differences(found):
+            raise InputError(
+                f"{foreign.where} was computed with other settings than the frames before "
+                f"({'; '.join(differences)})",
+                hint="import the calculations of each method by themselves, each with its own "
+                "--method",
+            )
+        else:
+            self.fingerprint = self.fingerprint.merge(found)
+
+    def _count(self, foreign: ForeignFrame, checked: CheckedFrame) -> None:
+        summary = checked.summary
+        self.n_accepted += 1
+        self.n_steps += foreign.is_step
+        self.subsets[checked.subset] += 1
+        self.formulas[summary.formula] += 1
+        self._families.add(summary.family)
+        for quantity, key in foreign.keys.items():
+            self.keys[quantity][key] += 1
+        self.unused.update(set(foreign.info) - _OWN_KEYS)
+        volume = (summary.volume or math.nan) / summary.n_atoms
+        values = {
+            "atoms": float(summary.n_atoms),
+            "energy_per_atom": summary.energy_per_atom,
+            "maximum_force": summary.maximum_force,
+            "pressure": summary.pressure,
+            "density": summary.density,
+            "volume_per_atom": volume,
+        }
+        for name, value in values.items():
+            known = self.ranges.get(name)
+            self.ranges[name] = (
+                Range(smallest=value, largest=value) if known is None else known.including(value)
+            )
+        self._volumes[summary.formula].append((volume, summary.pressure))
+
+
+def _reason(message: str) -> str:
+    """The reason without formulas and numbers, so that those of several frames are one."""
+    without_formulas = re.sub(r"\b(?:[A-Z][a-z]?\d*)*[A-Z][a-z]?\d+\w*", "a cell", message)
+    return re.sub(r"-?\d+(\.\d+)?(e[+-]?\d+)?", "N", without_formulas)
