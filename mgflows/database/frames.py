@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mgflows.jobs.store import listed_frame, load_label
+from mgflows.jobs.store import complete_summaries, listed_frame, load_label
 from mgflows.schemas.frames import FrameRecord
 
 if TYPE_CHECKING:
@@ -16,29 +18,61 @@ if TYPE_CHECKING:
 
     from mgflows.schemas.training import DatasetFrame
 
-__all__ = ["FrameRecord", "load_atoms", "records_of"]
+__all__ = ["Clock", "FrameRecord", "load_atoms", "records_of"]
 
 
-def records_of(document: Mapping[str, Any], times: Mapping[str, float]) -> list[FrameRecord]:
+@dataclass(frozen=True)
+class Clock:
+    """Effective times of the families of one campaign.
+
+    Attributes
+    ----------
+    families
+        log10 of the effective time in t* by family.
+    seconds_per_reduced_time
+        t* in s.
+    """
+
+    families: Mapping[str, float] = field(default_factory=dict)
+    seconds_per_reduced_time: float = math.nan
+
+
+def records_of(
+    store: JobStore, document: Mapping[str, Any], clock: Clock, *, complete: bool
+) -> list[FrameRecord]:
     """Return the frames of one stored label document.
 
     Parameters
     ----------
+    store
+        The documents.
     document
         The document, with ``uuid``, ``metadata.mgflows``, ``output.summaries`` and
         ``output.fingerprint_digest``.
-    times
-        log10 of the effective time (t*) of each family that has one.
+    clock
+        Effective times of its campaign.
+    complete
+        Compute what summaries of version 0.1 do not hold, from the frames.
     """
     tags, output = document["metadata"]["mgflows"], document["output"]
+    summaries = output["summaries"]
+    if complete and not all(summary.get("formula") for summary in summaries):
+        summaries = [
+            summary.model_dump()
+            for summary in complete_summaries(store, document["uuid"], document)
+        ]
     records = []
-    for number, summary in enumerate(output["summaries"]):
+    for number, summary in enumerate(summaries):
         family = summary.get("family") or tags.get("family", "")
+        log10_time = clock.families.get(family)
         place = {
             "campaign": tags.get("campaign", ""),
             "subset": tags["subset"],
             "family": family,
-            "log10_time": times.get(family),
+            "log10_time": log10_time,
+            "seconds": None
+            if log10_time is None or math.isnan(clock.seconds_per_reduced_time)
+            else 10.0**log10_time * clock.seconds_per_reduced_time,
             "fingerprint_digest": output["fingerprint_digest"],
             "uuid": document["uuid"],
             "number": number,

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from mgflows.connections import open_database, open_job_store
 from mgflows.database.cost import Cost, RemainingCost, campaign_cost, remaining_cost
+from mgflows.database.datasets import DatasetOperations
 from mgflows.database.fitness import labelled_samples
-from mgflows.database.frames import FrameRecord, load_atoms, records_of
+from mgflows.database.frames import Clock, FrameRecord, load_atoms, records_of
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from mgflows.database.imports.foreign import Reading
+    from mgflows.database.queries import FrameFilter
 
 __all__ = ["GlassDatabase"]
 
@@ -51,7 +53,7 @@ class UnknownDocumentError(InputError):
     """No document has the given id."""
 
 
-class GlassDatabase:
+class GlassDatabase(DatasetOperations):
     """The documents, frames and atoms that mgflows has stored.
 
     Parameters
@@ -167,6 +169,7 @@ class GlassDatabase:
         effective_time_min: float | None = None,
         effective_time_max: float | None = None,
         fingerprint: str | None = None,
+        where: FrameFilter | None = None,
     ) -> list[FrameRecord]:
         """Return labelled frames without their arrays, which :meth:`load` reads.
 
@@ -183,6 +186,8 @@ class GlassDatabase:
             time are left out if a bound is given.
         fingerprint
             Digest of a method.
+        where
+            Windows of energy, force, pressure, density, effective time in s and others.
 
         Raises
         ------
@@ -212,15 +217,25 @@ class GlassDatabase:
             _log10(effective_time_max, "effective_time_max", math.inf),
         )
 
-        times = self._effective_times(campaign)
+        clocks = self._clocks(campaign)
         properties = ["uuid", "metadata.mgflows", "output.summaries", "output.fingerprint_digest"]
         records = [
             record
             for document in self.store.docs_store.query(criteria, properties)
             for record in records_of(
-                document, times.get(document["metadata"]["mgflows"].get("campaign", ""), {})
+                self.store,
+                document,
+                clocks.get(document["metadata"]["mgflows"].get("campaign", ""), Clock()),
+                complete=where is not None,
             )
         ]
+        if where is not None:
+            origins = self._origins(campaign) if where.needs_samples else {}
+            records = [
+                record
+                for record in records
+                if where.matches(record, origins.get((record.campaign, record.family)))
+            ]
         if family:
             records = [record for record in records if record.family == family]
         if math.isfinite(low) or math.isfinite(high):
@@ -446,18 +461,49 @@ class GlassDatabase:
                 hint=f"the subsets are {', '.join(sorted(known, key=subset_order))}",
             )
 
-    def _effective_times(self, campaign: str | None) -> dict[str, dict[str, float]]:
-        """Return log10 of the effective times by campaign and family."""
+    def _clocks(self, campaign: str | None) -> dict[str, Clock]:
+        """Return the effective times of the families by campaign."""
         criteria: dict[str, Any] = {"output.@class": SupercoolingDocument.__name__}
         if campaign:
             criteria["metadata.mgflows.campaign"] = campaign
         documents = self.store.docs_store.query(
-            criteria, ["metadata.mgflows.campaign", "output.families"]
+            criteria,
+            ["metadata.mgflows.campaign", "output.families", "output.seconds_per_reduced_time"],
         )
         return {
-            document["metadata"]["mgflows"].get("campaign", ""): document["output"]["families"]
+            document["metadata"]["mgflows"].get("campaign", ""): Clock(
+                document["output"]["families"],
+                document["output"].get("seconds_per_reduced_time", math.nan),
+            )
             for document in documents
         }
+
+    def _origins(self, campaign: str | None) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return the cooling length or rate of each family by campaign and family."""
+        names = (SampleDocument.__name__, SampleSetDocument.__name__, QuenchDocument.__name__)
+        criteria: dict[str, Any] = {"output.@class": {"$in": names}}
+        if campaign:
+            criteria["metadata.mgflows.campaign"] = campaign
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        properties = [
+            "metadata.mgflows",
+            "output.families",
+            "output.n_sweeps",
+            "output.samples.n_sweeps",
+            "output.cooling_rate",
+        ]
+        for document in self.store.docs_store.query(criteria, properties):
+            tags, output = document["metadata"]["mgflows"], document["output"]
+            name = tags.get("campaign", "")
+            if "families" in output:
+                members = zip(output["families"], output["samples"], strict=True)
+            else:
+                members = zip([tags.get("family", "")], [output], strict=True)
+            for family, member in members:
+                found[name, family] = {
+                    key: member[key] for key in ("n_sweeps", "cooling_rate") if key in member
+                }
+        return found
 
 
 def choose_potential(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,32 +9,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from jobflow import JobConfig, OnMissing, job
 
 from mgflows.errors import InputError
-from mgflows.files import digest_of_text
+from mgflows.jobs.freezing import Collected, FreezeSettings, MixedMethodsError, freeze
 from mgflows.jobs.maker import StoredMaker
-from mgflows.jobs.store import current_store, load_label, read_samples, read_summaries
-from mgflows.schemas.frames import FrameSummary
+from mgflows.jobs.store import (
+    complete_summaries,
+    current_store,
+    read_samples,
+    read_summaries,
+)
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.schemas.training import (
-    CrystalSource,
-    DatasetDocument,
-    DatasetFrame,
-    Split,
-    subset_order,
-)
+from mgflows.schemas.training import CrystalSource, DatasetDocument, DatasetFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from jobflow import OutputReference
 
 __all__ = ["DatasetMaker", "MixedMethodsError"]
 
 logger = logging.getLogger(__name__)
-
-
-class MixedMethodsError(InputError):
-    """Frames labelled by different methods were put into one dataset."""
 
 
 @dataclass
@@ -117,8 +110,6 @@ class DatasetMaker(StoredMaker):
         InputError
             If too few labels succeeded, or the stresses of a trajectory contain the kinetic part.
         """
-        from mgflows.nep.split import split_frames
-
         store = current_store()
         settings = maker_settings(
             self, campaign=campaign, species=species, held_out_families=held_out_families or []
@@ -133,7 +124,6 @@ class DatasetMaker(StoredMaker):
                 entry["frame_id"]: entry["test"] for entry in _earlier_frames(store, previous)
             }
             collected = _collect(store, labels, ordered, times)
-            collected.keep_one_label_per_structure(earlier)
             if len(collected.missing) > (1.0 - self.minimum_fraction) * len(labels):
                 raise InputError(
                     f"{len(collected.missing)} of {len(labels)} label jobs of campaign "
@@ -141,113 +131,31 @@ class DatasetMaker(StoredMaker):
                     "allowed",
                     hint="rerun the failed ones or lower minimum_fraction",
                 )
-            frames = sorted(collected.frames.values(), key=lambda frame: frame.frame_id)
-            held_out = sorted(set(held_out_families or ()) & {frame.family for frame in frames})
-            schemes: tuple[Split, ...] = ("family", "paper")
-            for scheme in schemes:
-                sides = split_frames(
-                    [frame.frame_id for frame in frames],
-                    [frame.family for frame in frames],
-                    [frame.subset for frame in frames],
-                    scheme=scheme,
+            return freeze(
+                collected,
+                campaign=campaign,
+                species=species,
+                settings=FreezeSettings(
                     test_fraction=self.test_fraction,
-                    seed=self.split_seed,
-                    held_out_families=held_out,
-                    earlier={frame_id: test[scheme] for frame_id, test in earlier.items()},
-                )
-                for frame, side in zip(frames, sides, strict=True):
-                    frame.test[scheme] = bool(side)
-        return DatasetDocument(
-            dataset_id=self._dataset_id(frames, species),
-            campaign=campaign,
-            species=list(species),
-            n_frames=len(frames),
-            counts=_counts(frames),
-            frames=frames,
-            crystals=[collected.crystals[name] for name in sorted(collected.crystals)],
-            held_out_families=held_out,
-            test_fraction=self.test_fraction,
-            split_seed=self.split_seed,
-            fingerprint=collected.fingerprint,
-            fingerprint_digest=collected.fingerprint.digest,
-            missing=collected.missing,
-            excluded_families=sorted(collected.excluded),
-            duplicates=collected.duplicates,
-            relabelled=collected.relabelled,
-            provenance=provenance,
-        )
-
-    def _dataset_id(self, frames: list[DatasetFrame], species: list[str]) -> str:
-        """Hash frames, splits and the settings that define them; this input must never change."""
-        settings = {
-            "test_fraction": self.test_fraction,
-            "split_seed": self.split_seed,
-            "include_ordered": self.include_ordered,
-        }
-        content = [[frame.frame_id, frame.subset, frame.family, frame.test] for frame in frames]
-        return digest_of_text(json.dumps([content, list(species), settings], sort_keys=True))
-
-
-class _Collection:
-    """The frames found so far."""
-
-    def __init__(self) -> None:
-        self.frames: dict[str, DatasetFrame] = {}
-        self.missing: list[str] = []
-        self.excluded: set[str] = set()
-        self.crystals: dict[str, CrystalSource] = {}
-        self.duplicates = 0
-        self.relabelled: list[str] = []
-        self.structures: dict[str, list[str]] = {}
-        self._fingerprint: MethodFingerprint | None = None
-
-    @property
-    def fingerprint(self) -> MethodFingerprint:
-        if self._fingerprint is None:
-            raise InputError(
-                "no label of the campaign succeeded", hint="fix and rerun its failed jobs"
-            )
-        return self._fingerprint
-
-    def check_method(self, fingerprint: MethodFingerprint, uuid: str) -> None:
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint
-        elif found := self._fingerprint.differences(fingerprint):
-            differences = "; ".join(found)
-            raise MixedMethodsError(
-                f"label {uuid} was made by another method than the others ({differences})",
-                hint="label all frames with one method",
-            )
-        else:
-            self._fingerprint = self._fingerprint.merge(fingerprint)
-
-    def keep_one_label_per_structure(self, earlier: Collection[str]) -> None:
-        """Drop further labels of a structure; frames of an earlier dataset are kept."""
-        for frame_ids in self.structures.values():
-            _, *others = sorted(frame_ids, key=lambda frame_id: (frame_id not in earlier, frame_id))
-            for frame_id in others:
-                del self.frames[frame_id]
-                self.relabelled.append(frame_id)
-        self.relabelled.sort()
-        if self.relabelled:
-            logger.warning(
-                "%d frames are further labels of a structure that is in the dataset, and are left "
-                "out: %s",
-                len(self.relabelled),
-                ", ".join(self.relabelled[:5]),
+                    split_seed=self.split_seed,
+                    include_ordered=self.include_ordered,
+                    held_out_families=tuple(held_out_families or ()),
+                ),
+                provenance=provenance,
+                earlier=earlier,
             )
 
 
 def _collect(
     store: Any, labels: Iterable[OutputReference], ordered: set[str], times: dict[str, float]
-) -> _Collection:
-    collection = _Collection()
+) -> Collected:
+    collection = Collected()
     for uuid, document in read_summaries(store, labels, ["summaries", "fingerprint"]):
         if document is None:
             collection.missing.append(uuid)
             continue
         tags = document["metadata"]["mgflows"]
-        family, subset = tags.get("family", ""), tags["subset"]
+        family = tags.get("family", "")
         if family in ordered:
             collection.excluded.add(family)
             continue
@@ -256,21 +164,17 @@ def _collect(
         )
         if tags.get("crystal") and document["output"]["summaries"]:
             collection.crystals[tags["crystal"]["name"]] = CrystalSource(**tags["crystal"])
-        for number, summary in enumerate(_summaries(store, uuid, document)):
-            if summary.frame_id in collection.frames:
-                collection.duplicates += 1
-                continue
-            collection.structures.setdefault(summary.structure_id, []).append(summary.frame_id)
-            collection.frames[summary.frame_id] = DatasetFrame(
-                frame_id=summary.frame_id,
-                uuid=uuid,
-                number=number,
-                subset=subset,
-                family=summary.family or family,
-                n_atoms=summary.n_atoms,
-                energy_per_atom=summary.energy_per_atom,
-                log10_time=times.get(summary.family or family),
-                test={},
+        for number, summary in enumerate(complete_summaries(store, uuid, document)):
+            own = summary.family or family
+            collection.add(
+                DatasetFrame.from_summary(
+                    summary,
+                    uuid=uuid,
+                    number=number,
+                    subset=tags["subset"],
+                    family=own,
+                    log10_time=times.get(own),
+                )
             )
     if collection.missing:
         logger.warning("%d label jobs have no output and are left out", len(collection.missing))
@@ -280,17 +184,6 @@ def _collect(
             ", ".join(sorted(collection.excluded)),
         )
     return collection
-
-
-def _summaries(store: Any, uuid: str, document: dict[str, Any]) -> list[FrameSummary]:
-    """Return the summaries of a label; those of version 0.1 have no hash of the structure yet."""
-    summaries = [FrameSummary.model_validate(each) for each in document["output"]["summaries"]]
-    if all(summary.structure_id for summary in summaries):
-        return summaries
-    return [
-        summary.model_copy(update={"structure_id": frame.structure_id})
-        for summary, frame in zip(summaries, load_label(store, uuid).frames, strict=True)
-    ]
 
 
 def _refuse_kinetic_stresses(store: Any, checks: Iterable[OutputReference]) -> None:
@@ -327,16 +220,3 @@ def _first(store: Any, reference: OutputReference | None, fields: list[str]) -> 
 
 def _earlier_frames(store: Any, previous: OutputReference | None) -> list[dict[str, Any]]:
     return [] if previous is None else store.get_output(previous.uuid, load=True)["frames"]
-
-
-def _counts(frames: list[DatasetFrame]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-    for subset in sorted({frame.subset for frame in frames}, key=subset_order):
-        members = [frame for frame in frames if frame.subset == subset]
-        counts[subset] = {
-            "frames": len(members),
-            "families": len({frame.family for frame in members}),
-            "family_test": sum(frame.test["family"] for frame in members),
-            "paper_test": sum(frame.test["paper"] for frame in members),
-        }
-    return counts

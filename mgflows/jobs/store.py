@@ -7,9 +7,12 @@ jobflow does not load every array of a campaign into memory at once.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobflow import CURRENT_JOB
+from jobflow.core.schemas import JobStoreDocument
+from monty.json import jsanitize
 
 from mgflows.errors import InputError
 from mgflows.schemas.frames import FrameSummary
@@ -20,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from jobflow import JobStore, OutputReference
+    from pydantic import BaseModel
 
     from mgflows.schemas.frames import Frame
     from mgflows.schemas.sampling import SampleDocument
 
 __all__ = [
     "ChangedLabelError",
+    "complete_summaries",
     "current_store",
     "join_labels",
     "listed_frame",
@@ -33,6 +38,7 @@ __all__ = [
     "read_samples",
     "read_summaries",
     "samples_by_family",
+    "store_output",
 ]
 
 _SAME_VALUES = {"energy_per_atom": 1e-6, "pressure": 1e-4, "maximum_force": 1e-4}
@@ -46,6 +52,36 @@ class ChangedLabelError(InputError):
 def current_store() -> JobStore:
     """Return the JobStore of the running job, which must have ``expose_store=True``."""
     return CURRENT_JOB.store
+
+
+def store_output(
+    store: JobStore, uuid: str, name: str, output: BaseModel, tags: Mapping[str, str]
+) -> None:
+    """Store a document that no job made, as a job stores its output; ``frames`` go to GridFS.
+
+    Parameters
+    ----------
+    store
+        The documents.
+    uuid
+        Its id; a document of the same id is replaced.
+    name
+        What made it.
+    output
+        The document.
+    tags
+        Its ``metadata.mgflows``: campaign, stage and others.
+    """
+    document = JobStoreDocument(
+        uuid=uuid,
+        index=1,
+        output=jsanitize(output, strict=True, enum_values=True, allow_bson=True),
+        completed_at=datetime.now().isoformat(),
+        metadata={"mgflows": dict(tags)},
+        hosts=[],
+        name=name,
+    )
+    store.update(document, key=["uuid", "index"], save={"data": ["frames"]})
 
 
 def read_summaries(
@@ -141,6 +177,29 @@ def load_label(store: JobStore, uuid: str) -> LabelDocument:
             hint="restore it from a backup, or make a dataset without it",
         ) from error
     return LabelDocument.model_validate(output)
+
+
+def complete_summaries(
+    store: JobStore, uuid: str, document: Mapping[str, Any]
+) -> list[FrameSummary]:
+    """Return the summaries of a label document.
+
+    Those of earlier versions have no hash of the structure or no formula yet; both are computed
+    from the frames.
+    """
+    summaries = [FrameSummary.model_validate(each) for each in document["output"]["summaries"]]
+    if all(summary.structure_id and summary.formula for summary in summaries):
+        return summaries
+    added = []
+    for summary, frame in zip(summaries, load_label(store, uuid).frames, strict=True):
+        found = FrameSummary.from_frame(frame)
+        missing = {
+            name: getattr(found, name)
+            for name in ("structure_id", "formula", "volume")
+            if not getattr(summary, name)
+        }
+        added.append(summary.model_copy(update=missing))
+    return added
 
 
 def listed_frame(label: LabelDocument, number: int, frame_id: str, uuid: str) -> Frame:

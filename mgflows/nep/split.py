@@ -157,15 +157,11 @@ def _divide_families(
     test_fraction: float,
     seed: int,
 ) -> NDArray[np.bool_]:
-    names = sorted(set(families))
-    subset_names = sorted(set(subsets))
-    counts = np.array(
-        [
-            [np.count_nonzero((families == name) & (subsets == subset)) for subset in subset_names]
-            for name in names
-        ]
-    )
-    shares = counts / counts.sum(axis=0)
+    names, family_of = np.unique(families.astype(str), return_inverse=True)
+    subset_names, subset_of = np.unique(subsets.astype(str), return_inverse=True)
+    counts = np.zeros((len(names), len(subset_names)), dtype=np.int64)
+    np.add.at(counts, (family_of, subset_of), 1)
+    total = counts.sum(axis=0)
     fixed = dict.fromkeys(families[held_out], True)
     for name in set(families[subsets == "crystal"]) - set(fixed):
         fixed[name] = False
@@ -178,17 +174,15 @@ def _divide_families(
             )
     in_test = np.array([fixed.get(name, False) for name in names])
 
-    def misfit(chosen: NDArray[np.bool_]) -> float:
-        return float(np.sum((shares[chosen].sum(axis=0) - test_fraction) ** 2))
+    def misfit(chosen: NDArray[np.int64]) -> float:
+        return float(np.sum((chosen / total - test_fraction) ** 2))
 
+    chosen = counts[in_test].sum(axis=0)
     for index in _random(seed, "families").permutation(len(names)):
-        if names[index] in fixed:
-            continue
-        trial = in_test.copy()
-        trial[index] = True
-        if misfit(trial) < misfit(in_test):
-            in_test = trial
-    return in_test[np.searchsorted(names, list(families))]
+        if names[index] not in fixed and misfit(chosen + counts[index]) < misfit(chosen):
+            in_test[index] = True
+            chosen += counts[index]
+    return in_test[family_of]
 
 
 def _random(seed: int, purpose: str) -> np.random.Generator:

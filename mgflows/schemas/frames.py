@@ -226,6 +226,9 @@ class FrameRecord(FrameSummary, frozen=True):
     log10_time: float | None = Field(
         None, description="log10 of the effective time of its family in t*, where it has one"
     )
+    seconds: float | None = Field(
+        None, description="effective time of its family in s, where it has one"
+    )
     fingerprint_digest: str = Field(description="hash of the method")
     uuid: str = Field(description="job whose output holds it")
     number: int = Field(description="position within that output")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from mgflows.nep.parameters import NepParameters
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
+
+if TYPE_CHECKING:
+    from mgflows.schemas.frames import FrameSummary
 
 SUBSETS = (
     "lj_surrogate",
@@ -46,6 +49,42 @@ class DatasetFrame(BaseModel):
     test: dict[str, bool] = Field(
         description="split scheme to true where the frame is a test frame"
     )
+    structure_id: str = Field("", description="hash of the structure without its label")
+    formula: str = Field("", description="chemical formula of the cell in Hill's order")
+
+    @classmethod
+    def from_summary(
+        cls,
+        summary: FrameSummary,
+        *,
+        uuid: str,
+        number: int,
+        subset: str,
+        family: str,
+        log10_time: float | None,
+    ) -> Self:
+        """Make the entry of a frame that is on no side of a split yet.
+
+        Parameters
+        ----------
+        summary
+            What is known of the frame.
+        uuid, number, subset, family, log10_time
+            As in the fields.
+        """
+        return cls(
+            frame_id=summary.frame_id,
+            uuid=uuid,
+            number=number,
+            subset=subset,
+            family=family,
+            n_atoms=summary.n_atoms,
+            energy_per_atom=summary.energy_per_atom,
+            log10_time=log10_time,
+            test={},
+            structure_id=summary.structure_id,
+            formula=summary.formula,
+        )
 
 
 class CrystalSource(BaseModel):
@@ -54,6 +93,27 @@ class CrystalSource(BaseModel):
     name: str = Field(description="name within the campaign")
     identifier: str = Field(description="identifier in the database of origin, such as 'mp-2210'")
     source: str = Field(description="database or literature")
+
+
+class ElementReferences(BaseModel):
+    """Energies of the elements: where the energies of a dataset have their zero."""
+
+    fitted: dict[str, float] = Field(
+        description="element to its energy in eV in a least-squares fit of the energies of all "
+        "frames by their composition alone"
+    )
+    is_unique: bool = Field(
+        description="false where the compositions do not determine the energies of all elements, "
+        "as for one composition; the smallest solution is given then"
+    )
+    spread: float = Field(
+        description="root mean square of what the fit leaves, meV per atom: the energy that the "
+        "structures explain"
+    )
+    isolated_atoms: dict[str, float] = Field(
+        default_factory=dict,
+        description="element to the energy of its isolated atom in eV, where one was imported",
+    )
 
 
 class DatasetDocument(BaseModel):
@@ -80,6 +140,14 @@ class DatasetDocument(BaseModel):
     split_seed: int = Field(description="seed of the splits")
     fingerprint: MethodFingerprint = Field(description="the one method of all labels")
     fingerprint_digest: str = Field(description="its hash")
+    mixed_methods: list[str] = Field(
+        default_factory=list,
+        description="settings that differ among the labels, where the user declared the methods to "
+        "be the same; empty otherwise",
+    )
+    references: ElementReferences | None = Field(
+        None, description="energies of the elements; none in datasets of version 0.1"
+    )
     missing: list[str] = Field(
         description="label jobs without an output, by uuid: they failed and were left out"
     )

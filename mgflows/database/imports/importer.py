@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobflow.core.schemas import JobStoreDocument
-
 import mgflows
 from mgflows.alloy import Alloy
 from mgflows.database.campaigns import record_change, store_campaign
@@ -20,6 +18,7 @@ from mgflows.database.imports.sources import find_format, read_foreign
 from mgflows.database.imports.survey import CheckedFrame, Survey
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text
+from mgflows.jobs.store import store_output
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
 from mgflows.schemas.imports import ImportDocument, ImportedFile
 from mgflows.schemas.labels import LabelDocument, MethodFingerprint
@@ -157,7 +156,8 @@ class Importer:
             if buffer:
                 self._store_labels(subset, buffer, fingerprint, identifier)
         if survey.n_new or not self._has(identifier):
-            self._store_document(identifier, "import", described, {"stage": "labels"})
+            tags = {"campaign": self.campaign, "stage": "labels"}
+            store_output(self.store, identifier, "import", described, tags)
             record_change(
                 self.mongo,
                 self.campaign,
@@ -283,27 +283,8 @@ class Importer:
                 summaries=[checked.summary for checked in frames],
             )
         identifier = self._uuid(subset, *(checked.summary.frame_id for checked in frames))
-        self._store_document(
-            identifier, "imported labels", label, {"stage": "labels", "subset": subset}
-        )
-
-    def _store_document(
-        self,
-        identifier: str,
-        name: str,
-        output: LabelDocument | ImportDocument,
-        tags: dict[str, str],
-    ) -> None:
-        document = JobStoreDocument(
-            uuid=identifier,
-            index=1,
-            output=output,
-            completed_at=datetime.now(UTC).isoformat(),
-            metadata={"mgflows": {"campaign": self.campaign, **tags}},
-            hosts=[],
-            name=name,
-        )
-        self.store.update(document, key=["uuid", "index"], save={"data": ["frames"]})
+        tags = {"campaign": self.campaign, "stage": "labels", "subset": subset}
+        store_output(self.store, identifier, "imported labels", label, tags)
 
     def _has(self, identifier: str) -> bool:
         return self.mongo["outputs"].find_one({"uuid": identifier}, {"_id": 1}) is not None
