@@ -317,7 +317,7 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
     Parameters
     ----------
     frames
-        Labelled frames; one without ``info["family"]`` is a family of its own.
+        Labelled frames; one without ``info["family"]`` is a separate family.
     seed
         Seed of the draw.
 
@@ -368,7 +368,7 @@ def train_committee(
     initial_potential: str | Path | None = None,
     progress: Callable[[int, TrainingProgress], None] | None = None,
 ) -> Committee:
-    """Train a committee, each member in a directory of its own.
+    """Train a committee, each member in a separate directory.
 
     An interrupted call with the same arguments resumes; finished members are not trained again.
 

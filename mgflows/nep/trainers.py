@@ -1,6 +1,6 @@
 """Training a NEP in a directory, with GPUMD's evolution strategy or with neppo's gradient descent.
 
-Both trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and
+All trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and
 ``test.xyz``, ``train`` runs the trainer there as a separate process and leaves ``nep.txt``,
 ``loss.out`` and ``training.log``. The same directory can be carried to another machine and run
 there by hand.

@@ -216,7 +216,7 @@ class NepTrainer(Trainer):
         return command
 
     def _environment(self) -> dict[str, str]:
-        # The linear algebra of the optimiser is too small for separate threads.
+        # The linear algebra of the optimiser is too small to gain from threads.
         return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
