@@ -14,11 +14,19 @@ from mgflows.errors import InputError
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
-__all__ = ["check_geometry"]
+__all__ = ["SHORTEST_DISTANCE", "check_distances", "check_geometry", "compact_cell"]
+
+SHORTEST_DISTANCE = 0.1
+"""A. No two atoms of any material are closer; potentials overflow or ignore one of them there."""
 
 _SMALLEST_VOLUME = 1e-3
 """A^3 per atom; below it the cell is degenerate."""
+_SKEWED = 2.0
+"""Product of the lattice vectors over the volume: 1.41 in a primitive fcc or hexagonal cell."""
+_FARTHEST = 1e9
+"""A. Further from the origin, double precision resolves positions to less than 1e-7 A."""
 
 
 def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool = False) -> None:
@@ -36,8 +44,8 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
     Raises
     ------
     InputError
-        For no atoms, a position or cell vector that is not finite, or a periodic cell without a
-        volume; names the first atom concerned.
+        For no atoms, a position or cell vector that is not finite or beyond 1e9 A, or a periodic
+        cell without a volume; names the first atom concerned.
     """
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms")
@@ -47,6 +55,13 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
         raise InputError(
             f"{name} has atom {wrong[0]} ({atoms.symbols[wrong[0]]}) at ({x:g}, {y:g}, {z:g}) A, "
             "which is not finite",
+            hint="remove the structure or repair its file",
+        )
+    farthest = np.abs(atoms.positions).max(axis=1)
+    if not farthest.max() < _FARTHEST:
+        raise InputError(
+            f"{name} has atom {farthest.argmax()} at a distance of {farthest.max():.3g} A from the "
+            "origin",
             hint="remove the structure or repair its file",
         )
     if not np.isfinite(atoms.cell.array).all():
@@ -63,3 +78,70 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
             f"{name} is periodic, but its cell has the volume {abs(atoms.cell.volume):.3g} A^3",
             hint="give three cell vectors that are not coplanar",
         )
+
+
+def check_distances(atoms: Atoms, name: str = "the structure") -> None:
+    """Check that no two atoms, or images of them, are at the same place.
+
+    Parameters
+    ----------
+    atoms
+        A structure that :func:`check_geometry` accepts.
+    name
+        How messages call it.
+
+    Raises
+    ------
+    InputError
+        For two atoms closer than :data:`SHORTEST_DISTANCE`; names them.
+    """
+    from ase.neighborlist import neighbor_list
+
+    if not _may_be_close(atoms):
+        return
+    compact = atoms.copy()
+    compact.set_cell(compact_cell(atoms))
+    first, second, distances = neighbor_list("ijd", compact, SHORTEST_DISTANCE)
+    if len(distances) == 0:
+        return
+    closest = int(np.argmin(distances))
+    i, j = first[closest], second[closest]
+    pair = f"atoms {i} and {j}" if i != j else f"atom {i} and its image"
+    raise InputError(
+        f"{name} has {pair} at the same place, {distances[closest]:.2g} A apart",
+        hint="remove duplicate atoms, or check the length unit",
+    )
+
+
+def _may_be_close(atoms: Atoms) -> bool:
+    """Whether two atoms can be closer than the shortest distance; False is certain.
+
+    Close atoms are close along each reciprocal vector too, and a tree of those coordinates is
+    searched in a tenth of the time of a neighbour list.
+    """
+    from scipy.spatial import KDTree
+
+    cell = atoms.cell.complete().array
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    if np.any(heights[atoms.pbc] < 2.0 * SHORTEST_DISTANCE):
+        return True
+    fractional = atoms.get_scaled_positions(wrap=True)
+    points = fractional * heights
+    box = np.where(atoms.pbc, heights, 0.0)
+    points[:, atoms.pbc] = np.where(points >= heights, 0.0, points)[:, atoms.pbc]
+    tree = KDTree(points, boxsize=box)
+    return bool(tree.query_pairs(SHORTEST_DISTANCE, p=np.inf))
+
+
+def compact_cell(atoms: Atoms) -> NDArray[np.float64]:
+    """Return lattice vectors of the same lattice that are as short as possible, (3, 3) in A.
+
+    Sums over neighbours in a skewed cell visit far more images than needed. Cells that are not
+    skewed, or not periodic in three directions, are returned as they are.
+    """
+    from ase.geometry import minkowski_reduce
+
+    cell: NDArray[np.float64] = atoms.cell.array.copy()
+    if not atoms.pbc.all() or np.prod(atoms.cell.lengths()) < _SKEWED * abs(atoms.cell.volume):
+        return cell
+    return np.asarray(minkowski_reduce(cell)[0], dtype=float)

@@ -204,6 +204,10 @@ class Settings(BaseSettings):
     vasp_command: str = Field(
         default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`."
     )
+    materials_project_key: SecretStr | None = Field(
+        default=None,
+        description="Key of the Materials Project; without it the variable MP_API_KEY is used.",
+    )
 
     _foreign_file: Path | None = PrivateAttr(default=None)
     """The file that was read, if it belongs to another directory than the requested one."""
@@ -459,6 +463,13 @@ def batch_job() -> dict[str, Any] | None:
     if name := os.environ.get("PBS_JOBID"):
         return {"scheduler": "pbs", "id": name, "cluster": name.partition(".")[2], "restarts": 0}
     return None
+
+
+def materials_project_key(settings: Settings) -> str | None:
+    """The key of the Materials Project: the setting, else the variable of its own client."""
+    if settings.materials_project_key is not None:
+        return settings.materials_project_key.get_secret_value()
+    return os.environ.get("MP_API_KEY")
 
 
 def foreign_variables() -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 
 from mgflows.connections import open_database, open_job_store, open_launchpad
 from mgflows.errors import InputError, ServiceError
-from mgflows.settings import Settings
+from mgflows.settings import Settings, materials_project_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -271,3 +271,13 @@ def test_a_home_that_cannot_be_entered_is_skipped(
 ) -> None:
     monkeypatch.setenv("HOME", str(closed))
     assert Settings.find_file() is None
+
+
+def test_the_key_of_the_materials_project_is_a_setting_or_its_own_variable(monkeypatch):
+    monkeypatch.delenv("MP_API_KEY", raising=False)
+    assert materials_project_key(Settings()) is None
+    monkeypatch.setenv("MP_API_KEY", "from its client")
+    assert materials_project_key(Settings()) == "from its client"
+    monkeypatch.setenv("MGFLOWS_MATERIALS_PROJECT_KEY", "own")
+    assert materials_project_key(Settings()) == "own"
+    assert "own" not in repr(Settings())

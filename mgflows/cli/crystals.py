@@ -93,9 +93,15 @@ def crystals(
     query: dict[str, Any] = {"species": species, "max_atoms": max_atoms}
     found: Sequence[AnyCrystal]
     if provider == "mp":
+        from mgflows.settings import Settings, materials_project_key
+
         query |= {"energy_above_hull": above_hull, "observed_only": observed_only}
         found = crystals_from_materials_project(
-            species, energy_above_hull=above_hull, max_atoms=max_atoms, observed_only=observed_only
+            species,
+            api_key=materials_project_key(Settings.load()),
+            energy_above_hull=above_hull,
+            max_atoms=max_atoms,
+            observed_only=observed_only,
         )
     elif provider == "optimade":
         query["providers"] = list(databases)

@@ -19,12 +19,13 @@ from mgflows.errors import (
     ServiceError,
     require,
 )
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.header import NepHeader, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
     from mgflows.nep.parameters import NepParameters
@@ -43,6 +44,10 @@ Device = Literal["cpu", "cuda"]
 
 _LARGEST_N_MAX = (12, 8)
 """Limits of nep-adapters; calorine has none below those of the format."""
+
+
+_CHECKED_MOVE = 0.5
+"""A. After a smaller move of every atom, atoms that were apart are not searched again."""
 
 
 def potential_text(potential: str | Path) -> str:
@@ -132,12 +137,17 @@ def _checked(base: Any) -> Any:
 
     class CheckedCalculator(base):
         results: dict[str, Any]
+        _spread: Any = None
 
         def calculate(
             self, atoms: Any = None, properties: Any = None, system_changes: Any = ()
         ) -> None:
             if atoms is not None:
                 check_geometry(atoms)
+                # Atoms meet only after they have moved, so that dynamics need not pay for it.
+                if self._spread is None or _has_moved(self._spread, atoms):
+                    check_distances(atoms)
+                    self._spread = atoms.copy()
             super().calculate(atoms, properties, system_changes)
             for name in ("energy", "forces", "stress"):
                 if name in self.results and not np.isfinite(self.results[name]).all():
@@ -150,6 +160,16 @@ def _checked(base: Any) -> Any:
     CheckedCalculator.__name__ = base.__name__
     CheckedCalculator.__qualname__ = base.__qualname__
     return CheckedCalculator
+
+
+def _has_moved(checked: Atoms, atoms: Atoms) -> bool:
+    """Whether two atoms can have met since a check of their distances."""
+    return (
+        len(checked) != len(atoms)
+        or not np.array_equal(checked.pbc, atoms.pbc)
+        or np.abs(checked.cell.array - atoms.cell.array).max() > _CHECKED_MOVE
+        or np.abs(checked.positions - atoms.positions).max() > _CHECKED_MOVE
+    )
 
 
 def _check_gpu() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.calculator import (
     batch_calculator,
     fits_nep_adapters,
@@ -249,7 +249,8 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     Raises
     ------
     InputError
-        If the file is not a NEP or lacks a species of the frames, or a frame is not finite.
+        If the file is not a NEP or lacks a species of the frames, a frame is not finite, or two of
+        its atoms are at the same place.
     PotentialFailureError
         If the potential gives a value that is not finite.
     MissingDependencyError
@@ -261,6 +262,7 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     )
     for index, frame in enumerate(frames):
         check_geometry(frame, f"frame {index}", periodic=True)
+        check_distances(frame, f"frame {index}")
     if not fits_nep_adapters(header):
         return _predict_one_by_one(text, frames)
     energies, forces, virials = [], [], []

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import InputError
+from mgflows.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -143,8 +144,8 @@ def crystals_from_materials_project(
     species
         Element symbols.
     api_key
-        Key of the Materials Project; by default that of mp-api, the variable MP_API_KEY or
-        PMG_MAPI_KEY in pymatgen's settings.
+        Key of the Materials Project; by default PMG_MAPI_KEY of pymatgen's settings. The command
+        line takes it from the setting ``materials_project_key`` or the variable MP_API_KEY.
     energy_above_hull
         Largest distance from the convex hull in eV per atom, as the Materials Project computes it.
     max_atoms
@@ -172,11 +173,14 @@ def crystals_from_materials_project(
             hint="install it with: pip install 'mgflows[crystals]', "
             "or use OPTIMADE, which needs neither client nor key",
         ) from error
-    if not (api_key or _key_in_settings()):
+    from pymatgen.core import SETTINGS
+
+    api_key = api_key or SETTINGS.get("PMG_MAPI_KEY")
+    if not api_key:
         raise InputError(
             "there is no key of the Materials Project",
-            hint="get one at materialsproject.org/api and set MP_API_KEY "
-            "(or PMG_MAPI_KEY in ~/.config/.pmgrc.yaml), or use OPTIMADE, which needs none",
+            hint="get one at materialsproject.org/api and set MP_API_KEY (in Python, give "
+            "api_key), or use OPTIMADE, which needs none",
         )
     fields = ["material_id", "formula_pretty", "structure", "energy_above_hull", "theoretical"]
     try:
@@ -318,7 +322,7 @@ def save_crystals(
         "crystals": entries,
     }
     path = Path(path)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
@@ -351,10 +355,10 @@ def load_crystals(path: Path | str) -> list[DatabaseCrystal]:
             f"{path} is not a file of crystals of version {_VERSION}",
             hint="write one with: mgflows crystals",
         )
-    if _content_hash(document["crystals"]) != document["sha256"]:
+    if _content_hash(document.get("crystals")) != document.get("sha256"):
         raise InputError(
             f"{path} was changed after it was written: its crystals do not have the hash "
-            f"{document['sha256']}",
+            f"{document.get('sha256')}",
             hint="fetch them again",
         )
     return [DatabaseCrystal(**entry) for entry in document["crystals"]]
@@ -387,14 +391,6 @@ def _sub_systems(species: Sequence[str]) -> list[str]:
         for size in range(1, len(elements) + 1)
         for system in combinations(elements, size)
     ]
-
-
-def _key_in_settings() -> str | None:
-    import os
-
-    from pymatgen.core import SETTINGS
-
-    return os.environ.get("MP_API_KEY") or SETTINGS.get("PMG_MAPI_KEY")
 
 
 def _first_line(error: BaseException) -> str:
@@ -550,5 +546,5 @@ def _explicit(crystal: AnyCrystal) -> DatabaseCrystal:
     )
 
 
-def _content_hash(entries: list[dict[str, Any]]) -> str:
+def _content_hash(entries: list[dict[str, Any]] | None) -> str:
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()

@@ -195,7 +195,16 @@ def choose_crystals(crystals: Sequence[CrystalType], n_crystals: int | None) -> 
         In the order of :func:`crystal_prototypes`.
     n_crystals
         Their number; None selects all.
+
+    Raises
+    ------
+    InputError
+        For a negative number.
     """
+    if n_crystals is not None and n_crystals < 0:
+        raise InputError(
+            f"n_crystals is {n_crystals} but must not be negative", hint="None takes all"
+        )
     observed = [crystal for crystal in crystals if crystal.status != "trial"]
     if n_crystals is None or n_crystals >= len(crystals):
         return list(crystals)

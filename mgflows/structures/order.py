@@ -20,7 +20,7 @@ import numpy as np
 
 from mgflows.compilation import njit
 from mgflows.errors import InputError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry, compact_cell
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,9 +76,10 @@ class OrderThresholds:
     frank_kasper_fraction: float = 0.10
 
     def __post_init__(self) -> None:
-        if self.neighbour_cutoff is not None and not self.neighbour_cutoff > 0.0:
+        if self.neighbour_cutoff is not None and not 0.0 < self.neighbour_cutoff < np.inf:
             raise InputError(
-                f"the neighbour cutoff is {self.neighbour_cutoff:g} A but must be positive",
+                f"the neighbour cutoff is {self.neighbour_cutoff:g} A but must be positive and "
+                "finite",
                 hint="leave it out for 1.644 mean spacings",
             )
 
@@ -155,7 +156,8 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
     Raises
     ------
     InputError
-        If the configuration is not periodic in three directions or has no atoms.
+        If the configuration is not periodic in three directions, has no atoms, or has two of them
+        at the same place.
     """
     if len(atoms) == 0 or not np.all(atoms.pbc) or atoms.cell.rank < 3:
         raise InputError(
@@ -163,6 +165,9 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
             hint="set the cell and pbc=True",
         )
     check_geometry(atoms)
+    check_distances(atoms)
+    atoms = atoms.copy()
+    atoms.set_cell(compact_cell(atoms))
     thresholds = thresholds or OrderThresholds()
     n = len(atoms)
     spacing = (atoms.get_volume() / n) ** (1.0 / 3.0)
@@ -304,6 +309,8 @@ def structure_factor_maximum(atoms: Atoms) -> tuple[float, float]:
         The largest S(k) divided by the number of atoms, and its wave number in 1/A.
     """
     check_geometry(atoms, periodic=True)
+    atoms = atoms.copy()
+    atoms.set_cell(compact_cell(atoms))
     n = len(atoms)
     reciprocal = 2.0 * np.pi * np.linalg.inv(atoms.cell.array).T
     largest = _LARGEST_WAVENUMBER_IN_SPACINGS / (atoms.get_volume() / n) ** (1.0 / 3.0)

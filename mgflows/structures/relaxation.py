@@ -12,7 +12,7 @@ from mgflows import units
 from mgflows.checkpoints import RunCheckpoint
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.files import digest_of_arrays
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +137,7 @@ def relax(
         if not value > 0:
             raise InputError(f"{name} is {value:g} but must be positive")
     check_geometry(atoms, periodic=relax_cell)
+    check_distances(atoms)
     relaxed = atoms.copy()
     relaxed.set_constraint()
     saved = RunCheckpoint(checkpoint, _identity(atoms)) if checkpoint else None
@@ -220,6 +221,7 @@ def minimise_positions(
             hint="1e-4 suits elastic constants",
         )
     check_geometry(atoms)
+    check_distances(atoms)
     atoms.set_constraint()
     descent = _Descent(atoms, force_tolerance, None, max_steps or step_budget(len(atoms)))
     if not descent.run():

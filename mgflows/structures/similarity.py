@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgflows.errors import InputError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +44,10 @@ Paper, Methods, "Particle's local neighborhood changes".
 """
 HISTOGRAM_WIDTH = 0.01
 """Width of the bins of displacement magnitudes, in A."""
+_LARGEST_BOND_CUTOFF = 20.0
+"""A. Bonds are neighbours; larger cutoffs only cost memory."""
+_LARGEST_SHEAR = 0.5
+"""Largest change of the cell's shape; relaxations of glasses stay below 0.1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,12 +181,20 @@ def compare_structures(
     Raises
     ------
     InputError
-        If the two do not contain the same atoms in the same order, or no pair is within the cutoff.
+        If the two do not contain the same atoms in the same order, a structure has no cell with a
+        volume, the cells are different settings of a lattice, or no pair is within the cutoff.
     """
     from ase.neighborlist import neighbor_list
 
-    check_geometry(initial, "the initial structure")
-    check_geometry(relaxed, "the relaxed structure")
+    for atoms, name in ((initial, "the initial structure"), (relaxed, "the relaxed structure")):
+        check_geometry(atoms, name)
+        check_distances(atoms, name)
+        if atoms.cell.rank < 3:
+            raise InputError(
+                f"{name} has no cell with a volume, and structures are compared in fractional "
+                "coordinates",
+                hint="give it a cell, such as with atoms.center(vacuum=10)",
+            )
     if initial.get_chemical_symbols() != relaxed.get_chemical_symbols():
         raise InputError(
             f"the two structures ({initial.get_chemical_formula()} and "
@@ -190,6 +202,22 @@ def compare_structures(
             hint="give a sample and its own relaxed version, unsorted",
         )
     initial_cell, relaxed_cell = initial.cell.array, relaxed.cell.array
+    if not 0.0 < bond_cutoff < _LARGEST_BOND_CUTOFF:
+        raise InputError(
+            f"the bond cutoff is {bond_cutoff:g} A but must lie between 0 and "
+            f"{_LARGEST_BOND_CUTOFF:g} A",
+            hint="the paper's value is 4 A",
+        )
+    deformation = np.linalg.solve(initial_cell, relaxed_cell).T
+    volume = np.linalg.det(deformation)
+    if not (
+        volume > 0.0 and np.abs(deformation / np.cbrt(volume) - np.eye(3)).max() < _LARGEST_SHEAR
+    ):
+        raise InputError(
+            "the lattice vectors of the two structures do not correspond",
+            hint="give the relaxed structure in the cell that came from the sample, not in an "
+            "equivalent or reduced one",
+        )
     fractional = initial.get_scaled_positions(wrap=False)
     jump = _remove_periodic_jumps(
         relaxed.get_scaled_positions(wrap=False) - fractional, initial.pbc
@@ -213,7 +241,7 @@ def compare_structures(
     return Similarity(
         displacements=np.linalg.norm(jump @ initial_cell, axis=1),
         rigid_shift=shift @ initial_cell,
-        deformation=np.linalg.solve(initial_cell, relaxed_cell).T,
+        deformation=deformation,
         preserved=preserved,
         preserved_affine=preserved_affine,
         delta_cb=float(np.nanmean(preserved)),

@@ -9,7 +9,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from mgflows.errors import InputError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import SHORTEST_DISTANCE, check_distances, check_geometry, compact_cell
 from mgflows.surrogate.kernels.any_cell import image_sum
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
             "the configuration is periodic along a cell vector of zero length",
             hint="set the cell, or pbc=False along that direction",
         )
-    cell = np.ascontiguousarray(atoms.cell.complete().array, dtype=float)
+    cell = compact_cell(atoms) if periodic.all() else atoms.cell.complete().array
+    cell = np.ascontiguousarray(cell, dtype=float)
     inverse = np.ascontiguousarray(np.linalg.inv(cell))
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
     largest = float(lj.cutoff.max())
@@ -83,11 +84,13 @@ def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
         lj.sigma,
         lj.epsilon,
         float(lj.cutoff_factor),
+        SHORTEST_DISTANCE,
     )
     if not np.isfinite(energies).all():
+        check_distances(atoms, "the configuration")
         raise InputError(
-            "the energy of the configuration is infinite: two atoms coincide",
-            hint="move them apart",
+            "the energy of the configuration is not finite",
+            hint="check the distances between its atoms",
         )
     return LennardJonesResult(energies, forces, virial)
 

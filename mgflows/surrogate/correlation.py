@@ -182,10 +182,17 @@ def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:
     Raises
     ------
     InputError
-        If there are no samples.
+        If there are no samples, or an energy or a pressure is not finite.
     """
     if not samples:
         raise InputError("no sample of the surrogate has a label yet; label some samples first")
+    for sample in samples:
+        values = (sample.energy_lj, sample.e_is, sample.energy_label, sample.pressure)
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"sample {sample.family} has an energy or a pressure that is not finite",
+                hint="leave it out",
+            )
     label = [sample.energy_label for sample in samples]
     pressure = np.array([sample.pressure for sample in samples])
     return SurrogateFitness(

@@ -67,11 +67,6 @@ def find_inherent_structure(
     configuration = lj.reduced_configuration(atoms)
     interaction = reduced_interaction(lj, configuration)
     positions = np.ascontiguousarray(configuration.positions.T)
-    if not np.isfinite(potential_energy(positions, interaction)):
-        raise InputError(
-            "the energy of the configuration is infinite: two atoms coincide",
-            hint="move them apart",
-        )
     n_steps, largest = fire(positions, interaction, force_tolerance, max_steps)
     if not largest < force_tolerance:
         raise MgflowsError(

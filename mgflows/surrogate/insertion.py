@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase import Atoms
 
+from mgflows.errors import InputError
+
 if TYPE_CHECKING:
     from mgflows.alloy import Alloy
     from mgflows.surrogate.lennard_jones import LennardJones
@@ -38,7 +40,17 @@ def random_configuration(lj: LennardJones, alloy: Alloy, seed: int, closest: flo
     Returns
     -------
     Atoms in A, grouped by species.
+
+    Raises
+    ------
+    InputError
+        For a distance out of range, or a species that the surrogate lacks.
     """
+    if not 0.0 <= closest <= 1.0:
+        raise InputError(
+            f"the smallest distance is {closest:g} sigma but must lie between 0 and 1",
+            hint="0.7 suits the paper's density",
+        )
     generator = np.random.default_rng([seed, alloy.n_atoms])
     length = alloy.box_length
     atoms = Atoms(alloy.symbols, cell=[length] * 3, pbc=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_distances, check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -483,7 +483,7 @@ class LennardJones:
         ------
         InputError
             If the cell is not a fully periodic orthorhombic box along the axes (:meth:`calculator`
-            accepts any cell), or a position is not finite.
+            accepts any cell), a position is not finite, or two atoms are at the same place.
         """
         types = self.types(atoms)
         check_geometry(atoms, "the configuration")
@@ -498,6 +498,7 @@ class LennardJones:
                 "the cell is not a periodic orthorhombic box along x, y, z",
                 hint="use such a box, or LennardJones.calculator() for any cell",
             )
+        check_distances(atoms, "the configuration")
         box = np.ascontiguousarray(edges / self.length_unit)
         positions = atoms.positions / self.length_unit
         present = np.unique(types)

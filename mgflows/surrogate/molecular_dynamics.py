@@ -325,6 +325,12 @@ class SurrogateMolecularDynamics:
         """
         _check_temperature(reduced_temperature_high)
         _check_temperature(reduced_temperature_low)
+        if not 0.0 <= equilibration_time < np.inf:
+            raise InputError(
+                f"the equilibration time is {equilibration_time:g} but must be finite and not "
+                "negative",
+                hint="5 is the usual choice",
+            )
         n_steps = self._steps(time)
         n_equilibration = round(equilibration_time / self.reduced_timestep)
         if n_equilibration:
@@ -385,12 +391,12 @@ class SurrogateMolecularDynamics:
         return cooling
 
     def _steps(self, time: float) -> int:
-        n_steps = round(time / self.reduced_timestep) if time > 0.0 else 0
+        n_steps = round(time / self.reduced_timestep) if 0.0 < time < np.inf else 0
         if n_steps < 1:
             raise InputError(
-                f"the time is {time:g} but must be at least one timestep, "
+                f"the time is {time:g} but must be finite and at least one timestep, "
                 f"{self.reduced_timestep:g}",
-                hint="give a longer time",
+                hint="give such a time",
             )
         return n_steps
 
@@ -469,7 +475,7 @@ class SurrogateMolecularDynamics:
 
         arrays = read_arrays(path)
         values = json.loads(str(arrays["values"])) if "values" in arrays else {}
-        if values.get("format") != _FORMAT:
+        if values.get("format") != _FORMAT or "generators" not in values:
             raise InputError(
                 f"{path} is not a checkpoint of molecular dynamics",
                 hint="give a file that SurrogateMolecularDynamics.save wrote",

@@ -305,7 +305,7 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     client.MPRester = MPRester  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "mp_api", package)
     monkeypatch.setitem(sys.modules, "mp_api.client", client)
-    monkeypatch.setenv("MP_API_KEY", "a" * 32)
+    monkeypatch.setattr("pymatgen.core.SETTINGS", {"PMG_MAPI_KEY": "a" * 32})
     return queries
 
 
@@ -355,7 +355,6 @@ def test_faults_of_the_materials_project_are_one_error(
         crystals_from_materials_project(SPECIES, energy_above_hull=0.0)
     with pytest.raises(InputError, match="'Xx' is not a chemical element"):
         crystals_from_materials_project(("Cu", "Xx"))
-    monkeypatch.delenv("MP_API_KEY")
     monkeypatch.setattr("pymatgen.core.SETTINGS", {})
     with pytest.raises(
         InputError, match=r"no key of the Materials Project; get one at .* and set MP_API_KEY"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,6 +86,14 @@ def test_a_near_miss_is_reported_in_enough_digits() -> None:
     (objection,) = FitnessLimits(minimum_r2=0.999).violations(measure_fitness(make_samples()))
     assert objection.endswith("but must explain at least 99.9%")
     assert "explain 99.9%" not in objection
+
+
+@pytest.mark.parametrize("name", ["energy_lj", "energy_label", "pressure"])
+def test_values_that_are_not_finite_raise(name: str) -> None:
+    samples = make_samples()
+    samples[3] = replace(samples[3], **{name: math.nan})
+    with pytest.raises(InputError, match="sample f3 has an energy or a pressure"):
+        measure_fitness(samples)
 
 
 def test_limits_can_be_loosened() -> None:

@@ -7,11 +7,20 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
+from mgflows import Alloy
 from mgflows.errors import InputError
-from mgflows.structures.order import analyse_order
+from mgflows.structures.order import analyse_order, structure_factor_maximum
+from mgflows.structures.relaxation import relax
+from mgflows.structures.similarity import compare_structures
 from mgflows.structures.strain import apply_deformation
-from mgflows.surrogate import LennardJones, SwapMonteCarlo, find_inherent_structure
+from mgflows.surrogate import (
+    LennardJones,
+    SurrogateMolecularDynamics,
+    SwapMonteCarlo,
+    find_inherent_structure,
+)
 from mgflows.surrogate.elements import crystal_number_density
+from mgflows.surrogate.insertion import random_configuration
 from tests.helpers.lammps_reference import run_lammps
 
 
@@ -307,13 +316,15 @@ def test_exchanges_are_those_between_the_species_of_the_alloy():
         lj.exchanges_of(["Cu", "Ni"])
 
 
-@pytest.mark.parametrize("fault", ["nan", "inf", "nan cell", "coincident"])
+@pytest.mark.parametrize("fault", ["nan", "inf", "nan cell", "coincident", "coincident image"])
 def test_structures_that_are_not_finite_raise_everywhere(fault: str):
     lj = LennardJones.cuzral()
     atoms = bulk("Cu", "sc", a=2.5).repeat(5)
     atoms.positions[1] += 0.1
     if fault == "coincident":
         atoms.positions[1] = atoms.positions[0]
+    elif fault == "coincident image":
+        atoms.positions[1] = atoms.positions[0] + atoms.cell[0]
     elif fault == "nan cell":
         atoms.cell[0, 0] = np.nan
     else:
@@ -323,8 +334,76 @@ def test_structures_that_are_not_finite_raise_everywhere(fault: str):
         lambda: find_inherent_structure(atoms, lj),
         lambda: SwapMonteCarlo(lj, atoms, seed=1),
     ]
-    if fault != "coincident":
-        calls += [lambda: analyse_order(atoms), lambda: apply_deformation(atoms, np.eye(3))]
+    calls += [
+        lambda: SurrogateMolecularDynamics(lj, atoms, seed=1),
+        lambda: analyse_order(atoms),
+        lambda: compare_structures(atoms, atoms),
+        lambda: relax(atoms, lj.calculator()),
+    ]
+    if fault not in ("coincident", "coincident image"):
+        calls += [lambda: structure_factor_maximum(atoms)]
+        calls += [lambda: apply_deformation(atoms, np.eye(3))]
     for call in calls:
-        with pytest.raises(InputError, match=r"finite|coincide"):
+        with pytest.raises(InputError, match=r"finite|atoms 0 and 1 at the same place"):
             call()
+
+
+def test_the_cell_of_the_same_lattice_does_not_matter():
+    """Left-handed, skewed and repeated cells: the same energy, forces, stress and order."""
+    lj = LennardJones.cuzral()
+    atoms = bulk("Cu", "fcc", a=3.9, cubic=True).repeat(2)
+    atoms.symbols[::3] = "Zr"
+    atoms.rattle(0.1, seed=2)
+    forces, stress = _forces_and_stress(lj, atoms)
+    order = analyse_order(atoms)
+    for rows in (
+        [[0, 1, 0], [1, 0, 0], [0, 0, 1]],
+        [[1, 0, 0], [0, 1, 0], [0, 0, -1]],
+        [[1, 0, 0], [7, 1, 0], [-3, 5, 1]],
+    ):
+        other = atoms.copy()
+        other.set_cell(np.array(rows) @ atoms.cell.array)
+        assert lj.energy(other) == pytest.approx(lj.energy(atoms), rel=1e-12)
+        other_forces, other_stress = _forces_and_stress(lj, other)
+        np.testing.assert_allclose(other_forces, forces, atol=1e-9)
+        np.testing.assert_allclose(other_stress, stress, atol=1e-12)
+        values = analyse_order(other)
+        assert values.q6_solid_fraction == order.q6_solid_fraction
+        assert values.mean_coordination == order.mean_coordination
+        assert values.structure_factor_max == pytest.approx(order.structure_factor_max, rel=1e-9)
+        with pytest.raises(InputError, match="orthorhombic"):
+            SwapMonteCarlo(lj, other, seed=1)
+        with pytest.raises(InputError, match="lattice vectors of the two structures do not"):
+            compare_structures(atoms, other)
+
+
+def _forces_and_stress(lj: LennardJones, atoms: Atoms):
+    atoms = atoms.copy()
+    atoms.calc = lj.calculator()
+    return atoms.get_forces(), atoms.get_stress()
+
+
+def test_positions_too_far_to_be_resolved_raise():
+    atoms = bulk("Cu", "sc", a=2.5).repeat(5)
+    moved = atoms.copy()
+    moved.positions += 1e6 * atoms.cell.array.sum(axis=0)
+    lj = LennardJones.cuzral()
+    assert lj.energy(moved) == pytest.approx(lj.energy(atoms), rel=1e-6)
+    moved.positions[3, 0] = 1e30
+    with pytest.raises(InputError, match=r"atom 3 at a distance of 1e\+30 A"):
+        lj.energy(moved)
+
+
+@pytest.mark.parametrize("closest", [np.nan, -0.1, np.inf, 2.0])
+def test_a_smallest_distance_out_of_range_is_refused(closest: float):
+    with pytest.raises(InputError, match="must lie between 0 and 1"):
+        random_configuration(LennardJones.cuzral(), Alloy.cuzral(), 1, closest)
+
+
+@pytest.mark.parametrize("time", [np.inf, np.nan, -1.0, 0.0])
+def test_times_that_are_not_finite_raise(liquid, time: float):
+    md = SurrogateMolecularDynamics(LennardJones.cuzral(), liquid, seed=1)
+    with pytest.raises(InputError, match=r"time is .* but must be finite"):
+        md.run(time, 2.0)
+    with pytest.raises(InputError, match="must be finite"):
+        md.cool(1.0, equilibration_time=time if time else -2.0)

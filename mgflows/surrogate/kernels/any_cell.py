@@ -29,6 +29,7 @@ def image_sum(
     sigma: NDArray[np.float64],
     epsilon: NDArray[np.float64],
     cutoff_factor: float,
+    shortest: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Energies, forces and virial of any configuration, over all images within the cutoff.
 
@@ -53,6 +54,8 @@ def image_sum(
         (m, m) pair tables.
     cutoff_factor
         Cutoff in units of each pair's ``sigma``.
+    shortest
+        Distance below which atoms count as coincident: their energy is infinite.
 
     Returns
     -------
@@ -122,7 +125,9 @@ def image_sum(
                                 separation[d] = wrapped[i, d] - wrapped[j, d] - translation
                                 r2 += separation[d] * separation[d]
                             s = sigma[types[i], types[j]]
-                            if r2 < (cutoff_factor * s) ** 2:
+                            if r2 < shortest**2:
+                                energies[i] = np.inf
+                            elif r2 < (cutoff_factor * s) ** 2:
                                 e = epsilon[types[i], types[j]]
                                 x3 = (s * s / r2) ** 3
                                 energies[i] += 2.0 * e * (x3 * (x3 - 1.0) - shift)
