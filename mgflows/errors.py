@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import importlib
+import logging
 import re
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,17 +23,34 @@ _TERMINAL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]{0,20}[a-zA-Z]")
 _SECRET_OPTIONS = re.compile(
     r"(?<=[?&;])([a-z]{0,40}(?:password|token|secret)[a-z]{0,20}=)[^&;\s'\"]+", re.IGNORECASE
 )
+_SECRET_ARGUMENTS = re.compile(
+    r"""(\b[a-z_-]{0,40}(?:password|passwd|token|secret|api_?key)['"]?\s?[=:]\s?)"""
+    r"""('[^'\n]+'|"[^"\n]+")""",
+    re.IGNORECASE,
+)
+"""A keyword argument or an entry of a dictionary, with its value in quotes."""
 
 
 def mask_credentials(text: str) -> str:
-    """Replace the passwords of all URIs in a text by ``***``.
+    """Replace the passwords of all URIs and keyword arguments in a text by ``***``.
 
     Examples
     --------
     >>> mask_credentials("mongodb://glass:secret@host:27017/ does not answer")
     'mongodb://glass:***@host:27017/ does not answer'
+    >>> mask_credentials("MongoClient(username='glass', password='secret')")
+    "MongoClient(username='glass', password='***')"
     """
-    return _SECRET_OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+    text = _SECRET_OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
+    return _SECRET_ARGUMENTS.sub(lambda found: f"{found[1]}{found[2][0]}***{found[2][0]}", text)
+
+
+class MaskingFormatter(logging.Formatter):
+    """Formats log records, tracebacks included, without credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return mask_credentials(super().format(record))
 
 
 def clean_text(text: str, longest: int) -> str:

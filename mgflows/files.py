@@ -48,7 +48,7 @@ def atomic_write(
     >>> file = Path(tempfile.mkdtemp()) / "summary.json"
     >>> with atomic_write(file) as stream:
     ...     _ = stream.write("{}")
-    >>> file.read_text()
+    >>> file.read_text(encoding="utf-8")
     '{}'
     """
     path = Path(path)

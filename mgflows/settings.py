@@ -423,8 +423,10 @@ def private_socket(directory: Path) -> Path:
     """
     home = directory / "mongodb"
     try:
-        short = Path((home / "socket_directory").read_text().strip())
-        if (short / "owner").read_text().strip() == directory_identity(home / "data"):
+        short = Path((home / "socket_directory").read_text(encoding="utf-8").strip())
+        if (short / "owner").read_text(encoding="utf-8").strip() == directory_identity(
+            home / "data"
+        ):
             return short / "mongod.sock"
     except OSError:
         pass
@@ -510,7 +512,7 @@ def _is_file(path: Path) -> bool:
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="make it a readable text file"

@@ -203,5 +203,5 @@ def _median(act: Callable[[], Any], n: int = 9) -> float:
 
 
 def _resident_mib(pid: int | None) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -1,8 +1,8 @@
 """The ``mgflows`` command, a group that imports a subcommand when it is called.
 
 Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `doctor`,
-`heal`, `db status`); 2 an error, reported in one sentence; 130 interrupted with Ctrl-C. Those of
-`mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
+`heal`, `db status`), or a bug, with its traceback; 2 an error, reported in one sentence; 130
+interrupted with Ctrl-C. Those of `mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import codecs
 import importlib
 import logging
 import sys
+import traceback
 import unicodedata
 from typing import Any
 
 import click
 
 import mgflows
-from mgflows.errors import MgflowsError, mask_credentials
+from mgflows.errors import MaskingFormatter, MgflowsError, mask_credentials
 
 _COMMANDS = {
     "quickstart": (
@@ -101,9 +102,8 @@ def cli(verbose: int) -> None:
     handler = logging.StreamHandler()
     # On the handler, because FireWorks sets the levels of its own loggers.
     handler.setLevel(level)
-    logging.basicConfig(
-        level=level, handlers=[handler], format="%(levelname)s %(name)s: %(message)s"
-    )
+    handler.setFormatter(MaskingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -126,12 +126,15 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of the output, such as `head`, has ended.
         sys.stderr.close()
         code = 141
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - printed without passwords
         message = _explanation(error)
         if message is None:
-            raise
-        _print_error(message)
-        code = 2
+            # A bug: the traceback that Python would print, but without passwords.
+            click.echo(mask_credentials(traceback.format_exc()), err=True, nl=False)
+            code = 1
+        else:
+            _print_error(message)
+            code = 2
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -140,7 +143,9 @@ def _explanation(error: Exception) -> str | None:
     if isinstance(error, MgflowsError):
         return str(error)
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}; check the path, its permissions and the disk"
+        return mask_credentials(
+            f"{error.filename}: {error.strerror}; check the path, its permissions and the disk"
+        )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}; check the disk and the network"
     # Commands without a database do not import pymongo.

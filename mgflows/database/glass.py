@@ -13,6 +13,7 @@ from mgflows.database.cost import Cost, RemainingCost, campaign_cost, remaining_
 from mgflows.database.datasets import DatasetOperations
 from mgflows.database.fitness import labelled_samples
 from mgflows.database.frames import Clock, FrameRecord, load_atoms, records_of
+from mgflows.database.progress import require_campaign
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
@@ -192,11 +193,12 @@ class GlassDatabase(DatasetOperations):
         Raises
         ------
         InputError
-            For a subset that is neither one of the paper nor in the database, or a time that is not
-            positive.
+            For an unknown campaign, a subset that is neither one of the paper nor in the database,
+            a family or a method without any document, or a time that is not positive.
         """
         criteria: dict[str, Any] = {"output.summaries": {"$exists": True}}
-        if campaign:
+        if campaign is not None:
+            require_campaign(self.mongo, campaign)
             criteria["metadata.mgflows.campaign"] = campaign
         if subset:
             subsets = [subset] if isinstance(subset, str) else list(subset)
@@ -388,7 +390,15 @@ class GlassDatabase(DatasetOperations):
     def validations(
         self, campaign: str | None = None, potential_id: str | None = None
     ) -> list[ValidationDocument]:
-        """Return validations, oldest first, of all potentials or of one."""
+        """Return validations, oldest first, of all potentials or of one.
+
+        Raises
+        ------
+        InputError
+            If there is no such campaign or potential.
+        """
+        if potential_id:
+            potential_id = self.potential(potential_id).potential_id
         criteria = {"output.potential_id": potential_id} if potential_id else {}
         return self._documents(ValidationDocument, campaign, criteria=criteria, load=True)
 
@@ -439,7 +449,8 @@ class GlassDatabase(DatasetOperations):
         ``empty`` has the values of fields of the additional store, which are not loaded.
         """
         selection: dict[str, Any] = {"output.@class": model.__name__, **(criteria or {})}
-        if campaign:
+        if campaign is not None:
+            require_campaign(self.mongo, campaign)
             selection["metadata.mgflows.campaign"] = campaign
         if subset:
             selection["metadata.mgflows.subset"] = subset
@@ -450,6 +461,15 @@ class GlassDatabase(DatasetOperations):
                 if _is_reference(output.get(name)):
                     output[name] = value
             yield document["metadata"].get("mgflows", {}), model.model_validate(output)
+
+    def _check_exists(self, field: str, what: str, value: str | None) -> None:
+        """Raise InputError, with some of the values, if no document has a value."""
+        docs = self.store.docs_store
+        if value is None or docs.query_one({field: value}, ["uuid"]) is not None:
+            return
+        known = sorted(each for each in docs.distinct(field) if each)
+        listing = f"{', '.join(known[:10])}{' ...' if len(known) > 10 else ''}" or "none yet"
+        raise InputError(f"the {what} {value!r} does not exist", hint=f"known are: {listing}")
 
     def _check_subsets(self, subsets: set[str]) -> None:
         known = set(SUBSETS)

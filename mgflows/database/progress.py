@@ -117,13 +117,10 @@ def require_campaign(database: Database, campaign: str) -> None:
             return
     names = sorted({*database[CAMPAIGNS].distinct("campaign")})
     close = difflib.get_close_matches(campaign, names, n=1)
+    listing = f"its campaigns: {', '.join(names[:20])}" if names else "it has no campaigns yet"
     raise InputError(
         f"there is no campaign {campaign!r} in the database {database.name}",
-        hint=f"did you mean {close[0]!r}?"
-        if close
-        else f"its campaigns: {', '.join(names[:20])}"
-        if names
-        else "it has no campaigns yet",
+        hint=f"did you mean {close[0]!r}? ({listing})" if close else listing,
     )
 
 

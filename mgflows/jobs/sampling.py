@@ -297,7 +297,7 @@ class SurrogateMDMaker(Maker):
         settings = maker_settings(self, alloy=alloy, time=time, seeds=seeds)
         finished = directory / _FINISHED_RUNS
         runs: list[tuple[float, bool]] = (
-            json.loads(finished.read_text()) if finished.exists() else []
+            json.loads(finished.read_text(encoding="utf-8")) if finished.exists() else []
         )
         with record_provenance(settings=settings) as provenance:
             for number, seed in enumerate(seeds[len(runs) :], start=len(runs)):

@@ -158,7 +158,7 @@ class TrainingMaker(Maker):
             split=self.split,
             species=dataset.species,
             nep_txt=result.nep_txt,
-            nep_in=(folder / "nep.in").read_text(),
+            nep_in=(folder / "nep.in").read_text(encoding="utf-8"),
             parameters=parameters,
             trainer=TrainerRecord(
                 trainer=type(trainer).__name__,

@@ -89,11 +89,11 @@ def _start_ticks(pid: int) -> int | None:
 def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat after the process name (man 5 proc)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
 
 
 def _kernel() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -63,7 +63,13 @@ class QueueAdapter(CommonAdapter):
         command = ["squeue", "-h", "-o", "%k", "-u", username or getpass.getuser()]
         try:
             answer = subprocess.run(
-                command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=True
+                command,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_ANSWER_SECONDS,
+                check=True,
             )
         except (OSError, subprocess.SubprocessError) as error:
             logger.warning("squeue failed: %s", error)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from mgflows import subprocesses
 from mgflows.connections import check_database, open_database, open_job_store
-from mgflows.errors import MgflowsError, ServiceError, mask_credentials
+from mgflows.errors import MaskingFormatter, MgflowsError, ServiceError
 from mgflows.settings import CATEGORIES, Settings, batch_job
 
 if TYPE_CHECKING:
@@ -257,16 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-class _MaskingFormatter(logging.Formatter):
-    """Formats without credentials, tracebacks included."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return mask_credentials(super().format(record))
-
-
 def _set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 

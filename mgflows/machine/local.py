@@ -343,5 +343,7 @@ class LocalLauncher:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace")[-_LOG_CHARACTERS:].strip().splitlines()
+    lines = (
+        log.read_text(encoding="utf-8", errors="replace")[-_LOG_CHARACTERS:].strip().splitlines()
+    )
     return clean_text(lines[-1], 1000) if lines else "no output"

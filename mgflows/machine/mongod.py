@@ -121,7 +121,7 @@ class PrivateMongod:
     def pid(self) -> int | None:
         """Process id of the running server, None if it does not run."""
         try:
-            pid = int(self.pid_file.read_text())
+            pid = int(self.pid_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         # The number may belong to another process by now, or to the server of the original of a
@@ -249,6 +249,8 @@ class PrivateMongod:
                 command,
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 check=False,
@@ -335,7 +337,7 @@ class PrivateMongod:
 
     @contextmanager
     def _only_one_starts(self) -> Iterator[None]:
-        with open(self.home / "start.lock", "w") as stream:
+        with open(self.home / "start.lock", "w", encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield
 
@@ -384,7 +386,13 @@ def probe_mongod(executable: Path) -> tuple[int, int, int]:
     """
     try:
         done = subprocess.run(
-            [str(executable), "--version"], capture_output=True, text=True, timeout=60, check=False
+            [str(executable), "--version"],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceError(

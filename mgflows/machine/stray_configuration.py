@@ -46,7 +46,11 @@ def check_rendered_files(path: Path | None) -> list[Finding]:
     missing = [name for name in expected if not (folder / name).is_file()]
     if missing:
         return [Finding(check, Verdict.ERROR, f"{folder} has no {', '.join(missing)}", hint)]
-    changed = [name for name, text in expected.items() if (folder / name).read_text() != text]
+    changed = [
+        name
+        for name, text in expected.items()
+        if (folder / name).read_text(encoding="utf-8") != text
+    ]
     if changed:
         reason = (
             f"{', '.join(changed)} in {folder} differs from {path.name}: one of them was edited"
@@ -271,7 +275,7 @@ def _folders() -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     return values if isinstance(values, dict) else {}

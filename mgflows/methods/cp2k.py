@@ -363,7 +363,7 @@ class Cp2kCalculator(ProgramCalculator, Calculator):
                     raise LabelError(str(error)) from error
                 code = int(status[1])
         output = directory / "cp2k.out"
-        text = output.read_text(errors="replace") if output.is_file() else ""
+        text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
         ranks = re.search(r"GLOBAL\| Total number of message passing processes\s+(\d+)", text)
         if wrong := wrong_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
             raise wrong
@@ -398,7 +398,7 @@ def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], Calculation
     """
     from pymatgen.io.cp2k.outputs import Cp2kOutput
 
-    text = output.read_text(errors="replace") if output.is_file() else ""
+    text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
     if "SCF run NOT converged" in text:
         raise NotConvergedError(
             f"the electronic self-consistency did not converge in {_last_step(text)} steps"
@@ -480,7 +480,7 @@ def _entry(path: Path, element: str, name: str) -> str:
     An entry extends from its headline to the next one.
     """
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise MissingFileError(
             f"CP2K's data file {path} was not found or cannot be read: {error}",

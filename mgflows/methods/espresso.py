@@ -324,7 +324,7 @@ class EspressoCalculator(ProgramCalculator, Espresso):
             self.template.execute(self.directory, self.profile)
         except subprocess.CalledProcessError as error:
             code = error.returncode
-        text = output.read_text(errors="replace")
+        text = output.read_text(encoding="utf-8", errors="replace")
         ranks = re.search(r"running on\s+(\d+) processors", text)
         if wrong := wrong_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
             raise wrong
@@ -354,7 +354,7 @@ def read_report(output: Path) -> CalculationReport:
     """
     from ase.io import read
 
-    text = output.read_text(errors="replace")
+    text = output.read_text(encoding="utf-8", errors="replace")
     converged = re.findall(r"convergence has been achieved in\s+(\d+) iterations", text)
     failed = re.findall(r"convergence NOT achieved after\s+(\d+) iterations", text)
     cutoff = re.search(r"kinetic-energy cutoff\s+=\s+([\d.]+)\s+Ry", text)
@@ -385,7 +385,7 @@ def _upf_functional(path: Path) -> str:
 
     Version 2 has an attribute, version 1 a line of text.
     """
-    with path.open(errors="replace") as stream:
+    with path.open(encoding="utf-8", errors="replace") as stream:
         head = stream.read(200_000)
     found = re.search(r'functional\s*=\s*"([^"]*)"', head) or re.search(
         r"(?m)^\s*(.+?)\s+Exchange-Correlation functional", head

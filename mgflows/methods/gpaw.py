@@ -336,7 +336,7 @@ class GpawCalculator(Calculator):
         if os.geteuid() == 0:
             # Open MPI refuses to run as root, which may be the only user of a container.
             environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-        with self.log_file.with_suffix(".err").open("w") as errors:
+        with self.log_file.with_suffix(".err").open("w", encoding="utf-8") as errors:
             self._process = subprocess.Popen(
                 subprocesses.tied_command(self._command),
                 env={**os.environ, **environment},
@@ -344,6 +344,8 @@ class GpawCalculator(Calculator):
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 start_new_session=True,
             )
         self._send(
@@ -397,7 +399,7 @@ class GpawCalculator(Calculator):
         if number:
             reason = f"GPAW was ended by the signal {signal.Signals(number).name}"
         else:
-            errors = self.log_file.with_suffix(".err").read_text(errors="replace")
+            errors = self.log_file.with_suffix(".err").read_text(encoding="utf-8", errors="replace")
             lines = [line.strip() for line in errors.splitlines() if line.strip(" -")]
             reason = (
                 f"GPAW ended with status {status}: {lines[-1] if lines else 'it printed no error'}"
@@ -454,7 +456,12 @@ def mpi_launcher() -> Path:
             hint="install it with: pip install 'mgflows[gpaw]'",
         )
     linked = subprocess.run(
-        ["ldd", extension.origin], capture_output=True, text=True, check=False
+        ["ldd", extension.origin],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
     ).stdout
     library = next(
         (

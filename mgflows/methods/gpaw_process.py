@@ -88,7 +88,7 @@ class Session:
         from gpaw import GPAW
 
         if self._calculator is None:
-            with open(self._log_file, "a") as log:
+            with open(self._log_file, "a", encoding="utf-8") as log:
                 log.write("\n")
             self._calculator = GPAW(**parameters, txt=self._log_file)
         calculator = self._calculator

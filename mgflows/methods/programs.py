@@ -447,7 +447,7 @@ def _ending(code: int | None) -> str:
 def _printed_error(*files: Path) -> str:
     for path in files:
         try:
-            text = path.read_text(errors="replace")
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
         for pattern in _ERROR_MESSAGES:
@@ -458,7 +458,7 @@ def _printed_error(*files: Path) -> str:
         line
         for path in files[1:2]
         if path.is_file()
-        for line in path.read_text(errors="replace").splitlines()
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
         if line.strip(" -=")
     ]
     return " ".join(lines[-1].split()) if lines else ""
@@ -479,6 +479,8 @@ def _printed_version(command: str, arguments: tuple[str, ...]) -> str:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=60,
                 check=False,
                 cwd=directory,

@@ -130,3 +130,15 @@ def test_a_validation_is_json_for_programs(run, tmp_path):
     assert result["n_atoms"] == 113
     assert len(result["dimers"]) == 6
     assert 4.0 < result["model"]["density"] < 11.0
+
+
+def test_a_bug_keeps_its_traceback_but_not_the_password(run, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("cannot use mongodb://me:secret@host:27017/")
+
+    monkeypatch.setattr("mgflows.cli.results.open_database", fail)
+    code, _, said = run("datasets")
+    assert code == 1
+    assert "Traceback" in said
+    assert said.endswith("RuntimeError: cannot use mongodb://me:***@host:27017/ ")
+    assert "secret" not in said

@@ -115,6 +115,15 @@ def test_impossible_queries_are_refused(glass_database):
         InputError, match=r"no campaign 'nothing'.*the campaigns are: test-campaign"
     ):
         glass_database.campaign("nothing")
+    for query in ("frames", "datasets", "potentials", "samples", "quenches", "validations"):
+        with pytest.raises(InputError, match=r"no campaign 'nothing'.*its campaigns: test-"):
+            getattr(glass_database, query)("nothing")
+    with pytest.raises(InputError, match=r"the family 'nobody' does not exist; known are: .*mc-4"):
+        glass_database.frames(family="nobody")
+    with pytest.raises(InputError, match="the method 'abc' does not exist"):
+        glass_database.frames(fingerprint="abc")
+    with pytest.raises(InputError, match="there is no potential 'zzzz'"):
+        glass_database.validations(potential_id="zzzz")
 
 
 def test_status_and_cost_are_what_the_documents_say(glass_database):

@@ -13,9 +13,15 @@ from click.testing import CliRunner
 
 from mgflows.cli.heal import heal
 from mgflows.database.failures import classify, last_words, read_failures
-from mgflows.errors import ErrorCategory, InputError, clean_text, mask_credentials
+from mgflows.errors import (
+    ErrorCategory,
+    InputError,
+    MaskingFormatter,
+    clean_text,
+    mask_credentials,
+)
 from mgflows.launch import submit
-from mgflows.launch.worker import ExitCode, _MaskingFormatter
+from mgflows.launch.worker import ExitCode
 from tests.helpers.failing_jobs import raise_error
 from tests.helpers.workers import run_worker
 
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
         ),
         ("a://b:c@d and e://f:g@h", "a://b:c@d and e://f:g@h"),
         ("aa://b:c@d and ee://f:g@h", "aa://b:***@d and ee://f:***@h"),
+        ("f(user='a', password='b c', port=1)", "f(user='a', password='***', port=1)"),
+        ('{"api_key": "abc", "name": "x"}', '{"api_key": "***", "name": "x"}'),
         ("nothing: at all, me@example.org", "nothing: at all, me@example.org"),
         ("http://host:80/path", "http://host:80/path"),
         ("mongodb://USER:PASSWORD@HOST/", "mongodb://USER:PASSWORD@HOST/"),
@@ -99,6 +107,6 @@ def test_a_worker_s_log_masks_tracebacks() -> None:
         record = logging.LogRecord(
             "x", logging.ERROR, "", 0, "failed: %s", (error,), (ValueError, error, None)
         )
-    text = _MaskingFormatter("%(message)s").format(record)
+    text = MaskingFormatter("%(message)s").format(record)
     assert text.count("mongodb://me:***@host") == 2
     assert "secret" not in text
