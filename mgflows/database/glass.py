@@ -194,7 +194,7 @@ class GlassDatabase(DatasetOperations):
         ------
         InputError
             For an unknown campaign, a subset that is neither one of the paper nor in the database,
-            a family or a method without any document, or a time that is not positive.
+            or a time that is not positive.
         """
         criteria: dict[str, Any] = {"output.summaries": {"$exists": True}}
         if campaign is not None:
@@ -461,15 +461,6 @@ class GlassDatabase(DatasetOperations):
                 if _is_reference(output.get(name)):
                     output[name] = value
             yield document["metadata"].get("mgflows", {}), model.model_validate(output)
-
-    def _check_exists(self, field: str, what: str, value: str | None) -> None:
-        """Raise InputError, with some of the values, if no document has a value."""
-        docs = self.store.docs_store
-        if value is None or docs.query_one({field: value}, ["uuid"]) is not None:
-            return
-        known = sorted(each for each in docs.distinct(field) if each)
-        listing = f"{', '.join(known[:10])}{' ...' if len(known) > 10 else ''}" or "none yet"
-        raise InputError(f"the {what} {value!r} does not exist", hint=f"known are: {listing}")
 
     def _check_subsets(self, subsets: set[str]) -> None:
         known = set(SUBSETS)

@@ -20,7 +20,8 @@ def test_frames_are_found_by_what_they_are(glass_database):
     assert len(glass_database.frames(subset="distorted")) == 15
     assert len(glass_database.frames(subset=["distorted", "lj_surrogate"], family="mc-3")) == 6
     assert len(glass_database.frames(CAMPAIGN)) == 30
-    assert glass_database.frames("another") == []
+    with pytest.raises(InputError, match="there is no campaign 'another'"):
+        glass_database.frames("another")
     digest = glass_database.frames()[0].fingerprint_digest
     assert len(glass_database.frames(fingerprint=digest)) == 30
     assert glass_database.frames(fingerprint="f" * 16) == []
@@ -118,10 +119,10 @@ def test_impossible_queries_are_refused(glass_database):
     for query in ("frames", "datasets", "potentials", "samples", "quenches", "validations"):
         with pytest.raises(InputError, match=r"no campaign 'nothing'.*its campaigns: test-"):
             getattr(glass_database, query)("nothing")
-    with pytest.raises(InputError, match=r"the family 'nobody' does not exist; known are: .*mc-4"):
+    with pytest.raises(
+        InputError, match=r"the family 'nobody' does not exist; the families are .*mc-4"
+    ):
         glass_database.frames(family="nobody")
-    with pytest.raises(InputError, match="the method 'abc' does not exist"):
-        glass_database.frames(fingerprint="abc")
     with pytest.raises(InputError, match="there is no potential 'zzzz'"):
         glass_database.validations(potential_id="zzzz")
 
