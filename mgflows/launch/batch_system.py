@@ -45,6 +45,8 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str] | None:
             command,
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=ANSWER_SECONDS,
             check=False,
             stdin=subprocess.DEVNULL,
