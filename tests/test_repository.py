@@ -82,17 +82,3 @@ def test_documentation_pages_that_the_code_names_exist() -> None:
     }
     assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name[0]).exists()] == []
-
-
-def test_pages_that_code_refers_to_exist() -> None:
-    texts = [
-        path for folder in ("mgflows", "docs", "tests") for path in (ROOT / folder).rglob("*.py")
-    ]
-    texts += [ROOT / "pyproject.toml", *FRONT]
-    named = {
-        page
-        for path in texts
-        for page in re.findall(r"(?<![\w/])docs/[\w/]+\.md", path.read_text(encoding="utf-8"))
-    }
-    assert len(named) > 10
-    assert sorted(page for page in named if not (ROOT / page).is_file()) == []
