@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -202,8 +203,14 @@ def _check_species(species: Sequence[str], *, johnson_mixing: bool) -> None:
         )
     for symbol in unfitted:
         zhou_element(symbol)
+    _warn_of_unfitted_pairs(tuple(unfitted))
+
+
+@cache
+def _warn_of_unfitted_pairs(symbols: tuple[str, ...]) -> None:
+    """Log once per process that pairs are not fitted."""
     logger.warning(
         "stand-in: the pairs of %s with other elements follow Johnson's mixing rule, which is not "
         "fitted to alloys; formation energies can be off by 1 eV/atom",
-        ", ".join(unfitted),
+        ", ".join(symbols),
     )

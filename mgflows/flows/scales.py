@@ -5,7 +5,7 @@ Everything that a scale changes is in this file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +27,10 @@ from mgflows.jobs.validation import ValidationMaker
 from mgflows.nep.training.trainer import NepTrainer
 
 if TYPE_CHECKING:
+    from mgflows.methods.base import LabelMethod
     from mgflows.schemas.training import Split
 
-__all__ = ["PAPER", "SCALES", "Scale", "scale_table", "stand_in_campaign"]
+__all__ = ["PAPER", "SCALES", "Scale", "scale_table", "scaled_campaign", "stand_in_campaign"]
 
 
 _LAST_LEARNING_RATE = 1e-4
@@ -315,6 +316,70 @@ def stand_in_campaign(
         crystals_from_start=numbers.crystals_from_start,
         scale=numbers.name,
         scaled_down=scaled_down,
+    )
+
+
+def scaled_campaign(
+    scale: str | Scale, method: LabelMethod, *, alloy: Alloy, name: str = "", seed: int = 0
+) -> CampaignMaker:
+    """Return a campaign of a scale for any alloy, labelled by any method.
+
+    Parameters
+    ----------
+    scale
+        Name of one of the :data:`SCALES`, a scale, or ``"paper"`` for the defaults of
+        :class:`~mgflows.flows.campaign.CampaignMaker`.
+    method
+        Labels everything. A classical or machine-learned potential is also the reference of the
+        validation; a density functional would be too expensive for it.
+    alloy
+        The alloy.
+    name
+        Name of the campaign; alloy and scale by default.
+    seed
+        Seed from which every random choice gets its own.
+
+    Raises
+    ------
+    InputError
+        For a scale that does not exist.
+
+    Examples
+    --------
+    >>> from mgflows.methods.gpaw import GpawMethod
+    >>> alloy = Alloy.from_formula("Zr50Cu50", mass_density=8.4)
+    >>> scaled_campaign("small", GpawMethod(n_ranks=8), alloy=alloy).name
+    'Zr50Cu50-small'
+    """
+    if scale == "paper":
+        sampling, labelling, quenching = np.random.SeedSequence(seed).generate_state(3).tolist()
+        paper = CampaignMaker(name=name or f"{alloy.name}-paper", alloy=alloy, scale="paper")
+        assert paper.feedback_maker is not None
+        return replace(
+            paper,
+            sampling_maker=replace(paper.sampling_maker, seed=sampling),
+            label_maker=replace(paper.label_maker, seed=labelling),
+            feedback_maker=replace(paper.feedback_maker, seed=quenching),
+        ).labelled_by(method)
+    demonstration = stand_in_campaign(scale, alloy=alloy, name=name, seed=seed)
+    campaign = demonstration.labelled_by(method)
+    heating, validation = campaign.label_maker.heating_maker, campaign.validation_maker
+    assert heating is not None
+    assert validation is not None
+    n_steps = getattr(demonstration.label_maker.heating_maker, "n_steps", None)
+    return replace(
+        campaign,
+        label_maker=replace(campaign.label_maker, heating_maker=replace(heating, n_steps=n_steps)),
+        validation_maker=replace(
+            validation,
+            validation_maker=replace(
+                validation.validation_maker,
+                reference=method if isinstance(method, AseMethod) and not method.is_dft else None,
+            ),
+        ),
+        scaled_down=campaign.scaled_down.replace(
+            "labels from a stand-in EAM", f"labels from {method.description}"
+        ),
     )
 
 

@@ -105,13 +105,28 @@ class AseMethod:
             object.__setattr__(self, "elements", tuple(self.elements))
 
     @classmethod
-    def stand_in(cls, species: tuple[str, ...] = ("Cu", "Zr", "Al")) -> AseMethod:
-        """The embedded-atom stand-in for DFT that is part of mgflows."""
+    def stand_in(
+        cls, species: tuple[str, ...] = ("Cu", "Zr", "Al"), *, johnson_mixing: bool = False
+    ) -> AseMethod:
+        """The embedded-atom stand-in for DFT that is part of mgflows.
+
+        Parameters
+        ----------
+        species
+            Elements of the alloy.
+        johnson_mixing
+            Also accept the elements that the stand-in was not fitted for
+            (:func:`mgflows.eam.stand_in.stand_in_model`): a demonstration.
+        """
+        kwargs: dict[str, Any] = {"species": list(species)}
+        pairs = "refitted cross pairs"
+        if johnson_mixing:
+            kwargs["johnson_mixing"] = True
+            pairs = "cross pairs by Johnson's rule where they are not refitted"
         return cls(
             calculator="mgflows.eam.stand_in_calculator",
-            kwargs={"species": list(species)},
-            description="stand-in EAM (Zhou-Johnson-Wadley 2004 elements, "
-            "refitted cross pairs), not DFT",
+            kwargs=kwargs,
+            description=f"stand-in EAM (Zhou-Johnson-Wadley 2004 elements, {pairs}), not DFT",
             details="mgflows.eam.stand_in_fingerprint",
         )
 

@@ -62,7 +62,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(run, tmp_path, monkey
 
 
 def test_a_missing_extra_is_named_before_anything_runs(run, monkeypatch):
-    import mgflows.machine.quickstart as module
+    import mgflows.machine.local_campaign as module
 
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "nep_adapters" else True)
     code, _, printed = run("quickstart", "--directory", "q")

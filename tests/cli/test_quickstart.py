@@ -242,7 +242,7 @@ def _check_commands(directory: Path) -> None:
 
 
 def test_the_number_of_workers_of_the_settings_is_kept(tmp_path, monkeypatch) -> None:
-    from mgflows.machine.quickstart import number_of_workers
+    from mgflows.machine.local_campaign import number_of_workers
 
     monkeypatch.chdir(tmp_path)
     cores = min(2, len(os.sched_getaffinity(0)))

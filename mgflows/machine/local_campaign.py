@@ -1,6 +1,7 @@
-"""The quickstart: a small stand-in campaign on one machine, and the files it leaves.
+"""A campaign in a folder of one machine: its private database, its jobs, and the files it leaves.
 
-`mgflows quickstart` calls these functions in order; its progress display is in `mgflows.cli`.
+`mgflows quickstart` and `mgflows run` call these functions in order; their progress display is in
+`mgflows.cli.running`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mgflows.settings import Settings
 
 __all__ = [
-    "Quickstart",
+    "LocalCampaign",
     "add_wall_seconds",
     "check_directory",
     "check_packages",
@@ -47,8 +48,8 @@ _SHOWN_FAILURES = 3
 
 
 @dataclass(frozen=True)
-class Quickstart:
-    """A quickstart campaign that is in the database.
+class LocalCampaign:
+    """A campaign of a folder that is in the database.
 
     Attributes
     ----------
@@ -72,11 +73,11 @@ class Quickstart:
 
 
 def check_packages() -> None:
-    """Raise MissingDependencyError if an optional package of the quickstart is missing."""
+    """Raise MissingDependencyError if an optional package that every local run needs is missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
         raise MissingDependencyError(
-            f"the quickstart needs {listed(missing)}, which cannot be imported",
+            f"a campaign on this machine needs {listed(missing)}, which cannot be imported",
             hint="install everything with: pip install 'mgflows[quickstart]'",
         )
 
@@ -105,7 +106,7 @@ def check_directory(directory: Path) -> None:
         )
     if free < _MINIMUM_FREE_BYTES:
         raise ServiceError(
-            f"{directory} has {free / 2**20:.0f} MiB of free space, but the quickstart needs "
+            f"{directory} has {free / 2**20:.0f} MiB of free space, but a campaign needs "
             f"{_MINIMUM_FREE_BYTES / 2**20:.0f} MiB",
             hint="free some space or choose another --directory",
         )
@@ -118,7 +119,7 @@ def check_directory(directory: Path) -> None:
         )
 
 
-def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -> Quickstart:
+def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -> LocalCampaign:
     """Start the private database of a directory and submit the campaign, or find it there.
 
     Parameters
@@ -156,7 +157,7 @@ def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -
             hint="choose another --directory for other settings",
         ) from error
     document = database.campaign(maker.name)
-    return Quickstart(directory, settings, database, document, submission)
+    return LocalCampaign(directory, settings, database, document, submission)
 
 
 def number_of_workers(settings: Settings, requested: int | None) -> int:
@@ -168,7 +169,7 @@ def number_of_workers(settings: Settings, requested: int | None) -> int:
     return min(2, len(os.sched_getaffinity(0)))
 
 
-def write_results(run: Quickstart, seed: int) -> dict[str, Any]:
+def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]:
     """Write potential, frames, report and summary of the campaign, as the database holds them.
 
     Parameters
@@ -176,7 +177,7 @@ def write_results(run: Quickstart, seed: int) -> dict[str, Any]:
     run
         The campaign.
     seed
-        Its seed, for the summary.
+        Its seed, for the summary; None if its Makers have several.
 
     Returns
     -------
@@ -227,7 +228,7 @@ def write_results(run: Quickstart, seed: int) -> dict[str, Any]:
         "potential_id": potential.potential_id,
         "dataset_id": potential.dataset_id,
         "method": document.method,
-        "scaled_down": True,
+        "scaled_down": bool(document.scaled_down),
         "scaled_down_how": document.scaled_down,
     }
     write_text(directory / _SUMMARY, json.dumps(summary, indent=2) + "\n")

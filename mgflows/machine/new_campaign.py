@@ -1,0 +1,332 @@
+"""A folder for a campaign of any alloy: ``campaign.py``, ``mgflows.yaml``, and what it will cost.
+
+`mgflows new` writes the folder and shows what the surrogate, the density and the stages will be
+before anything is submitted; `mgflows run` and `mgflows submit` read ``campaign.py`` again.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import traceback
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mgflows.alloy import Alloy
+from mgflows.errors import InputError, MgflowsError
+from mgflows.files import write_text
+
+if TYPE_CHECKING:
+    from mgflows.flows.campaign import CampaignMaker
+    from mgflows.surrogate import LennardJones
+
+__all__ = [
+    "CAMPAIGN_FILE",
+    "LABELS",
+    "CampaignRequest",
+    "StageCost",
+    "alloy_for",
+    "demonstration",
+    "load_campaign",
+    "method_source",
+    "stage_costs",
+    "write_campaign",
+]
+
+CAMPAIGN_FILE = "campaign.py"
+LABELS = ("stand-in", "gpaw", "espresso", "cp2k", "vasp")
+"""Names of label methods; others are files and import paths."""
+
+_METHODS = {
+    "gpaw": ("mgflows.methods.gpaw", "GpawMethod", "n_ranks=8"),
+    "espresso": ("mgflows.methods.espresso", "EspressoMethod", "n_ranks=8"),
+    "cp2k": ("mgflows.methods.cp2k", "Cp2kMethod", "n_ranks=8"),
+    "vasp": ("mgflows.methods.vasp.method", "VaspMethod", "n_cores=32"),
+}
+_VARIABLE = "campaign"
+
+
+@dataclass(frozen=True)
+class CampaignRequest:
+    """What a new campaign is made from.
+
+    Attributes
+    ----------
+    formula
+        The composition, such as ``Zr46Cu30Ni14Al10``.
+    number_density
+        Atoms per A^3 of the samples.
+    n_atoms
+        Atoms in a sample.
+    labels
+        One of :data:`LABELS`, the path of a ``nep.txt``, or the import path of an ASE calculator.
+    scale
+        ``tiny``, ``small`` or ``paper``.
+    seed
+        Seed of every random choice.
+    """
+
+    formula: str
+    number_density: float
+    n_atoms: int
+    labels: str
+    scale: str
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """The estimated cost of a stage before it runs.
+
+    Attributes
+    ----------
+    stage
+        Its name.
+    n_jobs
+        Number of jobs.
+    core_hours
+        Sum of the estimates of the jobs, of which `n_unknown` have none.
+    n_unknown
+        Jobs without an estimate, such as labels, whose cost the first labels tell.
+    """
+
+    stage: str
+    n_jobs: int
+    core_hours: float
+    n_unknown: int
+
+
+def alloy_for(
+    formula: str, lj: LennardJones, n_atoms: int, mass_density: float | None = None
+) -> Alloy:
+    """Return the alloy at a density, or at the surrogate's default for its composition.
+
+    Parameters
+    ----------
+    formula
+        The composition.
+    lj
+        The surrogate, which has the default (:meth:`LennardJones.number_density`).
+    n_atoms
+        Atoms in a sample.
+    mass_density
+        Density of the samples in g/cm^3.
+    """
+    if mass_density is not None:
+        return Alloy.from_formula(formula, n_atoms=n_atoms, mass_density=mass_density)
+    composition = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).composition
+    return Alloy.from_formula(
+        formula, n_atoms=n_atoms, number_density=lj.number_density(composition)
+    )
+
+
+def demonstration(formula: str, scale: str, seed: int = 0) -> CampaignMaker:
+    """Return a stand-in campaign for an alloy of any elements of Zhou et al.
+
+    Parameters
+    ----------
+    formula
+        The composition.
+    scale
+        ``tiny`` or ``small``.
+    seed
+        Seed of every random choice.
+
+    Raises
+    ------
+    InputError
+        For an element that the stand-in lacks.
+    """
+    from mgflows.eam.stand_in import SPECIES
+    from mgflows.flows.scales import SCALES, scaled_campaign
+    from mgflows.methods.ase import AseMethod
+    from mgflows.surrogate import LennardJones
+
+    n_atoms = SCALES[scale].n_atoms
+    species = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species
+    alloy = alloy_for(formula, LennardJones.for_species(species), n_atoms)
+    is_fitted = set(species) <= set(SPECIES)
+    method = AseMethod.stand_in(species, johnson_mixing=not is_fitted)
+    return scaled_campaign(scale, method, alloy=alloy, seed=seed)
+
+
+def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
+    """Return the import and the expression of a label method, as they stand in ``campaign.py``.
+
+    Parameters
+    ----------
+    labels
+        As in :class:`CampaignRequest`.
+    alloy
+        The alloy, whose elements decide how the stand-in mixes them.
+
+    Raises
+    ------
+    InputError
+        For a name that is neither a method, a ``nep.txt`` nor an import path.
+    """
+    ase = "from mgflows.methods.ase import AseMethod"
+    if labels == "stand-in":
+        from mgflows.eam.stand_in import SPECIES
+
+        species = json.dumps(list(alloy.species)).replace("[", "(").replace("]", ")")
+        if len(alloy.species) == 1:
+            species = species.replace(")", ",)")
+        mixing = "" if set(alloy.species) <= set(SPECIES) else ", johnson_mixing=True"
+        return ase, f"AseMethod.stand_in({species}{mixing})"
+    if labels in _METHODS:
+        module, name, arguments = _METHODS[labels]
+        return f"from {module} import {name}", f"{name}({arguments})"
+    path = Path(labels).expanduser()
+    if path.is_file():
+        from mgflows.nep.calculator import potential_text, read_potential
+
+        read_potential(potential_text(path), alloy.species)
+        return ase, (
+            'AseMethod(\n    calculator="mgflows.nep.nep_calculator",\n'
+            f'    kwargs={{"potential": {json.dumps(str(path.resolve()))}}},\n'
+            f"    description={json.dumps(f'NEP {path.name}, not DFT')},\n)"
+        )
+    words = labels.split(".")
+    if len(words) > 1 and "/" not in labels and all(word.isidentifier() for word in words):
+        return ase, f'AseMethod(calculator="{labels}")'
+    raise InputError(
+        f"the labels {labels!r} are neither a method nor a file nor an import path",
+        hint=f"give one of {', '.join(LABELS)}, a nep.txt, or the import path of an ASE calculator",
+    )
+
+
+def write_campaign(directory: Path, request: CampaignRequest) -> Path:
+    """Write ``campaign.py``.
+
+    Parameters
+    ----------
+    directory
+        The folder; made if it is missing.
+    request
+        What the campaign is made from.
+
+    Returns
+    -------
+    The file.
+    """
+    alloy = Alloy.from_formula(
+        request.formula, n_atoms=request.n_atoms, number_density=request.number_density
+    )
+    imported, expression = method_source(request.labels, alloy)
+    imports = sorted(
+        ["from mgflows import Alloy", "from mgflows.flows.scales import scaled_campaign", imported]
+    )
+    text = f'''"""The campaign of {request.formula}, written by `mgflows new`.
+
+Edit it, then run it here with `mgflows run` or submit it to a cluster's database with
+`mgflows submit`. The settings of a submitted campaign do not change any more: for others, change
+the name.
+"""
+
+{chr(10).join(imports)}
+
+# The samples of the surrogate have {alloy.mass_density:.2f} g/cm^3, about a fifth more than the
+# glass, as in the paper; relaxations remove the excess.
+alloy = Alloy.from_formula(
+    "{request.formula}",
+    n_atoms={request.n_atoms},
+    number_density={request.number_density:.6g},
+)
+
+# What labels the structures. Everything in it is part of the fingerprint of the labels.
+method = {expression}
+
+# Sizes and lengths of every stage: "tiny", "small" or "paper" (docs/reference/scales.md).
+campaign = scaled_campaign("{request.scale}", method, alloy=alloy, seed={request.seed})
+
+# Every setting of every stage can be changed here, such as the coolings (sweeps, samples):
+# campaign.sampling_maker.samples = ((10_000, 20), (100_000, 20), (1_000_000, 10))
+# or the rates of the feedback quenches in K/ps:
+# campaign.feedback_maker.cooling_rates = (10.0, 1.0)
+'''
+    path = directory / CAMPAIGN_FILE
+    write_text(path, text)
+    return path
+
+
+def load_campaign(directory: Path) -> CampaignMaker:
+    """Run ``campaign.py`` of a folder and return its campaign.
+
+    Parameters
+    ----------
+    directory
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, it fails, or it defines no campaign; names its line.
+    """
+    from mgflows.flows.campaign import CampaignMaker
+
+    path = directory / CAMPAIGN_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{directory} has no {CAMPAIGN_FILE}", hint="write one with: mgflows new FORMULA"
+        )
+    try:
+        names = runpy.run_path(str(path))
+    except MgflowsError as error:
+        raise InputError(f"{path}{_line(error, path)}: {error.message}", hint=error.hint) from error
+    except Exception as error:
+        raise InputError(
+            f"{path}{_line(error, path)}: {type(error).__name__}: {error}", hint="edit the file"
+        ) from error
+    campaign = names.get(_VARIABLE)
+    if not isinstance(campaign, CampaignMaker):
+        found = "nothing" if campaign is None else f"a {type(campaign).__name__}"
+        raise InputError(
+            f"{path} defines {found} as {_VARIABLE}, but it must be a CampaignMaker",
+            hint=f"end it with: {_VARIABLE} = CampaignMaker(...)",
+        )
+    return campaign
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Where in the file an error arose, as ``, line 12``."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f", line {error.lineno}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def stage_costs(campaign: CampaignMaker) -> list[StageCost]:
+    """Estimate the cost of every stage from the jobs of the flow; nothing is submitted.
+
+    Parameters
+    ----------
+    campaign
+        The campaign.
+
+    Raises
+    ------
+    InputError
+        If the campaign cannot work, as :meth:`CampaignMaker.make` finds.
+    """
+    from mgflows.flows.tags import all_jobs
+
+    found: defaultdict[str, list[float | None]] = defaultdict(list)
+    for job in all_jobs(campaign.make()):
+        tags = job.metadata["mgflows"]
+        found[tags["stage"]].append(tags.get("seconds"))
+    return [
+        StageCost(
+            stage,
+            len(seconds),
+            sum(each for each in seconds if each is not None) / 3600.0,
+            seconds.count(None),
+        )
+        for stage, seconds in found.items()
+    ]

@@ -1,0 +1,115 @@
+"""``mgflows new``, ``run`` and ``submit``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mgflows.machine import PrivateMongod
+from mgflows.settings import Settings
+
+
+def test_new_shows_what_will_happen_and_overwrites_nothing(run, tmp_path) -> None:
+    code, out, err = run("new", "Zr50Cu40Ni10", "--scale", "tiny", "--glass-density", "7.4")
+    assert code == 0, err
+    words = " ".join(out.split())
+    assert "Ni 2.283 0.516" in words
+    assert "exchanges: Ni-Cu, Cu-Zr" in words
+    assert "8.81 g/cm3 in the samples, 1.20 times the mixed elements (7.33), 1.19 times" in words
+    assert "not DFT" in words
+    assert "mgflows run Zr50Cu40Ni10" in words
+    folder = tmp_path / "Zr50Cu40Ni10"
+    assert sorted(path.name for path in folder.iterdir()) == ["campaign.py", "mgflows.yaml"]
+    code, _, err = run("new", "Zr50Cu40Ni10")
+    assert (code, "exists already" in err) == (2, True)
+
+
+def test_new_as_json(run) -> None:
+    code, out, _ = run("new", "Cu46Zr46Al8", "--label-with", "gpaw", "--scale", "paper", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["density"]["samples"] == pytest.approx(8.46, abs=0.01)
+    assert {cost["stage"] for cost in result["cost"]} >= {"sampling", "labels", "feedback"}
+    assert result["crystals"] == {"n": 48, "with_all_elements": 3}
+
+
+def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
+    code, out, _ = run(
+        "new", "Cu50Zr50", "--scale", "paper", "--mass-density", "7.3", "--glass-density", "7.2"
+    )
+    assert code == 0
+    assert "1% denser than the glass" in out
+    assert "feedback needs about" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("new", "Zr50Xx50"), "'Xx' is not a chemical element"),
+        (("new", "Zr50Cu50", "--label-with", "nope"), "neither a method nor a file"),
+        (("new", "Zr50Cu50", "--label-with", "nope.Calc"), "error: the calculator 'nope.Calc'"),
+        (("new", "Ca50Mg50"), "has no 'Ca'"),
+        (("new", "Zr50Cu50", "--atoms", "4"), "at least 8 atoms"),
+        (("run", "nowhere"), "mgflows new FORMULA"),
+        (("submit", "nowhere"), "mgflows new FORMULA"),
+    ],
+)
+def test_what_cannot_work_is_refused_and_leaves_nothing(run, tmp_path, arguments, words) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert words in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.mongo
+def test_submit_adds_the_campaign_once(run, tmp_path) -> None:
+    assert run("new", "Zr50Cu50", "--scale", "tiny", "-C", "zr")[0] == 0
+    try:
+        code, out, err = run("submit", "zr")
+        assert code == 0, err
+        assert "submitted Zr50Cu50-tiny" in out
+        code, out, _ = run("submit", "zr", "--json")
+        assert (code, json.loads(out)["is_new"]) == (0, False)
+        code, out, _ = run("status", "-C", "zr")
+        assert (code, "Zr50Cu50-tiny" in out) == (0, True)
+    finally:
+        PrivateMongod.from_settings(Settings.load(tmp_path / "zr")).stop()
+
+
+@pytest.mark.mongo
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_run_a_campaign_of_another_alloy(run, tmp_path) -> None:
+    """The file is edited to the smallest campaign, run, and run again."""
+    assert run("new", "Zr50Cu40Ni10", "--scale", "tiny", "-C", "zr")[0] == 0
+    path = tmp_path / "zr" / "campaign.py"
+    text = path.read_text().replace(
+        'scaled_campaign("tiny"',
+        'scaled_campaign(\n    replace(\n        SCALES["tiny"],\n        samples=((200, 6),),\n'
+        "        coolings=((10.0, 1), (30.0, 1), (100.0, 1)),\n        n_crystals=1,\n"
+        "        heating_steps=12,\n        training_steps=(150, 60),\n"
+        "        quench_rates=(4000.0,),\n        quench_equilibration=0.05,\n    )",
+    )
+    path.write_text(
+        text.replace(
+            "from mgflows.flows.scales import scaled_campaign",
+            "from mgflows.flows.scales import SCALES, scaled_campaign",
+        ).replace(
+            "from mgflows import Alloy",
+            "from dataclasses import replace\n\nfrom mgflows import Alloy",
+        )
+        + "\ncampaign.continue_with_failed_potential = True\n"
+    )
+    try:
+        code, out, err = run("run", "zr", "--json")
+        assert code == 0, err
+        summary = json.loads(out)
+        assert summary["campaign"] == "Zr50Cu40Ni10-tiny"
+        assert summary["scaled_down"] is True
+        assert "Johnson" in summary["method"]
+        for name in ("nep.txt", "report.html", "train.xyz", "summary.json"):
+            assert (tmp_path / "zr" / name).stat().st_size > 0
+        assert (tmp_path / "zr" / "nep.txt").read_text().startswith("nep4_zbl 3 Zr Cu Ni")
+    finally:
+        PrivateMongod.from_settings(Settings.load(tmp_path / "zr")).stop()
