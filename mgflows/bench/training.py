@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mgflows.bench.swap_monte_carlo import processor
 from mgflows.errors import InputError
-from mgflows.nep import GpumdTrainer, NepParameters, parity, read_frames
+from mgflows.nep import (
+    GpumdTrainer,
+    NepParameters,
+    NeppoTrainer,
+    NepTrainer,
+    parity,
+    read_frames,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from ase import Atoms
 
     from mgflows.nep import Trainer, TrainingProgress
 
 __all__ = ["benchmark", "graphics_processor"]
 
 
+_PILOT_STEPS = (20, 120)
+"""Steps of the two short trainings that give the CPU time of a step and of the start."""
+_FEWEST_STEPS = 10
+
+
 def benchmark(
-    frames: Path, trainers: list[Trainer], directory: Path, *, generation: int = 1000
+    frames: Path,
+    trainers: list[Trainer],
+    directory: Path,
+    *,
+    generation: int = 1000,
+    cpu_seconds: float | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Train the paper's model on the same frames with several trainers, one after the other.
 
@@ -33,7 +54,10 @@ def benchmark(
     directory
         Directory of the trainings.
     generation
-        Generations of GPUMD's trainer; neppo's number of steps is its own setting.
+        Generations of GPUMD's trainer; gradient trainers have their own numbers of steps.
+    cpu_seconds
+        Give each gradient trainer on the CPU as many steps as it does in this CPU time, start and
+        neighbour lists included, found by two short trainings. None: its own number of steps.
 
     Yields
     ------
@@ -42,12 +66,13 @@ def benchmark(
         ``n_test``; ``seconds`` of wall time, with start, neighbour lists and reports;
         ``cpu_seconds``; ``seconds_per_step`` between the first and the last report; ``energy``
         (meV/atom), ``force`` (meV/A) and ``virial`` (meV/atom): RMSEs of the test frames by
-        :func:`mgflows.nep.parity`.
+        :func:`mgflows.nep.parity`; ``subsets`` with the same three for each subset.
 
     Raises
     ------
     InputError
-        If a file is missing or cannot be read.
+        If a file is missing or cannot be read, or if a trainer needs more than ``cpu_seconds`` for
+        a few steps.
     ServiceError, MissingDependencyError
         If one of the trainers is not installed; then nothing runs.
     """
@@ -68,11 +93,14 @@ def benchmark(
         species=species, generation=generation, output_interval=generation // n_reports
     )
     for number, trainer in enumerate(trainers):
+        if cpu_seconds is not None:
+            trainer = _with_budget(trainer, cpu_seconds, parameters, train, test)
         reports: list[TrainingProgress] = []
         result = trainer.train(
             trainer.prepare(directory / str(number), parameters, train, test), reports.append
         )
-        errors = parity(result.nep_txt, test).overall
+        table = parity(result.nep_txt, test)
+        errors = table.overall
         first, last = reports[0], reports[-1]
         device = "cuda" if isinstance(trainer, GpumdTrainer) else getattr(trainer, "device", "cpu")
         yield {
@@ -92,7 +120,46 @@ def benchmark(
             "energy": errors.energy_rmse,
             "force": errors.force_rmse,
             "virial": errors.virial_rmse,
+            "subsets": {
+                name: {
+                    "energy": part.energy_rmse,
+                    "force": part.force_rmse,
+                    "virial": part.virial_rmse,
+                }
+                for name, part in table.by_subset.items()
+            },
         }
+
+
+def _with_budget(
+    trainer: Trainer,
+    cpu_seconds: float,
+    parameters: NepParameters,
+    train: Sequence[Atoms],
+    test: Sequence[Atoms],
+) -> Trainer:
+    """The trainer with the number of steps that fit into a CPU time."""
+    if not isinstance(trainer, (NepTrainer, NeppoTrainer)):
+        return trainer
+    if isinstance(trainer, NeppoTrainer) and trainer.device != "cpu":
+        return trainer
+    costs = []
+    for steps in _PILOT_STEPS:
+        # As many reports as the training will have: they are part of its cost.
+        pilot = replace(trainer, steps=steps)
+        with tempfile.TemporaryDirectory(prefix="mgb") as folder:
+            pilot.prepare(folder, parameters, train, test)
+            costs.append(pilot.train(folder).cpu_seconds)
+    per_step = (costs[1] - costs[0]) / (_PILOT_STEPS[1] - _PILOT_STEPS[0])
+    start = costs[0] - _PILOT_STEPS[0] * per_step
+    steps = int((cpu_seconds - start) / max(per_step, 1e-6))
+    if steps < _FEWEST_STEPS:
+        raise InputError(
+            f"{type(trainer).__name__} needs {start:.0f} CPU s before its first step, too much for "
+            f"a training of {cpu_seconds:g} CPU s",
+            hint="give more CPU time, or fewer frames",
+        )
+    return replace(trainer, steps=steps)
 
 
 def graphics_processor() -> str:

@@ -175,6 +175,11 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     type=click.IntRange(min=4),
     help="Steps of the gradient trainers.",
 )
+@click.option(
+    "--cpu-seconds",
+    type=click.FloatRange(min=1.0),
+    help="Give each gradient trainer on the CPU the steps that take this CPU time, s.",
+)
 @click.option("--nep", "command", help="GPUMD's executable, to measure the evolution strategy too.")
 @click.option(
     "--generations",
@@ -194,14 +199,17 @@ def training(
     devices: tuple[str, ...],
     batches: tuple[int, ...],
     steps: int,
+    cpu_seconds: float | None,
     command: str | None,
     generations: int,
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure the speed of the trainers and the test errors they reach.
+    """Measure the speed of the trainers and the test errors they reach, overall and by subset.
 
-    FRAMES is a directory with train.xyz and test.xyz, as mgflows export writes them.
+    With --cpu-seconds in equal CPU time, otherwise in equal numbers of steps. Trainers that are not
+    installed are left out. FRAMES is a directory with train.xyz and test.xyz, as mgflows export
+    writes them.
     """
     from mgflows.bench.training import benchmark, graphics_processor
     from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer, Trainer
@@ -219,15 +227,19 @@ def training(
     if command is not None:
         trainers.append(GpumdTrainer(command=command))
     with tempfile.TemporaryDirectory(prefix="mgb", dir=directory) as folder:
-        results = list(benchmark(frames, trainers, Path(folder), generation=generations))
+        results = list(
+            benchmark(
+                frames, trainers, Path(folder), generation=generations, cpu_seconds=cpu_seconds
+            )
+        )
     if as_json:
         print_json(results)
         return
 
     hardware = dict.fromkeys(row["hardware"] for row in results if row["hardware"])
     counts = [plural(results[0][key], "frame") for key in ("n_train", "n_test")]
-    numbers = ("batch", "steps", "ms/step", "seconds", "E", "F", "W")
-    keys = ("batch", "steps", "ms_per_step", "seconds", "energy", "force", "virial")
+    numbers = ("batch", "steps", "ms/step", "seconds", "CPU s", "E", "F", "W")
+    keys = ("batch", "steps", "ms_per_step", "seconds", "cpu_seconds", "energy", "force", "virial")
     rows = []
     for row in results:
         speed = row["seconds_per_step"]
@@ -242,6 +254,24 @@ def training(
             title=f"{counts[0]} for training, {counts[1]} for the test, {', '.join(hardware)}",
         )
     )
+    subsets = list(results[0]["subsets"])
+    if len(subsets) > 1:
+        console.print(
+            make_table(
+                ("E / F / W by subset", *subsets),
+                (
+                    (
+                        f"{row['version']}, batch {row['batch']}",
+                        *(
+                            " / ".join(map(rounded, row["subsets"][name].values()))
+                            for name in subsets
+                        ),
+                    )
+                    for row in results
+                ),
+                numbers=subsets,
+            )
+        )
     console.print("E, F, W: RMSE of the test frames in meV/atom, meV/Å and meV/atom", style="dim")
 
 

@@ -106,8 +106,8 @@ class NepHeader:
         obstacle = ""
         if self.zbl == (0.0, 0.0):
             obstacle = "a ZBL repulsion with parameters for each pair"
-        elif self.zbl_factor is not None:
-            obstacle = "typewise ZBL cutoffs"
+        elif self.zbl_factor is None and self.zbl and self.zbl[0] != 0.5 * self.zbl[1]:
+            obstacle = "an inner ZBL cutoff that is not half of the outer one"
         elif len(set(self.cutoffs)) > 1:
             obstacle = "cutoffs for each species"
         elif any(self.l_max[3:]):
@@ -122,6 +122,7 @@ class NepHeader:
         return NepParameters(
             species=self.species,
             zbl=None if self.zbl is None else self.zbl[1],
+            zbl_factor=self.zbl_factor,
             cutoff=self.cutoffs[0],
             n_max=self.n_max,
             basis_size=self.basis_size,

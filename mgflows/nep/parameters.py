@@ -41,6 +41,9 @@ class NepParameters:
     zbl
         Outer cutoff in A of the universal Ziegler-Biersack-Littmark repulsion (inner: half of it);
         None for none.
+    zbl_factor
+        Typewise cutoffs of the repulsion (``use_typewise_cutoff_zbl``): this factor times the sum
+        of the covalent radii of a pair where that is shorter than ``zbl``; None for none.
     cutoff
         Radial and angular cutoff in A.
     n_max
@@ -54,6 +57,13 @@ class NepParameters:
         Neurons of the hidden layer.
     lambda_e, lambda_f, lambda_v
         Weights of the errors of energy, force and virial (eV/atom, eV/A, eV/atom).
+    lambda_shear
+        Further factor of the errors of the shear components of the virial.
+    type_weight
+        Factors of the force errors of each species; None for 1.
+    force_delta
+        eV/A; squared errors of a force F are multiplied by ``force_delta/(force_delta + F)``, which
+        favours small forces. 0 for no such weight; neppo does not have it.
     lambda_1, lambda_2
         Weights of the L1 and L2 norms of the parameters. None: the trainer's own, which is
         ``sqrt(1e-6 n / n_species)`` for GPUMD and 0 for neppo.
@@ -84,6 +94,7 @@ class NepParameters:
     species: tuple[str, ...]
     version: int = 4
     zbl: float | None = 1.8
+    zbl_factor: float | None = None
     cutoff: tuple[float, float] = (6.5, 4.0)
     n_max: tuple[int, int] = (4, 4)
     basis_size: tuple[int, int] = (8, 8)
@@ -92,6 +103,9 @@ class NepParameters:
     lambda_e: float = 1.0
     lambda_f: float = 1.0
     lambda_v: float = 0.1
+    lambda_shear: float = 1.0
+    type_weight: tuple[float, ...] | None = None
+    force_delta: float = 0.0
     lambda_1: float | None = None
     lambda_2: float | None = None
     batch: int = 1000
@@ -103,7 +117,15 @@ class NepParameters:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("species", "cutoff", "n_max", "basis_size", "l_max", "learning_rate"):
+        for name in (
+            "species",
+            "cutoff",
+            "n_max",
+            "basis_size",
+            "l_max",
+            "learning_rate",
+            "type_weight",
+        ):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
@@ -113,12 +135,28 @@ class NepParameters:
                 f"version is {self.version}, but the trainers support only NEP version 4"
             )
         self._check_descriptor()
-        for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2"):
+        for name in (
+            "lambda_e",
+            "lambda_f",
+            "lambda_v",
+            "lambda_shear",
+            "force_delta",
+            "lambda_1",
+            "lambda_2",
+        ):
             weight = getattr(self, name)
             if weight is not None and not (math.isfinite(weight) and weight >= 0.0):
                 raise InputError(
                     f"{name} is {weight:g} but a weight must be finite and not negative"
                 )
+        if self.type_weight is not None and not (
+            len(self.type_weight) == len(self.species)
+            and all(math.isfinite(weight) and weight >= 0.0 for weight in self.type_weight)
+        ):
+            raise InputError(
+                f"type_weight is {self.type_weight} but must be one number for each species, "
+                "finite and not negative"
+            )
         _check_range("batch", self.batch, 1, None)
         _check_range("population", self.population, 10, 200)
         _check_range("generation", self.generation, 1, _MAX_GENERATIONS)
@@ -152,6 +190,11 @@ class NepParameters:
             raise InputError(
                 f"zbl is {self.zbl:g} A but the outer cutoff of the repulsion must lie in [1, 4] "
                 "A, or be None; the paper has 1.8"
+            )
+        if self.zbl_factor is not None and (self.zbl is None or not 0.5 <= self.zbl_factor <= 2.0):
+            raise InputError(
+                f"zbl_factor is {self.zbl_factor:g} but needs a zbl and must lie in [0.5, 2]; "
+                "GPUMD's default is 0.7"
             )
         for name, radial_limit, angular_limit in (("n_max", 12, 8), ("basis_size", 16, 12)):
             values = getattr(self, name)
@@ -225,6 +268,8 @@ class NepParameters:
         ]
         if self.zbl is not None:
             lines.append(("zbl", self.zbl))
+        if self.zbl_factor is not None:
+            lines.append(("use_typewise_cutoff_zbl", self.zbl_factor))
         lines += [
             (name, getattr(self, name))
             for name in (
@@ -238,6 +283,11 @@ class NepParameters:
                 "lambda_v",
             )
         ]
+        lines += [
+            (name, getattr(self, name))
+            for name, neutral in _NEUTRAL.items()
+            if getattr(self, name) != neutral
+        ]
         optional = ["lambda_1", "lambda_2", "seed"]
         if dialect == "neppo":
             optional += ["learning_rate", "loss_form"]
@@ -248,7 +298,7 @@ class NepParameters:
         if dialect == "gpumd":
             lines.append(("population", self.population))
         lines += [("generation", self.generation), ("output_interval", self.output_interval)]
-        return "".join(f"{keyword:<16}{_format(value)}\n" for keyword, value in lines)
+        return "".join(f"{keyword:<15} {_format(value)}\n" for keyword, value in lines)
 
     @classmethod
     def from_text(cls, text: str) -> NepParameters:
@@ -271,12 +321,20 @@ class NepParameters:
             if keyword == "type":
                 name: str = "species"
                 reader: Any = _read_species
+            elif keyword == "use_typewise_cutoff_zbl":
+                name, reader = "zbl_factor", _reader(float)
+                arguments = arguments or ["0.7"]
+            elif keyword == "type_weight":
+                name, reader = keyword, lambda words: tuple(map(float, words))
+            elif keyword in _REFUSED:
+                raise InputError(f"{where} has the keyword {keyword!r}: {_REFUSED[keyword]}")
             elif keyword in _READERS:
                 name, reader = keyword, _READERS[keyword]
             else:
                 raise InputError(
                     f"{where} has the keyword {keyword!r}, which mgflows does not support; "
-                    f"supported are: type, {', '.join(_READERS)}"
+                    f"supported are: type, type_weight, use_typewise_cutoff_zbl, "
+                    f"{', '.join(_READERS)}"
                 )
             if name in values:
                 raise InputError(
@@ -300,7 +358,22 @@ class NepParameters:
 
 
 _MOVING_DEFAULTS = ("cutoff", "n_max", "basis_size", "l_max", "neuron", "batch")
-_ARCHITECTURE = ("species", "version", "zbl", "cutoff", "n_max", "basis_size", "l_max", "neuron")
+_ARCHITECTURE = (
+    "species", "version", "zbl", "zbl_factor", "cutoff", "n_max", "basis_size", "l_max", "neuron",
+)  # fmt: skip
+_NEUTRAL: dict[str, Any] = {"lambda_shear": 1.0, "type_weight": None, "force_delta": 0.0}
+"""Values of keywords that are written only if they are another."""
+_REFUSED = {
+    "save_potential": "mgflows keeps the potential of the last step; remove the line",
+    "fine_tune": "start from a potential with prepare(..., initial_potential=) instead",
+    "prediction": "compute errors of a potential with mgflows.nep.parity instead",
+    "import_q_scaler": "a training from an initial potential keeps its scaler; remove the line",
+    "model_type": "mgflows trains potential energies only",
+    "charge_mode": "mgflows trains models without charges only",
+    "use_typewise_cutoff": "it is gone from GPUMD; give common cutoffs",
+    "weight_decay": "use lambda_2, or train with neppo itself",
+}
+"""Keywords of trainers that are refused, with the reason and the remedy."""
 
 
 def _check_species(species: tuple[str, ...]) -> None:
@@ -376,7 +449,15 @@ _READERS: dict[str, Callable[[list[str]], Any]] = {
     "neuron": _reader(int),
     **{
         name: _reader(float)
-        for name in ("lambda_e", "lambda_f", "lambda_v", "lambda_1", "lambda_2")
+        for name in (
+            "lambda_e",
+            "lambda_f",
+            "lambda_v",
+            "lambda_shear",
+            "force_delta",
+            "lambda_1",
+            "lambda_2",
+        )
     },
     **{
         name: _reader(int)
@@ -389,8 +470,12 @@ _READERS: dict[str, Callable[[list[str]], Any]] = {
 
 def _example(keyword: str) -> str:
     """The line as it stands in the paper's nep.in, or with neppo's default."""
-    if keyword in ("lambda_1", "lambda_2"):
-        return f"{keyword} 0.05"
+    examples = {
+        "lambda_1": "0.05", "lambda_2": "0.05", "lambda_shear": "5", "force_delta": "0.5",
+        "type_weight": "1 1 2", "use_typewise_cutoff_zbl": "0.7",
+    }  # fmt: skip
+    if keyword in examples:
+        return f"{keyword} {examples[keyword]}"
     paper = NepParameters(("Cu", "Zr", "Al"), learning_rate=(1e-2, 1e-4), loss_form="mse", seed=42)
     lines = (paper.to_text("neppo") + paper.to_text("gpumd")).splitlines()
     return " ".join(next(line for line in lines if line.split()[0] == keyword).split())

@@ -390,6 +390,11 @@ class NeppoTrainer(Trainer):
         return "neppo"
 
     def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
+        if parameters.force_delta:
+            raise InputError(
+                f"force_delta is {parameters.force_delta:g}, but neppo does not have this weight",
+                hint="set it to 0, or train with NepTrainer or GpumdTrainer",
+            )
         return replace(
             parameters,
             generation=self.steps,

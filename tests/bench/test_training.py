@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mgflows.bench.training import benchmark
 from mgflows.cli.bench import bench
-from mgflows.errors import ServiceError
-from mgflows.nep import write_frames
+from mgflows.errors import InputError, ServiceError
+from mgflows.nep import NepTrainer, read_frames, write_frames
 
 
 @pytest.fixture
@@ -43,6 +44,24 @@ def test_speed_and_errors_of_each_batch(folder) -> None:
         ]
     assert all(row["hardware"] and row["seconds"] > 0.0 for row in rows)
     assert all(np.isfinite([row["energy"], row["force"], row["virial"]]).all() for row in rows)
+
+
+@pytest.mark.slow
+def test_equal_cpu_time_and_the_errors_of_each_subset(folder) -> None:
+    frames = read_frames(folder / "test.xyz")
+    for number, frame in enumerate(frames):
+        frame.info["subset"] = ("aimd", "distorted")[number % 2]
+    write_frames(folder / "test.xyz", frames)
+    trainer = NepTrainer(reports=4)
+    rows = list(benchmark(folder, [trainer], folder / "runs", cpu_seconds=8.0))
+    assert rows[0]["steps"] > 100
+    assert rows[0]["cpu_seconds"] == pytest.approx(8.0, rel=0.5)
+    for row in rows:
+        assert row["subsets"].keys() == {"aimd", "distorted"}
+        squares = [row["subsets"][name]["energy"] ** 2 for name in ("aimd", "distorted")]
+        assert row["energy"] ** 2 == pytest.approx(np.mean(squares))
+    with pytest.raises(InputError, match=r"NepTrainer needs .* CPU s before its first step"):
+        list(benchmark(folder, [trainer], folder / "more", cpu_seconds=0.1))
 
 
 def test_a_missing_trainer_is_reported_before_anything_runs(folder, tmp_path) -> None:

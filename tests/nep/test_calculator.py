@@ -201,8 +201,11 @@ def test_the_header_states_the_dialect_and_what_cannot_be_trained(tiny_potential
     assert flexible.zbl == (0.0, 0.0)
     assert flexible.number_of_lines == 1117 + 60
     assert species.cutoffs == ((5.0, 4.0), (4.8, 3.9), (4.6, 3.8))
+    parameters = validate_nep_text(dialect("typewise", text))
+    assert (parameters.zbl, parameters.zbl_factor) == (1.8, 0.7)
+    with pytest.raises(InputError, match=r"inner ZBL cutoff that is not half.*does not train"):
+        validate_nep_text(text.replace("zbl 0.9 1.8", "zbl 1.2 1.8"))
     for name, reason in (
-        ("typewise", "typewise ZBL cutoffs"),
         ("flexible", "parameters for each pair"),
         ("species", "cutoffs for each species"),
     ):

@@ -77,10 +77,25 @@ def test_text_and_back() -> None:
         learning_rate=(0.005, 1e-5),
         loss_form="rmse",
         population=50,
+        lambda_shear=5.0,
+        type_weight=(1.0, 1.0, 2.5),
     )
     assert NepParameters.from_text(parameters.to_text("neppo")) == parameters
     assert NepParameters.from_text(CUZRAL.to_text("gpumd")) == CUZRAL
-    assert {field.name for field in fields(NepParameters)} == {"species", *_READERS}
+    others = {"species", "zbl_factor", "type_weight"}
+    assert {field.name for field in fields(NepParameters)} == others | {*_READERS}
+    typewise = replace(CUZRAL, zbl=2.0, zbl_factor=0.65, force_delta=0.5)
+    assert NepParameters.from_text(typewise.to_text("gpumd")) == typewise
+    text = typewise.to_text().replace("use_typewise_cutoff_zbl 0.65", "use_typewise_cutoff_zbl")
+    assert NepParameters.from_text(text).zbl_factor == 0.7, "the default of GPUMD"
+
+
+def test_production_keywords_mean_the_same_to_neppo(tmp_path) -> None:
+    parameters = replace(CUZRAL, zbl_factor=0.7, lambda_shear=5.0, type_weight=(1.0, 1.0, 2.0))
+    (tmp_path / "nep.in").write_text(parameters.to_text("neppo"))
+    settings = read_nep_in(tmp_path / "nep.in")
+    assert get_model(settings).zbl.typewise_cutoff_factor == 0.7
+    assert (float(settings["lambda_shear"]), settings["type_weight"]) == (5.0, [1.0, 1.0, 2.0])
 
 
 def test_comments_and_short_l_max_are_read_as_gpumd_does() -> None:
@@ -97,6 +112,8 @@ def test_comments_and_short_l_max_are_read_as_gpumd_does() -> None:
         ("type 3 Cu Zr\n", "declares 3 species and lists 2"),
         ("type 1 Cu\ncutoff 6\n", "line 2"),
         ("type 1 Cu\nfine_tune a b\n", "'fine_tune'"),
+        ("type 1 Cu\nsave_potential 100 1 0\n", "'save_potential': mgflows keeps the potential of"),
+        ("type 1 Cu\ngeneration 500 500\n", "it has 2 values instead of 1"),
         ("type 1 Cu\nzbl 2\nzbl 2\n", "second time"),
         ("type 1 Cu\nneuron many\n", "neuron 30"),
         (CUZRAL.to_text().replace("n_max", "# n_max"), "leaves out n_max, .* write: n_max 4 4"),
@@ -123,6 +140,9 @@ def test_a_bad_line_is_named(text, message) -> None:
         ({"l_max": (9, 2, 0)}, "l_max"),
         ({"neuron": 0}, "neuron is 0"),
         ({"lambda_v": -0.1}, "lambda_v is -0.1"),
+        ({"lambda_shear": -1.0}, "lambda_shear is -1"),
+        ({"type_weight": (1.0, 1.0)}, "one number for each species"),
+        ({"zbl": None, "zbl_factor": 0.7}, "zbl_factor is 0.7 but needs a zbl"),
         ({"population": 5}, "population is 5"),
         ({"generation": 0}, "generation is 0"),
         ({"learning_rate": (1e-2, 0.0)}, "learning_rate"),

@@ -26,7 +26,7 @@ from mgflows.nep.training.data import BasisCache, FrameSet
 from mgflows.nep.training.evaluator import Evaluator
 from mgflows.nep.training.loss import FORCE_SCALE, BatchLoss
 from mgflows.nep.training.neighbours import count_neighbours
-from mgflows.nep.training.zbl import repulsion
+from mgflows.nep.training.zbl import pair_cutoffs, repulsion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,8 +120,6 @@ class RepulsiveCore:
 
 def _dimers(parameters: NepParameters, radius: float) -> tuple[FrameSet, NDArray[np.float32]]:
     """All pairs at all distances, with the least force as label, and the axis of the pairs."""
-    from ase.data import atomic_numbers
-
     radii = core_radii(parameters.species, radius)
     n_pairs, n_frames = len(radii), len(_FRACTIONS)
     pairs = combinations_with_replacement(range(len(parameters.species)), 2)
@@ -139,11 +137,8 @@ def _dimers(parameters: NepParameters, radius: float) -> tuple[FrameSet, NDArray
     forces = np.stack([-least, least], axis=-1).reshape(-1)[:, None] * axis
     counts, largest, closest = count_neighbours(positions, offsets, cells, *parameters.cutoff)
     if parameters.zbl is not None:
-        numbers = np.array([float(atomic_numbers[symbol]) for symbol in parameters.species])
-        _, pushes, _ = repulsion(
-            positions, offsets, cells, numbers[species], closest, parameters.zbl
-        )
-        forces = forces - pushes
+        table = pair_cutoffs(parameters)
+        forces = forces - repulsion(positions, offsets, cells, species, closest, *table)[1]
     frames = FrameSet(
         offsets=offsets,
         positions=positions,

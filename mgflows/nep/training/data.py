@@ -16,7 +16,7 @@ from mgflows.nep.training.basis import compile_basis
 from mgflows.nep.training.model import Shape
 from mgflows.nep.training.neighbours import count_neighbours
 from mgflows.nep.training.threads import ThreadTeam
-from mgflows.nep.training.zbl import repulsion
+from mgflows.nep.training.zbl import pair_cutoffs, repulsion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,6 +67,8 @@ class FrameSet:
         (n_frames,) frames without a stress take no part in the fit of the virials.
     weights, energy_weights
         (n_frames,) factors of all squared errors of a frame, and of that of its energy in addition.
+    force_weights
+        (n_atoms,) further factors of the squared force errors of an atom, or None for 1.
     counts, largest
         (n_frames, 2) neighbours within the radial and the angular cutoff: of all atoms together,
         and of the atom that has most.
@@ -84,6 +86,7 @@ class FrameSet:
     energy_weights: NDArray[np.float64]
     counts: NDArray[np.int64]
     largest: NDArray[np.int64]
+    force_weights: NDArray[np.float32] | None = None
 
     @classmethod
     def build(
@@ -102,7 +105,7 @@ class FrameSet:
             the loss as in GPUMD; ``info["energy_weight"]`` multiplies its squared energy error once
             more.
         parameters
-            Species, cutoffs and ZBL.
+            Species, cutoffs, ZBL, ``type_weight`` and ``force_delta``.
         subset_weights
             Further weights by ``info["subset"]``, with the meaning of ``info["weight"]``.
 
@@ -128,12 +131,11 @@ class FrameSet:
             )
         energies = np.array([label.energy for label in labels])
         forces = np.concatenate([label.forces for label in labels])
+        force_weights = _force_weights(parameters, species, forces)
         virials = np.array([label.virial for label in labels])
         if parameters.zbl is not None:
-            from ase.data import atomic_numbers
-
-            charges = np.array([float(atomic_numbers[s]) for s in parameters.species])[species]
-            pairs = repulsion(positions, offsets, cells, charges, closest, parameters.zbl)
+            table = pair_cutoffs(parameters)
+            pairs = repulsion(positions, offsets, cells, species, closest, *table)
             energies, forces, virials = energies - pairs[0], forces - pairs[1], virials - pairs[2]
         weights = [
             float(frame.info.get("weight", 1.0))
@@ -153,6 +155,7 @@ class FrameSet:
             energy_weights=np.array([float(f.info.get("energy_weight", 1.0)) for f in frames]),
             counts=counts,
             largest=largest,
+            force_weights=force_weights,
         )
 
     @classmethod
@@ -179,6 +182,19 @@ class FrameSet:
         frame = np.repeat(np.arange(len(self)), self.sizes)
         flat = np.bincount(frame * n_species + self.species, minlength=len(self) * n_species)
         return flat.reshape(len(self), n_species).astype(np.float64)
+
+
+def _force_weights(
+    parameters: NepParameters, species: NDArray[np.int32], forces: NDArray[np.float64]
+) -> NDArray[np.float32] | None:
+    """Weights of the squared force errors by species and by the size of the force, as in GPUMD."""
+    weights = np.ones(len(species))
+    if parameters.type_weight is not None:
+        weights *= np.square(parameters.type_weight)[species]
+    if parameters.force_delta > 0.0:
+        delta = parameters.force_delta
+        weights *= delta / (delta + np.linalg.norm(forces, axis=1))
+    return None if np.all(weights == 1.0) else weights.astype(np.float32)
 
 
 @dataclass(frozen=True)

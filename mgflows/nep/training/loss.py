@@ -4,7 +4,9 @@
 ``+ (lambda_v / s_v) <w (dW/N)^2>``
 
 with the means over the frames of the batch, over all force components of the batch, and over the
-six virial components of the frames that have a virial. From the energy errors their weighted mean
+six virial components of the frames that have a virial. ``type_weight``, ``force_delta`` and
+``lambda_shear`` of the parameters weigh forces and shear components as in GPUMD. From the energy
+errors their weighted mean
 over the batch is removed first, as GPUMD does it: the zero of the energy is found at the end, in
 one pass over all frames, and does not disturb the descent. The scales ``s_e = 0.002 eV^2``,
 ``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that weights mean the same to
@@ -75,6 +77,7 @@ def batch_loss(
     virials: NDArray[np.float64],
     weights: LossWeights,
     *,
+    shear: float = 1.0,
     remove_mean: bool = False,
 ) -> BatchLoss:
     """Compare predictions of a batch with its labels.
@@ -89,6 +92,8 @@ def batch_loss(
         Predictions: eV, eV/A (frame after frame), eV.
     weights
         Weights of the three terms.
+    shear
+        Factor of the errors of the three shear components of the virial.
     remove_mean
         Remove the mean energy error; not done for a single frame.
     """
@@ -103,10 +108,13 @@ def batch_loss(
     target = np.concatenate([data.forces[data.offsets[k] : data.offsets[k + 1]] for k in frames])
     force_error = forces - target
     virial_error = (virials - data.virials[frames]) / sizes[:, None] * with_virial[:, None]
-    starts = np.concatenate([[0], np.cumsum(data.sizes[frames])])
-    force_squares = np.add.reduceat(
-        np.sum(np.square(force_error, dtype=np.float64), axis=1), starts[:-1]
-    )
+    by_component = np.array([1.0, 1.0, 1.0, shear**2, shear**2, shear**2])
+    squares_of_atoms = np.sum(np.square(force_error, dtype=np.float64), axis=1)
+    by_atom = np.repeat(w, data.sizes[frames])
+    if data.force_weights is not None:
+        parts = [data.force_weights[data.offsets[k] : data.offsets[k + 1]] for k in frames]
+        by_atom = by_atom * np.concatenate(parts)
+    force_squares = float(by_atom @ squares_of_atoms)
     n_components = 3.0 * sizes.sum()
     n_virials = 6.0 * max(1, int(with_virial.sum()))
     energy_factor = weights.energy / _ENERGY_SCALE / n
@@ -115,18 +123,19 @@ def batch_loss(
     squares = np.array(
         [
             np.sum(w_energy * energy_error**2),
-            np.sum(w * force_squares),
-            np.sum(w[:, None] * virial_error**2),
+            force_squares,
+            np.sum(w[:, None] * by_component * virial_error**2),
         ]
     )
-    by_atom = np.repeat((2.0 * force_factor * w).astype(np.float32), data.sizes[frames])
     factors = np.array([energy_factor, force_factor, virial_factor])
     return BatchLoss(
         total=float(factors @ squares),
         slopes=LossSlopes(
             (2.0 * energy_factor * w_energy * energy_error / sizes).astype(np.float32),
-            force_error * by_atom[:, None],
-            (2.0 * virial_factor * (w / sizes)[:, None] * virial_error).astype(np.float32),
+            force_error * (2.0 * force_factor * by_atom).astype(np.float32)[:, None],
+            (2.0 * virial_factor * (w / sizes)[:, None] * by_component * virial_error).astype(
+                np.float32
+            ),
         ),
         squares=squares,
         counts=np.array([w_energy.sum(), 3.0 * float(w @ sizes), 6.0 * float(w @ with_virial)]),

@@ -189,7 +189,8 @@ class NepModel:
             f"nep4{'_zbl' if p.zbl is not None else ''} {len(p.species)} {' '.join(p.species)}"
         ]
         if p.zbl is not None:
-            lines.append(f"zbl {p.zbl / 2:.10g} {p.zbl:.10g}")
+            factor = "" if p.zbl_factor is None else f" {p.zbl_factor:.10g}"
+            lines.append(f"zbl {p.zbl / 2:.10g} {p.zbl:.10g}{factor}")
         lines += [
             f"cutoff {p.cutoff[0]:.10g} {p.cutoff[1]:.10g} {max(1, radial)} {max(1, angular)}",
             f"n_max {p.n_max[0]} {p.n_max[1]}",
@@ -221,7 +222,7 @@ class NepModel:
         model = cls.from_text(text, parameters.species)
         differences = [
             f"{name} {getattr(model.parameters, name)} instead of {getattr(parameters, name)}"
-            for name in ("zbl", "cutoff", "n_max", "basis_size", "l_max", "neuron")
+            for name in ("zbl", "zbl_factor", "cutoff", "n_max", "basis_size", "l_max", "neuron")
             if getattr(model.parameters, name) != getattr(parameters, name)
         ]
         if differences:

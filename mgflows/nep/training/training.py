@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +111,9 @@ class Training:
         )
         self._test: FrameSet | None = None
         if test:
-            self._test = FrameSet.build(test, parameters)
+            # Errors are of all atoms alike.
+            alike = replace(parameters, type_weight=None, force_delta=0.0)
+            self._test = FrameSet.build(test, alike)
             left = max(0.0, settings.cache - self._cache.total_gib)
             self._test_cache = BasisCache(self._test, parameters, left, _FRAMES_AT_ONCE, team)
         if initial_potential is None:
@@ -249,8 +251,9 @@ class Training:
         frames = self._next_batch()
         prediction = self._evaluator.predict(frames, self._flat)
         loss = batch_loss(
-            self._train, frames, self._offsets, *prediction, self._weights, remove_mean=True
-        )
+            self._train, frames, self._offsets, *prediction, self._weights,
+            shear=self.parameters.lambda_shear, remove_mean=True,
+        )  # fmt: skip
         gradient = self._evaluator.gradient(self._flat, loss)
         l1, l2 = self._regularise(gradient)
         total = loss.total + l1 + l2

@@ -75,6 +75,16 @@ def test_frames_without_virial_and_weights(structures, add_labels) -> None:
     np.testing.assert_allclose(data.energy_weights, [2.0, 1.0])
 
 
+def test_force_weights_are_those_of_gpumd(structures) -> None:
+    parameters = replace(PAPER, type_weight=(1.0, 0.5, 3.0), force_delta=0.5)
+    data = FrameSet.build(structures, parameters)
+    symbols = [symbol for frame in structures for symbol in frame.get_chemical_symbols()]
+    sizes = np.linalg.norm(np.concatenate([frame.get_forces() for frame in structures]), axis=1)
+    squares = np.array([{"Cu": 1.0, "Zr": 0.25, "Al": 9.0}[symbol] for symbol in symbols])
+    np.testing.assert_allclose(data.force_weights, squares * 0.5 / (0.5 + sizes), rtol=1e-6)
+    assert FrameSet.build(structures, PAPER).force_weights is None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

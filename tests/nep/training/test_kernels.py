@@ -19,6 +19,7 @@ pytestmark = pytest.mark.physics
 PAPER = NepParameters(("Cu", "Zr", "Al"), zbl=2.4)
 SHAPES = {
     "paper": PAPER,
+    "typewise repulsion": replace(PAPER, zbl_factor=0.6),
     "five-body": replace(PAPER, l_max=(4, 2, 1), neuron=12),
     "other sizes": replace(
         PAPER,
@@ -129,9 +130,12 @@ def test_gradient_is_that_of_the_loss_of_an_independent_calculator(name, structu
     data.weights[:] = [1.0, 0.5, 2.0]
     data.energy_weights[:] = [1.0, 3.0, 0.2]
     data.has_virial[1] = False
+    data.force_weights = np.random.default_rng(8).uniform(0.1, 2.0, len(data.species))
+    by_atom = np.split(data.force_weights, data.offsets[1:-1])
     loss = batch_loss(
-        data, frames, zero, *evaluator.predict(frames, model.flat), weights, remove_mean=True
-    )
+        data, frames, zero, *evaluator.predict(frames, model.flat), weights,
+        shear=1.5, remove_mean=True,
+    )  # fmt: skip
     gradient = evaluator.gradient(model.flat, loss)
     labels = [frame.calc.results for frame in structures]
 
@@ -144,8 +148,10 @@ def test_gradient_is_that_of_the_loss_of_an_independent_calculator(name, structu
         w = data.weights * data.energy_weights
         energy -= np.average(energy, weights=w)
         force = [
-            w * np.sum((f - label["forces"]) ** 2)
-            for w, f, label in zip(data.weights, result.forces, labels, strict=True)
+            w * np.sum(by_force[:, None] * (f - label["forces"]) ** 2)
+            for w, by_force, f, label in zip(
+                data.weights, by_atom, result.forces, labels, strict=True
+            )
         ]
         total = 0.5 / 0.002 * np.mean(w * energy**2) + 1.0 / 0.06 * np.sum(force) / (
             3 * data.sizes.sum()
@@ -154,7 +160,8 @@ def test_gradient_is_that_of_the_loss_of_an_independent_calculator(name, structu
         for k in (0, 2):
             label = -structures[k].cell.volume / data.sizes[k] * labels[k]["stress"]
             ours = result.virials[k][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
-            squares.append(data.weights[k] * np.mean((ours - label) ** 2))
+            shear = np.array([1.0, 1.0, 1.0, 1.5, 1.5, 1.5])
+            squares.append(data.weights[k] * np.mean((shear * (ours - label)) ** 2))
         return total + 0.7 / 0.06 * np.sum(squares) / 2
 
     assert loss.total == pytest.approx(independent_loss(model.flat), rel=1e-4)
