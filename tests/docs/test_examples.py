@@ -15,6 +15,7 @@ from mgflows.nep import write_frames
 from tests.helpers.emt_frames import emt_frames
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+TINY = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 
 
 def run(name: str, *arguments: str) -> str:
@@ -119,3 +120,19 @@ def test_active_learning(tmp_path):
     assert len({rows[0][1] for rows in labels.values()}) == 1
     assert "| 10 | committee |" in output
     assert (tmp_path / "results/active_learning.svg").read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_trainer_settings_on_made_data(tmp_path) -> None:
+    run("training_data.py", str(tmp_path / "small"), "--kind", "small", "--potential", str(TINY))
+    command = [
+        "trainer_settings.py", str(tmp_path / "small"), "--seeds", "1", "--steps", "20",
+        "--only", "defaults", "--results", str(tmp_path / "results.jsonl"),
+    ]  # fmt: skip
+    table = run(*command)
+    assert "102 training and 30 test frames" in table
+    row = table.splitlines()[-1]
+    assert row.startswith("| defaults | ")
+    # A second run measures nothing.
+    assert run(*command).splitlines()[-1] == row
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import pytest
-from neppo.nep_in import get_model, read_nep_in
+from neppo.nep_in import get_loss, get_model, get_stages, read_nep_in
 
 from mgflows.errors import InputError
 from mgflows.nep.parameters import _READERS, NepParameters
@@ -95,7 +95,10 @@ def test_production_keywords_mean_the_same_to_neppo(tmp_path) -> None:
     (tmp_path / "nep.in").write_text(parameters.to_text("neppo"))
     settings = read_nep_in(tmp_path / "nep.in")
     assert get_model(settings).zbl.typewise_cutoff_factor == 0.7
-    assert (float(settings["lambda_shear"]), settings["type_weight"]) == (5.0, [1.0, 1.0, 2.0])
+    (stage,) = get_stages(settings)
+    _, force, virial = get_loss(stage, has_bec=False).terms
+    assert force.type_weights == {"Cu": 1.0, "Zr": 1.0, "Al": 2.0}
+    assert virial.shear_weight == 5.0
 
 
 def test_comments_and_short_l_max_are_read_as_gpumd_does() -> None:

@@ -39,6 +39,8 @@ _MAX_FORCE = 1000.0
 """eV/A; more means another unit or an overlap of atoms that no fit can use."""
 _MAX_STRESS = 10.0
 """eV/A^3, which is 1600 GPa."""
+_MAX_TYPICAL_STRESS = 1.0
+"""eV/A^3 (160 GPa); the median of the largest components of the frames."""
 _MAX_ENERGY_SPREAD = 100.0
 """eV/atom, after the energies of the elements have been removed."""
 _SMALLEST = 1e-6
@@ -167,6 +169,7 @@ class FrameSet:
     ) -> None:
         """Raise what :meth:`build` would raise, and check that the energies belong together."""
         data = cls.build(frames, parameters, subset_weights)
+        _check_stresses(frames, data)
         fit_reference(data.energies, data.composition_of(len(parameters.species)))
 
     def __len__(self) -> int:
@@ -259,6 +262,22 @@ def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
     virial = units.virial_from_stress(stress, frame.cell.volume)
     components = virial[[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 2, 0]]
     return _Label(energy, forces, np.nan_to_num(components), bool(np.all(np.isfinite(stress))))
+
+
+def _check_stresses(frames: Sequence[Atoms], data: FrameSet) -> None:
+    """Refuse stresses that are in GPa: in half of the frames more than any campaign has."""
+    stresses = [
+        float(np.abs(frame.calc.results["stress"]).max())
+        for frame, has_virial in zip(frames, data.has_virial, strict=True)
+        if has_virial
+    ]
+    typical = float(np.median(stresses)) if stresses else 0.0
+    if typical > _MAX_TYPICAL_STRESS:
+        raise InputError(
+            f"half of the frames have stresses of more than {typical:.3g} eV/A^3, which is "
+            f"{typical * units.EV_PER_A3_IN_GPA:.3g} GPa",
+            hint="give stresses in eV/A^3; 1 GPa is 0.00624 eV/A^3",
+        )
 
 
 def _check_subsets(frames: Sequence[Atoms], subset_weights: Mapping[str, float]) -> None:

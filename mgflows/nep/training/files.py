@@ -7,6 +7,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from mgflows.errors import ServiceError
 from mgflows.files import write_text
 from mgflows.nep.frames import read_frames
 from mgflows.nep.parameters import NepParameters
@@ -79,6 +80,11 @@ def train_in_directory(
     -------
     finished
         False if the training stopped before its last step.
+
+    Raises
+    ------
+    ServiceError
+        If the potential of the last step cannot be written.
     """
     start = time.monotonic()
     parameters = NepParameters.from_text((directory / "nep.in").read_text(encoding="utf-8"))
@@ -102,20 +108,31 @@ def train_in_directory(
             training.restore(meta, arrays)
             logger.info("the training continues after step %d", training.step)
 
-    def save() -> None:
+    def save(*, delivered: bool) -> None:
         meta, arrays = training.state()
         meta["inputs"] = digest
-        meta["finished_generation"] = parameters.generation if training.is_finished else None
+        is_finished = training.is_finished and delivered
+        meta["finished_generation"] = parameters.generation if is_finished else None
         try:
             write_checkpoint(directory / CHECKPOINT, meta, arrays)
         except OSError as error:
             # The last checkpoint is intact; the training may still end well.
             logger.warning("the checkpoint of step %d cannot be written: %s", training.step, error)
 
-    def write_results() -> None:
-        text = loss_text(training.rows, parameters.output_interval)
-        write_text(directory / "nep.txt", training.potential())
-        write_text(directory / "loss.out", text)
+    def write_results() -> bool:
+        try:
+            write_text(directory / "nep.txt", training.potential())
+            write_text(directory / "loss.out", loss_text(training.rows, parameters.output_interval))
+        except OSError as error:
+            if training.is_finished:
+                save(delivered=False)
+                raise ServiceError(
+                    f"the trained potential cannot be written to {directory}: {error}",
+                    hint="free some space and train in the same directory again",
+                ) from error
+            logger.warning("the report of step %d cannot be written: %s", training.step, error)
+            return False
+        return True
 
     logger.info(
         "%d training and %d test frames, %d steps of %d frames, seed %s; set-up took %.1f s",
@@ -135,13 +152,16 @@ def train_in_directory(
                 1e3 * row.force_test, 1e3 * row.virial_test,
                 seconds_left(row.step, first_step, training.n_steps, loop_start),
             )  # fmt: skip
+        if training.is_finished:
+            break
         if row is not None or stopping:
             write_results()
         if row is not None or stopping or now - last_save >= settings.checkpoint_interval:
-            save()
+            save(delivered=False)
             last_save = time.monotonic()
-        if stopping and not training.is_finished:
+        if stopping:
             logger.info("the training stops after step %d and can be continued", training.step)
             return False
     write_results()
+    save(delivered=True)
     return True

@@ -136,6 +136,15 @@ def test_energies_of_two_zeros_are_refused(add_labels) -> None:
         FrameSet.check(frames, replace(PAPER, species=("Cu",)))
 
 
+def test_stresses_in_other_units_are_refused(structures, add_labels) -> None:
+    frames = [add_labels(frame.copy(), np.random.default_rng(1)) for frame in structures[:2]]
+    FrameSet.check(frames, PAPER)
+    for frame in frames:
+        frame.calc.results["stress"] = frame.calc.results["stress"] * 50.0
+    with pytest.raises(InputError, match=r"half of the frames .* eV/A.3; 1 GPa is 0.00624 eV/A.3"):
+        FrameSet.check(frames, PAPER)
+
+
 def test_isolated_atoms_are_frames(add_labels) -> None:
     atom = add_labels(
         Atoms("Cu", cell=[15.0] * 3, pbc=True), np.random.default_rng(1), stress=False

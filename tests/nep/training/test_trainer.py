@@ -137,6 +137,29 @@ def test_a_full_disk_costs_nothing(
     assert parity((directory / "nep.txt").read_text(), emt_frames[:4]).overall.force_rmse > 0.0
 
 
+@pytest.mark.faults
+def test_a_full_disk_at_the_end_loses_nothing(
+    tmp_path, emt_frames, small_parameters, monkeypatch, caplog
+) -> None:
+    trainer = replace(TRAINER, steps=20, reports=2)
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:4])
+    whole = trainer.prepare(tmp_path / "whole", small_parameters, emt_frames[:4])
+    assert train_in_directory(whole)
+
+    def fail(path, text) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mgflows.nep.training.files.write_text", fail)
+        with pytest.raises(ServiceError, match=r"cannot be written .*; free some space and train"):
+            train_in_directory(directory)
+    assert "the report of step 10 cannot be written" in caplog.text
+    # All steps are done, but a new run must deliver the potential.
+    assert trainer._steps_done(directory, trainer._complete(small_parameters, None)) == 19
+    assert train_in_directory(directory)
+    assert (directory / "nep.txt").read_text() == (whole / "nep.txt").read_text()
+
+
 def test_other_inputs_start_over(tmp_path, emt_frames, small_parameters) -> None:
     short = NepTrainer(steps=10, reports=1)
     directory = short.prepare(tmp_path, small_parameters, emt_frames[:3], emt_frames[3:4])
