@@ -68,7 +68,8 @@ def pair_cutoffs(
     outer = np.full((len(numbers), len(numbers)), parameters.zbl or 0.0)
     inner = 0.5 * outer
     if parameters.zbl is not None and parameters.zbl_factor is not None:
-        radii = _RADIUS_SCALE * _RADII[numbers - 1]
+        # To the six digits that NEP codes use.
+        radii = np.array([float(f"{_RADIUS_SCALE * r:.6g}") for r in _RADII[numbers - 1]])
         outer = np.minimum(outer, parameters.zbl_factor * (radii[:, None] + radii))
         inner = np.zeros_like(outer)
     return numbers.astype(np.float64), inner, outer
