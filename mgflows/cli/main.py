@@ -40,6 +40,7 @@ _COMMANDS = {
     "potentials": ("mgflows.cli.results:potentials", "List the potentials."),
     "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),
     "report": ("mgflows.cli.report:report", "Write the HTML report of a campaign."),
+    "figures": ("mgflows.cli.figures:figures", "Write each figure of a campaign to a file."),
     "committee": (
         "mgflows.cli.committee:committee",
         "Estimate errors with a committee of NEPs and select frames to label.",

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mgflows.text import sentence
+
+if TYPE_CHECKING:
+    from mgflows.report.style import Drawing
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class Panel:
         Corresponding figure of the paper, such as ``Fig. 2a``; empty if there is none.
     title
         Title of the figure.
-    svg
+    drawing
         The figure.
     caption
         Explanation, and what is scaled down.
@@ -29,7 +33,7 @@ class Panel:
     name: str
     label: str
     title: str
-    svg: str
+    drawing: Drawing
     caption: str
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mgflows.report.content import Section
     from mgflows.report.data import ReportData
 
-__all__ = ["is_report", "render_report", "write_report"]
+__all__ = ["is_report", "render_report", "report_sections", "write_report"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def render_report(data: ReportData) -> str:
     )
     template = environment.from_string((folder / "report.html.j2").read_text(encoding="utf-8"))
     best, dataset = data.best_potential, data.dataset
-    sections: list[Section] = [build(data) for build in _SECTIONS]
+    sections = report_sections(data)
     return str(
         template.render(
             css=(folder / "report.css").read_text(encoding="utf-8"),
@@ -111,6 +111,11 @@ def render_report(data: ReportData) -> str:
             commands=provenance.commands(data),
         )
     )
+
+
+def report_sections(data: ReportData) -> list[Section]:
+    """Return the sections of the report, in their order."""
+    return [build(data) for build in _SECTIONS]
 
 
 def _stand_in_warning(data: ReportData) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from mgflows import errors
 from mgflows.schemas.training import subset_order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -124,20 +125,64 @@ def render(
     width, height
         Inches at 72 points; the page scales the figure to its column.
     """
-    matplotlib = errors.require("matplotlib", "report", "the figures of the report")
-    figure_module = errors.require("matplotlib.figure", "report", "the figures of the report")
-    svg_backend = errors.require(
-        "matplotlib.backends.backend_svg", "report", "the figures of the report"
-    )
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_PARAMETERS, "svg.hashsalt": name})
-        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
-        svg_backend.FigureCanvasSVG(figure)
-        draw(figure)
-        buffer = io.StringIO()
+    buffer = io.StringIO()
+    with drawn(draw, name, width, height) as figure:
         figure.savefig(buffer, format="svg", dpi=170, transparent=True, metadata={"Date": None})
     return _for_page(buffer.getvalue(), name)
+
+
+@contextmanager
+def drawn(
+    draw: Callable[[Figure], None], name: str, width: float, height: float, text_size: float = 1.0
+) -> Iterator[Figure]:
+    """Draw a figure in the style of the report, whatever the user's settings of matplotlib.
+
+    Parameters
+    ----------
+    draw
+        Draws onto a given empty figure.
+    name
+        Makes the ids in an SVG reproducible.
+    width, height
+        Inches.
+    text_size
+        Factor on the sizes of texts and markers.
+    """
+    matplotlib = errors.require("matplotlib", "report", "the figures of the report")
+    figure_module = errors.require("matplotlib.figure", "report", "the figures of the report")
+    backend = errors.require("matplotlib.backends.backend_agg", "report", "the figures")
+    sizes = {
+        key: value * text_size
+        for key, value in _PARAMETERS.items()
+        if isinstance(value, float | int) and not isinstance(value, bool) and key.endswith("size")
+    }
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_PARAMETERS, **sizes, "svg.hashsalt": name})
+        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
+        backend.FigureCanvasAgg(figure)
+        draw(figure)
+        yield figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that is drawn when it is needed: for a page, or into a file of its own.
+
+    Parameters
+    ----------
+    draw, name, width, height
+        As for :func:`render`.
+    """
+
+    draw: Callable[[Figure], None]
+    name: str
+    width: float = 5.0
+    height: float = 3.5
+
+    def svg(self) -> str:
+        """Return an SVG element for a page."""
+        return render(self.draw, self.name, width=self.width, height=self.height)
 
 
 def single_axes(figure: Figure, x_label: str, y_label: str) -> Axes:

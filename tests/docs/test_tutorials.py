@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mgflows.machine import PrivateMongod
+from mgflows.settings import Settings
+
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -39,6 +42,26 @@ def test_sample_a_glass() -> None:
     assert 0.05 < fast.mean() - slow.mean() < 0.4
     assert slow.max() < fast.min()
     assert 2.3 < names["peak"] < 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.timeout(1200)
+def test_your_alloy(tmp_path) -> None:
+    try:
+        names = follow(DOCS / "tutorials" / "your_alloy.md")
+    finally:
+        PrivateMongod.from_settings(Settings.load(tmp_path / "zr")).stop()
+    summary = names["summary"]
+    assert summary["fireworks"].keys() == {"COMPLETED"}
+    assert "Johnson" in summary["method"]
+    assert summary["scaled_down"] is True
+    assert summary["potential_id"] == names["potential"].potential_id
+    assert names["potential"].nep_txt.startswith("nep4_zbl 3 Zr Cu Ni")
+    assert (tmp_path / "zr" / "report.html").stat().st_size > 0
+    # Relaxations expand the samples by about a fifth.
+    assert len(names["densities"]) == 3
+    assert all(6.5 < density < 8.2 for density in names["densities"])
 
 
 def test_every_tutorial_has_a_test() -> None:

@@ -54,7 +54,7 @@ def similarity(data: ReportData) -> Section:
             "displacements",
             "Fig. 1b",
             "Displacements on relaxation",
-            style.render(
+            style.Drawing(
                 lambda figure: figures.draw_displacements(figure, data.relaxations), "displacements"
             ),
             "Smoothed distribution of the displacements of the atoms during relaxation, without "
@@ -76,7 +76,7 @@ def similarity(data: ReportData) -> Section:
                 "relaxation",
                 "Fig. S1",
                 "Energies before and after relaxation",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_relaxation_energies(
                         figure, points, data.relaxations, data.method_name
                     ),
@@ -151,7 +151,7 @@ def _add_clock(section: Section, data: ReportData) -> None:
             "clock",
             "Fig. 2a",
             "The supercooling clock",
-            style.render(
+            style.Drawing(
                 lambda figure: figures.draw_supercooling(
                     figure, clock, document.groups, document.seconds_per_reduced_time
                 ),
@@ -191,7 +191,7 @@ def _add_correlation(section: Section, data: ReportData) -> None:
             "correlation",
             "Fig. 2b",
             "Surrogate and label energies",
-            style.render(
+            style.Drawing(
                 lambda figure: figures.draw_energy_correlation(figure, points, data.method_name),
                 "correlation",
                 height=3.8,

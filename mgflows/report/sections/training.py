@@ -48,7 +48,7 @@ def database(data: ReportData) -> Section:
             "composition",
             "Fig. 3a",
             "Composition of the dataset",
-            style.render(
+            style.Drawing(
                 lambda figure: figures.draw_composition(figure, _sides(data, counts)),
                 "composition",
                 height=3.4,
@@ -63,7 +63,7 @@ def database(data: ReportData) -> Section:
                 "range",
                 "",
                 "Range of the dataset",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_range(figure, data.frames), "range", height=3.4
                 ),
                 "Pressure and energy of every labelled frame. Surrogate samples are under high "
@@ -96,7 +96,7 @@ def potential(data: ReportData) -> Section:
                     "energy-parity",
                     "Fig. 3b",
                     "Energies",
-                    style.render(
+                    style.Drawing(
                         lambda figure: figures.draw_energy_parity(figure, parity),
                         "energy-parity",
                         height=3.7,
@@ -108,7 +108,7 @@ def potential(data: ReportData) -> Section:
                     "virial-parity",
                     "Fig. S2d",
                     "Virials",
-                    style.render(
+                    style.Drawing(
                         lambda figure: figures.draw_virial_parity(figure, parity),
                         "virial-parity",
                         height=3.0,
@@ -119,7 +119,7 @@ def potential(data: ReportData) -> Section:
                     "force-parity",
                     "Fig. 3c",
                     "Forces",
-                    style.render(
+                    style.Drawing(
                         lambda figure: figures.draw_force_parity(figure, parity),
                         "force-parity",
                         height=3.0,
@@ -136,7 +136,7 @@ def potential(data: ReportData) -> Section:
                 "loss",
                 "Fig. 3d",
                 "Loss of the training",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0
                 ),
                 "The loss as written by the trainer. It differs in batches and precision from "
@@ -243,7 +243,7 @@ def _add_feedback(section: Section, data: ReportData) -> None:
             "feedback",
             "",
             "Before and after feedback",
-            style.render(
+            style.Drawing(
                 lambda figure: figures.draw_feedback(
                     figure, before.errors["test"], after.errors["test"]
                 ),

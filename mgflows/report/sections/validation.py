@@ -61,7 +61,7 @@ def structure(data: ReportData) -> Section:
                 "rdf",
                 "Fig. 4a",
                 "Radial distribution function",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"
                 ),
                 "Unweighted total g(r) of the potential and of the reference "
@@ -74,7 +74,7 @@ def structure(data: ReportData) -> Section:
                     "partials",
                     "Fig. 4a, resolved",
                     "Partial radial distribution functions",
-                    style.render(
+                    style.Drawing(
                         lambda figure: figures.draw_partials(figure, distributions), "partials"
                     ),
                     f"g(r) by pair of species. {note}",
@@ -107,7 +107,7 @@ def structure(data: ReportData) -> Section:
                 "elasticity",
                 "Fig. 4b",
                 "Elastic constants",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"
                 ),
                 "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
@@ -145,7 +145,7 @@ def dynamics(data: ReportData) -> Section:
                 "heat-capacity",
                 "Fig. 5b",
                 "Heat capacity",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_heat_capacity(figure, heat_capacities),
                     "heat-capacity",
                 ),
@@ -183,7 +183,7 @@ def energetics(data: ReportData) -> Section:
                     "shear-moduli",
                     "Fig. 6a",
                     "Shear modulus and energy",
-                    style.render(
+                    style.Drawing(
                         lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name),
                         "shear-moduli",
                     ),
@@ -207,7 +207,7 @@ def energetics(data: ReportData) -> Section:
                 "landscape",
                 "Fig. 6b",
                 "Energies of relaxed glasses",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_landscape(
                         figure, reference, predicted, data.method_name
                     ),
@@ -228,7 +228,7 @@ def energetics(data: ReportData) -> Section:
                 "stress-strain",
                 "",
                 "Stress–strain curves",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"
                 ),
                 "Athermal quasistatic shear, one curve for each glass and direction. "
@@ -260,7 +260,7 @@ def soundness(data: ReportData) -> Section:
                 "dimers",
                 "",
                 "Dimers",
-                style.render(lambda figure: figures.draw_dimers(figure, dimers), "dimers"),
+                style.Drawing(lambda figure: figures.draw_dimers(figure, dimers), "dimers"),
                 "Energy of two isolated atoms by the potential. In the shaded range it must "
                 "increase with decreasing distance; a triangle marks a hole. Isolated pairs are "
                 "far from the training data, so only the repulsion is expected to be correct.",
@@ -308,7 +308,7 @@ def _add_quenches(section: Section, data: ReportData) -> None:
                 "quenches",
                 "",
                 "Quenches with the potential",
-                style.render(
+                style.Drawing(
                     lambda figure: figures.draw_quenches(figure, traced), "quenches", height=3.0
                 ),
                 "Running means of density and potential energy during the quench. The paper "
