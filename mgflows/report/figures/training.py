@@ -215,7 +215,7 @@ def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> Non
         linewidth=1.1,
         label="dotted: on the test frames",
     )
-    figure.legend(loc="outside upper left", ncols=5, fontsize=7.5, columnspacing=1.2)
+    figure.legend(loc="outside upper left", ncols=3, fontsize=7.5, columnspacing=1.2)
 
 
 def draw_feedback(
