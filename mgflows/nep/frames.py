@@ -27,7 +27,7 @@ from mgflows.files import digest_of_arrays, write_text
 from mgflows.nep.extxyz import Block, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -36,6 +36,7 @@ __all__ = [
     "find_duplicates",
     "frame_labels",
     "frames_text",
+    "iter_frames",
     "read_frames",
     "structure_hash",
     "write_frames",
@@ -118,14 +119,19 @@ def read_frames(path: str | Path) -> list[Atoms]:
     InputError
         For a file that cannot be read: names the line and the reason.
     """
-    path = Path(path)
-    frames = []
-    for block in blocks(path):
-        with block.naming(path):
-            frames.append(_from_block(block))
+    frames = list(iter_frames(path))
     if not frames:
         raise InputError(f"{path} holds no frame")
     return frames
+
+
+def iter_frames(path: str | Path) -> Iterator[Atoms]:
+    """Read frames one by one, as :func:`read_frames` does, for files larger than the memory."""
+    path = Path(path)
+    for block in blocks(path):
+        with block.naming(path):
+            frame = _from_block(block)
+        yield frame
 
 
 def structure_hash(atoms: Atoms) -> str:

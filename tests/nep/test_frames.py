@@ -13,6 +13,7 @@ from mgflows.nep.frames import (
     find_duplicates,
     frame_labels,
     frames_text,
+    iter_frames,
     read_frames,
     structure_hash,
     write_frames,
@@ -320,3 +321,15 @@ def test_weights_and_missing_stresses_survive_the_file(tmp_path, make_emt_frame)
     assert np.all(np.isnan(frame_labels(second, needs_stress=False)[2]))
     with pytest.raises(InputError, match="has no stress"):
         frame_labels(second)
+
+
+def test_frames_are_read_one_by_one(tmp_path, emt_frames) -> None:
+    path = tmp_path / "train.xyz"
+    write_frames(path, emt_frames[:3])
+    with path.open("a") as stream:
+        stream.write("7\nthis is cut off")
+    frames = iter_frames(path)
+    symbols = [str(next(frames).symbols) for _ in range(3)]
+    assert symbols == [str(frame.symbols) for frame in emt_frames[:3]]
+    with pytest.raises(InputError, match="cut off"):
+        next(frames)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import resource
 import time
 from typing import TYPE_CHECKING
 
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
-from mgflows.nep.frames import read_frames
+from mgflows.nep.frames import iter_frames
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.training.checkpoint import read_checkpoint, write_checkpoint
 from mgflows.nep.training.loss_file import loss_text
@@ -90,11 +91,11 @@ def train_in_directory(
     parameters = NepParameters.from_text((directory / "nep.in").read_text(encoding="utf-8"))
     settings = _settings(directory)
     train, test = (
-        read_frames(directory / name) if (directory / name).exists() else [] for name in _FRAMES
+        iter_frames(directory / name) if (directory / name).exists() else None for name in _FRAMES
     )
     initial = directory / INITIAL
     training = Training(
-        train,
+        train or (),
         test,
         parameters,
         settings,
@@ -135,9 +136,10 @@ def train_in_directory(
         return True
 
     logger.info(
-        "%d training and %d test frames, %d steps of %d frames, seed %s; set-up took %.1f s",
-        len(train), len(test), parameters.generation, parameters.batch, parameters.seed,
-        time.monotonic() - start,
+        "%d training and %d test frames, %d steps of %d frames, seed %s; set-up took %.1f s "
+        "and at most %.0f MiB",
+        *training.n_frames, parameters.generation, parameters.batch, parameters.seed,
+        time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )  # fmt: skip
     first_step, loop_start = training.step, time.monotonic()
     last_save = loop_start

@@ -23,7 +23,7 @@ from mgflows.nep.training.schedule import CosineSchedule
 from mgflows.nep.training.threads import ThreadTeam
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -64,7 +64,8 @@ class Training:
     Parameters
     ----------
     train, test
-        Labelled frames (see :mod:`mgflows.nep.training.data`).
+        Labelled frames (see :mod:`mgflows.nep.training.data`), each read once; without test frames
+        None or nothing.
     parameters
         The model; ``generation`` are the steps, ``batch``, ``learning_rate``, ``seed``,
         ``output_interval`` and the weights of the loss are used as well.
@@ -91,8 +92,8 @@ class Training:
 
     def __init__(
         self,
-        train: Sequence[Atoms],
-        test: Sequence[Atoms],
+        train: Iterable[Atoms],
+        test: Iterable[Atoms] | None,
         parameters: NepParameters,
         settings: TrainingSettings,
         initial_potential: str | None = None,
@@ -240,6 +241,11 @@ class Training:
     def is_finished(self) -> bool:
         """Whether all steps are done."""
         return self.step >= self._schedule.end
+
+    @property
+    def n_frames(self) -> tuple[int, int]:
+        """Training and test frames."""
+        return len(self._train), 0 if self._test is None else len(self._test)
 
     @property
     def n_steps(self) -> int:

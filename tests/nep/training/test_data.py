@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -73,6 +73,19 @@ def test_frames_without_virial_and_weights(structures, add_labels) -> None:
     np.testing.assert_array_equal(data.has_virial, [False, True])
     np.testing.assert_allclose(data.weights, [2.25, 1.0])
     np.testing.assert_allclose(data.energy_weights, [2.0, 1.0])
+
+
+def test_frames_in_chunks_are_the_same(structures, monkeypatch) -> None:
+    parameters = replace(PAPER, force_delta=0.5)
+    frames = [frame for frame in structures for _ in range(2)]
+    whole = FrameSet.build(frames, parameters)
+    monkeypatch.setattr("mgflows.nep.training.data._FRAMES_AT_ONCE", 4)
+    chunked = FrameSet.build(iter(frames), parameters)
+    for field in fields(FrameSet):
+        np.testing.assert_array_equal(getattr(chunked, field.name), getattr(whole, field.name))
+    frames[5] = structures[0].copy()
+    with pytest.raises(InputError, match="frame 5 has no energy"):
+        FrameSet.build(iter(frames), parameters)
 
 
 def test_force_weights_are_those_of_gpumd(structures) -> None:
