@@ -382,3 +382,10 @@ def test_a_process_whose_parent_is_gone_does_not_start(tmp_path) -> None:
     assert orphan.returncode == 1
     assert "has ended" in orphan.stderr
     assert not marker.exists()
+
+
+def test_neppo_refuses_the_weight_it_does_not_have(tmp_path, emt_frames, small_parameters) -> None:
+    parameters = replace(small_parameters, force_delta=0.5)
+    with pytest.raises(InputError, match=r"force_delta is 0.5, but neppo .*; set it to 0"):
+        NeppoTrainer().prepare(tmp_path, parameters, emt_frames[:2])
+    assert not list(tmp_path.iterdir())
