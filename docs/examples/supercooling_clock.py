@@ -3,11 +3,15 @@
     python docs/examples/supercooling_clock.py DIRECTORY
 
 shows how far below the onset swap Monte Carlo reaches, and which table is meant. It writes
-supercooling_clock.svg, supercooling_clock.md (the numbers as tables) and supercooling_clock.json
-into DIRECTORY in about 15 CPU minutes; ``--quick`` does a rough version in one CPU minute.
-Everything is seeded: the same command gives the same numbers on the same machine.
-Each stage is stored in DIRECTORY/stages, so that an interrupted run resumes; remove that folder to
-start again.
+supercooling_clock.json (every run), supercooling_clock.md (tables) and supercooling_clock.svg into
+DIRECTORY. ``--quick`` does a rough version in one CPU minute.
+
+``--sweeps-up-to`` and ``--times-up-to`` set the longest coolings; ``--sweeps-up-to 1e9`` is the
+paper's figure. Sixteen Monte Carlo coolings run side by side in single precision. Every finished
+run is stored in the JSON file and every unfinished one as a checkpoint, so that the same command
+continues after any interruption, and a copy of the JSON file in another DIRECTORY is extended
+rather than repeated. ``--draw`` makes tables and figure of the stored runs only. Everything is
+seeded: the same command gives the same numbers on the same machine.
 """
 
 from __future__ import annotations
@@ -15,19 +19,21 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import mgflows
 from mgflows import Alloy
+from mgflows.files import atomic_write
 from mgflows.structures.order import analyse_order
 from mgflows.surrogate import (
     LennardJones,
     SupercoolingClock,
     SurrogateMolecularDynamics,
-    SwapMonteCarlo,
+    SwapMonteCarloReplicas,
     find_inherent_structure,
     fit_supercooling_clock,
 )
@@ -40,18 +46,20 @@ if TYPE_CHECKING:
 
 ALLOY = Alloy.cuzral()
 CRITERION = 0.15
+TABLES = ("consistent", "printed")
+REPLICA_SEED = 100
 
 
 @dataclass(frozen=True)
 class Effort:
-    """Temperatures and runs for the onset, (time or sweeps, seeds) for the coolings."""
+    """Temperatures and runs for the onset, (time, seeds) and sweeps for the coolings."""
 
     temperatures: dict[str, tuple[float, ...]]
     arrhenius_above: dict[str, float]
     n_runs: int
     times: tuple[tuple[float, int], ...]
-    sweeps: tuple[tuple[int, int], ...]
-    windows: tuple[tuple[float, float], ...]
+    sweeps: tuple[int, ...]
+    short_window: tuple[float, float]
 
 
 FULL = Effort(
@@ -61,9 +69,21 @@ FULL = Effort(
     },
     arrhenius_above={"consistent": 4.0, "printed": 6.5},
     n_runs=6,
-    times=((30.0, 10), (100.0, 10), (300.0, 8), (1000.0, 8), (3000.0, 4), (10000.0, 2)),
-    sweeps=((1_000, 16), (10_000, 16), (100_000, 8), (1_000_000, 3), (10_000_000, 1)),
-    windows=((30.0, 1e4), (30.0, 1e3)),
+    times=(
+        (30.0, 16),
+        (100.0, 16),
+        (300.0, 16),
+        (1e3, 16),
+        (3e3, 8),
+        (1e4, 8),
+        (4e4, 4),
+        (1e5, 4),
+        (4e5, 2),
+        (1e6, 2),
+        (4e6, 1),
+    ),
+    sweeps=(1_000, 10_000, 100_000, 10**6, 10**7, 10**8, 10**9),
+    short_window=(30.0, 1e3),
 )
 QUICK = Effort(
     temperatures={
@@ -73,8 +93,8 @@ QUICK = Effort(
     arrhenius_above={"consistent": 4.0, "printed": 6.5},
     n_runs=4,
     times=((10.0, 3), (30.0, 3), (100.0, 3)),
-    sweeps=((300, 3), (3000, 3)),
-    windows=((10.0, 100.0), (10.0, 30.0)),
+    sweeps=(300, 3000),
+    short_window=(10.0, 30.0),
 )
 
 
@@ -89,58 +109,96 @@ def inherent(atoms: Any, lj: LennardJones) -> dict[str, Any]:
     }
 
 
-def molecular_dynamics(lj: LennardJones, reduced_time: float, seed: int) -> dict[str, Any]:
-    md = SurrogateMolecularDynamics(lj, random_configuration(lj, ALLOY, seed), seed)
-    md.cool(reduced_time)
-    return {"time": reduced_time, **inherent(md.atoms, lj)}
+def molecular_dynamics(
+    lj: LennardJones, reduced_time: float, seed: int, checkpoint: Path
+) -> list[dict[str, Any]]:
+    if checkpoint.exists():
+        md = SurrogateMolecularDynamics.load(checkpoint)
+        md.resume(checkpoint=checkpoint)
+    else:
+        md = SurrogateMolecularDynamics(lj, random_configuration(lj, ALLOY, seed), seed)
+        md.cool(reduced_time, checkpoint=checkpoint)
+    return [{"time": reduced_time, "seed": seed, **inherent(md.atoms, lj)}]
 
 
-def swap_monte_carlo(lj: LennardJones, n_sweeps: int, seed: int) -> dict[str, Any]:
-    mc = SwapMonteCarlo.from_alloy(lj, ALLOY, seed)
-    mc.equilibrate()
-    mc.cool(n_sweeps)
-    return {"n_sweeps": n_sweeps, **inherent(mc.atoms, lj)}
+def swap_monte_carlo(
+    lj: LennardJones, n_sweeps: int, seed: int, checkpoint: Path
+) -> list[dict[str, Any]]:
+    """Cool sixteen replicas; replica i uses streams i of the seed."""
+    if checkpoint.exists():
+        mc = SwapMonteCarloReplicas.load(checkpoint)
+    else:
+        mc = SwapMonteCarloReplicas.from_alloy(lj, ALLOY, seed)
+        mc.equilibrate()
+    mc.cool(n_sweeps, checkpoint=checkpoint)
+    return [
+        {"n_sweeps": n_sweeps, "seed": seed, "replica": number, **inherent(atoms, lj)}
+        for number, atoms in enumerate(mc.replicas)
+    ]
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-class Stages:
-    """Results of finished stages, one file each; a stage with the same settings is not rerun."""
+class Runs:
+    """Finished runs by stage in one JSON file, which is written after each run."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.cpu_seconds = 0.0
-        directory.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._checkpoints = path.parent / "checkpoints"
+        self._stages = json.loads(path.read_text())["stages"] if path.exists() else {}
 
-    def run(self, name: str, settings: list[Any], compute: Callable[[], Any]) -> Any:
-        path = self.directory / f"{name}.json"
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        if kept.get("settings") == settings:
+    def complete(
+        self, name: str, settings: list[Any], seeds: range, compute: Callable[[int, Path], Any]
+    ) -> None:
+        """Run the seeds that the stage lacks; a stage of other settings starts over."""
+        if name not in self._stages or self._stages[name]["settings"] != settings:
+            self._stages[name] = {"settings": settings, "runs": []}
+        runs = self._stages[name]["runs"]
+        if len(runs) >= len(seeds):
             say(f"{name}: kept from before")
-        else:
-            say(name)
+            return
+        self._checkpoints.mkdir(parents=True, exist_ok=True)
+        for seed in seeds[len(runs) :]:
+            say(f"{name}, seed {seed}")
+            checkpoint = self._checkpoints / f"{name}-{seed}.npz"
             start = time.process_time()
-            result = compute()
-            kept = {
-                "settings": settings,
-                "cpu_seconds": time.process_time() - start,
-                "result": result,
-            }
-            path.write_text(json.dumps(kept))
-        self.cpu_seconds += kept["cpu_seconds"]
-        return kept["result"]
+            result = compute(seed, checkpoint)
+            # Processor time of an interrupted run counts from its last start.
+            seconds = round(time.process_time() - start, 2)
+            runs.append({"version": mgflows.__version__, "cpu_seconds": seconds, "result": result})
+            self.write({})
+            checkpoint.unlink(missing_ok=True)
+
+    def results(self, prefix: str) -> list[Any]:
+        """Results of all runs in the stages of that prefix."""
+        return [
+            run["result"]
+            for name, stage in self._stages.items()
+            if name.startswith(prefix)
+            for run in stage["runs"]
+        ]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of all runs."""
+        return sum(run["cpu_seconds"] for stage in self._stages.values() for run in stage["runs"])
+
+    def write(self, values: dict[str, Any]) -> None:
+        """Write the runs and other values."""
+        with atomic_write(self._path) as stream:
+            json.dump(values | {"stages": self._stages}, stream, indent=None)
 
 
-def relax(table: str, effort: Effort) -> dict[str, Any]:
+def relax(table: str, effort: Effort, seed: int) -> dict[str, Any]:
     """Relaxation times and inherent energies of the equilibrium liquid."""
     relaxation = measure_relaxation_times(
         LennardJones.cuzral(table=table),
         ALLOY,
         effort.temperatures[table],
         n_runs=effort.n_runs,
-        seed=1,
+        seed=seed,
         longest_time=500.0,
     )
     return {
@@ -152,14 +210,35 @@ def relax(table: str, effort: Effort) -> dict[str, Any]:
     }
 
 
-def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
-    """Measure onset, clock and coolings with one table."""
+def measure(table: str, effort: Effort, runs: Runs) -> None:
+    """Run what is missing of one table: relaxation, molecular dynamics and Monte Carlo."""
     lj = LennardJones.cuzral(table=table)
-    relaxation = stages.run(
+    runs.complete(
         f"{table}-relaxation",
         [*effort.temperatures[table], effort.n_runs],
-        lambda: relax(table, effort),
+        range(1, 2),
+        lambda seed, _: relax(table, effort, seed),
     )
+    for reduced_time, n_seeds in effort.times:
+        runs.complete(
+            f"{table}-molecular-dynamics-{reduced_time:g}",
+            [reduced_time],
+            range(n_seeds),
+            lambda seed, path, t=reduced_time: molecular_dynamics(lj, t, seed, path),
+        )
+    for n_sweeps in effort.sweeps:
+        runs.complete(
+            f"{table}-swap-monte-carlo-{n_sweeps}",
+            [n_sweeps],
+            range(REPLICA_SEED, REPLICA_SEED + 1),
+            lambda seed, path, n=n_sweeps: swap_monte_carlo(lj, n, seed, path),
+        )
+
+
+def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
+    """Onset, clocks and coolings of one table from the finished runs."""
+    lj = LennardJones.cuzral(table=table)
+    (relaxation,) = runs.results(f"{table}-relaxation")
     onset = find_onset(
         relaxation["temperatures"],
         relaxation["log_tau"],
@@ -179,16 +258,8 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
             )
             for key in ("e_is", "e_is_error")
         )
-
-    dynamics = []
-    for reduced_time, n_seeds in effort.times:
-        dynamics += stages.run(
-            f"{table}-molecular-dynamics-{reduced_time:g}",
-            [reduced_time, n_seeds],
-            lambda t=reduced_time, n=n_seeds: [
-                molecular_dynamics(lj, t, seed) for seed in range(n)
-            ],
-        )
+    dynamics = [run for batch in runs.results(f"{table}-molecular-dynamics-") for run in batch]
+    sampled = [run for batch in runs.results(f"{table}-swap-monte-carlo-") for run in batch]
     # Crystals differ in energy from glasses of the same age and are left out of the law.
     glasses = [run for run in dynamics if not run["crystalline"]]
     clocks = [
@@ -200,18 +271,8 @@ def study(table: str, effort: Effort, stages: Stages) -> dict[str, Any]:
             onset_energy=onset_energy,
             onset_energy_error=onset_error,
         )
-        for window in effort.windows
+        for window in (None, effort.short_window)
     ]
-
-    sampled = []
-    for n_sweeps, n_seeds in effort.sweeps:
-        sampled += stages.run(
-            f"{table}-swap-monte-carlo-{n_sweeps}",
-            [n_sweeps, n_seeds],
-            lambda s=n_sweeps, n=n_seeds: [
-                swap_monte_carlo(lj, s, 100 + seed) for seed in range(n)
-            ],
-        )
     return {
         "table": table,
         "relaxation": relaxation,
@@ -438,26 +499,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("directory", type=Path, help="where the figure and the numbers go")
-    parser.add_argument("--quick", action="store_true", help="a rough version in seconds")
+    parser.add_argument("directory", type=Path, help="where the runs, tables and figure go")
+    parser.add_argument("--quick", action="store_true", help="a rough version in one CPU minute")
+    parser.add_argument("--draw", action="store_true", help="only tables and figure, no new runs")
+    parser.add_argument(
+        "--sweeps-up-to", type=float, default=1e6, help="longest Monte Carlo cooling  [1e6]"
+    )
+    parser.add_argument(
+        "--times-up-to", type=float, default=1e4, help="longest molecular dynamics, t*  [1e4]"
+    )
+    parser.add_argument(
+        "--table", action="append", choices=TABLES, help="measure this table only; repeatable"
+    )
     arguments = parser.parse_args()
     arguments.directory.mkdir(parents=True, exist_ok=True)
     effort = QUICK if arguments.quick else FULL
-    stages = Stages(arguments.directory / "stages")
-    results = [study(table, effort, stages) for table in ("consistent", "printed")]
-    cpu_seconds = stages.cpu_seconds
+    runs = Runs(arguments.directory / "supercooling_clock.json")
+    if not arguments.draw:
+        chosen = replace(
+            effort,
+            times=tuple(pair for pair in effort.times if pair[0] <= arguments.times_up_to),
+            sweeps=tuple(n for n in effort.sweeps if n <= arguments.sweeps_up_to),
+        )
+        for table in arguments.table or TABLES:
+            measure(table, chosen, runs)
+    results = [study(table, effort, runs) for table in TABLES if runs.results(f"{table}-relax")]
     stem = arguments.directory / "supercooling_clock"
     for result in results:
         for clock in result["clocks"]:
             clock["bootstrap"] = clock["bootstrap"][:200]
-    stem.with_suffix(".json").write_text(
-        json.dumps(
-            {"cpu_seconds": cpu_seconds, "effort": asdict(effort), "results": results}, indent=1
-        )
-    )
-    stem.with_suffix(".md").write_text(tabulate(results, cpu_seconds))
+    runs.write({"results": results})
+    stem.with_suffix(".md").write_text(tabulate(results, runs.cpu_seconds))
     draw(results, stem.with_suffix(".svg"))
-    say(f"done in {cpu_seconds:.0f} CPU seconds: {stem}.svg, .md and .json")
+    say(f"{runs.cpu_seconds:.0f} CPU seconds in total: {stem}.svg, .md and .json")
 
 
 if __name__ == "__main__":
