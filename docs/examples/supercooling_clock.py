@@ -72,12 +72,12 @@ FULL = Effort(
     times=(
         (30.0, 16),
         (100.0, 16),
-        (300.0, 16),
-        (1e3, 16),
-        (3e3, 8),
-        (1e4, 8),
-        (4e4, 4),
-        (1e5, 4),
+        (300.0, 8),
+        (1e3, 8),
+        (3e3, 4),
+        (1e4, 4),
+        (4e4, 2),
+        (1e5, 2),
         (4e5, 2),
         (1e6, 2),
         (4e6, 1),
@@ -219,19 +219,19 @@ def measure(table: str, effort: Effort, runs: Runs) -> None:
         range(1, 2),
         lambda seed, _: relax(table, effort, seed),
     )
-    for reduced_time, n_seeds in effort.times:
-        runs.complete(
-            f"{table}-molecular-dynamics-{reduced_time:g}",
-            [reduced_time],
-            range(n_seeds),
-            lambda seed, path, t=reduced_time: molecular_dynamics(lj, t, seed, path),
-        )
     for n_sweeps in effort.sweeps:
         runs.complete(
             f"{table}-swap-monte-carlo-{n_sweeps}",
             [n_sweeps],
             range(REPLICA_SEED, REPLICA_SEED + 1),
             lambda seed, path, n=n_sweeps: swap_monte_carlo(lj, n, seed, path),
+        )
+    for reduced_time, n_seeds in effort.times:
+        runs.complete(
+            f"{table}-molecular-dynamics-{reduced_time:g}",
+            [reduced_time],
+            range(n_seeds),
+            lambda seed, path, t=reduced_time: molecular_dynamics(lj, t, seed, path),
         )
 
 

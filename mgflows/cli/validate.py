@@ -197,7 +197,7 @@ def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[At
     alloy = Alloy.from_formula(formula, number_density=lj.number_density(composition))
     protocol = GlassProtocol(_SWEEPS)
     glasses = (sample_glass(lj, alloy, protocol, seed, stream=stream) for stream in range(_GLASSES))
-    return [glass.sampler.atoms for glass in glasses if glass is not None]
+    return [glass.atoms for glass in glasses if glass is not None]
 
 
 def _print(summary: dict[str, Any], protocol: str, holes: list[str]) -> None:

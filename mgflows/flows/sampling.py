@@ -13,6 +13,8 @@ from mgflows.flows.outputs import SamplingOutput
 from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.surrogate import LennardJones
+from mgflows.surrogate.speed import cooling_seconds, dynamics_seconds
 
 if TYPE_CHECKING:
     from jobflow import Job, OutputReference
@@ -20,12 +22,6 @@ if TYPE_CHECKING:
     from mgflows.alloy import Alloy
 
 __all__ = ["SamplingFlowMaker"]
-
-_MOVES_PER_SECOND = 8e6
-"""Monte Carlo moves per second on one core, for forecasts (docs/reference/performance.md)."""
-_PAIRS_PER_REDUCED_TIME = 4.5e6
-"""Speed of molecular dynamics on one core, for forecasts: squared atoms times t*, per second."""
-
 
 _TAGS: dict[str, Any] = {"stage": "sampling", "category": "sampling"}
 
@@ -45,7 +41,8 @@ class SamplingFlowMaker(Maker):
         (duration in t*, number of runs) pairs of the molecular dynamics. The paper: 10^2 to 4x10^6
         (section II). Empty: no clock.
     batched_sweeps
-        Coolings up to this length share one job per length; longer ones have a job each.
+        Coolings up to this length share one job per length. Longer ones have a job for each sample,
+        or for each batch of up to sixteen samples that are cooled side by side.
     monte_carlo_maker, dynamics_maker, clock_maker
         Makers of the jobs.
     onset_maker
@@ -101,33 +98,24 @@ class SamplingFlowMaker(Maker):
                 for family, length in zip(families, lengths, strict=True)
                 if length == n_sweeps
             ]
-            group_seeds = [seeds[families.index(family)] for family in group]
-            seconds = n_sweeps * alloy.n_atoms / _MOVES_PER_SECOND
-            # The longest runs decide how long the stage takes: they start first.
-            priority = 10 + len(str(n_sweeps))
-            if n_sweeps <= self.batched_sweeps:
-                batch = self.monte_carlo_maker.make_set(alloy, n_sweeps, group_seeds, group)
-                batch.name = f"cool {count} x {_short(n_sweeps)} sweeps"
-                schedule = Schedule(priority, count * seconds / self.monte_carlo_maker.n_processes)
-                jobs.append(tag(batch, **_TAGS, schedule=schedule))
-                samples |= {
-                    family: batch.output.samples[number] for number, family in enumerate(group)
-                }
-                continue
-            for family, seed in zip(group, group_seeds, strict=True):
-                sample = self.monte_carlo_maker.make(alloy, n_sweeps=n_sweeps, seed=seed)
-                sample.name = f"cool {family}"
-                schedule = Schedule(priority, seconds)
-                jobs.append(tag(sample, **_TAGS, family=family, schedule=schedule))
-                samples[family] = sample.output
+            for members in self._jobs_of(alloy, n_sweeps, count):
+                job = self._cool(
+                    alloy,
+                    n_sweeps,
+                    [seeds[families.index(group[number])] for number in members],
+                    [group[number] for number in members],
+                    samples,
+                )
+                jobs.append(job)
 
+        lj = self.dynamics_maker.lennard_jones or LennardJones.for_species(alloy.species)
         dynamics, rest = [], iter(seeds[len(families) :])
         for time, count in sorted(self.coolings):
             run = self.dynamics_maker.make(
                 alloy, time=time, seeds=[next(rest) for _ in range(count)]
             )
             run.name = f"molecular dynamics t*={time:g}"
-            seconds = count * time * alloy.n_atoms**2 / _PAIRS_PER_REDUCED_TIME
+            seconds = count * dynamics_seconds(lj, alloy, time)
             dynamics.append(tag(run, **_TAGS, schedule=Schedule(seconds=seconds)))
 
         jobs += dynamics
@@ -154,6 +142,41 @@ class SamplingFlowMaker(Maker):
             clock=clock.output if clock else None,
         )
         return Flow(jobs, output=output, name=self.name)
+
+    def _jobs_of(self, alloy: Alloy, n_sweeps: int, count: int) -> list[range]:
+        """Divide the samples of one length among jobs."""
+        if n_sweeps <= self.batched_sweeps:
+            return [range(count)]
+        return self.monte_carlo_maker.batches(alloy, count)
+
+    def _cool(
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        seeds: list[int],
+        families: list[str],
+        samples: dict[str, OutputReference],
+    ) -> Job:
+        """Make the job of some samples of one length, and add their outputs to `samples`."""
+        maker = self.monte_carlo_maker
+        lj = maker.lennard_jones or LennardJones.for_species(alloy.species)
+        batches = [len(batch) for batch in maker.batches(alloy, len(seeds))]
+        seconds = sum(
+            cooling_seconds(lj, alloy, n_sweeps + maker.equilibration_sweeps, n_replicas=n)
+            for n in batches
+        )
+        n_processes = min(maker.n_processes or 1, len(batches))
+        # The longest runs decide how long the stage takes: they start first.
+        schedule = Schedule(10 + len(str(n_sweeps)), seconds / n_processes)
+        if n_sweeps > self.batched_sweeps and len(seeds) == 1:
+            job = maker.make(alloy, n_sweeps=n_sweeps, seed=seeds[0])
+            job.name = f"cool {families[0]}"
+            samples[families[0]] = job.output
+            return tag(job, **_TAGS, family=families[0], schedule=schedule)
+        job = maker.make_set(alloy, n_sweeps, seeds, families)
+        job.name = f"cool {len(seeds)} x {_short(n_sweeps)} sweeps"
+        samples |= {family: job.output.samples[number] for number, family in enumerate(families)}
+        return tag(job, **_TAGS, schedule=schedule)
 
 
 def _spawn(seed: int, n: int) -> list[int]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jobflow import JobConfig, Maker, OnMissing, Response, job
+from monty.json import jsanitize
 
 from mgflows import units
 from mgflows.checkpoints import remove_checkpoint
@@ -37,24 +35,29 @@ from mgflows.surrogate import (
     SwapMonteCarlo,
     find_inherent_structure,
 )
+from mgflows.surrogate.glasses import GlassProtocol, batches, sample_glass, sample_replicas
+from mgflows.surrogate.processes import available_cores, run_in_processes
 from mgflows.surrogate.supercooling import fit_supercooling_clock
 from mgflows.surrogate.swap_monte_carlo import random_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ase import Atoms
     from numpy.typing import NDArray
 
     from mgflows.alloy import Alloy
     from mgflows.schemas.sampling import OnsetDocument
-    from mgflows.surrogate.cooling import Cooling, CoolingProgress
+    from mgflows.surrogate.cooling import CoolingProgress
+    from mgflows.surrogate.glasses import SampledGlass
 
 __all__ = ["SupercoolingMaker", "SurrogateMDMaker", "SwapMonteCarloMaker"]
 
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "checkpoint-swap-monte-carlo.npz"
+_BATCH = "checkpoint-swap-monte-carlo-{:03d}.npz"
+_FINISHED_BATCH = "checkpoint-samples-{:03d}.json"
 _DYNAMICS = "checkpoint-dynamics-{}.npz"
 _FINISHED_RUNS = "checkpoint-runs.json"
 
@@ -91,7 +94,11 @@ class SwapMonteCarloMaker(Maker):
         Seconds after which a new job continues; None: never. Stay some minutes below the limit
         of the queue.
     n_processes
-        Samples cooled at the same time by :meth:`make_set`.
+        Processes of :meth:`make_set`; None: as many as the job has cores. The samples do not depend
+        on it.
+    replicas
+        Whether :meth:`make_set` cools up to sixteen samples side by side in single precision on one
+        core; None: where it is faster, see :func:`mgflows.surrogate.glasses.batches`.
     """
 
     name: str = "swap monte carlo"
@@ -105,7 +112,8 @@ class SwapMonteCarloMaker(Maker):
     thresholds: OrderThresholds = field(default_factory=OrderThresholds)
     checkpoint_interval: float = 60.0
     wall_time: float | None = None
-    n_processes: int = 1
+    n_processes: int | None = 1
+    replicas: Literal[False] | None = None
 
     @job(output_schema=SampleDocument)
     def make(
@@ -140,11 +148,18 @@ class SwapMonteCarloMaker(Maker):
 
     @job(output_schema=SampleSetDocument)
     def make_set(
-        self, alloy: Alloy, n_sweeps: int, seeds: list[int], families: list[str]
-    ) -> SampleSetDocument:
-        """Cool several samples in one job, for coolings shorter than the overhead of a job.
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        seeds: list[int],
+        families: list[str],
+        checkpoint: str | None = None,
+    ) -> SampleSetDocument | Response[SampleSetDocument]:
+        """Cool several samples in one job.
 
-        Each sample is the one that :meth:`make` gives for its seed, for any number of processes.
+        They are cooled in the batches of :func:`mgflows.surrogate.glasses.batches`. A sample that
+        is cooled by itself is the one that :meth:`make` gives for its seed; one that is cooled side
+        by side with others depends on the seeds of its batch, which its provenance lists.
 
         Parameters
         ----------
@@ -154,29 +169,106 @@ class SwapMonteCarloMaker(Maker):
             Length of each cooling.
         seeds, families
             Seed and family of each sample.
+        checkpoint
+            Directory with the checkpoints of an earlier job of the same samples; it must be on a
+            file system that both jobs share.
         """
-        if self.wall_time is not None:
-            raise InputError(
-                f"a set of coolings cannot be continued after wall_time = {self.wall_time:g} s",
-                hint="make one job per sample for long coolings",
-            )
-        report = JobProgress("samples")
-        samples = []
-        pool = (
-            ProcessPoolExecutor(self.n_processes, mp_context=get_context("spawn"))
-            if self.n_processes > 1
-            else nullcontext()
-        )
+        directory = Path(checkpoint) if checkpoint else Path.cwd()
+        n_processes = self.n_processes or available_cores()
         settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps, seeds=seeds)
-        with (
-            record_provenance(settings=settings, n_cores=self.n_processes) as provenance,
-            pool as executor,
-        ):
-            run = executor.map if executor else map
-            for number, sample in enumerate(run(partial(self._cool, alloy, n_sweeps), seeds)):
-                report(number, len(seeds))
-                samples.append(sample)
+        members = self.batches(alloy, len(seeds))
+        with record_provenance(settings=settings, n_cores=n_processes) as provenance:
+            samples: list[SampleDocument] = []
+            for batch in self._cool_batches(
+                alloy, n_sweeps, seeds, members, directory, n_processes
+            ):
+                if batch is None:
+                    logger.info("the wall time is over; a new job continues from %s", directory)
+                    return Response(
+                        replace=self.make_set(
+                            alloy, n_sweeps, seeds, families, checkpoint=str(directory)
+                        )
+                    )
+                samples += batch
+        for number in range(len(members)):
+            remove_checkpoint(directory / _FINISHED_BATCH.format(number))
         return SampleSetDocument(families=families, samples=samples, provenance=provenance)
+
+    def batches(self, alloy: Alloy, n_samples: int) -> list[range]:
+        """Return which of several samples are cooled side by side; see :meth:`make_set`."""
+        if self.replicas is False:
+            return [range(number, number + 1) for number in range(n_samples)]
+        return batches(self._surrogate(alloy), alloy, n_samples)
+
+    def _cool_batches(
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        seeds: list[int],
+        members: list[range],
+        directory: Path,
+        n_processes: int,
+    ) -> list[list[SampleDocument] | None]:
+        """Cool the batches, or resume them; None for those that the wall time ended."""
+        report = JobProgress("sweeps")
+        total = n_sweeps * len(seeds)
+
+        def show(sweeps: Sequence[int]) -> None:
+            done = (n * len(batch) for n, batch in zip(sweeps, members, strict=True))
+            report(min(sum(done), total), total, f"{len(seeds)} samples")
+
+        tasks = [
+            ([seeds[number] for number in batch], number_of_batch)
+            for number_of_batch, batch in enumerate(members)
+        ]
+        function = partial(self._cool_batch, alloy, n_sweeps, directory)
+        results: list[list[SampleDocument] | None] = [None] * len(tasks)
+        if n_processes > 1 and len(tasks) > 1:
+            for number, result in run_in_processes(function, tasks, n_processes, show):
+                results[number] = result
+            return results
+        sweeps = [0] * len(tasks)
+        for number, task in enumerate(tasks):
+
+            def note(done: int, number: int = number) -> None:
+                sweeps[number] = done
+                show(sweeps)
+
+            results[number] = function(task, note)
+            if results[number] is None:
+                break
+        return results
+
+    def _cool_batch(
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        directory: Path,
+        task: tuple[list[int], int],
+        note: Callable[[int], None],
+    ) -> list[SampleDocument] | None:
+        """Cool one batch, or read the samples that an interrupted job has finished."""
+        seeds, number = task
+        finished = directory / _FINISHED_BATCH.format(number)
+        if finished.exists():
+            note(n_sweeps)
+            documents = json.loads(finished.read_text(encoding="utf-8"))
+            return [SampleDocument.model_validate(document) for document in documents]
+        path = directory / _BATCH.format(number)
+
+        def follow(state: CoolingProgress) -> None:
+            note(state.sweeps_done)
+
+        if len(seeds) == 1:
+            sample = self._cool(alloy, n_sweeps, seeds[0], path, follow)
+            samples = None if sample is None else [sample]
+        else:
+            samples = self._cool_replicas(alloy, n_sweeps, seeds, path, follow)
+        if samples is None:
+            return None
+        write_text(finished, json.dumps([jsanitize(s, strict=True) for s in samples]))
+        path.unlink(missing_ok=True)
+        return samples
 
     def _cool(
         self,
@@ -187,60 +279,96 @@ class SwapMonteCarloMaker(Maker):
         progress: Callable[[CoolingProgress], None] | None = None,
     ) -> SampleDocument | None:
         """Cool one sample; None if the wall time was over first."""
-        lj = self.lennard_jones or LennardJones.for_species(alloy.species)
         settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps)
         with record_provenance(seed=seed, settings=settings) as provenance:
-            sampler = self._sampler(lj, alloy, seed, checkpoint)
-            # A job that was killed after its last sweep left the finished cooling.
-            cooling = sampler.finished_cooling or sampler.cool(
-                n_sweeps,
-                self.reduced_temperature_high,
-                self.reduced_temperature_low,
-                schedule=self.schedule,
+            glass = sample_glass(
+                self._surrogate(alloy),
+                alloy,
+                self._protocol(n_sweeps),
+                seed,
                 progress=progress,
                 checkpoint=checkpoint,
                 checkpoint_interval=self.checkpoint_interval,
                 wall_time=self.wall_time,
             )
-            if not cooling.finished:
+            if glass is None:
                 return None
-            if alloy.glass_mass_density is not None:
-                sampler.check_density(alloy.glass_mass_density, self.reduced_temperature_low)
-            atoms = sampler.atoms
-            relaxed, e_is = find_inherent_structure(atoms, lj)
-            order = analyse_order(relaxed, self.thresholds)
-            pressure = _pressure(atoms, lj)
-        return SampleDocument(
-            structure=structure_from_atoms(atoms),
-            inherent_structure=structure_from_atoms(relaxed),
-            energy_lj=sampler.energy_per_atom * lj.energy_unit,
-            e_is=e_is,
-            e_is_reduced=e_is / lj.energy_unit,
-            pressure_lj=pressure,
-            n_sweeps=n_sweeps,
-            reduced_cooling_rate=cooling.schedule.rate,
-            reduced_temperature_high=self.reduced_temperature_high,
-            reduced_temperature_low=self.reduced_temperature_low,
-            swap_fraction=self.swap_fraction,
-            acceptance=_acceptance(sampler, cooling),
-            order=order,
-            ordered=order.ordered,
-            surrogate=lj,
-            provenance=provenance,
+            description = self._describe(alloy, n_sweeps, glass)
+        return SampleDocument(**description, provenance=provenance)
+
+    def _cool_replicas(
+        self,
+        alloy: Alloy,
+        n_sweeps: int,
+        seeds: list[int],
+        checkpoint: Path,
+        progress: Callable[[CoolingProgress], None],
+    ) -> list[SampleDocument] | None:
+        """Cool samples side by side; None if the wall time was over first."""
+        settings = maker_settings(self, alloy=alloy, n_sweeps=n_sweeps, seeds=seeds)
+        with record_provenance(settings=settings) as provenance:
+            glasses = sample_replicas(
+                self._surrogate(alloy),
+                alloy,
+                self._protocol(n_sweeps),
+                seeds,
+                progress=progress,
+                checkpoint=checkpoint,
+                checkpoint_interval=self.checkpoint_interval,
+                wall_time=self.wall_time,
+            )
+            if glasses is None:
+                return None
+            descriptions = [self._describe(alloy, n_sweeps, glass) for glass in glasses]
+        shares = {
+            name: getattr(provenance, name) / len(seeds) for name in ("cpu_seconds", "wall_seconds")
+        }
+        return [
+            SampleDocument(
+                **description,
+                replicas=len(seeds),
+                provenance=provenance.model_copy(update={"seed": seed, **shares}),
+            )
+            for description, seed in zip(descriptions, seeds, strict=True)
+        ]
+
+    def _surrogate(self, alloy: Alloy) -> LennardJones:
+        return self.lennard_jones or LennardJones.for_species(alloy.species)
+
+    def _protocol(self, n_sweeps: int) -> GlassProtocol:
+        return GlassProtocol(
+            n_sweeps,
+            self.reduced_temperature_high,
+            self.reduced_temperature_low,
+            self.schedule,
+            self.swap_fraction,
+            self.equilibration_sweeps,
+            self.dtype,
         )
 
-    def _sampler(
-        self, lj: LennardJones, alloy: Alloy, seed: int, checkpoint: Path | None
-    ) -> SwapMonteCarlo:
-        if checkpoint is not None and checkpoint.exists():
-            sampler = SwapMonteCarlo.load(checkpoint)
-            logger.info("resuming from the checkpoint at sweep %d", sampler.sweeps)
-            return sampler
-        sampler = SwapMonteCarlo.from_alloy(
-            lj, alloy, seed, swap_fraction=self.swap_fraction, dtype=self.dtype
-        )
-        sampler.equilibrate(self.equilibration_sweeps, self.reduced_temperature_high)
-        return sampler
+    def _describe(self, alloy: Alloy, n_sweeps: int, glass: SampledGlass) -> dict[str, Any]:
+        """Analyse a glass; return the fields of its document without the provenance."""
+        lj = glass.sampler.lj
+        if alloy.glass_mass_density is not None:
+            glass.sampler.check_density(alloy.glass_mass_density, self.reduced_temperature_low)
+        order = analyse_order(glass.inherent_structure, self.thresholds)
+        return {
+            "structure": structure_from_atoms(glass.atoms),
+            "inherent_structure": structure_from_atoms(glass.inherent_structure),
+            "energy_lj": glass.energy_per_atom * lj.energy_unit,
+            "e_is": glass.e_is,
+            "e_is_reduced": glass.e_is / lj.energy_unit,
+            "pressure_lj": _pressure(glass.atoms, lj),
+            "n_sweeps": n_sweeps,
+            "reduced_cooling_rate": glass.cooling.schedule.rate,
+            "reduced_temperature_high": self.reduced_temperature_high,
+            "reduced_temperature_low": self.reduced_temperature_low,
+            "swap_fraction": self.swap_fraction,
+            "acceptance": _acceptance(glass),
+            "order": order,
+            "ordered": order.ordered,
+            "surrogate": lj,
+        }
 
 
 @dataclass
@@ -466,9 +594,9 @@ def _pressure(atoms: Atoms, lj: LennardJones) -> float:
     return units.pressure_from_stress(atoms.get_stress())
 
 
-def _acceptance(sampler: SwapMonteCarlo, cooling: Cooling) -> dict[str, Acceptance]:
+def _acceptance(glass: SampledGlass) -> dict[str, Acceptance]:
     """Accepted fractions against temperature: displacements by species, exchanges by pair."""
-    history = cooling.history
+    sampler, history = glass.sampler, glass.cooling.history
     temperatures = history.reduced_temperature[1:]
 
     def column(fractions: NDArray[np.float64], index: int) -> Acceptance:

@@ -8,49 +8,46 @@ from __future__ import annotations
 
 import fcntl
 import json
-import logging
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import atomic_write, write_text
 from mgflows.structures.order import analyse_order
-from mgflows.subprocesses import end_with_parent
-from mgflows.surrogate.glasses import sample_glass
+from mgflows.surrogate.glasses import batches, sample_glass, sample_replicas
+from mgflows.surrogate.processes import run_in_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableSequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mgflows.alloy import Alloy
     from mgflows.surrogate import LennardJones
     from mgflows.surrogate.cooling import CoolingProgress
-    from mgflows.surrogate.glasses import GlassProtocol
+    from mgflows.surrogate.glasses import GlassProtocol, SampledGlass
 
 __all__ = ["GlassRequest", "finished_glasses", "sample_glasses", "unfinished_folder"]
 
 _SETTINGS = "settings.json"
-_POLL_SECONDS = 0.3
 _CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class GlassRequest:
-    """Everything that determines a glass but its stream.
+    """Everything that determines the glasses.
 
     Parameters
     ----------
     lj, alloy, protocol
         Surrogate, composition with number of atoms and density, and the cooling.
+    n_glasses
+        Number of glasses; it decides which of them are cooled side by side.
     seed
         Seed of all glasses; glass i uses stream i of it.
     inherent
@@ -60,6 +57,7 @@ class GlassRequest:
     lj: LennardJones
     alloy: Alloy
     protocol: GlassProtocol
+    n_glasses: int
     seed: int
     inherent: bool = False
 
@@ -70,6 +68,7 @@ class GlassRequest:
             "surrogate": self.lj.as_dict(),
             "alloy": self.alloy.as_dict(),
             "protocol": asdict(self.protocol),
+            "n_glasses": self.n_glasses,
             "seed": self.seed,
             "inherent": self.inherent,
         }
@@ -105,7 +104,6 @@ def finished_glasses(request: GlassRequest, output: Path) -> int:
 
 def sample_glasses(
     request: GlassRequest,
-    n_glasses: int,
     output: Path,
     *,
     n_workers: int = 1,
@@ -120,14 +118,12 @@ def sample_glasses(
     ----------
     request
         What to sample.
-    n_glasses
-        Number of glasses: streams 0 to n_glasses - 1 of the seed.
     output
         The file; an existing one is replaced.
     n_workers
-        Glasses cooled at the same time; the result does not depend on it.
+        Processes; the result does not depend on their number.
     progress
-        Called several times a second with the number of sweeps done.
+        Called several times a second with the number of sweeps done, summed over the glasses.
 
     Raises
     ------
@@ -142,9 +138,9 @@ def sample_glasses(
     with _locked(folder):
         write_text(folder / _SETTINGS, json.dumps(request.settings, indent=2))
         try:
-            _cool_all(request, n_glasses, folder, n_workers, progress)
+            _cool_all(request, folder, n_workers, progress)
         finally:
-            files = _glass_files(folder)[:n_glasses]
+            files = _glass_files(folder)
             if files:
                 with atomic_write(output) as stream:
                     stream.writelines(file.read_text(encoding="utf-8") for file in files)
@@ -153,81 +149,67 @@ def sample_glasses(
 
 def _cool_all(
     request: GlassRequest,
-    n_glasses: int,
     folder: Path,
     n_workers: int,
     progress: Callable[[int], None] | None,
 ) -> None:
-    open_streams = [
-        number for number in range(n_glasses) if not _glass_file(folder, number).exists()
+    unfinished = [
+        streams
+        for streams in batches(request.lj, request.alloy, request.n_glasses)
+        if not all(_glass_file(folder, stream).exists() for stream in streams)
     ]
-    context = get_context("spawn")
-    sweeps = context.Array("q", n_glasses, lock=False)
-    for stream in set(range(n_glasses)) - set(open_streams):
-        sweeps[stream] = request.protocol.n_sweeps
-    if not open_streams:
-        return
-    pool = ProcessPoolExecutor(
-        min(n_workers, len(open_streams)),
-        mp_context=context,
-        initializer=_start_worker,
-        initargs=(os.getpid(), sweeps),
+    n_finished = request.n_glasses - sum(len(streams) for streams in unfinished)
+
+    def report(sweeps: Sequence[int]) -> None:
+        assert progress is not None
+        done = sum(n * len(streams) for n, streams in zip(sweeps, unfinished, strict=True))
+        progress(done + n_finished * request.protocol.n_sweeps)
+
+    tasks = run_in_processes(
+        partial(_cool, request, folder), unfinished, n_workers, report if progress else None
     )
-    try:
-        with _without_interrupts():
-            pending = {pool.submit(_cool, request, stream, folder) for stream in open_streams}
-        while pending:
-            done, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-            if progress is not None:
-                progress(sum(sweeps))
-    except BrokenProcessPool as error:
-        raise ServiceError(
-            "a sampling process was killed, perhaps for lack of memory",
-            hint="run the same command again to resume, with fewer --workers",
-        ) from error
-    finally:
-        # A cooling saves its checkpoint on SIGTERM.
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(cancel_futures=True)
+    for _ in tasks:
+        pass
 
 
-_sweeps: MutableSequence[int] = []
-"""In a worker: sweeps done by stream, shared with the parent."""
+def _cool(request: GlassRequest, folder: Path, streams: range, note: Callable[[int], None]) -> None:
+    """Cool one glass, or several side by side, and write them."""
+
+    def follow(state: CoolingProgress) -> None:
+        note(state.sweeps_done)
+
+    settings: dict[str, Any] = {
+        "progress": follow,
+        "checkpoint": folder / f"cooling-{streams[0]:06d}.npz",
+        "checkpoint_interval": _CHECKPOINT_SECONDS,
+    }
+    common = request.lj, request.alloy, request.protocol
+    glasses: Sequence[SampledGlass | None] | None
+    if len(streams) == 1:
+        glasses = [sample_glass(*common, request.seed, stream=streams[0], **settings)]
+    else:
+        seeds = [_seed(request.seed, stream) for stream in streams]
+        glasses = sample_replicas(*common, seeds, **settings)
+    for stream, glass in zip(streams, glasses or [None] * len(streams), strict=True):
+        if glass is None:
+            raise ServiceError("the cooling was stopped by a signal", hint="run the command again")
+        _write(request, glass, stream, len(streams), _glass_file(folder, stream))
+    settings["checkpoint"].unlink(missing_ok=True)
 
 
-def _start_worker(parent: int, sweeps: MutableSequence[int]) -> None:
-    global _sweeps
-    _sweeps = sweeps
-    logging.getLogger("mgflows").setLevel(logging.ERROR)
-    if not end_with_parent(parent, signal.SIGTERM):
-        raise SystemExit(1)
+def _seed(seed: int, stream: int) -> int:
+    """Return the seed of one of several replicas."""
+    return int(np.random.SeedSequence([seed, stream]).generate_state(1)[0])
 
 
-def _cool(request: GlassRequest, stream: int, folder: Path) -> None:
-    """Cool one glass and write it, with its energy, its seed and its order parameters."""
+def _write(
+    request: GlassRequest, glass: SampledGlass, stream: int, n_replicas: int, file: Path
+) -> None:
+    """Write a glass with its energy, its seed and its order parameters."""
     from ase.io import write
 
-    def note(state: CoolingProgress) -> None:
-        _sweeps[stream] = state.sweeps_done
-
-    checkpoint = folder / f"cooling-{stream:06d}.npz"
-    glass = sample_glass(
-        request.lj,
-        request.alloy,
-        request.protocol,
-        request.seed,
-        stream=stream,
-        progress=note,
-        checkpoint=checkpoint,
-        checkpoint_interval=_CHECKPOINT_SECONDS,
-    )
-    if glass is None:
-        raise ServiceError("the cooling was stopped by a signal", hint="run the command again")
     order = analyse_order(glass.inherent_structure)
-    atoms = glass.inherent_structure if request.inherent else glass.sampler.atoms
+    atoms = glass.inherent_structure if request.inherent else glass.atoms
     atoms.calc = request.lj.calculator()
     atoms.get_forces()
     atoms.get_stress()
@@ -236,14 +218,14 @@ def _cool(request: GlassRequest, stream: int, folder: Path) -> None:
         "n_sweeps": request.protocol.n_sweeps,
         "seed": request.seed,
         "stream": stream,
+        "replicas": n_replicas,
         "ordered": order.ordered,
         "q6_solid_fraction": order.q6_solid_fraction,
         "cna_555_fraction": order.cna_555_fraction,
         "frank_kasper_fraction": order.frank_kasper_fraction,
     }
-    with atomic_write(_glass_file(folder, stream)) as file:
-        write(file, atoms, format="extxyz")
-    checkpoint.unlink(missing_ok=True)
+    with atomic_write(file) as stream_of_file:
+        write(stream_of_file, atoms, format="extxyz")
 
 
 def _glass_file(folder: Path, stream: int) -> Path:
@@ -268,16 +250,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which a terminal sends to all; the parent ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

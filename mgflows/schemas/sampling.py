@@ -39,8 +39,12 @@ class SampleDocument(BaseModel):
     reduced_temperature_high: float = Field(description="T* at the start")
     reduced_temperature_low: float = Field(description="T* at the end")
     swap_fraction: float = Field(description="fraction of moves that exchange two species")
+    replicas: int = Field(
+        1, description="samples that were cooled side by side, in single precision if several"
+    )
     acceptance: dict[str, Acceptance] = Field(
-        description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'"
+        description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'; the mean "
+        "of the replicas"
     )
     order: OrderParameters = Field(description="order parameters of the inherent structure")
     ordered: bool = Field(

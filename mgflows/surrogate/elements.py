@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["CRYSTALS", "MetalCrystal", "crystal_number_density", "lennard_jones_parameters"]
 
 _A12, _A6 = 12.13188, 14.45392
-_NEIGHBOUR_DISTANCE = (2.0 * _A12 / _A6) ** (1.0 / 6.0)
-_COHESIVE_ENERGY = _A6**2 / (2.0 * _A12)
+NEIGHBOUR_DISTANCE = (2.0 * _A12 / _A6) ** (1.0 / 6.0)
+"""Nearest-neighbour distance of the Lennard-Jones fcc crystal, in sigma."""
+COHESIVE_ENERGY = _A6**2 / (2.0 * _A12)
+"""Its cohesive energy per atom, in epsilon."""
 
 _ATOMS_PER_CELL = {"fcc": 4, "bcc": 2, "hcp": 2, "dhcp": 4, "alpha-Mn": 58}
 
@@ -105,7 +107,7 @@ def _crystal(symbol: str) -> MetalCrystal:
         raise InputError(
             f"no crystal data for {symbol!r}",
             hint=(
-                "give sigma and epsilon with LennardJones.from_species, or use one of "
+                "give a pair table (LennardJones.from_yaml, or --pair-table), or use one of "
                 f"{', '.join(CRYSTALS)}"
             ),
         )
@@ -118,17 +120,17 @@ def lennard_jones_parameters(symbols: Sequence[str]) -> tuple[dict[str, float], 
     Raises
     ------
     InputError
-        For an element that is not in :data:`CRYSTALS`, such as a metalloid, whose crystal is no
-        measure of its size in a metal.
+        For an element that is not in :data:`CRYSTALS`, such as a metalloid, for which there is
+        :mod:`mgflows.surrogate.metalloids`.
     """
     crystals = {symbol: _crystal(symbol) for symbol in symbols}
     # The nearest-neighbour distance of an fcc crystal with volume V per atom is (sqrt(2) V)^(1/3).
     sigma = {
-        symbol: (math.sqrt(2.0) * crystal.volume) ** (1.0 / 3.0) / _NEIGHBOUR_DISTANCE
+        symbol: (math.sqrt(2.0) * crystal.volume) ** (1.0 / 3.0) / NEIGHBOUR_DISTANCE
         for symbol, crystal in crystals.items()
     }
     epsilon = {
-        symbol: crystal.cohesive_energy / _COHESIVE_ENERGY for symbol, crystal in crystals.items()
+        symbol: crystal.cohesive_energy / COHESIVE_ENERGY for symbol, crystal in crystals.items()
     }
     return sigma, epsilon
 

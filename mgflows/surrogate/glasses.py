@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+import numpy as np
+
+from mgflows.errors import InputError
 from mgflows.surrogate.inherent_structure import find_inherent_structure
+from mgflows.surrogate.kernels.layouts import CROSSOVER, Replicas
+from mgflows.surrogate.replicas import SwapMonteCarloReplicas
 from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -23,9 +28,14 @@ if TYPE_CHECKING:
     from mgflows.surrogate.cooling import Cooling, CoolingProgress
     from mgflows.surrogate.lennard_jones import LennardJones
 
-__all__ = ["GlassProtocol", "SampledGlass", "sample_glass"]
+__all__ = ["GlassProtocol", "SampledGlass", "batches", "sample_glass", "sample_replicas"]
 
 logger = logging.getLogger(__name__)
+
+Sampler = TypeVar("Sampler", bound=SwapMonteCarlo)
+
+_FEWEST_REPLICAS = 12
+"""Glasses for which replicas take clearly less processor time than single coolings."""
 
 
 @dataclass(frozen=True)
@@ -63,20 +73,55 @@ class SampledGlass:
 
     Attributes
     ----------
-    sampler
-        The sampler in its final state; `sampler.atoms` is the glass.
-    cooling
-        Record of the cooling.
+    atoms
+        The glass.
+    energy_per_atom
+        Its reduced energy.
     inherent_structure
         The minimised glass.
     e_is
         Its energy, eV per atom.
+    cooling
+        Record of the cooling; that of replicas has the mean energies and the summed counts of all.
+    sampler
+        The sampler in its final state.
     """
 
-    sampler: SwapMonteCarlo
-    cooling: Cooling
+    atoms: Atoms
+    energy_per_atom: float
     inherent_structure: Atoms
     e_is: float
+    cooling: Cooling
+    sampler: SwapMonteCarlo
+
+
+def batches(lj: LennardJones, alloy: Alloy, n_glasses: int) -> list[range]:
+    """Divide glasses of one alloy and protocol into those cooled one by one and side by side.
+
+    Sixteen replicas in single precision (:func:`sample_replicas`) take about as long as eight
+    single coolings in double precision, so glasses are cooled sixteen at a time, and a rest of
+    twelve or more is filled up with spare replicas. Replicas are for boxes of at least twice the
+    largest cutoff and up to a thousand atoms; all others are cooled one by one. The division
+    depends on nothing else, and in particular not on the number of processes.
+
+    Parameters
+    ----------
+    lj, alloy, n_glasses
+        Surrogate, alloy and number of glasses.
+
+    Returns
+    -------
+    Consecutive ranges of glass numbers; those of more than one number are for replicas.
+    """
+    lanes = Replicas.lanes("float32")
+    if lj.check_box(alloy) is not None or alloy.n_atoms > CROSSOVER["float64"]:
+        return [range(number, number + 1) for number in range(n_glasses)]
+    n_full, rest = divmod(n_glasses, lanes)
+    together = n_full * lanes + (rest if rest >= _FEWEST_REPLICAS else 0)
+    return [
+        *(range(start, min(start + lanes, together)) for start in range(0, together, lanes)),
+        *(range(number, number + 1) for number in range(together, n_glasses)),
+    ]
 
 
 def sample_glass(
@@ -114,10 +159,8 @@ def sample_glass(
     SampledGlass or None
         None if the wall time or SIGUSR1 ended the cooling before its last sweep.
     """
-    if checkpoint is not None and checkpoint.exists():
-        sampler = SwapMonteCarlo.load(checkpoint)
-        logger.info("resuming the cooling at sweep %d", sampler.sweeps)
-    else:
+    sampler = _load(SwapMonteCarlo, checkpoint)
+    if sampler is None:
         sampler = SwapMonteCarlo.from_alloy(
             lj,
             alloy,
@@ -127,8 +170,86 @@ def sample_glass(
             dtype=protocol.dtype,
         )
         sampler.equilibrate(protocol.equilibration_sweeps, protocol.reduced_temperature_high)
+    cooling = _cool(sampler, protocol, progress, checkpoint, checkpoint_interval, wall_time)
+    if not cooling.finished:
+        return None
+    return _minimised(sampler.atoms, sampler.energy_per_atom, cooling, sampler)
+
+
+def sample_replicas(
+    lj: LennardJones,
+    alloy: Alloy,
+    protocol: GlassProtocol,
+    seeds: Sequence[int],
+    *,
+    progress: Callable[[CoolingProgress], None] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_interval: float = 60.0,
+    wall_time: float | None = None,
+) -> list[SampledGlass] | None:
+    """Cool up to sixteen glasses side by side in single precision and minimise them.
+
+    Parameters
+    ----------
+    lj, alloy, protocol
+        As in :func:`sample_glass`; the precision of the protocol is not used.
+    seeds
+        One for each glass. Spare replicas fill the register and are discarded. A glass depends on
+        the seeds of all, since they select the same atoms for their moves.
+    progress, checkpoint, checkpoint_interval, wall_time
+        As in :func:`sample_glass`.
+
+    Returns
+    -------
+    list of SampledGlass, or None
+        None if the wall time or SIGUSR1 ended the coolings before their last sweep.
+
+    Raises
+    ------
+    InputError
+        For more seeds than replicas, none, or a box below twice the largest cutoff.
+    """
+    lanes = Replicas.lanes("float32")
+    if not 0 < len(seeds) <= lanes:
+        raise InputError(
+            f"{len(seeds)} seeds are given", hint=f"give one for each of up to {lanes} replicas"
+        )
+    sampler = _load(SwapMonteCarloReplicas, checkpoint)
+    if sampler is None:
+        spare = np.random.SeedSequence(list(seeds)).generate_state(lanes - len(seeds))
+        sampler = SwapMonteCarloReplicas.from_alloy(
+            lj, alloy, [*seeds, *spare.tolist()], swap_fraction=protocol.swap_fraction
+        )
+        sampler.equilibrate(protocol.equilibration_sweeps, protocol.reduced_temperature_high)
+    cooling = _cool(sampler, protocol, progress, checkpoint, checkpoint_interval, wall_time)
+    if not cooling.finished:
+        return None
+    return [
+        _minimised(atoms, float(energy), cooling, sampler)
+        for atoms, energy, _ in zip(
+            sampler.replicas, sampler.energies_per_atom, seeds, strict=False
+        )
+    ]
+
+
+def _load(kind: type[Sampler], checkpoint: Path | None) -> Sampler | None:
+    if checkpoint is None or not checkpoint.exists():
+        return None
+    sampler = kind.load(checkpoint)
+    logger.info("resuming from the checkpoint at sweep %d", sampler.sweeps)
+    return sampler
+
+
+def _cool(
+    sampler: SwapMonteCarlo,
+    protocol: GlassProtocol,
+    progress: Callable[[CoolingProgress], None] | None,
+    checkpoint: Path | None,
+    checkpoint_interval: float,
+    wall_time: float | None,
+) -> Cooling:
     # The checkpoint of a run that was killed after its last sweep holds the finished cooling.
-    cooling = sampler.finished_cooling or sampler.cool(
+    return sampler.finished_cooling or sampler.cool(
         protocol.n_sweeps,
         protocol.reduced_temperature_high,
         protocol.reduced_temperature_low,
@@ -138,7 +259,10 @@ def sample_glass(
         checkpoint_interval=checkpoint_interval,
         wall_time=wall_time,
     )
-    if not cooling.finished:
-        return None
-    relaxed, e_is = find_inherent_structure(sampler.atoms, lj)
-    return SampledGlass(sampler, cooling, relaxed, e_is)
+
+
+def _minimised(
+    atoms: Atoms, energy_per_atom: float, cooling: Cooling, sampler: SwapMonteCarlo
+) -> SampledGlass:
+    relaxed, e_is = find_inherent_structure(atoms, sampler.lj)
+    return SampledGlass(atoms, energy_per_atom, relaxed, e_is, cooling, sampler)

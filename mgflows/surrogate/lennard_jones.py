@@ -15,6 +15,7 @@ from mgflows.geometry import check_distances, check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -219,11 +220,13 @@ class LennardJones:
     def from_elements(
         cls, symbols: Sequence[str], *, cutoff_factor: float = 2.0, reference: str = ""
     ) -> LennardJones:
-        """Estimate the surrogate of any alloy of metals from the crystals of its elements.
+        """Estimate the surrogate of any alloy of metals and metalloids from its elements.
 
-        The parameters follow from lattice constants and cohesive energies, with Lorentz-Berthelot
-        mixing; the rule and its sources are in :mod:`mgflows.surrogate.elements`. It gives the
-        paper's parameters of Cu, Zr and Al within 2 %. The exchanges that such an alloy accepts are
+        The parameters of metals follow from lattice constants and cohesive energies, with
+        Lorentz-Berthelot mixing; the rule and its sources are in
+        :mod:`mgflows.surrogate.elements`. It gives the paper's parameters of Cu, Zr and Al within
+        2 %. B, C, Si, P and Ge have covalent radii and wells from enthalpies of mixing, see
+        :mod:`mgflows.surrogate.metalloids`. The exchanges that such an alloy accepts are
         measured by :func:`mgflows.surrogate.exchanges.measure_exchanges`.
 
         Parameters
@@ -232,13 +235,44 @@ class LennardJones:
             Element symbols, in the order of the tables.
         cutoff_factor, reference
             As in :class:`LennardJones`.
+
+        Raises
+        ------
+        InputError
+            For an element without data.
+
+        Examples
+        --------
+        >>> LennardJones.from_elements(["Pd", "Ni", "P"]).sigma[2].round(2).tolist()
+        [2.24, 2.12, 1.96]
         """
         from mgflows.surrogate.elements import lennard_jones_parameters
+        from mgflows.surrogate.metalloids import METALLOIDS, metalloid_parameters
 
         if len(set(symbols)) != len(symbols):
             raise InputError(f"the elements {list(symbols)} hold one twice; name each once")
-        sigma, epsilon = lennard_jones_parameters(symbols)
-        return cls.from_species(sigma, epsilon, cutoff_factor=cutoff_factor, reference=reference)
+        sigma, epsilon = lennard_jones_parameters([s for s in symbols if s not in METALLOIDS])
+        extra_sigma, extra_epsilon, wells = metalloid_parameters(
+            [symbol for symbol in symbols if symbol in METALLOIDS], epsilon
+        )
+        sigma, epsilon = sigma | extra_sigma, epsilon | extra_epsilon
+        return cls.from_species(
+            {symbol: sigma[symbol] for symbol in symbols},
+            {symbol: epsilon[symbol] for symbol in symbols},
+            pairs={(a, b): ((sigma[a] + sigma[b]) / 2.0, depth) for (a, b), depth in wells.items()},
+            cutoff_factor=cutoff_factor,
+            reference=reference,
+        )
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> LennardJones:
+        """Read a pair table from a YAML file.
+
+        The format is that of :func:`mgflows.surrogate.pair_tables.read_pair_table`.
+        """
+        from mgflows.surrogate.pair_tables import read_pair_table
+
+        return read_pair_table(path)
 
     @classmethod
     def for_species(

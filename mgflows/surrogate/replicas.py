@@ -39,7 +39,8 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         Start configurations of the same atoms in the same box, one per lane: 16 in float32, 8 in
         float64.
     seed
-        Seed of the random numbers; each replica has its own stream.
+        Seed of the random numbers, of which each replica has its own stream; or one seed per
+        replica, all of which seed the choice of the atoms that they share.
     exchange_pairs, max_displacement, swap_fraction, dtype
         As in :class:`SwapMonteCarlo`.
 
@@ -59,7 +60,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         self,
         lj: LennardJones,
         starts: Sequence[Atoms],
-        seed: int,
+        seed: int | Sequence[int],
         *,
         exchange_pairs: Sequence[tuple[str, str]] | None = None,
         max_displacement: float = 0.15,
@@ -69,7 +70,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
         super().__init__(
             lj,
             starts[0],
-            seed,
+            int(seed) if isinstance(seed, (int, np.integer)) else _combined(seed),
             exchange_pairs=exchange_pairs,
             max_displacement=max_displacement,
             swap_fraction=swap_fraction,
@@ -100,18 +101,36 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
                 "all_pairs",
             )
             systems.append(system)
-        states = [all_pairs.seed_random_state(seed, stream) for stream in range(1, lanes + 1)]
+        if isinstance(seed, (int, np.integer)):
+            states = [
+                all_pairs.seed_random_state(int(seed), stream) for stream in range(1, lanes + 1)
+            ]
+        else:
+            states = [all_pairs.seed_random_state(own, 1) for own in _checked(seed, lanes)]
         self._replicas = Replicas(systems, np.stack(states, axis=-1))
         self._system = self._replicas
 
     @classmethod
-    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
-        """Start from atoms inserted at random in the alloy's box, independently per replica."""
+    def from_alloy(
+        cls, lj: LennardJones, alloy: Alloy, seed: int | Sequence[int], **settings: Any
+    ) -> Self:
+        """Start from atoms inserted at random in the alloy's box, independently per replica.
+
+        Parameters
+        ----------
+        lj, alloy, seed
+            Surrogate, composition with number of atoms and density, and seed of insertion and
+            sampling; a sequence has one seed per replica.
+        settings
+            As in :class:`SwapMonteCarloReplicas`.
+        """
         lanes = Replicas.lanes(settings.get("dtype", "float32"))
-        seeds = np.random.SeedSequence(seed).generate_state(lanes)
-        return cls(
-            lj, [random_configuration(lj, alloy, int(own)) for own in seeds], seed, **settings
+        seeds = (
+            np.random.SeedSequence(seed).generate_state(lanes).tolist()
+            if isinstance(seed, (int, np.integer))
+            else _checked(seed, lanes)
         )
+        return cls(lj, [random_configuration(lj, alloy, own) for own in seeds], seed, **settings)
 
     @property
     def energies_per_atom(self) -> NDArray[np.float64]:
@@ -157,3 +176,16 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
     @property
     def _chunk(self) -> int:
         return max(1, super()._chunk // Replicas.lanes(self.dtype))
+
+
+def _checked(seeds: Sequence[int], lanes: int) -> list[int]:
+    if len(seeds) != lanes:
+        raise InputError(
+            f"{len(seeds)} seeds are given for {lanes} replicas", hint=f"give one or {lanes} seeds"
+        )
+    return list(seeds)
+
+
+def _combined(seeds: Sequence[int]) -> int:
+    """Return a seed that depends on all of several seeds and their order."""
+    return int(np.random.SeedSequence(list(seeds)).generate_state(1, np.uint64)[0])

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 SETTINGS = ("Cu46Zr46Al8", "--atoms", "120", "--samples", "4", "--sweeps", "20000")
+SETTINGS += ("--workers", "1")
 
 
-def _start(output: Path) -> subprocess.Popen[str]:
+def _start(output: Path, *settings: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "mgflows", "sample", *SETTINGS, "--output", str(output)],
+        [sys.executable, "-m", "mgflows", "sample", *settings, "--output", str(output)],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -41,6 +42,28 @@ def _wait_for(output: Path, process: subprocess.Popen[str], n_glasses: int) -> N
         time.sleep(0.05)
 
 
+def test_sixteen_glasses_are_cooled_side_by_side(run, tmp_path: Path) -> None:
+    settings = ("Cu46Zr46Al8", "--atoms", "120", "--sweeps", "12000", "--samples", "17")
+    assert run("sample", *settings, "--output", "one.xyz", "--workers", "1")[0] == 0
+
+    # Killed when the glass that is cooled by itself is finished, but not the other sixteen.
+    output = tmp_path / "two.xyz"
+    process = _start(output, *settings, "--workers", "2")
+    _wait_for(output, process, 1)
+    process.kill()
+    process.wait()
+    assert not (unfinished_folder(output) / "glass-000000.xyz").exists()
+
+    code, _, said = run("sample", *settings, "--output", str(output), "--workers", "2")
+    assert code == 0, said
+    assert "resuming; 1 glass of 17 finished before" in said
+    assert output.read_bytes() == (tmp_path / "one.xyz").read_bytes()
+    frames = read(output, ":")
+    assert [frame.info["stream"] for frame in frames] == list(range(17))
+    assert [frame.info["replicas"] for frame in frames] == 16 * [16] + [1]
+    assert len({frame.info["e_is"] for frame in frames}) == 17
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -> None:
@@ -48,7 +71,7 @@ def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -
     output = tmp_path / "glasses.xyz"
 
     # Ctrl-C in a terminal reaches the command and its worker.
-    process = _start(output)
+    process = _start(output, *SETTINGS)
     _wait_for(output, process, 1)
     os.killpg(process.pid, signal.SIGINT)
     stopped = time.monotonic()
@@ -61,7 +84,7 @@ def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -
     assert "run the same command again to resume" in printed
 
     # After kill -9 the finished glasses are in the folder; the worker ends too.
-    process = _start(output)
+    process = _start(output, *SETTINGS)
     _wait_for(output, process, n_kept + 1)
     process.kill()
     process.wait()

@@ -97,6 +97,22 @@ def test_swap_monte_carlo(settings: Settings, database: Database) -> None:
     assert np.array_equal(positions, whole.structure.cart_coords)
 
 
+def test_replicas(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of sixteen, which is killed, and one sample by itself."""
+    maker = SwapMonteCarloMaker(checkpoint_interval=0.1, equilibration_sweeps=50)
+    seeds = list(range(17))
+    arguments = ALLOY, 10_000, seeds, [str(seed) for seed in seeds]
+    document = output_after_a_kill(
+        settings, database, maker.make_set(*arguments), "checkpoint-swap-monte-carlo-000.npz"
+    )
+    monkeypatch.chdir(tmp_path)
+    whole = SwapMonteCarloMaker.make_set.original(maker, *arguments)
+    assert [sample["e_is"] for sample in document["samples"]] == [s.e_is for s in whole.samples]
+    assert [sample["replicas"] for sample in document["samples"]] == 16 * [16] + [1]
+
+
 def test_molecular_dynamics(
     settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

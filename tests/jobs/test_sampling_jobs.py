@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mgflows import Alloy
-from mgflows.errors import InputError
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
 from mgflows.jobs.onset import OnsetMaker
@@ -124,9 +126,62 @@ def test_a_set_is_the_samples_of_its_seeds_whatever_the_number_of_processes(run)
             assert np.array_equal(_positions(one), other.structure.cart_coords)
 
 
-def test_a_set_cannot_hand_over(run, store):
-    with pytest.raises(InputError, match="one job per sample"):
-        SwapMonteCarloMaker(wall_time=1.0).make_set(ALLOY, 100, [1], ["a"]).run(store)
+SEEDS = list(range(101, 118))
+"""A batch of sixteen, and one that is cooled by itself."""
+
+
+def _set(run, maker, n_sweeps=400):
+    families = [str(seed) for seed in SEEDS]
+    return SampleSetDocument.model_validate(
+        run(maker.make_set(ALLOY, n_sweeps, SEEDS, families))
+    ).samples
+
+
+def _same(ones, others):
+    for one, other in zip(ones, others, strict=True):
+        assert np.array_equal(one.structure.cart_coords, other.structure.cart_coords)
+        assert one.e_is == other.e_is
+        assert one.acceptance == other.acceptance
+
+
+def test_a_set_is_cooled_in_replicas_for_any_number_of_processes(run):
+    samples = _set(run, SwapMonteCarloMaker())
+    _same(samples, _set(run, SwapMonteCarloMaker(n_processes=2)))
+    assert [sample.provenance.seed for sample in samples] == SEEDS
+    assert [sample.replicas for sample in samples] == 16 * [16] + [1]
+    assert samples[3].provenance.settings["seeds"] == SEEDS[:16]
+    assert len({sample.e_is for sample in samples}) == 17
+    lj = LennardJones.cuzral()
+    for sample in (samples[3], samples[15]):
+        relaxed = atoms_from_structure(sample.inherent_structure)
+        assert lj.energy(relaxed) / 113 == pytest.approx(sample.e_is, abs=1e-10)
+        assert lj.energy(atoms_from_structure(sample.structure)) / 113 == pytest.approx(
+            sample.energy_lj, abs=1e-5
+        )
+    # The last one is the sample of its seed, cooled by itself in double precision.
+    alone = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=400, seed=SEEDS[-1]))
+    assert np.array_equal(_positions(alone), samples[-1].structure.cart_coords)
+    singles = _set(run, SwapMonteCarloMaker(replicas=False), n_sweeps=20)
+    assert {sample.replicas for sample in singles} == {1}
+
+
+def test_a_set_that_runs_out_of_time_hands_over_and_ends_the_same(run, store):
+    maker = SwapMonteCarloMaker(equilibration_sweeps=50)
+    whole = _set(run, maker, n_sweeps=4_000)
+    families = [str(seed) for seed in SEEDS]
+    job = replace(maker, wall_time=0.4).make_set(ALLOY, 4_000, SEEDS, families)
+    pieces = SampleSetDocument.model_validate(run(job))
+    assert store.count({"uuid": job.uuid}) - 1 >= 1, "the job handed over at least once"
+    _same(whole, pieces.samples)
+
+    # In processes: they stop at once, and the next job continues from their checkpoints.
+    make_set = SwapMonteCarloMaker.make_set.original
+    stopped = make_set(replace(maker, wall_time=0.0, n_processes=2), ALLOY, 4_000, SEEDS, families)
+    assert stopped.replace.function_kwargs["checkpoint"] == str(Path.cwd())
+    assert len(list(Path.cwd().glob("checkpoint-swap-monte-carlo-*.npz"))) == 2
+    resumed = make_set(maker, ALLOY, 4_000, SEEDS, families, checkpoint=str(Path.cwd()))
+    _same(whole, resumed.samples)
+    assert not list(Path.cwd().glob("checkpoint-*"))
 
 
 def test_the_clock_dates_every_sample(run):

@@ -1,0 +1,132 @@
+"""Coolings in processes side by side: interrupted, they save themselves and end."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, TypeVar
+
+from mgflows.errors import ServiceError
+from mgflows.subprocesses import end_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableSequence, Sequence
+
+__all__ = ["available_cores", "run_in_processes"]
+
+_POLL_SECONDS = 0.3
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Number of cores on which this process may run."""
+    return len(os.sched_getaffinity(0))
+
+
+def run_in_processes(
+    function: Callable[[Task, Callable[[int], None]], Result],
+    tasks: Sequence[Task],
+    n_processes: int,
+    progress: Callable[[Sequence[int]], None] | None = None,
+) -> Iterator[tuple[int, Result]]:
+    """Run a function on every task, in processes that never outlive this one.
+
+    Parameters
+    ----------
+    function
+        Takes a task and a function to be called with the work done so far in it. Must be importable
+        by a new process. A process receives SIGTERM when this one ends in whatever way, so that a
+        cooling with a checkpoint saves itself.
+    tasks
+        The tasks, started in this order.
+    n_processes
+        How many run at the same time.
+    progress
+        Called several times a second with the work done in each task.
+
+    Yields
+    ------
+    index, result
+        In the order in which the tasks end.
+
+    Raises
+    ------
+    ServiceError
+        If a process was killed.
+    """
+    if not tasks:
+        return
+    context = get_context("spawn")
+    done = context.Array("q", len(tasks), lock=False)
+    pool = ProcessPoolExecutor(
+        min(n_processes, len(tasks)),
+        mp_context=context,
+        initializer=_start,
+        initargs=(os.getpid(), done),
+    )
+    try:
+        with _without_interrupts():
+            numbers = {
+                pool.submit(_run, function, task, number): number
+                for number, task in enumerate(tasks)
+            }
+        pending = set(numbers)
+        while pending:
+            ended, pending = wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield numbers[future], future.result()
+            if progress is not None:
+                progress(list(done))
+    except BrokenProcessPool as error:
+        raise ServiceError(
+            "a sampling process was killed, perhaps for lack of memory",
+            hint="run it again to resume, with fewer processes at a time",
+        ) from error
+    finally:
+        # A cooling saves its checkpoint on SIGTERM.
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+_done: MutableSequence[int] = []
+"""In a process of the pool: the work done by task, shared with the parent."""
+
+
+def _start(parent: int, done: MutableSequence[int]) -> None:
+    global _done
+    _done = done
+    logging.getLogger("mgflows").setLevel(logging.ERROR)
+    if not end_with_parent(parent, signal.SIGTERM):
+        raise SystemExit(1)
+
+
+def _run(
+    function: Callable[[Task, Callable[[int], None]], Result], task: Task, number: int
+) -> Result:
+    def note(work: int) -> None:
+        _done[number] = work
+
+    return function(task, note)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C, which a terminal sends to all; the parent ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
