@@ -82,6 +82,19 @@ _NOTED_EXCESS = 0.15
     help="Lennard-Jones parameters of Cu-Zr-Al.",
 )
 @click.option(
+    "--pair-table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file with Lennard-Jones parameters of your own, instead of --table.",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["paper", "efficient"]),
+    default="paper",
+    show_default=True,
+    help="How the temperature falls: as in the paper, or from the onset of supercooling, which "
+    "takes a fraction of the sweeps for the same depth.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
@@ -107,6 +120,8 @@ def sample(
     mass_density: float | None,
     glass_density: float | None,
     table: Literal["consistent", "printed"],
+    pair_table: Path | None,
+    protocol: Literal["paper", "efficient"],
     seed: int,
     workers: int | None,
     inherent: bool,
@@ -128,9 +143,15 @@ def sample(
     from mgflows.surrogate.glasses import GlassProtocol
 
     console = make_console(stderr=True)
-    lj = LennardJones.for_species(_composition(formula, n_atoms), table=table)
+    composition = _composition(formula, n_atoms)
+    lj = (
+        LennardJones.for_species(composition, table=table)
+        if pair_table is None
+        else LennardJones.from_yaml(pair_table)
+    )
     alloy = _alloy(formula, n_atoms, lj, reduced_density, mass_density)
-    request = GlassRequest(lj, alloy, GlassProtocol(sweeps), samples, seed, inherent)
+    cooling = GlassProtocol.of(protocol, lj, alloy, sweeps)
+    request = GlassRequest(lj, alloy, cooling, samples, seed, inherent)
     folder = unfinished_folder(output)
     if force and folder.exists():
         shutil.rmtree(folder)
@@ -141,6 +162,7 @@ def sample(
     exchanges = ", ".join("-".join(pair) for pair in lj.exchanges_of(alloy.species)) or "none"
     console.print(
         f"{samples} x {alloy.formula}, {plural(n_atoms, 'atom')}, {alloy.mass_density:.2f} g/cm3, "
+        f"T* = {cooling.reduced_temperature_high:.3g} to {cooling.reduced_temperature_low:.3g}, "
         f"exchanges: {exchanges}",
         markup=False,
     )

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 _WORDS = ("@version", "scaled_down")
 """Version stamps of monty and descriptions, which do not define a campaign."""
+_LATER_FIELDS = {"protocol": "paper"}
+"""Fields of Makers that earlier campaigns lacked, with the value that stands for their absence."""
 _LONGEST_VALUE = 60
 
 
@@ -29,7 +31,10 @@ def encode_settings(maker: Maker) -> dict[str, Any]:
 
 
 def settings_digest(settings: dict[str, Any]) -> str:
-    """Return the hash of encoded settings without version stamps and unset values."""
+    """Return the hash of encoded settings without version stamps and unset values.
+
+    Fields that were added to Makers later do not change the hash of earlier campaigns.
+    """
     return digest_of_text(json.dumps(_without(settings, ("@version",)), sort_keys=True))
 
 
@@ -62,7 +67,7 @@ def _without(value: Any, names: tuple[str, ...]) -> Any:
         return {
             key: _without(member, names)
             for key, member in value.items()
-            if key not in names and member is not None
+            if key not in names and member is not None and _LATER_FIELDS.get(key) != member
         }
     if isinstance(value, list):
         return [_without(member, names) for member in value]

@@ -35,7 +35,13 @@ from mgflows.surrogate import (
     SwapMonteCarlo,
     find_inherent_structure,
 )
-from mgflows.surrogate.glasses import GlassProtocol, batches, sample_glass, sample_replicas
+from mgflows.surrogate.glasses import (
+    GlassProtocol,
+    ProtocolName,
+    batches,
+    sample_glass,
+    sample_replicas,
+)
 from mgflows.surrogate.processes import available_cores, run_in_processes
 from mgflows.surrogate.supercooling import fit_supercooling_clock
 from mgflows.surrogate.swap_monte_carlo import random_configuration
@@ -77,7 +83,7 @@ class SwapMonteCarloMaker(Maker):
     lennard_jones
         The surrogate; by default the paper's or the estimate for the alloy's elements.
     reduced_temperature_high, reduced_temperature_low
-        T* at the start and at the end (paper: 10.01 and 0.01).
+        T* at the start and at the end of the paper's protocol (10.01 and 0.01).
     schedule
         How the temperature falls; linear in the paper.
     swap_fraction
@@ -96,6 +102,10 @@ class SwapMonteCarloMaker(Maker):
     n_processes
         Processes of :meth:`make_set`; None: as many as the job has cores. The samples do not depend
         on it.
+    protocol
+        ``"paper"`` cools between the temperatures above; ``"efficient"`` between temperatures that
+        follow from the onset of supercooling of the alloy and reach the same depth in fewer sweeps,
+        see :meth:`mgflows.surrogate.glasses.GlassProtocol.of`.
     replicas
         Whether :meth:`make_set` cools up to sixteen samples side by side in single precision on one
         core; None: where it is faster, see :func:`mgflows.surrogate.glasses.batches`.
@@ -113,6 +123,7 @@ class SwapMonteCarloMaker(Maker):
     checkpoint_interval: float = 60.0
     wall_time: float | None = None
     n_processes: int | None = 1
+    protocol: ProtocolName = "paper"
     replicas: Literal[False] | None = None
 
     @job(output_schema=SampleDocument)
@@ -284,7 +295,7 @@ class SwapMonteCarloMaker(Maker):
             glass = sample_glass(
                 self._surrogate(alloy),
                 alloy,
-                self._protocol(n_sweeps),
+                self._protocol(alloy, n_sweeps),
                 seed,
                 progress=progress,
                 checkpoint=checkpoint,
@@ -310,7 +321,7 @@ class SwapMonteCarloMaker(Maker):
             glasses = sample_replicas(
                 self._surrogate(alloy),
                 alloy,
-                self._protocol(n_sweeps),
+                self._protocol(alloy, n_sweeps),
                 seeds,
                 progress=progress,
                 checkpoint=checkpoint,
@@ -335,22 +346,25 @@ class SwapMonteCarloMaker(Maker):
     def _surrogate(self, alloy: Alloy) -> LennardJones:
         return self.lennard_jones or LennardJones.for_species(alloy.species)
 
-    def _protocol(self, n_sweeps: int) -> GlassProtocol:
-        return GlassProtocol(
+    def _protocol(self, alloy: Alloy, n_sweeps: int) -> GlassProtocol:
+        return GlassProtocol.of(
+            self.protocol,
+            self._surrogate(alloy),
+            alloy,
             n_sweeps,
-            self.reduced_temperature_high,
-            self.reduced_temperature_low,
-            self.schedule,
-            self.swap_fraction,
-            self.equilibration_sweeps,
-            self.dtype,
+            reduced_temperature_high=self.reduced_temperature_high,
+            reduced_temperature_low=self.reduced_temperature_low,
+            schedule=self.schedule,
+            swap_fraction=self.swap_fraction,
+            equilibration_sweeps=self.equilibration_sweeps,
+            dtype=self.dtype,
         )
 
     def _describe(self, alloy: Alloy, n_sweeps: int, glass: SampledGlass) -> dict[str, Any]:
         """Analyse a glass; return the fields of its document without the provenance."""
-        lj = glass.sampler.lj
+        lj, schedule = glass.sampler.lj, glass.cooling.schedule
         if alloy.glass_mass_density is not None:
-            glass.sampler.check_density(alloy.glass_mass_density, self.reduced_temperature_low)
+            glass.sampler.check_density(alloy.glass_mass_density, schedule.reduced_temperature_low)
         order = analyse_order(glass.inherent_structure, self.thresholds)
         return {
             "structure": structure_from_atoms(glass.atoms),
@@ -360,9 +374,10 @@ class SwapMonteCarloMaker(Maker):
             "e_is_reduced": glass.e_is / lj.energy_unit,
             "pressure_lj": _pressure(glass.atoms, lj),
             "n_sweeps": n_sweeps,
-            "reduced_cooling_rate": glass.cooling.schedule.rate,
-            "reduced_temperature_high": self.reduced_temperature_high,
-            "reduced_temperature_low": self.reduced_temperature_low,
+            "protocol": self.protocol,
+            "reduced_cooling_rate": schedule.rate,
+            "reduced_temperature_high": schedule.reduced_temperature_high,
+            "reduced_temperature_low": schedule.reduced_temperature_low,
             "swap_fraction": self.swap_fraction,
             "acceptance": _acceptance(glass),
             "order": order,

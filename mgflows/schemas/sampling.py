@@ -35,6 +35,7 @@ class SampleDocument(BaseModel):
     e_is_reduced: float = Field(description="the same in units of epsilon of the reference species")
     pressure_lj: float = Field(description="surrogate (virial) pressure of the snapshot, GPa")
     n_sweeps: int = Field(description="length of the cooling run in sweeps (N moves each)")
+    protocol: str = Field("paper", description="how it was cooled: 'paper' or 'efficient'")
     reduced_cooling_rate: float = Field(description="temperature drop per sweep, T* per sweep")
     reduced_temperature_high: float = Field(description="T* at the start")
     reduced_temperature_low: float = Field(description="T* at the end")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mgflows.errors import InputError
 from mgflows.surrogate.inherent_structure import find_inherent_structure
 from mgflows.surrogate.kernels.layouts import CROSSOVER, Replicas
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
+from mgflows.surrogate.supercooling import estimate_onset
 from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
 
 if TYPE_CHECKING:
@@ -28,19 +29,30 @@ if TYPE_CHECKING:
     from mgflows.surrogate.cooling import Cooling, CoolingProgress
     from mgflows.surrogate.lennard_jones import LennardJones
 
-__all__ = ["GlassProtocol", "SampledGlass", "batches", "sample_glass", "sample_replicas"]
+__all__ = [
+    "GlassProtocol",
+    "ProtocolName",
+    "SampledGlass",
+    "batches",
+    "sample_glass",
+    "sample_replicas",
+]
 
 logger = logging.getLogger(__name__)
 
 Sampler = TypeVar("Sampler", bound=SwapMonteCarlo)
 
+ProtocolName = Literal["paper", "efficient"]
+
+_EFFICIENT_HIGH, _EFFICIENT_LOW = 0.75, 0.25
+"""Ends of the efficient cooling over the onset temperature."""
 _FEWEST_REPLICAS = 12
 """Glasses for which replicas take clearly less processor time than single coolings."""
 
 
 @dataclass(frozen=True)
 class GlassProtocol:
-    """How a glass is cooled; the defaults are the paper's.
+    """How a glass is cooled; the defaults are the paper's, :meth:`efficient` has others.
 
     Parameters
     ----------
@@ -56,6 +68,15 @@ class GlassProtocol:
         Sweeps at the high temperature after random insertion; the paper does not state its start.
     dtype
         Precision of the sampler.
+
+    Examples
+    --------
+    >>> from mgflows import Alloy
+    >>> from mgflows.surrogate import LennardJones
+    >>> lj, alloy = LennardJones.cuzral(), Alloy.cuzral()
+    >>> protocol = GlassProtocol.of("efficient", lj, alloy, n_sweeps=10_000)
+    >>> round(protocol.reduced_temperature_high, 1), round(protocol.reduced_temperature_low, 1)
+    (HIGHVALUE, LOWVALUE)
     """
 
     n_sweeps: int
@@ -65,6 +86,44 @@ class GlassProtocol:
     swap_fraction: float = 0.2
     equilibration_sweeps: int = 1000
     dtype: Literal["float64", "float32"] = "float64"
+
+    @classmethod
+    def of(
+        cls, name: ProtocolName, lj: LennardJones, alloy: Alloy, n_sweeps: int, **settings: Any
+    ) -> GlassProtocol:
+        """Return a protocol by its name.
+
+        Parameters
+        ----------
+        name
+            ``"paper"``: the paper's cooling from T* = 10.01 to 0.01. ``"efficient"``: a cooling
+            from below the onset of supercooling, estimated by
+            :func:`~mgflows.surrogate.supercooling.estimate_onset`, to where next to nothing moves.
+            It spends all sweeps where the inherent structures deepen, and reaches in a fifth to a
+            tenth of the sweeps what the paper's reaches (docs/concepts/surrogate.md, "Efficient
+            cooling").
+        lj, alloy, n_sweeps
+            Surrogate, alloy and length of the cooling.
+        settings
+            Other parameters that differ from the defaults.
+
+        Raises
+        ------
+        InputError
+            For another name.
+        """
+        if name == "paper":
+            return cls(n_sweeps, **settings)
+        if name != "efficient":
+            raise InputError(
+                f"the protocol {name!r} does not exist", hint="choose 'paper' or 'efficient'"
+            )
+        onset = estimate_onset(lj, alloy)
+        efficient = {
+            "reduced_temperature_high": _EFFICIENT_HIGH * onset,
+            "reduced_temperature_low": _EFFICIENT_LOW * onset,
+        }
+        return cls(n_sweeps, **(settings | efficient))
 
 
 @dataclass(frozen=True)

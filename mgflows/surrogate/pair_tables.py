@@ -59,6 +59,8 @@ def read_pair_table(path: Path | str) -> LennardJones:
         raise InputError(f"the pair table {path} cannot be read ({reason})", hint=_HINT) from error
     table = _mapping(content, f"the pair table {path}", _KEYS)
     species = _mapping(table.get("species"), f"species of {path}")
+    if not species:
+        raise InputError(f"{path} names no species", hint=_HINT)
     for symbol in species:
         if symbol not in atomic_numbers:
             raise InputError(f"{path} names {symbol!r}, which is not an element", hint=_HINT)
@@ -94,7 +96,7 @@ def read_pair_table(path: Path | str) -> LennardJones:
 
 
 def _mapping(value: Any, name: str, allowed: tuple[str, ...] | None = None) -> dict[str, Any]:
-    if not isinstance(value, dict) or (allowed is None and "pairs" not in name and not value):
+    if not isinstance(value, dict):
         raise InputError(f"{name} is {value!r} but must have named entries", hint=_HINT)
     unknown = [key for key in value if allowed is not None and key not in allowed]
     if unknown:

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from ase.io import read
 
@@ -172,3 +173,27 @@ def test_density_and_exchanges_are_those_of_the_alloy(run) -> None:
     )
     assert code == 2
     assert "both --reduced-density and --mass-density" in printed
+
+
+def test_any_alloy_from_a_table_of_ones_own(run, tmp_path: Path) -> None:
+    (tmp_path / "table.yaml").write_text(
+        "species:\n  Pd: {sigma: 2.52, epsilon: 0.45}\n  P: {sigma: 1.96, epsilon: 0.2}\n"
+    )
+    settings = ("--sweeps", "10", "--pair-table", "table.yaml", "--force", "--mass-density", "10")
+    code, _, printed = run("sample", "Pd80P20", *settings)
+    assert code == 0
+    assert "T* = 10 to 0.01, exchanges: P-Pd" in printed
+    code, _, printed = run("sample", "Pd80Si20", *settings)
+    assert code == 2
+    assert "Si" in printed
+
+
+def test_the_efficient_protocol_is_deeper_than_the_paper_s(run, tmp_path: Path) -> None:
+    energies = {}
+    for protocol in ("paper", "efficient"):
+        settings = ("--sweeps", "3000", "--samples", "12", "--protocol", protocol, "--force")
+        code, _, printed = run("sample", "Cu46Zr46Al8", *settings)
+        assert code == 0, printed
+        energies[protocol] = [f.info["e_is"] for f in read(tmp_path / "glasses.xyz", ":")]
+    # One decade of sweeps is worth 0.25 eV/atom.
+    assert np.mean(energies["efficient"]) < np.mean(energies["paper"]) - 0.1

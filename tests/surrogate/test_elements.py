@@ -3,11 +3,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from ase.build import bulk
+from ase.data import atomic_numbers, covalent_radii
+from ase.neighborlist import neighbor_list
+from ase.spacegroup import crystal
 
 from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones
-from mgflows.surrogate.elements import CRYSTALS, crystal_number_density
+from mgflows.surrogate.elements import (
+    COHESIVE_ENERGY,
+    CRYSTALS,
+    NEIGHBOUR_DISTANCE,
+    crystal_number_density,
+)
+from mgflows.surrogate.metalloids import METALLOIDS, MIXING_ENTHALPIES
 
 pytestmark = pytest.mark.physics
 
@@ -60,8 +69,94 @@ def test_density_from_crystals():
     assert crystal_number_density({"Cu": 1.0}) == pytest.approx(4 / 3.61**3)
 
 
+def test_covalent_radii_are_those_of_ase():
+    # ASE's come from the same compilation.
+    for symbol, metalloid in METALLOIDS.items():
+        assert metalloid.covalent_radius == covalent_radii[atomic_numbers[symbol]], symbol
+        assert set(MIXING_ENTHALPIES[symbol]) == set(CRYSTALS), symbol
+
+
+def _nearest(atoms, a, b):
+    i, j, distance = neighbor_list("ijd", atoms, 4.0)
+    numbers = atoms.numbers
+    return distance[(numbers[i] == atomic_numbers[a]) & (numbers[j] == atomic_numbers[b])].min()
+
+
+@pytest.mark.parametrize(
+    ("metal", "metalloid", "compound"),
+    [
+        # Fe2B (C16) and Fe3C (D0_11): P. Villars and L. D. Calvert, Pearson's Handbook of
+        # Crystallographic Data for Intermetallic Phases, 2nd edition (1991).
+        (
+            "Fe",
+            "B",
+            crystal(
+                ("Fe", "B"),
+                [(0.1661, 0.6661, 0.0), (0.0, 0.0, 0.25)],
+                spacegroup=140,
+                cellpar=[5.110, 5.110, 4.249, 90, 90, 90],
+            ),
+        ),
+        (
+            "Fe",
+            "C",
+            crystal(
+                ("Fe", "Fe", "C"),
+                [(0.1816, 0.0666, 0.8374), (0.0367, 0.25, 0.3402), (0.877, 0.25, 0.944)],
+                spacegroup=62,
+                cellpar=[5.092, 6.741, 4.527, 90, 90, 90],
+            ),
+        ),
+    ],
+)
+def test_metalloids_are_as_far_from_metals_as_in_compounds(metal, metalloid, compound):
+    lj = LennardJones.from_elements([metal, metalloid])
+    assert lj.sigma[0, 1] * NEIGHBOUR_DISTANCE == pytest.approx(
+        _nearest(compound, metal, metalloid), rel=0.06
+    )
+
+
+@pytest.mark.parametrize(("metal", "metalloid"), [("Ni", "P"), ("Pd", "Si"), ("Fe", "B")])
+def test_a_random_lennard_jones_crystal_has_the_enthalpy_of_mixing(metal, metalloid):
+    # On one lattice of equal atoms, so that only the wells count, and with the well that belongs to
+    # the cohesive energy of the metalloid.
+    given = LennardJones.from_elements([metal, metalloid])
+    own = METALLOIDS[metalloid].cohesive_energy / COHESIVE_ENERGY
+    lj = LennardJones.from_species(
+        {metal: 2.5, metalloid: 2.5},
+        {metal: given.epsilon[0, 0], metalloid: own},
+        pairs={(metal, metalloid): (2.5, given.epsilon[0, 1])},
+        cutoff_factor=4.0,
+    )
+
+    def energy(symbols):
+        atoms = bulk("Cu", "fcc", a=2.5 * NEIGHBOUR_DISTANCE * np.sqrt(2.0), cubic=True)
+        atoms = atoms.repeat(4)
+        atoms.symbols = symbols
+        return lj.energy(atoms) / len(atoms)
+
+    random = np.random.default_rng(0)
+    mixed = np.mean(
+        [energy(random.permutation(128 * [metal] + 128 * [metalloid])) for _ in range(4)]
+    )
+    pure = (energy(256 * [metal]) + energy(256 * [metalloid])) / 2.0
+    expected = MIXING_ENTHALPIES[metalloid][metal] * 1e3 / 96485.33
+    assert mixed - pure == pytest.approx(expected, rel=0.06)
+
+
+def test_an_alloy_with_metalloids_keeps_the_order_of_the_elements():
+    lj = LennardJones.from_elements(["P", "Pd", "B", "Ni"])
+    assert lj.species == ("P", "Pd", "B", "Ni")
+    assert lj.reference == "Pd"
+    pairs = LennardJones.from_elements(["Pd", "P"])
+    assert lj.epsilon[1, 0] == pairs.epsilon[0, 1]
+    # Metals attract metalloids most, and metalloids each other least.
+    assert lj.epsilon[0, 1] > lj.epsilon[1, 1] > lj.epsilon[0, 0]
+    assert lj.epsilon[0, 2] < min(lj.epsilon[1, 0], lj.epsilon[3, 2])
+
+
 def test_unknown_elements_raise():
-    with pytest.raises(InputError, match="no crystal data for 'P'"):
-        LennardJones.from_elements(["Pd", "P"])
+    with pytest.raises(InputError, match="no crystal data for 'S'"):
+        LennardJones.from_elements(["Pd", "S"])
     with pytest.raises(InputError, match="one twice"):
         LennardJones.from_elements(["Cu", "Cu"])

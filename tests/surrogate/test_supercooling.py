@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones, SupercoolingClock, fit_supercooling_clock
-from mgflows.surrogate.supercooling import find_onset
+from mgflows.surrogate.supercooling import estimate_onset, find_onset
 
 TIMES = np.repeat([30.0, 100.0, 300.0, 1000.0], 3)
 
@@ -184,3 +185,16 @@ class TestOnset:
     def test_too_few_hot_temperatures_raise(self):
         with pytest.raises(InputError, match="three or more"):
             find_onset(self.temperatures, self.log_tau, self.errors, arrhenius_above=7.0)
+
+
+def test_the_estimated_onset_is_near_the_measured_ones():
+    # docs/images/supercooling_clock.md; docs/concepts/surrogate.md for the other density.
+    for table, reduced_density, onset in (
+        ("consistent", 1.75, 2.13),
+        ("printed", 1.75, 3.94),
+        ("printed", 1.47, 2.0),
+    ):
+        lj = LennardJones.cuzral(table=table)
+        preset = Alloy.cuzral()
+        alloy = Alloy(preset.composition, 150, number_density=reduced_density / lj.length_unit**3)
+        assert estimate_onset(lj, alloy) == pytest.approx(onset, rel=0.05), (table, reduced_density)
