@@ -162,10 +162,14 @@ def sample(
     exchanges = ", ".join("-".join(pair) for pair in lj.exchanges_of(alloy.species)) or "none"
     console.print(
         f"{samples} x {alloy.formula}, {plural(n_atoms, 'atom')}, {alloy.mass_density:.2f} g/cm3, "
-        f"T* = {cooling.reduced_temperature_high:.3g} to {cooling.reduced_temperature_low:.3g}, "
         f"exchanges: {exchanges}",
         markup=False,
     )
+    if protocol == "efficient":
+        console.print(
+            f"cooling from T* = {cooling.reduced_temperature_high:.3g} to "
+            f"{cooling.reduced_temperature_low:.3g}"
+        )
     excess = alloy.number_density / lj.number_density(alloy.composition) - 1.0
     if abs(excess) > _NOTED_EXCESS:
         console.print(

@@ -244,7 +244,7 @@ class LennardJones:
         Examples
         --------
         >>> LennardJones.from_elements(["Pd", "Ni", "P"]).sigma[2].round(2).tolist()
-        [2.24, 2.12, 1.96]
+        [2.24, 2.12, 2.4]
         """
         from mgflows.surrogate.elements import lennard_jones_parameters
         from mgflows.surrogate.metalloids import METALLOIDS, metalloid_parameters
@@ -252,14 +252,18 @@ class LennardJones:
         if len(set(symbols)) != len(symbols):
             raise InputError(f"the elements {list(symbols)} hold one twice; name each once")
         sigma, epsilon = lennard_jones_parameters([s for s in symbols if s not in METALLOIDS])
-        extra_sigma, extra_epsilon, wells = metalloid_parameters(
-            [symbol for symbol in symbols if symbol in METALLOIDS], epsilon
+        pairs = metalloid_parameters(
+            [symbol for symbol in symbols if symbol in METALLOIDS],
+            {metal: (sigma[metal], epsilon[metal]) for metal in sigma},
         )
-        sigma, epsilon = sigma | extra_sigma, epsilon | extra_epsilon
+        # The units are those of a metal.
+        reference = reference or max(sigma, key=lambda metal: sigma[metal])
+        for symbol in set(symbols) - set(sigma):
+            sigma[symbol], epsilon[symbol] = pairs[symbol, symbol]
         return cls.from_species(
             {symbol: sigma[symbol] for symbol in symbols},
             {symbol: epsilon[symbol] for symbol in symbols},
-            pairs={(a, b): ((sigma[a] + sigma[b]) / 2.0, depth) for (a, b), depth in wells.items()},
+            pairs=pairs,
             cutoff_factor=cutoff_factor,
             reference=reference,
         )
@@ -336,6 +340,9 @@ class LennardJones:
         """Return the exchanges that swap Monte Carlo tries by default in an alloy of some species.
 
         They are the pairs adjacent in diameter among the given species; none for a single species.
+        The diameter of a species is its mean over all pairs with the given species. With
+        Lorentz-Berthelot mixing this is the order of the species' own diameters; a metalloid, whose
+        own diameter only keeps it away from others of its kind, finds its place among the metals.
 
         Raises
         ------
@@ -348,8 +355,11 @@ class LennardJones:
                 f"{', '.join(unknown)} is not in the table of {', '.join(self.species)}",
                 hint="add the species to the table",
             )
-        order = sorted(set(species), key=lambda s: self.sigma[(self.species.index(s),) * 2])
-        return tuple(itertools.pairwise(order))
+        present = [symbol for symbol in self.species if symbol in set(species)]
+        index = [self.species.index(symbol) for symbol in present]
+        diameters = self.sigma[np.ix_(index, index)].mean(axis=1)
+        order = np.argsort(diameters, kind="stable")
+        return tuple(itertools.pairwise(present[number] for number in order))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LennardJones) and self.as_dict() == other.as_dict()
@@ -451,8 +461,7 @@ class LennardJones:
         are Cu-Al and Al-Zr, the ladder of the paper (Methods, "Sampling PEL with swap-Monte
         Carlo").
         """
-        order = np.argsort(np.diag(self.sigma), kind="stable")
-        return tuple((self.species[a], self.species[b]) for a, b in itertools.pairwise(order))
+        return self.exchanges_of(self.species)
 
     def check_box(self, alloy: Alloy) -> str | None:
         """Describe the consequences of a box below twice the largest cutoff.

@@ -10,9 +10,10 @@ its bonds among metals. The rule, in the terms of :mod:`mgflows.surrogate.elemen
   of mixing ``H``. With the energy ``-8.610 eps`` per atom of a Lennard-Jones crystal this is
   ``eps_MX = (eps_M + eps_X) / 2 - 2 H / 8.610``, where ``eps_X`` is the cohesive energy of the
   metalloid over 8.610.
-- Two metalloids: half the mean of their ``eps_X``. Metalloids in such glasses avoid each other;
-  half the well depth is the choice of W. Kob and H. C. Andersen, Phys. Rev. E 51, 4626 (1995),
-  doi:10.1103/PhysRevE.51.4626, for their model of Ni80P20.
+- Two metalloids avoid each other in such glasses. As in the model of Ni80P20 by W. Kob and H. C.
+  Andersen, Phys. Rev. E 51, 4626 (1995), doi:10.1103/PhysRevE.51.4626, their well depth is half of
+  ``eps_X``, and their diameter is 0.88/0.80 of that of a metalloid and a metal, in the mean over
+  the metals of the alloy.
 
 Only the sizes and the preference of metalloids for metals are meant to be realistic: these are what
 the sampled structures depend on.
@@ -21,9 +22,11 @@ the sampled structures depend on.
 from __future__ import annotations
 
 import itertools
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgflows import units
+from mgflows.errors import InputError
 from mgflows.surrogate.elements import COHESIVE_ENERGY, NEIGHBOUR_DISTANCE
 
 if TYPE_CHECKING:
@@ -279,42 +282,56 @@ MIXING_ENTHALPIES: Mapping[str, Mapping[str, float]] = {
 """Enthalpies of mixing of liquids of a metalloid and a metal in equal parts, kJ/mol of atoms."""
 
 
+_DIAMETER_RATIO = 0.88 / 0.80
+"""Diameter of two metalloids over that of a metalloid and a metal."""
+_DEPTH_RATIO = 0.5
+"""Well depth of two metalloids over the one that belongs to their cohesive energy."""
+
+
 def metalloid_parameters(
-    symbols: Sequence[str], metals: Mapping[str, float]
-) -> tuple[dict[str, float], dict[str, float], dict[tuple[str, str], float]]:
-    """Estimate diameters in A and well depths in eV of metalloids among metals.
+    symbols: Sequence[str], metals: Mapping[str, tuple[float, float]]
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Estimate the pairs of metalloids with metals and with each other.
 
     Parameters
     ----------
     symbols
         Metalloids.
     metals
-        Well depths of the metals in eV.
+        Diameter in A and well depth in eV of each metal.
 
     Returns
     -------
-    sigma, epsilon, pair_epsilon
-        Diameters and well depths of the metalloids, and the well depths of all pairs of a metalloid
-        and another element.
+    Diameter in A and well depth in eV of every pair with a metalloid, like pairs included.
+
+    Raises
+    ------
+    InputError
+        For metalloids without a metal.
 
     Examples
     --------
-    >>> sigma, epsilon, pairs = metalloid_parameters(["P"], {"Ni": 0.516})
-    >>> round(sigma["P"], 3), round(epsilon["P"], 3), round(pairs["Ni", "P"], 3)
-    (1.963, 0.199, 0.54)
+    >>> pairs = metalloid_parameters(["P"], {"Ni": (2.283, 0.516)})
+    >>> [round(value, 3) for value in pairs["Ni", "P"]]
+    [2.123, 0.54]
     """
-    element = {symbol: METALLOIDS[symbol].cohesive_energy / COHESIVE_ENERGY for symbol in symbols}
-    sigma = {
-        symbol: 2.0 * METALLOIDS[symbol].covalent_radius / NEIGHBOUR_DISTANCE for symbol in symbols
-    }
-    epsilon = {symbol: 0.5 * depth for symbol, depth in element.items()}
-    pairs = {
-        (a, b): 0.25 * (element[a] + element[b]) for a, b in itertools.combinations(symbols, 2)
-    }
-    for metal, depth in metals.items():
-        for symbol in symbols:
+    if symbols and not metals:
+        raise InputError(
+            f"{', '.join(symbols)} without a metal has no surrogate by rule",
+            hint="add a metal, or give a pair table (LennardJones.from_yaml, or --pair-table)",
+        )
+    depths = {symbol: METALLOIDS[symbol].cohesive_energy / COHESIVE_ENERGY for symbol in symbols}
+    pairs: dict[tuple[str, str], tuple[float, float]] = {}
+    own: dict[str, float] = {}
+    for symbol in symbols:
+        covalent = 2.0 * METALLOIDS[symbol].covalent_radius / NEIGHBOUR_DISTANCE
+        for metal, (diameter, depth) in metals.items():
             enthalpy = MIXING_ENTHALPIES[symbol][metal] * units.KJ_PER_MOL
             pairs[metal, symbol] = (
-                0.5 * (depth + element[symbol]) - 2.0 * enthalpy / COHESIVE_ENERGY
+                0.5 * (diameter + covalent),
+                0.5 * (depth + depths[symbol]) - 2.0 * enthalpy / COHESIVE_ENERGY,
             )
-    return sigma, epsilon, pairs
+        own[symbol] = _DIAMETER_RATIO * fmean(pairs[metal, symbol][0] for metal in metals)
+    for a, b in itertools.combinations_with_replacement(symbols, 2):
+        pairs[a, b] = (0.5 * (own[a] + own[b]), 0.5 * _DEPTH_RATIO * (depths[a] + depths[b]))
+    return pairs

@@ -7,7 +7,6 @@ into the supercooled liquid.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -605,11 +604,7 @@ def _possible_exchanges(
     """
     present = [species for species, count in zip(lj.species, counts, strict=True) if count]
     if pairs is None:
-        return tuple(
-            itertools.pairwise(
-                sorted(present, key=lambda species: lj.sigma[(lj.species.index(species),) * 2])
-            )
-        )
+        return lj.exchanges_of(present)
     for pair in pairs:
         if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
             raise InputError(

@@ -182,7 +182,7 @@ def test_any_alloy_from_a_table_of_ones_own(run, tmp_path: Path) -> None:
     settings = ("--sweeps", "10", "--pair-table", "table.yaml", "--force", "--mass-density", "10")
     code, _, printed = run("sample", "Pd80P20", *settings)
     assert code == 0
-    assert "T* = 10 to 0.01, exchanges: P-Pd" in printed
+    assert "10.00 g/cm3, exchanges: P-Pd" in printed
     code, _, printed = run("sample", "Pd80Si20", *settings)
     assert code == 2
     assert "Si" in printed

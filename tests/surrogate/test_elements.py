@@ -150,9 +150,15 @@ def test_an_alloy_with_metalloids_keeps_the_order_of_the_elements():
     assert lj.reference == "Pd"
     pairs = LennardJones.from_elements(["Pd", "P"])
     assert lj.epsilon[1, 0] == pairs.epsilon[0, 1]
-    # Metals attract metalloids most, and metalloids each other least.
+    # Metals attract metalloids most, and metalloids each other least and at a larger distance.
     assert lj.epsilon[0, 1] > lj.epsilon[1, 1] > lj.epsilon[0, 0]
     assert lj.epsilon[0, 2] < min(lj.epsilon[1, 0], lj.epsilon[3, 2])
+    assert lj.sigma[0, 0] == pytest.approx(1.1 * (lj.sigma[0, 1] + lj.sigma[0, 3]) / 2.0)
+    assert lj.sigma[0, 2] == pytest.approx((lj.sigma[0, 0] + lj.sigma[2, 2]) / 2.0)
+    # The ladder of exchanges follows the distances to other species.
+    assert lj.exchanges_of(["P", "Pd", "Ni"]) == (("P", "Ni"), ("Ni", "Pd"))
+    with pytest.raises(InputError, match="without a metal"):
+        LennardJones.from_elements(["Si", "B"])
 
 
 def test_unknown_elements_raise():

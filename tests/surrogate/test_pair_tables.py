@@ -72,5 +72,5 @@ def test_what_cannot_work_is_refused(tmp_path: Path, text: str, words: str) -> N
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="none.yaml does not exist"):
+    with pytest.raises(MissingFileError, match=r"none\.yaml does not exist"):
         LennardJones.from_yaml(tmp_path / "none.yaml")
