@@ -76,7 +76,7 @@ class GlassProtocol:
     >>> lj, alloy = LennardJones.cuzral(), Alloy.cuzral()
     >>> protocol = GlassProtocol.of("efficient", lj, alloy, n_sweeps=10_000)
     >>> round(protocol.reduced_temperature_high, 1), round(protocol.reduced_temperature_low, 1)
-    (HIGHVALUE, LOWVALUE)
+    (1.6, 0.5)
     """
 
     n_sweeps: int
@@ -99,8 +99,8 @@ class GlassProtocol:
             ``"paper"``: the paper's cooling from T* = 10.01 to 0.01. ``"efficient"``: a cooling
             from below the onset of supercooling, estimated by
             :func:`~mgflows.surrogate.supercooling.estimate_onset`, to where next to nothing moves.
-            It spends all sweeps where the inherent structures deepen, and reaches in a fifth to a
-            tenth of the sweeps what the paper's reaches (docs/concepts/surrogate.md, "Efficient
+            It spends all sweeps where the inherent structures deepen, and reaches in about a
+            fifth of the sweeps what the paper's reaches (docs/concepts/surrogate.md, "Efficient
             cooling").
         lj, alloy, n_sweeps
             Surrogate, alloy and length of the cooling.

@@ -349,17 +349,20 @@ class LennardJones:
         InputError
             For a species that the table lacks.
         """
+        self._check_species(species)
+        present = [symbol for symbol in self.species if symbol in set(species)]
+        index = [self.species.index(symbol) for symbol in present]
+        diameters = self.sigma[np.ix_(index, index)].mean(axis=1)
+        order = np.argsort(diameters, kind="stable")
+        return tuple(itertools.pairwise(present[number] for number in order))
+
+    def _check_species(self, species: Iterable[str]) -> None:
         unknown = sorted(set(species) - set(self.species))
         if unknown:
             raise InputError(
                 f"{', '.join(unknown)} is not in the table of {', '.join(self.species)}",
                 hint="add the species to the table",
             )
-        present = [symbol for symbol in self.species if symbol in set(species)]
-        index = [self.species.index(symbol) for symbol in present]
-        diameters = self.sigma[np.ix_(index, index)].mean(axis=1)
-        order = np.argsort(diameters, kind="stable")
-        return tuple(itertools.pairwise(present[number] for number in order))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LennardJones) and self.as_dict() == other.as_dict()
@@ -473,8 +476,8 @@ class LennardJones:
         Raises
         ------
         InputError
-            For fewer than eight atoms. Their box is less than two mean atomic distances wide, so an
-            atom has the same neighbour on either side.
+            For a species that the table lacks, and for fewer than eight atoms. Their box is less
+            than two mean atomic distances wide, so an atom has the same neighbour on either side.
         """
         length = alloy.box_length
         if alloy.n_atoms < _FEWEST_ATOMS:
@@ -484,6 +487,7 @@ class LennardJones:
                 "is a crystal, not a glass",
                 hint=f"take at least {_FEWEST_ATOMS} atoms",
             )
+        self._check_species(alloy.species)
         present = [self.species.index(symbol) for symbol in alloy.species]
         needed = 2.0 * float(self.cutoff[np.ix_(present, present)].max())
         if length >= needed:

@@ -36,7 +36,6 @@ __all__ = [
 _PERCENTILES = (16.0, 84.0)
 _MOST_DECADES = 30.0
 _ONSET_PER_WELL = 2.9
-_ONSET_DENSITY = 1.313
 _DENSITY_EXPONENT = 3.9
 """See :func:`estimate_onset`."""
 
@@ -450,17 +449,22 @@ def find_onset(
 
 
 def estimate_onset(lj: LennardJones, alloy: Alloy) -> float:
-    """Estimate the onset temperature of supercooling from the mean well depth and the packing.
+    """Estimate the onset temperature of supercooling from the mean well depth and the density.
 
     The measured onsets of Cu46Zr46Al8 (docs/concepts/surrogate.md, "Which table is meant") are 2.88
     mean well depths with the consistent table and 2.95 with the printed one, at the default
-    packing ``n <sigma^3> = 1.313``; the mean is over all pairs of atoms. At a reduced density of
+    density (:meth:`LennardJones.number_density`); the mean is over all pairs of atoms. At a reduced density of
     1.47 in place of 1.75, the onset of the printed table falls from 3.94 to about 2.0, which is the
     power 3.9 of the density.
 
     Returns
     -------
-    T*, to perhaps 10 %. :func:`find_onset` measures it.
+    T*, to perhaps 10 % for Cu-Zr-Al; untested for other alloys. :func:`find_onset` measures it.
+
+    Raises
+    ------
+    InputError
+        For a species that the table lacks.
 
     Examples
     --------
@@ -469,13 +473,11 @@ def estimate_onset(lj: LennardJones, alloy: Alloy) -> float:
     >>> round(estimate_onset(LennardJones.cuzral(), Alloy.cuzral()), 2)
     2.15
     """
-    composition = alloy.composition
-    index = [lj.species.index(symbol) for symbol in composition]
-    fractions = np.array(list(composition.values())) / sum(composition.values())
+    density = alloy.number_density / lj.number_density(alloy.composition)
+    index = [lj.species.index(symbol) for symbol in alloy.composition]
+    fractions = np.array(list(alloy.composition.values())) / sum(alloy.composition.values())
     well = fractions @ lj.reduced_epsilon[np.ix_(index, index)] @ fractions
-    cubes = fractions @ np.diag(lj.sigma)[index] ** 3
-    packing = float(alloy.number_density * cubes)
-    return _ONSET_PER_WELL * float(well) * (packing / _ONSET_DENSITY) ** _DENSITY_EXPONENT
+    return float(_ONSET_PER_WELL * well * density**_DENSITY_EXPONENT)
 
 
 def _reference_mass(lj: LennardJones) -> float:
