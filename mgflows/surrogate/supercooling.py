@@ -453,9 +453,9 @@ def estimate_onset(lj: LennardJones, alloy: Alloy) -> float:
 
     The measured onsets of Cu46Zr46Al8 (docs/concepts/surrogate.md, "Which table is meant") are 2.88
     mean well depths with the consistent table and 2.95 with the printed one, at the default
-    density (:meth:`LennardJones.number_density`); the mean is over all pairs of atoms. At a reduced density of
-    1.47 in place of 1.75, the onset of the printed table falls from 3.94 to about 2.0, which is the
-    power 3.9 of the density.
+    density (:meth:`LennardJones.number_density`); the mean is over all pairs of atoms. At a
+    reduced density of 1.47 in place of 1.75, the onset of the printed table falls from 3.94 to
+    about 2.0, which is the power 3.9 of the density.
 
     Returns
     -------
