@@ -147,7 +147,9 @@ class Runs:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._checkpoints = path.parent / "checkpoints"
-        self._stages = json.loads(path.read_text())["stages"] if path.exists() else {}
+        self._stages = (
+            json.loads(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+        )
 
     def complete(
         self, name: str, settings: list[Any], seeds: range, compute: Callable[[int, Path], Any]
