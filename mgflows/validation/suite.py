@@ -6,7 +6,6 @@ The protocols are smaller than the paper's, and the result states by how much.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,20 +17,26 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_distances, check_geometry
-from mgflows.md.quench import HoldResult, hold, quench
+from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
 from mgflows.validation.elasticity import ElasticResult, elastic_constants
-from mgflows.validation.heat_capacity import HeatCapacityCurve, heat_capacity_from_cooling
-from mgflows.validation.landscape import EnergyCorrelation, energies_per_atom, energy_correlation
+from mgflows.validation.heat_capacity import heat_capacity_from_cooling
+from mgflows.validation.landscape import energies_per_atom, energy_correlation
 from mgflows.validation.rdf import (
-    CurveDistance,
-    RadialDistribution,
     curve_distance,
     radial_distribution,
 )
 from mgflows.validation.shear import ShearResult, athermal_quasistatic_shear
 from mgflows.validation.statistics import mean_error
-from mgflows.validation.viscosity import ViscosityResult, green_kubo_viscosity, sample_stress
+from mgflows.validation.suite_results import GlassProperties, MeltState, ValidationResult
+from mgflows.validation.suite_settings import (
+    GLASS_TEMPERATURE,
+    MELT_TEMPERATURE,
+    SUITES,
+    SuiteSettings,
+    describe_protocol,
+)
+from mgflows.validation.viscosity import green_kubo_viscosity, sample_stress
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -50,358 +55,8 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
-_MELT_TEMPERATURE = 2000.0
-_GLASS_TEMPERATURE = 300.0
-_LARGEST_DRIFT = 0.05
-"""Of the volume within a hold of a few ps; thermal noise of 150 atoms is below 0.01."""
 _LARGEST_DENSITY_ERROR = 0.1
 """Of the melt's density against the reference's."""
-
-
-@dataclass(frozen=True)
-class SuiteSettings:
-    """How much of each quantity a suite measures.
-
-    Parameters
-    ----------
-    n_elastic, n_shear
-        Largest numbers of glasses strained for elastic constants and for quasi-static shear; the
-        first of those given are taken.
-    shear_directions
-        Of every sheared glass.
-    hold_time, n_frames
-        ps at 300 K, and frames averaged for g(r).
-    cooling_rate
-        K/ps from 2000 K, to quench the glass again before g(r) is measured and to measure the
-        heat capacity; None takes the glass as given.
-    viscosity_temperature, viscosity_time
-        K, and ps of the Green-Kubo run; None for no viscosity.
-    melt_time
-        ps to equilibrate a melt before it is cooled or sampled.
-    melt_hold_time
-        ps at 2000 K and 0 GPa in which the melt must stay condensed; 0 for no such test.
-    """
-
-    n_elastic: int
-    n_shear: int
-    shear_directions: tuple[Any, ...]
-    hold_time: float
-    n_frames: int
-    cooling_rate: float | None
-    viscosity_temperature: float | None
-    viscosity_time: float
-    melt_time: float = 2.0
-    melt_hold_time: float = 0.0
-
-
-SUITES: dict[str, SuiteSettings] = {
-    "tiny": SuiteSettings(
-        n_elastic=1,
-        n_shear=1,
-        shear_directions=("xy",),
-        hold_time=0.2,
-        n_frames=5,
-        cooling_rate=None,
-        viscosity_temperature=None,
-        viscosity_time=0.0,
-    ),
-    "quick": SuiteSettings(
-        n_elastic=1,
-        n_shear=2,
-        shear_directions=("xy",),
-        hold_time=2.0,
-        n_frames=40,
-        cooling_rate=None,
-        viscosity_temperature=None,
-        viscosity_time=0.0,
-        melt_time=1.0,
-        melt_hold_time=3.0,
-    ),
-    "standard": SuiteSettings(
-        n_elastic=8,
-        n_shear=8,
-        shear_directions=("xy", "xz", "yz"),
-        hold_time=5.0,
-        n_frames=100,
-        cooling_rate=100.0,
-        viscosity_temperature=1600.0,
-        viscosity_time=50.0,
-        melt_hold_time=4.0,
-    ),
-}
-"""``tiny`` is for tests of workflows; ``quick`` takes half a minute and runs after every
-training; ``standard`` takes minutes on one core."""
-
-
-@dataclass(frozen=True)
-class MeltState:
-    """A melt at constant temperature and 0 GPa.
-
-    Parameters
-    ----------
-    temperature
-        K.
-    density, density_error
-        Mean in g/cm^3 and its standard error.
-    pressure
-        Mean internal pressure in GPa.
-    volume_drift
-        Relative change of the volume from the first to the last third of the hold.
-    """
-
-    temperature: float
-    density: float
-    density_error: float
-    pressure: float
-    volume_drift: float
-
-    @classmethod
-    def from_hold(cls, result: HoldResult, temperature: float) -> MeltState:
-        """Averages of a hold."""
-        trace = result.trace
-        return cls(
-            temperature=temperature,
-            density=float(trace.density.mean()),
-            density_error=mean_error(trace.density),
-            pressure=float(trace.pressure.mean()),
-            volume_drift=result.volume_drift,
-        )
-
-    def check(self) -> None:
-        """Raise if the volume drifts.
-
-        Raises
-        ------
-        PotentialFailureError
-            If it changes by more than 5 %.
-        """
-        if abs(self.volume_drift) > _LARGEST_DRIFT:
-            change = "expands" if self.volume_drift > 0.0 else "contracts"
-            raise PotentialFailureError(
-                f"the melt at {self.temperature:g} K {change} by {abs(self.volume_drift):.0%} "
-                f"within the hold, with a mean density of {self.density:.2f} g/cm3; the potential "
-                "does not keep a liquid together"
-            )
-
-
-@dataclass(frozen=True, eq=False)
-class GlassProperties:
-    """Properties of the glasses under one calculator.
-
-    None or empty where the suite leaves a quantity out or its measurement failed.
-
-    Parameters
-    ----------
-    density, density_error
-        g/cm^3 at 300 K and 0 GPa, and the standard error over time.
-    radial_distribution
-        At 300 K, averaged over time.
-    melt
-        State of the melt at 2000 K.
-    elastic
-        One result per glass, by its index.
-    shear
-        One result per glass, by its index.
-    heat_capacity
-        From the cooling.
-    viscosity
-        Of the melt.
-    viscosity_melt
-        State of the melt whose viscosity it is.
-    viscosity_pressure
-        Mean pressure in GPa of the run at constant volume.
-    """
-
-    density: float | None = None
-    density_error: float | None = None
-    radial_distribution: RadialDistribution | None = None
-    melt: MeltState | None = None
-    elastic: dict[int, ElasticResult] = field(default_factory=dict)
-    shear: dict[int, ShearResult] = field(default_factory=dict)
-    heat_capacity: HeatCapacityCurve | None = None
-    viscosity: ViscosityResult | None = None
-    viscosity_melt: MeltState | None = None
-    viscosity_pressure: float | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """Means over the glasses and their standard deviations, JSON-ready.
-
-        In GPa, g/cm^3, mPa s and J/(mol K).
-        """
-        summary: dict[str, Any] = {
-            "density": self.density,
-            "density_error": None if self.density_error is None else _finite(self.density_error),
-        }
-        for modulus in ("bulk_modulus", "shear_modulus", "young_modulus", "poisson_ratio"):
-            summary[modulus], summary[f"{modulus}_std"] = _mean_and_deviation(
-                [getattr(result.moduli, modulus) for result in self.elastic.values()]
-            )
-        summary["n_elastic"] = len(self.elastic)
-        summary["elastic_nonlinearity"] = max(
-            (result.nonlinearity for result in self.elastic.values()), default=None
-        )
-        sheared = [r for r in self.shear.values() if math.isfinite(r.shear_modulus)]
-        summary["shear_modulus_aqs"], summary["shear_modulus_aqs_std"] = _mean_and_deviation(
-            [result.shear_modulus for result in sheared]
-        )
-        if len(sheared) == 1:
-            summary["shear_modulus_aqs_std"] = _finite(sheared[0].shear_modulus_error)
-        summary["n_shear"] = len(sheared)
-        summary["n_shear_events"] = sum(
-            curve.n_events for result in self.shear.values() for curve in result.curves
-        )
-        if self.melt is not None:
-            summary |= {
-                "melt_temperature": self.melt.temperature,
-                "melt_density": self.melt.density,
-                "melt_density_error": _finite(self.melt.density_error),
-            }
-        if self.viscosity is not None:
-            summary |= {
-                "viscosity": self.viscosity.viscosity,
-                "viscosity_error": _finite(self.viscosity.viscosity_error),
-                "viscosity_converged": self.viscosity.converged,
-                "viscosity_pressure": self.viscosity_pressure,
-            }
-        if self.viscosity_melt is not None:
-            summary["viscosity_density"] = self.viscosity_melt.density
-        return summary
-
-    def curves(self) -> dict[str, Any]:
-        """Everything that is plotted, as lists.
-
-        g(r), stress against strain, stiffness, heat capacity, running Green-Kubo integral.
-        """
-        curves: dict[str, Any] = {
-            "stiffness": [result.stiffness.tolist() for result in self.elastic.values()],
-            "shear": [
-                {
-                    "glass": glass,
-                    "direction": curve.direction,
-                    "strain": curve.strain.tolist(),
-                    "stress": curve.stress.tolist(),
-                    "shear_modulus": _finite(curve.shear_modulus),
-                    "events": [] if curve.events is None else np.flatnonzero(curve.events).tolist(),
-                    "failure": curve.failure,
-                }
-                for glass, result in self.shear.items()
-                for curve in result.curves
-            ],
-        }
-        if self.radial_distribution is not None:
-            g = self.radial_distribution
-            curves["radial_distribution"] = {
-                "distance": g.distance.tolist(),
-                "total": g.total.tolist(),
-                "xray": g.xray.tolist(),
-                "partial": {pair: values.tolist() for pair, values in g.partial.items()},
-            }
-        if self.heat_capacity is not None:
-            curves["heat_capacity"] = {
-                "temperature": self.heat_capacity.temperature.tolist(),
-                "heat_capacity": self.heat_capacity.heat_capacity.tolist(),
-                "error": self.heat_capacity.error.tolist(),
-            }
-        if self.viscosity is not None:
-            curves["viscosity"] = {
-                "time": self.viscosity.time.tolist(),
-                "running_integral": self.viscosity.running_integral.tolist(),
-            }
-        return curves
-
-
-@dataclass(frozen=True, eq=False)
-class ValidationResult:
-    """Validation of one potential.
-
-    Parameters
-    ----------
-    suite
-        Name of the suite.
-    protocol
-        What was done, in words, and in which way it is smaller than the paper's.
-    seed
-        Decides all random numbers.
-    n_glasses, n_atoms
-        Glasses given, and atoms in the first.
-    model, reference
-        Properties under the potential and under the reference calculator (None without one).
-    dimers
-        Dimer curves of the potential.
-    rdf_distance
-        Between the X-ray weighted g(r) of potential and reference.
-    energy_correlation
-        e(potential) against e(reference) of the glasses as given, eV per atom; None for fewer
-        than three glasses.
-    energies
-        ``{"model": [...], "reference": [...]}`` of the glasses as given, eV per atom.
-    failures
-        Stage and reason of everything the potential failed at, unphysical results included; the
-        other quantities are present nevertheless.
-    cpu_seconds
-        By stage.
-    """
-
-    suite: str
-    protocol: str
-    seed: int
-    n_glasses: int
-    n_atoms: int
-    model: GlassProperties
-    reference: GlassProperties | None
-    dimers: dict[str, DimerCurve]
-    rdf_distance: CurveDistance | None
-    energy_correlation: EnergyCorrelation | None
-    energies: dict[str, list[float]]
-    failures: dict[str, str]
-    cpu_seconds: dict[str, float]
-
-    def summary(self) -> dict[str, Any]:
-        """Numbers to be queried, compared and printed; JSON-ready, without arrays."""
-        distance, correlation = self.rdf_distance, self.energy_correlation
-        line = None if correlation is None else correlation.overall
-        return {
-            "suite": self.suite,
-            "seed": self.seed,
-            "n_glasses": self.n_glasses,
-            "n_atoms": self.n_atoms,
-            "model": self.model.summary(),
-            "reference": None if self.reference is None else self.reference.summary(),
-            "dimers": {
-                pair: {
-                    "repulsive": curve.repulsive,
-                    "hole": curve.hole,
-                    "hole_depth": curve.hole_depth,
-                    "barrier": curve.barrier,
-                    "safe": curve.safe,
-                }
-                for pair, curve in self.dimers.items()
-            },
-            "rdf_mean_absolute_error": None if distance is None else distance.mean_absolute_error,
-            "rdf_wasserstein": None if distance is None else distance.wasserstein,
-            "energy_slope": None if line is None else line.slope,
-            "energy_slope_error": None if line is None else _finite(line.slope_error),
-            "energy_r_squared": None if line is None else _finite(line.r2),
-            "energy_residual": None if correlation is None else correlation.residual,
-            "failures": self.failures,
-            "cpu_seconds": self.cpu_seconds,
-        }
-
-    def curves(self) -> dict[str, Any]:
-        """Arrays for figures, as lists."""
-        return {
-            "model": self.model.curves(),
-            "reference": None if self.reference is None else self.reference.curves(),
-            "dimers": {
-                pair: {"distance": curve.distance.tolist(), "energy": curve.energy.tolist()}
-                for pair, curve in self.dimers.items()
-            },
-            "energies": self.energies,
-        }
-
-    def as_dict(self) -> dict[str, Any]:
-        """``{"protocol", "summary", "curves"}``, JSON-ready."""
-        return {"protocol": self.protocol, "summary": self.summary(), "curves": self.curves()}
 
 
 @dataclass
@@ -542,7 +197,7 @@ def run_suite(
             )
     return ValidationResult(
         suite=suite,
-        protocol=_protocol(suite, settings, glasses),
+        protocol=describe_protocol(suite, settings, glasses),
         seed=seed,
         n_glasses=len(glasses),
         n_atoms=len(glasses[0]),
@@ -580,12 +235,12 @@ def _measure(
             held = hold(
                 start,
                 calculator,
-                temperature=_MELT_TEMPERATURE,
+                temperature=MELT_TEMPERATURE,
                 time=settings.melt_hold_time,
                 equilibration_time=settings.melt_time,
                 seed=hot_seed,
             )
-            melt = MeltState.from_hold(held, _MELT_TEMPERATURE)
+            melt = MeltState.from_hold(held, MELT_TEMPERATURE)
             melt.check()
             found["melt"] = melt
     with run.stage(f"{who}: structure"):
@@ -622,8 +277,8 @@ def _structure(
         quenched = quench(
             glass,
             calculator,
-            temperature_high=_MELT_TEMPERATURE,
-            temperature_low=_GLASS_TEMPERATURE,
+            temperature_high=MELT_TEMPERATURE,
+            temperature_low=GLASS_TEMPERATURE,
             cooling_rate=settings.cooling_rate,
             equilibration_time=settings.melt_time,
             sample_every=10,
@@ -638,7 +293,7 @@ def _structure(
     held = hold(
         glass,
         calculator,
-        temperature=_GLASS_TEMPERATURE,
+        temperature=GLASS_TEMPERATURE,
         time=settings.hold_time,
         n_frames=settings.n_frames,
         seed=hold_seed,
@@ -696,64 +351,6 @@ def _viscosity(
     }
 
 
-def _protocol(suite: str, settings: SuiteSettings, glasses: Sequence[Atoms]) -> str:
-    n_atoms = len(glasses[0])
-    origin = (
-        "relaxed"
-        if settings.cooling_rate is None
-        else f"quenched from {_MELT_TEMPERATURE:g} K at {settings.cooling_rate * 1e3:g} K/ns"
-    )
-    elastic, shear, all_glasses = (
-        _glasses(min(n, len(glasses))) for n in (settings.n_elastic, settings.n_shear, len(glasses))
-    )
-    structure = (
-        f"g(r) and density: one glass of {n_atoms} atoms, {origin}, over {settings.hold_time:g} ps "
-        f"at {_GLASS_TEMPERATURE:g} K and 0 GPa; distances beyond half the box over periodic "
-        "images (paper: 80 samples of 1500 atoms cooled at 100 K/ns)."
-    )
-    strains = (
-        f"Elastic constants: {elastic} at 0 K and zero stress, ions relaxed, strains of +-0.2 % or "
-        "less, Voigt-Reuss-Hill (paper: 85). "
-        f"Athermal quasi-static shear: {shear} along {', '.join(settings.shear_directions)}, steps "
-        "of 5e-4, slope from 0.004 to 0.006 without plastic events."
-    )
-    sentences = [
-        f"Suite '{suite}', smaller than the paper's protocol.",
-        structure,
-        strains,
-        f"Energies: {all_glasses} as given.",
-    ]
-    if settings.melt_hold_time > 0.0:
-        duration = settings.melt_hold_time
-        sentences.append(f"Melt: {duration:g} ps at {_MELT_TEMPERATURE:g} K and 0 GPa.")
-    if settings.cooling_rate is not None:
-        sentences.append("Heat capacity: slope of the enthalpy of that one cooling.")
-    if settings.viscosity_temperature is not None:
-        sentences.append(
-            f"Viscosity: Green-Kubo over one run of {settings.viscosity_time:g} ps of {n_atoms} "
-            f"atoms at {settings.viscosity_temperature:g} K (paper: 20 runs of 4500 atoms)."
-        )
-    else:
-        sentences.append("No viscosity and no heat capacity.")
-    return " ".join(sentences)
-
-
-def _glasses(n: int) -> str:
-    return "one glass" if n == 1 else f"{n} glasses"
-
-
 def _detail(index: int, n_wanted: int, glasses: Sequence[Atoms]) -> str:
     """Names the glass of a stage where there are several."""
     return f", glass {index + 1}" if min(n_wanted, len(glasses)) > 1 else ""
-
-
-def _mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation over the glasses; None where there are too few."""
-    if not values:
-        return None, None
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def _finite(value: float) -> float | None:
-    """JSON has no nan."""
-    return value if math.isfinite(value) else None
