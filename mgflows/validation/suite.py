@@ -16,7 +16,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.geometry import check_distances, check_geometry
+from mgflows.geometry import check_geometry
 from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
 from mgflows.validation.elasticity import ElasticResult, elastic_constants
@@ -138,8 +138,8 @@ def run_suite(
         raise InputError("there is no glass to validate on; give at least one structure")
     for number, glass in enumerate(glasses, start=1):
         formula = glass.get_chemical_formula()
+        # Coincident atoms are failures of this glass in the stages below, not of all glasses.
         check_geometry(glass, f"glass {number} ({formula})", periodic=True)
-        check_distances(glass, f"glass {number} ({formula})")
     if any(glass.constraints for glass in glasses):
         logger.warning("constraints of the glasses are ignored: all atoms move")
     settings = SUITES[suite]
