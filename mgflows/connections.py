@@ -104,7 +104,7 @@ def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
     """Return jobflow's store.
 
     Documents are in the collection ``outputs``, arrays in the additional store ``data`` (GridFS,
-    ``outputs_blobs``).
+    ``outputs_blobs``). Both are compared with their checksums when they are read.
 
     Parameters
     ----------
@@ -114,7 +114,8 @@ def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
         How long its clients wait for a server that does not answer, s.
     """
     from jobflow import JobStore
-    from maggma.stores import GridFSStore, MongoStore
+
+    from mgflows.checked_stores import CheckedArrays, CheckedOutputs
 
     check_uri(settings)
     common = {
@@ -123,8 +124,8 @@ def open_job_store(settings: Settings, wait_seconds: float = 5.0) -> JobStore:
         "mongoclient_kwargs": client_options(wait_seconds),
     }
     return JobStore(
-        MongoStore(collection_name="outputs", **common),
-        additional_stores={"data": GridFSStore(collection_name="outputs_blobs", **common)},
+        CheckedOutputs(collection_name="outputs", **common),
+        additional_stores={"data": CheckedArrays(collection_name="outputs_blobs", **common)},
     )
 
 

@@ -88,6 +88,7 @@ class ErrorCategory(enum.StrEnum):
     MISSING_FILE = "missing-file"
     NOT_CONVERGED = "not-converged"
     DATABASE = "database"
+    DAMAGED_DATA = "damaged-data"
     INPUT = "input"
     OTHER = "other"
 
@@ -138,6 +139,10 @@ _MEANINGS = {
     ErrorCategory.DATABASE: (
         "the database did not answer or refused a request",
         "run mgflows doctor, then rerun",
+    ),
+    ErrorCategory.DAMAGED_DATA: (
+        "a stored output is missing, incomplete or was changed",
+        "compute that output again with mgflows heal --yes, then rerun",
     ),
     ErrorCategory.INPUT: (
         "the input of the job cannot be used",
@@ -220,6 +225,12 @@ class MissingDependencyError(MgflowsError, ImportError):
     """An optional package is not installed; the hint names the extra that installs it."""
 
     category = ErrorCategory.MISSING_MODULE
+
+
+class DamagedDataError(MgflowsError):
+    """A stored output is incomplete or was changed after it was stored."""
+
+    category = ErrorCategory.DAMAGED_DATA
 
 
 class ServiceError(MgflowsError, RuntimeError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from jobflow import JobStore
 from pymongo.errors import DuplicateKeyError
 
+from mgflows.checked_stores import blob_ids, seal
 from mgflows.launch.retries import with_retries
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from maggma.stores import MongoStore
     from pymongo.collection import Collection
 
-__all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError", "blob_ids"]
+__all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError"]
 
 LAUNCH_ID = "launch_id"
 """Key in the metadata of an output: the launch that stored it. Later launches have larger ids."""
@@ -125,6 +126,7 @@ class _Outputs:
     def update(self, docs: list[dict[str, Any]], key: list[str]) -> None:
         """Insert or replace documents."""
         for document in docs:
+            seal(document)
             document["metadata"][LAUNCH_ID] = self._launch_id
             # Without a match the document is inserted, which a unique index refuses.
             earlier = {f"metadata.{LAUNCH_ID}": {"$not": {"$gt": self._launch_id}}}
@@ -148,12 +150,3 @@ class _Outputs:
             f"metadata.{LAUNCH_ID}": self._launch_id,
         }
         return self._store._collection.find_one(query, {"_id": 1}) is not None
-
-
-def blob_ids(value: Any) -> list[str]:
-    """Ids of the arrays in additional stores to which an output refers."""
-    if isinstance(value, dict):
-        if "blob_uuid" in value:
-            return [value["blob_uuid"]]
-        value = list(value.values())
-    return [name for each in value for name in blob_ids(each)] if isinstance(value, list) else []

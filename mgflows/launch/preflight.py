@@ -89,7 +89,7 @@ def check_job_store(settings: Settings) -> Finding:
     """Write a document and an array, read them back, and remove them."""
     from pymongo.errors import PyMongoError
 
-    from mgflows.launch.outputs import blob_ids
+    from mgflows.checked_stores import blob_ids
 
     store = open_job_store(settings)
     name = f"doctor-{uuid.uuid4()}"
