@@ -100,6 +100,7 @@ _DONE = {
     "unlock": "unlocked",
     "remove": "removed",
     "restore": "inserted again",
+    "prepare": "created",
 }
 
 

@@ -101,6 +101,12 @@ RULES = (
         r"insufficient virtual memory",
     ),
     _rule(
+        "missing or damaged output",
+        ErrorCategory.DAMAGED_DATA,
+        r"Could not resolve reference - \S+ not in store",
+        r"^gridfs\.errors\.(CorruptGridFile|NoFile)",
+    ),
+    _rule(
         "full disk or quota",
         ErrorCategory.DISK_FULL,
         r"\[Errno 28\]",

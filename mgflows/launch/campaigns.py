@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mgflows.connections import check_database, open_database, open_launchpad
 from mgflows.database.campaigns import store_campaign
@@ -28,6 +28,8 @@ from mgflows.launch.workflows import as_flow, compile_piece, insert_once, prepar
 from mgflows.schemas.campaign import PLANNED, CampaignDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from fireworks import LaunchPad
     from jobflow import Flow, Job
     from pymongo.database import Database
@@ -47,6 +49,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _PLANS = "plans"
 
 MINIMUM_FRACTION = 0.5
@@ -56,7 +59,10 @@ _SHOWN = 3
 """Number of differing settings that an error names."""
 
 _BATCH = 50
-"""Number of workflows that are inserted at once."""
+"""Number of workflows that are inserted at once, if they have few jobs."""
+_BATCH_JOBS = 200
+"""Number of jobs that are inserted at once; one with a structure of 150 atoms takes about 0.5 MB
+in memory."""
 
 
 @dataclass(frozen=True)
@@ -433,7 +439,7 @@ def _store_plan(
     from pymongo.errors import DocumentTooLarge, DuplicateKeyError, OperationFailure
 
     try:
-        for batch in batches(documents(), _BATCH):
+        for batch in _small_batches(documents(), lambda document: len(document["jobs"])):
             planned.insert_many(batch)
         # From here on the plan is valid.
         database[_PLANS].insert_one({"_id": key, "plan": plan, "campaign": campaign})
@@ -480,7 +486,7 @@ def _advance(
         )
 
     verdicts: dict[str, tuple[str, bool]] = {}
-    ready: list[str] = []
+    ready: list[tuple[str, int]] = []
     n_waiting, stopped = 0, Counter[str]()
     fields = [
         "jobs",
@@ -500,7 +506,7 @@ def _advance(
                 verdicts[piece["gate"]] = _verdict(launchpad, piece["gate"], failed)
             reason, is_blocked = verdicts[piece["gate"]]
         if not reason:
-            ready.append(piece["_id"])
+            ready.append((piece["_id"], len(piece["jobs"])))
             continue
         n_waiting += len(piece["jobs"])
         if is_blocked:
@@ -512,7 +518,8 @@ def _advance(
             )
 
     n_added = 0
-    for some in batches(ready, _BATCH):
+    for batch in _small_batches(ready, lambda piece: piece[1]):
+        some = [_id for _id, _ in batch]
         # Another process may have submitted some meanwhile.
         found = planned.find({"_id": {"$in": some}, "state": "planned"}, ["workflow"])
         n_added += insert_once(launchpad, [(piece["_id"], piece["workflow"]) for piece in found])
@@ -521,6 +528,20 @@ def _advance(
             {"$set": {"state": "submitted", "reason": "", "stopped": False}},
         )
     return n_added, n_waiting, dict(stopped)
+
+
+def _small_batches(items: Iterable[T], n_jobs: Callable[[T], int]) -> Iterator[list[T]]:
+    """Return the items in lists that can be held in memory."""
+    batch: list[T] = []
+    total = 0
+    for item in items:
+        if batch and (len(batch) == _BATCH or total + n_jobs(item) > _BATCH_JOBS):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += n_jobs(item)
+    if batch:
+        yield batch
 
 
 def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str], set[str]]:
@@ -569,7 +590,12 @@ def _settled(launchpad: LaunchPad, wanted: list[str]) -> tuple[set[str], set[str
         )
         for job in piece["jobs"]
     } & set(absent)
-    return stored | finished, failed, deleted
+    # A job that is COMPLETED may have lost its output.
+    for jobs in batches(sorted(stored), 1000):
+        deleted |= set(jobs) - set(
+            launchpad.db["outputs"].distinct("uuid", {"uuid": {"$in": jobs}})
+        )
+    return (stored | finished) - deleted, failed, deleted
 
 
 def _states(launchpad: LaunchPad, wanted: Sequence[str]) -> dict[str, list[tuple[int, str]]]:
@@ -595,7 +621,8 @@ def _why_wait(
     if gone:
         reason = (
             f"{len(gone)} of {piece['n_inputs']} upstream jobs were deleted from the LaunchPad "
-            f"(lpad delete_wflows or reset); restore them with: mgflows heal {campaign} --yes"
+            "(lpad delete_wflows or reset) or have lost their output; restore them with: "
+            f"mgflows heal {campaign} --yes"
         )
         return reason, True
     if needed := lost & set(piece["required"]):

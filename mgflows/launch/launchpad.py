@@ -80,9 +80,20 @@ class _Workflows(RetryingCollection):
                 }
         elif update == {"$unset": {"locked": ""}}:
             update = {"$unset": {"locked": "", LOCK_HOLDER: ""}}
-        return with_retries(
+        found = with_retries(
             lambda: self._collection.find_one_and_update(query, update), self._seconds
         )
+        if found is None and "nodes" in query:
+            # FireWorks would wait for a minute for the lock of a workflow that was deleted.
+            node = {"nodes": query["nodes"]}
+            if with_retries(lambda: self._collection.find_one(node, {"_id": 1}), self._seconds):
+                return None
+            # FireWorks catches every Exception here, and would mark the firework FIZZLED.
+            raise BrokenEnvironment(
+                f"firework {query['nodes']} is in no workflow, which was deleted; remove the "
+                "firework and insert its job again with: mgflows heal --yes"
+            )
+        return found
 
     def find_one_and_replace(
         self, query: dict[str, Any], document: dict[str, Any]
@@ -112,6 +123,22 @@ class RetryingLaunchPad(LaunchPad):
         for name in ("fireworks", "launches", "fw_id_assigner"):
             setattr(self, name, RetryingCollection(getattr(self, name), seconds))
         self.workflows = _Workflows(self.db.workflows, seconds, identity())
+
+    def get_new_launch_id(self) -> int:
+        """Return the next id of a launch.
+
+        Raises
+        ------
+        ServiceError
+            If FireWorks' counter was deleted.
+        """
+        try:
+            return super().get_new_launch_id()
+        except ValueError as error:
+            raise ServiceError(
+                "the counter of launches (fw_id_assigner) is missing",
+                hint="create it with: mgflows heal --yes",
+            ) from error
 
 
 class WorkerLaunchPad(RetryingLaunchPad):

@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING
 
 from mgflows import subprocesses
 from mgflows.connections import check_database, open_database, open_job_store
-from mgflows.errors import MaskingFormatter, MgflowsError, ServiceError
+from mgflows.errors import MaskingFormatter, MgflowsError, ServiceError, clean_text
 from mgflows.settings import CATEGORIES, Settings, batch_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fireworks import LaunchPad
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,7 @@ def work(
     refuse_store_in_memory(store)
     jobflow.SETTINGS.JOB_STORE = store
     launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
+    _prepare_again(launchpad)
     me = {
         **identity(),
         "ping_seconds": settings.ping_seconds,
@@ -265,6 +268,29 @@ def _set_up_logging() -> None:
 
 def _categories(category: str | list[str]) -> list[str]:
     return [category] if isinstance(category, str) and category else list(category)
+
+
+def _prepare_again(launchpad: LaunchPad) -> None:
+    """Create indexes and counters that were deleted: they keep two workers from doing the same."""
+    from pymongo.errors import OperationFailure
+
+    from mgflows.database.integrity import missing_indexes, wrong_counters
+    from mgflows.launch.workflows import prepare_database
+
+    database = launchpad.db
+    if database["fireworks"].estimated_document_count() == 0:
+        return
+    missing = missing_indexes(database) + list(wrong_counters(database))
+    if not missing:
+        return
+    logger.warning("the database lacks indexes or counters, which are created: %s", missing)
+    try:
+        prepare_database(launchpad)
+    except OperationFailure as error:
+        raise ServiceError(
+            f"indexes of the database cannot be created: {clean_text(str(error), 400)}",
+            hint="give the database's user the role readWrite, and remove duplicate documents",
+        ) from error
 
 
 def _report_unusable(settings: Settings, categories: list[str], reason: str) -> None:

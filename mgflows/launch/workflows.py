@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from mgflows.database.integrity import INDEXES, wrong_counters
 from mgflows.errors import InputError
 from mgflows.launch.firetask import as_flow, compile_jobs, to_workflow
-from mgflows.launch.outputs import LAUNCH_ID
 from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
 
 if TYPE_CHECKING:
@@ -162,47 +162,16 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
 
 
 def prepare_database(launchpad: LaunchPad) -> None:
-    """Create FireWorks' counters and all indexes where they are missing.
+    """Create FireWorks' counters and all indexes where they are missing or too small.
 
     Nothing is ever deleted; ``lpad reset`` is never needed.
     """
-    if launchpad.fw_id_assigner.find_one({}) is None:
-        launchpad.fw_id_assigner.update_one(
-            {"_id": -1}, {"$setOnInsert": {"next_fw_id": 1, "next_launch_id": 1}}, upsert=True
-        )
     launchpad.tuneup()
-    outputs = launchpad.db["outputs"]
-    outputs.create_index(f"metadata.{LAUNCH_ID}", sparse=True)
-    last = outputs.find_one(
-        {f"metadata.{LAUNCH_ID}": {"$exists": True}},
-        {f"metadata.{LAUNCH_ID}": 1},
-        sort=[(f"metadata.{LAUNCH_ID}", -1)],
-    )
-    if last is not None:
+    for collection, keys, options in INDEXES:
+        launchpad.db[collection].create_index(keys, **options)
+    for counter, least in wrong_counters(launchpad.db).items():
         # `lpad reset` starts again at 1; later launches have larger ids than stored outputs.
-        launchpad.fw_id_assigner.update_one(
-            {}, {"$max": {"next_launch_id": last["metadata"][LAUNCH_ID] + 1}}
-        )
-    launchpad.fireworks.create_index(
-        [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)]
-    )
-    launchpad.fireworks.create_index("spec.submission", sparse=True)
-    launchpad.fireworks.create_index([("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)])
-    # One workflow per submission, also if several processes submit at once.
-    launchpad.workflows.create_index(
-        "metadata.submission",
-        unique=True,
-        partialFilterExpression={"metadata.submission": {"$exists": True}},
-    )
-    outputs.create_index([("uuid", 1), ("index", 1)], unique=True)
-    outputs.create_index(
-        [
-            ("metadata.mgflows.campaign", 1),
-            ("metadata.mgflows.stage", 1),
-            ("metadata.mgflows.subset", 1),
-        ]
-    )
-    launchpad.db["outputs_blobs.files"].create_index("metadata.blob_uuid")
+        launchpad.fw_id_assigner.update_one({}, {"$max": {counter: least}}, upsert=True)
 
 
 def _number(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import mgflows
 from mgflows.connections import check_database, open_database
+from mgflows.database.integrity import lost_outputs, missing_indexes, wrong_counters
 from mgflows.database.planned import deleted_jobs
 from mgflows.errors import InputError, MgflowsError
 from mgflows.launch import checks as found_here
@@ -337,6 +338,7 @@ def _server(settings: Settings) -> list[Finding]:
             *_disk(database),
             *_submitters(database),
             *_deleted(database),
+            *_integrity(database),
         ]
     finally:
         database.client.close()
@@ -467,6 +469,23 @@ def _deleted(database: Database) -> list[Finding]:
             hint = f"restore them with: mgflows heal {campaign} --yes"
             findings.append(Finding("deleted jobs", Verdict.WARNING, reason, hint))
     return findings
+
+
+def _integrity(database: Database) -> list[Finding]:
+    """Lost outputs, missing indexes and wrong counters; nothing if there are none."""
+    if database["fireworks"].estimated_document_count() == 0:
+        return []
+    findings = []
+    if indexes := missing_indexes(database):
+        findings.append(("indexes", f"missing: {'; '.join(indexes)}"))
+    if counters := wrong_counters(database):
+        findings.append(("counters", f"missing or too small: {', '.join(counters)}"))
+    if lost := lost_outputs(database):
+        names = ", ".join(f"{each.fw_id} ({each.name}): {each.reason}" for each in lost[:3])
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        findings.append(("stored outputs", f"completed jobs {names}{more}"))
+    hint = "repair it with: mgflows heal --yes"
+    return [Finding(check, Verdict.ERROR, reason, hint) for check, reason in findings]
 
 
 def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:

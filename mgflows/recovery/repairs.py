@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.connections import check_database
 from mgflows.database.failures import ErrorCategory, Failure, read_failures
+from mgflows.database.integrity import lost_outputs, missing_indexes, wrong_counters
 from mgflows.database.planned import deleted_jobs
 from mgflows.database.progress import require_campaign
 from mgflows.launch.campaigns import restore_deleted
 from mgflows.launch.launchpad import LOCK_HOLDER, RetryingLaunchPad, configure_fireworks
+from mgflows.launch.workflows import prepare_database
 from mgflows.recovery.diagnosis import (
     GRACE_SECONDS,
     SUBMISSION_SECONDS,
@@ -133,7 +135,9 @@ def _look(
         search = _Search(launchpad, settings, campaign, found)
         looks = [search.broken_workflows, search.lost, search.orphans]
         # One after the other, because a repair may reveal what the next one finds.
-        for look in [*looks, search.deleted] if restore else looks:
+        if restore:
+            looks = [search.unprepared, *looks, search.lost_outputs, search.deleted]
+        for look in looks:
             for step in look():
                 if not apply or _apply(launchpad, step):
                     found.steps.append(step)
@@ -291,13 +295,13 @@ class _Search:
         for firework in fireworks:
             fw_id, name = firework["fw_id"], firework["name"]
             seen = {"fw_id": fw_id, "state": firework["state"], "launches": firework["launches"]}
-            if has_ended(launchpad, firework):
+            if has_ended(launchpad, firework) and self._has_workflow(fw_id):
                 reason = f"it is {firework['state']}, but its launch has ended"
                 yield Step(Action.FINISH, "inconsistent", (fw_id,), name, reason, seen)
                 continue
             diagnosis = diagnose(launchpad, firework, queues)
             if diagnosis.state is ProcessState.LOST:
-                if launchpad.workflows.find_one({"nodes": fw_id}, {"_id": 1}) is None:
+                if not self._has_workflow(fw_id):
                     reason = f"it is in no workflow, and {diagnosis.reason}"
                     yield Step(Action.REMOVE, "orphan", (fw_id,), name, reason, seen)
                 else:
@@ -308,6 +312,9 @@ class _Search:
                 self.found.unclear[fw_id] = diagnosis.reason
             elif stall := stall_reason(launchpad, firework, self.settings.stall_seconds):
                 self.found.stalled[fw_id] = stall
+
+    def _has_workflow(self, fw_id: int) -> bool:
+        return self.launchpad.workflows.find_one({"nodes": fw_id}, {"_id": 1}) is not None
 
     def _lost_run(
         self, firework: dict[str, Any], diagnosis: Diagnosis, seen: dict[str, Any]
@@ -351,6 +358,27 @@ class _Search:
                     "it is in no workflow, so that no worker can finish it",
                     {"fw_id": fw_id, "state": firework["state"], "launches": firework["launches"]},
                 )
+
+    def unprepared(self) -> Iterator[Step]:
+        """Missing indexes and wrong counters, without which jobs could be lost or run twice."""
+        database = self.launchpad.db
+        if database["fireworks"].estimated_document_count() == 0:
+            return
+        if indexes := missing_indexes(database):
+            reason = f"missing: {'; '.join(indexes)}"
+            yield Step(Action.PREPARE, "missing index", (), database.name, reason)
+        if counters := wrong_counters(database):
+            text = ", ".join(f"{name} (at least {least})" for name, least in counters.items())
+            reason = f"missing or too small: {text}"
+            yield Step(Action.PREPARE, "wrong counter", (), database.name, reason)
+
+    def lost_outputs(self) -> Iterator[Step]:
+        """Completed jobs whose output or arrays were deleted."""
+        planned = {*self.found.rerun}
+        for lost in lost_outputs(self.launchpad.db, self.campaign):
+            if lost.fw_id not in planned:
+                seen = {"fw_id": lost.fw_id, "state": "COMPLETED"}
+                yield Step(Action.RERUN, "lost output", (lost.fw_id,), lost.name, lost.reason, seen)
 
     def deleted(self) -> Iterator[Step]:
         """Campaigns with submitted jobs that were deleted from the LaunchPad."""
@@ -426,6 +454,9 @@ def _apply(launchpad: LaunchPad, step: Step) -> bool:
     """Do a step, unless the state it is based on has changed; whether it was done."""
     if step.action is Action.UNLOCK:
         return _unlock(launchpad, step)
+    if step.action is Action.PREPARE:
+        prepare_database(launchpad)
+        return True
     if step.action is Action.RESTORE:
         return restore_deleted(launchpad, step.seen["campaign"]) > 0
     if step.action is Action.REMOVE:

@@ -21,6 +21,7 @@ class Action(enum.StrEnum):
     UNLOCK = "unlock"
     REMOVE = "remove"
     RESTORE = "restore"
+    PREPARE = "prepare"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Step:
         `RERUN` makes a firework READY (or WAITING for its parents), `SET_ASIDE` marks a firework
         FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
         unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
-        belong to no workflow, `RESTORE` inserts deleted jobs again.
+        belong to no workflow, `RESTORE` inserts deleted jobs again, `PREPARE` creates missing
+        indexes and counters.
     problem
         The problem in a word or two.
     fireworks

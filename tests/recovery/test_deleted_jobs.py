@@ -66,8 +66,8 @@ def test_a_deleted_label_is_reported_everywhere_and_restored_by_heal(
     worker.work(settings)
     (stopped,) = advance(settings)
     reason = (
-        "1 of 6 upstream jobs were deleted from the LaunchPad (lpad delete_wflows or reset); "
-        "restore them with: mgflows heal c1 --yes"
+        "1 of 6 upstream jobs were deleted from the LaunchPad (lpad delete_wflows or reset) or "
+        "have lost their output; restore them with: mgflows heal c1 --yes"
     )
     assert stopped.stopped == {reason: 1}
     status = campaign_status(database, "c1")

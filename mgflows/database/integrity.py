@@ -1,0 +1,167 @@
+"""Damage of the database: lost outputs, incomplete arrays, missing indexes and counters.
+
+The checks read indexes and counts, and can be repeated often. Changed values are found when they
+are read (:mod:`mgflows.checked_stores`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mgflows.database.planned import batches
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+__all__ = ["INDEXES", "LostOutput", "lost_outputs", "missing_indexes", "wrong_counters"]
+
+_UNIQUE_SUBMISSION = {
+    "unique": True,
+    "partialFilterExpression": {"metadata.submission": {"$exists": True}},
+}
+INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
+    ("fireworks", [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)], {}),
+    ("fireworks", [("spec.submission", 1)], {"sparse": True}),
+    ("fireworks", [("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)], {}),
+    # One workflow per submission, also if several processes submit at once.
+    ("workflows", [("metadata.submission", 1)], _UNIQUE_SUBMISSION),
+    # One output per job: the second of two writers is refused.
+    ("outputs", [("uuid", 1), ("index", 1)], {"unique": True}),
+    ("outputs", [("metadata.launch_id", 1)], {"sparse": True}),
+    ("outputs", [("metadata.blobs", 1)], {"sparse": True}),
+    (
+        "outputs",
+        [
+            ("metadata.mgflows.campaign", 1),
+            ("metadata.mgflows.stage", 1),
+            ("metadata.mgflows.subset", 1),
+        ],
+        {},
+    ),
+    ("outputs_blobs.files", [("metadata.blob_uuid", 1)], {}),
+)
+"""Collection, keys and options of the indexes beside those of FireWorks."""
+
+
+@dataclass(frozen=True)
+class LostOutput:
+    """A completed job whose result cannot be read any more.
+
+    Attributes
+    ----------
+    fw_id, name
+        Its firework.
+    reason
+        What is missing.
+    """
+
+    fw_id: int
+    name: str
+    reason: str
+
+
+def lost_outputs(database: Database, campaign: str | None = None) -> list[LostOutput]:
+    """Completed jobs without an output, or with arrays that are missing or incomplete.
+
+    Parameters
+    ----------
+    database
+        The database.
+    campaign
+        Only this campaign; all by default.
+    """
+    fields = {"_id": 0, "spec.job_uuid": 1, "fw_id": 1, "state": 1}
+    by_state = [("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)]
+    completed = database["fireworks"].find({"state": "COMPLETED"}, fields)
+    stored = database["outputs"].find({}, {"_id": 0, "uuid": 1, "index": 1})
+    # Both are read from their indexes alone.
+    if not missing_indexes(database):
+        completed, stored = completed.hint(by_state), stored.hint([("uuid", 1), ("index", 1)])
+    firework_of = {
+        row["spec"]["job_uuid"]: row["fw_id"] for row in completed if "job_uuid" in row["spec"]
+    }
+    present = {row["uuid"] for row in stored}
+    reasons = {
+        fw_id: "its output is missing" for uuid, fw_id in firework_of.items() if uuid not in present
+    }
+    for uuid, number in _jobs_without_arrays(database).items():
+        if uuid in firework_of:
+            reasons[firework_of[uuid]] = (
+                f"{number} {'array' if number == 1 else 'arrays'} of its output "
+                f"{'is' if number == 1 else 'are'} missing or incomplete"
+            )
+    lost: list[LostOutput] = []
+    for some in batches(sorted(reasons)):
+        query: dict[str, Any] = {"fw_id": {"$in": some}}
+        if campaign is not None:
+            query["spec.mgflows.campaign"] = campaign
+        lost += [
+            LostOutput(row["fw_id"], row["name"], reasons[row["fw_id"]])
+            for row in database["fireworks"].find(query, ["fw_id", "name"]).sort("fw_id", 1)
+        ]
+    return lost
+
+
+def _jobs_without_arrays(database: Database) -> dict[str, int]:
+    """Uuid of the jobs with missing or incomplete arrays, and the number of these."""
+    chunks = database["outputs_blobs.chunks"]
+    index = [("files_id", 1), ("n", 1)]
+    if not any(each["key"] == index for each in chunks.index_information().values()):
+        # Without their index it takes too long to count them.
+        return {}
+    numbers = {
+        row["_id"]: row["n"]
+        for row in chunks.aggregate(
+            [{"$group": {"_id": "$files_id", "n": {"$sum": 1}}}], hint=dict(index)
+        )
+    }
+    fields = ["metadata.blob_uuid", "length", "chunkSize"]
+    complete = {
+        file["metadata"].get("blob_uuid")
+        for file in database["outputs_blobs.files"].find({"metadata": {"$ne": None}}, fields)
+        if numbers.get(file["_id"], 0) == -(-file["length"] // file["chunkSize"])
+    }
+    found = {}
+    with_arrays = {"metadata.blobs": {"$gt": ""}}
+    for row in database["outputs"].find(with_arrays, ["uuid", "metadata.blobs"]):
+        if number := sum(blob not in complete for blob in row["metadata"]["blobs"]):
+            found[row["uuid"]] = number
+    return found
+
+
+def missing_indexes(database: Database) -> list[str]:
+    """The indexes that do not exist, as ``collection: fields``."""
+    present: dict[str, list[tuple[list[tuple[str, int]], bool]]] = {}
+    for collection in {name for name, _, _ in INDEXES}:
+        present[collection] = [
+            (list(index["key"]), bool(index.get("unique")))
+            for index in database[collection].index_information().values()
+        ]
+    return [
+        f"{collection}: {', '.join(field for field, _ in keys)}"
+        for collection, keys, options in INDEXES
+        if (keys, bool(options.get("unique"))) not in present[collection]
+    ]
+
+
+def wrong_counters(database: Database) -> dict[str, int]:
+    """FireWorks' counters that are missing or too small, and the least values that they may have.
+
+    A counter that is too small gives an id of an existing firework or launch to a new one.
+    """
+    stored = database["fw_id_assigner"].find_one({}) or {}
+    needed = {}
+    for counter, collections in (
+        ("next_fw_id", [("fireworks", "fw_id")]),
+        ("next_launch_id", [("launches", "launch_id"), ("outputs", "metadata.launch_id")]),
+    ):
+        least = 1
+        for collection, field in collections:
+            last = database[collection].find_one({field: {"$gt": 0}}, [field], sort=[(field, -1)])
+            if last is not None:
+                value = last["metadata"]["launch_id"] if "." in field else last[field]
+                least = max(least, int(value) + 1)
+        if stored.get(counter, 0) < least:
+            needed[counter] = least
+    return needed
