@@ -106,9 +106,7 @@ class JobTask(JobFiretask):
         store.connect()
         if not hasattr(self, "fw_id"):
             return self._compute(job, store)
-        # The last one is this launch.
-        launches = list(self.launchpad.launches.find({"fw_id": self.fw_id}, _FIELDS))
-        launches.sort(key=lambda launch: launch["launch_id"])
+        launches = self._launches()
         if (action := self._finished_before(job, store, launches)) is not None:
             logger.info("the output of %s was stored by an earlier launch and is kept", job.name)
             return action
@@ -119,8 +117,16 @@ class JobTask(JobFiretask):
         own = LaunchJobStore(store, self.launchpad.launches, launches[-1]["launch_id"], seconds)
         with checkpoints_kept():
             action = self._compute(job, own)
-            self._remember(action)
+            self._remember(action, own)
         return action
+
+    def _launches(self) -> list[dict[str, Any]]:
+        """The launches of this firework; the last one is the present one."""
+        known = getattr(self.launchpad, "only_launch", None)
+        if known is not None and known["fw_id"] == self.fw_id:
+            return [known]
+        found = list(self.launchpad.launches.find({"fw_id": self.fw_id}, _FIELDS))
+        return sorted(found, key=lambda launch: launch["launch_id"])
 
     def _compute(self, job: Job, store: JobStore) -> FWAction:
         """Run the job and store its output."""
@@ -217,18 +223,13 @@ class JobTask(JobFiretask):
                 logger.info("resuming from %s of %s", ", ".join(names), directory)
                 return
 
-    def _remember(self, action: FWAction) -> None:
+    def _remember(self, action: FWAction, store: LaunchJobStore) -> None:
         """Note on the launch that the output is stored; FireWorks removes it on completion."""
-        if not hasattr(self, "fw_id"):
-            return
         try:
-            self.launchpad.launches.find_one_and_update(
-                {"fw_id": self.fw_id, "state": "RUNNING"},
-                {"$set": {"finished": action.to_dict()}},
-                sort=[("launch_id", -1)],
-            )
+            store.confirm({"finished": action.to_dict()})
         except (DocumentTooLarge, OperationFailure) as error:
             logger.info("the follow-up jobs are too large to record on the launch: %s", error)
+            store.confirm({})
 
 
 def _can_store_details(error: BaseException) -> bool:

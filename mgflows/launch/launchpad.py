@@ -16,6 +16,7 @@ from fireworks.core import rocket as fireworks_rocket
 from mgflows.connections import launchpad_options
 from mgflows.database.failures import interruption_reason
 from mgflows.errors import ServiceError, clean_text
+from mgflows.launch import bookkeeping
 from mgflows.launch.interruption import Interrupted
 from mgflows.launch.preflight import check_free_space, check_versions
 from mgflows.launch.processes import identity
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fireworks import Firework, FWAction, FWorker
+    from fireworks.core.firework import Launch
     from pymongo.collection import Collection
 
     from mgflows.launch.interruption import StopRequest
@@ -103,6 +105,13 @@ class _Workflows(RetryingCollection):
             document = {**document, LOCK_HOLDER: self._holder}
         return with_retries(
             lambda: self._collection.find_one_and_replace(query, document), self._seconds
+        )
+
+    def unlock(self, _id: Any, changes: dict[str, Any]) -> None:
+        """Change a workflow that this process has locked, and unlock it."""
+        self.update_one(
+            {"_id": _id, LOCK_HOLDER: self._holder},
+            {"$set": changes, "$unset": {"locked": "", LOCK_HOLDER: ""}},
         )
 
 
@@ -193,17 +202,27 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self._n_quick_failures = 0
         self._started = time.monotonic()
         self._versions: dict[str, str] = {}
+        self._more_exist = False
+        self._launch: Launch | None = None
+        self._ended: int | None = None
+        self._last_heartbeat = 0.0
+        self.only_launch: dict[str, Any] | None = None
 
     def run_exists(self, fworker: FWorker | None = None) -> bool:
         """Whether there is a job for this worker."""
         self._stop_if_requested()
+        if self._more_exist:
+            # A job was just taken; whether there is another one is seen when it is taken.
+            return True
         query = {**(fworker.query if fworker else {}), "state": "READY"}
         while True:
             found = self.fireworks.find_one(query | self._own(), {"spec.mgflows.campaign": 1})
             if found is None or not self._foreign_reason(found["spec"]):
                 return found is not None
 
-    def checkout_fw(self, *args: Any, **kwargs: Any) -> tuple[Firework | None, int | None]:
+    def checkout_fw(
+        self, fworker: FWorker, launch_dir: str, fw_id: int | None = None, **options: Any
+    ) -> tuple[Firework | None, int | None]:
         """Take a job."""
         self._stop_if_requested()
         if (
@@ -215,9 +234,49 @@ class WorkerLaunchPad(RetryingLaunchPad):
         # The process is in the directory of the launch, which may be on another disk.
         self._stop_without_space(Path.cwd())
         self._started = time.monotonic()
-        firework, launch_id = super().checkout_fw(*args, **kwargs)
+        self._launch = self.only_launch = None
+        firework, launch_id = None, None
+        if fw_id is None and not options:
+            firework, launch_id = self._take(fworker, launch_dir)
+        if firework is None:
+            firework, launch_id = super().checkout_fw(fworker, launch_dir, fw_id, **options)
+        self._more_exist = firework is not None
         self._n_taken += firework is not None
         return firework, launch_id
+
+    def _take(self, fworker: FWorker, launch_dir: str) -> tuple[Firework, int] | tuple[None, None]:
+        """Take a job that was never reserved, with few round trips."""
+        while True:
+            taken = bookkeeping.take(self, fworker.query | self._own())
+            if taken is None:
+                return None, None
+            document, launch_id = taken
+            if self._foreign_reason(document["spec"]):
+                bookkeeping.give_back(self, document["fw_id"], launch_id)
+                continue
+            try:
+                firework = bookkeeping.read(document)
+            except Exception as error:
+                bookkeeping.give_back(self, document["fw_id"], launch_id)
+                raise self._unreadable(document["fw_id"], error) from error
+            self._launch = bookkeeping.start(self, firework, launch_id, fworker, launch_dir)
+            self._last_heartbeat = time.monotonic()
+            if not document.get("archived_launches"):
+                self.only_launch = {
+                    "launch_id": launch_id,
+                    "fw_id": firework.fw_id,
+                    "state": "RUNNING",
+                    "launch_dir": launch_dir,
+                    "fworker": {"env": fworker.env},
+                }
+            return firework, launch_id
+
+    def _unreadable(self, fw_id: int, error: Exception) -> BrokenEnvironment:
+        self.stop.request(
+            f"firework {fw_id} cannot be read on this machine "
+            f"({type(error).__name__}: {clean_text(str(error), 500)})"
+        )
+        return BrokenEnvironment(self.stop.reason)
 
     def get_fw_by_id(self, fw_id: int) -> Firework:
         """Read a firework; one that this machine cannot read is left for others.
@@ -232,11 +291,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
             return super().get_fw_by_id(fw_id)
         except Exception as error:
             self._leave(fw_id)
-            self.stop.request(
-                f"firework {fw_id} cannot be read on this machine "
-                f"({type(error).__name__}: {clean_text(str(error), 500)})"
-            )
-            raise BrokenEnvironment(self.stop.reason) from error
+            raise self._unreadable(fw_id, error) from error
 
     def _get_a_fw_to_run(
         self, query: dict[str, Any] | None = None, fw_id: int | None = None, checkout: bool = True
@@ -281,6 +336,23 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED"
     ) -> dict[str, Any]:
         """Record how a job ended, unless it was given to another launch meanwhile."""
+        launch = self._launch
+        if (
+            launch is not None
+            and launch.launch_id == launch_id
+            and state == "COMPLETED"
+            and action is not None
+            and bookkeeping.is_simple(action)
+        ):
+            self._launch, self._ended = None, launch_id
+            if bookkeeping.complete(self, launch, action):
+                self._watch_for_quick_failures(state)
+            else:
+                logger.warning(
+                    "launch %s had lost its job to another worker: its result is discarded",
+                    launch_id,
+                )
+            return launch.to_dict()
         current = self.launches.find_one({"launch_id": launch_id}, {"state": 1})
         if current is not None and current["state"] != "RUNNING":
             logger.warning(
@@ -296,12 +368,23 @@ class WorkerLaunchPad(RetryingLaunchPad):
                 "launch %s was interrupted (%s): its firework will be rerun", launch_id, reason
             )
             return self._give_back(launch_id, action)
-        launch = super().complete_launch(launch_id, action, state)
+        recorded = super().complete_launch(launch_id, action, state)
         self._watch_for_quick_failures(state)
-        return launch
+        return recorded
 
     def ping_launch(self, launch_id: int, ptime: Any = None, checkpoint: Any = None) -> None:
         """Record a heartbeat, and when a file in the launch directory last changed."""
+        if launch_id == self._ended:
+            return
+        own = self._launch
+        if own is not None and own.launch_id == launch_id and ptime is None:
+            # FireWorks sends one before each task, in a thread at once, and one at the end, too.
+            if time.monotonic() - self._last_heartbeat > self.settings.ping_seconds / 2:
+                self._last_heartbeat = time.monotonic()
+                changed = last_change(Path(own.launch_dir))
+                more = {} if changed is None else {LAST_CHANGE: changed}
+                bookkeeping.heartbeat(self, launch_id, more)
+            return
         super().ping_launch(launch_id, ptime, checkpoint)
         launch = self.launches.find_one({"launch_id": launch_id}, {"launch_dir": 1})
         changed = last_change(Path(launch["launch_dir"])) if launch else None

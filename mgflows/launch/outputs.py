@@ -64,24 +64,36 @@ class LaunchJobStore(JobStore):
         self._seconds = seconds
 
     def update(self, docs: Any, key: list[str] | str | None = None, save: Any = None) -> None:
-        """Store outputs, unless the job was given to another launch.
+        """Store outputs, unless a later launch of the job has stored its own.
 
         Raises
         ------
         SupersededError
-            If it was; nothing of this launch stays in the store.
+            If it has; nothing of this launch stays in the store.
         """
-        with_retries(self._check_claim, self._seconds)
         with_retries(lambda: self._update(docs, key, save), self._seconds)
+
+    def confirm(self, notes: dict[str, Any]) -> None:
+        """Keep the outputs if the launch still has its job, and add notes to the launch.
+
+        Raises
+        ------
+        SupersededError
+            If the job was given to another launch; the outputs are removed. Nobody has read them:
+            jobs that depend on them start when the launch is completed.
+        """
+        mine = {"launch_id": self._launch_id, "state": "RUNNING"}
+        change = {"$set": {**notes, "output_stored": True}}
+        found = with_retries(
+            lambda: self._launches.update_one(mine, change).matched_count, self._seconds
+        )
+        if not found:
+            with_retries(self._withdraw, self._seconds)
+            raise SupersededError(f"launch {self._launch_id} has lost its job")
 
     def query(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         """Read documents, as the worker's JobStore does."""
         return self._store.query(*args, **kwargs)
-
-    def _check_claim(self) -> None:
-        mine = {"launch_id": self._launch_id, "state": "RUNNING"}
-        if self._launches.find_one(mine, {"_id": 1}) is None:
-            raise SupersededError(f"launch {self._launch_id} has lost its job")
 
     def _update(self, docs: Any, key: list[str] | str | None, save: Any) -> None:
         self._outputs.written.clear()
@@ -92,6 +104,11 @@ class LaunchJobStore(JobStore):
                 self._remove_arrays(document)
                 raise SupersededError(f"launch {self._launch_id} has lost its job")
             self._remove_arrays(obsolete)
+
+    def _withdraw(self) -> None:
+        for document, _ in self._outputs.written:
+            self._outputs.remove(document)
+            self._remove_arrays(document)
 
     def _remove_arrays(self, document: dict[str, Any] | None) -> None:
         for uuid in blob_ids(document):
@@ -144,9 +161,15 @@ class _Outputs:
         """Whether no later launch has replaced a document; only asked if it has arrays."""
         if not blob_ids(document):
             return True
-        query = {
+        return self._store._collection.find_one(self._own(document), {"_id": 1}) is not None
+
+    def remove(self, document: dict[str, Any]) -> None:
+        """Remove a document, unless a later launch has replaced it."""
+        self._store._collection.delete_one(self._own(document))
+
+    def _own(self, document: dict[str, Any]) -> dict[str, Any]:
+        return {
             "uuid": document["uuid"],
             "index": document["index"],
             f"metadata.{LAUNCH_ID}": self._launch_id,
         }
-        return self._store._collection.find_one(query, {"_id": 1}) is not None

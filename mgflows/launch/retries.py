@@ -108,6 +108,11 @@ class RetryingCollection:
         self._collection = collection
         self._seconds = seconds
 
+    @property
+    def plain(self) -> Collection:
+        """The collection without retries."""
+        return self._collection
+
     def find(self, *args: Any, **kwargs: Any) -> RetryingRows:
         """Query documents."""
         return RetryingRows(lambda: self._collection.find(*args, **kwargs), self._seconds)

@@ -130,9 +130,15 @@ def test_a_launch_that_has_lost_its_job_stores_nothing(
     stores: dict[int, LaunchJobStore], database: Database
 ) -> None:
     database.launches.update_one({"launch_id": 1}, {"$set": {"state": "FIZZLED"}})
+    write(stores[1], 1.0)
     with pytest.raises(SupersededError, match="launch 1 has lost its job"):
-        write(stores[1], 1.0)
+        stores[1].confirm({})
     assert database.outputs.count_documents({}) == 0
+    assert database["outputs_blobs.files"].count_documents({}) == 0
+    write(stores[2], 2.0)
+    stores[2].confirm({"finished": 1})
+    assert database.launches.find_one({"launch_id": 2})["finished"] == 1
+    assert database.outputs.count_documents({}) == 1
 
 
 def test_launch_ids_grow_after_a_reset(settings: Settings, database: Database) -> None:
