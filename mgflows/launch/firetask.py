@@ -101,6 +101,12 @@ class JobTask(JobFiretask):
         from jobflow import SETTINGS
 
         job: Job = self["job"]
+        if hasattr(self, "fw_id") and self.launchpad is None:
+            raise ServiceError(
+                f"the job {job.name!r} cannot run offline: it reads its inputs from the database "
+                "and stores its output there",
+                hint="open an SSH tunnel to the database (docs/how_to/clusters.md)",
+            )
         store: JobStore = SETTINGS.JOB_STORE
         refuse_store_in_memory(store)
         store.connect()

