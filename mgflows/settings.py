@@ -194,7 +194,7 @@ class Settings(BaseSettings):
         ge=0,
         description="A worker takes no job if less disk space is free where it writes, GB.",
     )
-    scheduler: Literal["none", "slurm", "pbs"] = Field(
+    scheduler: Literal["none", "slurm", "pbs", "sge", "lsf"] = Field(
         default="none", description="Batch system of this cluster."
     )
     resources: dict[Category, Resources] = Field(

@@ -44,6 +44,9 @@ class _ByCategory(click.ParamType):
         return category, rest
 
 
+_SCHEDULERS = ("slurm", "pbs", "sge", "lsf", "none")
+
+
 @click.command()
 @click.option(
     "--directory",
@@ -52,9 +55,7 @@ class _ByCategory(click.ParamType):
     show_default=True,
     help="Directory of the configuration, on a file system that the nodes share.",
 )
-@click.option(
-    "--scheduler", type=click.Choice(["slurm", "pbs", "none"]), help="Batch system of the cluster."
-)
+@click.option("--scheduler", type=click.Choice(_SCHEDULERS), help="Batch system of the cluster.")
 @click.option(
     "--mongodb-uri",
     help="URI of the MongoDB server  [default with --scheduler none: a private server in the "
@@ -136,9 +137,7 @@ def _new_settings(
 
     if scheduler is None:
         scheduler = (
-            click.prompt(
-                "Batch system", type=click.Choice(["slurm", "pbs", "none"]), default="slurm"
-            )
+            click.prompt("Batch system", type=click.Choice(_SCHEDULERS), default="slurm")
             if ask
             else "none"
         )

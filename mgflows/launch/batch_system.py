@@ -21,7 +21,10 @@ SUBMITTED_TO = "submitted_to"
 
 def scheduler() -> str | None:
     """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
-    return "slurm" if shutil.which("squeue") else "pbs" if shutil.which("qstat") else None
+    if shutil.which("squeue"):
+        return "slurm"
+    # SGE has a qstat, too.
+    return "pbs" if shutil.which("qstat") and not shutil.which("qconf") else None
 
 
 def cluster_name() -> str | None:

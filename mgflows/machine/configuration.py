@@ -28,6 +28,8 @@ __all__ = ["render", "write_configuration"]
 _NOTICE = f"# Rendered from {FILE_NAME} by `mgflows init`; edit that and run it again.\n"
 _LOGS = "queue_logs"
 _HINT = "choose a directory that is yours and has space"
+_Q_TYPES = {"slurm": "SLURM", "pbs": "PBS", "sge": "SGE", "lsf": "LoadSharingFacility"}
+"""FireWorks' names of the batch systems."""
 _SIGNAL_SECONDS = 120
 """A job is signalled so long before the end of its walltime, s."""
 _LAST_START = 0.9
@@ -184,7 +186,7 @@ def _queue(
     ]
     common = {
         "_fw_name": QueueAdapter._fw_name,
-        "_fw_q_type": {"slurm": "SLURM", "pbs": "PBS"}[scheduler],
+        "_fw_q_type": _Q_TYPES[scheduler],
         "rocket_launch": shlex.join(worker),
         "walltime": resources.walltime,
         "queue": resources.queue,
@@ -198,6 +200,12 @@ def _queue(
     }
     if scheduler == "pbs":
         return common | {"nnodes": resources.nodes, "ppnode": resources.cores}
+    if scheduler == "sge":
+        return common
+    if scheduler == "lsf":
+        hours, minutes = divmod(-(-resources.walltime_seconds // 60), 60)
+        walltime = f"{hours}:{minutes:02d}"
+        return common | {"ntasks": resources.nodes * resources.cores, "walltime": walltime}
     return common | {
         "nodes": resources.nodes,
         "ntasks_per_node": resources.cores,
@@ -213,11 +221,46 @@ def _directives(scheduler: str, category: str, resources: Resources) -> list[str
     """Lines for the batch system that FireWorks' templates do not have; they come first."""
     if scheduler == "slurm":
         return [f"#SBATCH --comment={comment(category)}"]
+    if scheduler == "sge":
+        return _sge_directives(resources)
+    if scheduler == "lsf":
+        return _lsf_directives(resources)
     if resources.memory is None:
         return []
     # `mem` is the memory of the whole job; the template has only `pmem`, that of one process.
     amount, unit = _memory(resources.memory)
     return [f"#PBS -l mem={resources.nodes * amount}{unit.lower()}b"]
+
+
+def _sge_directives(resources: Resources) -> list[str]:
+    """Walltime, slots and memory (qsub(1), queue_conf(5)); the soft limit sends SIGUSR1."""
+    seconds = resources.walltime_seconds
+    lines = ["#$ -S /bin/bash", f"#$ -l h_rt={seconds},s_rt={max(1, seconds - _SIGNAL_SECONDS)}"]
+    slots = resources.nodes * resources.cores
+    if slots > 1 and not any(line.startswith("#$ -pe") for line in resources.setup):
+        lines.append(f"#$ -pe smp {slots}")
+    if resources.memory is not None:
+        # h_vmem is a limit of each slot.
+        amount, unit = _memory(resources.memory)
+        kilobytes = amount * 1024 ** "KMGT".index(unit)
+        lines.append(f"#$ -l h_vmem={-(-kilobytes // resources.cores)}K")
+    return lines
+
+
+def _lsf_directives(resources: Resources) -> list[str]:
+    """Shell, account, nodes, GPUs, memory and an early signal (bsub(1))."""
+    lines = ["#BSUB -L /bin/bash", f"#BSUB -wa USR1 -wt {_SIGNAL_SECONDS // 60}"]
+    if resources.account is not None:
+        lines.append(f"#BSUB -P {resources.account}")
+    if resources.nodes > 1:
+        lines.append(f'#BSUB -R "span[ptile={resources.cores}]"')
+    if resources.gpus:
+        lines.append(f'#BSUB -gpu "num={resources.gpus}"')
+    if resources.memory is not None:
+        amount, unit = _memory(resources.memory)
+        # Both are per host.
+        lines += [f'#BSUB -R "rusage[mem={amount}{unit}B]"', f"#BSUB -M {amount}{unit}B"]
+    return lines
 
 
 def _memory(memory: str) -> tuple[int, str]:

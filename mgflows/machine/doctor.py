@@ -501,7 +501,12 @@ def _batch_system(settings: Settings, category: str | None) -> list[Finding]:
     scheduler = wanted or Queues().scheduler
     if scheduler is None:
         return [Finding(check, Verdict.OK, "no squeue and no qstat; jobs run on this machine")]
-    commands = ("squeue", "sinfo", "sbatch") if scheduler == "slurm" else ("qstat", "qsub")
+    commands = {
+        "slurm": ("squeue", "sinfo", "sbatch"),
+        "pbs": ("qstat", "qsub"),
+        "sge": ("qstat", "qsub", "qconf"),
+        "lsf": ("bsub", "bjobs", "bqueues"),
+    }[scheduler]
     serious = Verdict.ERROR if wanted else Verdict.WARNING
     missing = [name for name in commands if shutil.which(name) is None]
     if missing:

@@ -235,18 +235,22 @@ class Queues:
 
 
 def partitions(system: str) -> list[str] | None:
-    """Names of all partitions (Slurm) or queues (PBS); None if the batch system does not answer.
+    """Names of all partitions (Slurm) or queues; None if the batch system does not answer.
 
     Parameters
     ----------
     system
-        ``"slurm"`` or ``"pbs"``.
+        ``"slurm"``, ``"pbs"``, ``"sge"`` or ``"lsf"``.
     """
-    answer = run(
-        ["sinfo", "--noheader", "--all", "-o", "%R"] if system == "slurm" else ["qstat", "-Q", "-f"]
-    )
+    command = {
+        "slurm": ["sinfo", "--noheader", "--all", "-o", "%R"],
+        "pbs": ["qstat", "-Q", "-f"],
+        "sge": ["qconf", "-sql"],
+        "lsf": ["bqueues", "-noheader", "-o", "queue_name"],
+    }[system]
+    answer = run(command)
     if answer is None or answer.returncode != 0:
         return None
-    if system == "slurm":
+    if system != "pbs":
         return sorted(set(answer.stdout.split()))
     return re.findall(r"^Queue: *(\S+)", answer.stdout, re.MULTILINE)

@@ -129,6 +129,68 @@ def test_pbs_scripts_request_nodes_cores_and_memory(tmp_path: Path) -> None:
     assert not any(line.startswith("#PBS") for line in lines[first:])
 
 
+def rendered(scheduler: str, **resources: object) -> list[str]:
+    """The lines of the batch script of category dft, by FireWorks' template."""
+    settings = Settings.checked(
+        {"scheduler": scheduler, "mongodb_uri": URI, "resources": {"dft": resources}}
+    )
+    text = render(settings, Path("/cluster"), "/venv/bin/python")["my_qadapter_dft.yaml"]
+    return load_object(yaml.safe_load(text)).get_script_str("/launches").splitlines()
+
+
+@pytest.mark.parametrize("scheduler", ["sge", "lsf"])
+def test_scripts_of_other_batch_systems(scheduler: str) -> None:
+    """Directives of qsub(1) and bsub(1) before the first command, and the worker."""
+    lines = rendered(
+        scheduler,
+        queue="long",
+        account="glass",
+        nodes=2,
+        cores=16,
+        gpus=1 if scheduler == "lsf" else 0,
+        memory="64G",
+        walltime="12:30:15",
+        setup=["module load vasp"],
+    )
+    expected = {
+        "sge": [
+            "#$ -q long",
+            "#$ -A glass",
+            "#$ -N mgflows-dft",
+            "#$ -S /bin/bash",
+            "#$ -l h_rt=45015,s_rt=44895",
+            "#$ -pe smp 32",
+            # 64 GB for 16 slots on each node.
+            "#$ -l h_vmem=4194304K",
+        ],
+        "lsf": [
+            "#BSUB -n 32",
+            "#BSUB -W 12:31",
+            "#BSUB -q long",
+            "#BSUB -J mgflows-dft",
+            "#BSUB -L /bin/bash",
+            "#BSUB -wa USR1 -wt 2",
+            "#BSUB -P glass",
+            '#BSUB -R "span[ptile=16]"',
+            '#BSUB -gpu "num=1"',
+            '#BSUB -R "rusage[mem=64GB]"',
+            "#BSUB -M 64GB",
+        ],
+    }[scheduler]
+    assert set(expected) <= set(lines)
+    commands = [line for line in lines if line and not line.startswith("#")]
+    assert commands[:3] == ["module load vasp", "source /cluster/env.sh", "cd /launches"]
+    assert commands[3].startswith("exec /venv/bin/python -u -m mgflows.launch.worker")
+    first = lines.index("module load vasp")
+    assert not any(line.startswith(("#$", "#BSUB")) for line in lines[first:])
+    assert not any("$${" in line for line in lines)
+
+
+def test_another_parallel_environment_of_sge() -> None:
+    lines = rendered("sge", cores=8, setup=["#$ -pe mpi_fill 8", "module load vasp"])
+    assert [line for line in lines if line.startswith("#$ -pe")] == ["#$ -pe mpi_fill 8"]
+
+
 @pytest.mark.parametrize(
     ("memory", "slurm", "pbs"),
     [("64G", "64G", "64gb"), ("500 MB", "500M", "500mb"), ("8000", "8000M", "8000mb")],
