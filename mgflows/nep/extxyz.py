@@ -114,6 +114,23 @@ class Block:
         start = self.columns[column].start
         return [row[start] for row in self._table]
 
+    def symbols(self, column: str) -> list[str]:
+        """The chemical symbols of the atoms, checked."""
+        from ase.data import atomic_numbers
+
+        symbols = self.words(column)
+        for number, symbol in enumerate(symbols):
+            if atomic_numbers.get(symbol, 0) < 1:
+                raise ValueError(f"atom {number} has the species {symbol!r}, which is no element")
+        return symbols
+
+    @property
+    def periodic(self) -> list[bool]:
+        """Whether each lattice vector is periodic; all are where the file does not say."""
+        words = self.entries.get("pbc", "T T T").split()
+        periodic = [word[:1].upper() in ("T", "1") for word in words]
+        return periodic * (3 if len(periodic) == 1 else 1)
+
     def numbers(self, column: str) -> NDArray[np.float64]:
         """(n, width) numbers of a column."""
         return np.array([row[self.columns[column]] for row in self._table], dtype=float)
@@ -150,8 +167,9 @@ def blocks(path: Path) -> Iterator[Block]:
 
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    # Editors of Windows begin a file with a byte order mark.
+    return path.open(encoding="utf-8-sig")
 
 
 def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:

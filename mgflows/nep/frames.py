@@ -24,6 +24,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.files import digest_of_arrays, write_text
+from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.extxyz import Block, blocks
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _ASYMMETRY_TOLERANCE, _SMALLEST_ASYMMETRY = 1e-3, 1e-5
 _READ_ELSEWHERE = frozenset(
     ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial")
 )
+_WEIGHTS = frozenset(("weight", "energy_weight"))
 _TAGS = {"config_type": "subset", "family": "family", "frame_id": "frame_id"}
 """Keys of the file and of ``info``. GPUMD ignores ``config_type``; other tools group by it."""
 
@@ -117,7 +119,8 @@ def read_frames(path: str | Path) -> list[Atoms]:
     Raises
     ------
     InputError
-        For a file that cannot be read: names the line and the reason.
+        For a file that cannot be read, a frame that is not a periodic structure of elements, a
+        value that is not finite, or atoms at the same place: names the line and the reason.
     """
     frames = list(iter_frames(path))
     if not frames:
@@ -298,12 +301,22 @@ def _from_block(block: Block) -> Atoms:
     for name in ("species", "pos", forces_name):
         if name not in columns:
             raise ValueError(f"its properties have no column {name}")
-    symbols = block.words(columns["species"])
+    symbols = block.symbols(columns["species"])
     positions, forces = (block.numbers(columns[name]) for name in ("pos", forces_name))
+    if not all(block.periodic):
+        raise ValueError(
+            "it is not periodic in three directions, and a NEP is trained on periodic cells; write "
+            'pbc="T T T" if its vacuum is wider than the cutoff'
+        )
     atoms = Atoms(symbols, positions=positions, cell=block.cell, pbc=True)
+    check_geometry(atoms, "it")
+    check_distances(atoms, "it")
     stress = _stress_of(pairs, atoms.cell.volume)
     energy = float(pairs["free_energy"] if "free_energy" in pairs else pairs["energy"])
     results = {"energy": energy, "forces": forces}
+    for name, finite in (("energy", np.isfinite(energy)), ("forces", np.isfinite(forces).all())):
+        if not finite:
+            raise ValueError(f"a value of its {name} is not finite; label it again or remove it")
     if stress is not None:
         results["stress"] = units.tensor_to_voigt(stress)
     atoms.calc = SinglePointCalculator(atoms, **results)
@@ -311,6 +324,11 @@ def _from_block(block: Block) -> Atoms:
     for key, text in pairs.items():
         if key not in _READ_ELSEWHERE and key not in _TAGS:
             atoms.info.setdefault(key, _number(text))
+    for key in _WEIGHTS & atoms.info.keys():
+        if not isinstance(atoms.info[key], float) or not 0.0 <= atoms.info[key] < np.inf:
+            raise ValueError(
+                f"its {key} is {pairs[key]!r} but must be a number that is not negative"
+            )
     return atoms
 
 
@@ -340,8 +358,14 @@ def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | No
     tensors = {}
     for key in ("stress", "virial"):
         if key in pairs:
+            values = np.array(pairs[key].split(), dtype=float)
+            if values.size != 9 or not np.all(np.isfinite(values)):
+                raise ValueError(
+                    f"its {key}= has {values.size} numbers but must have nine finite ones, a "
+                    "tensor by rows"
+                )
             tensors[key] = _symmetric(
-                np.array(pairs[key].split(), dtype=float).reshape(3, 3),
+                values.reshape(3, 3),
                 key,
                 "the frame",
                 1.0 if key == "stress" else volume,

@@ -333,3 +333,61 @@ def test_frames_are_read_one_by_one(tmp_path, emt_frames) -> None:
     assert symbols == [str(frame.symbols) for frame in emt_frames[:3]]
     with pytest.raises(InputError, match="cut off"):
         next(frames)
+
+
+_FRAME = (
+    '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-5.0 '
+    'stress="0.01 0 0 0 0.02 0 0 0 0.03" pbc="T T T"\n'
+    "Cu 0 0 0 0.1 0.2 0.3\nZr 1.5 1.5 1.5 -0.1 -0.2 -0.3\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _FRAME.replace("\n", "\r\n").encode(),
+        b"\xef\xbb\xbf" + _FRAME.encode(),
+        _FRAME.replace("Lattice", "LATTICE").replace("energy", "Energy").encode(),
+        _FRAME.replace(
+            'stress="0.01 0 0 0 0.02 0 0 0 0.03"', 'virial="-0.64 0 0 0 -1.28 0 0 0 -1.92"'
+        ).encode(),
+        _FRAME.replace("4 0 0 0 4 0 0 0 4", "0 4 0 4 0 0 0 0 4").encode(),
+    ],
+    ids=["Windows", "byte order mark", "case", "virial", "left-handed"],
+)
+def test_files_of_other_editors_and_programs_give_the_same_label(tmp_path, text) -> None:
+    (tmp_path / "frames.xyz").write_bytes(text)
+    (frame,) = read_frames(tmp_path / "frames.xyz")
+    assert frame.get_potential_energy() == -5.0
+    assert frame.get_stress()[:3] == pytest.approx([0.01, 0.02, 0.03])
+    assert frame.get_forces()[1] == pytest.approx([-0.1, -0.2, -0.3])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.1 0.2", "nan 0.2", "a value of its forces is not finite"),
+        ("-5.0", "inf", "a value of its energy is not finite"),
+        (
+            "0.01 0 0 0 0.02",
+            "nan 0 0 0 0.02",
+            "its stress= has 9 numbers but must have nine finite",
+        ),
+        ("0.01 0 0 0 0.02 0 0 0 0.03", "0.01 0.02 0.03 0 0 0", "its stress= has 6 numbers"),
+        ("4 0 0 0 4 0 0 0 4", "0 0 0 0 0 0 0 0 0", "its cell has the volume 0"),
+        ("4 0 0 0 4", "nan 0 0 0 4", "a cell vector that is not finite"),
+        ("1.5 1.5 1.5", "1.5 nan 1.5", r"atom 1 \(Zr\) at \(1.5, nan, 1.5\)"),
+        ("1.5 1.5 1.5", "4 0 0.01", "atoms 0 and 1 at the same place"),
+        ("T T T", "T T F", "not periodic in three directions"),
+        ("T T T", "F", "not periodic in three directions"),
+        ("Cu 0", "cu 0", "atom 0 has the species 'cu', which is no element"),
+        ("Cu 0", "X 0", "atom 0 has the species 'X'"),
+        ("pbc", "weight=heavy pbc", "its weight is 'heavy' but must be a number"),
+        ("pbc", "energy_weight=-1 pbc", "its energy_weight is '-1' but must be"),
+    ],
+)
+def test_values_that_cannot_be_a_label_are_refused(tmp_path, old, new, message) -> None:
+    assert old in _FRAME
+    (tmp_path / "frames.xyz").write_text(_FRAME + _FRAME.replace(old, new, 1).replace("-5.0", "-6"))
+    with pytest.raises(InputError, match=f"the frame at line 5 of .*{message}"):
+        read_frames(tmp_path / "frames.xyz")

@@ -82,12 +82,11 @@ def _of_block(block: Block, where: str, path: Path, reading: Reading) -> Foreign
         if name not in names:
             raise ValueError(f"the properties have no column {name}")
     entries = block.entries
-    periodic = [word[:1].upper() != "F" for word in entries.get("pbc", "T T T").split()]
     atoms = Atoms(
-        block.words(names["species"]),
+        block.symbols(names["species"]),
         positions=block.numbers(names["pos"]),
         cell=block.cell,
-        pbc=periodic * (3 if len(periodic) == 1 else 1),
+        pbc=block.periodic,
     )
     found: dict[str, Any] = {key: text for key, text in entries.items() if key not in _STRUCTURE}
     columns = {
