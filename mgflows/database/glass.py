@@ -356,8 +356,8 @@ class GlassDatabase(DatasetOperations):
     def best_potential(self, campaign: str, split: Split = "family") -> PotentialDocument:
         """Return the potential of a campaign to use, with its parity values.
 
-        That is the one of the last generation, trained on the given split or, without one, on
-        another; of several, the last one.
+        Potentials that failed their acceptance come last; then that of the last generation, trained
+        on the given split or, without one, on another; of several, the last one.
 
         Parameters
         ----------
@@ -385,7 +385,7 @@ class GlassDatabase(DatasetOperations):
 
     def quenches(self, campaign: str | None = None) -> list[QuenchDocument]:
         """Return glasses quenched with a trained potential, oldest first."""
-        return self._documents(QuenchDocument, campaign)
+        return self._documents(QuenchDocument, campaign, empty={"structures": []})
 
     def validations(
         self, campaign: str | None = None, potential_id: str | None = None
@@ -520,7 +520,9 @@ class GlassDatabase(DatasetOperations):
 def choose_potential(
     potentials: Iterable[PotentialDocument], split: Split = "family"
 ) -> PotentialDocument:
-    """Return the potential of the last generation, of the given split if there is one.
+    """Return the potential of the last generation that did not fail its acceptance.
+
+    Of the given split if there is one; if all failed, the last of them.
 
     Parameters
     ----------
@@ -531,7 +533,12 @@ def choose_potential(
     """
     return max(
         enumerate(potentials),
-        key=lambda item: (item[1].split == split, item[1].generation, item[0]),
+        key=lambda item: (
+            item[1].split == split,
+            item[1].accepted is not False,
+            item[1].generation,
+            item[0],
+        ),
     )[1]
 
 

@@ -57,9 +57,14 @@ class CampaignMaker(Maker):
     validation_maker
         The last stage; None leaves it out.
     crystals_from_start
-        Whether the first training includes the crystals, as in the paper. With few training steps
-        it is better without, since the crystals at +-10 % then dominate the loss
+        Whether the first training includes the crystals, as in the paper. A short training with
+        :class:`~mgflows.nep.trainers.NeppoTrainer` is better without
         (docs/how_to/training.md); they join with the feedback.
+    continue_with_failed_potential
+        Whether the feedback stage starts with a potential that failed its acceptance
+        (:class:`~mgflows.jobs.training.TrainingMaker`). Otherwise the campaign stops there, and
+        ``mgflows status`` shows the reason; ``mgflows advance CAMPAIGN --accept-gate`` continues.
+        jobflow's ``run_locally`` has no gates: the verdict is stored and all jobs run.
     minimum_fraction
         Smallest fraction of upstream jobs that must have succeeded for a dataset or a validation to
         proceed without the failed ones; :func:`mgflows.launch.advance` stops otherwise.
@@ -84,6 +89,7 @@ class CampaignMaker(Maker):
     retraining_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
     crystals_from_start: bool = True
+    continue_with_failed_potential: bool = False
     minimum_fraction: float = 0.5
     scale: str = "custom"
     scaled_down: str = ""
@@ -124,8 +130,14 @@ class CampaignMaker(Maker):
             # The paper starts from relaxed glasses (section II, step ii); without any, from the
             # samples.
             starts = labels.relaxed or glasses.samples
+            stops = (
+                self.training_maker.training_maker.acceptance is not None
+                and not self.continue_with_failed_potential
+            )
             feedback = self.feedback_maker.make(
-                trained.potential, [start.structure for start in starts.values()]
+                trained.potential,
+                [start.structure for start in starts.values()],
+                gate=trained.potential.uuid if stops else None,
             )
             retraining = self.retraining_maker.make(
                 self.alloy,
@@ -170,9 +182,21 @@ class CampaignMaker(Maker):
         """
         labels = self.label_maker.labelled_by(method)
         feedback = self.feedback_maker and replace(
-            self.feedback_maker, label_maker=labels.label_maker
+            self.feedback_maker, label_maker=labels.label_maker, label_sets=labels.label_sets
         )
-        return replace(self, label_maker=labels, feedback_maker=feedback)
+        # A density functional is no reference of a test that takes seconds.
+        reference = method if labels.label_sets else None
+        training, retraining = (
+            replace(maker, training_maker=replace(maker.training_maker, reference=reference))
+            for maker in (self.training_maker, self.retraining_maker)
+        )
+        return replace(
+            self,
+            label_maker=labels,
+            feedback_maker=feedback,
+            training_maker=training,
+            retraining_maker=retraining,
+        )
 
     def for_alloys(self, alloys: Sequence[Alloy]) -> list[CampaignMaker]:
         """Return the same campaign for several alloys, named after this one and the alloy.

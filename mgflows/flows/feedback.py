@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jobflow import Flow, Maker
 
+from mgflows.errors import InputError
 from mgflows.flows.outputs import FeedbackOutput
 from mgflows.flows.tags import Schedule, tag
-from mgflows.jobs.labels import AseLabelMaker
+from mgflows.jobs.labels import AseLabelMaker, LabelsSets
 from mgflows.jobs.quench import QuenchMaker
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ __all__ = ["FeedbackFlowMaker"]
 
 @dataclass
 class FeedbackFlowMaker(Maker):
-    """Quench glasses with the trained potential and label the final structures.
+    """Melt and quench glasses with the trained potential and label configurations on the way.
 
-    A quench that evaporates or does not end in a glass fails with the reason, and nothing of it is
-    labelled (:func:`mgflows.md.quench.check_glass`).
+    How many of each quench is ``n_frames`` of the quench Maker: 16 by default; 1 labels the final
+    glass alone, as in the paper. Configurations outside the Maker's limits are refused before they
+    are labelled. A quench that evaporates or does not end in a glass fails with the reason, and
+    nothing of it is labelled (:func:`mgflows.md.quench.check_glass`).
 
     Parameters
     ----------
@@ -41,6 +44,9 @@ class FeedbackFlowMaker(Maker):
         K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
     n_glasses
         Glasses for each rate.
+    label_sets
+        Label all configurations of a quench in one job, as in
+        :class:`~mgflows.flows.labels.LabelFlowMaker`.
     resources
         Resources of the labels that differ from the queue file of their category, as in
         :class:`~mgflows.flows.labels.LabelFlowMaker` for kind ``"static"``.
@@ -53,10 +59,17 @@ class FeedbackFlowMaker(Maker):
     label_maker: Maker = field(default_factory=AseLabelMaker)
     cooling_rates: tuple[float, ...] = (1.0, 0.1, 0.01)
     n_glasses: int = 1
+    label_sets: bool = True
     resources: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
-    def make(self, potential: OutputReference, structures: Sequence[OutputReference]) -> Flow:
+    def make(
+        self,
+        potential: OutputReference,
+        structures: Sequence[OutputReference],
+        *,
+        gate: str | None = None,
+    ) -> Flow:
         """Make a flow whose output is a :class:`~mgflows.flows.outputs.FeedbackOutput`.
 
         Parameters
@@ -65,6 +78,8 @@ class FeedbackFlowMaker(Maker):
             Reference to the :class:`~mgflows.schemas.training.PotentialDocument`.
         structures
             References to start structures, used in turn; each quench melts its own.
+        gate
+            Uuid of the training whose potential must have passed its acceptance.
         """
         runs = [
             (rate, number)
@@ -85,8 +100,6 @@ class FeedbackFlowMaker(Maker):
                 seed,
             )
             quench.name = f"quench {family}"
-            label = self.label_maker.make(quench.output.structure)
-            label.name = f"label {family}"
             # The slowest quench decides how long the stage takes: it starts first.
             jobs.append(
                 tag(
@@ -94,22 +107,45 @@ class FeedbackFlowMaker(Maker):
                     stage="feedback",
                     category="md",
                     family=family,
+                    gate=gate,
                     schedule=Schedule(len(runs) - index, self._seconds(rate)),
                 )
             )
-            jobs.append(
-                tag(
-                    label,
-                    stage="feedback",
-                    category="dft",
-                    subset="mlip_feedback",
-                    family=family,
-                    after_failure=True,
-                    schedule=Schedule(len(runs), resources=self.resources),
+            quenches[family] = quench.output
+            for name, label in self._labels(quench.output, family):
+                label.name = f"label {name}"
+                jobs.append(
+                    tag(
+                        label,
+                        stage="feedback",
+                        category="dft",
+                        subset="mlip_feedback",
+                        family=family,
+                        after_failure=True,
+                        gate=gate,
+                        schedule=Schedule(len(runs), resources=self.resources),
+                    )
                 )
-            )
-            labels[family], quenches[family] = label.output, quench.output
+                labels[name] = label.output
         return Flow(jobs, output=FeedbackOutput(labels, quenches), name=self.name)
+
+    def _labels(self, quench: OutputReference, family: str) -> list[tuple[str, Job]]:
+        """Return the label jobs of a quench with their names."""
+        n_frames = self.quench_maker.n_frames
+        if n_frames == 1:
+            return [(family, self.label_maker.make(quench.structure))]
+        names = [f"{family}-{number:02d}" for number in range(n_frames)]
+        if not self.label_sets:
+            return [
+                (name, self.label_maker.make(quench.structures[number]))
+                for number, name in enumerate(names)
+            ]
+        if not isinstance(self.label_maker, LabelsSets):
+            raise InputError(
+                f"{type(self.label_maker).__name__} labels one structure per job",
+                hint="use it with FeedbackFlowMaker(label_sets=False)",
+            )
+        return [(family, self.label_maker.make_set(quench.structures, names))]
 
     def _seconds(self, rate: float) -> float:
         """Estimate the run time in s on a CPU: 4 ms per step (docs/how_to/training.md)."""

@@ -81,8 +81,8 @@ class FeedbackOutput(MSONable):
     Parameters
     ----------
     labels, quenches
-        Family to the label of its glass, and to its
-        :class:`~mgflows.schemas.validation.QuenchDocument`.
+        Family, or family and number where every configuration has a job, to the labels of its
+        configurations; family to its :class:`~mgflows.schemas.validation.QuenchDocument`.
     """
 
     labels: dict[str, OutputReference]

@@ -25,6 +25,7 @@ from mgflows.jobs.quench import QuenchMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.jobs.validation import ValidationMaker
 from mgflows.nep.training.trainer import NepTrainer
+from mgflows.validation.acceptance import AcceptanceSettings
 
 if TYPE_CHECKING:
     from mgflows.methods.base import LabelMethod
@@ -68,12 +69,15 @@ class Scale:
         Frames per step, likewise.
     training_rates
         First learning rate, likewise.
-    crystals_from_start
-        Whether the crystals are in the training before the feedback.
+    acceptance_melt
+        (number of glasses, ps) that a trained potential must keep together as melts, at the
+        temperature from which the feedback quenches cool.
     quench_rates
         K/ps of the feedback quenches.
     n_quenches
         Glasses per rate.
+    n_quench_frames
+        Labelled configurations of each.
     quench_temperature
         K from which the feedback quenches cool.
     quench_equilibration
@@ -94,9 +98,10 @@ class Scale:
     training_steps: tuple[int, int]
     training_batches: tuple[int, int]
     training_rates: tuple[float, float]
-    crystals_from_start: bool
+    acceptance_melt: tuple[int, float]
     quench_rates: tuple[float, ...]
     n_quenches: int
+    n_quench_frames: int
     quench_temperature: float
     quench_equilibration: float
     suite: str
@@ -118,9 +123,10 @@ SCALES = {
             training_steps=(1000, 700),
             training_batches=(2, 2),
             training_rates=(2e-2, 1e-2),
-            crystals_from_start=True,
+            acceptance_melt=(1, 0.5),
             quench_rates=(4000.0, 2000.0),
             n_quenches=1,
+            n_quench_frames=6,
             quench_temperature=1000.0,
             quench_equilibration=0.2,
             suite="tiny",
@@ -138,10 +144,11 @@ SCALES = {
             training_steps=(7000, 7000),
             training_batches=(2, 2),
             training_rates=(2e-2, 1e-2),
-            crystals_from_start=True,
+            acceptance_melt=(2, 2.0),
             quench_rates=(400.0, 200.0, 100.0),
             n_quenches=1,
-            quench_temperature=1500.0,
+            n_quench_frames=16,
+            quench_temperature=2000.0,
             quench_equilibration=2.0,
             suite="quick",
         ),
@@ -161,9 +168,10 @@ PAPER = {
     "training_steps": "10^5 generations of an evolution strategy",
     "training_batches": "not stated",
     "training_rates": "none: an evolution strategy",
-    "crystals_from_start": "yes",
+    "acceptance_melt": "none",
     "quench_rates": "1, 0.1, 0.01",
     "n_quenches": "not stated",
+    "n_quench_frames": "1, the final glass",
     "quench_temperature": "2000",
     "quench_equilibration": "not stated",
     "suite": "1500 to 4500 atoms, 20 to 85 samples",
@@ -183,9 +191,10 @@ _TITLES = {
     "training_steps": "training steps before and after the feedback",
     "training_batches": "frames per step",
     "training_rates": "first learning rate",
-    "crystals_from_start": "crystals in the training before the feedback",
+    "acceptance_melt": "acceptance of a potential: melts, ps",
     "quench_rates": "feedback quenches (K/ps)",
     "n_quenches": "glasses per rate",
+    "n_quench_frames": "labelled configurations of each",
     "quench_temperature": "from (K)",
     "quench_equilibration": "after an equilibration there of (ps)",
     "suite": "validation suite",
@@ -265,6 +274,10 @@ def stand_in_campaign(
         np.random.SeedSequence(seed).generate_state(6).tolist()
     )
     dataset = DatasetMaker(split_seed=splitting)
+    n_glasses, melt_time = numbers.acceptance_melt
+    acceptance = AcceptanceSettings(
+        melt_temperature=numbers.quench_temperature, melt_time=melt_time, n_glasses=n_glasses
+    )
 
     def training(generation: int, split: Split) -> TrainingMaker:
         trainer = NepTrainer(
@@ -273,7 +286,14 @@ def stand_in_campaign(
             learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
             reports=_REPORTS,
         )
-        return TrainingMaker(trainer=trainer, split=split, seed=training_seed)
+        # The potential of the other split is only compared, never used.
+        return TrainingMaker(
+            trainer=trainer,
+            split=split,
+            seed=training_seed,
+            acceptance=acceptance if split == "family" else None,
+            reference=method,
+        )
 
     def train(generation: int) -> TrainingFlowMaker:
         return TrainingFlowMaker(
@@ -303,6 +323,7 @@ def stand_in_campaign(
             quench_maker=QuenchMaker(
                 temperature_high=numbers.quench_temperature,
                 equilibration_time=numbers.quench_equilibration,
+                n_frames=numbers.n_quench_frames,
             ),
             label_maker=AseLabelMaker(method=method),
             cooling_rates=numbers.quench_rates,
@@ -313,7 +334,6 @@ def stand_in_campaign(
         validation_maker=ValidationFlowMaker(
             validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating)
         ),
-        crystals_from_start=numbers.crystals_from_start,
         scale=numbers.name,
         scaled_down=scaled_down,
     )

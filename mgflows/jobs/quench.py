@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from jobflow import job
 
+from mgflows.errors import InputError, PotentialFailureError
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.worker import nep_device
+from mgflows.md.frame_limits import FrameLimits
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.schemas.validation import QuenchDocument
+from mgflows.schemas.validation import QuenchDocument, RefusedFrame
 
 if TYPE_CHECKING:
+    from ase.calculators.calculator import Calculator
     from pymatgen.core import Structure
 
+    from mgflows.md.quench import PathFrame, QuenchResult
+
 __all__ = ["QuenchMaker"]
+
+_CANDIDATES = 2
+"""Configurations taken per frame that is wanted."""
 
 
 @dataclass
@@ -34,6 +42,12 @@ class QuenchMaker(StoredMaker):
         ps in the melt before cooling.
     timestep
         fs.
+    n_frames
+        Configurations to label: a third in the melt, the others while it cools, the last at the
+        end. 1: only the final glass, as in the paper. The ends alone do not improve a potential
+        (docs/how_to/training.md).
+    limits
+        Configurations outside are refused before they are labelled.
     """
 
     name: str = "quench"
@@ -41,10 +55,16 @@ class QuenchMaker(StoredMaker):
     temperature_low: float = 300.0
     equilibration_time: float = 2.0
     timestep: float = 2.0
+    n_frames: int = 16
+    limits: FrameLimits = field(default_factory=FrameLimits)
 
     retired: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
-    @job(output_schema=QuenchDocument)
+    def __post_init__(self) -> None:
+        if self.n_frames < 1:
+            raise InputError(f"n_frames is {self.n_frames} but must be at least 1: the final glass")
+
+    @job(data="structures", output_schema=QuenchDocument)
     def make(
         self, structure: Structure, nep_txt: str, potential_id: str, cooling_rate: float, seed: int
     ) -> QuenchDocument:
@@ -66,8 +86,9 @@ class QuenchMaker(StoredMaker):
         Raises
         ------
         PotentialFailureError
-            If the melt evaporates or collapses, or the quench does not end in a glass
-            (:func:`mgflows.md.quench.check_glass`): such a structure is not worth a label.
+            If the melt evaporates or collapses, the quench does not end in a glass
+            (:func:`mgflows.md.quench.check_glass`), or more than half of the configurations are
+            outside the limits: such structures are not worth a label.
         """
         from mgflows.md.quench import NPTSettings, check_glass, quench
         from mgflows.nep.calculator import nep_calculator
@@ -87,14 +108,20 @@ class QuenchMaker(StoredMaker):
                 temperature_low=self.temperature_low,
                 equilibration_time=self.equilibration_time,
                 cooling_rate=cooling_rate,
+                n_path_frames=_CANDIDATES * self.n_frames,
                 npt=NPTSettings(timestep=self.timestep),
                 seed=seed,
                 progress=JobProgress("steps"),
             )
             check_glass(result, calculator)
+            frames, refused = self._choose(result, calculator)
         trace = result.trace
         return QuenchDocument(
             structure=structure_from_atoms(result.atoms),
+            structures=[structure_from_atoms(frame.atoms) for frame in frames],
+            times=[frame.time for frame in frames],
+            temperatures=[frame.temperature for frame in frames],
+            refused=refused,
             potential_id=potential_id,
             cooling_rate=cooling_rate,
             temperature_high=self.temperature_high,
@@ -108,3 +135,32 @@ class QuenchMaker(StoredMaker):
             },
             provenance=provenance,
         )
+
+    def _choose(
+        self, result: QuenchResult, calculator: Calculator
+    ) -> tuple[list[PathFrame], list[RefusedFrame]]:
+        """Choose the wanted number of configurations within the limits, evenly spaced."""
+        allowed, refused = [], []
+        for frame in result.path:
+            atoms = frame.atoms.copy()
+            atoms.calc = calculator
+            if found := self.limits.violations(atoms):
+                refused.append(
+                    RefusedFrame(
+                        time=frame.time, temperature=frame.temperature, reason="; ".join(found)
+                    )
+                )
+            else:
+                allowed.append(frame)
+        if len(allowed) < self.n_frames:
+            first = f", the first at {refused[0].temperature:.0f} K: {refused[0].reason}"
+            raise PotentialFailureError(
+                f"{len(refused)} of the {len(result.path)} configurations of the quench are not "
+                f"worth a label{first if refused else ''}; {self.n_frames} are wanted"
+            )
+        # From the end, so that the glass is one of them.
+        spacing = len(allowed) / self.n_frames
+        chosen = [
+            len(allowed) - 1 - int(spacing * number) for number in reversed(range(self.n_frames))
+        ]
+        return [allowed[index] for index in chosen], refused

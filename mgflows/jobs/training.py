@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jobflow import JobConfig, Maker, Response, job
 
+from mgflows.errors import InputError
 from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, listed_frame, load_label
-from mgflows.jobs.worker import nep_command
+from mgflows.jobs.worker import nep_command, nep_device
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
 from mgflows.nep.training.trainer import NepTrainer, TrainingPausedError
+from mgflows.schemas.acceptance import AcceptanceRecord
 from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.training import (
     DatasetDocument,
@@ -31,11 +33,16 @@ from mgflows.schemas.training import (
     VirialParity,
 )
 from mgflows.units import duration
+from mgflows.validation.acceptance import AcceptanceSettings, accept_potential, choose_glasses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
     from jobflow import JobStore
 
+    from mgflows.methods.base import LabelMethod
+    from mgflows.nep.calculator import Device
     from mgflows.nep.results import LossTable, Parity
     from mgflows.nep.results import ParityTable as Predictions
     from mgflows.nep.trainers import TrainingProgress
@@ -44,13 +51,16 @@ __all__ = ["TrainingMaker"]
 
 logger = logging.getLogger(__name__)
 
+_N_TESTS = 5
+_SEEDS = 2**31
+"""Seeds are below, so that seeds of further runs may be counted up from one."""
 _PARITY_POINTS = 20_000
 """Force components stored for parity plots, drawn at random per side; errors use all."""
 
 
 @dataclass
 class TrainingMaker(Maker):
-    """Train a NEP.
+    """Train a NEP and test whether it may be used.
 
     A training longer than the ``wall_time`` of its :class:`~mgflows.nep.NepTrainer` saves itself
     and is continued by a new job, with the same result.
@@ -70,6 +80,12 @@ class TrainingMaker(Maker):
         Seed of the trainer.
     scaled_down
         In which way the training is smaller than the paper's; by default that of the campaign.
+    acceptance
+        What the potential is tested for after the training (:mod:`mgflows.validation.acceptance`);
+        None leaves the tests out. A campaign does not continue with a potential that fails.
+    reference
+        The method of the labels, if a label takes milliseconds: the tests then measure the errors
+        along the potential's own molecular dynamics. None for a density functional.
     """
 
     name: str = "train"
@@ -78,6 +94,8 @@ class TrainingMaker(Maker):
     split: Split = "family"
     seed: int = 0
     scaled_down: str = ""
+    acceptance: AcceptanceSettings | None = field(default_factory=AcceptanceSettings)
+    reference: LabelMethod | None = None
 
     @job(data="parity", output_schema=PotentialDocument, config=JobConfig(expose_store=True))
     def make(
@@ -105,17 +123,25 @@ class TrainingMaker(Maker):
         ------
         ChangedLabelError
             If a label of the dataset ran again since and gave another result.
+        InputError
+            If ``reference`` is another method than that of the labels.
         """
         from mgflows.nep.results import parity
 
         dataset = DatasetDocument.model_validate(dataset)
+        self._check_reference(dataset)
+        device = nep_device()
         parameters = self.parameters or NepParameters(species=tuple(dataset.species))
         folder = Path(directory) if directory else Path.cwd() / "nep"
         trainer = self.trainer
         if isinstance(trainer, GpumdTrainer) and trainer.command is None:
             trainer = replace(trainer, command=nep_command())
         settings = maker_settings(
-            self, trainer=trainer, generation=generation, started_from=started_from
+            self,
+            trainer=trainer,
+            generation=generation,
+            started_from=started_from,
+            nep_device=device,
         )
         with record_provenance(
             seed=self.seed,
@@ -150,6 +176,7 @@ class TrainingMaker(Maker):
                 )
                 return Response(replace=rest)
             sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
+            accepted = self._accept(result.nep_txt, train, test, sides["test"], device)
         return PotentialDocument(
             potential_id=digest_of_text(result.nep_txt),
             campaign=dataset.campaign,
@@ -169,12 +196,65 @@ class TrainingMaker(Maker):
             n_train=len(train),
             n_test=len(test),
             errors={side: _errors(table) for side, table in sides.items()},
+            acceptance=accepted,
             loss=_loss_columns(result.loss),
             parity={side: _parity_points(table, self.seed) for side, table in sides.items()},
             method=dataset.fingerprint.description,
             scaled_down=self.scaled_down,
             provenance=provenance,
         )
+
+    def _check_reference(self, dataset: DatasetDocument) -> None:
+        if self.reference is None:
+            return
+        found = dataset.fingerprint.differences(self.reference.fingerprint(dataset.species))
+        if found:
+            raise InputError(
+                "the reference of the training is another method than that of the labels "
+                f"({'; '.join(found)})",
+                hint="give the method of the labels, or None if it is expensive",
+            )
+
+    def _accept(
+        self,
+        nep_txt: str,
+        train: Sequence[Atoms],
+        test: Sequence[Atoms],
+        errors: Predictions,
+        device: Device,
+    ) -> AcceptanceRecord | None:
+        if self.acceptance is None:
+            return None
+        report = JobProgress("tests")
+        done = 0
+
+        def show(name: str) -> None:
+            nonlocal done
+            done += 1
+            report(done, _N_TESTS, name)
+
+        # Test glasses first: they were not trained on. Without any, those of the training set.
+        glasses = choose_glasses(test) if _has_relaxed(test) else choose_glasses([*test, *train])
+        result = accept_potential(
+            nep_txt,
+            glasses,
+            settings=self.acceptance,
+            reference=self.reference and self.reference.build(glasses[0]),
+            known=train,
+            test=test,
+            test_errors=errors,
+            device=device,
+            seed=self.seed % _SEEDS,
+            progress=show,
+        )
+        if not result.passed:
+            logger.warning("the potential failed its acceptance: %s", result.reason)
+        described = self.reference.fingerprint().description if self.reference else ""
+        return AcceptanceRecord.from_result(result, self.acceptance, described)
+
+
+def _has_relaxed(frames: Sequence[Atoms]) -> bool:
+    return any(frame.info.get("subset") == "dft_minimized" for frame in frames)
 
 
 def materialise(

@@ -278,7 +278,8 @@ def advance(
     campaign
         Only this campaign; by default all with planned jobs.
     accept_gate
-        Continue behind closed gates. This is stored.
+        Continue behind closed gates: of a surrogate that is not fit, or of a potential that failed
+        its acceptance. This is stored; gates whose verdict is still to come are not opened.
     wait_seconds
         How long to wait for the database, s.
 
@@ -471,7 +472,10 @@ def _advance(
         planned.delete_many({"key": plan["_id"], "plan": {"$ne": plan["plan"]}})
     open_ = {"campaign": campaign, "state": "planned"}
     if accept_gate:
-        planned.update_many(open_, {"$set": {"gate": None}})
+        # Not those whose verdict is still to come.
+        gates = [gate for gate in planned.distinct("gate", open_) if gate is not None]
+        closed = [gate for gate in gates if _verdict(launchpad, gate, set(), campaign)[1]]
+        planned.update_many({**open_, "gate": {"$in": closed}}, {"$set": {"gate": None}})
 
     wanted = [
         row["_id"]
@@ -503,7 +507,7 @@ def _advance(
         reason, is_blocked = _why_wait(piece, failed, deleted, campaign)
         if not reason and piece["gate"]:
             if piece["gate"] not in verdicts:
-                verdicts[piece["gate"]] = _verdict(launchpad, piece["gate"], failed)
+                verdicts[piece["gate"]] = _verdict(launchpad, piece["gate"], failed, campaign)
             reason, is_blocked = verdicts[piece["gate"]]
         if not reason:
             ready.append((piece["_id"], len(piece["jobs"])))
@@ -639,16 +643,25 @@ def _why_wait(
     return "", False
 
 
-def _verdict(launchpad: LaunchPad, gate: str, failed: set[str]) -> tuple[str, bool]:
+def _verdict(launchpad: LaunchPad, gate: str, failed: set[str], campaign: str) -> tuple[str, bool]:
     """Why a gate does not let jobs pass (empty if it does), and whether they are blocked."""
     if gate in failed or _settled(launchpad, [gate])[1]:
         return "the gate job failed", True
-    found = launchpad.db["outputs"].find_one(
-        {"uuid": gate}, ["output.passed", "output.reason"], sort=[("index", -1)]
-    )
+    fields = ["output.passed", "output.reason", "output.potential_id", "output.acceptance"]
+    found = launchpad.db["outputs"].find_one({"uuid": gate}, fields, sort=[("index", -1)])
     if found is None:
         return "waits for the gate", False
     output = found.get("output") or {}
+    if "potential_id" in output:
+        acceptance = output.get("acceptance") or {"passed": True}
+        if acceptance["passed"]:
+            return "", False
+        reason = (
+            f"the potential {output['potential_id']} failed its acceptance: "
+            f"{acceptance['reason']}; train it with other settings or more labels, or continue with: "
+            f"mgflows advance {campaign} --accept-gate"
+        )
+        return reason, True
     if output.get("passed"):
         return "", False
     return f"the gate is closed: {output.get('reason') or 'no reason given'}", True

@@ -8,7 +8,7 @@ repeatable.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from mgflows.checkpoints import RunCheckpoint
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.files import digest_of_arrays
 from mgflows.geometry import check_geometry
-from mgflows.md.condensed import check_condensed, density, volume_ratio
+from mgflows.md.condensed import check_condensed, density
+from mgflows.md.frame_limits import GLASS_LIMITS
 from mgflows.md.langevin import LangevinNPT, NPTSettings
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "HeatResult",
     "HoldResult",
     "NPTSettings",
+    "PathFrame",
     "QuenchResult",
     "Trace",
     "check_glass",
@@ -48,19 +50,11 @@ AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
 """Of the paper's heating (Methods, "DFT Calculations")."""
 
 _EQUILIBRATION, _COOLING, _HOLD = range(3)
-_GLASS_RATIO = (0.6, 1.4)
-"""Volume of a glass at room temperature over that of its elements: 0.8 for Pd-Ni-P to 1.03 in
-reality. A potential that errs by less is corrected by the labels of its glasses; beyond, the
-structure is porous or crushed."""
 _LARGEST_PRESSURE = 3.0
 """GPa off the external pressure, of the mean over the last tenth of a quench; thermal noise of
 single samples of 150 atoms is 0.4."""
 _PRESSURE_TIME = 2.0
 """ps. In shorter runs the cell, with a period of 0.4 ps, has not relaxed."""
-_LARGEST_FORCE = 15.0
-"""eV/A; at 300 K the largest forces in Cu-Zr-Al are 2 to 4."""
-_SMALLEST_DISTANCE = 0.6
-"""Of the sum of the covalent radii; the closest pairs of Cu-Zr-Al are at 0.75."""
 _FRAME_COLUMNS = ("positions", "cell", "momenta", "energy", "free_energy", "forces", "stress")
 
 
@@ -95,6 +89,25 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
+class PathFrame:
+    """A configuration on the way from the melt to the glass.
+
+    Parameters
+    ----------
+    atoms
+        Configuration with velocities and no calculator, wrapped into its cell.
+    time
+        fs since the start.
+    temperature
+        Of the thermostat, in K.
+    """
+
+    atoms: Atoms
+    time: float
+    temperature: float
+
+
+@dataclass(frozen=True, eq=False)
 class QuenchResult:
     """A quenched glass.
 
@@ -111,6 +124,8 @@ class QuenchResult:
     frames
         Configurations taken during the hold at the low temperature, for time averages; empty
         without a hold.
+    path
+        Configurations taken before: in the melt, and while it cools.
     """
 
     atoms: Atoms
@@ -118,6 +133,7 @@ class QuenchResult:
     trace: Trace
     cooling: NDArray[np.bool_]
     frames: list[Atoms]
+    path: list[PathFrame] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +193,7 @@ def quench(
     equilibration_time: float = 2.0,
     hold_time: float = 0.0,
     n_frames: int = 20,
+    n_path_frames: int = 0,
     npt: NPTSettings | None = None,
     sample_every: int = 50,
     seed: int,
@@ -202,6 +219,9 @@ def quench(
         ps at the high and at the low temperature.
     n_frames
         Frames taken at equal intervals of the hold.
+    n_path_frames
+        Frames taken before: a third at equal intervals of the equilibration, the others of the
+        cooling, the last of them at its end.
     npt
         Timestep, pressure and frictions; the defaults of :class:`NPTSettings` if None.
     sample_every
@@ -242,21 +262,31 @@ def quench(
     )
     cooled = np.cumsum(stages == _COOLING) / ramp
     schedule = temperature_high + (temperature_low - temperature_high) * cooled
-    n_hold = int(np.sum(stages == _HOLD))
+    n_melt, n_hold = (int(np.sum(stages == stage)) for stage in (_EQUILIBRATION, _HOLD))
+    n_cooled = len(stages) - n_hold
+    path_steps = sorted(
+        _evenly_spaced(0, n_melt, n_path_frames // 3)
+        | _evenly_spaced(n_melt, n_cooled, n_path_frames - n_path_frames // 3)
+    )
     dynamics = _start(atoms, calculator, temperature_high, seed, npt, isotropic=True)
     trace, sampled, frames = _run(
         dynamics,
         schedule,
         sample_every=sample_every,
-        frame_steps=_evenly_spaced(len(stages) - n_hold, len(stages), n_frames),
+        frame_steps={*path_steps, *_evenly_spaced(n_cooled, len(stages), n_frames)},
         progress=progress,
     )
+    n_path = len(path_steps)
     return QuenchResult(
         atoms=_bare_copy(dynamics.atoms),
         cooling_rate=cooling_rate,
         trace=trace,
         cooling=stages[np.array(sampled) - 1] == _COOLING,
-        frames=frames,
+        frames=frames[n_path:],
+        path=[
+            PathFrame(frame, step * npt.timestep, float(schedule[step - 1]))
+            for step, frame in zip(path_steps, frames[:n_path], strict=True)
+        ],
     )
 
 
@@ -277,28 +307,9 @@ def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 
     PotentialFailureError
         Names every quantity outside its range: density, closest pair, largest force, pressure.
     """
-    from ase.data import covalent_radii
-    from ase.neighborlist import neighbor_list
-
     atoms = result.atoms.copy()
     atoms.calc = calculator
-    problems = []
-    ratio = volume_ratio(atoms)
-    if ratio < _GLASS_RATIO[0] or ratio > _GLASS_RATIO[1]:
-        problems.append(
-            f"the density is {density(atoms):.2f} g/cm3, a volume of {ratio:.2f} times that of the "
-            f"elements ({_GLASS_RATIO[0]:g} to {_GLASS_RATIO[1]:g} is plausible)"
-        )
-    radii = covalent_radii[atoms.numbers]
-    first, second, distance = neighbor_list("ijd", atoms, 2.0 * float(radii.max()))
-    closeness = distance / (radii[first] + radii[second])
-    if len(closeness) and closeness.min() < _SMALLEST_DISTANCE:
-        k = int(closeness.argmin())
-        pair = f"{atoms.symbols[first[k]]}-{atoms.symbols[second[k]]}"
-        problems.append(f"a {pair} pair is {distance[k]:.2f} A apart")
-    force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-    if not force < _LARGEST_FORCE:
-        problems.append(f"the largest force is {force:.1f} eV/A (at most {_LARGEST_FORCE:g})")
+    problems = GLASS_LIMITS.violations(atoms, pressure=False)
     last = result.trace.pressure[-max(len(result.trace.pressure) // 10, 1) :]
     relaxed = result.trace.time[-1] >= 1e3 * _PRESSURE_TIME
     if relaxed and not abs(last.mean() - pressure) < _LARGEST_PRESSURE:
@@ -597,7 +608,7 @@ def _evenly_spaced(first: int, last: int, n: int) -> set[int]:
     """``n`` steps that divide those after ``first`` up to ``last`` evenly; empty without steps."""
     if last <= first:
         return set()
-    return {first + round((last - first) * (k + 1) / n) for k in range(n)}
+    return {first + round((last - first) * (k + 1) / n) for k in range(n)} - {first}
 
 
 def _draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:

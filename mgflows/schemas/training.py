@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from mgflows.nep.parameters import NepParameters
+from mgflows.schemas.acceptance import AcceptanceRecord
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
 
@@ -251,6 +252,9 @@ class PotentialDocument(BaseModel):
     errors: dict[str, dict[str, ErrorStatistics]] = Field(
         description="'train' or 'test' to subset (or 'all') to errors, recomputed from nep.txt"
     )
+    acceptance: AcceptanceRecord | None = Field(
+        None, description="whether it passed its tests; none if it was not tested"
+    )
     loss: dict[str, list[float | None]] = Field(
         description="loss table by column: step, total, energy_train, force_train, ..."
     )
@@ -263,3 +267,8 @@ class PotentialDocument(BaseModel):
         "", description="in which way the training is smaller than the paper's"
     )
     provenance: Provenance
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether it passed its tests; None if it was not tested."""
+        return None if self.acceptance is None else self.acceptance.passed

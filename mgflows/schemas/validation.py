@@ -8,10 +8,32 @@ from pymatgen.core import Structure
 from mgflows.schemas.provenance import Provenance
 
 
+class RefusedFrame(BaseModel):
+    """A configuration of a quench that is not worth a label."""
+
+    time: float = Field(description="fs since the start of the melt")
+    temperature: float = Field(description="K, of the thermostat")
+    reason: str = Field(description="which quantities are outside their limits")
+
+
 class QuenchDocument(BaseModel):
     """A glass quenched from the melt with a trained potential."""
 
     structure: Structure = Field(description="the structure at the end of the quench")
+    structures: list[Structure] = Field(
+        default_factory=list,
+        description="configurations along melt and quench that are labelled, the end last; stored "
+        "in the additional store 'data'",
+    )
+    times: list[float] = Field(
+        default_factory=list, description="of these, fs since the start of the melt"
+    )
+    temperatures: list[float] = Field(
+        default_factory=list, description="of these, K of the thermostat"
+    )
+    refused: list[RefusedFrame] = Field(
+        default_factory=list, description="configurations that are not worth a label"
+    )
     potential_id: str = Field(description="potential that drove the dynamics")
     cooling_rate: float = Field(description="K/ps (1 K/ps = 1000 K/ns)")
     temperature_high: float = Field(description="K")
@@ -19,8 +41,7 @@ class QuenchDocument(BaseModel):
     density: float = Field(description="mass density at the end, g/cm^3")
     trace: dict[str, list[float]] = Field(
         description="columns over the run: time (fs), temperature (K), density (g/cm^3), energy "
-        "(eV "
-        "per atom)"
+        "(eV per atom)"
     )
     provenance: Provenance
 

@@ -1,0 +1,402 @@
+"""Whether a trained potential may be used: short tests that a good one passes in 20 CPU seconds.
+
+Errors of test frames do not show that a potential keeps a melt together: one with test errors of
+5 meV/atom and 106 meV/A doubled its volume within 2 ps at 2000 K. The tests here are those that
+such potentials fail: a melt at zero pressure, the errors along it, dimers at short range, elastic
+stability, and a second program that evaluates the same file.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.md.quench import HoldResult, hold
+from mgflows.nep.calculator import nep_calculator, potential_text
+from mgflows.nep.checks import (
+    Check,
+    WorstFrame,
+    agreement_checks,
+    out_of_range_check,
+    worst_frames,
+)
+from mgflows.nep.results import ParityTable, parity
+from mgflows.text import listed
+from mgflows.validation.dimers import HARMLESS_BARRIER, DimerCurve, dimer_curves
+from mgflows.validation.elasticity import elastic_constants
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+    from ase.calculators.calculator import Calculator
+
+    from mgflows.nep.calculator import Device
+
+__all__ = ["AcceptanceResult", "AcceptanceSettings", "accept_potential", "choose_glasses"]
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_ERROR_RATIO = 5.0
+"""Force error of the worst test frame over that of all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptanceSettings:
+    """What an acceptance measures, and its limits.
+
+    Parameters
+    ----------
+    melt_temperature
+        K: the highest temperature of later dynamics, such as the start of a quench.
+    melt_time
+        ps at that temperature and 0 GPa, from a glass.
+    n_glasses
+        Glasses that are melted.
+    n_frames
+        Frames along each melt whose errors are measured.
+    largest_density_error
+        Of the melt, relative to the melt of the label method.
+    volume_growth
+        Smallest and largest volume of the melt over that of the glass, without a label method. That
+        of liquid Cu-Zr-Al at 2000 K is 1.12.
+    largest_energy_error
+        meV/atom, along the melt.
+    largest_force_error
+        Root mean square error of the force components along the melt over the root mean square of
+        the components themselves: 1 eV/A in Cu-Zr-Al at 2000 K.
+    smallest_barrier
+        eV, in front of an attractive hole at short range.
+    """
+
+    melt_temperature: float = 2000.0
+    melt_time: float = 2.0
+    n_glasses: int = 2
+    n_frames: int = 20
+    largest_density_error: float = 0.05
+    volume_growth: tuple[float, float] = (0.9, 1.3)
+    largest_energy_error: float = 30.0
+    largest_force_error: float = 0.2
+    smallest_barrier: float = HARMLESS_BARRIER
+
+    def __post_init__(self) -> None:
+        for name in ("melt_temperature", "melt_time", "n_glasses", "n_frames"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name):g} but must be positive")
+        object.__setattr__(self, "volume_growth", tuple(self.volume_growth))
+
+
+@dataclass(frozen=True)
+class AcceptanceResult:
+    """Result of the tests of one potential.
+
+    Parameters
+    ----------
+    checks
+        The tests, the most important first.
+    worst
+        Test frames with the largest errors.
+    cpu_seconds
+        Processor time.
+    """
+
+    checks: tuple[Check, ...]
+    worst: tuple[WorstFrame, ...] = field(default=())
+    cpu_seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether no test failed."""
+        return not any(check.outcome == "failed" for check in self.checks)
+
+    @property
+    def reason(self) -> str:
+        """Why the potential is not accepted; empty if it is."""
+        return "; ".join(check.sentence for check in self.checks if check.outcome == "failed")
+
+
+def accept_potential(
+    potential: str | Path,
+    glasses: Sequence[Atoms],
+    *,
+    settings: AcceptanceSettings | None = None,
+    reference: Calculator | None = None,
+    known: Sequence[Atoms] = (),
+    test: Sequence[Atoms] = (),
+    test_errors: ParityTable | None = None,
+    device: Device = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> AcceptanceResult:
+    """Test a potential.
+
+    A test that cannot be made is ``skipped`` with the reason; one in which the potential fails is
+    ``failed``.
+
+    Parameters
+    ----------
+    potential
+        Path or text of a ``nep.txt``.
+    glasses
+        Relaxed glasses, the deepest first (:func:`choose_glasses`).
+    settings
+        What is measured, and the limits.
+    reference
+        The label method as a calculator, if it takes milliseconds: it runs the same melt and labels
+        the frames of the potential's own.
+    known
+        Training frames, for the range of their descriptors.
+    test, test_errors
+        Labelled frames that were not trained on, and their errors where they are known.
+    device
+        Where the potential is evaluated.
+    seed
+        Seed of velocities and noise.
+    progress
+        Called with the name of each test.
+
+    Raises
+    ------
+    InputError
+        If the file is not a NEP or lacks a species of the glasses, or there is no glass.
+    """
+    settings = settings or AcceptanceSettings()
+    if not glasses:
+        raise InputError(
+            "there is no glass to test the potential on", hint="give a relaxed structure"
+        )
+    started = time.process_time()
+    text = potential_text(potential)
+    tell = progress or (lambda _: None)
+    calculator = nep_calculator(text, device)
+    species = sorted({symbol for glass in glasses for symbol in glass.get_chemical_symbols()})
+    if test and test_errors is None:
+        test_errors = parity(text, test)
+
+    tell("melt")
+    own = _Melt(glasses, calculator, settings, seed)
+    checks = [own.density_check(settings, reference and _Melt(glasses, reference, settings, seed))]
+    checks += _own_errors(text, own, reference, settings)
+    tell("dimers")
+    checks += _dimer_checks(dimer_curves(calculator, species), settings)
+    tell("elastic constants")
+    checks.append(_elastic_check(glasses, calculator))
+    tell("second calculator")
+    checks += agreement_checks(text, [*glasses[:1], *own.frames[-2:], *test[:2]])
+    worst: tuple[WorstFrame, ...] = ()
+    if test_errors is not None:
+        worst = worst_frames(test_errors, test)
+        checks.append(_worst_check(worst, test_errors))
+    if known and own.frames:
+        tell("range of the training frames")
+        checks.append(
+            out_of_range_check(
+                text, known, own.frames, f"of the melt at {settings.melt_temperature:g} K"
+            )
+        )
+    return AcceptanceResult(tuple(checks), worst, time.process_time() - started)
+
+
+def choose_glasses(frames: Sequence[Atoms], number: int = 3) -> list[Atoms]:
+    """Choose relaxed glasses among labelled frames, the deepest first.
+
+    Frames of the subset ``dft_minimized``; without any, the frames other than crystals with the
+    smallest pressures. Of a family one frame is taken.
+
+    Parameters
+    ----------
+    frames
+        Labelled frames.
+    number
+        Most glasses.
+    """
+    relaxed = [frame for frame in frames if frame.info.get("subset") == "dft_minimized"]
+    if relaxed:
+
+        def depth(frame: Atoms) -> tuple[float, float]:
+            return (
+                -float(frame.info.get("log10_time", -np.inf)),
+                frame.get_potential_energy() / len(frame),
+            )
+
+        chosen = sorted(relaxed, key=depth)
+    else:
+        others = [frame for frame in frames if frame.info.get("subset") != "crystal"] or frames
+        chosen = sorted(others, key=_pressure)
+    first_of: dict[str, Atoms] = {}
+    for index, frame in enumerate(chosen):
+        first_of.setdefault(str(frame.info.get("family") or index), frame)
+    return list(first_of.values())[:number]
+
+
+def _pressure(frame: Atoms) -> float:
+    try:
+        return float(abs(np.trace(frame.get_stress(voigt=False))))
+    except NotImplementedError:
+        return float("inf")
+
+
+class _Melt:
+    """Melts of glasses at zero pressure under one calculator."""
+
+    def __init__(
+        self,
+        glasses: Sequence[Atoms],
+        calculator: Calculator,
+        settings: AcceptanceSettings,
+        seed: int,
+    ) -> None:
+        self.growth: list[float] = []
+        self.frames: list[Atoms] = []
+        self.failure = ""
+        for number, glass in enumerate(glasses[: settings.n_glasses]):
+            try:
+                run = hold(
+                    glass,
+                    calculator,
+                    temperature=settings.melt_temperature,
+                    time=settings.melt_time,
+                    equilibration_time=0.0,
+                    n_frames=settings.n_frames,
+                    seed=seed + number,
+                )
+            except PotentialFailureError as error:
+                self.failure = error.message
+                return
+            self.growth.append(_late_volume(run) * len(glass) / glass.get_volume())
+            self.frames += run.frames
+
+    def density_check(self, settings: AcceptanceSettings, reference: _Melt | None) -> Check:
+        """Compare the volume of the melts with those of the label method, or of the glasses."""
+        name = "melt density"
+        where = f"after {settings.melt_time:g} ps at {settings.melt_temperature:g} K and 0 GPa"
+        if self.failure:
+            return Check(name, "failed", f"the melt fails {where}: {self.failure}")
+        growth = float(np.mean(self.growth))
+        if reference is None or reference.failure:
+            smallest, largest = settings.volume_growth
+            return Check.within(
+                name,
+                growth,
+                f"{where} the volume is {growth:.2f} times that of the glass ({smallest:g} to "
+                f"{largest:g} is plausible)",
+                smallest=smallest,
+                largest=largest,
+            )
+        # The glasses are the same: the ratio of the densities is that of the growths.
+        ratio = float(np.mean(reference.growth)) / growth
+        limit = settings.largest_density_error
+        return Check.within(
+            name,
+            ratio,
+            f"{where} the density differs by {ratio - 1.0:+.1%} from that of the labels' method "
+            f"({limit:.0%} is allowed), and the volume is {growth:.2f} times that of the glass",
+            smallest=1.0 - limit,
+            largest=1.0 + limit,
+        )
+
+
+def _late_volume(run: HoldResult) -> float:
+    """Mean volume per atom of the second half of a hold in A^3."""
+    volume = run.trace.volume
+    return float(volume[len(volume) // 2 :].mean())
+
+
+def _own_errors(
+    text: str, own: _Melt, reference: Calculator | None, settings: AcceptanceSettings
+) -> list[Check]:
+    """Errors along the potential's own melt, where the labels are cheap."""
+    names = ("melt energy error", "melt force error")
+    if reference is None:
+        reason = "not measured: the labels are too expensive to compute here"
+        return [Check(name, "skipped", reason) for name in names]
+    if not own.frames:
+        return [Check(name, "skipped", "not measured: the melt failed") for name in names]
+    errors = parity(text, [_labelled(frame, reference) for frame in own.frames])
+    components = np.concatenate([forces.ravel() for forces in errors.labels.forces])
+    scale = 1e3 * float(np.sqrt(np.mean(components**2)))
+    energy, force = errors.overall.energy_rmse, errors.overall.force_rmse
+    where = f"along its own melt at {settings.melt_temperature:g} K"
+    return [
+        Check.within(
+            names[0],
+            energy,
+            f"{where} the energy error is {energy:.1f} meV/atom (at most "
+            f"{settings.largest_energy_error:g})",
+            largest=settings.largest_energy_error,
+            unit="meV/atom",
+        ),
+        Check.within(
+            names[1],
+            force,
+            f"{where} the force error is {force:.0f} meV/A, {force / scale:.0%} of the forces (at "
+            f"most {settings.largest_force_error:.0%})",
+            largest=settings.largest_force_error * scale,
+            unit="meV/A",
+        ),
+    ]
+
+
+def _labelled(frame: Atoms, reference: Calculator) -> Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = frame.copy()
+    atoms.calc = reference
+    energy, forces, stress = atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, stress=stress)
+    return atoms
+
+
+def _dimer_checks(curves: dict[str, DimerCurve], settings: AcceptanceSettings) -> list[Check]:
+    return [
+        Check(f"dimer {pair}", "passed", curve.verdict)
+        if curve.barrier is None
+        else Check.within(
+            f"dimer {pair}",
+            curve.barrier,
+            curve.verdict,
+            smallest=settings.smallest_barrier,
+            unit="eV",
+        )
+        for pair, curve in curves.items()
+    ]
+
+
+def _elastic_check(glasses: Sequence[Atoms], calculator: Calculator) -> Check:
+    name = "elastic stability"
+    glass = glasses[0]
+    try:
+        result = elastic_constants(glass, calculator)
+    except (PotentialFailureError, InputError) as error:
+        return Check(name, "failed", f"the glass has no elastic constants: {error.message}")
+    lowest = float(np.linalg.eigvalsh(result.stiffness).min())
+    moduli = result.moduli
+    return Check.within(
+        name,
+        lowest,
+        f"the relaxed glass is elastically stable: B {moduli.bulk_modulus:.0f} GPa, G "
+        f"{moduli.shear_modulus:.0f} GPa",
+        smallest=0.0,
+        unit="GPa",
+    )
+
+
+def _worst_check(worst: Sequence[WorstFrame], table: ParityTable) -> Check:
+    frame = max(worst, key=lambda each: each.force_rmse)
+    name = listed([word for word in (frame.subset, frame.family, frame.frame_id) if word])
+    ratio = frame.force_rmse / table.overall.force_rmse
+    return Check.within(
+        "worst test frame",
+        frame.force_rmse,
+        f"the test frame with the largest force error ({name or 'without a name'}) has "
+        f"{frame.force_rmse:.0f} meV/A, {ratio:.1f} times that of all",
+        largest=_LARGEST_ERROR_RATIO * table.overall.force_rmse,
+        unit="meV/A",
+        otherwise="warning",
+    )
