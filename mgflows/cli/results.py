@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import Split
 
 Kind = Literal["dataset", "potential"]
+_ACCEPTED = {True: "yes", False: "no", None: "not tested"}
 
 
 @click.command()
@@ -61,7 +62,10 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
 @directory_option
 @json_option
 def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """List the potentials of CAMPAIGN, or of all, with test errors recomputed from nep.txt."""
+    """List the potentials of CAMPAIGN, or of all: whether they passed their acceptance, and errors.
+
+    Test errors are recomputed from nep.txt.
+    """
     database = open_database(directory)
     found = database.potentials(known_campaign(database, campaign))
     if as_json:
@@ -79,6 +83,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
         rows.append(
             (
                 potential.potential_id,
+                _ACCEPTED[potential.accepted],
                 str(potential.generation),
                 potential.split,
                 f"{errors.energy_rmse:.2f}",
@@ -90,7 +95,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
         )
     console.print(
         make_table(
-            ("potential", "gen.", "split", "E", "F", "W", "dataset", "campaign"),
+            ("potential", "accepted", "gen.", "split", "E", "F", "W", "dataset", "campaign"),
             rows,
             numbers=("gen.", "E", "F", "W"),
         )
@@ -100,6 +105,13 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
         "(meV/atom) over the test set of the potential's split",
         style="dim",
     )
+    for potential in found:
+        if potential.acceptance is not None and not potential.acceptance.passed:
+            console.print(
+                f"{potential.potential_id} failed its acceptance: {potential.acceptance.reason}",
+                style="red",
+                markup=False,
+            )
 
 
 @click.command()

@@ -126,6 +126,7 @@ def print_summary(console: Console, directory: Path, summary: dict[str, Any]) ->
         "campaign": f"{summary['campaign']}: {states}",
         "time": duration(summary["wall_seconds"]),
         "frames": ", ".join(f"{subset} {count}" for subset, count in summary["n_frames"].items()),
+        "acceptance": _acceptance(summary.get("acceptance")),
         "test errors": (
             f"{errors['energy_mev_per_atom']:.2f} meV/atom, "
             f"{errors['force_mev_per_angstrom']:.0f} meV/Å, "
@@ -143,6 +144,8 @@ def print_summary(console: Console, directory: Path, summary: dict[str, Any]) ->
     for label, value in rows.items():
         table.add_row(label, Text(value))
     console.print(table)
+    for reason, number in summary.get("stopped", {}).items():
+        console.print(Text.assemble(("blocked ", "yellow"), f"{plural(number, 'job')}: {reason}"))
     for failure in summary.get("failures", []):
         console.print(Text.assemble(("failed ", "red"), failure))
     console.print("[bold]Next[/]")
@@ -152,3 +155,15 @@ def print_summary(console: Console, directory: Path, summary: dict[str, Any]) ->
         f"mgflows export {summary['dataset_id']} {option} --output frames",
     ):
         console.print(f"  {command}", markup=False, soft_wrap=True)
+
+
+def _acceptance(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "not tested"
+    if not record["passed"]:
+        return f"FAILED: {record['reason']}"
+    outcomes = [check["outcome"] for check in record["checks"]]
+    warnings = outcomes.count("warning")
+    return f"passed ({plural(outcomes.count('passed'), 'test')}" + (
+        f", {plural(warnings, 'warning')})" if warnings else ")"
+    )

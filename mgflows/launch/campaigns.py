@@ -658,8 +658,8 @@ def _verdict(launchpad: LaunchPad, gate: str, failed: set[str], campaign: str) -
             return "", False
         reason = (
             f"the potential {output['potential_id']} failed its acceptance: "
-            f"{acceptance['reason']}; train it with other settings or more labels, or continue with: "
-            f"mgflows advance {campaign} --accept-gate"
+            f"{acceptance['reason']}; train it with other settings or more labels, or continue "
+            f"with: mgflows advance {campaign} --accept-gate"
         )
         return reason, True
     if output.get("passed"):

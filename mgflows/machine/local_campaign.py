@@ -193,7 +193,7 @@ def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]
 
     database, document, directory = run.database, run.document, run.directory
     state = database.status(document.campaign)
-    potential = _final_potential(database, document.campaign)
+    potential = _potential_to_use(database, document.campaign)
     if potential is None:
         failures = [f"{name}: {reason}" for name, reason in state.failures[:_SHOWN_FAILURES]]
         raise ServiceError(
@@ -222,6 +222,10 @@ def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]
         "n_frames": {subset: numbers["frames"] for subset, numbers in counts.items()},
         "fireworks": state.states,
         "failures": [f"{name}: {reason}" for name, reason in state.failures],
+        "stopped": state.stopped,
+        "acceptance": None
+        if potential.acceptance is None
+        else potential.acceptance.model_dump(include={"passed", "reason", "checks"}),
         "test_rmse": _rmse(potential),
         "test_rmse_by_split": {each.split: _rmse(each) for each in (potential, comparison) if each},
         "n_test": potential.errors["test"]["all"].n_frames,
@@ -255,10 +259,12 @@ def _wall_seconds(directory: Path) -> float:
         return 0.0
 
 
-def _final_potential(database: GlassDatabase, campaign: str) -> PotentialDocument | None:
-    """The last generation on the default split."""
+def _potential_to_use(database: GlassDatabase, campaign: str) -> PotentialDocument | None:
+    """The last generation on the default split, an accepted one if there is one."""
+    from mgflows.database.glass import choose_potential
+
     potentials = [each for each in database.potentials(campaign) if each.split == "family"]
-    return max(potentials, key=lambda potential: potential.generation, default=None)
+    return choose_potential(potentials) if potentials else None
 
 
 def _rmse(potential: PotentialDocument) -> dict[str, float]:

@@ -12,6 +12,7 @@ from mgflows import errors
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
 from mgflows.report.sections import provenance, sampling, training, validation
+from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.text import sentence
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def render_report(data: ReportData) -> str:
             n_atoms=data.campaign.alloy.n_atoms,
             potential=best,
             dataset=dataset,
+            failed=acceptance_warning(best),
             warning=_stand_in_warning(data),
             scaled_down=sentence(data.campaign.scaled_down),
             tiles=provenance.tiles(data),

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from mgflows.report.content import Section, Table, Tile, compact
+from mgflows.report.sections.acceptance import acceptance_tile
 from mgflows.text import listed, plural, sentence
 from mgflows.units import duration
 
@@ -20,7 +21,10 @@ _WORDS = {_FAILED: "failed"}
 def tiles(data: ReportData) -> list[Tile]:
     """The key numbers at the top of the page."""
     counts = data.frame_counts
-    found = [Tile("Labelled frames", str(sum(counts.values())), note=f"{len(counts)} of 7 subsets")]
+    found = [
+        acceptance_tile(data.best_potential),
+        Tile("Labelled frames", str(sum(counts.values())), note=f"{len(counts)} of 7 subsets"),
+    ]
     family, paper = (_test_errors(data, split) for split in ("family", "paper"))
     for attribute, label, unit in (
         ("energy_rmse", "Energy RMSE, test", "meV/atom"),

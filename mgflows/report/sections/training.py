@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, Table, compact, scaled_down
 from mgflows.report.figures import training as figures
+from mgflows.report.sections.acceptance import add_acceptance, own_error
 from mgflows.text import listed, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mgflows.report.data import ReportData
     from mgflows.schemas.training import DatasetDocument, ErrorStatistics, PotentialDocument
+
+_WORSE = 1.1
+"""Errors that differ by less are the same: training is random."""
 
 
 def database(data: ReportData) -> Section:
@@ -81,6 +87,7 @@ def potential(data: ReportData) -> Section:
     if best is None:
         section.missing.append("No potential has been trained yet.")
         return section
+    add_acceptance(section, best)
     section.paragraphs.append(_verdict(best))
     section.tables.append(_error_table(best))
     parity, note = best.parity, _training_note(best)
@@ -229,15 +236,30 @@ def _add_feedback(section: Section, data: ReportData) -> None:
     old, new = before.errors["test"].get("all"), after.errors["test"].get("all")
     if old is None or new is None:
         return
+    first, last = (without_feedback(each.errors["test"]) for each in (before, after))
     changes = [
-        f"energies from {compact(old.energy_rmse)} to {compact(new.energy_rmse)} meV/atom",
-        f"forces from {compact(old.force_rmse)} to {compact(new.force_rmse)} meV/Å",
+        f"energies from {compact(first[0])} to {compact(last[0])} meV/atom",
+        f"forces from {compact(first[1])} to {compact(last[1])} meV/Å",
     ]
     section.paragraphs.append(
         f"From the potential before the feedback step ({before.n_train} training frames) to the "
-        f"one after it ({after.n_train}) the test error changed for {listed(changes)}. The two "
-        "test sets differ by the feedback frames."
+        f"one after it ({after.n_train}) the error on the same test frames, without those of the "
+        f"feedback, changed for {listed(changes)}.{_own_change(before, after)}"
     )
+    if worse := [
+        quantity
+        for quantity, one, other in zip(("energies", "forces"), first, last, strict=True)
+        if other > _WORSE * one
+    ]:
+        section.paragraphs.append(
+            f"The feedback step made the {listed(worse)} of the test frames worse."
+        )
+    refused = [frame for quench in data.quenches for frame in quench.refused]
+    if refused:
+        section.paragraphs.append(
+            f"Before labels were computed, {plural(len(refused), 'configuration')} of the quenches "
+            f"were refused; the first, at {refused[0].temperature:.0f} K: {refused[0].reason}."
+        )
     section.panels.append(
         Panel(
             "feedback",
@@ -253,6 +275,38 @@ def _add_feedback(section: Section, data: ReportData) -> None:
             "Test errors of the potential before and after the MLIP-feedback step. The test set "
             "of the first potential has no feedback frames.",
         )
+    )
+
+
+def without_feedback(errors: Mapping[str, ErrorStatistics]) -> tuple[float, float]:
+    """RMSE of energy (meV/atom) and force (meV/Å) over the frames that no feedback has added.
+
+    The subsets' squares are averaged with their numbers of frames: exact for the energies, and for
+    the forces if all frames have the same number of atoms.
+
+    Parameters
+    ----------
+    errors
+        Errors by subset, as in a potential's document.
+    """
+    kept = [
+        group for subset, group in errors.items() if subset not in ("all", "mlip_feedback")
+    ] or [errors["all"]]
+    n_frames = sum(group.n_frames for group in kept)
+    energy, force = (
+        (sum(group.n_frames * getattr(group, name) ** 2 for group in kept) / n_frames) ** 0.5
+        for name in ("energy_rmse", "force_rmse")
+    )
+    return energy, force
+
+
+def _own_change(before: PotentialDocument, after: PotentialDocument) -> str:
+    first, last = own_error(before, "force"), own_error(after, "force")
+    if first is None or last is None:
+        return ""
+    return (
+        " Along the potential's own molecular dynamics of a melt the force error changed from "
+        f"{compact(first)} to {compact(last)} meV/Å."
     )
 
 

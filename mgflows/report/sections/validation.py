@@ -293,7 +293,8 @@ def _add_quenches(section: Section, data: ReportData) -> None:
     first = data.quenches[0]
     section.paragraphs.append(
         "The density of glasses quenched with the potential from "
-        f"{first.temperature_high:.0f} to {first.temperature_low:.0f} K is {listed(words)}."
+        f"{first.temperature_high:.0f} to {first.temperature_low:.0f} K is {listed(words)}. "
+        + _labelled_frames(data)
     )
     traced = [
         q
@@ -315,6 +316,13 @@ def _add_quenches(section: Section, data: ReportData) -> None:
                 f"quenches at 1 to 0.01 K/ps. {note}",
             )
         )
+
+
+def _labelled_frames(data: ReportData) -> str:
+    n_frames = sum(len(quench.times) for quench in data.quenches)
+    if not n_frames:
+        return "Their final structures were labelled."
+    return f"{plural(n_frames, 'configuration')} along them were labelled."
 
 
 def _note(data: ReportData, how: str) -> str:
