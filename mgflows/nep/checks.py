@@ -14,7 +14,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.nep.calculator import (
-    _batch_calculator,
+    batch_calculator,
     fits_nep_adapters,
     potential_text,
     read_potential,
@@ -252,7 +252,7 @@ def out_of_range_check(
     text = potential_text(potential)
     if not fits_nep_adapters(read_potential(text)) or find_spec("nep_adapters") is None:
         return Check(name, "skipped", "not measured: nep-adapters cannot evaluate this model")
-    with _batch_calculator(text) as calculator:
+    with batch_calculator(text) as calculator:
         trained, seen = (
             np.asarray(calculator.predict_descriptors(list(frames))) for frames in (known, visited)
         )
