@@ -49,6 +49,7 @@ _COMMANDS = {
         "mgflows.cli.learning_curve:learning_curve",
         "Estimate how many labels an error needs.",
     ),
+    "check": ("mgflows.cli.check:check", "Test whether a NEP may be used."),
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and other codes."),

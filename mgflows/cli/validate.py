@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgflows.cli.glasses import (
+    check_species,
+    common_species,
+    reference_calculator,
+    sample_glasses,
+)
 from mgflows.cli.options import json_option, print_json
 from mgflows.cli.paths import read_structures
 from mgflows.cli.tables import make_console, make_table
-from mgflows.errors import InputError
 from mgflows.text import plural
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from ase.calculators.calculator import Calculator
 
     from mgflows.nep.calculator import Device
 
 SUITES = ("tiny", "quick", "standard")
 """Names in :data:`mgflows.validation.suite.SUITES`, repeated so that --help stays fast."""
-_GLASSES = 3
-_SWEEPS = 10_000
 _ROWS = (
     ("density (g/cm3, 300 K)", "density", "density_error"),
     ("density (g/cm3, melt at 2000 K)", "melt_density", "melt_density_error"),
@@ -91,10 +93,10 @@ def validate(
     from mgflows.validation.suite import run_suite
 
     species = read_potential(potential_text(potential)).species
-    known = _known_to_both(species, reference)
-    structures = _read(glasses, species) if glasses else _sample(known, formula, seed)
+    known = common_species(species, reference)
+    structures = _read(glasses, species) if glasses else sample_glasses(known, formula, seed)
     calculator = nep_calculator(potential, device)
-    other = _reference(reference, structures, device)
+    other = reference_calculator(reference, structures, device)
 
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -124,80 +126,10 @@ def validate(
     context.exit(1 if result.failures else 0)
 
 
-def _known_to_both(species: tuple[str, ...], reference: str | None) -> tuple[str, ...]:
-    """Species of the potential that the reference also has, in the potential's order."""
-    from mgflows.nep.calculator import potential_text, read_potential
-
-    if reference is None:
-        return species
-    if reference == "stand-in":
-        from mgflows.eam.stand_in import SPECIES
-
-        others: tuple[str, ...] = SPECIES
-    else:
-        others = read_potential(potential_text(Path(reference))).species
-    known = tuple(symbol for symbol in species if symbol in others)
-    if not known:
-        raise InputError(
-            f"the potential ({', '.join(species)}) and the reference ({', '.join(others)}) have no "
-            "species in common",
-            hint="give another reference",
-        )
-    return known
-
-
-def _reference(reference: str | None, structures: list[Atoms], device: Device) -> Calculator | None:
-    """Calculator of the reference, checked for the species of the structures."""
-    if reference is None:
-        return None
-    species = sorted({symbol for atoms in structures for symbol in atoms.get_chemical_symbols()})
-    if reference == "stand-in":
-        from mgflows.eam import stand_in_calculator
-
-        return stand_in_calculator(species)
-    from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
-
-    read_potential(potential_text(Path(reference)), species)
-    return nep_calculator(Path(reference), device)
-
-
 def _read(path: Path, species: tuple[str, ...]) -> list[Atoms]:
     structures = read_structures(path)
-    unknown = sorted(
-        {symbol for atoms in structures for symbol in atoms.get_chemical_symbols()} - set(species)
-    )
-    if unknown:
-        raise InputError(
-            f"{path} contains {', '.join(unknown)}, but the potential is for {', '.join(species)}",
-            hint="give other structures or another potential",
-        )
+    check_species(structures, species, path)
     return structures
-
-
-def _sample(species: tuple[str, ...], formula: str | None, seed: int) -> list[Atoms]:
-    from mgflows.alloy import Alloy
-    from mgflows.surrogate import LennardJones
-    from mgflows.surrogate.glasses import GlassProtocol, sample_glass
-
-    if formula is None:
-        formula = (
-            "Cu46Zr46Al8"
-            if {"Cu", "Zr", "Al"} <= set(species)
-            else "".join(f"{symbol}1" for symbol in species)
-        )
-    names = Alloy.from_formula(formula, number_density=1.0).species
-    if not set(names) <= set(species):
-        missing = ", ".join(sorted(set(names) - set(species)))
-        raise InputError(
-            f"{formula} contains {missing}, but the potentials are for {', '.join(species)}",
-            hint="give another --formula",
-        )
-    lj = LennardJones.for_species(names)
-    composition = Alloy.from_formula(formula, number_density=1.0).composition
-    alloy = Alloy.from_formula(formula, number_density=lj.number_density(composition))
-    protocol = GlassProtocol(_SWEEPS)
-    glasses = (sample_glass(lj, alloy, protocol, seed, stream=stream) for stream in range(_GLASSES))
-    return [glass.atoms for glass in glasses if glass is not None]
 
 
 def _print(summary: dict[str, Any], protocol: str, holes: list[str]) -> None:
