@@ -36,7 +36,7 @@ def labelled(atoms: Atoms, subset: str, family: str) -> Atoms:
         "stress": frame.get_stress(),
     }
     frame.calc = SinglePointCalculator(frame, **results)
-    frame.info = {"subset": subset, "family": family, "frame_id": f"{family}-{subset}"}
+    frame.info = {"subset": subset, "family": family}
     return frame
 
 
@@ -71,7 +71,7 @@ def frames(family: int) -> list[Atoms]:
 def trained(train: Sequence[Atoms], steps: int) -> str:
     with tempfile.TemporaryDirectory() as directory:
         trainer = NepTrainer(steps=steps, reports=1)
-        trainer.prepare(directory, PARAMETERS, train, train[:1], seed=1)
+        trainer.prepare(directory, PARAMETERS, train[:-1], train[-1:], seed=1)
         return trainer.train(directory).nep_txt
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.mongo, pytest.mark.slow]
 
+ALLOY = Alloy({"Cu": 0.5, "Zr": 0.5}, n_atoms=54, number_density=0.05)
 N_FRAMES = 6
 
 
@@ -53,7 +54,11 @@ def campaign(name: str, n_frames: int, steps: int) -> Flow:
             acceptance=acceptance,
             reference=method,
         )
-    ).make(Alloy({"Cu": 0.5, "Zr": 0.5}), name, DatasetInputs([job.output for job in labels]))
+    ).make(
+        ALLOY,
+        name,
+        DatasetInputs([job.output for job in labels], held_out_families=["f1"]),
+    )
     potential = training.output.potential
     feedback = FeedbackFlowMaker(
         quench_maker=QuenchMaker(equilibration_time=0.2, n_frames=N_FRAMES),

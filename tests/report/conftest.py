@@ -14,6 +14,7 @@ from mgflows.database import FrameRecord
 from mgflows.nep.parameters import NepParameters
 from mgflows.report import ReportData
 from mgflows.report.records import RelaxationRecord, StageCost
+from mgflows.schemas.acceptance import AcceptanceRecord, CheckRecord, WorstFrameRecord
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.provenance import Provenance
@@ -33,6 +34,7 @@ from mgflows.schemas.training import (
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.structures.order import OrderParameters
 from mgflows.surrogate import LennardJones
+from mgflows.validation.acceptance import AcceptanceSettings
 from mgflows.validation.dimers import DimerCurve
 from mgflows.validation.elasticity import ElasticResult, isotropic_moduli
 from mgflows.validation.heat_capacity import HeatCapacityCurve
@@ -393,6 +395,7 @@ def _potential(
         n_train=tables["train"]["all"].n_frames,
         n_test=tables["test"]["all"].n_frames,
         errors=tables,
+        acceptance=None if split == "paper" else _acceptance(force),
         loss={
             "step": steps.tolist(),
             "total": (0.4 + 8.0 * np.exp(-steps / 200.0)).tolist(),
@@ -412,6 +415,41 @@ def _potential(
         method=METHOD,
         scaled_down="2000 steps of AdamW instead of 10⁵ generations of SNES",
         provenance=PROVENANCE,
+    )
+
+
+def _acceptance(force: float) -> AcceptanceRecord:
+    """A passed acceptance with a warning."""
+    checks = [
+        CheckRecord(
+            name="melt density", outcome="passed", sentence="the melt holds", value=1.004,
+            smallest=0.95, largest=1.05,
+        ),
+        CheckRecord(
+            name="melt force error", outcome="passed", sentence="the force error is small",
+            value=0.5 * force, largest=200.0, unit="meV/A",
+        ),
+        CheckRecord(name="dimer Cu-Zr", outcome="passed", sentence="Cu-Zr is repulsive"),
+        CheckRecord(
+            name="descriptors in range", outcome="warning", sentence="7.0% are outside",
+            value=0.07, largest=0.05,
+        ),
+    ]  # fmt: skip
+    worst = WorstFrameRecord(
+        frame_id="9445fd342f115653d970",
+        subset="distorted",
+        family="mc-1e4-003",
+        energy_error=-1.4,
+        force_rmse=201.0,
+    )
+    return AcceptanceRecord(
+        passed=True,
+        reason="",
+        checks=checks,
+        worst_frames=[worst],
+        settings=AcceptanceSettings(),
+        reference="stand-in EAM",
+        cpu_seconds=19.0,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from mgflows.report import ReportData
 
+FEEDBACK = "mlip_feedback"
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
 
@@ -125,11 +127,64 @@ def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> Non
         "41.4 meV/atom in the virial" in text
     )
     assert "paper's split: 104" in text
-    assert "energies from 6.1 to 4.6 meV/atom and forces from 148 to 117 meV/Å" in text
+    kept = [
+        {s: e for s, e in full.potential(n).errors["test"].items() if s not in ("all", FEEDBACK)}
+        for n in (0, 1)
+    ]
+    energies, forces = (
+        [
+            np.sqrt(np.average([getattr(e, name) ** 2 for e in errors.values()],
+                               weights=[e.n_frames for e in errors.values()]))
+            for errors in kept
+        ]
+        for name in ("energy_rmse", "force_rmse")
+    )  # fmt: skip
+    assert (
+        f"energies from {energies[0]:.1f} to {energies[1]:.1f} meV/atom and forces from "
+        f"{forces[0]:.0f} to {forces[1]:.1f} meV/Å" in text
+    )
+    assert "of a melt the force error changed from 74.0 to 58.5 meV/Å" in text
     assert "All lengths changed by +6.4%" in text
     assert "1 sample of 12 ended ordered" in text
     for identifier in ("c3a82b915e04d7f6", "a90c4417e6f2b35d", full.campaign.campaign):
         assert identifier in text
+
+
+def test_the_acceptance_comes_before_the_errors(written: Path, full: ReportData) -> None:
+    text = Page(written.read_text()).text
+    verdict = text.index("The potential passed its acceptance. The melt holds.")
+    assert verdict < text.index("The potential was trained on")
+    assert "Warning: 7.0% are outside." in text
+    assert "melt density passed 1.004 0.950 to 1.050" in text
+    assert "9445fd342f115653d970" in text
+    assert "Failed." not in text
+
+
+def test_a_failed_potential_is_marked_at_the_top(
+    full: ReportData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "render", draw_only)
+    record = full.potentials[1].acceptance
+    failed = record.model_copy(update={"passed": False, "reason": "the melt flies apart"})
+    potentials = [
+        potential.model_copy(update={"acceptance": failed}) for potential in full.potentials
+    ]
+    text = Page(render_report(replace(full, potentials=potentials))).text
+    notice = "failed its acceptance and must not be used: The melt flies apart."
+    assert text.index(notice) < text.index("Labelled frames")
+    assert "Acceptance failed" in text
+    untested = [potential.model_copy(update={"acceptance": None}) for potential in potentials]
+    text = Page(render_report(replace(full, potentials=untested))).text
+    assert "was not tested after its training" in text
+
+
+def test_the_best_potential_is_an_accepted_one(full: ReportData) -> None:
+    before, after, _ = full.potentials
+    assert full.best_potential is after
+    failed = after.acceptance.model_copy(update={"passed": False, "reason": "a hole"})
+    spoilt = after.model_copy(update={"acceptance": failed})
+    assert replace(full, potentials=[before, spoilt]).best_potential is before
+    assert replace(full, potentials=[spoilt]).best_potential is spoilt
 
 
 def test_a_stand_in_and_a_small_scale_are_stated(written: Path, full: ReportData) -> None:
