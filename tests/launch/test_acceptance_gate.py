@@ -12,6 +12,7 @@ from jobflow import Flow
 from mgflows import Alloy
 from mgflows.cli.results import potentials as potentials_command
 from mgflows.database import GlassDatabase
+from mgflows.database.status import campaign_status
 from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.flows.training import DatasetInputs, TrainingFlowMaker
@@ -86,7 +87,7 @@ def test_a_bad_potential_stops_the_campaign_with_the_reason(
     assert potential.accepted is False
     assert potential.acceptance is not None
     assert "2000 K" in potential.acceptance.reason
-    status = database.status("bad")
+    status = campaign_status(database.mongo, "bad")
     (reason, number) = next(iter(status.stopped.items()))
     assert number == 2
     assert potential.acceptance.reason in reason
@@ -115,7 +116,7 @@ def test_a_good_potential_continues_and_its_frames_are_labelled(settings: Settin
     assert potential.acceptance is not None
     assert potential.accepted, potential.acceptance.reason
     assert potential.acceptance.reference.startswith("stand-in")
-    status = database.status("good")
+    status = campaign_status(database.mongo, "good")
     assert status.stopped == {}
     assert status.succeeded, status.failures
     (quench,) = database.quenches("good")

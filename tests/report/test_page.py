@@ -141,7 +141,7 @@ def test_numbers_come_from_the_documents(written: Path, full: ReportData) -> Non
     )  # fmt: skip
     assert (
         f"energies from {energies[0]:.1f} to {energies[1]:.1f} meV/atom and forces from "
-        f"{forces[0]:.0f} to {forces[1]:.1f} meV/Å" in text
+        f"{forces[0]:.0f} to {forces[1]:.0f} meV/Å" in text
     )
     assert "of a melt the force error changed from 74.0 to 58.5 meV/Å" in text
     assert "All lengths changed by +6.4%" in text
