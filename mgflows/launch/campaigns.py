@@ -55,7 +55,7 @@ _PLANS = "plans"
 MINIMUM_FRACTION = 0.5
 """A job that tolerates missing inputs starts if at least this fraction of them is available."""
 
-_SHOWN = 3
+_SHOWN = 5
 """Number of differing settings that an error names."""
 
 _BATCH = 50

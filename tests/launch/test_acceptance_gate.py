@@ -104,7 +104,7 @@ def test_a_bad_potential_stops_the_campaign_with_the_reason(
     assert listed["acceptance"]["passed"] is False
 
     (opened,) = advance(settings, "bad", accept_gate=True)
-    assert opened.n_added == 1
+    assert opened.n_added == 2
     assert opened.stopped == {}
 
 
