@@ -78,7 +78,7 @@ class CheckedOutputs(MongoStore):
             if expected is not None and _digest(document) != expected:
                 raise DamagedDataError(
                     f"the output of job {document['uuid']} was changed after it was stored",
-                    hint=_HINT,
+                    hint=_rerun(document["uuid"]),
                 )
             yield document
 
@@ -125,19 +125,26 @@ class CheckedArrays(GridFSStore):
             raise DamagedDataError(f"the array {min(missing)} is missing", hint=_HINT)
 
     def _read(self, file: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+        hint = _rerun(metadata.get("job_uuid", "UUID"))
         name = f"the array {metadata.get(self.key)} of job {metadata.get('job_uuid', '(unknown)')}"
         try:
             database = self._files_collection.database
             data = GridOut(database[self.collection_name], file_document=file).read()
         except GridFSError as error:
-            raise DamagedDataError(f"{name} is incomplete ({error})", hint=_HINT) from error
+            raise DamagedDataError(f"{name} is incomplete ({error})", hint=hint) from error
         expected = metadata.get("sha256")
         if expected is not None and hashlib.sha256(data).hexdigest() != expected:
-            raise DamagedDataError(f"{name} was changed after it was stored", hint=_HINT)
+            raise DamagedDataError(f"{name} was changed after it was stored", hint=hint)
         try:
             return json.loads(data)
         except ValueError as error:
-            raise DamagedDataError(f"{name} cannot be read ({error})", hint=_HINT) from error
+            raise DamagedDataError(f"{name} cannot be read ({error})", hint=hint) from error
+
+
+def _rerun(uuid: str) -> str:
+    """How to compute the output of a job again."""
+    query = json.dumps({"spec.job_uuid": uuid})
+    return f"compute that job again with: lpad rerun_fws -q '{query}'"
 
 
 def _digest(document: dict[str, Any]) -> str:

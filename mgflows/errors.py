@@ -142,7 +142,7 @@ _MEANINGS = {
     ),
     ErrorCategory.DAMAGED_DATA: (
         "a stored output is missing, incomplete or was changed",
-        "compute that output again with mgflows heal --yes, then rerun",
+        "compute that output again with the command in the error, then rerun",
     ),
     ErrorCategory.INPUT: (
         "the input of the job cannot be used",

@@ -131,7 +131,9 @@ def test_changed_data_are_not_read(
     changes: list[dict[str, Any]] = [{"output.n": 1001}, {"output.n": 1000.0}, {"index": 2}]
     for change in changes:
         database.outputs.update_one({"uuid": uuid}, {"$set": change})
-        with pytest.raises(DamagedDataError, match=f"output of job {uuid} was changed"):
+        with pytest.raises(
+            DamagedDataError, match=f"output of job {uuid} was changed.*lpad rerun_fws"
+        ):
             store.get_output(uuid)
         database.outputs.replace_one({"uuid": uuid}, whole)
     # Documents of version 0.1 and of other programs have no checksum.
