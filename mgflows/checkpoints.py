@@ -91,9 +91,17 @@ class RunCheckpoint:
             return None
         return found
 
-    def write(self, content: Callable[[], Mapping[str, Any]]) -> None:
-        """Save what ``content`` returns, unless the last write was less than 10 s ago."""
-        if time.monotonic() - self._written < _SECONDS_BETWEEN_WRITES:
+    def write(self, content: Callable[[], Mapping[str, Any]], *, now: bool = False) -> None:
+        """Save what ``content`` returns, unless the last write was less than 10 s ago.
+
+        Parameters
+        ----------
+        content
+            Called only if the file is written.
+        now
+            Save in any case.
+        """
+        if not now and time.monotonic() - self._written < _SECONDS_BETWEEN_WRITES:
             return
         self._save(content)
 

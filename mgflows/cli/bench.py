@@ -275,5 +275,68 @@ def training(
     console.print("E, F, W: RMSE of the test frames in meV/atom, meV/Å and meV/atom", style="dim")
 
 
+@bench.command("md")
+@click.option("--nep", "neps", multiple=True, help="A nep.txt; repeatable.")
+@click.option(
+    "--eam",
+    "tables",
+    multiple=True,
+    help="An embedded-atom table; repeatable  [default: the stand-in].",
+)
+@click.option(
+    "--atoms",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(min=20),
+    help="Atoms; repeatable  [default: 150, 1500, 4500].",
+)
+@click.option(
+    "--seconds",
+    default=6.0,
+    show_default=True,
+    type=click.FloatRange(min=0.1),
+    help="Processor time for each engine and size, s.",
+)
+@json_option
+def molecular_dynamics(
+    neps: tuple[str, ...],
+    tables: tuple[str, ...],
+    sizes: tuple[int, ...],
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Measure the cost of a step of NPT dynamics by engine, on one core.
+
+    Beside it stand nep-adapters alone for a NEP, and LAMMPS alone for embedded atoms.
+    """
+    from mgflows.bench.molecular_dynamics import benchmark, default_potentials
+
+    result = benchmark(default_potentials(neps, tables), sizes or (150, 1500, 4500), seconds)
+    if as_json:
+        print_json(result)
+        return
+
+    numbers = ("atoms", "us/atom/step", "steps/s", "ratio")
+    rows = [
+        (
+            row["potential"],
+            str(row["n_atoms"]),
+            row["engine"],
+            rounded(row["microseconds"]),
+            rounded(row["steps_per_second"]),
+            f"{row['ratio']:.2f}",
+        )
+        for row in result["measurements"]
+    ]
+    make_console().print(
+        make_table(
+            ("potential", "atoms", "engine", *numbers[1:]),
+            rows,
+            numbers=numbers,
+            title=f"processor time, one core of {result['processor']}",
+        )
+    )
+
+
 def _cell(value: float | None) -> str:
     return rounded(value) if isinstance(value, float) else "" if value is None else str(value)

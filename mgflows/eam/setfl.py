@@ -1,20 +1,21 @@
-"""Embedded-atom models as setfl tables, the files of LAMMPS' ``pair_style eam/alloy``."""
+"""Embedded-atom models as tables: the files of LAMMPS' ``eam/alloy`` and ``eam/fs``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mgflows.eam.model import EmbeddedAtomModel, pair_key
+from mgflows.errors import InputError
 from mgflows.files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Tabulation", "write_setfl"]
+__all__ = ["EmbeddedAtomTable", "Tabulation", "read_table", "write_setfl"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,105 @@ class Tabulation:
     n_distances: int = 2001
     n_densities: int = 2501
     density_max: float = 150.0
+
+
+@dataclass(frozen=True)
+class EmbeddedAtomTable:
+    """A file of tabulated functions, checked.
+
+    Parameters
+    ----------
+    species
+        In the order of the file.
+    style
+        The pair style of LAMMPS that reads it: ``eam/fs`` has a density for each pair of species.
+    cutoff
+        A.
+    comment
+        The first three lines, which name the origin.
+    text
+        The whole file.
+    """
+
+    species: tuple[str, ...]
+    style: Literal["eam/alloy", "eam/fs"]
+    cutoff: float
+    comment: str
+    text: str
+
+
+def read_table(path: str | Path) -> EmbeddedAtomTable:
+    """Read and check a table; its number of values decides between the two pair styles.
+
+    Parameters
+    ----------
+    path
+        File in the format of ``eam/alloy`` (setfl) or ``eam/fs``
+        (docs.lammps.org/pair_eam.html).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is not such a table; names the line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"the potential {path} cannot be read: {error.strerror}") from error
+    lines = text.splitlines()
+    try:
+        n_species, *species = lines[3].split()
+        assert int(n_species) == len(species) > 0
+        words = lines[4].split()
+        n_densities, n_distances, cutoff = int(words[0]), int(words[2]), float(words[4])
+        assert n_densities > 1
+        assert n_distances > 1
+    except (IndexError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"{path} is no embedded-atom table: line 4 must have the number of elements and their "
+            "symbols, and line 5 Nrho drho Nr dr cutoff",
+            hint="give a file for LAMMPS' pair_style eam/alloy or eam/fs",
+        ) from error
+    n = len(species)
+    found = {
+        style: _blocks(lines[5:], n, (n_densities, densities * n_distances), n_distances)
+        for style, densities in (("eam/fs", n), ("eam/alloy", 1))
+    }
+    for style in ("eam/fs", "eam/alloy"):
+        if found[style]:
+            comment = " ".join(" ".join(lines[:3]).split())
+            return EmbeddedAtomTable(tuple(species), style, cutoff, comment, text)
+    raise InputError(
+        f"{path} does not have the values of {n} elements with Nrho = {n_densities} and Nr = "
+        f"{n_distances}, neither of eam/alloy nor of eam/fs; the file is cut off or of another "
+        "format"
+    )
+
+
+def _blocks(lines: list[str], n_species: int, element: tuple[int, int], n_distances: int) -> bool:
+    """Whether the lines hold the values of all elements and pairs, and nothing after them.
+
+    An element begins with a line of its own, of which LAMMPS reads the first two words; values
+    may be on any number of lines.
+    """
+    rest = iter([line.split() for line in lines if line.strip()])
+
+    def read(n_values: int) -> bool:
+        n = 0
+        while n < n_values:
+            words = next(rest, None)
+            if words is None:
+                return False
+            n += len(words)
+        return n == n_values
+
+    for _ in range(n_species):
+        header = next(rest, None)
+        if header is None or not header[0].isdigit() or not read(sum(element)):
+            return False
+    pairs = n_species * (n_species + 1) // 2
+    return read(pairs * n_distances) and next(rest, None) is None
 
 
 def write_setfl(

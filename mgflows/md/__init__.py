@@ -1,3 +1,3 @@
-"""Molecular dynamics under any ASE calculator: the integrator and the protocols."""
+"""Molecular dynamics under a potential: integrators, protocols, and the engines that run them."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mgflows.errors import PotentialFailureError
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["check_condensed", "density", "elemental_volume", "volume_ratio"]
+__all__ = ["check_condensed", "check_volume", "density", "elemental_volume", "volume_ratio"]
 
 _SMALLEST_RATIO, _LARGEST_RATIO = 0.5, 1.5
 """Metallic glasses and melts lie between 0.8 (Pd-Ni-P) and 1.35 (liquid Al at 2000 K) times the
@@ -51,11 +51,33 @@ def check_condensed(atoms: Atoms, temperature: float) -> None:
     PotentialFailureError
         If the volume is less than half or more than 1.5 times that of the elements.
     """
-    ratio = volume_ratio(atoms)
+    check_volume(atoms, abs(float(atoms.cell.volume)), temperature)
+
+
+def check_volume(atoms: Atoms, volume: float, temperature: float) -> None:
+    """Check a volume that the atoms have had, as :func:`check_condensed` does the present one.
+
+    Parameters
+    ----------
+    atoms
+        Atoms of the same species.
+    volume
+        A^3 per cell.
+    temperature
+        K, for the message.
+
+    Raises
+    ------
+    PotentialFailureError
+        If the volume is less than half or more than 1.5 times that of the elements.
+    """
+    n_atoms = len(atoms)
+    ratio = volume / n_atoms / elemental_volume(atoms)
     if ratio > _LARGEST_RATIO or ratio < _SMALLEST_RATIO:
         process = "evaporates" if ratio > 1.0 else "collapses"
+        mass_density = units.mass_density(n_atoms / volume, float(atoms.get_masses().mean()))
         raise PotentialFailureError(
-            f"the structure {process} at {temperature:.0f} K: {density(atoms):.2f} g/cm3, a volume "
+            f"the structure {process} at {temperature:.0f} K: {mass_density:.2f} g/cm3, a volume "
             f"of {ratio:.2f} times that of its elements ({_SMALLEST_RATIO:g} to "
             f"{_LARGEST_RATIO:g} is allowed)"
         )

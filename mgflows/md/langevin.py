@@ -24,6 +24,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
+from mgflows.md.forces import Evaluation, force_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,6 +111,11 @@ class LangevinNPT:
         :meth:`state` of an earlier run that began with the same atoms; this run resumes there,
         without a call of the calculator.
 
+    Attributes
+    ----------
+    evaluation
+        Energy, forces and stress of the present positions, without the kinetic part.
+
     Raises
     ------
     InputError
@@ -136,15 +142,19 @@ class LangevinNPT:
         self._rng = np.random.default_rng(seed)
         self._masses = atoms.get_masses()[:, None]
         self._n_momenta = 3 * len(atoms)
-        self._initial_volume = atoms.get_volume()
+        self._cell = atoms.cell.array.copy()
+        self._initial_volume = _volume(self._cell)
+        self._evaluate = force_field(atoms)
         bulk_modulus = units.gpa_to_ev_per_a3(_TYPICAL_BULK_MODULUS)
         period = settings.lattice_period * ase.units.fs
         self._lattice_mass = (
             3.0 * self._initial_volume * bulk_modulus * (period / (2.0 * np.pi)) ** 2
         )
         if state is None:
+            self._positions = atoms.positions.copy()
             self._velocities = atoms.get_velocities()
             self._strain_rate = np.zeros((3, 3))
+            self._update_atoms()
             self._update_forces()
         else:
             self._resume(state)
@@ -163,30 +173,36 @@ class LangevinNPT:
         self._drag()
         self._drift()
         self._strain_lattice()
+        self._update_atoms()
         self._update_forces()
         self._kick_atoms()
         self._kick_lattice()
-        self.atoms.set_velocities(self._velocities)
+        self._update_velocities()
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that decides the further steps, random generator included, as arrays."""
         return {
-            "positions": self.atoms.positions.copy(),
-            "cell": self.atoms.cell.array.copy(),
+            "positions": self._positions.copy(),
+            "cell": self._cell.copy(),
             "velocities": self._velocities.copy(),
             "strain_rate": self._strain_rate.copy(),
-            "forces": self._forces.copy(),
-            "stress": self._stress.copy(),
+            "energy": np.array(self.evaluation.energy),
+            "forces": self.evaluation.forces.copy(),
+            "stress": self.evaluation.stress.copy(),
+            "initial_volume": np.array(self._initial_volume),
+            "lattice_mass": np.array(self._lattice_mass),
             "generator": np.array(json.dumps(self._rng.bit_generator.state)),
         }
 
     def _resume(self, state: Mapping[str, NDArray[Any]]) -> None:
-        self.atoms.set_cell(state["cell"])
-        self.atoms.positions = state["positions"]
+        self._positions, self._cell = state["positions"].copy(), state["cell"].copy()
         self._velocities, self._strain_rate = state["velocities"], state["strain_rate"]
-        self._forces, self._stress = state["forces"], state["stress"]
+        self._initial_volume = float(state["initial_volume"])
+        self._lattice_mass = float(state["lattice_mass"])
+        self.evaluation = Evaluation(float(state["energy"]), state["forces"], state["stress"])
         self._rng.bit_generator.state = json.loads(str(state["generator"]))
-        self.atoms.set_velocities(self._velocities)
+        self._update_atoms()
+        self._update_velocities()
 
     @property
     def temperature(self) -> float:
@@ -194,33 +210,42 @@ class LangevinNPT:
 
         The noise drives the centre of mass too, so that all 3 N momenta count.
         """
-        return float(
-            np.sum(self._masses * self._velocities**2) / (self._n_momenta * units.BOLTZMANN)
-        )
+        return 2.0 * self.kinetic_energy / (self._n_momenta * units.BOLTZMANN)
+
+    @property
+    def kinetic_energy(self) -> float:
+        """EV per cell."""
+        return 0.5 * float(np.sum(self._masses * self._velocities**2))
 
     @property
     def pressure(self) -> float:
         """Internal pressure in GPa, the kinetic part included."""
         return float(units.ev_per_a3_to_gpa(np.trace(self._internal_pressure()) / 3.0))
 
+    @property
+    def stress(self) -> NDArray[np.float64]:
+        """(3, 3) stress in eV/A^3 with ASE's sign, the kinetic part included."""
+        return -self._internal_pressure()
+
     def _internal_pressure(self) -> NDArray[np.float64]:
         kinetic = (self._masses * self._velocities).T @ self._velocities
-        return kinetic / self.atoms.get_volume() - self._stress
+        return kinetic / _volume(self._cell) - self.evaluation.stress
 
     def _kick_lattice(self) -> None:
-        force = self.atoms.get_volume() * (self._internal_pressure() - self._pressure)
-        force += np.sum(self._masses * self._velocities**2) / self._n_momenta * np.eye(3)
+        force = _volume(self._cell) * (self._internal_pressure() - self._pressure)
+        force += 2.0 * self.kinetic_energy / self._n_momenta * np.eye(3)
         self._strain_rate += 0.5 * self._dt / self._lattice_mass * self._allowed(force)
 
     def _kick_atoms(self) -> None:
-        self._velocities += 0.5 * self._dt * self._forces / self._masses
+        self._velocities += 0.5 * self._dt * self.evaluation.forces / self._masses
 
     def _drift(self) -> None:
-        self.atoms.positions += 0.5 * self._dt * self._velocities
+        self._positions += 0.5 * self._dt * self._velocities
 
     def _strain_lattice(self) -> None:
-        stretch = _exponential(0.5 * self._dt * self._strain_rate)
-        self.atoms.set_cell(self.atoms.cell.array @ stretch.T, scale_atoms=True)
+        stretch = _exponential(0.5 * self._dt * self._strain_rate).T
+        self._cell = self._cell @ stretch
+        self._positions = self._positions @ stretch
 
     def _drag(self) -> None:
         rate = self._strain_rate + np.trace(self._strain_rate) / self._n_momenta * np.eye(3)
@@ -242,20 +267,34 @@ class LangevinNPT:
         """Project on the allowed motions of the cell: no rotation; no shear if isotropic."""
         return np.trace(tensor) / 3.0 * np.eye(3) if self.isotropic else 0.5 * (tensor + tensor.T)
 
+    def _update_atoms(self) -> None:
+        self.atoms.cell[:] = self._cell
+        self.atoms.arrays["positions"][:] = self._positions
+
+    def _update_velocities(self) -> None:
+        if "momenta" in self.atoms.arrays:
+            np.multiply(self._velocities, self._masses, out=self.atoms.arrays["momenta"])
+        else:
+            self.atoms.set_velocities(self._velocities)
+
     def _update_forces(self) -> None:
-        growth = self.atoms.get_volume() / self._initial_volume
+        growth = _volume(self._cell) / self._initial_volume
         if not 1.0 / _LARGEST_VOLUME_CHANGE < growth < _LARGEST_VOLUME_CHANGE:
             raise PotentialFailureError(
                 f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; "
                 "the potential does not hold the structure together"
             )
-        self._forces = self.atoms.get_forces()
-        self._stress = self.atoms.get_stress(voigt=False, include_ideal_gas=False)
-        if not (np.isfinite(self._forces).all() and np.isfinite(self._stress).all()):
-            raise PotentialFailureError(
-                "forces or stress are not finite; the potential fails for this structure, or two "
-                "atoms are at the same place"
-            )
+        self.evaluation = self._evaluate(self.atoms)
+
+
+def _volume(cell: NDArray[np.float64]) -> float:
+    """A^3."""
+    a, b, c = cell.tolist()
+    return abs(
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        - a[1] * (b[0] * c[2] - b[2] * c[0])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
 
 
 def _exponential(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:

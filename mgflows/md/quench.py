@@ -2,8 +2,8 @@
 
 :func:`quench` makes the glasses of the paper's step vii and of its structural validation,
 :func:`hold` averages over thermal motion, and :func:`heat` is step v, the ``aimd`` subset. All
-use :class:`mgflows.md.langevin.LangevinNPT` under any ASE calculator, and the seed makes them
-repeatable.
+take any ASE calculator; quench and hold also take an engine (:mod:`mgflows.md.engines`). The seed
+makes them repeatable.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from mgflows import units
 from mgflows.checkpoints import RunCheckpoint
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.files import digest_of_arrays
 from mgflows.geometry import check_geometry
+from mgflows.md import protocols
 from mgflows.md.condensed import check_condensed, density
+from mgflows.md.engines.ase import AseEngine
+from mgflows.md.engines.base import Engine, draw_velocities
 from mgflows.md.frame_limits import GLASS_LIMITS
 from mgflows.md.langevin import LangevinNPT, NPTSettings
+from mgflows.md.potentials import CalculatorPotential
+from mgflows.md.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -49,43 +55,14 @@ __all__ = [
 AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
 """Of the paper's heating (Methods, "DFT Calculations")."""
 
-_EQUILIBRATION, _COOLING, _HOLD = range(3)
+_COOLING, _HOLD = 1, 2
+"""Stages of :func:`mgflows.md.protocols.quench`."""
 _LARGEST_PRESSURE = 3.0
 """GPa off the external pressure, of the mean over the last tenth of a quench; thermal noise of
 single samples of 150 atoms is 0.4."""
 _PRESSURE_TIME = 2.0
 """ps. In shorter runs the cell, with a period of 0.4 ps, has not relaxed."""
 _FRAME_COLUMNS = ("positions", "cell", "momenta", "energy", "free_energy", "forces", "stress")
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """Time series of a run; every field is (n_samples,).
-
-    Parameters
-    ----------
-    time
-        fs since the start.
-    set_temperature, temperature
-        Of the thermostat, and measured from the velocities, in K.
-    pressure
-        Internal pressure with its kinetic part, in GPa.
-    density
-        g/cm^3.
-    volume
-        A^3 per atom.
-    potential_energy, enthalpy
-        eV per atom; the enthalpy is ``E_pot + E_kin + P V`` with the *external* pressure.
-    """
-
-    time: NDArray[np.float64]
-    set_temperature: NDArray[np.float64]
-    temperature: NDArray[np.float64]
-    pressure: NDArray[np.float64]
-    density: NDArray[np.float64]
-    volume: NDArray[np.float64]
-    potential_energy: NDArray[np.float64]
-    enthalpy: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +162,7 @@ class HeatResult:
 
 def quench(
     atoms: Atoms,
-    calculator: Calculator,
+    calculator: Calculator | Engine,
     *,
     temperature_high: float = 2000.0,
     temperature_low: float = 300.0,
@@ -197,6 +174,8 @@ def quench(
     npt: NPTSettings | None = None,
     sample_every: int = 50,
     seed: int,
+    checkpoint: Path | None = None,
+    wall_time: float | None = None,
     progress: Progress | None = None,
 ) -> QuenchResult:
     """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature.
@@ -210,7 +189,7 @@ def quench(
         Start, not changed: any liquid or glass, also the compressed surrogate samples, which
         expand during the equilibration.
     calculator
-        Any ASE calculator with forces and stress.
+        Any ASE calculator with forces and stress, or an engine.
     temperature_high, temperature_low
         K. The paper cools from 2000 to 300 K.
     cooling_rate
@@ -228,8 +207,8 @@ def quench(
         Steps between two samples of the trace.
     seed
         Decides velocities and noise.
-    progress
-        Called with (steps done, steps in all) at every sample.
+    checkpoint, wall_time, progress
+        As for :meth:`mgflows.md.engines.Engine.run`.
 
     Raises
     ------
@@ -238,55 +217,42 @@ def quench(
     PotentialFailureError
         If the structure evaporates, collapses or flies apart; see
         :func:`mgflows.md.condensed.check_condensed`.
+    RunPausedError
+        At the wall time.
     """
-    npt = npt or NPTSettings()
-    if not temperature_high > temperature_low > 0.0:
-        raise InputError(
-            f"cooling from {temperature_high:g} to {temperature_low:g} K is not possible",
-            hint="give temperature_high > temperature_low > 0",
-        )
-    if not cooling_rate > 0.0:
-        raise InputError(
-            f"the cooling rate is {cooling_rate:g} K/ps but must be positive",
-            hint="the paper's 100 K/ns is 0.1 K/ps",
-        )
-    if equilibration_time < 0.0 or hold_time < 0.0:
-        raise InputError(
-            f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold "
-            "must not be negative"
-        )
-    ramp = max(_n_steps((temperature_high - temperature_low) / cooling_rate, npt), 1)
-    stages = np.repeat(
-        (_EQUILIBRATION, _COOLING, _HOLD),
-        (_n_steps(equilibration_time, npt), ramp, _n_steps(hold_time, npt)),
-    )
-    cooled = np.cumsum(stages == _COOLING) / ramp
-    schedule = temperature_high + (temperature_low - temperature_high) * cooled
-    n_melt, n_hold = (int(np.sum(stages == stage)) for stage in (_EQUILIBRATION, _HOLD))
-    n_cooled = len(stages) - n_hold
-    path_steps = sorted(
-        _evenly_spaced(0, n_melt, n_path_frames // 3)
-        | _evenly_spaced(n_melt, n_cooled, n_path_frames - n_path_frames // 3)
-    )
-    dynamics = _start(atoms, calculator, temperature_high, seed, npt, isotropic=True)
-    trace, sampled, frames = _run(
-        dynamics,
-        schedule,
+    stages = protocols.quench(
+        temperature_high=temperature_high,
+        temperature_low=temperature_low,
+        cooling_rate=cooling_rate,
+        equilibration_time=equilibration_time,
+        hold_time=hold_time,
+        n_frames=n_frames,
+        n_path_frames=n_path_frames,
         sample_every=sample_every,
-        frame_steps={*path_steps, *_evenly_spaced(n_cooled, len(stages), n_frames)},
+    )
+    run = _engine(calculator).run(
+        _at_rest(atoms),
+        stages,
+        npt=npt,
+        seed=seed,
+        checkpoint=checkpoint,
+        wall_time=wall_time,
         progress=progress,
     )
-    n_path = len(path_steps)
+    path, before = [], 0
+    for number, stage in enumerate(stages[:_HOLD]):
+        total = stage.n_steps(run.timestep)
+        for step, frame in zip(stage.frame_steps(total), run.frames.get(number, []), strict=True):
+            temperature = stage.temperature_at(step / total)
+            path.append(PathFrame(frame, (before + step) * run.timestep, temperature))
+        before += total
     return QuenchResult(
-        atoms=_bare_copy(dynamics.atoms),
+        atoms=run.atoms,
         cooling_rate=cooling_rate,
-        trace=trace,
-        cooling=stages[np.array(sampled) - 1] == _COOLING,
-        frames=frames[n_path:],
-        path=[
-            PathFrame(frame, step * npt.timestep, float(schedule[step - 1]))
-            for step, frame in zip(path_steps, frames[:n_path], strict=True)
-        ],
+        trace=run.trace(),
+        cooling=run.samples.stage == _COOLING,
+        frames=run.frames.get(_HOLD, []),
+        path=path,
     )
 
 
@@ -322,7 +288,7 @@ def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 
 
 def hold(
     atoms: Atoms,
-    calculator: Calculator,
+    calculator: Calculator | Engine,
     *,
     temperature: float = 300.0,
     time: float,
@@ -331,6 +297,8 @@ def hold(
     npt: NPTSettings | None = None,
     sample_every: int = 10,
     seed: int,
+    checkpoint: Path | None = None,
+    wall_time: float | None = None,
     progress: Progress | None = None,
 ) -> HoldResult:
     """Keep a structure at one temperature and pressure and take frames.
@@ -342,14 +310,14 @@ def hold(
     atoms
         Start, not changed.
     calculator
-        Any ASE calculator with forces and stress.
+        Any ASE calculator with forces and stress, or an engine.
     temperature
         K.
     time, equilibration_time
         ps sampled, and before that.
     n_frames
         Frames at equal intervals of ``time``.
-    npt, sample_every, seed, progress
+    npt, sample_every, seed, checkpoint, wall_time, progress
         As for :func:`quench`.
 
     Raises
@@ -358,26 +326,33 @@ def hold(
         If the temperature or the time is not positive.
     PotentialFailureError
         If the structure evaporates, collapses or flies apart.
+    RunPausedError
+        At the wall time.
     """
-    npt = npt or NPTSettings()
     if not (temperature > 0.0 and time > 0.0 and equilibration_time >= 0.0):
         raise InputError(
             f"holding at {temperature:g} K for {equilibration_time:g} + {time:g} ps is not "
             "possible",
             hint="give a positive temperature and time",
         )
-    n_before, n_sampled = _n_steps(equilibration_time, npt), _n_steps(time, npt)
-    dynamics = _start(atoms, calculator, temperature, seed, npt, isotropic=True)
-    for _ in range(n_before):
-        dynamics.step(temperature)
-    trace, _, frames = _run(
-        dynamics,
-        np.full(n_sampled, temperature),
+    stages = protocols.hold(
+        temperature,
+        time,
+        equilibration_time=equilibration_time,
+        n_frames=n_frames,
         sample_every=sample_every,
-        frame_steps=_evenly_spaced(0, n_sampled, n_frames),
+    )
+    run = _engine(calculator).run(
+        _at_rest(atoms),
+        stages,
+        npt=npt,
+        seed=seed,
+        checkpoint=checkpoint,
+        wall_time=wall_time,
         progress=progress,
     )
-    return HoldResult(atoms=_bare_copy(dynamics.atoms), trace=trace, frames=frames)
+    sampled = len(stages) - 1
+    return HoldResult(atoms=run.atoms, trace=run.trace(sampled), frames=run.frames.get(sampled, []))
 
 
 def heat(
@@ -450,7 +425,7 @@ def heat(
     for step in range(len(frames) + 1, n_steps + 1):
         dynamics.step(schedule[step - 1])
         recorder.sample(step * npt.timestep, schedule[step - 1])
-        frames.append(_labelled_copy(dynamics.atoms))
+        frames.append(_labelled_copy(dynamics))
         if progress:
             progress(step, n_steps)
         if saved:
@@ -476,34 +451,8 @@ def _start(
     moving = atoms.copy()
     moving.set_constraint()
     moving.calc = calculator
-    _draw_velocities(moving, temperature, np.random.default_rng(velocity_seed))
+    draw_velocities(moving, temperature, np.random.default_rng(velocity_seed))
     return LangevinNPT(moving, npt, isotropic=isotropic, seed=noise_seed, state=state)
-
-
-def _run(
-    dynamics: LangevinNPT,
-    schedule: NDArray[np.float64],
-    *,
-    sample_every: int,
-    frame_steps: Collection[int],
-    progress: Progress | None = None,
-) -> tuple[Trace, list[int], list[Atoms]]:
-    """One step for each temperature of the schedule.
-
-    Returns the trace, the steps at which it was sampled, and the frames.
-    """
-    timestep = dynamics.settings.timestep
-    recorder, sampled, frames = _Recorder(dynamics), [], []
-    for step, temperature in enumerate(schedule, start=1):
-        dynamics.step(temperature)
-        if step % sample_every == 0 or step == len(schedule):
-            recorder.sample(step * timestep, temperature)
-            sampled.append(step)
-            if progress:
-                progress(step, len(schedule))
-        if step in frame_steps:
-            frames.append(_bare_copy(dynamics.atoms))
-    return recorder.trace(), sampled, frames
 
 
 class _Recorder:
@@ -519,8 +468,8 @@ class _Recorder:
         check_condensed(atoms, self._dynamics.temperature)
         n_atoms = len(atoms)
         volume = atoms.get_volume() / n_atoms
-        potential_energy = atoms.get_potential_energy() / n_atoms
-        kinetic_energy = atoms.get_kinetic_energy() / n_atoms
+        potential_energy = self._dynamics.evaluation.energy / n_atoms
+        kinetic_energy = self._dynamics.kinetic_energy / n_atoms
         enthalpy = potential_energy + kinetic_energy + self._external_pressure * volume
         self.rows.append(
             (
@@ -599,25 +548,17 @@ def _restored_frame(atoms: Atoms, values: Mapping[str, NDArray[Any]]) -> Atoms:
     return frame
 
 
-def _n_steps(duration: float, npt: NPTSettings) -> int:
-    """Steps in ``duration`` ps."""
-    return round(duration * 1e3 / npt.timestep)
+def _engine(calculator: Calculator | Engine) -> Engine:
+    if isinstance(calculator, Engine):
+        return calculator
+    return AseEngine(CalculatorPotential(instance=calculator))
 
 
-def _evenly_spaced(first: int, last: int, n: int) -> set[int]:
-    """``n`` steps that divide those after ``first`` up to ``last`` evenly; empty without steps."""
-    if last <= first:
-        return set()
-    return {first + round((last - first) * (k + 1) / n) for k in range(n)} - {first}
-
-
-def _draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:
-    """Maxwell-Boltzmann velocities at ``temperature`` K, with the centre of mass at rest."""
-    masses = atoms.get_masses()[:, None]
-    momenta = generator.normal(size=(len(atoms), 3)) * np.sqrt(
-        masses * units.BOLTZMANN * temperature
-    )
-    atoms.set_momenta(momenta - masses * momenta.sum(axis=0) / masses.sum())
+def _at_rest(atoms: Atoms) -> Atoms:
+    """A copy without velocities, so that new ones are drawn."""
+    copy = atoms.copy()
+    copy.arrays.pop("momenta", None)
+    return copy
 
 
 def _bare_copy(atoms: Atoms) -> Atoms:
@@ -626,17 +567,19 @@ def _bare_copy(atoms: Atoms) -> Atoms:
     return copy
 
 
-def _labelled_copy(atoms: Atoms) -> Atoms:
+def _labelled_copy(dynamics: LangevinNPT) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    frame = _bare_copy(atoms)
-    energy = atoms.get_potential_energy()
+    frame = _bare_copy(dynamics.atoms)
+    found = dynamics.evaluation
+    calculator = dynamics.atoms.calc
+    assert calculator is not None
     frame.calc = SinglePointCalculator(
         frame,
-        energy=energy,
+        energy=found.energy,
         # Without electrons there is often no separate free energy: the two are equal.
-        free_energy=atoms.calc.results.get("free_energy", energy),
-        forces=atoms.get_forces(),
-        stress=atoms.get_stress(include_ideal_gas=False),
+        free_energy=calculator.results.get("free_energy", found.energy),
+        forces=found.forces,
+        stress=full_3x3_to_voigt_6_stress(found.stress),
     )
     return frame
