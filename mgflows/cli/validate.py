@@ -1,4 +1,4 @@
-"""``mgflows validate``: properties of a glass under a NEP, without a database."""
+"""``mgflows validate``: properties of a glass under a potential, beside others and experiment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from mgflows.cli.glasses import (
     reference_calculator,
     sample_glasses,
 )
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import directory_option, json_option, print_json
 from mgflows.cli.paths import read_structures
 from mgflows.cli.tables import make_console, make_table
+from mgflows.errors import InputError
 from mgflows.text import plural
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from mgflows.nep.calculator import Device
 
-SUITES = ("tiny", "quick", "standard")
-"""Names in :data:`mgflows.validation.suite.SUITES`, repeated so that --help stays fast."""
+SUITES = ("tiny", "quick", "standard", "paper")
+"""Names in :data:`mgflows.validation.plan.PROTOCOLS`, repeated so that --help stays fast."""
 _ROWS = (
     ("density (g/cm3, 300 K)", "density", "density_error"),
     ("density (g/cm3, melt at 2000 K)", "melt_density", "melt_density_error"),
@@ -39,7 +40,7 @@ _ROWS = (
 
 
 @click.command()
-@click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("potential")
 @click.option(
     "--suite",
     type=click.Choice(SUITES),
@@ -60,6 +61,35 @@ _ROWS = (
 )
 @click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
 @click.option(
+    "--against",
+    multiple=True,
+    help="Another potential: nep:FILE, eam:FILE, calculator:MODULE:CLASS or stand-in; repeatable. "
+    "nep:NAME=FILE names it in the tables.",
+)
+@click.option(
+    "--experiments",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Own measured values, YAML; shown beside the shipped ones.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Samples measured at the same time.",
+)
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="HTML to write.")
+@click.option("--forecast", is_flag=True, help="Print samples and cost of the suite, and stop.")
+@click.option("--submit", "submission", metavar="NAME", help="Submit the samples as jobs.")
+@click.option(
+    "--add-from",
+    "first",
+    type=click.IntRange(min=0),
+    default=0,
+    help="With --submit: add samples to NAME, which already has this number of each kind.",
+)
+@directory_option
+@click.option(
     "--device",
     type=click.Choice(["cpu", "cuda"]),
     default="cpu",
@@ -71,6 +101,132 @@ _ROWS = (
 @click.pass_context
 def validate(
     context: click.Context,
+    potential: str,
+    suite: str,
+    glasses: Path | None,
+    formula: str | None,
+    reference: str | None,
+    against: tuple[str, ...],
+    experiments: Path | None,
+    processes: int,
+    report: Path | None,
+    forecast: bool,
+    submission: str | None,
+    first: int,
+    directory: Path | None,
+    device: Device,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Validate POTENTIAL, a nep.txt or what --against takes.
+
+    Measures structure, elastic constants, quasi-static shear, dimers and, by suite, the melt.
+    Without --glasses, three glasses are sampled with swap Monte Carlo on the Lennard-Jones
+    surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
+    quantity or a result is unphysical.
+
+    With --against, --forecast, --submit, --report or --processes, with the suite paper, and for
+    potentials other than a nep.txt, the suite is measured as independent samples, which are
+    averaged for each potential and shown beside experiment.
+    """
+    if (
+        against
+        or forecast
+        or submission
+        or report
+        or processes > 1
+        or suite == "paper"
+        or potential == "stand-in"
+        or (":" in potential and not Path(potential).exists())
+    ):
+        if reference is not None:
+            raise InputError(
+                f"--reference {reference} belongs to the validation of one NEP",
+                hint="use --against for several potentials",
+            )
+        _compare(
+            context,
+            (potential, against, device),
+            (suite, glasses, formula, seed),
+            (experiments, processes, report),
+            (forecast, submission, first, directory),
+            as_json=as_json,
+        )
+        return
+    _validate(context, Path(potential), suite, glasses, formula, reference, device, seed, as_json)
+
+
+def _compare(
+    context: click.Context,
+    models: tuple[str, tuple[str, ...], Device],
+    protocol: tuple[str, Path | None, str | None, int],
+    output: tuple[Path | None, int, Path | None],
+    submission: tuple[bool, str | None, int, Path | None],
+    *,
+    as_json: bool,
+) -> None:
+    """Validate several potentials by independent samples."""
+    from mgflows.cli import comparison
+    from mgflows.validation.experiments import load_experiments
+
+    potential, against, device = models
+    suite, glasses, formula, seed = protocol
+    experiments, processes, report = output
+    forecast, name, first, directory = submission
+    potentials = comparison.potentials_of(potential, against, device)
+    measured = load_experiments(experiments)
+    if first and name is None:
+        raise InputError(f"--add-from {first} needs --submit", hint="name the validation")
+    if glasses is not None:
+        structures = read_structures(glasses)
+    else:
+        known = [p.species for p in potentials if p.species is not None]
+        if not known and formula is None:
+            raise InputError(
+                f"the elements of {potentials[0].name} are not known",
+                hint="give --glasses or --formula",
+            )
+        common = tuple(s for s in (known or [()])[0] if all(s in other for other in known))
+        if known and not common:
+            raise InputError(
+                f"{' and '.join(p.name for p in potentials)} have no species in common",
+                hint="give other potentials",
+            )
+        structures = sample_glasses(common, formula, seed)
+    if forecast:
+        comparison.print_forecast(potentials, structures, suite, first, as_json)
+        return
+    energies = comparison.label_energies_of(structures)
+    if name is not None:
+        comparison.submit_comparison(
+            name,
+            potentials,
+            structures,
+            suite=suite,
+            seed=seed,
+            first=first,
+            label_energies=energies,
+            directory=directory,
+            as_json=as_json,
+        )
+        return
+    passed = comparison.compare_locally(
+        potentials,
+        structures,
+        suite=suite,
+        seed=seed,
+        experiments=measured,
+        label_energies=energies,
+        n_processes=processes,
+        device=device,
+        report=report,
+        as_json=as_json,
+    )
+    context.exit(0 if passed else 1)
+
+
+def _validate(
+    context: click.Context,
     potential: Path,
     suite: str,
     glasses: Path | None,
@@ -80,13 +236,7 @@ def validate(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Validate the NEP in the file POTENTIAL.
-
-    Measures structure, elastic constants, quasi-static shear, dimers and, by suite, the melt.
-    Without --glasses, three glasses are sampled with swap Monte Carlo on the Lennard-Jones
-    surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
-    quantity or a result is unphysical.
-    """
+    """Validate one NEP, beside at most one reference."""
     from rich.progress import Progress
 
     from mgflows.nep.calculator import nep_calculator, potential_text, read_potential

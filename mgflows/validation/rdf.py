@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CurveDistance", "RadialDistribution", "curve_distance", "radial_distribution"]
+__all__ = [
+    "CurveDistance",
+    "RadialDistribution",
+    "curve_distance",
+    "periodic_pairs",
+    "radial_distribution",
+]
 
 _COMPARISON_RANGE = (2.3, 10.0)
 """A (paper, section III, "Structure")."""
@@ -132,7 +138,7 @@ def radial_distribution(
     number_density = 0.0
     for frame in frames:
         kinds = np.array([species.index(symbol) for symbol in frame.get_chemical_symbols()])
-        i, j, distances = _pairs(frame, distance_max)
+        i, j, distances = periodic_pairs(frame, distance_max)
         pairs = kinds[i] * n_species + kinds[j]
         histogram, _, _ = np.histogram2d(
             pairs, distances, bins=(np.arange(n_species**2 + 1), edges)
@@ -216,7 +222,7 @@ def _counts(frame: Atoms, species: Sequence[str]) -> NDArray[np.int64]:
     return np.array([symbols.count(symbol) for symbol in species])
 
 
-def _pairs(
+def periodic_pairs(
     frame: Atoms, distance_max: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Ordered pairs (i, j, distance) over all images, from freud on a replicated cell.

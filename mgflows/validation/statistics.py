@@ -17,7 +17,7 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["autocovariance", "mean_error", "slope_error"]
+__all__ = ["autocovariance", "correlation_time", "mean_error", "slope_error"]
 
 
 def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.float64]:
@@ -48,6 +48,18 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
         inefficiency = 2.0 * covariance.sum() / covariance[0] - 1.0
         covariance *= 1.0 / (1.0 - min(n_parameters * inefficiency / n, 0.5))
     return covariance
+
+
+def correlation_time(series: ArrayLike) -> float:
+    """Integrated autocorrelation time in samples, ``1/2 + sum of the correlation``.
+
+    The mean of n samples is as good as that of ``n / (2 tau)`` independent ones.
+    """
+    values = np.asarray(series, dtype=float)
+    if len(values) < 2:
+        return float("nan")
+    covariance = autocovariance(values - values.mean())
+    return float(covariance.sum() / covariance[0] - 0.5) if covariance[0] > 0.0 else 0.0
 
 
 def mean_error(series: ArrayLike) -> float:

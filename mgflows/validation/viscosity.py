@@ -26,8 +26,11 @@ __all__ = [
     "ViscosityResult",
     "autocorrelation",
     "green_kubo_viscosity",
+    "helfand_viscosity",
     "sample_stress",
     "shear_components",
+    "stress_correlations",
+    "viscosity_from_correlations",
 ]
 
 _SEGMENTS = 5
@@ -127,10 +130,9 @@ def green_kubo_viscosity(
     runs = np.asarray(stress, dtype=float)
     if runs.ndim == 2:
         usable = len(runs) // _SEGMENTS * _SEGMENTS
-        n_segments = _SEGMENTS
         segments = runs[:usable].reshape(_SEGMENTS, -1, runs.shape[-1])
     else:
-        n_segments, segments = len(runs), runs
+        segments = runs
     if segments.ndim != 3 or segments.shape[-1] != 6:
         raise InputError(
             f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or "
@@ -155,10 +157,51 @@ def green_kubo_viscosity(
             "more often"
         )
 
-    pressure = units.ev_per_a3_to_gpa(segments)
-    correlations = np.stack(
+    return viscosity_from_correlations(
+        stress_correlations(segments, n_lags),
+        sample_interval=sample_interval,
+        volume=volume,
+        temperature=temperature,
+    )
+
+
+def stress_correlations(runs: ArrayLike, n_lags: int) -> NDArray[np.float64]:
+    """(n_runs, n_lags) autocorrelation in GPa^2 of the shear stress of each run.
+
+    Parameters
+    ----------
+    runs
+        (n_runs, n, 6) Voigt stresses in eV/A^3.
+    n_lags
+        Number of lags.
+    """
+    pressure = units.ev_per_a3_to_gpa(np.asarray(runs, dtype=float))
+    return np.stack(
         [autocorrelation(shear_components(run), n_lags).mean(axis=1) for run in pressure]
     )
+
+
+def viscosity_from_correlations(
+    correlations: NDArray[np.float64],
+    *,
+    sample_interval: float,
+    volume: float,
+    temperature: float,
+) -> ViscosityResult:
+    """Green-Kubo viscosity from the stress autocorrelations of independent runs or segments.
+
+    Parameters
+    ----------
+    correlations
+        (n_runs, n_lags) in GPa^2, from :func:`stress_correlations`.
+    sample_interval
+        fs between two lags.
+    volume
+        A^3 of the cell.
+    temperature
+        K.
+    """
+    n_segments, n_lags = correlations.shape
     # GPa^2 fs A^3 / J: (1e9)^2 * 1e-15 * 1e-30, and Pa s to mPa s.
     prefactor = (
         volume
@@ -190,6 +233,44 @@ def green_kubo_viscosity(
             end == 2 * start and abs(running[end] - running[start]) < 0.1 * abs(viscosity)
         ),
     )
+
+
+def helfand_viscosity(
+    runs: ArrayLike,
+    *,
+    sample_interval: float,
+    volume: float,
+    temperature: float,
+    window: tuple[float, float],
+) -> float:
+    """Viscosity in mPa s from the Einstein relation of Helfand's moment, a check of the integral.
+
+    ``V / (2 k_B T) d/dt <(int_0^t stress dt')^2>``, the slope within ``window`` (Helfand,
+    Phys. Rev. 119, 1 (1960), doi:10.1103/PhysRev.119.1). The moment is the time integral of the
+    stress, because positions in a periodic cell define none.
+
+    Parameters
+    ----------
+    runs
+        (n_runs, n, 6) Voigt stresses in eV/A^3, kinetic part included.
+    sample_interval
+        fs between two samples.
+    volume, temperature
+        A^3 and K.
+    window
+        fs; the plateau of the Green-Kubo integral suits.
+    """
+    pressure = units.ev_per_a3_to_gpa(np.asarray(runs, dtype=float))
+    low, high = (max(round(lag / sample_interval), 1) for lag in window)
+    lags = np.unique(np.linspace(low, max(high, low + 2), 12).astype(int))
+    squares = []
+    for run in pressure:
+        moment = np.cumsum(shear_components(run), axis=0) * sample_interval
+        squares.append([np.mean((moment[k:] - moment[:-k]) ** 2) for k in lags])
+    slope = np.polyfit(lags * sample_interval, np.mean(squares, axis=0), 1)[0]
+    unit = 1e18 * 1e-15 * 1e-30 * 1e3
+    thermal = units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature
+    return float(volume / (2.0 * thermal) * slope * unit)
 
 
 def sample_stress(

@@ -116,3 +116,75 @@ def test_a_structure_that_is_not_finite_is_refused(tmp_path, glass, run):
     assert code == 2
     assert "atom 2" in error
     assert "not finite" in error
+
+
+COMPARE = ("--suite", "tiny")
+
+
+@pytest.fixture
+def tiny_protocol(monkeypatch):
+    from mgflows.validation.plan import PROTOCOLS
+
+    shorter = replace(
+        PROTOCOLS["tiny"], hold_time=0.02, n_frames=2, equilibration_time=0.02, hot_time=0.05
+    )
+    monkeypatch.setitem(
+        PROTOCOLS, "tiny", replace(shorter, cooling_rate=4e4, drift_time=0.02, n_glasses=1)
+    )
+
+
+@pytest.mark.slow
+def test_several_potentials_of_any_kind_side_by_side(tmp_path, glass, run, tiny_protocol):
+    from mgflows.eam import stand_in_setfl
+
+    table = stand_in_setfl(tmp_path / "model.eam.alloy")
+    arguments = (
+        *("stand-in", "--glasses", glass[1], *COMPARE, "--against", f"eam:table={table}"),
+        *("--against", 'calculator:ase.calculators.emt:EMT?{"asap_cutoff": true}'),
+        *("--report", tmp_path / "report.html"),
+    )
+    code, output, _ = run(*arguments, "--json")
+    found = json.loads(output)
+    names = [model["name"] for model in found["models"]]
+    assert names == ["stand-in", "table", "EMT"]
+    one, same, _ = found["models"]
+    for quantity in ("bulk_modulus", "density_0K", "shear_modulus"):
+        if quantity in one["estimates"]:
+            assert same["estimates"][quantity]["value"] == pytest.approx(
+                one["estimates"][quantity]["value"], rel=1e-6
+            )
+    # EMT has no Zr: named for each of its samples, and nothing else is lost.
+    assert any(what.startswith("EMT: glass 1") for what in found["failures"])
+    assert code == 1
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Quantities</h2>" in page
+    assert "EMT" in page
+    assert 'id="cold"' in page
+
+
+def test_a_forecast_lists_samples_and_cost(tmp_path, glass, run):
+    (tmp_path / "nep.txt").write_text(random_potential(("Cu", "Zr")))
+    arguments = (tmp_path / "nep.txt", "--glasses", glass[1], "--suite", "paper", "--forecast")
+    code, output, _ = run(*arguments, "--json")
+    found = json.loads(output)
+    assert code == 0
+    assert found["samples"] == {"soundness": 1, "glass": 1, "quench": 80, "melt": 120}
+    # 80 quenches of 1500 atoms in 8.5e6 steps of 17 us per atom: 60 h each.
+    assert found["core_hours"]["quench"] == pytest.approx(80 * 60, rel=0.05)
+    _, output, _ = run(*arguments)
+    assert "80" in output
+    assert "core hours" in output
+
+
+def test_wrong_peers_are_refused(tmp_path, glass, run):
+    (tmp_path / "nep.txt").write_text(random_potential(("Cu", "Zr")))
+    for arguments, words in (
+        (("--against", "mace:model"), "unknown kind 'mace'"),
+        (("--against", tmp_path / "nep.txt"), "given twice"),
+        (("--against", "stand-in", "--reference", "stand-in"), "belongs to the validation of one"),
+        (("--add-from", "4", "--against", "stand-in"), "needs --submit"),
+        (("--against", "stand-in", "--experiments", tmp_path / "none.yaml"), "cannot be read"),
+    ):
+        code, _, error = run(tmp_path / "nep.txt", "--glasses", glass[1], *arguments)
+        assert code == 2
+        assert words in error

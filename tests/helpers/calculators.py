@@ -27,6 +27,11 @@ def lennard_jones(
     )
 
 
+def lennard_jones_of(symbols: list[str]) -> Calculator:
+    """:func:`lennard_jones` with arguments that JSON can hold."""
+    return lennard_jones(*symbols)
+
+
 def disordered_atoms() -> Atoms:
     """48 atoms at random positions with a minimum distance."""
     atoms = bulk("Cu", "bcc", a=3.0, cubic=True).repeat((3, 2, 4))

@@ -1,0 +1,232 @@
+"""``mgflows validate`` of several potentials: forecast, local run, submission and tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from mgflows.cli.options import print_json
+from mgflows.cli.tables import make_console, make_table
+from mgflows.errors import InputError
+from mgflows.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+
+    from mgflows.md.potentials import Potential
+    from mgflows.nep.calculator import Device
+    from mgflows.validation.comparison import Comparison, Estimate
+    from mgflows.validation.experiments import Experiment
+
+__all__ = ["compare_locally", "print_forecast", "submit_comparison"]
+
+_WORDS = {
+    "soundness": "checks of soundness",
+    "glass": "elastic constants and shear",
+    "quench": "quenches: structure, thermodynamics",
+    "melt": "melts: viscosity, diffusion",
+}
+_DETAILS = ("coordination", "warren_cowley")
+"""Quantities of pairs, which only --json prints."""
+
+
+def print_forecast(
+    potentials: Sequence[Potential], glasses: Sequence[Atoms], suite: str, first: int, as_json: bool
+) -> None:
+    """Print the samples of a suite and their cost."""
+    from mgflows.validation.plan import forecast, plan_samples
+
+    tasks = plan_samples(
+        suite, potentials, n_glasses=len(glasses), glass_atoms=len(glasses[0]), first=first
+    )
+    found = forecast(tasks)
+    if as_json:
+        print_json(
+            {
+                "suite": suite,
+                "potentials": [potential.name for potential in potentials],
+                "samples": {kind: n for kind, (n, _) in found.items()},
+                "core_hours": {kind: round(hours, 3) for kind, (_, hours) in found.items()},
+                "longest_hours": round(max(task.seconds for task in tasks) / 3600.0, 3),
+            }
+        )
+        return
+    rows = [(_WORDS[kind], str(n), _hours(hours)) for kind, (n, hours) in found.items()]
+    total = sum(hours for _, hours in found.values())
+    rows.append(("all", str(len(tasks)), _hours(total)))
+    console = make_console()
+    console.print(
+        make_table(
+            ("samples", "number", "core hours"),
+            rows,
+            numbers=("number", "core hours"),
+            title=f"suite {suite}: {', '.join(potential.name for potential in potentials)}",
+        )
+    )
+    longest = max(task.seconds for task in tasks) / 3600.0
+    console.print(f"The longest sample takes about {_hours(longest)} h on one core.", style="dim")
+
+
+def compare_locally(
+    potentials: Sequence[Potential],
+    glasses: Sequence[Atoms],
+    *,
+    suite: str,
+    seed: int,
+    experiments: Sequence[Experiment],
+    label_energies: Sequence[float | None],
+    n_processes: int,
+    device: Device,
+    report: Path | None,
+    as_json: bool,
+) -> bool:
+    """Run and print a comparison; whether nothing failed."""
+    from rich.progress import Progress
+
+    from mgflows.validation.run import compare_potentials
+
+    if not as_json:
+        print_forecast(potentials, glasses, suite, 0, as_json=False)
+    console = make_console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("validating", total=None)
+
+        def show(sample: str, done: int, total: int) -> None:
+            progress.update(bar, description=sample, completed=done, total=total)
+
+        result = compare_potentials(
+            potentials,
+            glasses,
+            suite=suite,
+            seed=seed,
+            label_energies=label_energies,
+            experiments=experiments,
+            n_processes=n_processes,
+            device=device,
+            progress=show,
+        )
+    if report is not None:
+        from mgflows.report.comparison import write_comparison
+
+        write_comparison(result, report)
+    if as_json:
+        print_json(comparison_values(result))
+    else:
+        _print(result)
+        if report is not None:
+            make_console().print(f"report: {report}", markup=False, highlight=False)
+    return not result.failures
+
+
+def submit_comparison(
+    name: str,
+    potentials: Sequence[Potential],
+    glasses: Sequence[Atoms],
+    *,
+    suite: str,
+    seed: int,
+    first: int,
+    label_energies: Sequence[float | None],
+    directory: Path | None,
+    as_json: bool,
+) -> None:
+    """Submit the samples and their collector to the database of the settings."""
+    from mgflows.flows.comparison import ComparisonFlowMaker
+    from mgflows.launch import submit
+    from mgflows.settings import Settings
+
+    maker = ComparisonFlowMaker.of_suite(name, suite, seed=seed, first=first)
+    flow = maker.make(potentials, glasses, label_energies)
+    print_forecast(potentials, glasses, suite, first, as_json=as_json)
+    submission = submit(flow, Settings.load(directory), part=f"samples from {first + 1}")
+    if not as_json:
+        n_jobs = submission.n_added + submission.n_planned
+        make_console().print(
+            f"{name}: {plural(n_jobs, 'job')} submitted; see mgflows status {name}",
+            markup=False,
+        )
+
+
+def comparison_values(result: Comparison) -> dict[str, Any]:
+    """A comparison as plain JSON values."""
+    return {
+        "suite": result.suite,
+        "composition": result.composition,
+        "models": [asdict(model) for model in result.models],
+        "experiments": [asdict(experiment) for experiment in result.experiments],
+        "failures": result.failures,
+    }
+
+
+def _print(result: Comparison) -> None:
+    names = [model.name for model in result.models]
+    console = make_console()
+    rows = []
+    for title, unit, estimates, experiment in result.rows():
+        if any(title.startswith(_title(detail)) for detail in _DETAILS):
+            continue
+        label = f"{title} ({unit})" if unit else title
+        measured = "" if experiment is None else f"{experiment.value:g}"
+        if experiment is not None and not experiment.verified:
+            measured += " *"
+        rows.append((label, *(_cell(estimate) for estimate in estimates), measured))
+    console.print(make_table(("property", *names, "experiment"), rows, numbers=(*names,)))
+    open_ = {
+        f"{model.name}, {key}": estimate.verdict
+        for model in result.models
+        for key, estimate in model.estimates.items()
+        if estimate.verdict.startswith("not converged") and not key.startswith(_DETAILS)
+    }
+    for what, verdict in open_.items():
+        console.print(f"{what}: {verdict}", style="dim", markup=False)
+    used = dict.fromkeys(experiment for *_, experiment in result.rows() if experiment is not None)
+    for experiment in used:
+        console.print(
+            f"{experiment.quantity} {experiment.value:g}: {experiment.source}",
+            style="dim",
+            markup=False,
+        )
+    if any(not experiment.verified for experiment in used):
+        console.print("* read in a secondary source", style="dim")
+    for what, reason in result.failures.items():
+        console.print(f"{what} failed: {reason}", style="red", markup=False)
+
+
+def _title(quantity: str) -> str:
+    from mgflows.validation.comparison import QUANTITIES
+
+    return QUANTITIES[quantity].title
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    error = f" +- {estimate.error:.2g}" if estimate.error else ""
+    return f"{estimate.value:.4g}{error} ({estimate.n_samples})"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.2g}" if hours < 100.0 else f"{hours:.0f}"
+
+
+def label_energies_of(structures: Sequence[Atoms]) -> list[float | None]:
+    """Energies in eV per atom that the structures of a file carry; None where they have none."""
+    found: list[float | None] = []
+    for atoms in structures:
+        results = {} if atoms.calc is None else atoms.calc.results
+        energy = results.get("free_energy", results.get("energy"))
+        found.append(None if energy is None else float(energy) / len(atoms))
+    return found
+
+
+def potentials_of(potential: str, against: Sequence[str], device: Device) -> list[Potential]:
+    """The potential and its peers, of different names."""
+    from mgflows.md.potentials import parse_potential
+
+    found = [parse_potential(text, device) for text in (potential, *against)]
+    if len({each.specification for each in found}) < len(found):
+        raise InputError("the same potential is given twice", hint="give each potential once")
+    return found

@@ -1,0 +1,194 @@
+"""One HTML page of a comparison of potentials, without references to anything outside it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mgflows
+from mgflows import errors
+from mgflows.errors import ServiceError
+from mgflows.files import write_text
+from mgflows.report import style
+from mgflows.report.content import Panel
+from mgflows.report.figures import comparison as figures
+from mgflows.text import sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+
+    from mgflows.validation.comparison import Comparison, Estimate
+
+__all__ = ["write_comparison"]
+
+
+def write_comparison(result: Comparison, path: str | Path) -> Path:
+    """Write the page of a comparison, atomically.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    path
+        The file; an existing one is replaced.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib or jinja2 is not installed.
+    ServiceError
+        If the file cannot be written.
+    """
+    jinja2 = errors.require("jinja2", "report", "the HTML report")
+    folder = resources.files("mgflows.report")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((folder / "comparison.html.j2").read_text(encoding="utf-8"))
+    names = [model.name for model in result.models]
+    rows = [
+        [
+            f"{title} ({unit})" if unit else title,
+            *(_cell(estimate) for estimate in estimates),
+            "" if experiment is None else f"{experiment.value:g}",
+        ]
+        for title, unit, estimates, experiment in result.rows()
+    ]
+    text = template.render(
+        css=(folder / "report.css").read_text(encoding="utf-8"),
+        names=names,
+        alloy=[
+            (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
+        ],
+        suite=result.suite,
+        header=["quantity", *names, "experiment"],
+        rows=rows,
+        panels=_panels(result),
+        notes=_notes(result),
+        version=mgflows.__version__,
+    )
+    path = Path(path).absolute()
+    try:
+        write_text(path, str(text))
+    except OSError as error:
+        raise ServiceError(
+            f"the report cannot be written to {path}: {error.strerror}",
+            hint="choose another file, in a writable directory with free space",
+        ) from error
+    return path
+
+
+def _panels(result: Comparison) -> list[Panel]:
+    curves = {name for model in result.models for name in model.curves}
+    estimates = {key for model in result.models for key in model.estimates}
+    has_viscosity = any(key.startswith("viscosity ") for key in estimates)
+    has_labels = any(key == "energy_slope" for key in estimates)
+    drawn: list[tuple[bool, str, str, str, Callable[[Figure, Comparison], None], str]] = [
+        (
+            "radial distribution" in curves,
+            "rdf",
+            "Fig. 4a",
+            "Radial distribution function",
+            figures.draw_distribution,
+            "X-ray weighted, at 300 K; shaded: standard error over quenches.",
+        ),
+        (
+            "structure factor" in curves,
+            "structure-factor",
+            "",
+            "Structure factor",
+            figures.draw_structure_factor,
+            "X-ray weighted, from g(r) up to 15 Å with Lorch's window.",
+        ),
+        (
+            "bulk_modulus" in estimates,
+            "moduli",
+            "Fig. 4b",
+            "Elastic moduli",
+            figures.draw_moduli,
+            "At 0 K with relaxed ions. Fast quenches are softer in shear than laboratory glasses.",
+        ),
+        (
+            has_viscosity,
+            "viscosity",
+            "Fig. 5a",
+            "Viscosity",
+            figures.draw_viscosity,
+            "Green-Kubo over all runs of a temperature.",
+        ),
+        (
+            "heat capacity" in curves,
+            "heat-capacity",
+            "Fig. 5b",
+            "Heat capacity",
+            figures.draw_heat_capacity,
+            "Slope of the enthalpy along the coolings.",
+        ),
+        (
+            "cooling" in curves,
+            "cooling",
+            "",
+            "Volume along the coolings",
+            figures.draw_cooling,
+            "Mean over quenches; dashed: intersection of the lines of glass and liquid.",
+        ),
+        (
+            "energies" in curves,
+            "shear-moduli",
+            "Fig. 6a",
+            "Shear modulus and energy",
+            figures.draw_shear_moduli,
+            "Quasi-static shear of each given glass.",
+        ),
+        (
+            has_labels,
+            "landscape",
+            "Fig. 6b",
+            "Energies of the glasses",
+            figures.draw_landscape,
+            "Each potential is shifted by its mean offset; the diagonal is perfect agreement.",
+        ),
+        (
+            "cold" in curves,
+            "cold",
+            "",
+            "Cold curves",
+            figures.draw_cold_curves,
+            "A glass scaled uniformly, without relaxation.",
+        ),
+    ]
+    panels = []
+    for wanted, name, label, title, draw, caption in drawn:
+        if wanted:
+            svg = style.render(lambda figure, draw=draw: draw(figure, result), name)  # type: ignore[misc]
+            panels.append(Panel(name, label, title, svg, caption))
+    return panels
+
+
+def _notes(result: Comparison) -> list[str]:
+    notes = [sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
+    notes += [
+        sentence(f"{model.name}, {key.replace('_', ' ')}: {estimate.verdict}")
+        for model in result.models
+        for key, estimate in model.estimates.items()
+        if estimate.verdict.startswith("not converged")
+    ]
+    used = dict.fromkeys(each for *_, each in result.rows() if each is not None)
+    notes += [
+        sentence(
+            f"{each.quantity.replace('_', ' ')} {each.value:g} of {each.composition} "
+            f"({each.sample}): {each.source}"
+        )
+        for each in used
+    ]
+    return notes or ["Nothing failed."]
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    error = f" ± {estimate.error:.2g}" if estimate.error else ""
+    return f"{estimate.value:.4g}{error} ({estimate.n_samples})"

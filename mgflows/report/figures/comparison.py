@@ -1,0 +1,198 @@
+"""Figures of several potentials beside experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mgflows.validation.comparison import Comparison, ModelResults
+
+_COLORS = (style.MLIP, "#c2410c", "#0f9d76", "#3a7bc8", "#ce9600", "#b5485d")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MODULI = {"E": "young_modulus", "B": "bulk_modulus", "G": "shear_modulus"}
+
+
+def draw_distribution(figure: Figure, result: Comparison) -> None:
+    """Fig. 4a: X-ray weighted g(r), the standard error over samples shaded."""
+    axes = style.single_axes(figure, "distance r (Å)", "X-ray g(r)")
+    onset = 10.0
+    for model, color, _ in _styled(result):
+        g = model.curves.get("radial distribution")
+        if g is None:
+            continue
+        r, xray = np.array(g["distance"]), np.array(g["xray"])
+        axes.plot(r, xray, color=color, linewidth=1.2, label=model.name)
+        if "xray_error" in g:
+            error = np.array(g["xray_error"])
+            axes.fill_between(r, xray - error, xray + error, color=color, alpha=0.25, linewidth=0)
+        onset = min(onset, float(r[int(np.argmax(xray > 0.02))]))
+    axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
+    axes.set_xlim(max(onset - 0.3, 0.0), 10.0)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(loc="upper right")
+
+
+def draw_structure_factor(figure: Figure, result: Comparison) -> None:
+    """X-ray weighted structure factor."""
+    axes = style.single_axes(figure, "q (1/Å)", "X-ray S(q)")
+    for model, color, _ in _styled(result):
+        if factor := model.curves.get("structure factor"):
+            axes.plot(factor["q"], factor["xray"], color=color, linewidth=1.2, label=model.name)
+    axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
+    axes.legend(loc="upper right")
+
+
+def draw_moduli(figure: Figure, result: Comparison) -> None:
+    """Fig. 4b: elastic moduli beside experiment."""
+    axes = style.single_axes(figure, "", "modulus (GPa)")
+    n = len(result.models)
+    width = 0.8 / n
+    for number, (model, color, _) in enumerate(_styled(result)):
+        for place, quantity in enumerate(_MODULI.values()):
+            if estimate := model.estimates.get(quantity):
+                axes.bar(
+                    place + (number - (n - 1) / 2.0) * width,
+                    estimate.value,
+                    width=0.92 * width,
+                    yerr=estimate.error,
+                    color=color,
+                    ecolor=style.INK,
+                    label=model.name if place == 0 else None,
+                )
+    labelled = False
+    for place, quantity in enumerate(_MODULI.values()):
+        for experiment in result.experiments:
+            if experiment.quantity == quantity:
+                axes.plot(
+                    [place - 0.45, place + 0.45],
+                    [experiment.value] * 2,
+                    color=style.INK,
+                    linestyle=(0, (4, 2)),
+                    linewidth=1.0,
+                    label=None if labelled else "experiment",
+                )
+                labelled = True
+    axes.set_xticks(range(len(_MODULI)), list(_MODULI))
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="upper right")
+
+
+def draw_viscosity(figure: Figure, result: Comparison) -> None:
+    """Fig. 5a: viscosity over temperature; experiment as open diamonds."""
+    axes = style.single_axes(figure, "temperature (K)", "viscosity (mPa s)")
+    for model, color, marker in _styled(result):
+        found = sorted(
+            (estimate.temperature, estimate.value, estimate.error or 0.0)
+            for key, estimate in model.estimates.items()
+            if key.startswith("viscosity ") and estimate.temperature is not None
+        )
+        if found:
+            temperature, value, error = zip(*found, strict=True)
+            axes.errorbar(
+                temperature, value, yerr=error, fmt=f"{marker}-", color=color, label=model.name
+            )
+    for number, experiment in enumerate(
+        each for each in result.experiments if each.quantity == "viscosity" and each.temperature
+    ):
+        axes.plot(
+            float(experiment.temperature or 0.0),
+            experiment.value,
+            "D",
+            color=style.INK,
+            markerfacecolor="none",
+            label=None if number else "experiment",
+        )
+    axes.set_ylim(bottom=0.0)
+    axes.legend(loc="upper right")
+
+
+def draw_heat_capacity(figure: Figure, result: Comparison) -> None:
+    """Fig. 5b: heat capacity along the coolings."""
+    axes = style.single_axes(figure, "temperature (K)", "heat capacity (J/(mol K))")
+    for model, color, marker in _styled(result):
+        if curve := model.curves.get("heat capacity"):
+            axes.errorbar(
+                curve["temperature"],
+                curve["heat_capacity"],
+                yerr=np.nan_to_num(curve["error"]),
+                fmt=f"{marker}-",
+                color=color,
+                label=model.name,
+            )
+    axes.legend(loc="best")
+
+
+def draw_cooling(figure: Figure, result: Comparison) -> None:
+    """Volume along the coolings, whose kink is the glass transition."""
+    axes = style.single_axes(figure, "temperature (K)", "volume (Å³ per atom)")
+    for model, color, _ in _styled(result):
+        if curve := model.curves.get("cooling"):
+            axes.plot(curve["temperature"], curve["volume"], color=color, label=model.name)
+        kink = model.estimates.get("glass_transition_volume")
+        if kink is not None:
+            axes.axvline(kink.value, color=color, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.legend(loc="upper left")
+
+
+def draw_shear_moduli(figure: Figure, result: Comparison) -> None:
+    """Fig. 6a: shear modulus over the label energy of each glass, or over the potential's own."""
+    own = not _has_labels(result)
+    axes = style.single_axes(
+        figure, f"{'own' if own else 'label'} energy (eV/atom)", "shear modulus G (GPa)"
+    )
+    for model, color, marker in _styled(result):
+        if energies := model.curves.get("energies"):
+            x = np.array(energies["energy" if own else "label"], dtype=float)
+            y = np.array(energies["shear_modulus"], dtype=float)
+            axes.plot(x, y, marker, color=color, label=model.name)
+    axes.margins(y=0.2)
+    axes.legend(loc="best")
+
+
+def draw_landscape(figure: Figure, result: Comparison) -> None:
+    """Fig. 6b: energies of the glasses, less their mean offset, over the label energies."""
+    axes = style.single_axes(figure, "label energy (eV/atom)", "energy less its offset (eV/atom)")
+    for model, color, marker in _styled(result):
+        if energies := model.curves.get("energies"):
+            x, y = (np.array(energies[name], dtype=float) for name in ("label", "energy"))
+            chosen = np.isfinite(x)
+            if chosen.any():
+                offset = float((y - x)[chosen].mean())
+                axes.plot(
+                    x[chosen],
+                    y[chosen] - offset,
+                    marker,
+                    color=color,
+                    label=f"{model.name} ({offset:+.2f} eV)",
+                )
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9, zorder=0)
+    axes.legend(loc="upper left")
+
+
+def draw_cold_curves(figure: Figure, result: Comparison) -> None:
+    """Energy of a glass scaled from 0.7 to 1.3 of its volume."""
+    axes = style.single_axes(figure, "volume over that of the glass", "energy (eV/atom)")
+    for model, color, _ in _styled(result):
+        if curve := model.curves.get("cold"):
+            energy = np.array(curve["energy"])
+            axes.plot(curve["ratio"], energy - energy.min(), color=color, label=model.name)
+    axes.legend(loc="best")
+
+
+def _has_labels(result: Comparison) -> bool:
+    return any(
+        np.isfinite(model.curves.get("energies", {}).get("label", [])).any()
+        for model in result.models
+    )
+
+
+def _styled(result: Comparison) -> list[tuple[ModelResults, str, str]]:
+    n = len(_COLORS)
+    return [(model, _COLORS[k % n], _MARKERS[k % n]) for k, model in enumerate(result.models)]

@@ -1,0 +1,103 @@
+"""Validations by independent samples: one document per sample, and their averages."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from mgflows.schemas.provenance import Provenance
+
+
+class SampleCurve(BaseModel):
+    """Columns of one curve, such as ``distance`` and ``total`` of a g(r)."""
+
+    columns: dict[str, list[float]] = Field(description="name to values, in the unit of its kind")
+
+
+class ValidationSampleDocument(BaseModel):
+    """One sample of a validation: a glass, a quench, a melt or the checks of soundness."""
+
+    validation: str = Field(description="name of the validation")
+    potential: str = Field(description="name of the potential in it")
+    potential_digest: str = Field(description="sha256 of what decides its forces")
+    suite: str = Field(description="name of the suite")
+    kind: str = Field(description="soundness, glass, quench or melt")
+    index: int = Field(description="number among those of the same kind and temperature, from 0")
+    temperature: float | None = Field(None, description="K, of a melt")
+    n_atoms: int = Field(description="atoms")
+    composition: dict[str, float] = Field(description="atomic fractions")
+    engine: str = Field(description="program of the dynamics")
+    values: dict[str, float] = Field(description="quantity to value, in the unit of the quantity")
+    errors: dict[str, float] = Field(
+        default_factory=dict, description="standard errors over time, in the same units"
+    )
+    correlation_times: dict[str, float] = Field(
+        default_factory=dict, description="integrated autocorrelation times, ps"
+    )
+    failures: dict[str, str] = Field(
+        default_factory=dict, description="quantity to the reason why it has no value"
+    )
+    curves: dict[str, SampleCurve] = Field(
+        default_factory=dict, description="by name; stored in the additional store 'data'"
+    )
+    seed: int = Field(description="seed of the sample")
+    label_energy: float | None = Field(
+        None, description="energy of the given glass by the labelling method, eV per atom"
+    )
+    provenance: Provenance
+
+
+class EstimateDocument(BaseModel):
+    """A quantity averaged over samples."""
+
+    value: float = Field(description="mean, in the unit of the quantity")
+    error: float | None = Field(None, description="standard error, in the same unit")
+    n_samples: int = Field(description="samples averaged")
+    correlation_time: float | None = Field(None, description="ps, of averages over time")
+    temperature: float | None = Field(None, description="K, of quantities of melts")
+    verdict: str = Field("", description="converged, or what is missing")
+
+
+class ModelDocument(BaseModel):
+    """Results of one potential."""
+
+    name: str = Field(description="of the potential")
+    estimates: dict[str, EstimateDocument] = Field(
+        default_factory=dict, description="quantity, with the temperature of melts, to its mean"
+    )
+    failures: dict[str, str] = Field(
+        default_factory=dict, description="sample and quantity to the reason"
+    )
+    n_planned: int = Field(0, description="samples planned")
+    n_done: int = Field(0, description="samples with a result")
+    cpu_hours: float = Field(0.0, description="processor time of all samples, h")
+
+
+class ExperimentDocument(BaseModel):
+    """A measured value with its source."""
+
+    quantity: str = Field(description="name of the quantity")
+    composition: str = Field(description="formula")
+    value: float = Field(description="in the unit of the quantity")
+    error: float | None = Field(None, description="in the same unit")
+    temperature: float | None = Field(None, description="K")
+    sample: str = Field("", description="how it was made and measured")
+    doi: str = Field(description="of the publication")
+    read_in: str = Field(description="where the value was read")
+    verified: bool = Field(description="whether it was read in the publication itself")
+
+
+class ComparisonDocument(BaseModel):
+    """Several potentials and experiment side by side."""
+
+    validation: str = Field(description="name of the validation")
+    suite: str = Field(description="name of the suite")
+    composition: dict[str, float] = Field(description="atomic fractions")
+    models: list[ModelDocument] = Field(description="one per potential")
+    experiments: list[ExperimentDocument] = Field(
+        default_factory=list, description="measured values of this composition"
+    )
+    curves: dict[str, dict[str, SampleCurve]] = Field(
+        default_factory=dict,
+        description="potential to its averaged curves; stored in the additional store 'data'",
+    )
+    provenance: Provenance

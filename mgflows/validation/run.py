@@ -1,0 +1,226 @@
+"""Run a validation on this machine: its samples one after the other or in several processes."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError, MgflowsError
+from mgflows.md.potentials import parse_potential
+from mgflows.validation.comparison import Comparison, compare
+from mgflows.validation.plan import plan_samples, protocol_of
+from mgflows.validation.sample import Sample, measure_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ase import Atoms
+
+    from mgflows.md.potentials import Potential
+    from mgflows.nep.calculator import Device
+    from mgflows.validation.experiments import Experiment
+    from mgflows.validation.plan import SampleTask, SuiteProtocol
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["compare_potentials", "composition_of", "unique_names"]
+
+logger = logging.getLogger(__name__)
+
+
+def compare_potentials(
+    potentials: Sequence[Potential],
+    glasses: Sequence[Atoms],
+    *,
+    suite: str | SuiteProtocol = "quick",
+    seed: int = 0,
+    label_energies: Sequence[float | None] | None = None,
+    experiments: Sequence[Experiment] = (),
+    n_processes: int = 1,
+    device: Device = "cpu",
+    progress: Progress | None = None,
+) -> Comparison:
+    """Measure the same samples under several potentials and average them.
+
+    Melts whose viscosity is not converged get more runs, up to the suite's limit.
+
+    Parameters
+    ----------
+    potentials
+        Of any kind; with more than one process each needs a specification.
+    glasses
+        Structures of one composition, the most important ones first.
+    suite
+        Name or numbers.
+    seed
+        Decides all random numbers, the same ones for every potential.
+    label_energies
+        Energies in eV per atom of the glasses by the labelling method.
+    experiments
+        Measured values; those of another composition are left out.
+    n_processes
+        Samples measured at the same time.
+    device
+        Where NEPs are evaluated.
+    progress
+        Called with (sample, samples done, samples planned).
+
+    Raises
+    ------
+    InputError
+        For no glass, several compositions, or a potential that lacks an element.
+    """
+    composition = composition_of(glasses)
+    names = unique_names(potentials)
+    for potential in potentials:
+        potential.check_species(list(composition))
+    protocol = protocol_of(suite)
+    given = dict(zip((_text(p) for p in potentials), potentials, strict=True))
+    if len(given) < len(potentials):
+        raise InputError("the same potential is given twice", hint="give each potential once")
+    by_text = dict(zip(given, names, strict=True))
+    planned = _planned(potentials, glasses, protocol, seed, first=0)
+    done: list[tuple[str, SampleTask, Sample | None]] = []
+    first = protocol.n_melts
+    while planned:
+        total = len(done) + len(planned)
+        for task, sample in _measured(planned, given, glasses, protocol, n_processes, device):
+            done.append((by_text[task.potential], task, sample))
+            if progress:
+                progress(f"{by_text[task.potential]}: {task.key}", len(done), total)
+        done.sort(key=lambda entry: names.index(entry[0]))
+        result = compare(
+            done,
+            suite=suite if isinstance(suite, str) else "own",
+            protocol=protocol,
+            composition=composition,
+            label_energies=label_energies,
+            experiments=[each for each in experiments if each.is_of(composition)],
+        )
+        more = _planned(potentials, glasses, protocol, seed, first=first)
+        planned = [
+            task
+            for task in more
+            if task.kind == "melt"
+            and task.index < protocol.n_melts_most
+            and _is_open(result, by_text[task.potential], task.temperature, protocol)
+        ]
+        first += protocol.n_melts
+    return result
+
+
+def composition_of(glasses: Sequence[Atoms]) -> dict[str, float]:
+    """Atomic fractions of the glasses.
+
+    Raises
+    ------
+    InputError
+        For no glass, or glasses of different composition.
+    """
+    if not glasses:
+        raise InputError("there is no glass to validate on; give at least one structure")
+    found = []
+    for glass in glasses:
+        symbols = np.array(glass.get_chemical_symbols())
+        found.append({str(s): float((symbols == s).mean()) for s in dict.fromkeys(symbols)})
+    for number, fractions in enumerate(found[1:], start=2):
+        if any(abs(fractions.get(s, 0.0) - found[0].get(s, 0.0)) > 1e-6 for s in found[0]):
+            raise InputError(
+                f"glass {number} is {glasses[number - 1].get_chemical_formula()} and glass 1 "
+                f"{glasses[0].get_chemical_formula()}; a validation is of one composition",
+                hint="validate each composition on its own",
+            )
+    return found[0]
+
+
+def unique_names(potentials: Sequence[Potential]) -> list[str]:
+    """Names of the potentials, numbered where two are equal."""
+    names: list[str] = []
+    for potential in potentials:
+        name, number = potential.name, 2
+        while name in names:
+            name, number = f"{potential.name} ({number})", number + 1
+        names.append(name)
+    return names
+
+
+def _text(potential: Potential) -> str:
+    """The specification, or for an object its name, which only this process knows."""
+    try:
+        return potential.specification
+    except InputError:
+        return f"object {id(potential)}"
+
+
+def _planned(
+    potentials: Sequence[Potential],
+    glasses: Sequence[Atoms],
+    protocol: SuiteProtocol,
+    seed: int,
+    *,
+    first: int,
+) -> list[SampleTask]:
+    return plan_samples(
+        protocol,
+        potentials,
+        n_glasses=len(glasses),
+        glass_atoms=len(glasses[0]),
+        seed=seed,
+        first=first,
+        name_of=_text,
+    )
+
+
+def _is_open(
+    result: Comparison, name: str, temperature: float | None, protocol: SuiteProtocol
+) -> bool:
+    """Whether the viscosity of a melt that was measured is not yet converged."""
+    model = next(model for model in result.models if model.name == name)
+    estimate = model.estimates.get(f"viscosity {temperature:g} K")
+    return estimate is not None and not (
+        estimate.error is not None and estimate.error <= protocol.melt_error * abs(estimate.value)
+    )
+
+
+def _measured(
+    tasks: Sequence[SampleTask],
+    potentials: dict[str, Potential],
+    glasses: Sequence[Atoms],
+    protocol: SuiteProtocol,
+    n_processes: int,
+    device: Device,
+) -> Iterator[tuple[SampleTask, Sample | None]]:
+    if n_processes == 1:
+        for task in tasks:
+            yield task, measure_sample(task, potentials[task.potential], glasses, protocol)
+        return
+    plain = [_plain(glass) for glass in glasses]
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        # The longest first, so that no process waits for the last one.
+        running = {
+            pool.submit(_in_process, task, plain, protocol, device): task
+            for task in sorted(tasks, key=lambda task: -task.seconds)
+        }
+        for future in as_completed(running):
+            task = running[future]
+            try:
+                yield task, future.result()
+            except MgflowsError as error:
+                logger.warning("%s failed: %s", task.key, error)
+                yield task, None
+
+
+def _in_process(
+    task: SampleTask, glasses: Sequence[Atoms], protocol: SuiteProtocol, device: Device
+) -> Sample:
+    return measure_sample(task, parse_potential(task.potential, device), glasses, protocol)
+
+
+def _plain(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.calc = None
+    return copy

@@ -1,0 +1,504 @@
+"""One sample of a validation: measured quantities, their errors over time, and curves."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import MgflowsError
+from mgflows.md import protocols
+from mgflows.md.condensed import density
+from mgflows.md.engines import fastest_engine
+from mgflows.md.engines.base import RunPausedError
+from mgflows.validation.dimers import dimer_curves
+from mgflows.validation.elasticity import elastic_constants
+from mgflows.validation.heat_capacity import (
+    heat_capacity_from_cooling,
+    heat_capacity_from_fluctuations,
+)
+from mgflows.validation.landscape import energies_per_atom
+from mgflows.validation.plan import protocol_of
+from mgflows.validation.rdf import radial_distribution
+from mgflows.validation.shear import athermal_quasistatic_shear
+from mgflows.validation.short_range_order import (
+    neighbour_statistics,
+    neutron_weights,
+    structure_factor,
+    voronoi_indices,
+)
+from mgflows.validation.soundness import cold_curve, energy_drift
+from mgflows.validation.statistics import correlation_time, mean_error
+from mgflows.validation.suite import MeltState
+from mgflows.validation.transition import glass_transition
+from mgflows.validation.transport import diffusion_coefficients
+from mgflows.validation.viscosity import (
+    helfand_viscosity,
+    stress_correlations,
+    viscosity_from_correlations,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mgflows.md.engines.base import Engine, Run
+    from mgflows.md.potentials import Potential
+    from mgflows.validation.plan import SampleTask, SuiteProtocol
+
+    Progress = Callable[[int, int], None]
+
+__all__ = ["Sample", "measure_sample"]
+
+MELT = 2000.0
+GLASS = 300.0
+"""K (paper, section III)."""
+_RDF_RANGE = 15.0
+_RDF_BINS = 300
+_SEGMENTS = 5
+_LARGEST_DRIFT = 1.0
+"""meV per atom and ps; a timestep of 1 fs conserves the energy to 0.01 in Cu-Zr-Al."""
+
+
+@dataclass
+class Sample:
+    """What one task gave.
+
+    Parameters
+    ----------
+    values
+        Quantity to value, in the units of :data:`mgflows.validation.comparison.QUANTITIES`.
+    errors
+        Standard errors over time, of quantities that have one.
+    correlation_times
+        ps, of quantities averaged over time.
+    curves
+        Name to columns, such as ``{"distance": [...], "total": [...]}``.
+    failures
+        Quantity to the reason why it has no value.
+    cpu_seconds
+        Spent on it.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    correlation_times: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+    def average(self, name: str, series: NDArray[np.float64], interval: float) -> None:
+        """Record the mean of a correlated series sampled every ``interval`` ps."""
+        self.values[name] = float(series.mean())
+        error = mean_error(series)
+        if np.isfinite(error):
+            self.errors[name] = error
+        self.correlation_times[name] = correlation_time(series) * interval
+
+
+def measure_sample(
+    task: SampleTask,
+    potential: Potential,
+    glasses: Sequence[Atoms],
+    suite: str | SuiteProtocol,
+    *,
+    engine: Engine | None = None,
+    checkpoint: Path | None = None,
+    wall_time: float | None = None,
+    progress: Progress | None = None,
+) -> Sample:
+    """Measure one sample.
+
+    Parameters
+    ----------
+    task
+        Of :func:`mgflows.validation.plan.plan_samples`.
+    potential
+        The potential of the task.
+    glasses
+        The given glasses, all of one composition.
+    suite
+        Name or numbers with which the task was planned.
+    engine
+        Engine of the dynamics; the fastest on this machine by default.
+    checkpoint, wall_time, progress
+        As for :meth:`mgflows.md.engines.Engine.run`.
+
+    Returns
+    -------
+    Sample
+        What the potential fails at is in ``failures``; nothing of an exploded run is in
+        ``values``.
+
+    Raises
+    ------
+    RunPausedError
+        At the wall time.
+    """
+    protocol, sample = protocol_of(suite), Sample()
+    engine = engine or fastest_engine(potential)
+    start = time.process_time()
+    measures = {
+        "soundness": _soundness,
+        "glass": _glass,
+        "quench": _quench,
+        "melt": _melt,
+    }
+    try:
+        if task.kind in ("quench", "melt"):
+            atoms = _start_structure(glasses[task.index % len(glasses)], task.n_atoms, task.seed)
+        else:
+            atoms = glasses[task.index]
+        arguments = (task, potential, engine, atoms, protocol, sample)
+        if task.kind in ("quench", "melt"):
+            measures[task.kind](  # type: ignore[operator]
+                *arguments, checkpoint=checkpoint, wall_time=wall_time, progress=progress
+            )
+        else:
+            measures[task.kind](*arguments)  # type: ignore[operator]
+    except RunPausedError:
+        raise
+    except MgflowsError as error:
+        sample.failures[task.kind] = str(error)
+    sample.cpu_seconds = round(time.process_time() - start, 2)
+    return sample
+
+
+def _soundness(
+    task: SampleTask,
+    potential: Potential,
+    engine: Engine,
+    atoms: Atoms,
+    protocol: SuiteProtocol,
+    sample: Sample,
+) -> None:
+    """Dimers, cold curve, energy conservation and a hot melt."""
+    calculator = potential.calculator()
+    species = list(dict.fromkeys(atoms.get_chemical_symbols()))
+    curves = dimer_curves(calculator, species)
+    for pair, curve in curves.items():
+        sample.curves[f"dimer {pair}"] = {
+            "distance": curve.distance.tolist(),
+            "energy": curve.energy.tolist(),
+        }
+    unsafe = [curve.verdict for curve in curves.values() if not curve.safe]
+    if unsafe:
+        sample.failures["dimers"] = "; ".join(unsafe)
+    cold = cold_curve(atoms, calculator)
+    sample.curves["cold"] = {"ratio": cold.ratio.tolist(), "energy": cold.energy.tolist()}
+    if cold.problem:
+        sample.failures["cold curve"] = cold.problem
+    try:
+        drift = energy_drift(
+            atoms, engine, temperature=GLASS, time=protocol.drift_time, seed=task.seed
+        )
+        sample.values["energy_drift"] = drift
+        if abs(drift) > _LARGEST_DRIFT:
+            sample.failures["energy drift"] = f"the energy drifts by {drift:.2g} meV/atom/ps"
+    except MgflowsError as error:
+        sample.failures["energy drift"] = str(error)
+    run = engine.run(
+        _at_rest(atoms),
+        protocols.hold(
+            MELT, protocol.hot_time, equilibration_time=0.2 * protocol.hot_time, n_frames=0
+        ),
+        seed=task.seed,
+    )
+    _melt_state(run, MELT).check()
+    trace = run.trace(1)
+    sample.average("melt_density", trace.density, _interval(trace.time))
+
+
+def _glass(
+    task: SampleTask,  # noqa: ARG001
+    potential: Potential,
+    engine: Engine,  # noqa: ARG001
+    atoms: Atoms,
+    protocol: SuiteProtocol,
+    sample: Sample,
+) -> None:
+    """Energy, elastic constants and quasi-static shear."""
+    calculator = potential.calculator()
+    sample.values["energy"] = float(energies_per_atom([atoms], calculator)[0])
+    elastic = elastic_constants(atoms, calculator)
+    moduli = elastic.moduli
+    sample.values |= {
+        "bulk_modulus": moduli.bulk_modulus,
+        "shear_modulus": moduli.shear_modulus,
+        "young_modulus": moduli.young_modulus,
+        "poisson_ratio": moduli.poisson_ratio,
+        "density_0K": density(elastic.atoms),
+        "relaxed_energy": float(energies_per_atom([elastic.atoms], calculator)[0]),
+    }
+    for row, name in enumerate(("xx", "yy", "zz", "yz", "xz", "xy")):
+        sample.curves.setdefault("stiffness", {})[name] = elastic.stiffness[row].tolist()
+    shear = athermal_quasistatic_shear(
+        elastic.atoms,
+        calculator,
+        directions=protocol.shear_directions,  # type: ignore[arg-type]
+        strain_max=protocol.shear_strain,
+        relax_reference=False,
+    )
+    for curve in shear.curves:
+        sample.curves[f"shear {curve.direction}"] = {
+            "strain": curve.strain.tolist(),
+            "stress": curve.stress.tolist(),
+        }
+    if np.isfinite(shear.shear_modulus):
+        sample.values["shear_modulus_aqs"] = shear.shear_modulus
+    sample.values["plastic_events"] = float(sum(curve.n_events for curve in shear.curves))
+    if protocol.shear_strain > 0.05:
+        sample.values["yield_stress"] = float(
+            np.mean([curve.stress.max() for curve in shear.curves])
+        )
+    if shear.problems:
+        sample.failures["quasi-static shear"] = "; ".join(shear.problems)
+
+
+def _quench(
+    task: SampleTask,
+    potential: Potential,  # noqa: ARG001
+    engine: Engine,
+    atoms: Atoms,
+    protocol: SuiteProtocol,
+    sample: Sample,
+    *,
+    checkpoint: Path | None,
+    wall_time: float | None,
+    progress: Progress | None,
+) -> None:
+    """Structure of the glass, and thermodynamics of its cooling."""
+    stages = protocols.quench(
+        temperature_high=MELT,
+        temperature_low=GLASS,
+        cooling_rate=protocol.cooling_rate,
+        equilibration_time=protocol.equilibration_time,
+        hold_time=protocol.hold_time,
+        n_frames=protocol.n_frames,
+        sample_every=10,
+    )
+    run = engine.run(
+        atoms,
+        stages,
+        seed=task.seed,
+        checkpoint=checkpoint,
+        wall_time=wall_time,
+        progress=progress,
+    )
+    held, cooling, frames = run.trace(2), run.trace(1), run.frames[2]
+    # The second half of the hold: the glass has lost the lag of the cooling.
+    settled = held.density[len(held.density) // 2 :]
+    sample.average("density", settled, _interval(held.time))
+    _structure(frames, sample)
+    thin = slice(None, None, max(len(cooling.time) // 300, 1))
+    sample.curves["cooling"] = {
+        "temperature": cooling.set_temperature[thin].tolist(),
+        "volume": cooling.volume[thin].tolist(),
+        "enthalpy": cooling.enthalpy[thin].tolist(),
+    }
+    n_windows = min(6, len(cooling.time) // 20)
+    if n_windows >= 2:
+        curve = heat_capacity_from_cooling(
+            cooling.set_temperature, cooling.enthalpy, n_windows=n_windows
+        )
+        sample.curves["heat capacity"] = {
+            "temperature": curve.temperature.tolist(),
+            "heat_capacity": curve.heat_capacity.tolist(),
+            "error": curve.error.tolist(),
+        }
+    for name, series in (("volume", cooling.volume), ("enthalpy", cooling.enthalpy)):
+        try:
+            found = glass_transition(cooling.set_temperature, series)
+        except MgflowsError as error:
+            sample.failures[f"glass transition ({name})"] = str(error)
+            continue
+        sample.values[f"glass_transition_{name}"] = found.temperature
+        sample.errors[f"glass_transition_{name}"] = found.error
+        if name == "volume":
+            volume = float(held.volume.mean())
+            for phase, slope, slope_error in (
+                ("glass", found.slope_glass, found.slope_glass_error),
+                ("liquid", found.slope_liquid, found.slope_liquid_error),
+            ):
+                sample.values[f"thermal_expansion_{phase}"] = 1e6 * slope / (3.0 * volume)
+                sample.errors[f"thermal_expansion_{phase}"] = 1e6 * slope_error / (3.0 * volume)
+
+
+def _structure(frames: Sequence[Atoms], sample: Sample) -> None:
+    g = radial_distribution(list(frames), distance_max=_RDF_RANGE, n_bins=_RDF_BINS)
+    columns = {"distance": g.distance, "total": g.total, "xray": g.xray}
+    symbols = frames[-1].get_chemical_symbols()
+    concentrations = {
+        symbol: symbols.count(symbol) / len(symbols) for symbol in dict.fromkeys(symbols)
+    }
+    neutron = neutron_weights(concentrations)
+    wave = np.linspace(0.5, 15.0, 291)
+    factors = {"q": wave, "xray": structure_factor(g, wave)}
+    if neutron is not None:
+        known = {
+            pair if pair in g.partial else "-".join(reversed(pair.split("-"))): weight
+            for pair, weight in neutron.items()
+        }
+        columns["neutron"] = sum(
+            (weight * g.partial[pair] for pair, weight in known.items()),
+            np.zeros_like(g.distance),
+        )
+        factors["neutron"] = structure_factor(g, wave, known)
+    sample.curves["radial distribution"] = {
+        name: np.round(values, 6).tolist() for name, values in (columns | g.partial).items()
+    }
+    sample.curves["structure factor"] = {
+        name: np.round(values, 6).tolist() for name, values in factors.items()
+    }
+    statistics = [neighbour_statistics(frame) for frame in frames[:: max(len(frames) // 5, 1)]]
+    for pair in statistics[0].coordination:
+        sample.values[f"coordination {pair}"] = float(
+            np.mean([each.coordination[pair] for each in statistics])
+        )
+    for pair in statistics[0].warren_cowley:
+        sample.values[f"warren_cowley {pair}"] = float(
+            np.mean([each.warren_cowley.get(pair, np.nan) for each in statistics])
+        )
+    indices = voronoi_indices(frames[-1])
+    sample.values["icosahedra"] = indices.get("<0 0 12 0>", 0.0)
+    top = list(indices.items())[:10]
+    sample.curves["voronoi"] = {index: [fraction] for index, fraction in top}
+
+
+def _melt(
+    task: SampleTask,
+    potential: Potential,  # noqa: ARG001
+    engine: Engine,
+    atoms: Atoms,
+    protocol: SuiteProtocol,
+    sample: Sample,
+    *,
+    checkpoint: Path | None,
+    wall_time: float | None,
+    progress: Progress | None,
+) -> None:
+    """Density at constant pressure, then stress and displacements at that density."""
+    assert task.temperature is not None
+    temperature = task.temperature
+    first = engine.run(
+        atoms,
+        [
+            *protocols.hold(MELT, protocol.equilibration_time, equilibration_time=0.0, n_frames=0),
+            *protocols.hold(
+                temperature,
+                protocol.equilibration_time,
+                equilibration_time=protocol.equilibration_time,
+                n_frames=0,
+            ),
+        ],
+        seed=task.seed,
+        checkpoint=checkpoint and checkpoint.with_suffix(".melt.npz"),
+        wall_time=wall_time,
+    )
+    last = int(first.samples.stage.max())
+    _melt_state(first, temperature, last).check()
+    held = first.trace(last)
+    interval = _interval(held.time)
+    sample.average("melt_density", held.density, interval)
+    sample.average("melt_enthalpy", held.enthalpy, interval)
+    if len(held.enthalpy) >= 100:
+        capacity = heat_capacity_from_fluctuations(held.enthalpy, temperature, len(atoms))
+        sample.values["heat_capacity_fluctuations"] = capacity.value
+        sample.errors["heat_capacity_fluctuations"] = capacity.error
+    melt = first.atoms
+    volume = float(held.volume.mean()) * len(melt)
+    melt.set_cell(melt.cell.array * np.cbrt(volume / melt.get_volume()), scale_atoms=True)
+    n_frames = max(int(protocol.melt_time / 0.1), 10)
+    run = engine.run(
+        melt,
+        [
+            protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
+            protocols.Stage(
+                "nvt", protocol.melt_time, temperature, sample_every=2, n_frames=n_frames
+            ),
+        ],
+        seed=task.seed,
+        checkpoint=checkpoint,
+        wall_time=wall_time,
+        progress=progress,
+    )
+    sampled = run.samples.of_stage(1)
+    spacing = 2.0 * run.timestep
+    n_segment = len(sampled) // _SEGMENTS
+    segments = sampled.stress[: n_segment * _SEGMENTS].reshape(_SEGMENTS, n_segment, 6)
+    correlations = stress_correlations(segments, max(n_segment // 2, 4))
+    result = viscosity_from_correlations(
+        correlations, sample_interval=spacing, volume=volume, temperature=temperature
+    )
+    sample.values["viscosity"] = result.viscosity
+    if np.isfinite(result.viscosity_error):
+        sample.errors["viscosity"] = result.viscosity_error
+    sample.values["viscosity_helfand"] = helfand_viscosity(
+        segments,
+        sample_interval=spacing,
+        volume=volume,
+        temperature=temperature,
+        window=result.plateau,
+    )
+    sample.values["longest_lag"] = 1e-3 * result.plateau[1]
+    sample.values["melt_volume"] = volume
+    sample.values["melt_pressure"] = float(sampled.pressure.mean())
+    sample.curves["stress correlation"] = {
+        "time": result.time.tolist(),
+        **{f"segment {k + 1}": row.tolist() for k, row in enumerate(correlations)},
+    }
+    frames = run.frames[1]
+    interval = max(_n_steps(run, 1) // n_frames, 1) * run.timestep
+    for symbol, value in diffusion_coefficients(frames, interval).items():
+        sample.values[f"diffusion {symbol}"] = value
+
+
+def _n_steps(run: Run, stage: int) -> int:
+    """Steps of a stage."""
+    steps, stages = run.samples.step, run.samples.stage
+    before = steps[stages < stage]
+    return int(steps[stages == stage].max()) - (int(before.max()) if len(before) else 0)
+
+
+def _melt_state(run: Run, temperature: float, stage: int = 1) -> MeltState:
+    """State of a melt held in a stage, for its checks."""
+    from mgflows.md.quench import HoldResult
+
+    held = HoldResult(atoms=run.atoms, trace=run.trace(stage), frames=[])
+    return MeltState.from_hold(held, temperature)
+
+
+def _start_structure(glass: Atoms, n_atoms: int, seed: int) -> Atoms:
+    """A disordered structure of a number of atoms with the composition of a glass, at rest."""
+    if n_atoms in (0, len(glass)):
+        return _at_rest(glass)
+    from mgflows.alloy import Alloy
+    from mgflows.surrogate import LennardJones
+    from mgflows.surrogate.glasses import GlassProtocol, sample_glass
+
+    symbols = glass.get_chemical_symbols()
+    species = tuple(dict.fromkeys(symbols))
+    composition = {symbol: symbols.count(symbol) / len(symbols) for symbol in species}
+    lj = LennardJones.for_species(species)
+    alloy = Alloy(composition, n_atoms=n_atoms, number_density=lj.number_density(composition))
+    sampled = sample_glass(lj, alloy, GlassProtocol(100, equilibration_sweeps=100), seed)
+    assert sampled is not None
+    atoms = sampled.sampler.atoms
+    return _at_rest(atoms)
+
+
+def _at_rest(atoms: Atoms) -> Atoms:
+    copy = atoms.copy()
+    copy.set_constraint()
+    copy.arrays.pop("momenta", None)
+    return copy
+
+
+def _interval(time_axis: NDArray[np.float64]) -> float:
+    """Ps between two samples."""
+    return 1e-3 * float(time_axis[1] - time_axis[0]) if len(time_axis) > 1 else 0.0

@@ -1,0 +1,99 @@
+"""Glass transition and thermal expansion from a cooling at constant pressure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows.errors import InputError, PotentialFailureError
+from mgflows.validation.statistics import autocovariance, slope_error
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["GlassTransition", "glass_transition"]
+
+_SMALLEST_CONTRAST = 2.0
+"""Of the difference of the slopes over its standard error; below it there is no kink to locate."""
+
+
+@dataclass(frozen=True)
+class GlassTransition:
+    """Intersection of the straight lines of glass and liquid.
+
+    Parameters
+    ----------
+    temperature, error
+        T_g in K, of the cooling rate that was run, and its standard error.
+    slope_glass, slope_glass_error, slope_liquid, slope_liquid_error
+        Per K: of the enthalpy the heat capacities, of the volume the expansion.
+    """
+
+    temperature: float
+    error: float
+    slope_glass: float
+    slope_glass_error: float
+    slope_liquid: float
+    slope_liquid_error: float
+
+
+def glass_transition(
+    temperature: ArrayLike,
+    quantity: ArrayLike,
+    *,
+    glass_below: float = 550.0,
+    liquid_above: float = 1100.0,
+) -> GlassTransition:
+    """Locate the kink of the volume or the enthalpy along a cooling.
+
+    The error follows from those of the four line parameters, whose samples are correlated, to
+    first order.
+
+    Parameters
+    ----------
+    temperature
+        (n,) K of the thermostat, at equal time intervals.
+    quantity
+        (n,) volume or enthalpy per atom.
+    glass_below, liquid_above
+        K; the straight lines are fitted outside of these. A fast cooling broadens the transition:
+        at 1e13 K/s it reaches from 600 to 1000 K in Cu-Zr-Al.
+
+    Raises
+    ------
+    InputError
+        If fewer than ten samples are on either side.
+    PotentialFailureError
+        If the two lines are parallel within their errors.
+    """
+    t, x = np.asarray(temperature, dtype=float), np.asarray(quantity, dtype=float)
+    lines = []
+    for name, chosen in (("below", t <= glass_below), ("above", t >= liquid_above)):
+        if chosen.sum() < 10:
+            limit = glass_below if name == "below" else liquid_above
+            raise InputError(
+                f"{chosen.sum()} samples {name} {limit:g} K do not determine a line",
+                hint="cool more slowly, sample more often or move the limits",
+            )
+        abscissa, ordinate = t[chosen], x[chosen]
+        slope, _ = np.polyfit(abscissa, ordinate, 1)
+        center, height = float(abscissa.mean()), float(ordinate.mean())
+        covariance = autocovariance(ordinate - height - slope * (abscissa - center), 2)
+        n = len(abscissa)
+        height_error = np.sqrt((covariance[0] + 2.0 * covariance[1:].sum()) / n)
+        lines.append(
+            (float(slope), slope_error(abscissa, covariance), center, height, float(height_error))
+        )
+    (m1, dm1, c1, h1, dh1), (m2, dm2, c2, h2, dh2) = lines
+    contrast = m2 - m1
+    if abs(contrast) < _SMALLEST_CONTRAST * np.hypot(dm1, dm2):
+        raise PotentialFailureError(
+            f"the slopes of glass and liquid, {m1:.3g} and {m2:.3g} per K, do not differ by more "
+            "than twice their error: no glass transition can be located"
+        )
+    # h1 + m1 (T - c1) = h2 + m2 (T - c2)
+    kink = (h1 - m1 * c1 - h2 + m2 * c2) / contrast
+    variance = dh1**2 + dh2**2 + ((kink - c1) * dm1) ** 2 + ((kink - c2) * dm2) ** 2
+    return GlassTransition(float(kink), float(np.sqrt(variance) / abs(contrast)), m1, dm1, m2, dm2)

@@ -1,0 +1,187 @@
+"""Diffusion in the melt, and how viscosity and diffusion depend on temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mgflows import units
+from mgflows.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["ArrheniusFit", "VogelFit", "diffusion_coefficients", "fit_arrhenius", "fit_vogel"]
+
+
+@dataclass(frozen=True)
+class ArrheniusFit:
+    """``value = prefactor exp(energy / kT)``; the energy in eV is positive for a viscosity."""
+
+    prefactor: float
+    energy: float
+    energy_error: float
+
+
+@dataclass(frozen=True)
+class VogelFit:
+    """Vogel-Fulcher-Tammann law ``value = prefactor exp(D T_0 / (T - T_0))``.
+
+    Parameters
+    ----------
+    prefactor
+        In the unit of the values.
+    strength
+        D: large for strong liquids.
+    temperature, temperature_error
+        T_0 in K and its standard error.
+    """
+
+    prefactor: float
+    strength: float
+    temperature: float
+    temperature_error: float
+
+
+def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str, float]:
+    """Self-diffusion coefficients in 1e-9 m^2/s by species, from mean square displacements.
+
+    ``<|r(t) - r(0)|^2> / 6`` over ``t``, its slope between a fifth and half of the run, where
+    every pair of frames of one lag counts (Einstein's relation). Positions are unwrapped: no atom
+    may move half a cell between two frames.
+
+    Parameters
+    ----------
+    frames
+        Configurations of one run at equal intervals, in a cell of fixed shape.
+    interval
+        fs between two frames.
+
+    Raises
+    ------
+    InputError
+        For fewer than ten frames.
+    """
+    if len(frames) < 10:
+        raise InputError(f"{len(frames)} frames are too few for a diffusion coefficient; give ten")
+    scaled = np.array([frame.get_scaled_positions(wrap=False) for frame in frames])
+    steps = np.diff(scaled, axis=0)
+    steps -= np.rint(steps)
+    path = np.concatenate([np.zeros_like(scaled[:1]), np.cumsum(steps, axis=0)])
+    path = path @ np.mean([frame.cell.array for frame in frames], axis=0)
+    masses = frames[0].get_masses()
+    path -= (np.einsum("tix,i->tx", path, masses) / masses.sum())[:, None, :]
+    n = len(frames)
+    lags = np.arange(max(n // 5, 1), n // 2 + 1)
+    msd = np.array([np.mean(np.sum((path[k:] - path[:-k]) ** 2, axis=2), axis=0) for k in lags])
+    time = lags * interval
+    symbols = np.array(frames[0].get_chemical_symbols())
+    found = {}
+    for symbol in dict.fromkeys(symbols.tolist()):
+        curve = msd[:, symbols == symbol].mean(axis=1)
+        # A^2/fs is 1e-5 m^2/s.
+        found[symbol] = float(np.polyfit(time, curve, 1)[0]) / 6.0 * 1e4
+    return found
+
+
+def fit_arrhenius(
+    temperature: ArrayLike, value: ArrayLike, error: ArrayLike | None = None
+) -> ArrheniusFit:
+    """Weighted straight line of ``ln(value)`` over ``1 / kT``.
+
+    Parameters
+    ----------
+    temperature
+        (n,) K, at least two.
+    value, error
+        (n,) positive, and standard errors; equal weights without them.
+    """
+    t, y, weight = _logarithms(temperature, value, error, 2)
+    x = 1.0 / (units.BOLTZMANN * t)
+    design = np.stack([np.ones_like(x), x], axis=1)
+    parameters, covariance = _least_squares(design, y, weight, scaled=error is None)
+    return ArrheniusFit(
+        float(np.exp(parameters[0])), float(parameters[1]), float(np.sqrt(covariance[1, 1]))
+    )
+
+
+def fit_vogel(temperature: ArrayLike, value: ArrayLike, error: ArrayLike | None = None) -> VogelFit:
+    """Fit the Vogel-Fulcher-Tammann law to ``ln(value)``.
+
+    Parameters
+    ----------
+    temperature
+        (n,) K, at least four.
+    value, error
+        (n,) positive, and standard errors; equal weights without them.
+
+    Raises
+    ------
+    InputError
+        For fewer than four temperatures, or values that do not determine T_0.
+    """
+    from scipy.optimize import curve_fit
+
+    t, y, weight = _logarithms(temperature, value, error, 4)
+    line = fit_arrhenius(temperature, value, error)
+    lowest = float(t.min())
+
+    def law(temperature: NDArray[np.float64], a: float, b: float, t0: float) -> object:
+        return a + b / (temperature - t0)
+
+    start_t0 = 0.3 * lowest
+    slope = line.energy / units.BOLTZMANN * (1.0 - start_t0 / float(t.mean())) ** 2
+    start = (float(y.mean()) - slope / (float(t.mean()) - start_t0), slope, start_t0)
+    try:
+        parameters, covariance = curve_fit(
+            law,
+            t,
+            y,
+            p0=start,
+            sigma=1.0 / weight,
+            absolute_sigma=error is not None,
+            bounds=([-np.inf, 0.0, 0.0], [np.inf, np.inf, 0.98 * lowest]),
+        )
+    except RuntimeError as problem:
+        raise InputError(
+            f"the values at {len(t)} temperatures do not determine T_0 ({problem})",
+            hint="add lower temperatures",
+        ) from problem
+    a, b, t0 = (float(parameter) for parameter in parameters)
+    return VogelFit(
+        float(np.exp(a)), b / t0 if t0 > 0.0 else float("inf"), t0, float(np.sqrt(covariance[2, 2]))
+    )
+
+
+def _logarithms(
+    temperature: ArrayLike, value: ArrayLike, error: ArrayLike | None, n_least: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    t, y = np.asarray(temperature, dtype=float), np.asarray(value, dtype=float)
+    if len(np.unique(t)) < n_least or not (t > 0.0).all() or not (y > 0.0).all():
+        raise InputError(
+            f"{len(np.unique(t))} temperatures with positive values do not determine the fit; "
+            f"give at least {n_least}"
+        )
+    relative = np.ones_like(y) if error is None else np.asarray(error, dtype=float) / y
+    return t, np.log(y), 1.0 / np.maximum(relative, 1e-6)
+
+
+def _least_squares(
+    design: NDArray[np.float64],
+    y: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    *,
+    scaled: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    weighted = design * weight[:, None]
+    covariance = np.linalg.inv(weighted.T @ weighted)
+    parameters = covariance @ weighted.T @ (y * weight)
+    if scaled:
+        free = max(len(y) - design.shape[1], 1)
+        covariance = covariance * float(np.sum((y - design @ parameters) ** 2)) / free
+    return parameters, np.asarray(covariance, dtype=np.float64)
