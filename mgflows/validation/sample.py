@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from mgflows.md import protocols
 from mgflows.md.condensed import density
 from mgflows.md.engines import fastest_engine
 from mgflows.md.engines.base import RunPausedError
+from mgflows.md.potentials import CalculatorPotential
 from mgflows.validation.dimers import dimer_curves
 from mgflows.validation.elasticity import elastic_constants
 from mgflows.validation.heat_capacity import (
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 __all__ = ["Sample", "measure_sample"]
+
+logger = logging.getLogger(__name__)
 
 MELT = 2000.0
 GLASS = 300.0
@@ -165,6 +169,12 @@ def measure_sample(
         raise
     except MgflowsError as error:
         sample.failures[task.kind] = str(error)
+    except Exception as error:
+        # Calculators of others have their own errors; elsewhere it is a bug.
+        if not isinstance(potential, CalculatorPotential):
+            raise
+        logger.warning("%s under %s", task.key, potential.name, exc_info=True)
+        sample.failures[task.kind] = f"{type(error).__name__}: {error}"
     sample.cpu_seconds = round(time.process_time() - start, 2)
     return sample
 
