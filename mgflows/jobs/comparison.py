@@ -12,6 +12,7 @@ from mgflows.errors import InputError
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store
+from mgflows.jobs.worker import nep_device
 from mgflows.schemas.comparison import (
     ComparisonDocument,
     EstimateDocument,
@@ -22,7 +23,6 @@ from mgflows.schemas.comparison import (
 )
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from jobflow import JobStore
@@ -107,9 +107,8 @@ class ValidationSampleMaker(StoredMaker):
             )
         atoms = atoms_from_structure(glass)
         planned = SampleTask(**{**task, "potential": ""})
-        settings = Settings.current()
         path = Path(checkpoint) if checkpoint else Path.cwd() / _CHECKPOINT
-        model = parse_potential(potential, settings.nep_device)
+        model = parse_potential(potential, nep_device())
         engine = fastest_engine(model)
         with record_provenance(
             seed=planned.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +18,6 @@ from mgflows.text import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from matplotlib.figure import Figure
 
     from mgflows.validation.comparison import Comparison, Estimate
 
@@ -86,7 +85,7 @@ def _panels(result: Comparison) -> list[Panel]:
     estimates = {key for model in result.models for key in model.estimates}
     has_viscosity = any(key.startswith("viscosity ") for key in estimates)
     has_labels = any(key == "energy_slope" for key in estimates)
-    drawn: list[tuple[bool, str, str, str, Callable[[Figure, Comparison], None], str]] = [
+    drawn: list[tuple[bool, str, str, str, Callable[..., None], str]] = [
         (
             "radial distribution" in curves,
             "rdf",
@@ -163,8 +162,8 @@ def _panels(result: Comparison) -> list[Panel]:
     panels = []
     for wanted, name, label, title, draw, caption in drawn:
         if wanted:
-            svg = style.render(lambda figure, draw=draw: draw(figure, result), name)  # type: ignore[misc]
-            panels.append(Panel(name, label, title, svg, caption))
+            drawing = style.Drawing(partial(draw, result=result), name)
+            panels.append(Panel(name, label, title, drawing, caption))
     return panels
 
 

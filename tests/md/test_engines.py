@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from mgflows.checkpoints import checkpoints_kept
 from mgflows.errors import (
     InputError,
     MissingProgramError,
@@ -166,6 +167,20 @@ def test_ase_resumes_bitwise_in_every_ensemble(alloy, tmp_path, monkeypatch):
     for stage, frames in whole.frames.items():
         for one, two in zip(frames, resumed.frames[stage], strict=True):
             np.testing.assert_array_equal(one.positions, two.positions)
+
+
+def test_a_kept_checkpoint_holds_the_whole_run(alloy, tmp_path):
+    """Inside a worker the file stays until the result is stored."""
+    stages, path = STAGES[:1], tmp_path / "run.npz"
+    with checkpoints_kept():
+        whole = LammpsEngine(EAM).run(alloy, stages, seed=4, checkpoint=path)
+        again = LammpsEngine(EAM).run(
+            alloy, stages, seed=4, checkpoint=path, progress=lambda *_: pytest.fail("it ran again")
+        )
+    np.testing.assert_array_equal(again.samples.stress, whole.samples.stress)
+    np.testing.assert_array_equal(again.atoms.positions, whole.atoms.positions)
+    assert len(again.frames[0]) == 2
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("command", [None, "lmp"])

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mgflows.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from mgflows.md.engines.ase import AseEngine
+    from mgflows.md.engines.base import Engine, Run, RunPausedError
+    from mgflows.md.engines.choice import fastest_engine
+    from mgflows.md.engines.gpumd import GpumdEngine
+    from mgflows.md.engines.lammps import LammpsEngine
 
 __all__ = [
     "AseEngine",

@@ -226,6 +226,9 @@ class Engine(ABC):
             saved = RunCheckpoint(checkpoint, _identity(atoms, protocol))
             earlier = saved.read()
         record = _Record(lengths, earlier)
+        if record.last is not None:
+            # Of a finished run whose checkpoint was kept.
+            return self._result(moving, record, record.last, npt)
         with self._session(moving, npt, seed, record.state) as session:
             size = max(int(session.atom_steps / len(atoms)), 1)
             for index, stage in enumerate(stages):
@@ -253,12 +256,18 @@ class Engine(ABC):
                         )
                 record.next_stage()
             last = session.configuration()
-        if saved:
-            saved.remove()
+            if saved:
+                saved.finish(lambda: record.packed(session))
+        return self._result(moving, record, last, npt)
+
+    @staticmethod
+    def _result(
+        atoms: Atoms, record: _Record, last: Mapping[str, NDArray[Any]], npt: NPTSettings
+    ) -> Run:
         return Run(
-            atoms=_structure(moving, last),
+            atoms=_structure(atoms, last),
             samples=record.samples,
-            frames=record.frames(moving),
+            frames=record.frames(atoms),
             timestep=npt.timestep,
             pressure=npt.pressure,
         )
@@ -287,6 +296,7 @@ class _Record:
         self._rows: list[list[float]] = []
         self._frames: list[tuple[int, dict[str, NDArray[np.float64]]]] = []
         self.state: dict[str, NDArray[Any]] | None = None
+        self.last: dict[str, NDArray[Any]] | None = None
         if earlier is not None:
             self.stage, self.step = (int(value) for value in earlier["position"])
             self._rows = earlier["rows"].tolist()
@@ -295,6 +305,8 @@ class _Record:
                 (int(stage), dict(zip(_FRAME_ARRAYS, values, strict=True)))
                 for stage, values in zip(earlier["frame_stage"], columns, strict=True)
             ]
+            if self.stage == len(lengths):
+                self.last = {name: earlier[f"last_{name}"] for name in _FRAME_ARRAYS}
             self.state = {
                 name.removeprefix("state_"): value
                 for name, value in earlier.items()
@@ -321,6 +333,7 @@ class _Record:
         }
         content["position"] = np.array([self.stage, self.step])
         content["rows"] = np.array(self._rows).reshape(-1, len(COLUMNS))
+        content |= {f"last_{name}": value for name, value in session.configuration().items()}
         content["frame_stage"] = np.array([stage for stage, _ in self._frames])
         for name in _FRAME_ARRAYS:
             content[f"frame_{name}"] = np.array([frame[name] for _, frame in self._frames])
