@@ -423,7 +423,7 @@ def _melt(
     melt = first.atoms
     volume = float(held.volume.mean()) * len(melt)
     melt.set_cell(melt.cell.array * np.cbrt(volume / melt.get_volume()), scale_atoms=True)
-    n_frames = max(int(protocol.melt_time / 0.1), 10)
+    n_frames = int(np.clip(protocol.melt_time / 0.4, 10, 500))
     run = engine.run(
         melt,
         [

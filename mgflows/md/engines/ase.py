@@ -106,7 +106,6 @@ class _AseSession(Session):
                 self._restore(saved)
             self._dynamics = self._integrator(stage, saved if done else None)
         dynamics, chunk = self._dynamics, Chunk()
-        frame_interval = stage.frame_interval(total)
         for step in range(done + 1, done + n + 1):
             temperature = stage.temperature_at(step / total)
             dynamics.step(temperature)
@@ -115,8 +114,6 @@ class _AseSession(Session):
                 if stage.ensemble == "npt":
                     # At once: an evaporating structure soon fails for another reason.
                     check_volume(self._atoms, chunk.rows[-1][6], dynamics.temperature)
-            if frame_interval and step % frame_interval == 0:
-                chunk.frames.append(self.configuration())
         return chunk
 
     def state(self) -> dict[str, NDArray[Any]]:

@@ -92,12 +92,9 @@ class Chunk:
     rows
         (n, 13) samples in the order of :data:`mgflows.md.trace.COLUMNS`; ``step`` counts within
         the stage, ``stage`` is filled in by the engine.
-    frames
-        ``positions``, ``cell`` and ``momenta`` of each frame.
     """
 
     rows: list[list[float]] = field(default_factory=list)
-    frames: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
 
 
 class Session(ABC):
@@ -107,7 +104,7 @@ class Session(ABC):
     """Atoms times steps of one chunk, a few seconds of work: the interval between progress
     reports, and the delay of a stop at the wall time."""
 
-    def period(self, stage: Stage, total: int) -> int:  # noqa: ARG002
+    def period(self, stage: Stage) -> int:  # noqa: ARG002
         """Steps of which every chunk of a stage must be a multiple."""
         return 1
 
@@ -234,12 +231,14 @@ class Engine(ABC):
             for index, stage in enumerate(stages):
                 if index < record.stage:
                     continue
+                frames = _frame_steps(stage, lengths[index], session.period(stage))
                 while record.step < lengths[index]:
-                    period = session.period(stage, lengths[index])
-                    n = min(-(-size // period) * period, lengths[index] - record.step)
+                    n = _chunk(record.step, lengths[index], size, session.period(stage), frames)
                     started = time.monotonic()
                     chunk = session.advance(stage, record.step, n, lengths[index])
                     record.add(chunk, n)
+                    if record.step in frames:
+                        record.take(session.configuration())
                     _check_rows(chunk, moving, stage)
                     if progress:
                         progress(record.n_done, sum(lengths))
@@ -321,8 +320,10 @@ class _Record:
         before = sum(self._lengths[: self.stage])
         for row in chunk.rows:
             self._rows.append([float(self.stage), before + row[1], *row[2:]])
-        self._frames += [(self.stage, frame) for frame in chunk.frames]
         self.step += n
+
+    def take(self, frame: dict[str, NDArray[np.float64]]) -> None:
+        self._frames.append((self.stage, frame))
 
     def next_stage(self) -> None:
         self.stage, self.step = self.stage + 1, 0
@@ -348,6 +349,18 @@ class _Record:
         for stage, frame in self._frames:
             found.setdefault(stage, []).append(_structure(atoms, frame))
         return found
+
+
+def _frame_steps(stage: Stage, total: int, period: int) -> list[int]:
+    """Steps of the frames, rounded to multiples of the period of a session."""
+    rounded = {min(-(-step // period) * period, total) for step in stage.frame_steps(total)}
+    return sorted(rounded)
+
+
+def _chunk(done: int, total: int, size: int, period: int, frames: Sequence[int]) -> int:
+    """Steps of the next chunk: it ends at the latest with the stage or the next frame."""
+    ends = [step for step in frames if step > done] or [total]
+    return min(-(-size // period) * period, ends[0] - done, total - done)
 
 
 def draw_velocities(atoms: Atoms, temperature: float, generator: np.random.Generator) -> None:

@@ -10,7 +10,6 @@ within the statistical errors only.
 
 from __future__ import annotations
 
-import math
 import shlex
 import shutil
 import tempfile
@@ -172,20 +171,17 @@ class _GpumdSession(Session):
             self._atoms.positions = state["positions"]
             self._atoms.set_momenta(state["momenta"])
 
-    def period(self, stage: Stage, total: int) -> int:
+    def period(self, stage: Stage) -> int:
         """Launches count their steps from zero: they must be multiples of all intervals."""
-        return math.lcm(stage.sample_every, stage.frame_interval(total) or 1)
+        return stage.sample_every
 
     def advance(self, stage: Stage, done: int, n: int, total: int) -> Chunk:
-        frame_interval = stage.frame_interval(total)
         sample_every = min(stage.sample_every, n)
         commands: list[Sequence[object]] = [
             ("time_step", self._timestep),
             ("ensemble", *self._ensemble(stage, done / total, (done + n) / total)),
             ("dump_thermo", sample_every),
         ]
-        if 0 < frame_interval <= n:
-            commands.append(("dump_xyz", frame_interval, "frames.xyz", "mass", "velocity"))
         commands += [tuple(line.split()) for line in self._engine.extra]
         if self._engine.full_precision:
             state = "state.xyz"
@@ -198,8 +194,6 @@ class _GpumdSession(Session):
         for k, values in enumerate(read_thermo(folder / "thermo.out"), start=1):
             step = done + k * sample_every
             chunk.rows.append(self._row(stage, step, total, values))
-        if 0 < frame_interval <= n:
-            chunk.frames = [_arrays(frame) for frame in read_model(folder / "frames.xyz")]
         self._take(read_model(folder / state)[-1], read_thermo(folder / "thermo.out")[-1])
         self._clean(folder)
         return chunk

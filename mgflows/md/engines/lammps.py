@@ -208,11 +208,8 @@ class _LammpsSession(Session):
                 commands.append("reset_timestep 0")
             commands += self._integrator(stage, done)
             self._stage = stage
-        frame_interval = stage.frame_interval(total)
-        commands += self._outputs(stage.sample_every, frame_interval)
+        commands += self._outputs(stage.sample_every)
         commands += [f"run {n} start 0 stop {total}", "unfix samples"]
-        if frame_interval:
-            commands.append("undump frames")
         commands += [_LAST.format("vx vy vz"), "write_restart state.restart"]
         self._run(commands)
         chunk = Chunk()
@@ -220,10 +217,6 @@ class _LammpsSession(Session):
             step = round(values[0])
             if done < step <= done + n:
                 chunk.rows.append(self._row(stage, step, total, values[1:]))
-        if frame_interval:
-            for step, frame in _read_dump(self._directory / "frames.dump"):
-                if done < step <= done + n:
-                    chunk.frames.append(self._rotated_back(frame))
         self._last = self._rotated_back(_read_dump(self._directory / "last.dump")[-1][1])
         return chunk
 
@@ -232,7 +225,7 @@ class _LammpsSession(Session):
         commands = self._begin()
         commands += [
             "fix still all nve",
-            *self._outputs(1, 0),
+            *self._outputs(1),
             "run 0",
             _LAST.format("fx fy fz"),
         ]
@@ -340,21 +333,15 @@ class _LammpsSession(Session):
             self._fixes.append("strain")
         return commands
 
-    def _outputs(self, sample_every: int, frame_interval: int) -> list[str]:
-        for name in ("samples.dat", "frames.dump", "last.dump"):
+    def _outputs(self, sample_every: int) -> list[str]:
+        for name in ("samples.dat", "last.dump"):
             (self._directory / name).unlink(missing_ok=True)
         pressures = " ".join(f"c_thermo_press[{k}]" for k in (1, 2, 3, 6, 5, 4))
         values = f"c_thermo_temp c_thermo_pe c_kinetic v_vol {pressures}"
-        commands = [
+        return [
             f"fix samples all ave/time {sample_every} 1 {sample_every} {values} "  # noqa: ISC004
             "file samples.dat format ' %.16g'"
         ]
-        if frame_interval:
-            commands += [
-                f"dump frames all custom {frame_interval} frames.dump id type x y z vx vy vz",
-                "dump_modify frames sort id format float %.17g",
-            ]
-        return commands
 
     def _run(self, commands: list[str]) -> None:
         if self._engine.command is None:
