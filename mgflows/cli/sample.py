@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mgflows.machine.glass_sampling import GlassRequest
     from mgflows.surrogate import LennardJones
 
+_SUFFIXES = (".xyz", ".extxyz")
 _DENSITY_TOLERANCE = 0.05
 """Relative difference from the measured density above which a note is printed."""
 _NOTED_EXCESS = 0.15
@@ -152,6 +153,12 @@ def sample(
     alloy = _alloy(formula, n_atoms, lj, reduced_density, mass_density)
     cooling = GlassProtocol.of(protocol, lj, alloy, sweeps)
     request = GlassRequest(lj, alloy, cooling, samples, seed, inherent)
+    if output.suffix.lower() not in _SUFFIXES:
+        raise InputError(
+            f"the glasses are written as extended XYZ, but {output.name} has the ending of another "
+            "format or none",
+            hint=f"give an --output that ends in {' or '.join(_SUFFIXES)}",
+        )
     folder = unfinished_folder(output)
     if force and folder.exists():
         shutil.rmtree(folder)
@@ -254,7 +261,7 @@ def _result(output: Path, alloy: Alloy, glass_density: float | None) -> dict[str
 
     from mgflows.units import pressure_from_stress
 
-    frames = read(output, index=":")
+    frames = read(output, index=":", format="extxyz")
     return {
         "output": str(output),
         "formula": alloy.formula,

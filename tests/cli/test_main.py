@@ -22,6 +22,8 @@ DATA = Path(__file__).parents[1] / "data"
         (("validate", "missing.txt", "--suite", "slow"), "'slow' is not one of 'tiny', 'quick'"),
         (("sample", "Cu50Xx50"), "'Xx' is not a chemical element"),
         (("sample", "Cu50Zr50", "--atoms", "4"), "take at least 8 atoms"),
+        (("sample", "Cu50Zr50", "--output", "a.cif"), "give an --output that ends in .xyz"),
+        (("sample", "Cu50Zr50", "--output", "glasses"), "glasses has the ending of another"),
     ],
 )
 def test_errors_are_one_sentence_with_exit_code_2(run, arguments, words, tmp_path):

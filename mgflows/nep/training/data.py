@@ -290,10 +290,11 @@ def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
             hint="give stresses in eV/A^3",
         )
     for key in ("weight", "energy_weight"):
-        weight = float(frame.info.get(key, 1.0))
-        if not 0.0 <= weight <= _MAX_WEIGHT:
+        weight = frame.info.get(key, 1)
+        is_number = isinstance(weight, int | float | np.number)
+        if not is_number or not 0.0 <= weight <= _MAX_WEIGHT:
             raise InputError(
-                f"{name} has the {key} {weight:g}",
+                f"{name} has the {key} {format(weight, 'g') if is_number else repr(weight)}",
                 hint=f"give a number between 0 and {_MAX_WEIGHT:g}",
             )
     virial = units.virial_from_stress(stress, frame.cell.volume)

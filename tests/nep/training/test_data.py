@@ -121,6 +121,7 @@ def test_force_weights_are_those_of_gpumd(structures) -> None:
             "contains Ni, which is not among the species Cu, Zr, Al",
         ),
         (lambda a: a.info.update(weight=-1.0), "the weight -1; give a number between 0 and 100"),
+        (lambda a: a.info.update(weight="heavy"), "the weight 'heavy'; give a number between"),
     ],
 )
 def test_wrong_input_is_refused(structures, add_labels, change, message) -> None:
