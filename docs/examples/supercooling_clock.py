@@ -7,12 +7,12 @@ supercooling_clock.json (every run), supercooling_clock.md (tables) and supercoo
 DIRECTORY. ``--quick`` does a rough version in one CPU minute.
 
 ``--sweeps-up-to`` and ``--times-up-to`` set the longest coolings; ``--sweeps-up-to 1e9`` is the
-paper's figure. Sixteen Monte Carlo coolings run side by side in single precision. Every finished
-run is stored in the JSON file and every unfinished one as a checkpoint, so that the same command
-continues after any interruption, and a copy of the JSON file in another DIRECTORY is extended
-rather than repeated. ``--draw`` makes tables and figure of the stored runs only. Everything is
-seeded: the same command gives the same numbers on the same machine.
-"""
+paper's figure. ``--efficient-up-to`` adds coolings by the efficient protocol of mgflows. Sixteen
+Monte Carlo coolings run side by side in single precision. Every finished run is stored in the JSON
+file and every unfinished one as a checkpoint, so that the same command continues after any
+interruption, and a copy of the JSON file in another DIRECTORY is extended rather than repeated.
+``--draw`` makes tables and figure of the stored runs only. Everything is seeded: the same command
+gives the same numbers on the same machine. """
 
 from __future__ import annotations
 
@@ -38,16 +38,20 @@ from mgflows.surrogate import (
     fit_supercooling_clock,
 )
 from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
+from mgflows.surrogate.glasses import GlassProtocol
 from mgflows.surrogate.supercooling import find_onset
 from mgflows.surrogate.swap_monte_carlo import random_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mgflows.surrogate.glasses import ProtocolName
+
 ALLOY = Alloy.cuzral()
 CRITERION = 0.15
 TABLES = ("consistent", "printed")
 REPLICA_SEED = 100
+STAGES = {"paper": "swap-monte-carlo", "efficient": "efficient"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Effort:
     n_runs: int
     times: tuple[tuple[float, int], ...]
     sweeps: tuple[int, ...]
+    efficient: tuple[int, ...]
     short_window: tuple[float, float]
 
 
@@ -83,6 +88,7 @@ FULL = Effort(
         (4e6, 1),
     ),
     sweeps=(1_000, 10_000, 100_000, 10**6, 10**7, 10**8, 10**9),
+    efficient=(1_000, 10_000, 100_000, 10**6, 10**7, 10**8, 10**9),
     short_window=(30.0, 1e3),
 )
 QUICK = Effort(
@@ -94,6 +100,7 @@ QUICK = Effort(
     n_runs=4,
     times=((10.0, 3), (30.0, 3), (100.0, 3)),
     sweeps=(300, 3000),
+    efficient=(300,),
     short_window=(10.0, 30.0),
 )
 
@@ -122,15 +129,18 @@ def molecular_dynamics(
 
 
 def swap_monte_carlo(
-    lj: LennardJones, n_sweeps: int, seed: int, checkpoint: Path
+    lj: LennardJones, protocol: ProtocolName, n_sweeps: int, seed: int, checkpoint: Path
 ) -> list[dict[str, Any]]:
-    """Cool sixteen replicas; replica i uses streams i of the seed."""
+    """Cool sixteen replicas."""
+    cooling = GlassProtocol.of(protocol, lj, ALLOY, n_sweeps)
+    high, low = cooling.reduced_temperature_high, cooling.reduced_temperature_low
     if checkpoint.exists():
         mc = SwapMonteCarloReplicas.load(checkpoint)
     else:
         mc = SwapMonteCarloReplicas.from_alloy(lj, ALLOY, seed)
-        mc.equilibrate()
-    mc.cool(n_sweeps, checkpoint=checkpoint)
+        mc.equilibrate(cooling.equilibration_sweeps, high)
+    if mc.finished_cooling is None:
+        mc.cool(n_sweeps, high, low, checkpoint=checkpoint)
     return [
         {"n_sweeps": n_sweeps, "seed": seed, "replica": number, **inherent(atoms, lj)}
         for number, atoms in enumerate(mc.replicas)
@@ -221,13 +231,16 @@ def measure(table: str, effort: Effort, runs: Runs) -> None:
         range(1, 2),
         lambda seed, _: relax(table, effort, seed),
     )
-    for n_sweeps in effort.sweeps:
-        runs.complete(
-            f"{table}-swap-monte-carlo-{n_sweeps}",
-            [n_sweeps],
-            range(REPLICA_SEED, REPLICA_SEED + 1),
-            lambda seed, path, n=n_sweeps: swap_monte_carlo(lj, n, seed, path),
-        )
+    for protocol, lengths in (("paper", effort.sweeps), ("efficient", effort.efficient)):
+        for n_sweeps in lengths:
+            runs.complete(
+                f"{table}-{STAGES[protocol]}-{n_sweeps}",
+                [n_sweeps],
+                range(REPLICA_SEED, REPLICA_SEED + 1),
+                lambda seed, path, protocol=protocol, n=n_sweeps: swap_monte_carlo(
+                    lj, protocol, n, seed, path
+                ),
+            )
     for reduced_time, n_seeds in effort.times:
         runs.complete(
             f"{table}-molecular-dynamics-{reduced_time:g}",
@@ -261,7 +274,10 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
             for key in ("e_is", "e_is_error")
         )
     dynamics = [run for batch in runs.results(f"{table}-molecular-dynamics-") for run in batch]
-    sampled = [run for batch in runs.results(f"{table}-swap-monte-carlo-") for run in batch]
+    sampled = {
+        protocol: [run for batch in runs.results(f"{table}-{stage}-") for run in batch]
+        for protocol, stage in STAGES.items()
+    }
     # Crystals differ in energy from glasses of the same age and are left out of the law.
     glasses = [run for run in dynamics if not run["crystalline"]]
     clocks = [
@@ -281,7 +297,8 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
         "onset": asdict(onset),
         "molecular_dynamics": dynamics,
         "clocks": [clock.as_dict() for clock in clocks],
-        "swap_monte_carlo": sampled,
+        "swap_monte_carlo": sampled["paper"],
+        "efficient": sampled["efficient"],
     }
 
 
@@ -372,16 +389,19 @@ def tabulate(results: list[dict[str, Any]], cpu_seconds: float) -> str:
         headings = "".join(f" log10 t* (window to {clock.window[1]:g}) |" for clock in clocks)
         lines += [
             "",
-            f"| sweeps | e_IS | runs | crystalline | Frank-Kasper |{headings}",
-            "|---" * (5 + len(clocks)) + "|",
+            f"| protocol | sweeps | e_IS | runs | crystalline | Frank-Kasper |{headings}",
+            "|---" * (6 + len(clocks)) + "|",
         ]
-        for row in group(result["swap_monte_carlo"], "n_sweeps", unit):
-            times = [effective(clock, row) for clock in clocks]
-            columns = "".join(f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times)
-            lines.append(
-                f"| {row['n_sweeps']} | {plus_minus(row)} | {row['n']} | {row['crystalline']} "
-                f"| {row['frank_kasper']} |{columns}"
-            )
+        for protocol, key in (("paper", "swap_monte_carlo"), ("efficient", "efficient")):
+            for row in group(result[key], "n_sweeps", unit):
+                times = [effective(clock, row) for clock in clocks]
+                columns = "".join(
+                    f" {t.log10_time:.1f} ({t.low:.1f} to {t.high:.1f}) |" for t in times
+                )
+                lines.append(
+                    f"| {protocol} | {row['n_sweeps']} | {plus_minus(row)} | {row['n']} "
+                    f"| {row['crystalline']} | {row['frank_kasper']} |{columns}"
+                )
         lines.append("")
     return "\n".join(lines)
 
@@ -440,26 +460,31 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             clock = SupercoolingClock.from_dict(result["clocks"][0])
             if clock.onset_time is not None:
                 top.axvline(clock.onset_time, color="C0", ls="--", lw=1, label="onset")
-            rows = group(result["swap_monte_carlo"], "n_sweeps", lj.energy_unit)
-            for i, row in enumerate(rows):
-                at = effective(clock, row)
-                ordered = row["crystalline"] + row["frank_kasper"] > row["n"] / 2
-                top.errorbar(
-                    [10**at.log10_time],
-                    [row["mean"]],
-                    yerr=[np.nan_to_num(row["sem"])],
-                    xerr=[[10**at.log10_time - 10**at.low], [10**at.high - 10**at.log10_time]],
-                    fmt="s",
-                    color="C3",
-                    mfc="white" if ordered else "C3",
-                    label="swap Monte Carlo (open: ordered)" if i == 0 else None,
-                )
-                top.annotate(
-                    f"$10^{round(np.log10(row['n_sweeps']))}$",
-                    (10**at.log10_time, row["mean"]),
-                    (5, 5),
-                    textcoords="offset points",
-                )
+            for key, marker, colour, label in (
+                ("swap_monte_carlo", "s", "C3", "swap Monte Carlo (open: ordered)"),
+                ("efficient", "D", "C2", "efficient protocol"),
+            ):
+                for i, row in enumerate(group(result[key], "n_sweeps", lj.energy_unit)):
+                    at = effective(clock, row)
+                    ordered = row["crystalline"] + row["frank_kasper"] > row["n"] / 2
+                    top.errorbar(
+                        [10**at.log10_time],
+                        [row["mean"]],
+                        yerr=[np.nan_to_num(row["sem"])],
+                        xerr=[[10**at.log10_time - 10**at.low], [10**at.high - 10**at.log10_time]],
+                        fmt=marker,
+                        color=colour,
+                        ms=4,
+                        mfc="white" if ordered else colour,
+                        label=label if i == 0 else None,
+                    )
+                    top.annotate(
+                        f"$10^{round(np.log10(row['n_sweeps']))}$",
+                        (10**at.log10_time, row["mean"]),
+                        (5, 5) if key == "swap_monte_carlo" else (-18, -10),
+                        textcoords="offset points",
+                        color=colour,
+                    )
         top.set(
             xscale="log",
             xlim=(1, 1e16),
@@ -511,6 +536,9 @@ def main() -> None:
         "--times-up-to", type=float, default=1e4, help="longest molecular dynamics, t*  [1e4]"
     )
     parser.add_argument(
+        "--efficient-up-to", type=float, default=1e5, help="the same, efficient protocol  [1e5]"
+    )
+    parser.add_argument(
         "--table", action="append", choices=TABLES, help="measure this table only; repeatable"
     )
     arguments = parser.parse_args()
@@ -522,6 +550,7 @@ def main() -> None:
             effort,
             times=tuple(pair for pair in effort.times if pair[0] <= arguments.times_up_to),
             sweeps=tuple(n for n in effort.sweeps if n <= arguments.sweeps_up_to),
+            efficient=tuple(n for n in effort.efficient if n <= arguments.efficient_up_to),
         )
         for table in arguments.table or TABLES:
             measure(table, chosen, runs)

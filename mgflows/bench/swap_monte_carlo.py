@@ -20,16 +20,17 @@ import numpy as np
 
 from mgflows import Alloy
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo
+from mgflows.surrogate.glasses import GlassProtocol, ProtocolName, sample_replicas
 from mgflows.surrogate.kernels import all_pairs
 from mgflows.surrogate.kernels.layouts import Replicas
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ase import Atoms
 
-__all__ = ["Measurement", "benchmark", "processor"]
+__all__ = ["Measurement", "benchmark", "measure_depth", "processor"]
 
 _C_FLAGS = ("-O3", "-march=native", "-ffast-math")
 _SWAP_FRACTION = 0.2
@@ -346,6 +347,60 @@ def benchmark(
         "molecular_dynamics": dynamics,
         "absent": absent,
     }
+
+
+def measure_depth(n_atoms: int, lengths: Sequence[int] = (3_000, 10_000, 30_000)) -> dict[str, Any]:
+    """Measure the processor time in which each protocol reaches a given inherent energy.
+
+    Parameters
+    ----------
+    n_atoms
+        Atoms of Cu46Zr46Al8 at the paper's density, in a box of at least twice the largest cutoff.
+    lengths
+        Lengths of the coolings in sweeps, ascending; sixteen replicas each.
+
+    Returns
+    -------
+    dict
+        ``rows``: protocol, n_sweeps, processor seconds per glass with equilibration and
+        minimisation, mean reduced e_is and its standard error. ``e_is``: what the paper's protocol
+        reaches in the longest cooling. ``seconds``: processor seconds per glass to that energy, by
+        protocol, from a line through e_is against the logarithm of the time; None where the
+        coolings of a protocol do not enclose it.
+    """
+    lj, preset = LennardJones.cuzral(), Alloy.cuzral()
+    alloy = Alloy(preset.composition, n_atoms, preset.number_density)
+    protocols: tuple[ProtocolName, ...] = ("paper", "efficient")
+    # Compile first.
+    sample_replicas(lj, alloy, GlassProtocol(2, equilibration_sweeps=2), range(16))
+    rows: list[dict[str, Any]] = []
+    for protocol in protocols:
+        for n_sweeps in lengths:
+            start = time.process_time()
+            cooling = GlassProtocol.of(protocol, lj, alloy, n_sweeps)
+            glasses = sample_replicas(lj, alloy, cooling, range(16)) or []
+            seconds = (time.process_time() - start) / len(glasses)
+            e_is = np.array([glass.e_is for glass in glasses]) / lj.energy_unit
+            rows.append(
+                {
+                    "protocol": protocol,
+                    "n_sweeps": n_sweeps,
+                    "seconds": seconds,
+                    "e_is": float(e_is.mean()),
+                    "e_is_error": float(e_is.std(ddof=1) / np.sqrt(len(e_is))),
+                }
+            )
+    target = next(row["e_is"] for row in reversed(rows) if row["protocol"] == "paper")
+    reached = {}
+    for protocol in protocols:
+        chosen = [row for row in rows if row["protocol"] == protocol]
+        energies = np.array([row["e_is"] for row in chosen])
+        logs = np.log([row["seconds"] for row in chosen])
+        inside = energies.min() <= target <= energies.max() and np.all(np.diff(energies) < 0.0)
+        reached[protocol] = (
+            float(np.exp(np.interp(target, energies[::-1], logs[::-1]))) if inside else None
+        )
+    return {"rows": rows, "e_is": target, "seconds": reached}
 
 
 @dataclass(frozen=True)

@@ -62,16 +62,25 @@ def bench() -> None:
     show_default=True,
     help="Also measure C (needs gcc) and LAMMPS if installed.",
 )
+@click.option(
+    "--depth",
+    is_flag=True,
+    help="Also measure the processor time in which each protocol reaches a given depth.",
+)
 @json_option
-def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json: bool) -> None:
+def swap_mc(
+    atoms: int, temperature: float, seconds: float, peers: bool, depth: bool, as_json: bool
+) -> None:
     """Measure swap Monte Carlo moves and molecular-dynamics steps per second on one core.
 
     For comparison: the same algorithm in C (gcc -O3 -march=native -ffast-math), and LAMMPS.
     """
-    from mgflows.bench.swap_monte_carlo import benchmark
+    from mgflows.bench.swap_monte_carlo import benchmark, measure_depth
 
     with tempfile.TemporaryDirectory() as directory:
         result = benchmark(atoms, temperature, seconds, Path(directory), peers=peers)
+    if depth:
+        result["depth"] = measure_depth(atoms)
     if as_json:
         print_json(result)
         return
@@ -102,6 +111,11 @@ def swap_mc(atoms: int, temperature: float, seconds: float, peers: bool, as_json
     if "mgflows_over_lammps" in dynamics:
         ratio = dynamics["mgflows_over_lammps"]
         console.print(f"molecular dynamics, mgflows / lammps: {ratio:.2f}")
+    if depth:
+        found = result["depth"]
+        for protocol, cost in found["seconds"].items():
+            words = "not reached" if cost is None else f"{cost:.3f} s of processor time per glass"
+            console.print(f"e_IS* = {found['e_is']:.3f} with the {protocol} protocol: {words}")
     for reason in result["absent"].values():
         console.print(f"not measured: {reason}", style="yellow", markup=False)
 

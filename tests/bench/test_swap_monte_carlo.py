@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from mgflows import Alloy
-from mgflows.bench.swap_monte_carlo import CReference, LammpsReference
+from mgflows.bench.swap_monte_carlo import CReference, LammpsReference, measure_depth
 from mgflows.cli.bench import bench
 from mgflows.surrogate import LennardJones, SwapMonteCarlo
 
@@ -70,3 +70,14 @@ def test_bench_compares_with_c_and_lammps() -> None:
         "mgflows_float64_over_lammps_float64",
     }
     assert found["molecular_dynamics"]["mgflows_over_lammps"] > 0.0
+
+
+def test_the_efficient_protocol_needs_less_processor_time_for_the_same_depth() -> None:
+    result = measure_depth(120, lengths=(300, 1000, 4000))
+    assert [row["n_sweeps"] for row in result["rows"]] == 2 * [300, 1000, 4000]
+    energies = [row["e_is"] for row in result["rows"]]
+    assert energies[:3] == sorted(energies[:3], reverse=True)
+    assert result["e_is"] == energies[2]
+    # At equal sweeps; seconds are measured, not tested.
+    assert all(b < a for a, b in zip(energies[:3], energies[3:], strict=True))
+    assert result["seconds"]["efficient"] is None or result["seconds"]["efficient"] > 0.0

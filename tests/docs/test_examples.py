@@ -43,7 +43,7 @@ def test_supercooling_clock(tmp_path):
     assert "Table printed" in (tmp_path / "supercooling_clock.md").read_text()
     assert (tmp_path / "supercooling_clock.svg").read_text().startswith("<?xml")
     # A second run finds its stages done.
-    assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 12
+    assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 14
 
 
 @pytest.mark.slow
