@@ -280,6 +280,8 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
     }
     # Crystals differ in energy from glasses of the same age and are left out of the law.
     glasses = [run for run in dynamics if not run["crystalline"]]
+    is_longer = max(run["time"] for run in glasses) > effort.short_window[1]
+    windows = (None, effort.short_window) if is_longer else (None,)
     clocks = [
         fit_supercooling_clock(
             [run["time"] for run in glasses],
@@ -289,7 +291,7 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
             onset_energy=onset_energy,
             onset_energy_error=onset_error,
         )
-        for window in (None, effort.short_window)
+        for window in windows
     ]
     return {
         "table": table,
