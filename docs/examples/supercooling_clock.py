@@ -12,7 +12,7 @@ Monte Carlo coolings run side by side in single precision. Every finished run is
 file and every unfinished one as a checkpoint, so that the same command continues after any
 interruption, and a copy of the JSON file in another DIRECTORY is extended rather than repeated.
 ``--draw`` makes tables and figure of the stored runs only. Everything is seeded: the same command
-gives the same numbers on the same machine. """
+gives the same numbers on the same machine."""
 
 from __future__ import annotations
 
