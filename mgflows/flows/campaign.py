@@ -126,18 +126,20 @@ class CampaignMaker(Maker):
             self.alloy, self.name, inputs, scaled_down=self.scaled_down
         )
         flows, trained = [sampling, labelling, training], training.output
+        gate = None
         if self.feedback_maker:
             # The paper starts from relaxed glasses (section II, step ii); without any, from the
             # samples.
             starts = labels.relaxed or glasses.samples
-            stops = (
+            if (
                 self.training_maker.training_maker.acceptance is not None
                 and not self.continue_with_failed_potential
-            )
+            ):
+                gate = trained.potential.uuid
             feedback = self.feedback_maker.make(
                 trained.potential,
                 [start.structure for start in starts.values()],
-                gate=trained.potential.uuid if stops else None,
+                gate=gate,
             )
             retraining = self.retraining_maker.make(
                 self.alloy,
@@ -151,6 +153,7 @@ class CampaignMaker(Maker):
                 generation=1,
                 previous=trained,
                 scaled_down=self.scaled_down,
+                gate=gate,
             )
             flows += [feedback, retraining]
             trained = retraining.output
@@ -161,7 +164,7 @@ class CampaignMaker(Maker):
         }
         if self.validation_maker:
             validation = self.validation_maker.make(
-                trained.potential, labels.relaxed, glasses.n_sweeps
+                trained.potential, labels.relaxed, glasses.n_sweeps, gate=gate
             )
             flows.append(validation)
             output["validation"] = validation.output

@@ -81,6 +81,7 @@ class TrainingFlowMaker(Maker):
         generation: int = 0,
         previous: TrainingOutput | None = None,
         scaled_down: str = "",
+        gate: str | None = None,
     ) -> Flow:
         """Make a flow whose output is a :class:`~mgflows.flows.outputs.TrainingOutput`.
 
@@ -99,6 +100,8 @@ class TrainingFlowMaker(Maker):
             the new ones, each of the same split.
         scaled_down
             In which way the training is smaller than the paper's, unless its Maker states it.
+        gate
+            Uuid of the training whose potential must have passed its acceptance.
         """
         dataset = self.dataset_maker.make(
             campaign=campaign,
@@ -111,7 +114,7 @@ class TrainingFlowMaker(Maker):
             trajectory_checks=list(inputs.trajectory_checks),
         )
         dataset.name = f"dataset {generation}"
-        jobs = [tag(dataset, stage=stage, category="sampling")]
+        jobs = [tag(dataset, stage=stage, category="sampling", gate=gate)]
 
         def train(
             maker: TrainingMaker, name: str, start: OutputReference | None, priority: int
@@ -120,7 +123,9 @@ class TrainingFlowMaker(Maker):
             training = maker.make(dataset.output, generation=generation, **_start(maker, start))
             training.name = name
             schedule = Schedule(priority=priority, seconds=_seconds(maker))
-            jobs.append(tag(training, stage=stage, category="training", schedule=schedule))
+            jobs.append(
+                tag(training, stage=stage, category="training", gate=gate, schedule=schedule)
+            )
             return training.output
 
         potential = train(

@@ -38,6 +38,8 @@ class ValidationFlowMaker(Maker):
         potential: OutputReference,
         relaxed: Mapping[str, OutputReference],
         n_sweeps: Mapping[str, int],
+        *,
+        gate: str | None = None,
     ) -> Flow:
         """Make a flow of one job.
 
@@ -51,6 +53,8 @@ class ValidationFlowMaker(Maker):
             Family to the label of its relaxed sample.
         n_sweeps
             Family to its cooling length.
+        gate
+            Uuid of the training whose potential must have passed its acceptance.
         """
         # The first glasses carry the expensive quantities: those of the longest coolings, which
         # are the closest to a laboratory glass.
@@ -61,7 +65,7 @@ class ValidationFlowMaker(Maker):
         job.name = "validate"
         schedule = Schedule(seconds=60.0)
         return Flow(
-            [tag(job, stage="validation", category="md", schedule=schedule)],
+            [tag(job, stage="validation", category="md", gate=gate, schedule=schedule)],
             output=job.output,
             name=self.name,
         )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -212,4 +212,18 @@ def test_the_scale_table_is_complete_and_the_docs_have_it():
     page = (Path(__file__).parents[2] / "docs" / "reference" / "scales.md").read_text()
     assert all("| " + " | ".join(row) + " |" in page for row in rows), (
         "update it with: python -m mgflows.flows.scales"
+    )
+
+
+def test_everything_after_the_first_training_waits_for_its_acceptance():
+    campaign = stand_in_campaign("tiny")
+    jobs = list(all_jobs(campaign.make()))
+    (training,) = [job for job in jobs if job.name == "train 0"]
+    behind = {job.name for job in jobs if _tags(job).get("gate") == training.uuid}
+    stages = {"feedback", "validation"}
+    assert behind == {job.name for job in jobs if _tags(job)["stage"] in stages}
+    assert {"dataset 1", "train 1", "validate"} < behind
+    lenient = replace(campaign, continue_with_failed_potential=True)
+    assert not any(
+        _tags(job).get("gate") for job in all_jobs(lenient.make()) if _tags(job)["stage"] in stages
     )
