@@ -36,6 +36,11 @@ _COMMANDS = {
     "advance": ("mgflows.cli.advance:advance", "Submit planned jobs whose inputs are available."),
     "crystals": ("mgflows.cli.crystals:crystals", "List or fetch the crystals of an alloy."),
     "import": ("mgflows.cli.imports:import_", "Import labels of other programs."),
+    "frames": (
+        "mgflows.cli.frames:frames",
+        "List labelled frames, such as the worst of a potential.",
+    ),
+    "dataset": ("mgflows.cli.frames:dataset", "Freeze, merge, subtract or split datasets."),
     "datasets": ("mgflows.cli.results:datasets", "List the datasets."),
     "potentials": ("mgflows.cli.results:potentials", "List the potentials."),
     "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),

@@ -20,7 +20,7 @@ from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
 from mgflows.schemas.fields import without_class_keys
 from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, SimilarityDocument
 from mgflows.schemas.imports import ImportDocument
-from mgflows.schemas.labels import LabelDocument
+from mgflows.schemas.labels import LabelDocument, structure_from_atoms
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
 from mgflows.schemas.training import (
     SUBSETS,
@@ -40,8 +40,11 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from jobflow import JobStore
+    from pandas import DataFrame
+    from pymatgen.core import Structure
     from pymongo.database import Database
 
+    from mgflows.database.frame_errors import ErrorKind, FrameError
     from mgflows.database.imports.foreign import Reading
     from mgflows.database.queries import FrameFilter
 
@@ -336,6 +339,86 @@ class GlassDatabase(DatasetOperations):
             If a label job ran again since and gave another result than the one listed.
         """
         return load_atoms(self.store, frames)
+
+    def structures(self, frames: Iterable[FrameRecord | DatasetFrame]) -> list[Structure]:
+        """Return pymatgen structures of frames, without labels."""
+        return [structure_from_atoms(atoms) for atoms in self.load(frames)]
+
+    def table(self, frames: Iterable[FrameRecord], potential_id: str | None = None) -> DataFrame:
+        """Return frames as a pandas table, one row per frame.
+
+        Parameters
+        ----------
+        frames
+            Frames of :meth:`frames`.
+        potential_id
+            Adds the columns ``energy_error``, ``force_error``, ``largest_force_error`` and
+            ``virial_error`` of this potential (meV per atom, meV/A).
+        """
+        from pandas import DataFrame
+
+        frames = list(frames)
+        rows = [{**frame.model_dump(), "density": frame.density} for frame in frames]
+        if potential_id is not None:
+            errors = self.frame_errors(potential_id, frames)
+            for row in rows:
+                error = errors[row["frame_id"]]
+                row |= {
+                    f"{kind}_error": getattr(error, kind)
+                    for kind in ("energy", "force", "largest_force", "virial")
+                }
+        return DataFrame(rows)
+
+    def frame_errors(
+        self, potential_id: str, frames: Iterable[FrameRecord | DatasetFrame]
+    ) -> dict[str, FrameError]:
+        """Return the errors of a potential for frames, by frame id.
+
+        Errors for its own training and test frames are stored with the potential; others are
+        computed.
+
+        Parameters
+        ----------
+        potential_id
+            Id of the potential, or the beginning of it.
+        frames
+            Frames of :meth:`frames` or of a dataset.
+        """
+        from mgflows.database.frame_errors import frame_errors
+
+        return frame_errors(self.store, self.potential(potential_id), list(frames))
+
+    def worst_frames(
+        self,
+        potential_id: str,
+        frames: Iterable[FrameRecord] | None = None,
+        *,
+        number: int = 20,
+        by: ErrorKind = "force",
+    ) -> list[tuple[FrameRecord, FrameError]]:
+        """Return the frames that a potential predicts worst, with their errors.
+
+        Parameters
+        ----------
+        potential_id
+            Id of the potential, or the beginning of it.
+        frames
+            Frames of :meth:`frames`; by default those of the potential's dataset.
+        number
+            How many.
+        by
+            Which error decides.
+        """
+        if frames is None:
+            potential = self.potential(potential_id)
+            members = {frame.frame_id for frame in self.dataset(potential.dataset_id).frames}
+            frames = [
+                frame for frame in self.frames(potential.campaign) if frame.frame_id in members
+            ]
+        frames = list(frames)
+        errors = self.frame_errors(potential_id, frames)
+        ranked = sorted(frames, key=lambda frame: -getattr(errors[frame.frame_id], by))
+        return [(frame, errors[frame.frame_id]) for frame in ranked[:number]]
 
     def datasets(self, campaign: str | None = None) -> list[DatasetDocument]:
         """Return datasets, oldest first; their list of frames is loaded by :meth:`dataset` only."""

@@ -198,7 +198,10 @@ class TrainingMaker(Maker):
             errors={side: _errors(table) for side, table in sides.items()},
             acceptance=accepted,
             loss=_loss_columns(result.loss),
-            parity={side: _parity_points(table, self.seed) for side, table in sides.items()},
+            parity={
+                "train": _parity_points(sides["train"], train, self.seed),
+                "test": _parity_points(sides["test"], test, self.seed),
+            },
             method=dataset.fingerprint.description,
             scaled_down=self.scaled_down,
             provenance=provenance,
@@ -314,8 +317,12 @@ def _loss_columns(loss: LossTable) -> dict[str, list[float | None]]:
     }
 
 
-def _parity_points(table: Predictions, seed: int) -> ParityTable:
-    """Return all energies and virials, and a random choice of the force components."""
+def _parity_points(table: Predictions, frames: Sequence[Atoms], seed: int) -> ParityTable:
+    """Return energies, virials and errors by frame, and a random choice of force components."""
+    differences = [
+        predicted - label
+        for predicted, label in zip(table.predictions.forces, table.labels.forces, strict=True)
+    ]
     reference, predicted = (
         np.concatenate([forces.ravel() for forces in side.forces])
         for side in (table.labels, table.predictions)
@@ -325,6 +332,9 @@ def _parity_points(table: Predictions, seed: int) -> ParityTable:
     rows, columns = np.array([(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]).T
     return ParityTable(
         subset=list(table.subsets),
+        frame_id=[str(frame.info["frame_id"]) for frame in frames],
+        force_error=[float(np.sqrt(np.mean(each**2))) for each in differences],
+        largest_force_error=[float(np.linalg.norm(each, axis=1).max()) for each in differences],
         energy=EnergyParity(
             reference=table.labels.energies.tolist(),
             predicted=table.predictions.energies.tolist(),

@@ -228,6 +228,16 @@ class ParityTable(BaseModel):
     """Labels and predictions of the frames of one side of a split, for parity plots."""
 
     subset: list[str] = Field(description="(n,) subset of each frame")
+    frame_id: list[str] = Field(
+        default_factory=list, description="(n,) hash of each frame; empty in version 0.1"
+    )
+    force_error: list[float] = Field(
+        default_factory=list,
+        description="(n,) root mean square error of the force components of each frame, eV/A",
+    )
+    largest_force_error: list[float] = Field(
+        default_factory=list, description="(n,) largest error of the force on an atom, eV/A"
+    )
     energy: EnergyParity
     virial: VirialParity
     force: ForceParity
