@@ -1,4 +1,4 @@
-"""Errors of a potential for single frames: which frames does it predict worst?"""
+"""Errors of a potential for single frames, to find those that it predicts worst."""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ class GlassDatabase(DatasetOperations):
         return dict(sorted(found, key=lambda item: (item[1].n_sweeps, item[0])))
 
     def supercooling(self, campaign: str) -> SupercoolingDocument | None:
-        """Return the supercooling clock of a campaign, or None."""
-        return next(iter(self._documents(SupercoolingDocument, campaign)), None)
+        """Return the last supercooling clock of a campaign, or None."""
+        return next(iter(self._documents(SupercoolingDocument, campaign)[::-1]), None)
 
     def relaxations(self, campaign: str | None = None) -> dict[str, LabelDocument]:
         """Return the labels of relaxed samples by family."""
@@ -562,14 +562,20 @@ class GlassDatabase(DatasetOperations):
             criteria["metadata.mgflows.campaign"] = campaign
         documents = self.store.docs_store.query(
             criteria,
-            ["metadata.mgflows.campaign", "output.families", "output.seconds_per_reduced_time"],
+            [
+                "metadata.mgflows.campaign",
+                "output.families",
+                "output.seconds_per_reduced_time",
+                "output.provenance.created_at",
+            ],
         )
         return {
             document["metadata"]["mgflows"].get("campaign", ""): Clock(
                 document["output"]["families"],
                 document["output"].get("seconds_per_reduced_time", math.nan),
             )
-            for document in documents
+            # The last one of a campaign, which has all samples.
+            for document in sorted(documents, key=_creation)
         }
 
     def _origins(self, campaign: str | None) -> dict[tuple[str, str], dict[str, Any]]:

@@ -18,7 +18,7 @@ from mgflows.jobs.labels import AseLabelMaker, LabelsSets
 from mgflows.jobs.quench import QuenchMaker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jobflow import Job, OutputReference
 
@@ -69,6 +69,7 @@ class FeedbackFlowMaker(Maker):
         structures: Sequence[OutputReference],
         *,
         gate: str | None = None,
+        existing: Mapping[float, int] | None = None,
     ) -> Flow:
         """Make a flow whose output is a :class:`~mgflows.flows.outputs.FeedbackOutput`.
 
@@ -80,9 +81,13 @@ class FeedbackFlowMaker(Maker):
             References to start structures, used in turn; each quench melts its own.
         gate
             Uuid of the training whose potential must have passed its acceptance.
+        existing
+            Cooling rate to the number of glasses that the campaign has already; new ones are
+            numbered after them.
         """
+        first = existing or {}
         runs = [
-            (rate, number)
+            (rate, first.get(rate, 0) + number)
             for rate in sorted(self.cooling_rates)
             for number in range(self.n_glasses)
         ]

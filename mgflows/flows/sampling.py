@@ -17,6 +17,8 @@ from mgflows.surrogate import LennardJones
 from mgflows.surrogate.speed import cooling_seconds, dynamics_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jobflow import Job, OutputReference
 
     from mgflows.alloy import Alloy
@@ -75,15 +77,29 @@ class SamplingFlowMaker(Maker):
     onset_maker: OnsetMaker | None = field(default_factory=OnsetMaker)
     seed: int = 0
 
-    def make(self, alloy: Alloy) -> Flow:
-        """Make a flow whose output is a :class:`~mgflows.flows.outputs.SamplingOutput`."""
+    def make(self, alloy: Alloy, existing: Mapping[int, int] | None = None) -> Flow:
+        """Make a flow whose output is a :class:`~mgflows.flows.outputs.SamplingOutput`.
+
+        Parameters
+        ----------
+        alloy
+            The alloy.
+        existing
+            Cooling length to the number of samples that the campaign has already; new ones are
+            numbered after them.
+        """
+        first = existing or {}
         if not self.samples or any(n_sweeps < 1 or count < 1 for n_sweeps, count in self.samples):
             raise InputError(
                 f"samples is {self.samples}",
                 hint="give pairs of cooling length and number of samples, both at least 1",
             )
         lengths = [n_sweeps for n_sweeps, count in sorted(self.samples) for _ in range(count)]
-        counters = [number for _, count in sorted(self.samples) for number in range(count)]
+        counters = [
+            first.get(n_sweeps, 0) + number
+            for n_sweeps, count in sorted(self.samples)
+            for number in range(count)
+        ]
         families = [
             f"mc-{_short(n_sweeps)}-{number:03d}"
             for n_sweeps, number in zip(lengths, counters, strict=True)
