@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
@@ -20,6 +20,7 @@ from mgflows.errors import InputError
 
 if TYPE_CHECKING:
     from mgflows.database import GlassDatabase
+    from mgflows.database.export import DatasetFormat, PotentialFormat
     from mgflows.schemas.training import Split
 
 Kind = Literal["dataset", "potential"]
@@ -119,9 +120,11 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["extxyz", "nep"]),
+    type=click.Choice(["extxyz", "mace", "ase-db", "deepmd", "nep", "gpumd", "lammps"]),
     default=None,
-    help="extxyz: ID is a dataset; nep: ID is a potential  [default: whichever has the ID].",
+    help="extxyz, mace, ase-db, deepmd: ID is a dataset; nep, gpumd, lammps: ID is a potential, "
+    "and gpumd and lammps write a folder that runs  [default: extxyz or nep, whichever has the "
+    "ID].",
 )
 @click.option(
     "--split",
@@ -136,6 +139,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
     default=Path(),
     help="Directory of the files  [default: the working directory].",
 )
+@click.option("--licence", default="", help="Licence of a dataset, for its README.")
 @force_option
 @directory_option
 @json_option
@@ -144,24 +148,39 @@ def export(
     form: str | None,
     split: Split,
     output: Path,
+    licence: str,
     force: bool,
     directory: Path | None,
     as_json: bool,
 ) -> None:
     """Write the dataset or the potential with this ID, or its first digits, to files.
 
-    A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them; a
-    potential becomes nep.txt and nep.in. Existing files of other content are overwritten only with
-    --force.
+    A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them, and a
+    DATASHEET.md that describes it; a potential becomes nep.txt and nep.in. Existing files of other
+    content are overwritten only with --force.
     """
     from mgflows.database.export import write_dataset, write_potential
 
     database = open_database(directory)
     kind = _kind(database, identifier, form)
     if kind == "dataset":
-        paths = write_dataset(database, identifier, split, output, overwrite=force)
+        paths = write_dataset(
+            database,
+            identifier,
+            split,
+            output,
+            form=cast("DatasetFormat", form or "extxyz"),
+            licence=licence,
+            overwrite=force,
+        )
     else:
-        paths = write_potential(database, identifier, output, overwrite=force)
+        paths = write_potential(
+            database,
+            identifier,
+            output,
+            form=cast("PotentialFormat", form or "nep"),
+            overwrite=force,
+        )
     if as_json:
         print_json({"kind": kind, "files": [str(path) for path in paths]})
         return
@@ -172,7 +191,7 @@ def export(
 def _kind(database: GlassDatabase, identifier: str, form: str | None) -> Kind:
     """Whether an identifier, or its first digits, is that of a dataset or of a potential."""
     if form is not None:
-        return "dataset" if form == "extxyz" else "potential"
+        return "potential" if form in ("nep", "gpumd", "lammps") else "dataset"
     matches: dict[Kind, list[str]] = {
         "dataset": [each.dataset_id for each in database.datasets()],
         "potential": [each.potential_id for each in database.potentials()],

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mgflows.jobs.store import complete_summaries, listed_frame, load_label
+from mgflows.jobs.store import complete_summaries, iterate_frames
 from mgflows.schemas.frames import FrameRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ase import Atoms
     from jobflow import JobStore
 
     from mgflows.schemas.training import DatasetFrame
 
-__all__ = ["Clock", "FrameRecord", "load_atoms", "records_of"]
+__all__ = ["Clock", "FrameRecord", "iterate_atoms", "load_atoms", "records_of"]
 
 
 @dataclass(frozen=True)
@@ -102,20 +101,26 @@ def load_atoms(store: JobStore, frames: Iterable[FrameRecord | DatasetFrame]) ->
     ChangedLabelError
         If a label is not the one that is listed, because its job ran again and gave another result.
     """
-    frames = list(frames)
-    by_uuid = defaultdict(list)
-    for position, frame in enumerate(frames):
-        by_uuid[frame.uuid].append((position, frame))
-    atoms: dict[int, Atoms] = {}
-    for uuid, members in by_uuid.items():
-        label = load_label(store, uuid)
-        for position, frame in members:
-            info: dict[str, Any] = {"frame_id": frame.frame_id}
-            if isinstance(frame, FrameRecord):
-                info["campaign"] = frame.campaign
-            info |= {"subset": frame.subset, "family": frame.family}
-            if frame.log10_time is not None:
-                info["log10_time"] = frame.log10_time
-            found = listed_frame(label, frame.number, frame.frame_id, uuid)
-            atoms[position] = found.to_atoms(**info)
-    return [atoms[position] for position in range(len(frames))]
+    atoms = dict(iterate_atoms(store, frames))
+    return [atoms[position] for position in range(len(atoms))]
+
+
+def iterate_atoms(
+    store: JobStore, frames: Iterable[FrameRecord | DatasetFrame]
+) -> Iterator[tuple[int, Atoms]]:
+    """Yield position and atoms of frames, one label document in memory at a time.
+
+    Parameters
+    ----------
+    store, frames
+        As for :func:`load_atoms`; frames come document by document, with their position in the
+        list.
+    """
+    for position, entry, frame in iterate_frames(store, frames):
+        info: dict[str, Any] = {"frame_id": entry.frame_id}
+        if isinstance(entry, FrameRecord):
+            info["campaign"] = entry.campaign
+        info |= {"subset": entry.subset, "family": entry.family}
+        if entry.log10_time is not None:
+            info["log10_time"] = entry.log10_time
+        yield position, frame.to_atoms(**info)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from jobflow import JobConfig, Maker, Response, job
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
-from mgflows.jobs.store import current_store, listed_frame, load_label
+from mgflows.jobs.store import current_store, iterate_frames
 from mgflows.jobs.worker import nep_command, nep_device
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
@@ -272,17 +271,12 @@ def materialise(
     ChangedLabelError
         If a label is not the one that the dataset lists.
     """
-    by_uuid = defaultdict(list)
-    for entry in dataset.frames:
-        by_uuid[entry.uuid].append(entry)
-    atoms = {}
-    for uuid, entries in by_uuid.items():
-        label = load_label(store, uuid)
-        for entry in entries:
-            frame = listed_frame(label, entry.number, entry.frame_id, uuid)
-            atoms[entry.frame_id] = frame.to_atoms(
-                subset=entry.subset, family=entry.family, frame_id=entry.frame_id
-            )
+    atoms = {
+        entry.frame_id: frame.to_atoms(
+            subset=entry.subset, family=entry.family, frame_id=entry.frame_id
+        )
+        for _, entry, frame in iterate_frames(store, dataset.frames)
+    }
     train = [atoms[entry.frame_id] for entry in dataset.frames if not entry.test[split]]
     test = [atoms[entry.frame_id] for entry in dataset.frames if entry.test[split]]
     return train, test

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "find_duplicates",
     "frame_labels",
+    "frame_text",
     "frames_text",
     "iter_frames",
     "read_frames",
@@ -93,7 +94,9 @@ def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
             f"{_describe(frames[first], first)} and {_describe(frames[second], second)} are the "
             f"same structure; keep one ({len(duplicates)} duplicates in {len(frames)} frames)"
         )
-    return "".join(_to_text(frame, index, needs_stress) for index, frame in enumerate(frames))
+    return "".join(
+        frame_text(frame, index, needs_stress=needs_stress) for index, frame in enumerate(frames)
+    )
 
 
 def read_frames(path: str | Path) -> list[Atoms]:
@@ -238,7 +241,18 @@ def _symmetric(
     return (tensor + tensor.T) / 2
 
 
-def _to_text(frame: Atoms, index: int, needs_stress: bool) -> str:
+def frame_text(frame: Atoms, index: int = 0, *, needs_stress: bool = True) -> str:
+    """The text of one frame in a file that :func:`write_frames` writes.
+
+    Parameters
+    ----------
+    frame
+        Labelled structure.
+    index
+        Its number, for messages.
+    needs_stress
+        Whether a frame without stress is an error.
+    """
     energy, forces, stress = frame_labels(frame, index, needs_stress=needs_stress)
     if not frame.cell.volume > 0.0:
         raise InputError(

@@ -81,7 +81,7 @@ def test_datasets_load_their_frames_on_request_only(glass_database):
 
 def test_an_exported_dataset_is_read_back_by_ase(glass_database, tmp_path):
     (listed,) = glass_database.datasets()
-    train, test = write_dataset(glass_database, listed.dataset_id, "family", tmp_path / "frames")
+    train, test, _ = write_dataset(glass_database, listed.dataset_id, "family", tmp_path / "frames")
     frames = [*read(train, ":"), *read(test, ":")]
     assert len(frames) == 30
     energies = {record.frame_id: record.energy_per_atom for record in glass_database.frames()}
