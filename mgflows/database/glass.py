@@ -243,6 +243,8 @@ class GlassDatabase(DatasetOperations):
             ]
         if family:
             records = [record for record in records if record.family == family]
+            if not records and where is None:
+                self._check_family(family)
         if math.isfinite(low) or math.isfinite(high):
             records = [
                 record
@@ -553,6 +555,16 @@ class GlassDatabase(DatasetOperations):
             raise InputError(
                 f"the subset {unknown[0]!r} does not exist",
                 hint=f"the subsets are {', '.join(sorted(known, key=subset_order))}",
+            )
+
+    def _check_family(self, family: str) -> None:
+        docs = self.store.docs_store
+        fields = ("metadata.mgflows.family", "output.summaries.family")
+        known = sorted({each for field in fields for each in docs.distinct(field) if each})
+        if family not in known:
+            listing = f"{', '.join(known[:10])}{' ...' if len(known) > 10 else ''}" or "none yet"
+            raise InputError(
+                f"the family {family!r} does not exist", hint=f"the families are {listing}"
             )
 
     def _clocks(self, campaign: str | None) -> dict[str, Clock]:

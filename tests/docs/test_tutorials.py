@@ -64,6 +64,23 @@ def test_your_alloy(tmp_path) -> None:
     assert all(6.5 < density < 8.2 for density in names["densities"])
 
 
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.timeout(1200)
+def test_your_data(short_directory, monkeypatch) -> None:
+    # The socket of a database needs a short path.
+    monkeypatch.chdir(short_directory)
+    try:
+        names = follow(DOCS / "tutorials" / "your_data.md")
+    finally:
+        PrivateMongod.from_settings(Settings.load(short_directory / "data")).stop()
+    assert names["dataset"].n_frames == 24
+    assert names["dataset"].counts["glass"]["frames"] == 12
+    assert names["potential"].parameters.neuron == 10
+    assert len(names["table"]) == 24
+    assert (short_directory / "export" / "train.xyz").read_text().count("REF_energy") > 10
+
+
 def test_every_tutorial_has_a_test() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for page in (DOCS / "tutorials").glob("*.md"):

