@@ -20,7 +20,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _WINDOWS = {
     "energy": "eV per atom",
-    "force": "largest force on an atom, eV/Å",
+    "largest-force": "largest force on an atom, eV/Å",
     "pressure": "GPa, positive under compression",
     "density": "g/cm³",
     "atoms": "atoms in the cell",
@@ -41,7 +41,7 @@ def filter_options(function: F) -> F:
             help="Effective time: a number in t*, or in seconds with an s, such as 1e5s: .",
         ),
         *(
-            click.option(f"--{name}", name, metavar="MIN:MAX", help=f"{unit}.")
+            click.option(f"--{name}", metavar="MIN:MAX", help=f"{unit}.")
             for name, unit in _WINDOWS.items()
         ),
         click.option(
@@ -102,7 +102,7 @@ def _filter(options: dict[str, Any], seconds: Window) -> FrameFilter:
         composition[element] = _window("--composition", window)
     return FrameFilter(
         energy=_window("--energy", options["energy"]),
-        force=_window("--force", options["force"]),
+        force=_window("--largest-force", options["largest_force"]),
         pressure=_window("--pressure", options["pressure"]),
         density=_window("--density", options["density"]),
         n_atoms=_window("--atoms", options["atoms"]),

@@ -55,7 +55,7 @@ def database(settings) -> GlassDatabase:
         SCALES["tiny"],
         name="changes",
         samples=((200, 8),),
-        coolings=((10.0, 1), (30.0, 1), (100.0, 1)),
+        coolings=((10.0, 2), (30.0, 2), (100.0, 2)),
         relaxed_fraction=0.25,
         n_heated=1,
         n_crystals=1,
