@@ -167,6 +167,57 @@ def fireworks(sizes: tuple[int, ...], n_run: int, directory: Path | None, as_jso
     )
 
 
+@bench.command("dataset")
+@click.option(
+    "--frames", "n_frames", default=1000, show_default=True, type=click.IntRange(10), help="Frames."
+)
+@click.option(
+    "--atoms", "n_atoms", default=150, show_default=True, type=click.IntRange(4), help="Atoms each."
+)
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the database  [default: a temporary one].",
+)
+@json_option
+def dataset(n_frames: int, n_atoms: int, directory: Path | None, as_json: bool) -> None:
+    """Measure time and memory of importing, freezing, loading and exporting many frames."""
+    from mgflows.bench.dataset import bench_dataset
+    from mgflows.machine.mongod import PrivateMongod
+    from mgflows.settings import Settings
+
+    with tempfile.TemporaryDirectory(prefix="mgb", dir=directory) as folder:
+        settings = Settings(directory=Path(folder))
+        server = PrivateMongod.from_settings(settings)
+        server.start()
+        try:
+            steps = bench_dataset(settings, n_frames, n_atoms)
+        finally:
+            server.stop()
+    if as_json:
+        print_json([vars(step) | {"frames": n_frames, "atoms": n_atoms} for step in steps])
+        return
+    titles = ("s", "CPU s", "ms/frame", "peak MiB")
+    rows = [
+        (
+            step.name,
+            f"{step.seconds:.1f}",
+            f"{step.cpu_seconds:.1f}",
+            f"{1e3 * step.cpu_seconds / n_frames:.2f}",
+            f"{step.peak_mib:.0f}",
+        )
+        for step in steps
+    ]
+    make_console().print(
+        make_table(
+            ("step", *titles),
+            rows,
+            numbers=titles,
+            title=f"{n_frames} frames of {n_atoms} atoms (CPU time of the client)",
+        )
+    )
+
+
 @bench.command("training")
 @click.argument("frames", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(

@@ -136,7 +136,7 @@ def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Subm
         glasses = sampled.output
         labelling = replace(
             maker.label_maker,
-            crystals=[],
+            n_crystals=0,
             n_held_out=0,
             fitness_maker=None,
             similarity_maker=None,

@@ -90,6 +90,7 @@ class Importer:
         self.reading = reading or Reading()
         self.formats = [self.reading.format or find_format(path) for path in self.paths]
         self._progress = progress
+        self._refused: set[str] | None = None
         is_vasp = set(self.formats) == {"vasp"}
         self.declared = MethodFingerprint(
             code="imported",
@@ -122,6 +123,7 @@ class Importer:
                         n_frames=survey.n_accepted - before,
                     )
                 )
+        self._refused = survey.refused_places
         if not survey.n_accepted or survey.fingerprint is None:
             reasons = [f"{survey.examples[reason]} ({n} frames)" for reason, n in _top(survey)]
             raise InputError(
@@ -143,6 +145,7 @@ class Importer:
         self._prepare(described)
         identifier = self._uuid("import", *(f"{f.name}{f.sha256}" for f in described.files))
         survey = self._new_survey()
+        survey.refused_before = self._refused
         fingerprint = described.fingerprint
         buffers: defaultdict[str, list[CheckedFrame]] = defaultdict(list)
         for path in self.paths:

@@ -59,8 +59,15 @@ class CheckedFrame:
     subset: str
 
 
-def check_frame(foreign: ForeignFrame, reading: Reading) -> CheckedFrame:
+def check_frame(foreign: ForeignFrame, reading: Reading, *, geometry: bool = True) -> CheckedFrame:
     """Apply the checks of own labels to a foreign frame, and group its atoms by species.
+
+    Parameters
+    ----------
+    foreign, reading
+        The frame and how it is grouped.
+    geometry
+        Whether to check distances and the cell, which takes most of the time.
 
     Raises
     ------
@@ -72,7 +79,8 @@ def check_frame(foreign: ForeignFrame, reading: Reading) -> CheckedFrame:
     if "stress" not in foreign.atoms.calc.results:
         raise RefusedFrameError("it has no stress and no virial")
     try:
-        check_geometry(foreign.atoms)
+        if geometry:
+            check_geometry(foreign.atoms)
         frame = Frame.from_atoms(_grouped(foreign.atoms), _name(foreign))
     except MgflowsError as error:
         raise RefusedFrameError(error.message) from error
@@ -146,11 +154,15 @@ class Survey:
         The method that the user declares.
     known_frames, known_structures
         Hashes of the frames and structures that the campaign has already.
+    refused_before
+        Places of the frames that an earlier survey of the same files refused; the geometry of the
+        others is not checked again.
     """
 
     declared: MethodFingerprint
     known_frames: set[str] = field(default_factory=set)
     known_structures: set[str] = field(default_factory=set)
+    refused_before: set[str] | None = None
     n_read: int = 0
     n_accepted: int = 0
     n_new: int = 0
@@ -161,6 +173,7 @@ class Survey:
     keys: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    refused_places: set[str] = field(default_factory=set)
     subsets: Counter[str] = field(default_factory=Counter)
     formulas: Counter[str] = field(default_factory=Counter)
     ranges: dict[str, Range] = field(default_factory=dict)
@@ -191,10 +204,13 @@ class Survey:
         if self._is_isolated_atom(foreign):
             return None
         try:
-            checked = check_frame(foreign, reading)
+            if foreign.where in (self.refused_before or ()):
+                raise RefusedFrameError("it was refused before")
+            checked = check_frame(foreign, reading, geometry=self.refused_before is None)
         except RefusedFrameError as error:
             reason = _reason(error.message)
             self.refused[reason] += 1
+            self.refused_places.add(foreign.where)
             self.examples.setdefault(reason, f"{foreign.where}: {error.message}")
             return None
         self._check_method(foreign)
