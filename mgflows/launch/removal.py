@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mgflows.checked_stores import seal
 from mgflows.connections import open_launchpad
 from mgflows.database.campaigns import record_change
 from mgflows.database.planned import batches
@@ -192,10 +193,15 @@ def rename_campaign(settings: Settings, campaign: str, name: str) -> None:
                 hint="wait until they have, or delete those that failed with: lpad defuse_fws",
             )
         record_change(database, campaign, "rename", f"{campaign}/{name}", old=campaign, new=name)
-        database["outputs"].update_many(
-            {_OF_CAMPAIGN: campaign, "output.campaign": campaign},
-            {"$set": {"output.campaign": name}},
-        )
+        # Each of these documents changes at once with its checksum.
+        for document in database["outputs"].find(
+            {_OF_CAMPAIGN: campaign, "output.campaign": campaign}
+        ):
+            document["output"]["campaign"] = name
+            document["metadata"]["mgflows"]["campaign"] = name
+            if "sha256" in document["metadata"]:
+                seal(document)
+            database["outputs"].replace_one({"_id": document["_id"]}, document)
         database["outputs"].update_many({_OF_CAMPAIGN: campaign}, {"$set": {_OF_CAMPAIGN: name}})
         database["fireworks"].update_many(
             {"spec.mgflows.campaign": campaign}, {"$set": {"spec.mgflows.campaign": name}}

@@ -87,7 +87,13 @@ def test_density_and_time_are_those_of_independent_formulas(glass_database):
 def test_summaries_of_earlier_versions_are_completed(glass_database):
     glass_database.mongo["outputs"].update_many(
         {"output.summaries": {"$exists": True}},
-        {"$unset": {"output.summaries.$[].formula": "", "output.summaries.$[].volume": ""}},
+        {
+            "$unset": {
+                "output.summaries.$[].formula": "",
+                "output.summaries.$[].volume": "",
+                "metadata.sha256": "",
+            }
+        },
     )
     assert len(glass_database.frames(where=FrameFilter(density=(1.0, 20.0)))) == 30
 
