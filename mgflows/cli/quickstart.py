@@ -28,7 +28,7 @@ SCALES = ("tiny", "small")
     type=click.Choice(SCALES),
     default="small",
     show_default=True,
-    help="small takes minutes, tiny about a minute (for tests).",
+    help="small takes about five minutes, tiny about two (for tests).",
 )
 @click.option(
     "--workers",

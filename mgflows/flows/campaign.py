@@ -190,7 +190,7 @@ class CampaignMaker(Maker):
         # A density functional is no reference of a test that takes seconds.
         reference = method if labels.label_sets else None
         training, retraining = (
-            replace(maker, training_maker=replace(maker.training_maker, reference=reference))
+            _accepted_with(maker, reference)
             for maker in (self.training_maker, self.retraining_maker)
         )
         return replace(
@@ -310,3 +310,14 @@ class CampaignMaker(Maker):
         note = surrogate.check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
+
+
+def _accepted_with(maker: TrainingFlowMaker, reference: LabelMethod | None) -> TrainingFlowMaker:
+    """The trainings of a stage with a method that their acceptance compares with."""
+    comparison = maker.comparison_maker
+    return replace(
+        maker,
+        training_maker=replace(maker.training_maker, reference=reference),
+        comparison_maker=comparison
+        and replace(comparison, reference=reference if comparison.acceptance else None),
+    )

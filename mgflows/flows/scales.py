@@ -292,7 +292,7 @@ def stand_in_campaign(
             split=split,
             seed=training_seed,
             acceptance=acceptance if split == "family" else None,
-            reference=method,
+            reference=method if split == "family" else None,
         )
 
     def train(generation: int) -> TrainingFlowMaker:

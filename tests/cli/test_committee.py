@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase.io import read, write
 
-from mgflows.nep import write_frames
+from mgflows.nep import Committee, write_frames
 from tests.helpers.emt_frames import emt_frames
 
 
@@ -37,12 +37,16 @@ def test_train_a_committee_and_select(run, data, tmp_path) -> None:
     _, out, _ = run(*select, "-n", "2", "--json")
     errors = json.loads(out)["force_errors"]
     assert len(errors) == 5
-    upper = str(1.5 * max(errors[:4]) * 3)
+    committee = Committee.load(tmp_path / "committee")
+    scale = committee.calibration.scales["force"].value
+    largest = scale * committee.predict(candidates).largest_force_spread
+    worst = int(np.argmax(largest))
+    upper = str(0.99 * largest[worst])
     code, out, err = run(*select, "-n", "2", "--upper", upper, "--force", "--json")
     assert code == 0, err
     result = json.loads(out)
     assert result["calibrated"] is True
-    assert list(result["discarded"]) == ["4"]
+    assert list(result["discarded"]) == [str(worst)]
     selected = read(tmp_path / "selected.xyz", ":")
     assert [atoms.info["force_error"] for atoms in selected] == pytest.approx(
         [errors[index] for index in result["chosen"]]

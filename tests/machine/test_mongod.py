@@ -176,7 +176,7 @@ def test_a_mongod_that_does_not_run_is_reported_with_the_reason(
         ("DBPathInUse: Unable to lock the lock file", "another MongoDB server already uses"),
         ("Error setting up listener", "the socket .* is used"),
         ("WiredTiger error: No space left on device", "no space left"),
-        ("Permission denied", "may not write"),
+        ("Permission denied", "cannot write to"),
         ('{"s":"F", "msg":"Wrong moon phase"}', "did not start: Wrong moon phase"),
     ],
 )

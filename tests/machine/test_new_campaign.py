@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from mgflows.machine.new_campaign import (
 from mgflows.methods.ase import AseMethod
 from mgflows.surrogate import LennardJones
 
+TINY_POTENTIAL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 ALLOY = alloy_for("Zr50Cu40Ni10", LennardJones.for_species(("Zr", "Cu", "Ni")), 120)
 
 
@@ -80,8 +82,6 @@ def test_density_functionals_label_everything_but_are_no_reference_of_validation
 
 
 def test_a_potential_labels_and_is_the_reference(tmp_path) -> None:
-    from tests.nep.conftest import TINY_POTENTIAL
-
     campaign_request = request(str(TINY_POTENTIAL), formula="Cu46Zr46Al8")
     write_campaign(tmp_path, campaign_request)
     campaign = load_campaign(tmp_path)
@@ -124,3 +124,16 @@ def test_a_wrong_file_is_explained_by_its_line(tmp_path, text, words) -> None:
 def test_a_missing_file_names_the_command(tmp_path) -> None:
     with pytest.raises(InputError, match="mgflows new FORMULA"):
         load_campaign(tmp_path)
+
+
+def test_every_part_of_another_alloy_uses_its_labels(tmp_path) -> None:
+    """No Maker keeps the method of the stand-in campaign that the scale is taken from."""
+    write_campaign(tmp_path, request())
+    campaign = load_campaign(tmp_path)
+    method = campaign.label_maker.label_maker.method
+    for stage in (campaign.training_maker, campaign.retraining_maker):
+        assert stage.training_maker.reference == method
+        assert stage.comparison_maker.acceptance is None
+        assert stage.comparison_maker.reference is None
+    assert campaign.feedback_maker.label_maker.method == method
+    assert campaign.validation_maker.validation_maker.reference == method

@@ -200,7 +200,7 @@ def test_invalid_settings_raise(lj: LennardJones, tmp_path: Path) -> None:
             SwapMonteCarlo(lj, atoms, seed=1, **settings)
     coinciding = atoms.copy()
     coinciding.positions[3] = coinciding.positions[4]
-    with pytest.raises(InputError, match="coincide"):
+    with pytest.raises(InputError, match="at the same place"):
         SwapMonteCarlo(lj, coinciding, seed=1)
     with pytest.raises(InputError, match="cannot be read"):
         SwapMonteCarlo.load(tmp_path / "missing.npz")
