@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import json_option, number_list, print_json
 from mgflows.cli.paths import check_output, force_option, read_structures
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError, require
@@ -30,15 +30,6 @@ _METHODS = {
 }
 
 
-def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
-    try:
-        return [float(word) for word in value.split(",") if word.strip()]
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{value!r} is not a list of numbers such as 400,500,600"
-        ) from error
-
-
 @click.command()
 @click.argument("structure", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
@@ -51,14 +42,14 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str) -> 
     "--cutoffs",
     default="300,400,500,600,800",
     show_default=True,
-    callback=_numbers,
+    callback=number_list,
     help="Cutoffs in eV; empty skips the series.",
 )
 @click.option(
     "--k-spacings",
     default="0.5,0.35,0.25,0.162",
     show_default=True,
-    callback=_numbers,
+    callback=number_list,
     help="k-spacings in 1/Å; empty skips the series.",
 )
 @click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import Interrupted, directory_option, json_option, print_json
+from mgflows.cli.options import Interrupted, directory_option, json_option, number_list, print_json
 from mgflows.cli.paths import read_dataset
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
@@ -17,20 +17,13 @@ if TYPE_CHECKING:
     from mgflows.nep.learning_curve import ErrorName, LearningCurve
 
 
-def _fractions(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
-    try:
-        return [float(word) for word in value.split(",") if word.strip()]
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.1,0.3,1") from error
-
-
 @click.command(name="learning-curve")
 @click.argument("source")
 @click.option(
     "--fractions",
     default="0.05,0.1,0.2,0.4,0.7,1",
     show_default=True,
-    callback=_fractions,
+    callback=number_list,
     help="Fractions of the families to train on.",
 )
 @click.option(

@@ -20,6 +20,7 @@ __all__ = [
     "directory_option",
     "json_option",
     "known_campaign",
+    "number_list",
     "only_campaign",
     "open_database",
     "print_json",
@@ -33,6 +34,16 @@ directory_option = click.option(
     "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the working directory].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def number_list(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
+    """Callback of an option that takes numbers separated by commas."""
+    try:
+        return [float(word) for word in value.split(",") if word.strip()]
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{value!r} is not a list of numbers such as {parameter.default}"
+        ) from error
 
 
 class Interrupted(click.exceptions.Abort):

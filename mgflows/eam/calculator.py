@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import tempfile
+from abc import ABC, abstractmethod
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedAtomCalculator", "TableCalculator", "preload_mpi"]
 
 
-class _TableCalculator(LAMMPSlib):
+class _TableCalculator(LAMMPSlib, ABC):
     """An embedded-atom table that LAMMPS reads, for structures of its species."""
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -43,9 +44,9 @@ class _TableCalculator(LAMMPSlib):
             lmpcmds=[],
         )
 
+    @abstractmethod
     def _write_table(self, path: Path) -> str:
         """Write the table to a file and return the pair style that reads it."""
-        raise NotImplementedError
 
     def initialise_lammps(self, atoms: Atoms) -> None:
         """Set up the potential from a table that exists only while LAMMPS reads it."""

@@ -19,8 +19,8 @@ from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.training import TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.dataset import DatasetMaker
-from mgflows.jobs.heating import AseHeatingMaker
-from mgflows.jobs.labels import AseLabelMaker, AseMethod, AseRelaxMaker
+from mgflows.jobs.labels import AseMethod
+from mgflows.jobs.makers import makers_for
 from mgflows.jobs.quench import QuenchMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.jobs.validation import ValidationMaker
@@ -226,7 +226,9 @@ def _words(value: object) -> str:
     return str(value)
 
 
-def _find(name: str) -> Scale:
+def _find(name: str | Scale) -> Scale:
+    if isinstance(name, Scale):
+        return name
     if name not in SCALES:
         raise InputError(
             f"the scale {name!r} does not exist", hint=f"choose one of {', '.join(SCALES)}"
@@ -257,86 +259,9 @@ def stand_in_campaign(
     InputError
         For a scale that does not exist.
     """
-    numbers = _find(scale) if isinstance(scale, str) else scale
-    alloy = alloy or Alloy.cuzral(n_atoms=numbers.n_atoms)
+    alloy = alloy or Alloy.cuzral(n_atoms=_find(scale).n_atoms)
     method = AseMethod.stand_in(alloy.species)
-    scaled_down = (
-        f"scale {numbers.name!r}: {sum(count for _, count in numbers.samples)} samples of "
-        f"{alloy.n_atoms} atoms cooled in at most {max(numbers.samples)[0]:.0e} sweeps (paper: "
-        "1e9), labels from a stand-in EAM (paper: VASP), "
-        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of SOAP (paper: 1e5 "
-        f"generations of SNES), quenches at {min(numbers.quench_rates):g} to "
-        f"{max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
-    )
-
-    # One independent stream for each purpose, all from the one seed.
-    sampling, heating, quenching, training_seed, splitting, validating = (
-        np.random.SeedSequence(seed).generate_state(6).tolist()
-    )
-    dataset = DatasetMaker(split_seed=splitting)
-    n_glasses, melt_time = numbers.acceptance_melt
-    acceptance = AcceptanceSettings(
-        melt_temperature=numbers.quench_temperature, melt_time=melt_time, n_glasses=n_glasses
-    )
-
-    def training(generation: int, split: Split) -> TrainingMaker:
-        trainer = NepTrainer(
-            steps=numbers.training_steps[generation],
-            batch=numbers.training_batches[generation],
-            learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
-            reports=_REPORTS,
-        )
-        # The potential of the other split is only compared, never used.
-        return TrainingMaker(
-            trainer=trainer,
-            split=split,
-            seed=training_seed,
-            acceptance=acceptance if split == "family" else None,
-            reference=method if split == "family" else None,
-        )
-
-    def train(generation: int) -> TrainingFlowMaker:
-        return TrainingFlowMaker(
-            dataset_maker=dataset,
-            training_maker=training(generation, "family"),
-            comparison_maker=training(generation, "paper"),
-        )
-
-    return CampaignMaker(
-        name=name or f"{alloy.name}-{numbers.name}",
-        alloy=alloy,
-        sampling_maker=SamplingFlowMaker(
-            samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling
-        ),
-        label_maker=LabelFlowMaker(
-            label_maker=AseLabelMaker(method=method),
-            relax_maker=AseRelaxMaker(method=method),
-            heating_maker=AseHeatingMaker(method=method, n_steps=numbers.heating_steps),
-            relaxed_fraction=numbers.relaxed_fraction,
-            n_heated=numbers.n_heated,
-            n_held_out=numbers.n_held_out,
-            n_crystals=numbers.n_crystals,
-            seed=heating,
-        ),
-        training_maker=train(0),
-        feedback_maker=FeedbackFlowMaker(
-            quench_maker=QuenchMaker(
-                temperature_high=numbers.quench_temperature,
-                equilibration_time=numbers.quench_equilibration,
-                n_frames=numbers.n_quench_frames,
-            ),
-            label_maker=AseLabelMaker(method=method),
-            cooling_rates=numbers.quench_rates,
-            n_glasses=numbers.n_quenches,
-            seed=quenching,
-        ),
-        retraining_maker=train(1),
-        validation_maker=ValidationFlowMaker(
-            validation_maker=ValidationMaker(suite=numbers.suite, reference=method, seed=validating)
-        ),
-        scale=numbers.name,
-        scaled_down=scaled_down,
-    )
+    return _at_scale(_find(scale), method, alloy, name, seed, labels="a stand-in EAM")
 
 
 def scaled_campaign(
@@ -381,25 +306,99 @@ def scaled_campaign(
             label_maker=replace(paper.label_maker, seed=labelling),
             feedback_maker=replace(paper.feedback_maker, seed=quenching),
         ).labelled_by(method)
-    demonstration = stand_in_campaign(scale, alloy=alloy, name=name, seed=seed)
-    campaign = demonstration.labelled_by(method)
-    heating, validation = campaign.label_maker.heating_maker, campaign.validation_maker
-    assert heating is not None
-    assert validation is not None
-    n_steps = getattr(demonstration.label_maker.heating_maker, "n_steps", None)
-    return replace(
-        campaign,
-        label_maker=replace(campaign.label_maker, heating_maker=replace(heating, n_steps=n_steps)),
-        validation_maker=replace(
-            validation,
-            validation_maker=replace(
-                validation.validation_maker,
-                reference=method if isinstance(method, AseMethod) and not method.is_dft else None,
+    return _at_scale(_find(scale), method, alloy, name, seed, labels=method.description)
+
+
+def _at_scale(
+    numbers: Scale, method: LabelMethod, alloy: Alloy, name: str, seed: int, *, labels: str
+) -> CampaignMaker:
+    """The campaign of a scale; `labels` is what labels it, in words."""
+    makers = makers_for(method)
+    is_dft = method.fingerprint(alloy.species).is_dft
+    # A density functional is no reference of tests that take seconds.
+    reference = None if is_dft else method
+    scaled_down = (
+        f"scale {numbers.name!r}: {sum(count for _, count in numbers.samples)} samples of "
+        f"{alloy.n_atoms} atoms cooled in at most {max(numbers.samples)[0]:.0e} sweeps (paper: "
+        f"1e9), labels from {labels} (paper: VASP), "
+        f"{numbers.training_steps[0]} + {numbers.training_steps[1]} steps of SOAP (paper: 1e5 "
+        f"generations of SNES), quenches at {min(numbers.quench_rates):g} to "
+        f"{max(numbers.quench_rates):g} K/ps (paper: 0.01 to 1)"
+    )
+
+    # One independent stream for each purpose, all from the one seed.
+    sampling, heating, quenching, training_seed, splitting, validating = (
+        np.random.SeedSequence(seed).generate_state(6).tolist()
+    )
+    dataset = DatasetMaker(split_seed=splitting)
+    n_glasses, melt_time = numbers.acceptance_melt
+    acceptance = AcceptanceSettings(
+        melt_temperature=numbers.quench_temperature, melt_time=melt_time, n_glasses=n_glasses
+    )
+
+    def training(generation: int, split: Split) -> TrainingMaker:
+        trainer = NepTrainer(
+            steps=numbers.training_steps[generation],
+            batch=numbers.training_batches[generation],
+            learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
+            reports=_REPORTS,
+        )
+        # The potential of the other split is only compared, never used.
+        return TrainingMaker(
+            trainer=trainer,
+            split=split,
+            seed=training_seed,
+            acceptance=acceptance if split == "family" else None,
+            reference=reference if split == "family" else None,
+        )
+
+    def train(generation: int) -> TrainingFlowMaker:
+        return TrainingFlowMaker(
+            dataset_maker=dataset,
+            training_maker=training(generation, "family"),
+            comparison_maker=training(generation, "paper"),
+        )
+
+    return CampaignMaker(
+        name=name or f"{alloy.name}-{numbers.name}",
+        alloy=alloy,
+        sampling_maker=SamplingFlowMaker(
+            samples=numbers.samples, coolings=numbers.coolings, onset_maker=None, seed=sampling
+        ),
+        label_maker=LabelFlowMaker(
+            label_maker=makers.label,
+            relax_maker=makers.relax,
+            heating_maker=replace(makers.heating, n_steps=numbers.heating_steps),
+            label_sets=not is_dft,
+            relaxed_fraction=numbers.relaxed_fraction,
+            n_heated=numbers.n_heated,
+            n_held_out=numbers.n_held_out,
+            n_crystals=numbers.n_crystals,
+            seed=heating,
+        ),
+        training_maker=train(0),
+        feedback_maker=FeedbackFlowMaker(
+            quench_maker=QuenchMaker(
+                temperature_high=numbers.quench_temperature,
+                equilibration_time=numbers.quench_equilibration,
+                n_frames=numbers.n_quench_frames,
             ),
+            label_maker=makers.label,
+            label_sets=not is_dft,
+            cooling_rates=numbers.quench_rates,
+            n_glasses=numbers.n_quenches,
+            seed=quenching,
         ),
-        scaled_down=campaign.scaled_down.replace(
-            "labels from a stand-in EAM", f"labels from {method.description}"
+        retraining_maker=train(1),
+        validation_maker=ValidationFlowMaker(
+            validation_maker=ValidationMaker(
+                suite=numbers.suite,
+                reference=reference if isinstance(reference, AseMethod) else None,
+                seed=validating,
+            )
         ),
+        scale=numbers.name,
+        scaled_down=scaled_down,
     )
 
 

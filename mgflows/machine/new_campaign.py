@@ -139,7 +139,6 @@ def demonstration(formula: str, scale: str, seed: int = 0) -> CampaignMaker:
     InputError
         For an element that the stand-in lacks.
     """
-    from mgflows.eam.stand_in import SPECIES
     from mgflows.flows.scales import SCALES, scaled_campaign
     from mgflows.methods.ase import AseMethod
     from mgflows.surrogate import LennardJones
@@ -147,8 +146,7 @@ def demonstration(formula: str, scale: str, seed: int = 0) -> CampaignMaker:
     n_atoms = SCALES[scale].n_atoms
     species = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species
     alloy = alloy_for(formula, LennardJones.for_species(species), n_atoms)
-    is_fitted = set(species) <= set(SPECIES)
-    method = AseMethod.stand_in(species, johnson_mixing=not is_fitted)
+    method = AseMethod.stand_in(species, johnson_mixing=not _is_fitted(alloy))
     return scaled_campaign(scale, method, alloy=alloy, seed=seed)
 
 
@@ -169,12 +167,10 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
     """
     ase = "from mgflows.methods.ase import AseMethod"
     if labels == "stand-in":
-        from mgflows.eam.stand_in import SPECIES
-
         species = json.dumps(list(alloy.species)).replace("[", "(").replace("]", ")")
         if len(alloy.species) == 1:
             species = species.replace(")", ",)")
-        mixing = "" if set(alloy.species) <= set(SPECIES) else ", johnson_mixing=True"
+        mixing = "" if _is_fitted(alloy) else ", johnson_mixing=True"
         return ase, f"AseMethod.stand_in({species}{mixing})"
     if labels in _METHODS:
         module, name, arguments = _METHODS[labels]
@@ -196,6 +192,13 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
         f"the labels {labels!r} are neither a method nor a file nor an import path",
         hint=f"give one of {', '.join(LABELS)}, a nep.txt, or the import path of an ASE calculator",
     )
+
+
+def _is_fitted(alloy: Alloy) -> bool:
+    """Whether the stand-in was fitted for all pairs of the alloy."""
+    from mgflows.eam.stand_in import SPECIES
+
+    return set(alloy.species) <= set(SPECIES)
 
 
 def write_campaign(directory: Path, request: CampaignRequest) -> Path:

@@ -26,7 +26,7 @@ from mgflows import units
 from mgflows.errors import InputError
 from mgflows.files import write_text
 from mgflows.nep.calculator import potential_text, read_potential
-from mgflows.nep.frames import frame_labels
+from mgflows.nep.frames import families_of, frame_labels
 from mgflows.nep.results import Predictions, predict
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
     InputError
         For fewer than two families.
     """
-    names = _families(frames)
+    names = families_of(frames)
     distinct = sorted(set(names))
     if len(distinct) < 2:
         raise InputError(
@@ -423,10 +423,6 @@ def train_committee(
     return committee
 
 
-def _families(frames: Sequence[Atoms]) -> list[str]:
-    return [str(frame.info.get("family") or f"frame {i}") for i, frame in enumerate(frames)]
-
-
 def _calibrate(
     prediction: CommitteePredictions, mean: Predictions, frames: Sequence[Atoms], seed: int
 ) -> Calibration:
@@ -441,7 +437,7 @@ def _calibrate(
         errors["force"].append(float(force_errors[-1].mean()))
         virial = units.virial_from_stress(stress, frame.cell.volume) / len(frame)
         errors["virial"].append(float(np.mean((mean.virials[index] - virial)[rows, columns] ** 2)))
-    families, members = np.unique(_families(frames), return_inverse=True)
+    families, members = np.unique(families_of(frames), return_inverse=True)
     if len(families) < _FEW_FAMILIES:
         logger.warning(
             "the committee is calibrated with %d families; the errors of its scales are "

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "families_of",
     "find_duplicates",
     "frame_labels",
     "frame_text",
@@ -168,6 +169,11 @@ def _describe(frame: Atoms, index: int) -> str:
         str(frame.info[key]) for key in ("frame_id", "subset", "family") if frame.info.get(key)
     )
     return f"frame {index} ({identity})" if identity else f"frame {index}"
+
+
+def families_of(frames: Sequence[Atoms]) -> list[str]:
+    """The family of each frame; a frame that names none is a family of its own."""
+    return [str(frame.info.get("family") or f"frame {i}") for i, frame in enumerate(frames)]
 
 
 def frame_labels(

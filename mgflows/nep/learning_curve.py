@@ -20,7 +20,7 @@ import numpy as np
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text, write_text
 from mgflows.fits import fit_line
-from mgflows.nep.frames import frames_text
+from mgflows.nep.frames import families_of, frames_text
 from mgflows.nep.results import parity
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def nested_sets(
     for fraction in fractions:
         if not 0.0 < fraction <= 1.0:
             raise InputError(f"the fraction {fraction:g} must lie in (0, 1]")
-    names = [str(frame.info.get("family") or f"frame {i}") for i, frame in enumerate(frames)]
+    names = families_of(frames)
     distinct = sorted(set(names))
     order = [distinct[index] for index in np.random.default_rng(seed).permutation(len(distinct))]
     sizes = sorted({max(1, round(fraction * len(order))) for fraction in fractions})

@@ -21,6 +21,18 @@ _MAX_SPECIES = 94
 _MAX_GENERATIONS = 10_000_000
 
 
+_WEIGHTS = (
+    "lambda_e",
+    "lambda_f",
+    "lambda_v",
+    "lambda_shear",
+    "force_delta",
+    "lambda_1",
+    "lambda_2",
+)
+"""Keywords of the loss: finite numbers that are not negative."""
+
+
 @dataclass(frozen=True)
 class NepParameters:
     """A NEP4 model with ZBL repulsion, and how it is trained.
@@ -135,15 +147,7 @@ class NepParameters:
                 f"version is {self.version}, but the trainers support only NEP version 4"
             )
         self._check_descriptor()
-        for name in (
-            "lambda_e",
-            "lambda_f",
-            "lambda_v",
-            "lambda_shear",
-            "force_delta",
-            "lambda_1",
-            "lambda_2",
-        ):
+        for name in _WEIGHTS:
             weight = getattr(self, name)
             if weight is not None and not (math.isfinite(weight) and weight >= 0.0):
                 raise InputError(
@@ -447,18 +451,7 @@ _READERS: dict[str, Callable[[list[str]], Any]] = {
     "basis_size": _reader(int, 2),
     "l_max": _read_l_max,
     "neuron": _reader(int),
-    **{
-        name: _reader(float)
-        for name in (
-            "lambda_e",
-            "lambda_f",
-            "lambda_v",
-            "lambda_shear",
-            "force_delta",
-            "lambda_1",
-            "lambda_2",
-        )
-    },
+    **{name: _reader(float) for name in _WEIGHTS},
     **{
         name: _reader(int)
         for name in ("batch", "population", "generation", "output_interval", "seed")

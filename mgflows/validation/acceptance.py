@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.md.quench import HoldResult, hold
@@ -25,6 +26,7 @@ from mgflows.nep.checks import (
     out_of_range_check,
     worst_frames,
 )
+from mgflows.nep.frames import families_of
 from mgflows.nep.results import ParityTable, parity
 from mgflows.text import listed
 from mgflows.validation.dimers import HARMLESS_BARRIER, DimerCurve, dimer_curves
@@ -230,15 +232,15 @@ def choose_glasses(frames: Sequence[Atoms], number: int = 3) -> list[Atoms]:
         others = [frame for frame in frames if frame.info.get("subset") != "crystal"] or frames
         chosen = sorted(others, key=_pressure)
     first_of: dict[str, Atoms] = {}
-    for index, frame in enumerate(chosen):
-        first_of.setdefault(str(frame.info.get("family") or index), frame)
+    for family, frame in zip(families_of(chosen), chosen, strict=True):
+        first_of.setdefault(family, frame)
     return list(first_of.values())[:number]
 
 
 def _pressure(frame: Atoms) -> float:
     try:
         return float(abs(np.trace(frame.get_stress(voigt=False))))
-    except NotImplementedError:
+    except PropertyNotImplementedError:
         return float("inf")
 
 

@@ -224,6 +224,7 @@ _ITERATION = re.compile(r"Iteration\s+(\d+)\(\s*(\d+)\)")
 
 
 def _read_outcar(name: str, file: Path, info: dict[str, Any]) -> Iterator[ForeignFrame]:
+    from ase.calculators.calculator import PropertyNotImplementedError
     from ase.io import iread
 
     tags: dict[str, Any] = {}
@@ -253,7 +254,7 @@ def _read_outcar(name: str, file: Path, info: dict[str, Any]) -> Iterator[Foreig
                 atoms.get_forces(apply_constraint=False),
                 stress=atoms.calc.results["stress"],
             )
-        except (KeyError, ValueError, MgflowsError, NotImplementedError) as error:
+        except (KeyError, ValueError, MgflowsError, PropertyNotImplementedError) as error:
             yield ForeignFrame(where, problem=f"it has no complete label ({error})")
             continue
         n_scf = iterations.get(number, 0)

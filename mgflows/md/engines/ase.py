@@ -61,11 +61,9 @@ class AseEngine(Engine):
 
     def evaluate(self, atoms: Atoms) -> Evaluation:
         """Energy, forces and stress of one structure, without the kinetic part."""
-        self.potential.check_species(atoms.get_chemical_symbols())
-        copy = atoms.copy()
-        copy.set_constraint()
-        copy.calc = self.potential.calculator()
-        return force_field(copy)(copy)
+        resting = self._at_rest(atoms)
+        resting.calc = self.potential.calculator()
+        return force_field(resting)(resting)
 
     def check(self, atoms: Atoms, stages: Sequence[Stage], npt: NPTSettings) -> None:
         """Everything can be run."""

@@ -146,6 +146,15 @@ class Engine(ABC):
     def evaluate(self, atoms: Atoms) -> Evaluation:
         """Energy, forces and stress of one structure, without the kinetic part."""
 
+    def _at_rest(self, atoms: Atoms) -> Atoms:
+        """A checked copy of a structure without constraints and velocities."""
+        check_geometry(atoms, periodic=True)
+        self.potential.check_species(atoms.get_chemical_symbols())
+        resting = atoms.copy()
+        resting.set_constraint()
+        resting.set_momenta(np.zeros((len(atoms), 3)))
+        return resting
+
     @abstractmethod
     def _start(
         self,

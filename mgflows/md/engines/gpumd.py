@@ -13,6 +13,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,6 @@ import numpy as np
 from mgflows import subprocesses, units
 from mgflows.errors import InputError, MissingProgramError, PotentialFailureError, ServiceError
 from mgflows.files import write_text
-from mgflows.geometry import check_geometry
 from mgflows.md.engines.base import Chunk, Engine, Session
 from mgflows.md.engines.gpumd_files import model_text, read_model, read_thermo, run_in_text
 from mgflows.md.forces import Evaluation
@@ -115,17 +115,10 @@ class GpumdEngine(Engine):
 
         One step of 0 fs: the integrator moves nothing.
         """
-        check_geometry(atoms, periodic=True)
-        self.potential.check_species(atoms.get_chemical_symbols())
+        resting = self._at_rest(atoms)
         self._check_installation()
-        resting = atoms.copy()
-        resting.set_constraint()
-        resting.set_momenta(np.zeros((len(atoms), 3)))
-        session = _GpumdSession(self, resting, 1.0, 0.0, None)
-        try:
+        with closing(_GpumdSession(self, resting, 1.0, 0.0, None)) as session:
             return session.evaluate()
-        finally:
-            session.close()
 
     def _start(
         self,

@@ -17,6 +17,7 @@ import functools
 import shlex
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,6 @@ from mgflows.errors import (
     ServiceError,
     require,
 )
-from mgflows.geometry import check_geometry
 from mgflows.md.engines.base import Chunk, Engine, Session
 from mgflows.md.forces import Evaluation, force_field
 from mgflows.md.potentials import EamPotential, NepPotential, StandInPotential
@@ -128,17 +128,10 @@ class LammpsEngine(Engine):
 
     def evaluate(self, atoms: Atoms) -> Evaluation:
         """Energy, forces and stress of one structure, without the kinetic part."""
-        check_geometry(atoms, periodic=True)
-        self.potential.check_species(atoms.get_chemical_symbols())
+        resting = self._at_rest(atoms)
         self._check_installation()
-        resting = atoms.copy()
-        resting.set_constraint()
-        resting.set_momenta(np.zeros((len(atoms), 3)))
-        session = _LammpsSession(self, resting, 1.0, 0.0, 0, None)
-        try:
+        with closing(_LammpsSession(self, resting, 1.0, 0.0, 0, None)) as session:
             return session.evaluate()
-        finally:
-            session.close()
 
     def _start(
         self,
