@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["benchmark", "graphics_processor"]
 
 
-_PILOT_STEPS = (20, 120)
-"""Steps of the two short trainings that give the CPU time of a step and of the start."""
+_PILOT_STEPS = 20
+"""Steps of the shortest of the trainings that give the CPU time of a step and of the start."""
+_PILOT_SHARE = 0.4
+"""Part of the CPU time that the steps of the longest one take: the start varies by tenths of a
+second, which must not count."""
+_PILOT_GROWTH = 3
 _FEWEST_STEPS = 10
 
 
@@ -143,15 +147,22 @@ def _with_budget(
         return trainer
     if isinstance(trainer, NeppoTrainer) and trainer.device != "cpu":
         return trainer
-    costs = []
-    for steps in _PILOT_STEPS:
+
+    def cost(steps: int) -> float:
         # As many reports as the training will have: they are part of its cost.
         pilot = replace(trainer, steps=steps)
         with tempfile.TemporaryDirectory(prefix="mgb") as folder:
             pilot.prepare(folder, parameters, train, test)
-            costs.append(pilot.train(folder).cpu_seconds)
-    per_step = (costs[1] - costs[0]) / (_PILOT_STEPS[1] - _PILOT_STEPS[0])
-    start = costs[0] - _PILOT_STEPS[0] * per_step
+            return pilot.train(folder).cpu_seconds
+
+    cost(_PILOT_STEPS)  # compiles what is not compiled yet
+    shortest = cost(_PILOT_STEPS)
+    n_steps, longest = _PILOT_STEPS, shortest
+    while longest - shortest < _PILOT_SHARE * cpu_seconds and shortest < cpu_seconds:
+        n_steps *= _PILOT_GROWTH
+        longest = cost(n_steps)
+    per_step = (longest - shortest) / max(n_steps - _PILOT_STEPS, 1)
+    start = shortest - _PILOT_STEPS * per_step
     steps = int((cpu_seconds - start) / max(per_step, 1e-6))
     if steps < _FEWEST_STEPS:
         raise InputError(
