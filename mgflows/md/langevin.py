@@ -179,6 +179,15 @@ class LangevinNPT:
         self._kick_lattice()
         self._update_velocities()
 
+    def rearrange(self, order: NDArray[np.int64]) -> None:
+        """Move atom i to the position of atom ``order[i]``; velocities stay with the atoms.
+
+        The calculator is called once.
+        """
+        self._positions = self._positions[order]
+        self._update_atoms()
+        self._update_forces()
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that decides the further steps, random generator included, as arrays."""
         return {

@@ -112,6 +112,14 @@ class VelocityVerlet:
             self._rescale(temperature)
         self._update_velocities()
 
+    def rearrange(self, order: NDArray[np.int64]) -> None:
+        """Move atom i to the position of atom ``order[i]``; velocities stay with the atoms.
+
+        The calculator is called once.
+        """
+        self.atoms.arrays["positions"][:] = self.atoms.positions[order]
+        self.evaluation = self._evaluate(self.atoms)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that decides the further steps, random generator included, as arrays."""
         return {

@@ -3,6 +3,9 @@
 Langevin dynamics at constant pressure (:mod:`mgflows.md.langevin`), velocity Verlet otherwise
 (:mod:`mgflows.md.verlet`). A resumed run is bitwise equal to an uninterrupted one, if the results
 of the calculator do not depend on its history.
+
+With :class:`~mgflows.md.exchanges.ExchangeSettings`, Monte Carlo exchanges of unlike atoms take
+place between the steps.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgflows.errors import InputError, PotentialFailureError
 from mgflows.md.condensed import check_volume
 from mgflows.md.engines.base import Chunk, Engine, Session
+from mgflows.md.exchanges import exchanges_for
 from mgflows.md.forces import Evaluation, force_field
 from mgflows.md.langevin import LangevinNPT
 from mgflows.md.verlet import VelocityVerlet
@@ -25,12 +30,17 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from mgflows.md.exchanges import ExchangeSettings
     from mgflows.md.langevin import NPTSettings
+    from mgflows.md.potentials import Potential
     from mgflows.md.protocols import Stage
 
 __all__ = ["AseEngine"]
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_LARGEST_DISAGREEMENT = 1e-5
+"""eV per atom, between the energy changes of exchanges and those of the calculator; rounding in
+single precision is below 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class AseEngine(Engine):
         Any.
     thermostat_time
         Relaxation time in fs of the thermostat at constant volume.
+    exchanges
+        Exchanges of unlike atoms, at the temperature of the thermostat; None: dynamics alone.
 
     Examples
     --------
@@ -53,11 +65,12 @@ class AseEngine(Engine):
     """
 
     thermostat_time: float = 500.0
+    exchanges: ExchangeSettings | None = None
 
     @property
     def name(self) -> str:
-        """``ase``."""
-        return "ase"
+        """``ase``, and the exchanges."""
+        return "ase" if self.exchanges is None else f"ase with {self.exchanges}"
 
     def evaluate(self, atoms: Atoms) -> Evaluation:
         """Energy, forces and stress of one structure, without the kinetic part."""
@@ -65,8 +78,16 @@ class AseEngine(Engine):
         resting.calc = self.potential.calculator()
         return force_field(resting)(resting)
 
-    def check(self, atoms: Atoms, stages: Sequence[Stage], npt: NPTSettings) -> None:
-        """Everything can be run."""
+    def check(self, atoms: Atoms, stages: Sequence[Stage], npt: NPTSettings) -> None:  # noqa: ARG002
+        """Refuse exchanges without a thermostat, or of elements that are not there."""
+        if self.exchanges is None:
+            return
+        self.exchanges.pairs_of(atoms.get_chemical_symbols())
+        if any(stage.ensemble == "nve" for stage in stages):
+            raise InputError(
+                "exchanges need a temperature and are not possible at constant energy",
+                hint="run NVE stages without exchanges",
+            )
 
     def _start(
         self,
@@ -77,7 +98,7 @@ class AseEngine(Engine):
     ) -> Session:
         moving = atoms.copy()
         moving.calc = self.potential.calculator()
-        return _AseSession(moving, npt, seed, self.thermostat_time, state)
+        return _AseSession(moving, npt, seed, self, state)
 
 
 class _AseSession(Session):
@@ -86,12 +107,15 @@ class _AseSession(Session):
         atoms: Atoms,
         npt: NPTSettings,
         seed: int,
-        thermostat_time: float,
+        engine: AseEngine,
         state: Mapping[str, NDArray[Any]] | None,
     ) -> None:
         self._atoms = atoms
         self._npt = npt
-        self._thermostat_time = thermostat_time
+        self._thermostat_time = engine.thermostat_time
+        self._blocks: _ExchangeBlocks | None = None
+        if engine.exchanges is not None:
+            self._blocks = _ExchangeBlocks(engine.potential, engine.exchanges, atoms, npt.timestep)
         _, noise_seed = np.random.SeedSequence(seed).spawn(2)
         self._rng = np.random.default_rng(noise_seed)
         self._dynamics: LangevinNPT | VelocityVerlet | None = None
@@ -104,9 +128,14 @@ class _AseSession(Session):
                 self._restore(saved)
             self._dynamics = self._integrator(stage, saved if done else None)
         dynamics, chunk = self._dynamics, Chunk()
+        counts = np.zeros((0, 2), dtype=np.int64)
+        if self._blocks:
+            counts = chunk.exchanges = self._blocks.no_counts()
         for step in range(done + 1, done + n + 1):
             temperature = stage.temperature_at(step / total)
             dynamics.step(temperature)
+            if self._blocks and step % self._blocks.interval == 0:
+                self._blocks.run(dynamics, temperature, self._rng, counts)
             if step % stage.sample_every == 0 or step == total:
                 chunk.rows.append(self._row(step, temperature))
                 if stage.ensemble == "npt":
@@ -174,3 +203,45 @@ class _AseSession(Session):
             abs(float(self._atoms.cell.volume)),
             *(float(stress[row, column]) for row, column in _VOIGT),
         ]
+
+
+class _ExchangeBlocks:
+    """Blocks of exchanges between the steps of an integrator."""
+
+    def __init__(
+        self, potential: Potential, settings: ExchangeSettings, atoms: Atoms, timestep: float
+    ) -> None:
+        self._exchanges = exchanges_for(potential, atoms)
+        self._pairs = settings.pairs_of(atoms.get_chemical_symbols())
+        self._n_trials = settings.n_trials(len(atoms))
+        self.interval = settings.steps(timestep)
+
+    def no_counts(self) -> NDArray[np.int64]:
+        return np.zeros((len(self._pairs), 2), dtype=np.int64)
+
+    def run(
+        self,
+        dynamics: LangevinNPT | VelocityVerlet,
+        temperature: float,
+        generator: np.random.Generator,
+        counts: NDArray[np.int64],
+    ) -> None:
+        atoms, before = dynamics.atoms, dynamics.evaluation.energy
+        order, change = self._exchanges.run(
+            atoms.positions,
+            atoms.cell.array,
+            generator.random((self._n_trials, 4)),
+            temperature=temperature,
+            pairs=self._pairs,
+            counts=counts,
+        )
+        if np.array_equal(order, np.arange(len(atoms))):
+            return
+        dynamics.rearrange(order)
+        disagreement = abs(dynamics.evaluation.energy - before - change) / len(atoms)
+        if not disagreement < _LARGEST_DISAGREEMENT:
+            raise PotentialFailureError(
+                f"the energy of the exchanges differs from that of the calculator by "
+                f"{disagreement:.2g} eV per atom",
+                hint="report the potential to the developers of mgflows; run without exchanges",
+            )

@@ -58,6 +58,9 @@ class Run:
         Configurations by stage, with velocities, without calculators.
     timestep, pressure
         fs, and external pressure in GPa.
+    exchanges
+        (n_pairs, 2) trials and accepted exchanges of each pair of elements, where the engine
+        tries them.
     """
 
     atoms: Atoms
@@ -65,6 +68,7 @@ class Run:
     frames: dict[int, list[Atoms]]
     timestep: float
     pressure: float
+    exchanges: NDArray[np.int64] | None = None
 
     def trace(self, stage: int | None = None) -> Trace:
         """Quantities per atom, of all stages or of one, whose time then begins at zero."""
@@ -92,9 +96,12 @@ class Chunk:
     rows
         (n, 13) samples in the order of :data:`mgflows.md.trace.COLUMNS`; ``step`` counts within
         the stage, ``stage`` is filled in by the engine.
+    exchanges
+        (n_pairs, 2) trials and accepted exchanges of each pair of elements.
     """
 
     rows: list[list[float]] = field(default_factory=list)
+    exchanges: NDArray[np.int64] | None = None
 
 
 class Session(ABC):
@@ -278,6 +285,7 @@ class Engine(ABC):
             frames=record.frames(atoms),
             timestep=npt.timestep,
             pressure=npt.pressure,
+            exchanges=record.exchanges,
         )
 
     @contextmanager
@@ -305,9 +313,11 @@ class _Record:
         self._frames: list[tuple[int, dict[str, NDArray[np.float64]]]] = []
         self.state: dict[str, NDArray[Any]] | None = None
         self.last: dict[str, NDArray[Any]] | None = None
+        self.exchanges: NDArray[np.int64] | None = None
         if earlier is not None:
             self.stage, self.step = (int(value) for value in earlier["position"])
             self._rows = earlier["rows"].tolist()
+            self.exchanges = earlier.get("exchanges")
             columns = zip(*(earlier[f"frame_{name}"] for name in _FRAME_ARRAYS), strict=True)
             self._frames = [
                 (int(stage), dict(zip(_FRAME_ARRAYS, values, strict=True)))
@@ -329,6 +339,9 @@ class _Record:
         before = sum(self._lengths[: self.stage])
         for row in chunk.rows:
             self._rows.append([float(self.stage), before + row[1], *row[2:]])
+        if chunk.exchanges is not None:
+            earlier = 0 if self.exchanges is None else self.exchanges
+            self.exchanges = chunk.exchanges + earlier
         self.step += n
 
     def take(self, frame: dict[str, NDArray[np.float64]]) -> None:
@@ -343,6 +356,8 @@ class _Record:
         }
         content["position"] = np.array([self.stage, self.step])
         content["rows"] = np.array(self._rows).reshape(-1, len(COLUMNS))
+        if self.exchanges is not None:
+            content["exchanges"] = self.exchanges
         content |= {f"last_{name}": value for name, value in session.configuration().items()}
         content["frame_stage"] = np.array([stage for stage, _ in self._frames])
         for name in _FRAME_ARRAYS:
