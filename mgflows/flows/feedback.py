@@ -5,8 +5,8 @@ Paper, section II, subset vii.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jobflow import Flow, Maker
@@ -16,6 +16,7 @@ from mgflows.flows.outputs import FeedbackOutput
 from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.labels import AseLabelMaker, LabelsSets
 from mgflows.jobs.quench import QuenchMaker
+from mgflows.md.exchanges import ExchangeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,11 @@ class FeedbackFlowMaker(Maker):
         K/ps; the paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
     n_glasses
         Glasses for each rate.
+    sampler
+        ``"md"`` quenches by molecular dynamics, as in the paper; ``"swap"`` with Monte Carlo
+        exchanges of unlike atoms between its steps
+        (:class:`~mgflows.md.exchanges.ExchangeSettings`, its defaults unless ``quench_maker`` has
+        others), for deeper glasses at the same rates.
     label_sets
         Label all configurations of a quench in one job, as in
         :class:`~mgflows.flows.labels.LabelFlowMaker`.
@@ -59,9 +65,17 @@ class FeedbackFlowMaker(Maker):
     label_maker: Maker = field(default_factory=AseLabelMaker)
     cooling_rates: tuple[float, ...] = (1.0, 0.1, 0.01)
     n_glasses: int = 1
+    sampler: Literal["md", "swap"] = "md"
     label_sets: bool = True
     resources: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in ("md", "swap"):
+            raise InputError(
+                f"the sampler {self.sampler!r} of the feedback is unknown",
+                hint="choose md or swap",
+            )
 
     def make(
         self,
@@ -92,12 +106,15 @@ class FeedbackFlowMaker(Maker):
             for number in range(self.n_glasses)
         ]
         seeds = np.random.SeedSequence(self.seed).generate_state(len(runs)).tolist()
+        quench_maker = self.quench_maker
+        if self.sampler == "swap" and quench_maker.exchanges is None:
+            quench_maker = replace(quench_maker, exchanges=ExchangeSettings())
         jobs: list[Job] = []
         labels: dict[str, OutputReference] = {}
         quenches: dict[str, OutputReference] = {}
         for index, ((rate, number), seed) in enumerate(zip(runs, seeds, strict=True)):
             family = f"quench-{rate:g}K-ps-{number:02d}"
-            quench = self.quench_maker.make(
+            quench = quench_maker.make(
                 structures[index % len(structures)],
                 potential.nep_txt,
                 potential.potential_id,

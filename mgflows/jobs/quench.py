@@ -11,10 +11,11 @@ from mgflows.errors import InputError, PotentialFailureError
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.worker import nep_device
+from mgflows.md.exchanges import ExchangeSettings  # noqa: TC001 (get_type_hints)
 from mgflows.md.frame_limits import FrameLimits
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.schemas.validation import QuenchDocument, RefusedFrame
+from mgflows.schemas.validation import ExchangeCount, QuenchDocument, RefusedFrame
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -48,6 +49,9 @@ class QuenchMaker(StoredMaker):
         (docs/how_to/training.md).
     limits
         Configurations outside are refused before they are labelled.
+    exchanges
+        Monte Carlo exchanges of unlike atoms between the steps, for deeper glasses at the same
+        cooling rate; None: dynamics alone, as in the paper.
     """
 
     name: str = "quench"
@@ -57,6 +61,7 @@ class QuenchMaker(StoredMaker):
     timestep: float = 2.0
     n_frames: int = 16
     limits: FrameLimits = field(default_factory=FrameLimits)
+    exchanges: ExchangeSettings | None = None
 
     retired: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
@@ -90,6 +95,8 @@ class QuenchMaker(StoredMaker):
             (:func:`mgflows.md.quench.check_glass`), or more than half of the configurations are
             outside the limits: such structures are not worth a label.
         """
+        from mgflows.md.engines import AseEngine
+        from mgflows.md.potentials import NepPotential
         from mgflows.md.quench import NPTSettings, check_glass, quench
         from mgflows.nep.calculator import nep_calculator
 
@@ -101,9 +108,12 @@ class QuenchMaker(StoredMaker):
             seed=seed, settings=settings, packages=("nep-adapters", "calorine")
         ) as provenance:
             calculator = nep_calculator(nep_txt, device)
+            engine = self.exchanges and AseEngine(
+                NepPotential(nep_txt, device), exchanges=self.exchanges
+            )
             result = quench(
                 atoms_from_structure(structure),
-                calculator,
+                engine or calculator,
                 temperature_high=self.temperature_high,
                 temperature_low=self.temperature_low,
                 equilibration_time=self.equilibration_time,
@@ -122,6 +132,7 @@ class QuenchMaker(StoredMaker):
             times=[frame.time for frame in frames],
             temperatures=[frame.temperature for frame in frames],
             refused=refused,
+            exchanges=self._counts(result),
             potential_id=potential_id,
             cooling_rate=cooling_rate,
             temperature_high=self.temperature_high,
@@ -135,6 +146,15 @@ class QuenchMaker(StoredMaker):
             },
             provenance=provenance,
         )
+
+    def _counts(self, result: QuenchResult) -> list[ExchangeCount]:
+        if self.exchanges is None or result.exchanges is None:
+            return []
+        pairs = self.exchanges.pairs_of(result.atoms.get_chemical_symbols())
+        return [
+            ExchangeCount(elements=pair, trials=trials, accepted=accepted)
+            for pair, (trials, accepted) in zip(pairs, result.exchanges.tolist(), strict=True)
+        ]
 
     def _choose(
         self, result: QuenchResult, calculator: Calculator

@@ -18,7 +18,6 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.md.potentials import NepPotential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,6 +181,8 @@ def exchanges_for(potential: Potential, atoms: Atoms) -> Exchanges:
     atoms
         Structure with a calculator of this potential.
     """
+    from mgflows.md.potentials import NepPotential
+
     if isinstance(potential, NepPotential):
         from mgflows.nep.exchanges import NepExchanges
 

@@ -103,6 +103,8 @@ class QuenchResult:
         without a hold.
     path
         Configurations taken before: in the melt, and while it cools.
+    exchanges
+        (n_pairs, 2) trials and accepted exchanges, where the engine tries them.
     """
 
     atoms: Atoms
@@ -111,6 +113,7 @@ class QuenchResult:
     cooling: NDArray[np.bool_]
     frames: list[Atoms]
     path: list[PathFrame] = field(default_factory=list)
+    exchanges: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,6 +256,7 @@ def quench(
         cooling=run.samples.stage == _COOLING,
         frames=run.frames.get(_HOLD, []),
         path=path,
+        exchanges=run.exchanges,
     )
 
 

@@ -16,6 +16,14 @@ class RefusedFrame(BaseModel):
     reason: str = Field(description="which quantities are outside their limits")
 
 
+class ExchangeCount(BaseModel):
+    """Monte Carlo exchanges of two elements."""
+
+    elements: tuple[str, str] = Field(description="the elements")
+    trials: int = Field(description="exchanges tried")
+    accepted: int = Field(description="of these, accepted")
+
+
 class QuenchDocument(BaseModel):
     """A glass quenched from the melt with a trained potential."""
 
@@ -33,6 +41,9 @@ class QuenchDocument(BaseModel):
     )
     refused: list[RefusedFrame] = Field(
         default_factory=list, description="configurations that are not worth a label"
+    )
+    exchanges: list[ExchangeCount] = Field(
+        default_factory=list, description="by pair of elements; empty for dynamics alone"
     )
     potential_id: str = Field(description="potential that drove the dynamics")
     cooling_rate: float = Field(description="K/ps (1 K/ps = 1000 K/ns)")

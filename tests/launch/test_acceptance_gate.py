@@ -65,6 +65,7 @@ def campaign(name: str, n_frames: int, steps: int) -> Flow:
         quench_maker=QuenchMaker(equilibration_time=0.2, n_frames=N_FRAMES),
         label_maker=label_maker,
         cooling_rates=(4000.0,),
+        sampler="swap",
     ).make(potential, [structure_from_atoms(frames(0)[-5])], gate=potential.uuid)
     flow = Flow([*labels, training, feedback], name=name)
     set_campaign(flow, name)
@@ -121,6 +122,8 @@ def test_a_good_potential_continues_and_its_frames_are_labelled(settings: Settin
     assert status.succeeded, status.failures
     (quench,) = database.quenches("good")
     assert quench.refused == []
+    assert [count.elements for count in quench.exchanges] == [("Cu", "Zr")]
+    assert 0 < quench.exchanges[0].accepted < quench.exchanges[0].trials
     assert quench.times == sorted(quench.times)
     assert quench.temperatures[0] == 2000.0
     assert quench.temperatures[-1] == 300.0
