@@ -222,8 +222,9 @@ class Settings(BaseSettings):
         """Read the first existing ``mgflows.yaml``, then the variables.
 
         Searched in this order: `directory`; the file named by ``MGFLOWS_CONFIG``;
-        ``MGFLOWS_DIRECTORY``; the current folder; ``~/.config/mgflows``. Relative paths in the file
-        are relative to the file's folder.
+        ``MGFLOWS_DIRECTORY``; the current folder and those above it, where a file counts only if it
+        belongs to this user; ``~/.config/mgflows``. Relative paths in the file are relative to the
+        file's folder.
 
         Parameters
         ----------
@@ -287,7 +288,10 @@ class Settings(BaseSettings):
             candidates.append(Path(named))
         if named := os.environ.get("MGFLOWS_DIRECTORY"):
             candidates.append(_accessible(Path(named) / FILE_NAME))
-        candidates += [Path.cwd() / FILE_NAME, Path.home() / ".config" / "mgflows" / FILE_NAME]
+        here = Path.cwd()
+        candidates.append(here / FILE_NAME)
+        candidates += [path for above in here.parents if _is_own(path := above / FILE_NAME)]
+        candidates.append(Path.home() / ".config" / "mgflows" / FILE_NAME)
         return next(
             (path for path in (c.expanduser().absolute() for c in candidates) if _is_file(path)),
             None,
@@ -508,6 +512,20 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except PermissionError:
         return False
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file belongs to this user: settings name programs that jobs start."""
+    try:
+        return path.stat().st_uid == os.getuid()
+    except OSError:
+        return False
+
+
+def directory_of_environment() -> Path | None:
+    """The directory that the variable MGFLOWS_DIRECTORY names."""
+    named = os.environ.get("MGFLOWS_DIRECTORY")
+    return Path(named) if named else None
 
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:

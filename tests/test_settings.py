@@ -54,6 +54,20 @@ def test_the_nearest_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert settings.directory == tmp_path / "given"
 
 
+def test_a_file_above_the_working_directory_is_found_unless_it_is_another_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path, "database_name: above\ndirectory: .")
+    assert Settings.find_file() == path
+    assert Settings.load().directory == tmp_path
+    put(tmp_path / "here", "database_name: here")
+    assert Settings.load().database_name == "here"
+    (tmp_path / "here" / "mgflows.yaml").unlink()
+    user = os.getuid()
+    monkeypatch.setattr("mgflows.settings.os.getuid", lambda: user + 1)
+    assert Settings.find_file() is None
+
+
 def test_variables_override_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path / "here", "n_workers: 3\nnep_command: gpumd-nep")
     monkeypatch.setenv("MGFLOWS_N_WORKERS", "7")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
     directory_option,
     json_option,
     known_campaign,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @click.option(
     "--accept-gate",
     is_flag=True,

@@ -224,6 +224,7 @@ def dataset(n_frames: int, n_atoms: int, directory: Path | None, as_json: bool) 
     "--device",
     "devices",
     multiple=True,
+    type=click.Choice(["cpu", "cuda"]),
     help="Device of neppo's trainer; repeatable  [default: cpu, and cuda if there is a GPU].",
 )
 @click.option(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
+    complete_campaigns,
+    complete_datasets,
+    complete_potentials,
     directory_option,
     json_option,
     only_campaign,
@@ -24,9 +28,12 @@ if TYPE_CHECKING:
     from mgflows.jobs.training import TrainingMaker
     from mgflows.launch.campaigns import Submission
 
+SUITES = ("tiny", "quick", "standard")
+"""Names of :data:`mgflows.validation.suite.SUITES`, repeated so that --help stays fast."""
+
 
 @click.command()
-@click.argument("campaign")
+@campaign_argument(required=True)
 @click.option(
     "--samples",
     multiple=True,
@@ -73,8 +80,12 @@ def extend(
 
 
 @click.command()
-@click.argument("campaign")
-@click.option("--dataset", help="Dataset to train on  [default: the last one].")
+@campaign_argument(required=True)
+@click.option(
+    "--dataset",
+    shell_complete=complete_datasets,
+    help="Dataset to train on  [default: the last one].",
+)
 @click.option("--split", type=click.Choice(["family", "paper"]), help="Split of the dataset.")
 @click.option("--trainer", type=click.Choice(["own", "neppo", "gpumd"]), help="Which trainer.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of the optimiser.")
@@ -82,7 +93,13 @@ def extend(
 @click.option("--neuron", type=click.IntRange(1), help="Neurons of the hidden layer.")
 @click.option("--cutoff", nargs=2, type=float, help="Radial and angular cutoff in Å.")
 @click.option("--seed", type=int, help="Seed of the training.")
-@click.option("--from", "start_from", metavar="POTENTIAL", help="Start from this potential.")
+@click.option(
+    "--from",
+    "start_from",
+    metavar="POTENTIAL",
+    shell_complete=complete_potentials,
+    help="Start from this potential.",
+)
 @directory_option
 @json_option
 def retrain(
@@ -125,9 +142,17 @@ def retrain(
 
 
 @click.command()
-@click.argument("campaign")
-@click.option("--potential", help="Potential to validate  [default: the best one].")
-@click.option("--suite", help="Suite of the validation  [default: that of the campaign].")
+@campaign_argument(required=True)
+@click.option(
+    "--potential",
+    shell_complete=complete_potentials,
+    help="Potential to validate  [default: the best one].",
+)
+@click.option(
+    "--suite",
+    type=click.Choice(SUITES),
+    help="Suite of the validation  [default: that of the campaign].",
+)
 @click.option(
     "--structures",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -151,12 +176,6 @@ def revalidate(
     name = only_campaign(database, campaign)
     maker = default_validation(database, name)
     if suite is not None:
-        from mgflows.validation.suite import SUITES
-
-        if suite not in SUITES:
-            raise InputError(
-                f"there is no suite {suite!r}", hint=f"the suites are {', '.join(SUITES)}"
-            )
         maker = replace(maker, suite=suite)
     _show(
         revalidate_campaign(
@@ -172,7 +191,12 @@ def revalidate(
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--campaign", required=True, help="Campaign whose method labels the structures.")
+@click.option(
+    "--campaign",
+    required=True,
+    shell_complete=complete_campaigns,
+    help="Campaign whose method labels the structures.",
+)
 @click.option("--subset", default="added", show_default=True, help="Subset of the frames.")
 @directory_option
 @json_option
@@ -187,38 +211,52 @@ def label(file: Path, campaign: str, subset: str, directory: Path | None, as_jso
 
 
 @click.command()
-@click.argument("campaign")
+@campaign_argument(required=True)
 @click.argument("name")
 @directory_option
-def rename(campaign: str, name: str, directory: Path | None) -> None:
+@json_option
+def rename(campaign: str, name: str, directory: Path | None, as_json: bool) -> None:
     """Rename CAMPAIGN to NAME, when all its jobs have ended."""
     from mgflows.launch.removal import rename_campaign
 
     database = open_database(directory)
     rename_campaign(database.settings, campaign, name)
-    click.echo(f"the campaign {campaign} is now {name}")
+    if as_json:
+        print_json({"campaign": name, "renamed_from": campaign})
+    else:
+        click.echo(f"the campaign {campaign} is now {name}")
 
 
 @click.command()
-@click.argument("campaign")
+@campaign_argument(required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", is_flag=True, help="Also if datasets of other campaigns use its labels.")
 @directory_option
-def delete(campaign: str, yes: bool, force: bool, directory: Path | None) -> None:
-    """Delete CAMPAIGN with its labels, datasets, potentials and jobs, after a question."""
+@json_option
+def delete(campaign: str, yes: bool, force: bool, directory: Path | None, as_json: bool) -> None:
+    """Delete CAMPAIGN with its labels, datasets, potentials and jobs, after a question.
+
+    --json needs --yes.
+    """
     from mgflows.launch.removal import campaign_contents, delete_campaign
 
+    if as_json and not yes:
+        raise InputError("--json asks no question", hint="add --yes to delete the campaign")
     database = open_database(directory)
     found = campaign_contents(database.mongo, campaign)
-    for kind, number in found.documents.items():
-        click.echo(f"{number:8d}  {kind}")
-    click.echo(f"{found.n_fireworks:8d}  jobs in the LaunchPad, {found.n_planned} planned")
-    if found.used_by:
-        click.echo(f"its labels are used by datasets of {', '.join(found.used_by)}")
+    if not as_json:
+        for kind, number in found.documents.items():
+            click.echo(f"{number:8d}  {kind}")
+        click.echo(f"{found.n_fireworks:8d}  jobs in the LaunchPad, {found.n_planned} planned")
+        if found.used_by:
+            click.echo(f"its labels are used by datasets of {', '.join(found.used_by)}")
     if not yes:
         click.confirm(f"delete all of this from {database.settings.shown_uri}?", abort=True)
     delete_campaign(database.settings, campaign, force=force)
-    click.echo(f"the campaign {campaign} is deleted")
+    if as_json:
+        print_json({"deleted": campaign, **asdict(found)})
+    else:
+        click.echo(f"the campaign {campaign} is deleted")
 
 
 def _samples(text: str) -> tuple[int, int]:

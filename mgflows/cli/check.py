@@ -14,7 +14,7 @@ from mgflows.cli.glasses import (
     reference_calculator,
     sample_glasses,
 )
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import NameOrOther, json_option, print_json
 from mgflows.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _ROOM_TEMPERATURE_GLASSES = 2
 @click.argument("potential", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--label-with",
+    type=NameOrOther(["stand-in"], "FILE"),
     default=None,
     help="Method of the labels: 'stand-in' or another nep.txt. It runs the same melt and labels "
     "the frames of the potential's own.",

@@ -137,7 +137,14 @@ def _print(calibration: Calibration) -> None:
 @committee.command()
 @click.argument("folder", type=_folder)
 @click.argument("structures", type=_file)
-@click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "-n",
+    "--number",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Structures to select.",
+)
 @click.option(
     "--strategy",
     type=click.Choice(["committee", "farthest", "random"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import json_option, number_list, print_json
+from mgflows.cli.options import NameOrOther, json_option, number_list, print_json
 from mgflows.cli.paths import check_output, force_option, read_structures
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError, require
@@ -34,9 +34,10 @@ _METHODS = {
 @click.argument("structure", type=click.Path(dir_okay=False, path_type=Path))
 @click.option(
     "--code",
+    type=NameOrOther(tuple(_METHODS), "IMPORT"),
     default="gpaw",
     show_default=True,
-    help=f"{', '.join(_METHODS)}, or the import path of a label method.",
+    help="The code, or the import path of a label method.",
 )
 @click.option(
     "--cutoffs",
@@ -115,8 +116,12 @@ def converge(
         )
     if output:
         _check_plot(output, force=force)
-    log = make_console(stderr=True)
     files = Path(f"{structure.stem}-convergence")
+    if not force and files.is_dir() and any(files.iterdir()):
+        raise InputError(
+            f"{files} has files of an earlier run", hint="move them or overwrite with --force"
+        )
+    log = make_console(stderr=True)
     files.mkdir(exist_ok=True)
     with chdir(files):
         results = [

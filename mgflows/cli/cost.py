@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
     directory_option,
     json_option,
     only_campaign,
@@ -31,7 +32,7 @@ _BASES = {
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @directory_option
 @json_option
 def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import directory_option, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
-from mgflows.cli.tables import make_console, make_table
+from mgflows.cli.tables import make_console, print_table
 from mgflows.errors import InputError
 from mgflows.text import plural
 
@@ -65,6 +65,7 @@ _SYMBOLS = re.compile(r"([A-Z][a-z]?)[\d.]*")
     help="Write the file for LabelFlowMaker(crystals=load_crystals(file)).",
 )
 @force_option
+@directory_option
 @click.option("--markdown", is_flag=True, help="Print the table in Markdown.")
 @json_option
 def crystals(
@@ -76,6 +77,7 @@ def crystals(
     observed_only: bool,
     output: Path | None,
     force: bool,
+    directory: Path | None,
     markdown: bool,
     as_json: bool,
 ) -> None:
@@ -98,7 +100,7 @@ def crystals(
         query |= {"energy_above_hull": above_hull, "observed_only": observed_only}
         found = crystals_from_materials_project(
             species,
-            api_key=materials_project_key(Settings.load()),
+            api_key=materials_project_key(Settings.load(directory)),
             energy_above_hull=above_hull,
             max_atoms=max_atoms,
             observed_only=observed_only,
@@ -154,6 +156,6 @@ def _row(crystal: AnyCrystal) -> list[str]:
 
 def _print(rows: Sequence[Sequence[str]], output: Path | None) -> None:
     console = make_console()
-    console.print(make_table(_COLUMNS, rows, numbers=("atoms",)))
+    print_table(console, _COLUMNS, rows, numbers=("atoms",), optional=("source",))
     written = f" written to {output}" if output else ""
     console.print(f"{plural(len(rows), 'crystal')}{written}", markup=False)

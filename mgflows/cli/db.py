@@ -21,19 +21,28 @@ def db() -> None:
 
 @db.command()
 @directory_option
-def start(directory: Path | None) -> None:
+@json_option
+def start(directory: Path | None, as_json: bool) -> None:
     """Start the server if it is not running."""
     server = _server(directory)
     was_running = server.pid() is not None
     uri = server.start()
+    if as_json:
+        print_json({"uri": uri, "was_running": was_running})
+        return
     click.echo(f"MongoDB {'was already running' if was_running else 'runs'}: {uri}")
 
 
 @db.command()
 @directory_option
-def stop(directory: Path | None) -> None:
+@json_option
+def stop(directory: Path | None, as_json: bool) -> None:
     """Stop the server; its data are kept."""
-    click.echo("MongoDB is stopped" if _server(directory).stop() else "MongoDB was not running")
+    was_running = _server(directory).stop()
+    if as_json:
+        print_json({"was_running": was_running})
+    else:
+        click.echo("MongoDB is stopped" if was_running else "MongoDB was not running")
 
 
 @db.command()

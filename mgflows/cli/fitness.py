@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
     directory_option,
     json_option,
     only_campaign,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @directory_option
 @json_option
 def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None:

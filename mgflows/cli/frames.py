@@ -10,6 +10,10 @@ import click
 
 from mgflows.cli.filters import filter_options, select_frames
 from mgflows.cli.options import (
+    campaign_argument,
+    complete_campaigns,
+    complete_datasets,
+    complete_potentials,
     directory_option,
     json_option,
     known_campaign,
@@ -17,7 +21,7 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.paths import check_output, force_option
-from mgflows.cli.tables import make_console, make_table, rounded
+from mgflows.cli.tables import make_console, make_table, print_table, rounded
 from mgflows.errors import InputError
 from mgflows.files import atomic_write
 from mgflows.text import plural
@@ -31,9 +35,13 @@ _SHOWN = 50
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @filter_options
-@click.option("--potential", help="Add the errors of this potential (its id or first digits).")
+@click.option(
+    "--potential",
+    shell_complete=complete_potentials,
+    help="Add the errors of this potential (its id or first digits).",
+)
 @click.option("--worst-forces", type=click.IntRange(1), help="Only the N worst force errors.")
 @click.option("--worst-energies", type=click.IntRange(1), help="Only the N worst energy errors.")
 @click.option(
@@ -69,7 +77,7 @@ def frames(
             "--worst-forces and --worst-energies are both given", hint="give one of them"
         )
     if table is not None:
-        check_output(table, force=force)
+        check_output(table, force=force, option="--csv")
     database = open_database(directory)
     found = select_frames(database, known_campaign(database, campaign), options)
     errors: dict[str, FrameError] = {}
@@ -118,7 +126,7 @@ def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> No
     if not found:
         console.print("no frame fits")
         return
-    numbers = ("E (eV/at)", "F max (eV/Å)", "P (GPa)", "g/cm³", *(("dE", "dF") if errors else ()))
+    numbers = ("E", "F max", "P", "g/cm³", *(("dE", "dF") if errors else ()))
     columns = ("frame", "subset", "family", "name", "cell", *numbers)
     rows = []
     for frame in found[:_SHOWN]:
@@ -137,13 +145,13 @@ def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> No
             error = errors[frame.frame_id]
             row += [rounded(error.energy), rounded(error.force)]
         rows.append(tuple(row))
-    console.print(make_table(columns, rows, numbers=numbers))
+    print_table(
+        console, columns, rows, numbers=numbers, optional=("name", "g/cm³", "P", "F max", "cell")
+    )
+    legend = "E: energy in eV/atom; F max: largest force in eV/Å; P: pressure in GPa"
     if errors:
-        console.print(
-            "dE: absolute error of the energy in meV/atom; dF: root mean square error of the "
-            "forces in meV/Å",
-            style="dim",
-        )
+        legend += "; dE: error of the energy in meV/atom; dF: RMSE of the forces in meV/Å"
+    console.print(legend, style="dim")
     if len(found) > _SHOWN:
         console.print(f"{plural(len(found), 'frame')}; {_SHOWN} shown, all with --csv or --json")
 
@@ -155,7 +163,13 @@ def dataset() -> None:
 
 def _split_options(function: Any) -> Any:
     for option in (
-        click.option("--test-fraction", type=float, default=0.2, show_default=True),
+        click.option(
+            "--test-fraction",
+            type=click.FloatRange(0.0, 1.0),
+            default=0.2,
+            show_default=True,
+            help="Part of the frames that is for tests.",
+        ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of the splits."),
         click.option(
             "--hold-out", multiple=True, metavar="FAMILY", help="Test on this family; repeatable."
@@ -166,11 +180,16 @@ def _split_options(function: Any) -> Any:
 
 
 @dataset.command("freeze")
-@click.argument("campaign")
+@campaign_argument(required=True)
 @filter_options
 @_split_options
 @click.option("--include-ordered", is_flag=True, help="Keep samples that crystallised.")
-@click.option("--keep", metavar="DATASET", help="Frames of this dataset keep their sides.")
+@click.option(
+    "--keep",
+    metavar="DATASET",
+    shell_complete=complete_datasets,
+    help="Frames of this dataset keep their sides.",
+)
 @click.option(
     "--accept-methods",
     is_flag=True,
@@ -206,8 +225,18 @@ def freeze(
 
 
 @dataset.command("merge")
-@click.argument("identifiers", metavar="DATASET...", nargs=-1, required=True)
-@click.option("--campaign", help="Campaign of the union  [default: that of the datasets].")
+@click.argument(
+    "identifiers",
+    metavar="DATASET...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_datasets,
+)
+@click.option(
+    "--campaign",
+    shell_complete=complete_campaigns,
+    help="Campaign of the union  [default: that of the datasets].",
+)
 @click.option("--new-split", is_flag=True, help="Divide all frames again.")
 @click.option("--accept-methods", is_flag=True, help="As for freeze.")
 @directory_option
@@ -232,8 +261,10 @@ def merge(
 
 
 @dataset.command("subtract")
-@click.argument("identifier", metavar="DATASET")
-@click.argument("others", metavar="OTHER...", nargs=-1, required=True)
+@click.argument("identifier", metavar="DATASET", shell_complete=complete_datasets)
+@click.argument(
+    "others", metavar="OTHER...", nargs=-1, required=True, shell_complete=complete_datasets
+)
 @directory_option
 @json_option
 def subtract(
@@ -246,7 +277,7 @@ def subtract(
 
 
 @dataset.command("split")
-@click.argument("identifier", metavar="DATASET")
+@click.argument("identifier", metavar="DATASET", shell_complete=complete_datasets)
 @_split_options
 @directory_option
 @json_option

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.cli.options import campaign_argument, directory_option, json_option, print_json
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import ErrorCategory
 from mgflows.text import plural
@@ -24,7 +24,7 @@ CATEGORIES = tuple(category.value for category in ErrorCategory)
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @click.option(
     "--yes", "do_it", is_flag=True, help="Apply the repairs; without it they are only listed."
 )
@@ -32,7 +32,9 @@ CATEGORIES = tuple(category.value for category in ErrorCategory)
     "--retry",
     type=click.Choice([*CATEGORIES, _EVERYTHING]),
     multiple=True,
-    help="Also rerun failed jobs whose error is of this category; repeatable.",
+    metavar="CATEGORY",
+    help="Also rerun failed jobs whose error is of this category; repeatable. Categories: "
+    f"{', '.join((*CATEGORIES, _EVERYTHING))}.",
 )
 @directory_option
 @json_option

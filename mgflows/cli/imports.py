@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, open_database, print_json
+from mgflows.cli.options import (
+    complete_campaigns,
+    directory_option,
+    json_option,
+    open_database,
+    print_json,
+)
 from mgflows.cli.tables import make_console, make_table, rounded
 from mgflows.errors import InputError
 from mgflows.text import plural
@@ -32,7 +38,12 @@ _SHOWN = 8
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--campaign", required=True, help="Campaign of the frames; a new one is registered.")
+@click.option(
+    "--campaign",
+    required=True,
+    shell_complete=complete_campaigns,
+    help="Campaign of the frames; a new one is registered.",
+)
 @click.option(
     "--method",
     required=True,
@@ -66,9 +77,27 @@ _SHOWN = 8
     metavar="QUANTITY=KEY",
     help="Key of the energy, forces, stress or virial, such as energy=dft_energy; repeatable.",
 )
-@click.option("--energy-unit", default="eV", show_default=True, help="meV, Ry, Hartree, kJ/mol...")
-@click.option("--length-unit", default="A", show_default=True, help="nm or bohr.")
-@click.option("--stress-unit", default="eV/A^3", show_default=True, help="GPa, kbar or bar.")
+@click.option(
+    "--energy-unit",
+    type=click.Choice(["eV", "meV", "Ry", "Hartree", "kJ/mol", "kcal/mol"]),
+    default="eV",
+    show_default=True,
+    help="Unit of energies, and of virials.",
+)
+@click.option(
+    "--length-unit",
+    type=click.Choice(["A", "nm", "bohr"]),
+    default="A",
+    show_default=True,
+    help="Unit of lengths.",
+)
+@click.option(
+    "--stress-unit",
+    type=click.Choice(["eV/A^3", "GPa", "kbar", "bar"]),
+    default="eV/A^3",
+    show_default=True,
+    help="Unit of stresses.",
+)
 @click.option(
     "--stress-sign",
     type=click.Choice(["tension", "compression"]),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgflows.cli.options import json_option, print_json
+from mgflows.cli.paths import force_option
 from mgflows.cli.tables import make_console
 from mgflows.errors import InputError
 from mgflows.settings import CATEGORIES
@@ -49,6 +51,7 @@ _SCHEDULERS = ("slurm", "pbs", "sge", "lsf", "none")
 
 @click.command()
 @click.option(
+    "-C",
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("mgflows-config"),
@@ -84,19 +87,23 @@ _SCHEDULERS = ("slurm", "pbs", "sge", "lsf", "none")
 )
 @click.option("--vasp-command", help="Command that starts VASP, such as 'srun vasp_std'.")
 @click.option("--no-input", is_flag=True, help="Do not prompt; use defaults.")
+@force_option
+@json_option
 def init(
     directory: Path,
     scheduler: str | None,
     mongodb_uri: str | None,
     database_name: str,
     no_input: bool,
+    force: bool,
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Write mgflows.yaml and the files of FireWorks, jobflow and atomate2 rendered from it.
 
     If the directory has an mgflows.yaml, for example an edited one, the files are rendered again.
     """
-    from mgflows.machine.configuration import write_configuration
+    from mgflows.machine.configuration import refuse_foreign_files, write_configuration
     from mgflows.settings import FILE_NAME, Settings
 
     directory = directory.absolute()
@@ -116,11 +123,23 @@ def init(
             )
         settings = Settings.read(path)
     else:
-        ask = not no_input and sys.stdin.isatty()
+        if not force:
+            refuse_foreign_files(directory)
+        ask = not no_input and not as_json and sys.stdin.isatty()
         settings = _new_settings(directory, scheduler, mongodb_uri, database_name, options, ask=ask)
         settings.write(path)
     _start_private_server(settings)
     paths = [path, *write_configuration(settings, directory, sys.executable)]
+    if as_json:
+        print_json(
+            {
+                "directory": str(directory),
+                "files": [str(each) for each in paths],
+                "mongodb_uri": settings.shown_uri,
+                "scheduler": settings.scheduler,
+            }
+        )
+        return
     _show(settings, directory, paths)
 
 

@@ -13,12 +13,16 @@ import logging
 import sys
 import traceback
 import unicodedata
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import mgflows
 from mgflows.errors import MaskingFormatter, MgflowsError, mask_credentials
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _COMMANDS = {
     "quickstart": (
@@ -71,6 +75,10 @@ _COMMANDS = {
     "db": ("mgflows.cli.db:db", "Start, stop and check a private MongoDB server."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and suggest fixes."),
     "heal": ("mgflows.cli.heal:heal", "Recover lost, hanging and failed jobs."),
+    "completion": (
+        "mgflows.cli.completion:completion",
+        "Print the completion of commands for a shell.",
+    ),
 }
 
 
@@ -89,7 +97,7 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest the closest name for an unknown command."""
+        """Suggest the closest name for an unknown command; pass on the directory of the group."""
         import difflib
 
         name = args[0]
@@ -97,17 +105,60 @@ class _LazyGroup(click.Group):
             close = difflib.get_close_matches(name, _COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else "list them with: mgflows --help"
             raise click.UsageError(f"there is no command {name!r}; {hint}", ctx)
-        return super().resolve_command(ctx, args)
+        _, command, rest = super().resolve_command(ctx, args)
+        if command is not None and ctx.params.get("directory") is not None:
+            rest = _with_directory(command, name, rest, ctx.params["directory"])
+        return name, command, rest
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete names of commands without importing the commands."""
+        from click.shell_completion import CompletionItem
+
+        commands = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
 
+def _with_directory(
+    command: click.Command, name: str, arguments: list[str], directory: Path
+) -> list[str]:
+    """Insert the directory of the group into the arguments of a command, where they override it.
+
+    Raises
+    ------
+    click.UsageError
+        If the command uses no directory.
+    """
+    position = 0
+    while isinstance(command, click.Group):
+        found = command.commands.get("".join(arguments[position : position + 1]))
+        if found is None:
+            # A help option, or an error that the group will report.
+            return arguments
+        command, name, position = found, f"{name} {arguments[position]}", position + 1
+    if not any(parameter.name == "directory" for parameter in command.params):
+        raise click.UsageError(f"mgflows {name} uses no directory; leave out -C {directory}")
+    return [*arguments[:position], "--directory", str(directory), *arguments[position:]]
+
+
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(mgflows.__version__, prog_name="mgflows")
 @click.option("-v", "--verbose", count=True, help="Log progress; twice for all details.")
-def cli(verbose: int) -> None:
+@click.option(
+    "-C",
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the campaign, for all commands that use one  [default: MGFLOWS_DIRECTORY, "
+    "then the nearest folder with mgflows.yaml, here or above].",
+)
+def cli(verbose: int, directory: Path | None) -> None:  # noqa: ARG001 - passed on by the group
     """Build and validate machine-learned potentials for metallic glasses.
 
     Start with `mgflows quickstart --directory quickstart`.

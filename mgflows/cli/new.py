@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import NameOrOther, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import format_hours, make_console, make_table
 from mgflows.errors import MgflowsError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mgflows.machine.new_campaign import StageCost
     from mgflows.surrogate import LennardJones
 
+LABELS = ("stand-in", "gpaw", "espresso", "cp2k", "vasp")
+"""Names in :data:`mgflows.machine.new_campaign.LABELS`, repeated so that --help stays fast."""
 _EXPENSIVE = 10.0
 """Core hours of a stage above which it is pointed out."""
 _USUAL_EXCESS = (0.1, 0.35)
@@ -34,10 +36,11 @@ _USUAL_EXCESS = (0.1, 0.35)
 @click.option(
     "--label-with",
     "labels",
+    type=NameOrOther(LABELS, "FILE|IMPORT"),
     default="stand-in",
     show_default=True,
-    help="stand-in (an embedded-atom model, for demonstrations), gpaw, espresso, cp2k, vasp, the "
-    "path of a nep.txt, or the import path of an ASE calculator.",
+    help="What labels the structures: the stand-in (an embedded-atom model, for demonstrations), a "
+    "DFT code, the path of a nep.txt, or the import path of an ASE calculator.",
 )
 @click.option(
     "--scale",

@@ -13,10 +13,23 @@ from mgflows.errors import InputError
 from mgflows.text import listed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from click.shell_completion import CompletionItem
+
     from mgflows.database import GlassDatabase
+
+    F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
     "Interrupted",
+    "NameOrOther",
+    "campaign_argument",
+    "complete_campaigns",
+    "complete_datasets",
+    "complete_potentials",
+    "complete_results",
     "directory_option",
     "json_option",
     "known_campaign",
@@ -31,9 +44,104 @@ directory_option = click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory with mgflows.yaml, such as that of a quickstart  [default: the one that "
-    "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the working directory].",
+    "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the nearest folder with mgflows.yaml, here or "
+    "above].",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _complete(
+    context: click.Context, incomplete: str, names: Callable[[GlassDatabase], list[str]]
+) -> list[str]:
+    """Names in the database that begin so; none if it does not answer: a shell shows no errors."""
+    from mgflows.errors import MgflowsError
+
+    try:
+        found = names(open_database(context.params.get("directory")))
+    except MgflowsError:
+        return []
+    return sorted({name for name in found if name.startswith(incomplete)})
+
+
+def complete_campaigns(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[str]:
+    """Complete the name of a campaign."""
+    return _complete(
+        context, incomplete, lambda database: [each.campaign for each in database.campaigns()]
+    )
+
+
+def complete_datasets(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[str]:
+    """Complete the id of a dataset."""
+    return _complete(
+        context, incomplete, lambda database: [each.dataset_id for each in database.datasets()]
+    )
+
+
+def complete_potentials(
+    context: click.Context,
+    parameter: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[str]:
+    """Complete the id of a potential."""
+    return _complete(
+        context, incomplete, lambda database: [each.potential_id for each in database.potentials()]
+    )
+
+
+def complete_results(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[str]:
+    """Complete the id of a dataset or a potential."""
+    return complete_datasets(context, parameter, incomplete) + complete_potentials(
+        context, parameter, incomplete
+    )
+
+
+def campaign_argument(*, required: bool = False) -> Callable[[F], F]:
+    """The argument CAMPAIGN, whose names a shell completes."""
+    return click.argument("campaign", required=required, shell_complete=complete_campaigns)
+
+
+class NameOrOther(click.ParamType):
+    """One of several names, or something else that the command checks, such as a file.
+
+    Parameters
+    ----------
+    names
+        The names, which a shell completes.
+    other
+        What else may be given, in capitals for the help, such as ``FILE``.
+    """
+
+    name = "name"
+
+    def __init__(self, names: Sequence[str], other: str) -> None:
+        self.names = tuple(names)
+        self.other = other
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """What the help shows for the value."""
+        return f"[{'|'.join((*self.names, self.other))}]"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Complete the names, and files."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+        return found or [CompletionItem(incomplete, type="file")]
 
 
 def number_list(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001

@@ -18,7 +18,7 @@ __all__ = ["check_output", "force_option", "read_dataset", "read_structures"]
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
 
-def check_output(path: Path, *, force: bool) -> None:
+def check_output(path: Path, *, force: bool, option: str = "--output") -> None:
     """Make sure that a file can be written, before the work whose result it will hold.
 
     Parameters
@@ -27,6 +27,8 @@ def check_output(path: Path, *, force: bool) -> None:
         The file; its directory is created if it is missing.
     force
         Whether an existing file may be overwritten.
+    option
+        The option that names the file, for the messages.
 
     Raises
     ------
@@ -39,18 +41,19 @@ def check_output(path: Path, *, force: bool) -> None:
     except OSError as error:
         raise InputError(
             f"the directory {directory} cannot be created: {error.strerror}",
-            hint="choose another --output",
+            hint=f"choose another {option}",
         ) from error
     if path.is_dir():
-        raise InputError(f"{path} is a directory", hint="choose a file name for --output")
+        raise InputError(f"{path} is a directory", hint=f"choose a file name for {option}")
     if path.exists() and not force:
         raise InputError(
-            f"{path} exists already", hint="choose another --output or overwrite with --force"
+            f"{path} exists already",
+            hint=f"choose another {option} or overwrite with --force",
         )
     # Files are replaced by renaming, which needs a writable directory.
     if not os.access(directory, os.W_OK | os.X_OK):
         raise InputError(
-            f"the directory {directory} is not writable", hint="choose another --output"
+            f"the directory {directory} is not writable", hint=f"choose another {option}"
         )
 
 

@@ -9,6 +9,7 @@ import click
 from mgflows.cli.options import json_option, print_json
 from mgflows.cli.running import describe_submission, print_summary, run_campaign
 from mgflows.cli.tables import make_console
+from mgflows.settings import directory_of_environment
 
 SCALES = ("tiny", "small")
 """Names of :data:`mgflows.flows.scales.SCALES`, repeated so that --help stays fast."""
@@ -19,8 +20,8 @@ SCALES = ("tiny", "small")
     "-C",
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("quickstart"),
-    show_default=True,
+    default=lambda: directory_of_environment() or Path("quickstart"),
+    show_default="MGFLOWS_DIRECTORY or quickstart",
     help="Directory of everything: database, launches, potential and report.",
 )
 @click.option(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
+    complete_results,
     directory_option,
     json_option,
     known_campaign,
@@ -15,7 +17,7 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.paths import force_option
-from mgflows.cli.tables import make_console, make_table
+from mgflows.cli.tables import make_console, make_table, print_table
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import Split
 
 Kind = Literal["dataset", "potential"]
-_ACCEPTED = {True: "yes", False: "no", None: "not tested"}
+_ACCEPTED = {True: "yes", False: "no", None: "untested"}
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @directory_option
 @json_option
 def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> None:
@@ -59,7 +61,7 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @directory_option
 @json_option
 def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> None:
@@ -94,12 +96,12 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
                 potential.campaign,
             )
         )
-    console.print(
-        make_table(
-            ("potential", "accepted", "gen.", "split", "E", "F", "W", "dataset", "campaign"),
-            rows,
-            numbers=("gen.", "E", "F", "W"),
-        )
+    print_table(
+        console,
+        ("potential", "accepted", "gen.", "split", "E", "F", "W", "dataset", "campaign"),
+        rows,
+        numbers=("gen.", "E", "F", "W"),
+        optional=("campaign", "dataset"),
     )
     console.print(
         "E, F, W: root mean square errors of energy (meV/atom), force (meV/Å) and virial "
@@ -116,7 +118,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
 
 
 @click.command()
-@click.argument("identifier", metavar="ID")
+@click.argument("identifier", metavar="ID", shell_complete=complete_results)
 @click.option(
     "--format",
     "form",

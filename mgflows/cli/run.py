@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import directory_option, json_option, print_json
 from mgflows.cli.running import describe_submission, print_summary, run_campaign
 from mgflows.cli.tables import make_console
 from mgflows.text import plural
 
-_folder = click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
+_folder = click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 
 
 @click.command()
@@ -23,18 +23,22 @@ _folder = click.argument("folder", type=click.Path(file_okay=False, path_type=Pa
     help="Jobs at the same time  [default: n_workers of the settings, or one per core up to two].",
 )
 @click.option("--retry", is_flag=True, help="Rerun the jobs that failed in an earlier run.")
+@directory_option
 @json_option
-def run(folder: Path, workers: int | None, retry: bool, as_json: bool) -> None:
+def run(
+    folder: Path | None, workers: int | None, retry: bool, directory: Path | None, as_json: bool
+) -> None:
     """Run the campaign of FOLDER on this machine; write its potential and report.
 
-    FOLDER has campaign.py and is the working directory by default. After Ctrl-C, a crash or a
+    FOLDER has campaign.py; by default it is that of --directory, or the nearest folder with
+    campaign.py, here or above. After Ctrl-C, a crash or a
     power cut, run the same command again; it resumes where it stopped.
     """
     from mgflows.machine import local_campaign
-    from mgflows.machine.new_campaign import load_campaign
+    from mgflows.machine.new_campaign import campaign_folder, load_campaign
 
     console = make_console(stderr=as_json)
-    folder = folder.absolute()
+    folder = campaign_folder(folder, directory)
     maker = load_campaign(folder)
     local_campaign.check_packages()
     local_campaign.check_directory(folder)
@@ -52,19 +56,21 @@ def run(folder: Path, workers: int | None, retry: bool, as_json: bool) -> None:
 
 @click.command()
 @_folder
+@directory_option
 @json_option
-def submit(folder: Path, as_json: bool) -> None:
+def submit(folder: Path | None, directory: Path | None, as_json: bool) -> None:
     """Submit the campaign of FOLDER to the database of its mgflows.yaml; run nothing.
 
-    FOLDER has campaign.py and is the working directory by default. Workers take the jobs: `mgflows
+    FOLDER has campaign.py; by default it is that of --directory, or the nearest folder with
+    campaign.py, here or above. Workers take the jobs: `mgflows
     worker` here, `qlaunch rapidfire` on a cluster. A second call adds nothing.
     """
     from mgflows.launch import submit_campaign
     from mgflows.machine.mongod import PrivateMongod
-    from mgflows.machine.new_campaign import load_campaign
+    from mgflows.machine.new_campaign import campaign_folder, load_campaign
     from mgflows.settings import Settings
 
-    folder = folder.absolute()
+    folder = campaign_folder(folder, directory)
     maker = load_campaign(folder)
     settings = Settings.load(folder)
     if settings.is_private:

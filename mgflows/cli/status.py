@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
     directory_option,
     json_option,
     only_campaign,
@@ -45,7 +46,7 @@ _SUMMARY = (
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @click.option(
     "--watch",
     is_flag=True,
@@ -161,6 +162,7 @@ def _overview(states: dict[str, CampaignStatus]) -> Table:
 
 def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> RenderableType:
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
@@ -173,7 +175,7 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     lines: list[RenderableType] = [
         Text.assemble((name, "bold"), f"  {document.alloy.name}, labels: {document.method}"),
         _group_table(state),
-        ProgressBar(total=max(state.total, 1), completed=state.completed, width=60),
+        Padding(ProgressBar(total=max(state.total, 1), completed=state.completed, width=60), 0),
         Text(
             f"{state.completed} of {plural(state.total, 'job')} done; {spent} core hours spent, "
             f"{left}"

@@ -1,8 +1,9 @@
 """Consoles and tables of the command line.
 
-A table fits a terminal of 80 columns or folds its longest texts; nothing is cut off. Without a
-terminal (a pipe or a file) lines are as long as they need to be, so that ``grep`` finds whole
-values; the variable COLUMNS sets another width.
+A table fits a terminal of 80 columns, leaves out its less important columns and says so, or folds
+its longest texts; nothing is cut off. Without a terminal (a pipe or a file) tables are complete and
+lines are as long as they need to be, so that ``grep`` finds whole values; the variable COLUMNS sets
+another width.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Cell", "format_hours", "make_console", "make_table", "rounded"]
+__all__ = ["Cell", "format_hours", "make_console", "make_table", "print_table", "rounded"]
 
 Cell: TypeAlias = "str | Text | float | None"
 
@@ -80,6 +81,55 @@ def make_table(
             continue
         table.add_row(*(cell if isinstance(cell, Text) else Text(_words(cell)) for cell in row))
     return table
+
+
+def print_table(
+    console: Console,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    numbers: Collection[str] = (),
+    optional: Sequence[str] = (),
+    title: str = "",
+) -> None:
+    """Print a table without those of its columns that the console has no room for.
+
+    Parameters
+    ----------
+    console
+        Where to print.
+    columns, rows, numbers, title
+        As for :func:`make_table`.
+    optional
+        Titles of columns that may be left out, the first one first. A line below the table names
+        those that are.
+    """
+    from rich.measure import Measurement
+
+    rows = [tuple(row) for row in rows]
+    left_out: list[str] = []
+
+    def table() -> Table:
+        shown = [index for index, title in enumerate(columns) if title not in left_out]
+        return make_table(
+            [columns[index] for index in shown],
+            ([row[index] for index in shown] for row in rows),
+            numbers=numbers,
+            title=title,
+        )
+
+    for column in optional:
+        width = Measurement.get(console, console.options, table()).maximum
+        # rich clips the measurement to the width of the console.
+        if width < console.width:
+            break
+        left_out.append(column)
+    console.print(table())
+    if left_out:
+        console.print(
+            f"not shown for lack of space: {', '.join(left_out)}; a pipe or --json has everything",
+            style="dim",
+        )
 
 
 def rounded(value: float | None) -> str:

@@ -13,8 +13,8 @@ from mgflows.cli.glasses import (
     reference_calculator,
     sample_glasses,
 )
-from mgflows.cli.options import directory_option, json_option, print_json
-from mgflows.cli.paths import read_structures
+from mgflows.cli.options import NameOrOther, directory_option, json_option, print_json
+from mgflows.cli.paths import check_output, force_option, read_structures
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
 from mgflows.text import plural
@@ -59,7 +59,12 @@ _ROWS = (
     default=None,
     help="Alloy to sample glasses of if no file is given [default: Cu46Zr46Al8 or equal parts].",
 )
-@click.option("--reference", default=None, help="Another nep.txt to compare with, or 'stand-in'.")
+@click.option(
+    "--reference",
+    type=NameOrOther(["stand-in"], "FILE"),
+    default=None,
+    help="Another nep.txt to compare with, or 'stand-in'.",
+)
 @click.option(
     "--against",
     multiple=True,
@@ -79,6 +84,7 @@ _ROWS = (
     help="Samples measured at the same time.",
 )
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="HTML to write.")
+@force_option
 @click.option("--forecast", is_flag=True, help="Print samples and cost of the suite, and stop.")
 @click.option("--submit", "submission", metavar="NAME", help="Submit the samples as jobs.")
 @click.option(
@@ -110,6 +116,7 @@ def validate(
     experiments: Path | None,
     processes: int,
     report: Path | None,
+    force: bool,
     forecast: bool,
     submission: str | None,
     first: int,
@@ -129,6 +136,8 @@ def validate(
     potentials other than a nep.txt, the suite is measured as independent samples, which are
     averaged for each potential and shown beside experiment.
     """
+    if report is not None:
+        check_output(report, force=force, option="--report")
     if (
         against
         or forecast

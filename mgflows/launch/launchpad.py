@@ -14,13 +14,14 @@ from fireworks.core import launchpad as fireworks_launchpad
 from fireworks.core import rocket as fireworks_rocket
 
 from mgflows.connections import launchpad_options
-from mgflows.database.failures import interruption_reason
+from mgflows.database.failures import interruption_reason, last_words
 from mgflows.errors import ServiceError, clean_text
 from mgflows.launch import bookkeeping
 from mgflows.launch.interruption import Interrupted
 from mgflows.launch.preflight import check_free_space, check_versions
 from mgflows.launch.processes import identity
 from mgflows.launch.retries import RetryingCollection, with_retries
+from mgflows.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,6 +206,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self._more_exist = False
         self._launch: Launch | None = None
         self._ended: int | None = None
+        self._name = "job"
         self._last_heartbeat = 0.0
         self.only_launch: dict[str, Any] | None = None
 
@@ -242,6 +244,9 @@ class WorkerLaunchPad(RetryingLaunchPad):
             firework, launch_id = super().checkout_fw(fworker, launch_dir, fw_id, **options)
         self._more_exist = firework is not None
         self._n_taken += firework is not None
+        if firework is not None:
+            self._name = f"job {firework.fw_id} {firework.name}"
+            logger.info("%s starts in %s", self._name, launch_dir)
         return firework, launch_id
 
     def _take(self, fworker: FWorker, launch_dir: str) -> tuple[Firework, int] | tuple[None, None]:
@@ -346,7 +351,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         ):
             self._launch, self._ended = None, launch_id
             if bookkeeping.complete(self, launch, action):
-                self._watch_for_quick_failures(state)
+                self._watch_for_quick_failures(state, action)
             else:
                 logger.warning(
                     "launch %s had lost its job to another worker: its result is discarded",
@@ -369,7 +374,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
             )
             return self._give_back(launch_id, action)
         recorded = super().complete_launch(launch_id, action, state)
-        self._watch_for_quick_failures(state)
+        self._watch_for_quick_failures(state, action)
         return recorded
 
     def ping_launch(self, launch_id: int, ptime: Any = None, checkpoint: Any = None) -> None:
@@ -418,7 +423,15 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self.rerun_fw(launch.fw_id)
         return launch.to_dict()
 
-    def _watch_for_quick_failures(self, state: str) -> None:
+    def _watch_for_quick_failures(self, state: str, action: FWAction | None) -> None:
+        seconds = duration(time.monotonic() - self._started)
+        if state == "FIZZLED":
+            stored = (action.stored_data if action else None) or {}
+            trace = str((stored.get("_exception") or {}).get("_stacktrace") or "")
+            reason = last_words(trace) or "no reason was recorded"
+            logger.warning("%s failed after %s: %s", self._name, seconds, reason)
+        else:
+            logger.info("%s done after %s", self._name, seconds)
         if state != "FIZZLED":
             self._n_quick_failures = 0
             self.n_completed += 1

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import enum
 import errno
@@ -20,17 +19,21 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from mgflows import subprocesses
 from mgflows.connections import check_database, open_database, open_job_store
 from mgflows.errors import MaskingFormatter, MgflowsError, ServiceError, clean_text
 from mgflows.settings import CATEGORIES, Settings, batch_job
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fireworks import LaunchPad
 
-logger = logging.getLogger(__name__)
+# As a program, this module is __main__.
+logger = logging.getLogger("mgflows.launch.worker")
 
 SLEEP_SECONDS = 1
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -185,85 +188,142 @@ def work(
         _leave_empty_directory(launches, home)
     if launchpad.n_completed:
         _report_usable(settings, categories)
+    failed = f", {launchpad.n_failed} failed" if launchpad.n_failed else ""
+    logger.info(
+        "%s done%s%s",
+        plural(launchpad.n_completed, "job"),
+        failed,
+        "" if launchpad.n_completed or launchpad.n_failed else ": none is ready for this worker",
+    )
     return ExitCode.SOME_FAILED if launchpad.n_failed else ExitCode.DONE
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a worker as a program.
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("mode", type=click.Choice(["rapidfire", "singleshot"]), default="rapidfire")
+@click.option(
+    "-C",
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory whose mgflows.yaml names the database.",
+)
+@click.option(
+    "--settings",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The settings file itself, instead of a directory.",
+)
+@click.option("--campaign", help="Only jobs of this campaign.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    type=click.Choice(CATEGORIES),
+    help="Only jobs of this category; repeatable.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Take no job after this time, s.",
+)
+@click.option(
+    "--fw_id", type=int, help="Run this firework, which was reserved (set by qlaunch -r)."
+)
+@click.option(
+    "--launches",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Stop after this number of jobs  [default: when none is left].",
+)
+@click.option(
+    "--parent",
+    type=int,
+    help="Process id of the program that started this worker; the worker ends with it.",
+)
+def worker(
+    mode: str,
+    directory: Path | None,
+    file: Path | None,
+    campaign: str | None,
+    categories: tuple[str, ...],
+    timeout: float | None,
+    fw_id: int | None,
+    launches: int,
+    parent: int | None,
+) -> int:
+    """Run jobs until none is left, and print a line for each.
 
-    The exit code is an `ExitCode`. If a job left a thread behind that does not end, the process
-    ends all the same.
+    MODE is rapidfire, for many jobs, or singleshot, for one, as for FireWorks' rlaunch. Several
+    workers may run at once, also on several machines.
+
+    Exit codes: 0 done, 2 this machine cannot run the jobs, 10 some jobs failed, 11 the worker
+    stopped because its machine is at fault, 12 stopped by a signal.
     """
-    parser = argparse.ArgumentParser(
-        prog="mgflows worker", description="Run jobs of mgflows until none is left."
-    )
-    parser.add_argument(
-        "mode",
-        nargs="?",
-        choices=["rapidfire", "singleshot"],
-        default="rapidfire",
-        help="many jobs (default), or one, as for FireWorks' rlaunch",
-    )
-    parser.add_argument(
-        "--directory", type=Path, help="directory whose mgflows.yaml names the database"
-    )
-    parser.add_argument(
-        "--settings", type=Path, help="the settings file itself, instead of a directory"
-    )
-    parser.add_argument("--campaign", help="only jobs of this campaign")
-    parser.add_argument(
-        "--category",
-        action="append",
-        default=[],
-        choices=CATEGORIES,
-        help="only jobs of this category; may be repeated",
-    )
-    parser.add_argument("--timeout", type=float, help="take no job after this time, s")
-    parser.add_argument(
-        "--fw_id", type=int, help="run this firework, which was reserved (set by qlaunch -r)"
-    )
-    parser.add_argument("--launches", type=int, default=0, help="stop after this number of jobs")
-    parser.add_argument(
-        "--parent",
-        type=int,
-        help="process id of the program that started this worker; the worker ends with it",
-    )
-    options = parser.parse_args(arguments)
     _set_up_logging()
-    # A job that crashes leaves its stack in job.err, which is standard error while it runs.
-    faulthandler.enable()
     # Also if the parent is killed; it may have ended before the call.
-    if options.parent is not None and not subprocesses.end_with_parent(
-        options.parent, signal.SIGTERM
-    ):
+    if parent is not None and not subprocesses.end_with_parent(parent, signal.SIGTERM):
         return ExitCode.STOPPED
     try:
-        settings = (
-            Settings.read(options.settings)
-            if options.settings
-            else Settings.load(options.directory)
-        )
-        n_launches = 1 if options.mode == "singleshot" else options.launches
-        category = options.category[0] if len(options.category) == 1 else options.category or ""
+        settings = Settings.read(file) if file else Settings.load(directory)
+        if campaign is not None:
+            _require_campaign(settings, campaign)
+        # A job that crashes leaves its stack in job.err, which is standard error while it runs.
+        faulthandler.enable()
         code = work(
             settings,
-            options.campaign,
-            category,
-            n_launches=n_launches,
-            timeout=options.timeout,
-            fw_id=options.fw_id,
+            campaign,
+            categories[0] if len(categories) == 1 else list(categories) or "",
+            n_launches=1 if mode == "singleshot" else launches,
+            timeout=timeout,
+            fw_id=fw_id,
         )
     except MgflowsError as error:
-        logger.error("%s", error)
+        click.echo(f"error: {error}", err=True)
         code = ExitCode.UNUSABLE
     _end_in_spite_of_threads(code)
     return code
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a worker as a program; see :func:`worker`.
+
+    The exit code is an `ExitCode`. If a job left a thread behind that does not end, the process
+    ends all the same.
+    """
+    try:
+        return int(worker.main(arguments, prog_name="mgflows worker", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        return error.exit_code
+
+
+class _Formatter(MaskingFormatter):
+    """Lines with the time; warnings and errors are marked as such."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one line."""
+        urgent = record.levelno >= logging.WARNING
+        record.mark = f"{record.levelname.lower()}: " if urgent else ""
+        return super().format(record)
+
+
 def _set_up_logging() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(MaskingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Formatter("%(asctime)s  %(mark)s%(message)s", "%Y-%m-%d %H:%M:%S"))
+    # FireWorks logs its queries.
+    handler.addFilter(
+        lambda record: record.name.startswith("mgflows") or record.levelno >= logging.WARNING
+    )
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _require_campaign(settings: Settings, campaign: str) -> None:
+    from mgflows.database.progress import require_campaign
+
+    database = open_database(settings)
+    try:
+        require_campaign(database, campaign)
+    finally:
+        database.client.close()
 
 
 def _categories(category: str | list[str]) -> list[str]:

@@ -19,11 +19,12 @@ from mgflows.files import write_text
 from mgflows.launch.launchpad import EXPIRATION_PINGS, LOCK_SECONDS
 from mgflows.launch.queue_adapter import QueueAdapter, comment
 from mgflows.settings import FILE_NAME
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from mgflows.settings import Resources, Settings
 
-__all__ = ["render", "write_configuration"]
+__all__ = ["refuse_foreign_files", "render", "write_configuration"]
 
 _NOTICE = f"# Rendered from {FILE_NAME} by `mgflows init`; edit that and run it again.\n"
 _LOGS = "queue_logs"
@@ -86,6 +87,28 @@ def render(settings: Settings, folder: Path, python: str) -> dict[str, str]:
     }
     texts["env.sh"] = _environment(folder, python)
     return dict(sorted(texts.items()))
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Make sure that a folder without ``mgflows.yaml`` holds no files of the names written here.
+
+    Raises
+    ------
+    InputError
+        If it does, such as the configuration of another project that uses FireWorks.
+    """
+    names = ("my_launchpad.yaml", "FW_config.yaml", "jobflow.yaml", "atomate2.yaml", "env.sh")
+    found = [
+        name
+        for name in names
+        if (path := folder / name).is_file()
+        and _NOTICE.partition(";")[0] not in path.read_text(encoding="utf-8", errors="replace")
+    ]
+    if found:
+        raise InputError(
+            f"{folder} has no {FILE_NAME}, but {listed(found)}, which would be overwritten",
+            hint="choose another --directory or overwrite with --force",
+        )
 
 
 def write_configuration(settings: Settings, folder: Path, python: str) -> list[Path]:

@@ -111,7 +111,7 @@ def check_directory(directory: Path) -> None:
             hint="free some space or choose another --directory",
         )
     foreign = [name for name in _RESULTS if (directory / name).exists()]
-    if foreign and not any((directory / name).exists() for name in (_SETTINGS, _SUMMARY)):
+    if foreign and not any((directory / name).exists() for name in (_SECONDS, _SUMMARY)):
         raise InputError(
             f"{directory} holds {listed(foreign)} of something else, which the results would "
             "overwrite",

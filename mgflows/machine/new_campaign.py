@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError, MgflowsError
 from mgflows.files import write_text
+from mgflows.settings import directory_of_environment
 
 if TYPE_CHECKING:
     from mgflows.flows.campaign import CampaignMaker
@@ -28,6 +29,7 @@ __all__ = [
     "CampaignRequest",
     "StageCost",
     "alloy_for",
+    "campaign_folder",
     "demonstration",
     "load_campaign",
     "method_source",
@@ -253,6 +255,37 @@ campaign = scaled_campaign("{request.scale}", method, alloy=alloy, seed={request
     path = directory / CAMPAIGN_FILE
     write_text(path, text)
     return path
+
+
+def campaign_folder(named: Path | None, directory: Path | None) -> Path:
+    """Return the absolute path of the folder of a campaign.
+
+    Parameters
+    ----------
+    named
+        The folder, if it was named.
+    directory
+        What else may name it, such as an option; then the variable ``MGFLOWS_DIRECTORY``. Without
+        any it is the nearest folder with ``campaign.py``: the current one or one above it.
+
+    Raises
+    ------
+    InputError
+        If `named` and `directory` are different folders.
+    """
+    if named is not None and directory is not None and named.absolute() != directory.absolute():
+        raise InputError(
+            f"the campaign is in {named} according to FOLDER but in {directory} according to "
+            "--directory",
+            hint="give one of them",
+        )
+    found = named or directory or directory_of_environment()
+    if found is not None:
+        return found.absolute()
+    here = Path.cwd()
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / CAMPAIGN_FILE).is_file()), here
+    )
 
 
 def load_campaign(directory: Path) -> CampaignMaker:

@@ -20,15 +20,21 @@ def run(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty directory.
 
-    Returns exit code, standard output and standard error in one line.
+    Returns exit code, standard output and standard error in one line. ``run.here`` runs it in the
+    current directory.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def run(*arguments: str) -> tuple[int, str, str]:
+    def here(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:
             main(list(arguments))
         captured = capsys.readouterr()
         return int(end.value.code or 0), captured.out, re.sub(r"\s+", " ", captured.err)
 
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        return here(*arguments)
+
+    run.here = here  # type: ignore[attr-defined]
     return run

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from mgflows.cli.status import _group_table, _overview
-from mgflows.cli.tables import make_console, make_table
+from mgflows.cli.tables import make_console, make_table, print_table
 from mgflows.database import CampaignStatus, GroupStatus
 from mgflows.schemas.training import SUBSETS
 
@@ -55,6 +55,20 @@ def test_nothing_is_cut(width: int) -> None:
     assert ID in re.sub(r"[\s]", "", text) or width == 30
     letters = re.sub(r"[\s─]", "", text)
     assert sorted(letters) == sorted("idFreason" + ID + "1.5" + "[Errno2]alongreason" * 5)
+
+
+@pytest.mark.parametrize(("width", "kept"), [(80, "ac"), (60, "ab"), (34, "a")])
+def test_columns_are_left_out_in_order_and_named(width: int, kept: str) -> None:
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    rows = [("a" * 30, "b" * 20, "c" * 40)]
+    print_table(console, "ABC", rows, optional="CB" if kept != "ac" else "BC")
+    text = console.file.getvalue()
+    assert {each for each in "abc" if each * 20 in text} == set(kept)
+    assert (", ".join(reversed("ABC".replace("A", ""))) in text) is (kept == "a")
+    assert "not shown" in text
+    console = Console(width=200, file=io.StringIO(), highlight=False)
+    print_table(console, "ABC", rows, optional="CB")
+    assert "not shown" not in console.file.getvalue()
 
 
 def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -174,6 +175,21 @@ def test_the_exit_code_shows_failed_jobs(settings: Settings, tmp_path: Path) -> 
         settings,
     )
     run_worker(settings, check=ExitCode.SOME_FAILED)
+
+
+def test_a_worker_prints_a_line_for_every_job(settings: Settings, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    good, bad = jobs.add(journal, "good", 1.0, 2.0), jobs.fail(journal, "bad")
+    submit(Flow([good, bad]), settings)
+    lines = run_worker(settings, check=ExitCode.SOME_FAILED).stderr
+    for line in (
+        r"job \d+ add starts in .*/launches/launcher_",
+        r"job \d+ add done after [\d.]+ s",
+        r"warning: job \d+ fail failed after [\d.]+ s: .*no such luck",
+        r"1 job done, 1 failed",
+    ):
+        assert re.search(rf"^[\d-]{{10}} [\d:]{{8}}  {line}", lines, re.MULTILINE), (line, lines)
+    assert "0 jobs done: none is ready" in run_worker(settings).stderr
 
 
 def test_only_the_requested_campaign_and_category_run(settings: Settings, tmp_path: Path) -> None:

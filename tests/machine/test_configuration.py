@@ -31,6 +31,16 @@ def run_init(directory: Path, *arguments: str) -> str:
     return result.output
 
 
+def test_files_of_something_else_are_kept_without_force(tmp_path: Path) -> None:
+    (tmp_path / "FW_config.yaml").write_text("CONFIG_FILE_DIR: /mine\n")
+    arguments = ("--scheduler", "slurm", "--mongodb-uri", URI)
+    with pytest.raises(InputError, match=r"but FW_config\.yaml, which would be overwritten"):
+        run_init(tmp_path, *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["FW_config.yaml"]
+    run_init(tmp_path, *arguments, "--force")
+    assert "/mine" not in (tmp_path / "FW_config.yaml").read_text()
+
+
 @pytest.mark.parametrize("name", ["slurm", "pbs", "local"])
 def test_the_examples_are_what_their_settings_render(name: str) -> None:
     folder = Path("/path/to/launcher_configs") / name

@@ -11,9 +11,11 @@ import pytest
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
 from mgflows.flows.tags import all_jobs
+from mgflows.machine.local_campaign import add_wall_seconds, check_directory
 from mgflows.machine.new_campaign import (
     CampaignRequest,
     alloy_for,
+    campaign_folder,
     demonstration,
     load_campaign,
     method_source,
@@ -137,3 +139,32 @@ def test_every_part_of_another_alloy_uses_its_labels(tmp_path) -> None:
         assert stage.comparison_maker.reference is None
     assert campaign.feedback_maker.label_maker.method == method
     assert campaign.validation_maker.validation_maker.reference == method
+
+
+def test_the_folder_of_a_campaign_is_found_above_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MGFLOWS_DIRECTORY", raising=False)
+    folder = tmp_path / "glass"
+    below = folder / "launches" / "one"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert campaign_folder(None, None) == below
+    (folder / "campaign.py").write_text("")
+    assert campaign_folder(None, None) == folder
+    assert campaign_folder(Path("x"), None) == below / "x"
+    assert campaign_folder(None, Path("y")) == below / "y"
+    monkeypatch.setenv("MGFLOWS_DIRECTORY", str(tmp_path / "z"))
+    assert campaign_folder(None, None) == tmp_path / "z"
+    with pytest.raises(InputError, match="give one of them"):
+        campaign_folder(Path("x"), Path("y"))
+
+
+def test_results_do_not_overwrite_files_of_something_else(tmp_path: Path) -> None:
+    (tmp_path / "mgflows.yaml").write_text("n_workers: 1\n")
+    (tmp_path / "train.xyz").write_text("mine")
+    with pytest.raises(InputError, match=r"holds train\.xyz of something else"):
+        check_directory(tmp_path)
+    # After a run they are results.
+    add_wall_seconds(tmp_path, 1.0)
+    check_directory(tmp_path)
