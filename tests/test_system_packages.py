@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "install-system-packages"
-PROGRAMS = ("g++", "mpicc", "mpirun.openmpi", "slurmctld", "sshd", "pw.x", "cp2k")
+PROGRAMS = ("g++", "mpicc", "mpirun.openmpi", "slurmctld", "sshd", "chromium", "pw.x", "cp2k")
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ def test_a_machine_that_has_everything_is_left_alone(machine, tmp_path, user, ar
 
 
 def test_root_installs_what_is_missing_and_nothing_else(machine, tmp_path) -> None:
-    done = machine("--test", programs=("mpicc", "mpirun.openmpi", "slurmctld", "sshd", "cp2k"))
+    done = machine(
+        "--test", programs=("mpicc", "mpirun.openmpi", "slurmctld", "sshd", "chromium", "cp2k")
+    )
     assert done.returncode == 0, done.stderr
     assert [call.split(" ", 1)[1].strip() for call in calls(tmp_path)][-1:] == [
         "apt-get install -y -qq --no-install-recommends g++ quantum-espresso"
@@ -83,7 +85,9 @@ def test_codes_of_the_tests_are_installed_for_tests_only(machine, tmp_path) -> N
 
 def test_without_root_missing_codes_are_named_and_the_rest_continues(machine, tmp_path) -> None:
     done = machine(
-        "--test", programs=("g++", "mpicc", "mpirun.openmpi", "slurmctld", "sshd"), user=1000
+        "--test",
+        programs=("g++", "mpicc", "mpirun.openmpi", "slurmctld", "sshd", "chromium"),
+        user=1000,
     )
     assert done.returncode == 0
     assert "missing packages: quantum-espresso cp2k\n" in done.stderr

@@ -55,6 +55,7 @@ _COMMANDS = {
     "delete": ("mgflows.cli.changes:delete", "Delete a campaign."),
     "export": ("mgflows.cli.results:export", "Write a dataset or a potential to files."),
     "report": ("mgflows.cli.report:report", "Write the HTML report of a campaign."),
+    "serve": ("mgflows.cli.serve:serve", "Show the campaigns in a browser, read-only."),
     "figures": ("mgflows.cli.figures:figures", "Write each figure of a campaign to a file."),
     "committee": (
         "mgflows.cli.committee:committee",

@@ -21,7 +21,17 @@ from mgflows.moved import renamed
 if TYPE_CHECKING:
     from pymongo.database import Database
 
-__all__ = ["RULES", "ErrorCategory", "Failure", "Rule", "classify", "last_words", "read_failures"]
+__all__ = [
+    "RULES",
+    "ErrorCategory",
+    "Failure",
+    "Rule",
+    "classify",
+    "end_of_file",
+    "last_words",
+    "read_failures",
+    "stored_trace",
+]
 
 _LONGEST_REASON = 400
 _LONGEST_LINE = 500
@@ -246,11 +256,7 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
     stored = ((launch or {}).get("action") or {}).get("stored_data")
     spec = firework.get("spec") or {}
     exception = (stored or {}).get("_exception") or {}
-    trace = str(
-        exception.get("_stacktrace")
-        or (spec.get("_exception_details") or {}).get("_stacktrace")
-        or ""
-    )
+    trace = stored_trace(firework, launch)
     directory = launch.get("launch_dir") if launch else None
     category = classify(trace)
     if category is ErrorCategory.OTHER and directory:
@@ -275,6 +281,14 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
     )
 
 
+def stored_trace(firework: dict[str, Any], launch: dict[str, Any] | None) -> str:
+    """Return the traceback that FireWorks stored with a failed firework or its last launch."""
+    stored = ((launch or {}).get("action") or {}).get("stored_data") or {}
+    exception = stored.get("_exception") or {}
+    details = (firework.get("spec") or {}).get("_exception_details") or {}
+    return str(exception.get("_stacktrace") or details.get("_stacktrace") or "")
+
+
 def _own_category(details: dict[str, Any]) -> ErrorCategory:
     """The category of one of our own exceptions, from what FireWorks stored of it."""
     if details.get("category") in set(ErrorCategory):
@@ -284,10 +298,15 @@ def _own_category(details: dict[str, Any]) -> ErrorCategory:
 
 def _end_of_errors(directory: Path) -> str:
     """The last lines of a job's standard error, if its directory is visible on this machine."""
+    return end_of_file(directory / "job.err", _TAIL_LINES)
+
+
+def end_of_file(path: Path, n_lines: int) -> str:
+    """Return the last lines of a text file, of at most 8 KiB; an empty text if it is not there."""
     try:
-        with (directory / "job.err").open("rb") as stream:
+        with path.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))
-            return "\n".join(stream.read().decode(errors="replace").splitlines()[-_TAIL_LINES:])
+            return "\n".join(stream.read().decode(errors="replace").splitlines()[-n_lines:])
     except OSError:
         return ""
 

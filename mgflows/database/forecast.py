@@ -27,6 +27,8 @@ class RunningJob:
     ----------
     name
         Its name.
+    fw_id
+        Its firework.
     directory
         Its launch directory; empty if it is not known.
     stage, subset, seconds
@@ -36,6 +38,7 @@ class RunningJob:
     """
 
     name: str
+    fw_id: int = 0
     directory: str = ""
     stage: str | None = None
     subset: str | None = None
@@ -147,7 +150,9 @@ def running_jobs(database: Database, campaign: str) -> tuple[RunningJob, ...]:
     """The running jobs of a campaign, with their progress where this machine can read it."""
     query = {"spec.mgflows.campaign": campaign, "state": "RUNNING"}
     fireworks = list(
-        database["fireworks"].find(query, ["name", "launches", "spec.mgflows"]).sort("fw_id", 1)
+        database["fireworks"]
+        .find(query, ["fw_id", "name", "launches", "spec.mgflows"])
+        .sort("fw_id", 1)
     )
     ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]
     found = database["launches"].find({"launch_id": {"$in": ids}}, ["launch_id", "launch_dir"])
@@ -159,6 +164,7 @@ def running_jobs(database: Database, campaign: str) -> tuple[RunningJob, ...]:
         tags = (firework.get("spec") or {}).get("mgflows") or {}
         job = RunningJob(
             name=firework["name"],
+            fw_id=firework["fw_id"],
             directory=directory,
             stage=tags.get("stage"),
             subset=tags.get("subset"),

@@ -128,6 +128,21 @@ class GlassDatabase(DatasetOperations):
             found += zip(several.families, several.samples, strict=True)
         return dict(sorted(found, key=lambda item: (item[1].n_sweeps, item[0])))
 
+    def sample_families(self, campaign: str) -> list[str]:
+        """Return the families of the samples, in order, without loading the samples."""
+        require_campaign(self.mongo, campaign)
+        names = (SampleDocument.__name__, SampleSetDocument.__name__)
+        found = self.store.docs_store.query(
+            {"output.@class": {"$in": names}, "metadata.mgflows.campaign": campaign},
+            ["metadata.mgflows.family", "output.families"],
+        )
+        return sorted(
+            family
+            for document in found
+            for family in document["output"].get("families")
+            or [document["metadata"]["mgflows"]["family"]]
+        )
+
     def supercooling(self, campaign: str) -> SupercoolingDocument | None:
         """Return the last supercooling clock of a campaign, or None."""
         return next(iter(self._documents(SupercoolingDocument, campaign)[::-1]), None)

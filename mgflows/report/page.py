@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from mgflows.report.content import Section
     from mgflows.report.data import ReportData
 
-__all__ = ["is_report", "render_report", "report_sections", "write_report"]
+__all__ = [
+    "formula_parts",
+    "is_report",
+    "render_report",
+    "report_sections",
+    "stand_in_warning",
+    "write_report",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +106,12 @@ def render_report(data: ReportData) -> str:
         template.render(
             css=(folder / "report.css").read_text(encoding="utf-8"),
             campaign=data.campaign,
-            alloy=_name_parts(data.campaign.alloy.name),
+            alloy=formula_parts(data.campaign.alloy.name),
             n_atoms=data.campaign.alloy.n_atoms,
             potential=best,
             dataset=dataset,
             failed=acceptance_warning(best),
-            warning=_stand_in_warning(data),
+            warning=stand_in_warning(data),
             scaled_down=sentence(data.campaign.scaled_down),
             tiles=provenance.tiles(data),
             sections=sections,
@@ -120,13 +127,14 @@ def report_sections(data: ReportData) -> list[Section]:
     return [build(data) for build in _SECTIONS]
 
 
-def _stand_in_warning(data: ReportData) -> str:
+def stand_in_warning(data: ReportData) -> str:
+    """Return what the labels are if they are not DFT; an empty text otherwise."""
     if data.is_dft is not False:
         return ""
     return "Stand-in EAM, not DFT." if data.is_stand_in else "The labels are not DFT."
 
 
-def _name_parts(name: str) -> list[tuple[str, str]]:
+def formula_parts(name: str) -> list[tuple[str, str]]:
     """Split a formula into (symbol, amount) pairs for subscripts; any other name is one pair."""
     parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", name)
     return (

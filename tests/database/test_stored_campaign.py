@@ -34,6 +34,7 @@ def test_samples_clock_and_frames_are_read(stored):
     samples = stored.samples(CAMPAIGN)
     assert len(samples) == 15
     assert samples["mc-1e5-000"].n_sweeps == 100_000
+    assert stored.sample_families(CAMPAIGN) == sorted(samples)
     assert len(stored.supercooling(CAMPAIGN).groups) == 3
 
     frames = stored.frames(CAMPAIGN)

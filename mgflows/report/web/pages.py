@@ -1,0 +1,172 @@
+"""What the pages of the live view show: the values of their templates, from the usual queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ase.data import atomic_numbers
+from ase.data.colors import jmol_colors
+
+from mgflows.database.failures import read_failures
+from mgflows.database.forecast import running_jobs
+from mgflows.database.glass import choose_potential
+from mgflows.database.job_log import read_job_log
+from mgflows.errors import InputError
+from mgflows.report.data import ReportData
+from mgflows.report.page import stand_in_warning
+from mgflows.report.sections.acceptance import acceptance_warning
+from mgflows.report.web.downloads import DATASET_FORMATS, POTENTIAL_FORMATS
+from mgflows.text import plural, sentence
+
+if TYPE_CHECKING:
+    from mgflows.database import CampaignStatus, GlassDatabase
+    from mgflows.database.status import GroupStatus
+    from mgflows.report.web.structures import ShownStructure
+    from mgflows.schemas.training import PotentialDocument
+
+__all__ = ["Bar", "campaign", "campaigns", "dataset", "job", "potential", "structure"]
+
+_STATES = ("completed", "running", "failed", "waiting", "planned")
+_SECONDS_BETWEEN_REFRESHES = 10
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Jobs as a bar: per state its name, its number, and the begin and width of its part in %."""
+
+    parts: tuple[tuple[str, int, float, float], ...]
+
+    @classmethod
+    def of(cls, *groups: GroupStatus) -> Bar:
+        """The bar of one or several groups of jobs."""
+        numbers = {state: sum(getattr(group, state) for group in groups) for state in _STATES}
+        total, begin, parts = max(sum(numbers.values()), 1), 0.0, []
+        for state, number in numbers.items():
+            width = 100.0 * number / total
+            parts.append((state, number, begin, width))
+            begin += width
+        return cls(tuple(parts))
+
+    @property
+    def text(self) -> str:
+        """The numbers in words, such as ``11 completed, 2 running``."""
+        words = [f"{number} {state}" for state, number, *_ in self.parts if number]
+        return ", ".join(words) or "no jobs"
+
+
+def campaigns(database: GlassDatabase) -> dict[str, Any]:
+    """All campaigns, the newest first."""
+    entries, active = [], False
+    for document in database.campaigns()[::-1]:
+        status = database.status(document.campaign)
+        active = active or not status.finished
+        found = database.potentials(document.campaign)
+        entries.append(
+            {
+                "document": document,
+                "status": status,
+                "bar": Bar.of(*status.groups),
+                "failed": sum(group.failed for group in status.groups),
+                "potential": choose_potential(found) if found else None,
+            }
+        )
+    return {"campaigns": entries, "refresh": _SECONDS_BETWEEN_REFRESHES if active else None}
+
+
+def campaign(database: GlassDatabase, name: str) -> dict[str, Any]:
+    """One campaign: progress, failures, costs and results."""
+    document = database.campaign(name)
+    name = document.campaign
+    status = database.status(name)
+    potentials = database.potentials(name)
+    best = choose_potential(potentials) if potentials else None
+    failures = read_failures(database.mongo, name)
+    return {
+        "document": document,
+        "status": status,
+        "groups": [(group, Bar.of(group)) for group in status.groups],
+        "total": Bar.of(*status.groups),
+        "running": running_jobs(database.mongo, name),
+        "failures": failures,
+        "warnings": _warnings(ReportData(campaign=document), status, best),
+        "costs": database.cost(name),
+        "remaining": database.remaining_cost(name),
+        "datasets": database.datasets(name)[::-1],
+        "potentials": potentials[::-1],
+        "best": best,
+        "refresh": None if status.finished else _SECONDS_BETWEEN_REFRESHES,
+    }
+
+
+def job(database: GlassDatabase, name: str, fw_id: int) -> dict[str, Any]:
+    """One job: its launches, its failure and what it printed."""
+    name = database.campaign(name).campaign
+    log = read_job_log(database.mongo, name, fw_id)
+    failures = {failure.fw_id: failure for failure in read_failures(database.mongo, name)}
+    running = {each.fw_id: each for each in running_jobs(database.mongo, name)}
+    return {
+        "campaign": name,
+        "job": log,
+        "failure": failures.get(fw_id),
+        "progress": running.get(fw_id),
+        "refresh": _SECONDS_BETWEEN_REFRESHES if fw_id in running else None,
+    }
+
+
+def dataset(database: GlassDatabase, identifier: str) -> dict[str, Any]:
+    """One dataset, from its summary: the list of frames is not loaded."""
+    found = [each for each in database.datasets() if each.dataset_id == identifier]
+    if not found:
+        raise InputError(f"there is no dataset {identifier!r}", hint="choose one of the list")
+    return {
+        "dataset": found[-1],
+        "potentials": [p for p in database.potentials() if p.dataset_id == identifier],
+        "formats": DATASET_FORMATS,
+        "splits": ("family", "paper"),
+    }
+
+
+def potential(database: GlassDatabase, identifier: str) -> dict[str, Any]:
+    """One potential: acceptance, errors and history."""
+    found = [each for each in database.potentials() if each.potential_id == identifier]
+    if not found:
+        raise InputError(f"there is no potential {identifier!r}", hint="choose one of the list")
+    return {
+        "potential": found[-1],
+        "warning": acceptance_warning(found[-1]),
+        "formats": [form for form in POTENTIAL_FORMATS if form != "nep"],
+    }
+
+
+def structure(shown: ShownStructure) -> dict[str, Any]:
+    """Composition and colours of a structure."""
+    atoms = shown.atoms
+    numbers = atoms.symbols.formula.count()
+    colors = {
+        symbol: "#" + "".join(f"{round(255 * c):02x}" for c in jmol_colors[atomic_numbers[symbol]])
+        for symbol in numbers
+    }
+    lengths = " × ".join(f"{length:.2f}" for length in atoms.cell.lengths())
+    angles = ", ".join(f"{angle:.1f}°" for angle in atoms.cell.angles())
+    facts = [
+        ("atoms", f"{len(atoms)}, {atoms.symbols.formula:metal}"),
+        ("cell", f"{lengths} Å, {angles}"),
+    ]
+    return {"facts": [*facts, *shown.facts], "species": numbers, "colors": colors}
+
+
+def _warnings(
+    data: ReportData, status: CampaignStatus, best: PotentialDocument | None
+) -> list[tuple[str, str, bool]]:
+    """Headings and texts of what a reader must know first, and whether it is a failure."""
+    found = [
+        ("Failed.", acceptance_warning(best), True),
+        *(
+            ("Blocked.", sentence(f"{plural(number, 'job')}: {reason}"), True)
+            for reason, number in status.stopped.items()
+        ),
+        (stand_in_warning(data), "The numbers do not describe the real alloy.", True),
+        ("Scaled down.", sentence(data.campaign.scaled_down), False),
+    ]
+    return [(heading, text, strong) for heading, text, strong in found if heading and text]
