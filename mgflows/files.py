@@ -1,4 +1,4 @@
-"""Small file helpers that are needed everywhere: atomic writes and digests."""
+"""Small file helpers that are needed everywhere: reading, atomic writes and digests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["atomic_write", "digest_of_arrays", "digest_of_text", "write_text"]
+__all__ = ["atomic_write", "digest_of_arrays", "digest_of_text", "read_text", "write_text"]
 
 
 @contextmanager
@@ -64,6 +64,19 @@ def atomic_write(
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_text(path: Path | str) -> str:
+    """Read a text file in UTF-8, without the byte order mark that editors of Windows put first.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    UnicodeDecodeError
+        If it is not UTF-8.
+    """
+    return Path(path).read_text(encoding="utf-8-sig")
 
 
 def write_text(path: Path | str, text: str, *, permissions: int = 0o666) -> None:

@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mgflows.errors import InputError, ServiceError, mask_credentials
-from mgflows.files import write_text
+from mgflows.files import read_text, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -530,7 +530,7 @@ def directory_of_environment() -> Path | None:
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="make it a readable text file"

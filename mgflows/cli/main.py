@@ -2,7 +2,8 @@
 
 Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `doctor`,
 `heal`, `db status`), or a bug, with its traceback; 2 an error, reported in one sentence; 130
-interrupted with Ctrl-C. Those of `mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
+interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those of `mgflows worker` are in
+:class:`mgflows.launch.worker.ExitCode`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 import codecs
 import importlib
 import logging
+import signal
 import sys
+import threading
 import traceback
 import unicodedata
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,9 @@ import mgflows
 from mgflows.errors import MaskingFormatter, MgflowsError, mask_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
     from click.shell_completion import CompletionItem
 
 _COMMANDS = {
@@ -164,7 +171,8 @@ def cli(verbose: int, directory: Path | None) -> None:  # noqa: ARG001 - passed 
 
     Start with `mgflows quickstart --directory quickstart`.
 
-    Exit codes: 0 success, 1 a check found a problem, 2 error, 130 interrupted.
+    Exit codes: 0 success, 1 a check found a problem, 2 error, 130 interrupted (143 by
+    SIGTERM, 129 by SIGHUP).
     """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     handler = logging.StreamHandler()
@@ -177,11 +185,15 @@ def cli(verbose: int, directory: Path | None) -> None:  # noqa: ARG001 - passed 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error that the user can fix ends with one sentence and code 2."""
     _replace_what_cannot_be_encoded()
+    received: list[signal.Signals] = []
     try:
-        code: Any = cli.main(args=arguments, prog_name="mgflows", standalone_mode=False)
+        with _interruption_by_signals(received):
+            code: Any = cli.main(args=arguments, prog_name="mgflows", standalone_mode=False)
     except click.exceptions.Abort as stopped:
-        _print_error(str(stopped) or "interrupted")
-        code = 130
+        number = received[0] if received else signal.SIGINT
+        by = f" by {number.name}" if received else ""
+        _print_error(str(stopped) or f"interrupted{by}")
+        code = 128 + number
     except click.UsageError as error:
         if error.ctx is not None:
             click.echo(error.ctx.get_usage(), err=True)
@@ -204,6 +216,35 @@ def main(arguments: list[str] | None = None) -> None:
             _print_error(message)
             code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
+    """Let the first SIGTERM or SIGHUP interrupt a command as Ctrl-C does.
+
+    What a command does at Ctrl-C (keep what is done, end its processes, print a sentence) is then
+    done at the end of a session or of a batch job, too. A second signal ends the command at once.
+    Signals that are ignored, such as SIGHUP under ``nohup``, stay ignored.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        signal.signal(number, signal.SIG_DFL)
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    handled = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if threading.current_thread() is threading.main_thread()
+        and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in handled:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _explanation(error: Exception) -> str | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mgflows.errors import InputError
+from mgflows.files import read_text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -65,23 +68,41 @@ def read_structures(path: Path) -> list[Atoms]:
     InputError
         If the file is missing, cannot be read or holds no structure.
     """
-    from ase.io import read
+    from ase.io.formats import UnknownFileTypeError
 
     if not path.exists():
         raise InputError(f"there is no file {path}", hint="check the path")
     if path.is_dir():
         raise InputError(f"{path} is a directory", hint="give a file with structures")
+    if os.access(path, os.R_OK) and path.stat().st_size == 0:
+        raise InputError(f"{path} is empty", hint="give a file with atoms")
     try:
-        structures = read(path, index=":")
+        structures = _read_with_ase(path)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        if isinstance(error, UnknownFileTypeError):
+            reason = f"no format has the ending {path.suffix!r}"
         raise InputError(
             f"{path} cannot be read as structures ({reason})",
-            hint="give a file that ASE reads, such as extended XYZ",
+            hint="give a file that ASE reads, such as extended XYZ with the ending .xyz",
         ) from error
     if not structures or any(len(atoms) == 0 for atoms in structures):
         raise InputError(f"{path} holds no structure", hint="give a file with atoms")
     return structures
+
+
+def _read_with_ase(path: Path) -> list[Atoms]:
+    from ase.io import read
+    from ase.io.formats import filetype
+
+    with path.open("rb") as stream:
+        has_mark = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    if not has_mark:
+        return read(path, index=":")
+    # Editors of Windows put a byte order mark first, which ASE does not expect.
+    text = read_text(path)
+    guess = filetype(path, read=False)
+    return read(StringIO(text), index=":", format=guess)
 
 
 def read_dataset(source: str, directory: Path | None) -> tuple[list[Atoms], list[Atoms]]:

@@ -33,6 +33,7 @@ from mgflows.schemas.training import (
 from mgflows.schemas.validation import QuenchDocument, ValidationDocument
 from mgflows.settings import Settings
 from mgflows.surrogate.correlation import measure_fitness
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -211,8 +212,8 @@ class GlassDatabase(DatasetOperations):
         Raises
         ------
         InputError
-            For an unknown campaign, a subset that is neither one of the paper nor in the database,
-            or a time that is not positive.
+            For an unknown campaign, family or fingerprint, a subset that is neither one of the
+            paper nor in the database, or a time that is not positive.
         """
         criteria: dict[str, Any] = {"output.summaries": {"$exists": True}}
         if campaign is not None:
@@ -231,6 +232,7 @@ class GlassDatabase(DatasetOperations):
                 {"output.summaries.family": family},
             ]
         if fingerprint:
+            self._check_fingerprint(fingerprint)
             criteria["output.fingerprint_digest"] = fingerprint
         low, high = (
             _log10(effective_time_min, "effective_time_min", -math.inf),
@@ -258,8 +260,8 @@ class GlassDatabase(DatasetOperations):
             ]
         if family:
             records = [record for record in records if record.family == family]
-            if not records and where is None:
-                self._check_family(family)
+            if not records:
+                self._check_family(family, campaign)
         if math.isfinite(low) or math.isfinite(high):
             records = [
                 record
@@ -572,14 +574,25 @@ class GlassDatabase(DatasetOperations):
                 hint=f"the subsets are {', '.join(sorted(known, key=subset_order))}",
             )
 
-    def _check_family(self, family: str) -> None:
+    def _check_family(self, family: str, campaign: str | None) -> None:
         docs = self.store.docs_store
+        criteria = {"metadata.mgflows.campaign": campaign} if campaign else None
         fields = ("metadata.mgflows.family", "output.summaries.family")
-        known = sorted({each for field in fields for each in docs.distinct(field) if each})
+        known = sorted({each for field in fields for each in docs.distinct(field, criteria)} - {""})
         if family not in known:
+            where = f" in the campaign {campaign!r}" if campaign else ""
             listing = f"{', '.join(known[:10])}{' ...' if len(known) > 10 else ''}" or "none yet"
             raise InputError(
-                f"the family {family!r} does not exist", hint=f"the families are {listing}"
+                f"the family {family!r} does not exist{where}",
+                hint=f"the families are {listing}",
+            )
+
+    def _check_fingerprint(self, fingerprint: str) -> None:
+        known = sorted(filter(None, self.store.docs_store.distinct("output.fingerprint_digest")))
+        if fingerprint not in known:
+            raise InputError(
+                f"no frame has a method with the digest {fingerprint!r}",
+                hint=f"the digests are {listed(known)}" if known else "there are no frames yet",
             )
 
     def _clocks(self, campaign: str | None) -> dict[str, Clock]:

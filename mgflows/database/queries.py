@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ase.data import atomic_numbers
+
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
@@ -90,6 +92,11 @@ class FrameFilter:
                 raise InputError(
                     f"the window of {name} begins at {low:g} and ends at {high:g}",
                     hint="give the smaller value first",
+                )
+        for symbol in (*self.composition, *self.elements):
+            if symbol not in atomic_numbers:
+                raise InputError(
+                    f"there is no element {symbol!r}", hint="give a chemical symbol such as Zr"
                 )
 
     @property

@@ -23,7 +23,13 @@ import click
 
 from mgflows import subprocesses
 from mgflows.connections import check_database, open_database, open_job_store
-from mgflows.errors import MaskingFormatter, MgflowsError, ServiceError, clean_text
+from mgflows.errors import (
+    InputError,
+    MaskingFormatter,
+    MgflowsError,
+    ServiceError,
+    clean_text,
+)
 from mgflows.settings import CATEGORIES, Settings, batch_job
 from mgflows.text import plural
 
@@ -37,6 +43,8 @@ logger = logging.getLogger("mgflows.launch.worker")
 
 SLEEP_SECONDS = 1
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_RUNNABLE = ("READY", "RESERVED")
+"""States in which a worker takes a firework."""
 _PAUSE_SECONDS = 60.0
 """A batch job that cannot even report its failure to the database ends after this time."""
 
@@ -84,6 +92,8 @@ def work(
 
     Raises
     ------
+    InputError
+        If `fw_id` names no firework that is READY or RESERVED.
     ServiceError
         If the database does not answer at the start, or this machine cannot run the jobs.
     """
@@ -122,6 +132,8 @@ def work(
     jobflow.SETTINGS.JOB_STORE = store
     launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
     _prepare_again(launchpad)
+    if fw_id is not None:
+        _check_firework(launchpad, fw_id)
     me = {
         **identity(),
         "ping_seconds": settings.ping_seconds,
@@ -328,6 +340,21 @@ def _require_campaign(settings: Settings, campaign: str) -> None:
 
 def _categories(category: str | list[str]) -> list[str]:
     return [category] if isinstance(category, str) and category else list(category)
+
+
+def _check_firework(launchpad: LaunchPad, fw_id: int) -> None:
+    """Raise InputError if there is no such firework, or it is not to be run."""
+    found = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
+    if found is None:
+        raise InputError(
+            f"there is no firework {fw_id} in the database",
+            hint="list the fireworks with: lpad get_fws -d ids",
+        )
+    if found["state"] not in _RUNNABLE:
+        raise InputError(
+            f"the firework {fw_id} is {found['state']} and cannot be run",
+            hint=f"run it again with: lpad rerun_fws -i {fw_id}",
+        )
 
 
 def _prepare_again(launchpad: LaunchPad) -> None:

@@ -19,6 +19,7 @@ from mgflows.errors import (
     ServiceError,
     require,
 )
+from mgflows.files import read_text
 from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.header import NepHeader, read_header
 
@@ -61,7 +62,7 @@ def potential_text(potential: str | Path) -> str:
     if isinstance(potential, str) and "\n" in potential:
         return potential
     try:
-        return Path(potential).read_text(encoding="utf-8")
+        return read_text(potential).lstrip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the potential {potential} cannot be read: {error}") from error
 

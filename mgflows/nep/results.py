@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.files import read_text
 from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.calculator import (
     batch_calculator,
@@ -22,6 +22,7 @@ from mgflows.nep.frames import frame_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -133,7 +134,7 @@ def read_loss(path: str | Path) -> LossTable:
         For a file whose columns are not certain; guessing would mislabel them.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the loss file {path} cannot be read: {error}") from error
     rows: list[dict[str, float]] = []

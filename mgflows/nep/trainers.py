@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mgflows import subprocesses
 from mgflows.errors import InputError, MissingDependencyError, ServiceError
-from mgflows.files import write_text
+from mgflows.files import read_text, write_text
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.frames import find_duplicates, frames_text
 from mgflows.nep.parameters import Dialect, NepParameters
@@ -230,7 +230,7 @@ class Trainer(ABC):
                 raise InputError(f"{directory} has no {name}; call prepare first")
         whole = directory / _WHOLE
         parameters = NepParameters.from_text(
-            (whole if whole.exists() else directory / "nep.in").read_text(encoding="utf-8")
+            read_text(whole if whole.exists() else directory / "nep.in")
         )
         first_step = self._steps_done(directory, parameters)
         start = time.monotonic()

@@ -26,6 +26,7 @@ import yaml
 from ase.data import atomic_numbers
 
 from mgflows.errors import InputError, MissingFileError
+from mgflows.files import read_text
 from mgflows.surrogate.lennard_jones import LennardJones
 
 __all__ = ["read_pair_table"]
@@ -51,7 +52,7 @@ def read_pair_table(path: Path | str) -> LennardJones:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
         raise MissingFileError(f"the pair table {path} does not exist") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

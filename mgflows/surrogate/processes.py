@@ -1,4 +1,4 @@
-"""Coolings in processes side by side: interrupted, they save themselves and end."""
+"""Tasks in processes side by side; none of them outlives the process that started it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import logging
 import multiprocessing
 import os
 import signal
-import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import TYPE_CHECKING, TypeVar
 
 from mgflows.errors import ServiceError
@@ -67,14 +66,15 @@ def run_in_processes(
         return
     context = get_context("spawn")
     done = context.Array("q", len(tasks), lock=False)
-    pool = ProcessPoolExecutor(
-        min(n_processes, len(tasks)),
-        mp_context=context,
-        initializer=_start,
-        initargs=(os.getpid(), done),
-    )
+    with _processes_without_interrupts():
+        pool = ProcessPoolExecutor(
+            min(n_processes, len(tasks)),
+            mp_context=context,
+            initializer=_start,
+            initargs=(os.getpid(), done),
+        )
     try:
-        with _without_interrupts():
+        with _processes_without_interrupts():
             numbers = {
                 pool.submit(_run, function, task, number): number
                 for number, task in enumerate(tasks)
@@ -88,7 +88,7 @@ def run_in_processes(
                 progress(list(done))
     except BrokenProcessPool as error:
         raise ServiceError(
-            "a sampling process was killed, perhaps for lack of memory",
+            "a process was killed, perhaps for lack of memory",
             hint="run it again to resume, with fewer processes at a time",
         ) from error
     finally:
@@ -120,13 +120,17 @@ def _run(
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C, which a terminal sends to all; the parent ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _processes_without_interrupts() -> Iterator[None]:
+    """Start processes that never receive what a terminal sends to all; this one ends them.
+
+    A signal that this process receives meanwhile takes effect at the end.
+    """
+    signals = (signal.SIGINT, signal.SIGHUP)
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
+        # The start of the tracker unblocks SIGINT.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mgflows.errors import InputError
+from mgflows.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = ["Experiment", "experiments_for", "load_experiments"]
 
@@ -89,7 +90,7 @@ def load_experiments(path: str | Path | None = None) -> list[Experiment]:
     found = _parse(shipped.read_text(encoding="utf-8"), "experiments.yaml of mgflows")
     if path is not None:
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"the measured values in {path} cannot be read: {error}") from error
         found += _parse(text, str(path))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.md.potentials import parse_potential
+from mgflows.surrogate.processes import run_in_processes
 from mgflows.validation.comparison import Comparison, compare
 from mgflows.validation.plan import plan_samples, protocol_of
 from mgflows.validation.sample import Sample, measure_sample
@@ -198,26 +198,28 @@ def _measured(
         for task in tasks:
             yield task, measure_sample(task, potentials[task.potential], glasses, protocol)
         return
-    plain = [_plain(glass) for glass in glasses]
-    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        # The longest first, so that no process waits for the last one.
-        running = {
-            pool.submit(_in_process, task, plain, protocol, device): task
-            for task in sorted(tasks, key=lambda task: -task.seconds)
-        }
-        for future in as_completed(running):
-            task = running[future]
-            try:
-                yield task, future.result()
-            except MgflowsError as error:
-                logger.warning("%s failed: %s", task.key, error)
-                yield task, None
+    # The longest first, so that no process waits for the last one.
+    ordered = sorted(tasks, key=lambda task: -task.seconds)
+    measure = partial(_in_process, [_plain(glass) for glass in glasses], protocol, device)
+    for index, (sample, reason) in run_in_processes(measure, ordered, n_processes):
+        if sample is None:
+            logger.warning("%s failed: %s", ordered[index].key, reason)
+        yield ordered[index], sample
 
 
 def _in_process(
-    task: SampleTask, glasses: Sequence[Atoms], protocol: SuiteProtocol, device: Device
-) -> Sample:
-    return measure_sample(task, parse_potential(task.potential, device), glasses, protocol)
+    glasses: Sequence[Atoms],
+    protocol: SuiteProtocol,
+    device: Device,
+    task: SampleTask,
+    progress: Callable[[int], None],  # noqa: ARG001 - a sample has no steps to count
+) -> tuple[Sample | None, str]:
+    """The sample, or the reason why it failed."""
+    try:
+        potential = parse_potential(task.potential, device)
+        return measure_sample(task, potential, glasses, protocol), ""
+    except MgflowsError as error:
+        return None, str(error)
 
 
 def _plain(atoms: Atoms) -> Atoms:

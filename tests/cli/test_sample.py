@@ -15,12 +15,14 @@ import pytest
 from ase.io import read
 
 from mgflows.machine.glass_sampling import unfinished_folder
+from tests.helpers.processes import members
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.faults
 
+_HANGUP = signal.SIGHUP
 SETTINGS = ("Cu46Zr46Al8", "--atoms", "120", "--samples", "4", "--sweeps", "20000")
 SETTINGS += ("--workers", "1")
 
@@ -31,7 +33,8 @@ def _start(output: Path, *settings: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # Shells and ``nohup`` start programs that ignore these.
+        preexec_fn=lambda: [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGINT, _HANGUP)],
     )
 
 
@@ -95,6 +98,40 @@ def test_an_interrupted_run_keeps_its_glasses_and_resumes(run, tmp_path: Path) -
     assert "resuming;" in printed
     assert output.read_bytes() == (tmp_path / "whole.xyz").read_bytes()
     assert not unfinished_folder(output).exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "to_all", "started"),
+    [
+        # While the processes start, and later; to the command alone, and to all as at a logout.
+        (signal.SIGINT, True, False),
+        (signal.SIGHUP, True, True),
+        (signal.SIGTERM, False, True),
+    ],
+)
+def test_a_signal_ends_the_command_and_its_processes(
+    tmp_path: Path, number: signal.Signals, to_all: bool, started: bool
+) -> None:
+    output = tmp_path / "glasses.xyz"
+    settings = ("Cu50Zr50", "--samples", "2", "--workers", "2", "--sweeps", "1000000")
+    process = _start(output, *settings)
+    deadline = time.monotonic() + 120.0
+    while not (unfinished_folder(output) / "settings.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    while started and len(members(process.pid)) < 4:
+        # The command, its two coolings and the tracker of multiprocessing.
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (os.killpg if to_all else os.kill)(process.pid, number)
+    printed = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 128 + number
+    assert printed[1:] == [
+        "error: interrupted with 0 of 2 glasses finished; run the same command again to resume"
+    ]
+    while members(process.pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_an_unfinished_run_of_other_settings_is_not_mixed_in(run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 
 from mgflows.database.export import write_dataset
+from mgflows.database.queries import FrameFilter
 from mgflows.errors import InputError
 from mgflows.launch.campaigns import register_campaign
 from mgflows.schemas.sampling import SupercoolingDocument
@@ -24,7 +25,6 @@ def test_frames_are_found_by_what_they_are(glass_database):
         glass_database.frames("another")
     digest = glass_database.frames()[0].fingerprint_digest
     assert len(glass_database.frames(fingerprint=digest)) == 30
-    assert glass_database.frames(fingerprint="f" * 16) == []
 
 
 def test_frames_are_found_by_effective_time(glass_database):
@@ -123,6 +123,12 @@ def test_impossible_queries_are_refused(glass_database):
         InputError, match=r"the family 'nobody' does not exist; the families are .*mc-4"
     ):
         glass_database.frames(family="nobody")
+    with pytest.raises(InputError, match="'nobody' does not exist in the campaign 'test-campaign'"):
+        glass_database.frames(CAMPAIGN, family="nobody", where=FrameFilter(energy=(0.0, None)))
+    with pytest.raises(InputError, match=r"no frame has a method .* '12'.*digests are"):
+        glass_database.frames(fingerprint="12")
+    with pytest.raises(InputError, match="there is no element 'Xx'"):
+        FrameFilter(elements=("Xx",))
     with pytest.raises(InputError, match="there is no potential 'zzzz'"):
         glass_database.validations(potential_id="zzzz")
 

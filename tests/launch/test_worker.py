@@ -383,6 +383,16 @@ def test_a_running_worker_leaves_a_later_campaign_of_another_version(
     assert database.fireworks.find_one({"fw_id": left["fw_id"]})["state"] == "READY"
 
 
+def test_a_firework_that_cannot_run_is_an_error(settings: Settings, tmp_path: Path) -> None:
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), settings)
+    done = run_worker(settings, "--fw_id", "999", check=ExitCode.UNUSABLE)
+    assert "there is no firework 999 in the database; list the fireworks with" in done.stderr
+    run_worker(settings)
+    done = run_worker(settings, "--fw_id", "1", check=ExitCode.UNUSABLE)
+    assert "the firework 1 is COMPLETED and cannot be run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_worker_leaves_no_array_of_its_checks(settings: Settings, database: Database) -> None:
     run_worker(settings)
     assert database["outputs_blobs.files"].count_documents({}) == 0

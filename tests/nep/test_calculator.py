@@ -94,6 +94,23 @@ def test_text_and_path_give_the_same_potential(glass, tiny_potential) -> None:
     assert len(set(energies)) == 1
 
 
+@pytest.mark.parametrize(
+    "written", [b"\xef\xbb\xbf%s", b"\r\n%s"], ids=["byte order mark", "blank first line"]
+)
+def test_files_of_other_editors_give_the_same_potential(
+    glass, tiny_potential, tmp_path, written: bytes
+) -> None:
+    path = tmp_path / "nep.txt"
+    text = tiny_potential.read_bytes().replace(b"\n", b"  \r\n")
+    path.write_bytes(written % text)
+    energies = []
+    for potential in (tiny_potential, path):
+        atoms = glass.copy()
+        atoms.calc = nep_calculator(potential)
+        energies.append(atoms.get_potential_energy())
+    assert energies[0] == energies[1]
+
+
 def test_the_repulsion_holds_two_close_atoms_apart(tiny_potential) -> None:
     calculator = nep_calculator(tiny_potential)
     for pair in ("Cu2", "CuZr", "ZrAl"):

@@ -16,6 +16,7 @@ from ase import Atoms
 
 from mgflows.database.imports.foreign import ForeignFrame, Reading, labelled_atoms
 from mgflows.errors import InputError, MgflowsError
+from mgflows.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def _read_system(system: Path, name: str, reading: Reading) -> Iterator[ForeignF
             f"the DeePMD system {system} has no type_map.raw with the elements of its types",
             hint="write one: one symbol per line, in the order of the types",
         )
-    elements = (system / "type_map.raw").read_text(encoding="utf-8").split()
+    elements = read_text(system / "type_map.raw").split()
     periodic = not (system / "nopbc").exists()
     for folder in sorted(system.glob("set.*")):
         where = f"{name}/{folder.name}"

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mgflows.errors import ServiceError
-from mgflows.files import write_text
+from mgflows.files import read_text, write_text
 from mgflows.nep.frames import iter_frames
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.training.checkpoint import read_checkpoint, write_checkpoint
@@ -41,7 +41,7 @@ def inputs_digest(directory: Path) -> str:
         digest.update(f"{name} {path.exists()}\n".encode())
         if path.exists():
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-    for line in (directory / "nep.in").read_text(encoding="utf-8").splitlines():
+    for line in read_text(directory / "nep.in").splitlines():
         if line.split()[:1] not in (["generation"], ["output_interval"]):
             digest.update(" ".join(line.split()).encode() + b"\n")
     settings = vars(_settings(directory)).items()
@@ -88,7 +88,7 @@ def train_in_directory(
         If the potential of the last step cannot be written.
     """
     start = time.monotonic()
-    parameters = NepParameters.from_text((directory / "nep.in").read_text(encoding="utf-8"))
+    parameters = NepParameters.from_text(read_text(directory / "nep.in"))
     settings = _settings(directory)
     train, test = (
         iter_frames(directory / name) if (directory / name).exists() else None for name in _FRAMES
