@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+
+import mgflows
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
@@ -82,3 +85,25 @@ def test_documentation_pages_that_the_code_names_exist() -> None:
     }
     assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name[0]).exists()] == []
+
+
+def test_the_metadata_of_a_release_agree() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text(encoding="utf-8"))
+    assert citation["version"] == mgflows.__version__
+    assert zenodo["title"] == citation["title"]
+    assert zenodo["license"] == citation["license"]
+    assert zenodo["keywords"] == citation["keywords"]
+    assert zenodo["creators"] == [{"name": author["name"]} for author in citation["authors"]]
+
+
+def test_the_site_is_published_by_version() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8"))
+    steps = {step.get("if"): step["run"] for step in workflow["jobs"]["publish"]["steps"][4:]}
+    assert steps["github.ref_type == 'branch'"] == "mike deploy --push dev"
+    assert (
+        'mike deploy --push --update-aliases "${version%.*}" stable'
+        in (steps["github.ref_type == 'tag'"])
+    )
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert settings["extra"]["version"] == {"provider": "mike", "default": "stable"}

@@ -64,6 +64,10 @@ _COMMANDS = {
     "report": ("mgflows.cli.report:report", "Write the HTML report of a campaign."),
     "serve": ("mgflows.cli.serve:serve", "Show the campaigns in a browser, read-only."),
     "figures": ("mgflows.cli.figures:figures", "Write each figure of a campaign to a file."),
+    "reproduce": (
+        "mgflows.cli.reproduce:reproduce",
+        "Show how far a paper's figures are reproduced.",
+    ),
     "committee": (
         "mgflows.cli.committee:committee",
         "Estimate errors with a committee of NEPs and select frames to label.",

@@ -50,7 +50,8 @@ WITHOUT_JSON = {("worker",), ("completion",)}
 """They print a log and a script."""
 FREE_TEXT = {
     *("campaign", "name", "submission", "subset", "subsets", "family", "hold_out", "fingerprint"),
-    *("formula", "elements", "width", "licence", "command", "neps", "tables", "databases"),
+    *("formula", "figure", "elements", "width", "licence", "command", "neps"),
+    *("tables", "databases"),
     *("method", "subset_key", "family_key", "keys"),
     *("identifier", "identifiers", "others", "dataset", "keep", "potential", "start_from"),
     *("source", "against", "samples", "fractions", "cutoffs", "k_spacings", "composition"),
@@ -65,6 +66,7 @@ UNKNOWN = {
     ("label",): ("glass.xyz", "--campaign", "NOPE"),
     ("dataset", "freeze"): ("NOPE",),
     ("delete",): ("NOPE", "--yes"),
+    ("reproduce",): ("wadowski2025", "--campaign", "NOPE"),
     ("extend",): ("NOPE", "--heat", "1"),
     ("worker",): ("--campaign", "NOPE"),
 }
@@ -74,7 +76,7 @@ REGISTERING = {("import",), ("dataset", "merge")}
 """Their campaign may be new."""
 TABLES = [
     *(("status",), ("cost",), ("fitness",), ("datasets",), ("potentials",), ("frames",)),
-    *(("heal",), ("advance",), ("crystals", "Cu", "Zr", "Al")),
+    *(("heal",), ("advance",), ("crystals", "Cu", "Zr", "Al"), ("reproduce", "wadowski2025")),
 ]
 
 
@@ -253,3 +255,17 @@ def test_completion_scripts(run, shell: str, text: str) -> None:
     code, out, _ = run("completion", shell)
     assert (code, text in out) == (0, True)
     assert "_MGFLOWS_COMPLETE" in out
+
+
+def test_reproduce_shows_protocol_deviation_and_command(run) -> None:
+    code, out, _ = run("reproduce", "wadowski2025", "--figure", "1b")
+    assert code == 0
+    for words in ("status: differs", "missing: DFT", "-7.9", "docs/images/lj_tables.md"):
+        assert words in out
+    assert "command: python docs/examples/lj_tables.py DIRECTORY" in out
+    code, out, _ = run("reproduce", "wadowski2025", "--json")
+    figures = {each["figure"]: each for each in json.loads(out)["figures"]}
+    assert figures["2a"]["values"][0]["agrees"] is True
+    assert figures["5a"]["status"] == "not reproduced yet"
+    code, _, said = run("reproduce", "wadowski2025", "--figure", "7")
+    assert (code, "its figures are 1a, 1b" in said) == (2, True)
