@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mgflows.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+_NUMBER = r"-?\d+(?:\.\d+)?"
 FOUND = load_reproduction("wadowski2025")
 VALUES = [(figure.figure, value) for figure in FOUND.figures for value in figure.values]
 FIGURES = [
@@ -38,7 +39,7 @@ def test_every_figure_is_listed_once() -> None:
 @pytest.mark.parametrize(("figure", "value"), VALUES)
 def test_stored_values_are_in_their_source(figure: str, value: Value) -> None:
     assert value.excerpt in (ROOT / value.source).read_text(encoding="utf-8")
-    assert value.value in [float(number) for number in re.findall(r"-?\d+\.\d+", value.excerpt)]
+    assert value.value in [float(number) for number in re.findall(_NUMBER, value.excerpt)]
 
 
 def test_commands_exist() -> None:
