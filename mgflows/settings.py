@@ -22,6 +22,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -81,9 +82,20 @@ class Resources(BaseModel):
         description="One firework per batch job, submitted with `qlaunch -r`; otherwise a batch "
         "job runs many of them.",
     )
+    offline: bool = Field(
+        default=False,
+        description="Whether the nodes have no path to the database: jobs run in FireWorks' "
+        "offline mode, and `mgflows recover-offline` stores their results. Needs `reserve`.",
+    )
     setup: list[str] = Field(
         default_factory=list, description="Shell lines before the work, such as `module load vasp`."
     )
+
+    @model_validator(mode="after")
+    def _offline_needs_reservations(self) -> Resources:
+        if self.offline and not self.reserve:
+            raise ValueError("offline: true needs reserve: true (one firework per batch job)")
+        return self
 
     @property
     def walltime_seconds(self) -> int:

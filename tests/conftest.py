@@ -11,6 +11,9 @@
     The pymongo database of `settings`.
 `short_directory`
     A temporary folder with a short name.
+`tcp_server`
+    The port of a MongoDB server that listens on 127.0.0.1 only, without a socket file: it cannot be
+    reached from another network namespace.
 
 Tests that use a server are marked `mongo`. Other programs that a test needs are named with
 `pytest.mark.needs`; see `tests/helpers/requirements.py`.
@@ -19,6 +22,8 @@ Tests that use a server are marked `mongo`. Other programs that a test needs are
 from __future__ import annotations
 
 import shutil
+import socket
+import subprocess
 import tempfile
 import uuid
 from pathlib import Path
@@ -82,3 +87,22 @@ def settings(mongod: PrivateMongod, tmp_path: Path) -> Iterator[Settings]:
 @pytest.fixture
 def database(settings: Settings) -> Database:
     return open_database(settings)
+
+
+@pytest.fixture
+def tcp_server(short_directory: Path) -> Iterator[int]:
+    from pymongo import MongoClient
+
+    from mgflows.machine.mongod import find_mongod
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = int(found.getsockname()[1])
+    (short_directory / "data").mkdir()
+    command = [str(find_mongod()[0]), "--dbpath", str(short_directory / "data"), "--nounixsocket"]
+    command += ["--bind_ip", "127.0.0.1", "--port", str(port), "--wiredTigerCacheSizeGB", "0.25"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=60_000).admin.command("ping")
+    yield port
+    process.terminate()
+    process.wait()

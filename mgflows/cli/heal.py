@@ -50,9 +50,9 @@ def heal(
     """Recover what crashes, kills and walltimes left behind, in CAMPAIGN or all.
 
     Finds lost runs (the worker is dead according to its process, its batch job or missing
-    heartbeats), stuck reservations, finished jobs whose end was not recorded, stale locks,
-    deleted jobs, fireworks in no workflow, and failed jobs by error category. Running jobs are
-    never touched.
+    heartbeats), stuck reservations, results of offline jobs, finished jobs whose end was not
+    recorded, stale locks, deleted jobs, fireworks in no workflow, and failed jobs by error
+    category. Running jobs are never touched.
 
     The exit code is 0 if nothing is left to do; otherwise 1: repairs to apply (without --yes),
     failed jobs, hanging jobs, or jobs whose state cannot be determined from here.
@@ -103,6 +103,7 @@ _DONE = {
     "remove": "removed",
     "restore": "inserted again",
     "prepare": "created",
+    "collect": "result stored",
 }
 
 

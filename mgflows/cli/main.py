@@ -86,6 +86,10 @@ _COMMANDS = {
     ),
     "db": ("mgflows.cli.db:db", "Start, stop and check a private MongoDB server."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and suggest fixes."),
+    "recover-offline": (
+        "mgflows.cli.recover_offline:recover_offline",
+        "Store the results of jobs that ran without a connection.",
+    ),
     "heal": ("mgflows.cli.heal:heal", "Recover lost, hanging and failed jobs."),
     "completion": (
         "mgflows.cli.completion:completion",

@@ -27,6 +27,7 @@ from mgflows.errors import InputError, ServiceError, clean_text, mask_credential
 from mgflows.jobs.maker import drop_retired_arguments
 from mgflows.launch.interruption import Interrupted, stop_request
 from mgflows.launch.job_files import copy_checkpoints, printing_to_files
+from mgflows.launch.offline import OfflineRun
 from mgflows.launch.outputs import LaunchJobStore, SupersededError
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of
 from mgflows.launch.processes import clock_ahead, identity
@@ -102,11 +103,7 @@ class JobTask(JobFiretask):
 
         job: Job = self["job"]
         if hasattr(self, "fw_id") and self.launchpad is None:
-            raise ServiceError(
-                f"the job {job.name!r} cannot run offline: it reads its inputs from the database "
-                "and stores its output there",
-                hint="open an SSH tunnel to the database (docs/how_to/clusters.md)",
-            )
+            return self._run_offline(job)
         store: JobStore = SETTINGS.JOB_STORE
         refuse_store_in_memory(store)
         store.connect()
@@ -126,6 +123,19 @@ class JobTask(JobFiretask):
             self._remember(action, own)
         return action
 
+    def _run_offline(self, job: Job) -> FWAction:
+        """Run the job without a connection; `recover_offline` stores its output later."""
+        run = OfflineRun()
+        job.metadata["fw_id"] = self.fw_id
+        self._take_over_checkpoints(run.launches)
+        with checkpoints_kept():
+            action = self._compute(job, run.store)
+            try:
+                run.write_output(job)
+            except DocumentTooLarge as error:
+                raise _too_large(job) from error
+        return action
+
     def _launches(self) -> list[dict[str, Any]]:
         """The launches of this firework; the last one is the present one."""
         known = getattr(self.launchpad, "only_launch", None)
@@ -142,11 +152,7 @@ class JobTask(JobFiretask):
                 response = job.run(store=store)
         except (DocumentTooLarge, OperationFailure) as error:
             if isinstance(error, DocumentTooLarge) or error.code == _TOO_LARGE:
-                raise InputError(
-                    f"the output of {job.name!r} does not fit into a document of 16 MB",
-                    hint="let the job declare its arrays for the additional store "
-                    "(@job(data=[...])), or write files and return their paths",
-                ) from error
+                raise _too_large(job) from error
             raise
         except ConnectionFailure as error:
             reason = mask_credentials(str(error))
@@ -236,6 +242,14 @@ class JobTask(JobFiretask):
         except (DocumentTooLarge, OperationFailure) as error:
             logger.info("the follow-up jobs are too large to record on the launch: %s", error)
             store.confirm({})
+
+
+def _too_large(job: Job) -> InputError:
+    return InputError(
+        f"the output of {job.name!r} does not fit into a document of 16 MB",
+        hint="let the job declare its arrays for the additional store "
+        "(@job(data=[...])), or write files and return their paths",
+    )
 
 
 def _can_store_details(error: BaseException) -> bool:

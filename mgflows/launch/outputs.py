@@ -15,10 +15,10 @@ from mgflows.checked_stores import blob_ids, seal
 from mgflows.launch.retries import with_retries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from maggma.stores import MongoStore
-    from pymongo.collection import Collection
+    from pymongo.collection import Collection as MongoCollection
 
 __all__ = ["LAUNCH_ID", "LaunchJobStore", "SupersededError"]
 
@@ -49,7 +49,7 @@ class LaunchJobStore(JobStore):
     """
 
     def __init__(
-        self, store: JobStore, launches: Collection, launch_id: int, seconds: float = 0.0
+        self, store: JobStore, launches: MongoCollection, launch_id: int, seconds: float = 0.0
     ) -> None:
         super().__init__(
             store.docs_store,
@@ -72,6 +72,25 @@ class LaunchJobStore(JobStore):
             If it has; nothing of this launch stays in the store.
         """
         with_retries(lambda: self._update(docs, key, save), self._seconds)
+
+    def adopt(
+        self, documents: list[dict[str, Any]], arrays: Mapping[str, list[dict[str, Any]]]
+    ) -> None:
+        """Store outputs and arrays that the job wrote elsewhere; may be repeated.
+
+        Parameters
+        ----------
+        documents
+            The outputs, with references to the arrays.
+        arrays
+            Name of the additional store to arrays with their ids.
+
+        Raises
+        ------
+        SupersededError
+            As for `update`.
+        """
+        with_retries(lambda: self._adopt(documents, arrays), self._seconds)
 
     def confirm(self, notes: dict[str, Any]) -> None:
         """Keep the outputs if the launch still has its job, and add notes to the launch.
@@ -99,19 +118,36 @@ class LaunchJobStore(JobStore):
         self._outputs.written.clear()
         # Documents are written before their arrays.
         super().update(docs, key=key, save=save)
+        self._remove_obsolete()
+
+    def _adopt(
+        self, documents: list[dict[str, Any]], arrays: Mapping[str, list[dict[str, Any]]]
+    ) -> None:
+        self._outputs.written.clear()
+        self._outputs.update(documents, key=["uuid", "index"])
+        for name, blobs in arrays.items():
+            store = self.additional_stores[name]
+            ids = [blob["blob_uuid"] for blob in blobs]
+            # An earlier attempt may have stored some.
+            present = set(store.distinct("blob_uuid", {"blob_uuid": {"$in": ids}}))
+            store.update([blob for blob in blobs if blob["blob_uuid"] not in present])
+        self._remove_obsolete()
+
+    def _remove_obsolete(self) -> None:
+        """Remove the arrays of replaced outputs, or those of this launch if it came too late."""
         for document, obsolete in self._outputs.written:
             if not self._outputs.is_current(document):
                 self._remove_arrays(document)
                 raise SupersededError(f"launch {self._launch_id} has lost its job")
-            self._remove_arrays(obsolete)
+            self._remove_arrays(obsolete, kept=blob_ids(document))
 
     def _withdraw(self) -> None:
         for document, _ in self._outputs.written:
             self._outputs.remove(document)
             self._remove_arrays(document)
 
-    def _remove_arrays(self, document: dict[str, Any] | None) -> None:
-        for uuid in blob_ids(document):
+    def _remove_arrays(self, document: dict[str, Any] | None, kept: Collection[str] = ()) -> None:
+        for uuid in set(blob_ids(document)).difference(kept):
             for store in self.additional_stores.values():
                 store.remove_docs({"blob_uuid": uuid})
 

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
     from mgflows.settings import Settings
 
-__all__ = ["check_free_space", "check_job_store", "check_versions", "preflight"]
+__all__ = [
+    "check_free_space",
+    "check_job_store",
+    "check_machine",
+    "check_versions",
+    "preflight",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +68,21 @@ def preflight(
         check_versions(database, campaign)
     finally:
         database.client.close()
-    check_free_space(settings, settings.directory)
-    findings = [check_job_store(settings)]
+    _refuse_errors([check_job_store(settings)])
+    check_machine(settings, settings.directory, categories)
+
+
+def check_machine(settings: Settings, directory: Path, categories: Sequence[str]) -> None:
+    """Raise ServiceError if free space or a program that jobs of some categories need is missing.
+
+    This needs no database.
+    """
+    check_free_space(settings, directory)
     for category in set(categories) & set(_NEEDS_PROGRAMS):
-        findings += check_programs(settings, category)
+        _refuse_errors(check_programs(settings, category))
+
+
+def _refuse_errors(findings: Sequence[Finding]) -> None:
     for finding in findings:
         if finding.verdict is Verdict.ERROR:
             raise ServiceError(

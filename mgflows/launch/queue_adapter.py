@@ -7,6 +7,7 @@ In addition to FireWorks' CommonAdapter,
 - submissions wait longer after each worker that could not run jobs, and stop at
   `max_unusable_workers` of these;
 - a reservation names the cluster of its batch job;
+- in offline mode the inputs of the job are written into its launch directory;
 - a firework whose classes ``qlaunch``'s Python cannot import is left READY for others, where
   FireWorks would mark it FIZZLED.
 """
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from fireworks import LaunchPad
 from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 
-from mgflows.connections import open_database
+from mgflows.connections import open_database, open_launchpad
 from mgflows.errors import MgflowsError
 from mgflows.launch.backoff import UnusableWorkers, unusable_workers
 from mgflows.launch.batch_system import SUBMITTED_TO, cluster_name, scheduler
+from mgflows.launch.offline import write_inputs
 from mgflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,9 +80,21 @@ class QueueAdapter(CommonAdapter):
 
     def submit_to_queue(self, script_file: str) -> str | None:
         """Submit a batch job, unless workers of this category cannot run jobs at present."""
-        if "_settings" in self and not self._wait_until_usable():
-            return None
+        if "_settings" in self:
+            if not self._wait_until_usable():
+                return None
+            if "--offline" in self.get("rocket_launch", ""):
+                self._write_inputs()
         return super().submit_to_queue(script_file)
+
+    def _write_inputs(self) -> None:
+        """Write what the job of the current directory reads; the node cannot read the database."""
+        settings = Settings.read(Path(self["_settings"]))
+        launchpad = open_launchpad(settings)
+        try:
+            write_inputs(settings, launchpad, Path.cwd())
+        finally:
+            launchpad.connection.close()
 
     def _wait_until_usable(self) -> bool:
         """Wait after workers that could not run jobs; False if there are too many of them."""

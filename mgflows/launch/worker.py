@@ -210,6 +210,63 @@ def work(
     return ExitCode.SOME_FAILED if launchpad.n_failed else ExitCode.DONE
 
 
+def work_offline(settings: Settings, category: str | list[str] = "") -> ExitCode:
+    """Run the job that was reserved for the current directory, without a database.
+
+    Parameters
+    ----------
+    settings
+        Settings of the job; the database that they name is not used.
+    category
+        Category of the job, for which programs are checked.
+
+    Returns
+    -------
+    ExitCode
+        How the job ended; ``mgflows recover-offline`` stores its result.
+
+    Raises
+    ------
+    ServiceError
+        If this machine cannot run the job; it has not started.
+    """
+    from fireworks import Firework, FWorker
+    from fireworks.core.rocket_launcher import launch_rocket
+
+    from mgflows.launch.interruption import stop_request
+    from mgflows.launch.launchpad import configure_fireworks
+    from mgflows.launch.offline import FIREWORK, RECORD, read_record, repair_offline_mode
+    from mgflows.launch.preflight import check_machine
+    from mgflows.launch.processes import identity
+
+    here = Path.cwd()
+    try:
+        Firework.from_file(str(here / FIREWORK))
+        read_record(here)
+    except FileNotFoundError as error:
+        raise ServiceError(
+            f"no job was submitted to run offline in {here}: it has no {FIREWORK} or {RECORD}",
+            hint="submit jobs with qlaunch -r",
+        ) from error
+    except Exception as error:
+        raise ServiceError(
+            f"the job in {here} cannot be read on this machine "
+            f"({type(error).__name__}: {clean_text(str(error), 500)})",
+            hint="install its modules here",
+        ) from error
+    check_machine(settings, here, _categories(category))
+    configure_fireworks(settings.ping_seconds)
+    repair_offline_mode()
+    stop_request.listen()
+    me = identity()
+    worker = FWorker(name=f"{me['host']}:{me['pid']}", category=category, env=me)
+    with settings.in_use():
+        launch_rocket(None, worker, strm_lvl="WARNING")
+    if read_record(here).get("state") == "COMPLETED":
+        return ExitCode.DONE
+    return ExitCode.STOPPED if stop_request.reason is not None else ExitCode.SOME_FAILED
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("mode", type=click.Choice(["rapidfire", "singleshot"]), default="rapidfire")
 @click.option(
@@ -241,6 +298,11 @@ def work(
     "--fw_id", type=int, help="Run this firework, which was reserved (set by qlaunch -r)."
 )
 @click.option(
+    "--offline",
+    is_flag=True,
+    help="Run the job that qlaunch -r wrote into the current directory, without the database.",
+)
+@click.option(
     "--launches",
     type=click.IntRange(min=0),
     default=0,
@@ -259,6 +321,7 @@ def worker(
     categories: tuple[str, ...],
     timeout: float | None,
     fw_id: int | None,
+    offline: bool,
     launches: int,
     parent: int | None,
 ) -> int:
@@ -280,10 +343,13 @@ def worker(
             _require_campaign(settings, campaign)
         # A job that crashes leaves its stack in job.err, which is standard error while it runs.
         faulthandler.enable()
+        category = categories[0] if len(categories) == 1 else list(categories) or ""
+        if offline:
+            return work_offline(settings, category)
         code = work(
             settings,
             campaign,
-            categories[0] if len(categories) == 1 else list(categories) or "",
+            category,
             n_launches=1 if mode == "singleshot" else launches,
             timeout=timeout,
             fw_id=fw_id,

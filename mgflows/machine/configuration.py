@@ -202,6 +202,8 @@ def _queue(
         if resources.reserve
         else ["rapidfire", "--timeout", f"{_LAST_START * resources.walltime_seconds:.0f}"]
     )
+    if resources.offline:
+        worker.append("--offline")
     lines = [
         *_directives(scheduler, category, resources),
         *resources.setup,

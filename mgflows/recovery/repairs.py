@@ -14,6 +14,7 @@ import logging
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgflows.connections import check_database
@@ -23,6 +24,7 @@ from mgflows.database.planned import deleted_jobs
 from mgflows.database.progress import require_campaign
 from mgflows.launch.campaigns import restore_deleted
 from mgflows.launch.launchpad import LOCK_HOLDER, RetryingLaunchPad, configure_fireworks
+from mgflows.launch.offline import active_runs, read_record, recover_offline
 from mgflows.launch.workflows import prepare_database
 from mgflows.recovery.diagnosis import (
     GRACE_SECONDS,
@@ -57,6 +59,7 @@ _HELD = ["RUNNING", "RESERVED"]
 _FIELDS = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "updated_on": 1}
 _FROM_OUTSIDE = "ended_from_outside"
 _SET_ASIDE = "set_aside"
+_STARTED = "started_offline"
 _LOST_RUN = "lost run"
 
 
@@ -139,14 +142,16 @@ def _look(
             looks = [search.unprepared, *looks, search.lost_outputs, search.deleted]
         for look in looks:
             for step in look():
-                if not apply or _apply(launchpad, step):
+                if not apply or _apply(launchpad, step, settings):
                     found.steps.append(step)
         planned = {*found.rerun, *found.set_aside}
         for failure in read_failures(launchpad.db, campaign):
             chance = _second_chance(failure, retry)
             if chance is None or failure.fw_id in found.set_aside:
                 found.failures.append(failure)
-            elif failure.fw_id not in planned and (not apply or _apply(launchpad, chance)):
+            elif failure.fw_id not in planned and (
+                not apply or _apply(launchpad, chance, settings)
+            ):
                 found.steps.append(chance)
     return found
 
@@ -292,14 +297,30 @@ class _Search:
             moved = {firework["fw_id"] for firework in taken} - unchanged
             fireworks = [firework for firework in fireworks if firework["fw_id"] not in moved]
             self.found.running += sorted(moved)
+        offline = {run["fw_id"] for run in active_runs(launchpad)} if fireworks else set()
         for firework in fireworks:
             fw_id, name = firework["fw_id"], firework["name"]
-            seen = {"fw_id": fw_id, "state": firework["state"], "launches": firework["launches"]}
+            seen: dict[str, Any] = {
+                "fw_id": fw_id,
+                "state": firework["state"],
+                "launches": firework["launches"],
+            }
             if has_ended(launchpad, firework) and self._has_workflow(fw_id):
                 reason = f"it is {firework['state']}, but its launch has ended"
                 yield Step(Action.FINISH, "inconsistent", (fw_id,), name, reason, seen)
                 continue
             diagnosis = diagnose(launchpad, firework, queues)
+            if diagnosis.state is ProcessState.LOST and fw_id in offline:
+                record = self._offline_record(firework)
+                if record is None:
+                    self.found.running.append(fw_id)
+                    continue
+                if "fwaction" in record:
+                    reason = "it has ended offline, and its result is not in the database"
+                    yield Step(Action.COLLECT, "offline result", (fw_id,), name, reason, seen)
+                    continue
+                if "started_on" in record:
+                    seen[_STARTED] = True
             if diagnosis.state is ProcessState.LOST:
                 if not self._has_workflow(fw_id):
                     reason = f"it is in no workflow, and {diagnosis.reason}"
@@ -313,6 +334,19 @@ class _Search:
             elif stall := stall_reason(launchpad, firework, self.settings.stall_seconds):
                 self.found.stalled[fw_id] = stall
 
+    def _offline_record(self, firework: dict[str, Any]) -> dict[str, Any] | None:
+        """FireWorks' record of an offline run; None, and reported, if it cannot be read."""
+        launch = last_launch(self.launchpad, firework)
+        try:
+            return read_record(Path(launch["launch_dir"])) if launch is not None else {}
+        except OSError as error:
+            self.found.unclear[firework["fw_id"]] = (
+                f"it was submitted to run offline, and {error.filename} cannot be read from here "
+                f"({error.strerror}); run mgflows heal where it can, or run it again with: "
+                f"lpad rerun_fws -i {firework['fw_id']}"
+            )
+            return None
+
     def _has_workflow(self, fw_id: int) -> bool:
         return self.launchpad.workflows.find_one({"nodes": fw_id}, {"_id": 1}) is not None
 
@@ -321,7 +355,7 @@ class _Search:
     ) -> Step:
         """Rerun a lost job, or set it aside if it keeps killing its worker."""
         fw_id, name = firework["fw_id"], firework["name"]
-        if firework["state"] == "RESERVED":
+        if firework["state"] == "RESERVED" and not seen.get(_STARTED):
             problem = "stuck reservation" if firework["launches"] else _LOST_RUN
             return Step(Action.RERUN, problem, (fw_id,), name, diagnosis.reason, seen)
         if diagnosis.from_outside:
@@ -450,8 +484,11 @@ def _second_chance(failure: Failure, retry: bool | Collection[ErrorCategory]) ->
     return None
 
 
-def _apply(launchpad: LaunchPad, step: Step) -> bool:
+def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
     """Do a step, unless the state it is based on has changed; whether it was done."""
+    if step.action is Action.COLLECT:
+        collected = recover_offline(settings, step.fireworks)
+        return bool(collected.completed or collected.failed or collected.interrupted)
     if step.action is Action.UNLOCK:
         return _unlock(launchpad, step)
     if step.action is Action.PREPARE:
@@ -465,7 +502,7 @@ def _apply(launchpad: LaunchPad, step: Step) -> bool:
         )
         return bool(removed.deleted_count)
     (fw_id,) = step.fireworks
-    seen = {key: value for key, value in step.seen.items() if key != _FROM_OUTSIDE}
+    seen = {key: step.seen[key] for key in step.seen.keys() - {_FROM_OUTSIDE, _STARTED}}
     # A worker may have finished, or another process repaired this, in the meantime.
     if launchpad.fireworks.find_one(seen, {"_id": 1}) is None:
         return False
@@ -486,7 +523,7 @@ def _apply(launchpad: LaunchPad, step: Step) -> bool:
                 "state": "FIZZLED",
                 "lost": step.reason,
                 _FROM_OUTSIDE: bool(step.seen.get(_FROM_OUTSIDE))
-                or step.seen.get("state") == "RESERVED",
+                or (step.seen.get("state") == "RESERVED" and not step.seen.get(_STARTED)),
             }
         },
     )

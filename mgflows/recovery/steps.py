@@ -22,6 +22,7 @@ class Action(enum.StrEnum):
     REMOVE = "remove"
     RESTORE = "restore"
     PREPARE = "prepare"
+    COLLECT = "collect"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Step:
         FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
         unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
         belong to no workflow, `RESTORE` inserts deleted jobs again, `PREPARE` creates missing
-        indexes and counters.
+        indexes and counters, `COLLECT` stores the result of a job that ran offline.
     problem
         The problem in a word or two.
     fireworks

@@ -15,7 +15,6 @@ from pymongo import MongoClient
 
 from mgflows.launch import submit
 from mgflows.launch.worker import ExitCode
-from mgflows.machine.mongod import find_mongod
 from mgflows.settings import Settings
 from tests.helpers import jobs
 from tests.helpers.jobs import ran
@@ -40,26 +39,6 @@ threading.Thread(target=forward, args=(0, connection.fileno())).start()
 forward(connection.fileno(), 1)
 """
 """The client's way to the SSH server: a socket file, since its namespace has no network."""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@pytest.fixture
-def server(short_directory: Path) -> Iterator[int]:
-    """The port of a MongoDB server that listens on 127.0.0.1 only."""
-    port = free_port()
-    (short_directory / "data").mkdir()
-    command = [str(find_mongod()[0]), "--dbpath", str(short_directory / "data"), "--nounixsocket"]
-    command += ["--bind_ip", "127.0.0.1", "--port", str(port), "--wiredTigerCacheSizeGB", "0.25"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    MongoClient("127.0.0.1", port, serverSelectionTimeoutMS=60_000).admin.command("ping")
-    yield port
-    process.terminate()
-    process.wait()
 
 
 @pytest.fixture
@@ -112,9 +91,9 @@ def login_node(short_directory: Path) -> Iterator[list[str]]:
 
 
 def test_a_worker_without_a_route_to_the_database_uses_a_tunnel(
-    server: int, login_node: list[str], short_directory: Path, tmp_path: Path
+    tcp_server: int, login_node: list[str], short_directory: Path, tmp_path: Path
 ) -> None:
-    here = Settings(directory=tmp_path, mongodb_uri=f"mongodb://127.0.0.1:{server}/")
+    here = Settings(directory=tmp_path, mongodb_uri=f"mongodb://127.0.0.1:{tcp_server}/")
     submit([jobs.add(str(tmp_path / "journal"), name, 1.0, 2.0) for name in "ab"], here)
     worker = [sys.executable, "-m", "mgflows.launch.worker", "--settings"]
 
@@ -131,7 +110,7 @@ def test_a_worker_without_a_route_to_the_database_uses_a_tunnel(
     there = Settings(directory=tmp_path, mongodb_uri=uri)
     path = there.write(tmp_path / "tunnel" / "mgflows.yaml")
     tunnel = ["ssh", "-f", "-N", "-o", "ExitOnForwardFailure=yes", *login_node]
-    tunnel += ["-L", f"{forwarded}:127.0.0.1:{server}", "login1"]
+    tunnel += ["-L", f"{forwarded}:127.0.0.1:{tcp_server}", "login1"]
     script = f"{shlex.join(tunnel)} && exec {shlex.join([*worker, str(path)])}"
     done = subprocess.run(
         [*no_network(), "sh", "-c", script],
@@ -142,6 +121,6 @@ def test_a_worker_without_a_route_to_the_database_uses_a_tunnel(
     log.close()
     assert done.returncode == ExitCode.DONE, (tmp_path / "log").read_text()
     assert ran(tmp_path / "journal") == ["a", "b"]
-    database = MongoClient("127.0.0.1", server)[here.database_name]
+    database = MongoClient("127.0.0.1", tcp_server)[here.database_name]
     assert database.fireworks.distinct("state") == ["COMPLETED"]
     assert database.outputs.count_documents({}) == 2
