@@ -344,15 +344,17 @@ def worker(
         # A job that crashes leaves its stack in job.err, which is standard error while it runs.
         faulthandler.enable()
         category = categories[0] if len(categories) == 1 else list(categories) or ""
-        if offline:
-            return work_offline(settings, category)
-        code = work(
-            settings,
-            campaign,
-            category,
-            n_launches=1 if mode == "singleshot" else launches,
-            timeout=timeout,
-            fw_id=fw_id,
+        code = (
+            work_offline(settings, category)
+            if offline
+            else work(
+                settings,
+                campaign,
+                category,
+                n_launches=1 if mode == "singleshot" else launches,
+                timeout=timeout,
+                fw_id=fw_id,
+            )
         )
     except MgflowsError as error:
         click.echo(f"error: {error}", err=True)
