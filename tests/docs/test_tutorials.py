@@ -6,13 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mgflows.machine import PrivateMongod
 from mgflows.settings import Settings
+from tests.helpers.stored_campaign import load_stored_campaign
 
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+QUICKSTART = "Cu46Zr46Al8-small"
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -79,6 +85,41 @@ def test_your_data(short_directory, monkeypatch) -> None:
     assert names["potential"].parameters.neuron == 10
     assert len(names["table"]) == 24
     assert (short_directory / "export" / "train.xyz").read_text().count("REF_energy") > 10
+
+
+@pytest.fixture
+def quickstart(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """The directory ``quickstart``, as a small quickstart leaves it, but with a stored campaign."""
+    settings.write(tmp_path / "quickstart" / "mgflows.yaml")
+    load_stored_campaign(database)
+    database.campaigns.update_one({}, {"$set": {"campaign": QUICKSTART}})
+    for path in ("metadata.mgflows.campaign", "output.campaign"):
+        database.outputs.update_many({path: {"$exists": True}}, {"$set": {path: QUICKSTART}})
+    database.fireworks.update_many({}, {"$set": {"spec.mgflows.campaign": QUICKSTART}})
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.needs("lammps")
+@pytest.mark.usefixtures("quickstart")
+def test_use_the_potential(tmp_path) -> None:
+    names = follow(DOCS / "tutorials" / "use_the_potential.md")
+    assert abs(names["error"]) < 100
+    assert 5.5 < names["density"] < 9.0
+    assert (tmp_path / "lammps" / "glass.data").exists()
+    assert "npt_scr 2000 300" in (tmp_path / "gpumd" / "run.in").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.usefixtures("quickstart")
+def test_ask_the_database(tmp_path) -> None:
+    names = follow(DOCS / "tutorials" / "ask_the_database.md")
+    assert len(names["frames"]) == 15
+    assert names["fit"].r2 == pytest.approx(0.95, abs=0.01)
+    assert names["dataset"].n_frames == 359
+    assert names["counts"]["validation"] == 1
+    assert len((tmp_path / "distorted.csv").read_text().splitlines()) == 73
 
 
 def test_every_tutorial_has_a_test() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ase.units
 import numpy as np
+from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
 from mgflows import units
 from mgflows.md.engines.gpumd_files import parse_run_in, read_model
@@ -35,10 +36,27 @@ def write_frame(stream, atoms, columns, number, forces):
 
 
 def main() -> None:
-    commands = parse_run_in(Path("run.in").read_text())
-    once = dict(commands)
     atoms = read_model(Path("model.xyz"))[0]
-    atoms.calc = nep_calculator(once["potential"][0])
+    once: dict[str, list[str]] = {}
+    dumps: list[list[str]] = []
+    with open("thermo.out", "a") as thermo:
+        for keyword, parameters in parse_run_in(Path("run.in").read_text()):
+            if keyword == "potential":
+                atoms.calc = nep_calculator(parameters[0])
+            elif keyword == "velocity" and not atoms.get_velocities().any():
+                MaxwellBoltzmannDistribution(atoms, temperature_K=float(parameters[0]))
+            elif keyword == "dump_xyz":
+                dumps.append(parameters)
+            once[keyword] = parameters
+            if keyword == "run":
+                run(atoms, once, dumps, thermo)
+                # What holds for one run only.
+                dumps = []
+                for name in ("ensemble", "dump_thermo", "dump_restart"):
+                    once.pop(name, None)
+
+
+def run(atoms, once, dumps, thermo) -> None:
     timestep, (kind, *values) = float(once["time_step"][0]), once["ensemble"]
     numbers = [float(value) for value in values]
     n_steps, start, end = int(once["run"][0]), 0.0, 0.0
@@ -54,31 +72,29 @@ def main() -> None:
             coupling = numbers[2] * timestep
         # A step of 0 fs moves nothing.
         dynamics = VelocityVerlet(atoms, timestep or 1e-12, thermostat_time=coupling, seed=seed)
-    dumps = [parameters for keyword, parameters in commands if keyword == "dump_xyz"]
-    with open("thermo.out", "a") as thermo:
-        thermo.write(f"# dump_thermo {once['dump_thermo'][0]}\n# format_version 1\n")
-        for step in range(1, n_steps + 1):
-            dynamics.step(start + (end - start) * step / n_steps)
-            forces = dynamics.evaluation.forces
-            if step % int(once["dump_thermo"][0]) == 0:
-                pressure = -units.ev_per_a3_to_gpa(dynamics.stress)
-                row = [
-                    dynamics.temperature,
-                    dynamics.kinetic_energy,
-                    dynamics.evaluation.energy,
-                    *(pressure[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))),
-                    *atoms.cell.array.ravel(),
-                ]
-                thermo.write("".join(f"{value:20.10e}" for value in row) + "\n")
-            for interval, name, *options in dumps:
-                if step % int(interval) == 0:
-                    double = options[:2] == ["precision", "double"]
-                    columns = options[2:] if double else options
-                    with open(name, "a") as stream:
-                        write_frame(stream, atoms, columns, "%.17g" if double else "%.9g", forces)
-            if "dump_restart" in once and step % int(once["dump_restart"][0]) == 0:
-                with open("restart.xyz", "w") as stream:
-                    write_frame(stream, atoms, ["mass", "velocity"], "%g", forces)
+    thermo.write(f"# dump_thermo {once['dump_thermo'][0]}\n# format_version 1\n")
+    for step in range(1, n_steps + 1):
+        dynamics.step(start + (end - start) * step / n_steps)
+        forces = dynamics.evaluation.forces
+        if step % int(once["dump_thermo"][0]) == 0:
+            pressure = -units.ev_per_a3_to_gpa(dynamics.stress)
+            row = [
+                dynamics.temperature,
+                dynamics.kinetic_energy,
+                dynamics.evaluation.energy,
+                *(pressure[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))),
+                *atoms.cell.array.ravel(),
+            ]
+            thermo.write("".join(f"{value:20.10e}" for value in row) + "\n")
+        for interval, name, *options in dumps:
+            if step % int(interval) == 0:
+                double = options[:2] == ["precision", "double"]
+                columns = options[2:] if double else options
+                with open(name, "a") as stream:
+                    write_frame(stream, atoms, columns, "%.17g" if double else "%.9g", forces)
+        if "dump_restart" in once and step % int(once["dump_restart"][0]) == 0:
+            with open("restart.xyz", "w") as stream:
+                write_frame(stream, atoms, ["mass", "velocity"], "%g", forces)
 
 
 if __name__ == "__main__":
