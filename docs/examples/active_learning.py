@@ -3,8 +3,10 @@
     python docs/examples/active_learning.py SOURCE OUTPUT
 
 SOURCE is a folder with train.xyz and test.xyz, such as that of a quickstart; the labels of
-train.xyz are revealed batch by batch, and test.xyz, of other families, never changes. All
-selections of a seed begin with the same random frames. Each training has the same number of steps.
+train.xyz are revealed batch by batch, and test.xyz, of other families, never changes. Crystals are
+left out on both sides: the question is which glasses and liquids to label. Every batch doubles the
+number of labels. All selections of a seed begin with the same random frames. Each training begins
+from random parameters and has the same number of steps.
 OUTPUT gets active_learning.svg, active_learning.md and active_learning.json. Every potential that
 was trained is kept there, so that an interrupted run resumes. ``--quick`` is a rough version.
 """
@@ -37,23 +39,21 @@ class Effort:
 
     Attributes
     ----------
-    n_start, n_batch, n_rounds
-        Frames to begin with, frames per round, rounds.
+    sizes
+        Numbers of labels at which the errors are measured.
     n_seeds
         Independent repetitions.
     steps, n_members
         Steps of each training, members of the committee.
     """
 
-    n_start: int = 10
-    n_batch: int = 10
-    n_rounds: int = 5
+    sizes: tuple[int, ...] = (10, 20, 40, 80, 160)
     n_seeds: int = 5
-    steps: int = 3000
+    steps: int = 1500
     n_members: int = 4
 
 
-QUICK = Effort(n_start=6, n_batch=4, n_rounds=1, n_seeds=1, steps=30, n_members=2)
+QUICK = Effort(sizes=(6, 10), n_seeds=1, steps=30, n_members=2)
 
 
 def run(
@@ -64,14 +64,15 @@ def run(
     species = sorted({symbol for frame in train for symbol in frame.get_chemical_symbols()})
     parameters = NepParameters(tuple(species))
     order = np.random.default_rng(seed).permutation(len(train))
-    chosen = [int(index) for index in order[: effort.n_start]]
+    chosen = [int(index) for index in order[: effort.sizes[0]]]
     rows = []
-    for number in range(effort.n_rounds + 1):
+    for number, following in enumerate([*effort.sizes[1:], None]):
         labelled = [train[index] for index in chosen]
         place = folder / f"{strategy}-{seed}-{number}"
         trainer.prepare(place, parameters, labelled, seed=seed)
         potential = trainer.train(place).nep_txt
-        errors = parity(potential, test).overall
+        result = parity(potential, test)
+        errors = result.overall
         subsets: dict[str, int] = {}
         for frame in labelled:
             subsets[frame.info["subset"]] = subsets.get(frame.info["subset"], 0) + 1
@@ -82,10 +83,13 @@ def run(
                 "labels": len(chosen),
                 "subsets": subsets,
                 **{name: getattr(errors, f"{name}_rmse") for name in QUANTITIES},
+                "force_by_subset": {
+                    subset: each.force_rmse for subset, each in result.by_subset.items()
+                },
             }
         )
-        if number == effort.n_rounds:
-            return rows
+        if following is None:
+            break
         left = sorted(set(range(len(train))) - set(chosen))
         committee = None
         if strategy == "committee":
@@ -99,7 +103,7 @@ def run(
             )
         selection = select_frames(
             [train[index] for index in left],
-            effort.n_batch,
+            following - len(chosen),
             strategy=strategy,  # type: ignore[arg-type]
             committee=committee,
             potential=potential,
@@ -158,7 +162,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                 capsize=2,
                 label=strategy,
             )
-        panel.set(xlabel="labels", ylabel=f"{name} error ({units[name]})", yscale="log")
+        panel.set(
+            xlabel="labels", ylabel=f"{name} error ({units[name]})", xscale="log", yscale="log"
+        )
     panels[0].legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
@@ -173,7 +179,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a rough version")
     options = parser.parse_args()
     effort = QUICK if options.quick else Effort()
-    train, test = (read_frames(options.source / name) for name in ("train.xyz", "test.xyz"))
+    train, test = (
+        [frame for frame in read_frames(options.source / name) if frame.info["subset"] != "crystal"]
+        for name in ("train.xyz", "test.xyz")
+    )
     results: list[dict[str, Any]] = []
     for seed in range(effort.n_seeds):
         for strategy in STRATEGIES:

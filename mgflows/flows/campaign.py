@@ -6,13 +6,14 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, Maker
 
 import mgflows
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError
+from mgflows.flows.active_learning import ActiveLearningFlowMaker
 from mgflows.flows.campaign_settings import encode_settings, settings_digest
 from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.labels import LabelFlowMaker
@@ -20,15 +21,20 @@ from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign
 from mgflows.flows.training import DatasetInputs, TrainingFlowMaker
 from mgflows.flows.validation import ValidationFlowMaker
+from mgflows.jobs.committee import CommitteeMemberMaker
 from mgflows.methods.base import check_species
+from mgflows.nep.training.trainer import NepTrainer
 from mgflows.schemas.campaign import STAGES, CampaignDocument
 from mgflows.surrogate import LennardJones
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mgflows.flows.outputs import LabelOutput, SamplingOutput
     from mgflows.methods.base import LabelMethod
+    from mgflows.nep.selection import SelectionStrategy
+    from mgflows.nep.targets import ErrorTarget
 
 __all__ = ["CampaignMaker"]
 
@@ -56,6 +62,17 @@ class CampaignMaker(Maker):
         one training.
     validation_maker
         The last stage; None leaves it out.
+    selection
+        Label in rounds what the potential is uncertain about, instead of a fixed number of
+        configurations (:class:`~mgflows.flows.active_learning.ActiveLearningFlowMaker`):
+        ``"committee"``, or ``"farthest"`` and ``"random"`` for comparison. None: the paper's single
+        feedback stage.
+    target, label_budget, maximum_rounds
+        When these rounds end: errors that are small enough, most labels, most rounds
+        (:class:`~mgflows.jobs.rounds.RoundSettings`). The training and the validation after them
+        are the same as after a feedback stage.
+    active_learning_maker
+        The rounds in detail, for what is not the default.
     crystals_from_start
         Whether the first training includes the crystals, as in the paper. A short training with
         :class:`~mgflows.nep.trainers.NeppoTrainer` is better without
@@ -88,6 +105,11 @@ class CampaignMaker(Maker):
     feedback_maker: FeedbackFlowMaker | None = field(default_factory=FeedbackFlowMaker)
     retraining_maker: TrainingFlowMaker = field(default_factory=TrainingFlowMaker)
     validation_maker: ValidationFlowMaker | None = field(default_factory=ValidationFlowMaker)
+    selection: SelectionStrategy | None = None
+    target: ErrorTarget | None = None
+    label_budget: int | None = None
+    maximum_rounds: int | None = None
+    active_learning_maker: ActiveLearningFlowMaker | None = None
     crystals_from_start: bool = True
     continue_with_failed_potential: bool = False
     minimum_fraction: float = 0.5
@@ -96,6 +118,20 @@ class CampaignMaker(Maker):
 
     def __post_init__(self) -> None:
         self.name = self.name or self.alloy.name
+        limits = ("target", "label_budget", "maximum_rounds")
+        given = [name for name in limits if getattr(self, name) is not None]
+        if self.selection is None and given:
+            raise InputError(
+                f"{listed(given)} of the campaign {self.name} end rounds of active learning, but "
+                "it has none",
+                hint='give selection="committee" as well',
+            )
+        if self.feedback_maker is None and (self.selection or self.active_learning_maker):
+            raise InputError(
+                f"the campaign {self.name} selects labels in rounds but has no feedback_maker, "
+                "which makes the candidates",
+                hint="give one",
+            )
 
     def make(self) -> Flow:
         """Make the flow.
@@ -136,21 +172,34 @@ class CampaignMaker(Maker):
                 and not self.continue_with_failed_potential
             ):
                 gate = trained.potential.uuid
-            feedback = self.feedback_maker.make(
-                trained.potential,
-                [start.structure for start in starts.values()],
-                gate=gate,
-            )
+            structures = [start.structure for start in starts.values()]
+            joined = replace(inputs, labels=everything, clock=glasses.clock)
+            rounds = self.rounds_maker
+            if rounds is not None:
+                feedback = rounds.make(
+                    self.alloy,
+                    self.name,
+                    joined,
+                    trained,
+                    structures,
+                    scaled_down=self.scaled_down,
+                    gate=gate,
+                )
+                joined = replace(joined, rounds=feedback.output)
+                # The last round's potential is the start, and its end the gate.
+                trained = replace(trained, potential=feedback.output)
+                gate = feedback.output.uuid
+                generation = rounds.settings.maximum_rounds + 1
+            else:
+                feedback = self.feedback_maker.make(trained.potential, structures, gate=gate)
+                joined = replace(joined, labels=[*everything, *feedback.output.labels.values()])
+                generation = 1
             retraining = self.retraining_maker.make(
                 self.alloy,
                 self.name,
-                replace(
-                    inputs,
-                    labels=[*everything, *feedback.output.labels.values()],
-                    clock=glasses.clock,
-                ),
+                joined,
                 stage="feedback",
-                generation=1,
+                generation=generation,
                 previous=trained,
                 scaled_down=self.scaled_down,
                 gate=gate,
@@ -172,6 +221,35 @@ class CampaignMaker(Maker):
         set_campaign(flow, self.name)
         return flow
 
+    @property
+    def rounds_maker(self) -> ActiveLearningFlowMaker | None:
+        """The rounds of active learning with everything that is the campaign's; None without."""
+        if self.selection is None and self.active_learning_maker is None:
+            return None
+        maker = self.active_learning_maker or ActiveLearningFlowMaker()
+        names = ("selection", "target", "label_budget", "maximum_rounds")
+        given: dict[str, Any] = {
+            name: getattr(self, name) for name in names if getattr(self, name) is not None
+        }
+        training = maker.training_maker or replace(
+            self.retraining_maker,
+            training_maker=replace(self.retraining_maker.training_maker, acceptance=None),
+            comparison_maker=None,
+        )
+        committee = maker.committee_maker
+        if committee is None:
+            used = training.training_maker
+            committee = CommitteeMemberMaker(parameters=used.parameters)
+            if isinstance(used.trainer, NepTrainer):
+                committee = replace(committee, trainer=used.trainer)
+        return replace(
+            maker,
+            settings=replace(maker.settings, **given),
+            feedback_maker=maker.feedback_maker or self.feedback_maker,
+            training_maker=training,
+            committee_maker=committee,
+        )
+
     def labelled_by(self, method: LabelMethod) -> CampaignMaker:
         """Return the same campaign with all labels by one method.
 
@@ -187,6 +265,16 @@ class CampaignMaker(Maker):
         feedback = self.feedback_maker and replace(
             self.feedback_maker, label_maker=labels.label_maker, label_sets=labels.label_sets
         )
+        rounds = self.active_learning_maker
+        if rounds is not None and rounds.feedback_maker is not None:
+            rounds = replace(
+                rounds,
+                feedback_maker=replace(
+                    rounds.feedback_maker,
+                    label_maker=labels.label_maker,
+                    label_sets=labels.label_sets,
+                ),
+            )
         # A density functional is no reference of a test that takes seconds.
         reference = method if labels.label_sets else None
         training, retraining = (
@@ -197,6 +285,7 @@ class CampaignMaker(Maker):
             self,
             label_maker=labels,
             feedback_maker=feedback,
+            active_learning_maker=rounds,
             training_maker=training,
             retraining_maker=retraining,
         )
@@ -252,6 +341,11 @@ class CampaignMaker(Maker):
         """The method of the labels; a label Maker of another code may have none."""
         return getattr(self.label_maker.label_maker, "method", None)
 
+    @property
+    def _label_maker_of_rounds(self) -> Maker | None:
+        rounds = self.active_learning_maker
+        return rounds.feedback_maker.label_maker if rounds and rounds.feedback_maker else None
+
     def _check_methods(self) -> None:
         """Require one method for all labels, which can label the elements of the alloy.
 
@@ -266,6 +360,7 @@ class CampaignMaker(Maker):
             "feedback_maker.label_maker": self.feedback_maker.label_maker
             if self.feedback_maker
             else None,
+            "active_learning_maker.feedback_maker.label_maker": self._label_maker_of_rounds,
         }
         used = {name: getattr(maker, "method", None) for name, maker in makers.items()}
         if self.validation_maker:

@@ -99,6 +99,35 @@ class FeedbackFlowMaker(Maker):
             Cooling rate to the number of glasses that the campaign has already; new ones are
             numbered after them.
         """
+        jobs: list[Job] = []
+        labels: dict[str, OutputReference] = {}
+        quenches = self.quench_jobs(potential, structures, gate=gate, existing=existing)
+        for family, quench in quenches.items():
+            jobs.append(quench)
+            for name, label in self._labels(quench.output, family).items():
+                jobs.append(self.tag_label(label, name, family, len(quenches), gate))
+                labels[name] = label.output
+        outputs = {family: quench.output for family, quench in quenches.items()}
+        return Flow(jobs, output=FeedbackOutput(labels, outputs), name=self.name)
+
+    def quench_jobs(
+        self,
+        potential: OutputReference,
+        structures: Sequence[OutputReference],
+        *,
+        gate: str | None = None,
+        existing: Mapping[float, int] | None = None,
+        prefix: str = "",
+    ) -> dict[str, Job]:
+        """Make the quenches alone, by family; the slowest is the first to start.
+
+        Parameters
+        ----------
+        potential, structures, gate, existing
+            As for :meth:`make`.
+        prefix
+            Beginning of the names of the families.
+        """
         first = existing or {}
         runs = [
             (rate, first.get(rate, 0) + number)
@@ -109,11 +138,9 @@ class FeedbackFlowMaker(Maker):
         quench_maker = self.quench_maker
         if self.sampler == "swap" and quench_maker.exchanges is None:
             quench_maker = replace(quench_maker, exchanges=ExchangeSettings())
-        jobs: list[Job] = []
-        labels: dict[str, OutputReference] = {}
-        quenches: dict[str, OutputReference] = {}
+        jobs = {}
         for index, ((rate, number), seed) in enumerate(zip(runs, seeds, strict=True)):
-            family = f"quench-{rate:g}K-ps-{number:02d}"
+            family = f"{prefix}quench-{rate:g}K-ps-{number:02d}"
             quench = quench_maker.make(
                 structures[index % len(structures)],
                 potential.nep_txt,
@@ -123,51 +150,66 @@ class FeedbackFlowMaker(Maker):
             )
             quench.name = f"quench {family}"
             # The slowest quench decides how long the stage takes: it starts first.
-            jobs.append(
-                tag(
-                    quench,
-                    stage="feedback",
-                    category="md",
-                    family=family,
-                    gate=gate,
-                    schedule=Schedule(len(runs) - index, self._seconds(rate)),
-                )
+            jobs[family] = tag(
+                quench,
+                stage="feedback",
+                category="md",
+                family=family,
+                gate=gate,
+                schedule=Schedule(len(runs) - index, self._seconds(rate)),
             )
-            quenches[family] = quench.output
-            for name, label in self._labels(quench.output, family):
-                label.name = f"label {name}"
-                jobs.append(
-                    tag(
-                        label,
-                        stage="feedback",
-                        category="dft",
-                        subset="mlip_feedback",
-                        family=family,
-                        after_failure=True,
-                        gate=gate,
-                        schedule=Schedule(len(runs), resources=self.resources),
-                    )
-                )
-                labels[name] = label.output
-        return Flow(jobs, output=FeedbackOutput(labels, quenches), name=self.name)
+        return jobs
 
-    def _labels(self, quench: OutputReference, family: str) -> list[tuple[str, Job]]:
-        """Return the label jobs of a quench with their names."""
+    def label_jobs(
+        self, structures: Sequence[OutputReference], names: Sequence[str]
+    ) -> dict[str, Job]:
+        """Make the labels of some structures of a family, by name; a set has that of its first.
+
+        Raises
+        ------
+        InputError
+            If the label Maker cannot label sets.
+        """
+        if not self.label_sets:
+            return {
+                name: self.label_maker.make(structure)
+                for name, structure in zip(names, structures, strict=True)
+            }
+        return {names[0]: self._sets().make_set(list(structures), list(names))}
+
+    def tag_label(
+        self, label: Job, name: str, family: str, priority: int, gate: str | None = None
+    ) -> Job:
+        """Tag a label of this stage."""
+        label.name = f"label {name}"
+        return tag(
+            label,
+            stage="feedback",
+            category="dft",
+            subset="mlip_feedback",
+            family=family,
+            after_failure=True,
+            gate=gate,
+            schedule=Schedule(priority, resources=self.resources),
+        )
+
+    def _labels(self, quench: OutputReference, family: str) -> dict[str, Job]:
+        """Return the label jobs of a quench by their names."""
         n_frames = self.quench_maker.n_frames
         if n_frames == 1:
-            return [(family, self.label_maker.make(quench.structure))]
+            return {family: self.label_maker.make(quench.structure)}
         names = [f"{family}-{number:02d}" for number in range(n_frames)]
-        if not self.label_sets:
-            return [
-                (name, self.label_maker.make(quench.structures[number]))
-                for number, name in enumerate(names)
-            ]
+        if self.label_sets:
+            return {family: self._sets().make_set(quench.structures, names)}
+        return self.label_jobs([quench.structures[number] for number in range(n_frames)], names)
+
+    def _sets(self) -> LabelsSets:
         if not isinstance(self.label_maker, LabelsSets):
             raise InputError(
                 f"{type(self.label_maker).__name__} labels one structure per job",
                 hint="use it with FeedbackFlowMaker(label_sets=False)",
             )
-        return [(family, self.label_maker.make_set(quench.structures, names))]
+        return self.label_maker
 
     def _seconds(self, rate: float) -> float:
         """Estimate the run time in s on a CPU: 4 ms per step (docs/how_to/training.md)."""

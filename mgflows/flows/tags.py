@@ -87,7 +87,8 @@ def tag(
         "gate": gate,
     }
     job.update_metadata(
-        {"mgflows": {key: value for key, value in tags.items() if value is not None}}
+        {"mgflows": {key: value for key, value in tags.items() if value is not None}},
+        dynamic=False,
     )
     if after_failure:
         job.update_config({"on_missing_references": OnMissing.NONE})
@@ -99,10 +100,20 @@ def tag(
 
 
 def set_campaign(flow: Flow, campaign: str) -> None:
-    """Add the campaign to the tags of every job of a flow and of the jobs that it may create."""
+    """Add the campaign to the tags of every job of a flow.
+
+    Jobs that it creates while it runs get the same tags, unless they are tagged already.
+    """
     for job in all_jobs(flow):
         tags = job.metadata.pop("mgflows", {})
-        job.update_metadata({"mgflows": {"campaign": campaign} | tags}, dynamic=True)
+        job.update_metadata(
+            {"mgflows": {"campaign": campaign} | tags}, callback_filter=is_untagged, dynamic=True
+        )
+
+
+def is_untagged(job: Job) -> bool:
+    """Whether a job has no tags; a named function, since jobs that are stored refer to it."""
+    return "mgflows" not in job.metadata
 
 
 def all_jobs(flow: Flow) -> list[Job]:

@@ -41,6 +41,8 @@ class DatasetInputs:
         Families that are entirely in the test set.
     trajectory_checks
         Outputs of the jobs that compared a trajectory with a single point.
+    rounds
+        Output of the last round of active learning, whose labels are added.
     """
 
     labels: Sequence[OutputReference]
@@ -48,6 +50,7 @@ class DatasetInputs:
     clock: OutputReference | None = None
     held_out_families: Sequence[str] = ()
     trajectory_checks: Sequence[OutputReference] = ()
+    rounds: OutputReference | None = None
 
 
 @dataclass
@@ -112,6 +115,7 @@ class TrainingFlowMaker(Maker):
             held_out_families=list(inputs.held_out_families),
             previous=previous.dataset if previous else None,
             trajectory_checks=list(inputs.trajectory_checks),
+            **({} if inputs.rounds is None else {"rounds": inputs.rounds}),
         )
         dataset.name = f"dataset {generation}"
         jobs = [tag(dataset, stage=stage, category="sampling", gate=gate)]

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from jobflow import JobConfig, OnMissing, job
+from jobflow import JobConfig, OnMissing, OutputReference, job
 
 from mgflows.errors import InputError
 from mgflows.jobs.freezing import Collected, FreezeSettings, MixedMethodsError, freeze
@@ -23,8 +23,6 @@ from mgflows.schemas.training import CrystalSource, DatasetDocument, DatasetFram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from jobflow import OutputReference
 
 __all__ = ["DatasetMaker", "MixedMethodsError"]
 
@@ -80,6 +78,7 @@ class DatasetMaker(StoredMaker):
         held_out_families: list[str] | None = None,
         previous: OutputReference | None = None,
         trajectory_checks: list[OutputReference] | None = None,
+        rounds: OutputReference | None = None,
     ) -> DatasetDocument:
         """Freeze a dataset.
 
@@ -102,6 +101,9 @@ class DatasetMaker(StoredMaker):
             warm start is never tested on frames it was trained on.
         trajectory_checks
             Outputs of the jobs that compared a trajectory with a single point.
+        rounds
+            Output of the last round of active learning: its labels are added, and its dataset takes
+            the place of `previous`.
 
         Raises
         ------
@@ -111,6 +113,10 @@ class DatasetMaker(StoredMaker):
             If too few labels succeeded, or the stresses of a trajectory contain the kinetic part.
         """
         store = current_store()
+        if rounds is not None:
+            found = _first(store, rounds, ["label_uuids", "dataset_uuid"])
+            labels = [*labels, *map(OutputReference, found["label_uuids"])]
+            previous = OutputReference(found["dataset_uuid"])
         settings = maker_settings(
             self, campaign=campaign, species=species, held_out_families=held_out_families or []
         )

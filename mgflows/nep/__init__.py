@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mgflows.nep.results import LossTable, ParityTable, Predictions, parity, predict, read_loss
     from mgflows.nep.selection import SpreadWindow, select_frames
     from mgflows.nep.split import split_frames
+    from mgflows.nep.targets import ErrorTarget, certificate
     from mgflows.nep.trainers import (
         GpumdTrainer,
         NeppoTrainer,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Committee",
+    "ErrorTarget",
     "GpumdTrainer",
     "LearningCurve",
     "LossTable",
@@ -41,6 +43,7 @@ __all__ = [
     "Trainer",
     "TrainingProgress",
     "TrainingResult",
+    "certificate",
     "find_duplicates",
     "learning_curve",
     "nep_calculator",
@@ -77,6 +80,8 @@ __getattr__ = lazy_names(
         "SpreadWindow": "mgflows.nep.selection",
         "select_frames": "mgflows.nep.selection",
         "split_frames": "mgflows.nep.split",
+        "ErrorTarget": "mgflows.nep.targets",
+        "certificate": "mgflows.nep.targets",
         "GpumdTrainer": "mgflows.nep.trainers",
         "NepTrainer": "mgflows.nep.training",
         "NeppoTrainer": "mgflows.nep.trainers",

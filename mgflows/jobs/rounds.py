@@ -1,0 +1,414 @@
+"""The judgement of a round of active learning: how good a potential is, and what to label next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from monty.json import MSONable
+
+from mgflows.errors import InputError
+from mgflows.jobs.store import iterate_frames, read_summaries
+from mgflows.nep.committee import Committee
+from mgflows.nep.selection import SelectionStrategy, SpreadWindow, select_frames
+from mgflows.nep.targets import ErrorTarget, certificate, check_targets, root_mean_square
+from mgflows.schemas.active_learning import LabelCandidates, Outcome, RoundDocument, SelectedFrame
+from mgflows.schemas.labels import atoms_from_structure
+from mgflows.schemas.training import DatasetDocument
+from mgflows.schemas.validation import QuenchDocument
+from mgflows.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ase import Atoms
+    from jobflow import JobStore, OutputReference
+
+    from mgflows.alloy import Alloy
+    from mgflows.nep.committee import CommitteePredictions
+    from mgflows.nep.selection import Selection
+    from mgflows.nep.targets import TargetResult
+    from mgflows.schemas.provenance import Provenance
+
+__all__ = ["RoundInputs", "RoundSettings", "judge_round"]
+
+
+@dataclass(frozen=True)
+class RoundSettings:
+    """When the rounds end, and what is labelled in each.
+
+    Parameters
+    ----------
+    selection
+        How candidates are selected (:mod:`mgflows.nep.selection`); the verdict always comes from a
+        committee.
+    target
+        Errors at which the rounds end; None: the other limits alone.
+    label_budget
+        Most configurations that are labelled in all rounds; None: no limit.
+    maximum_rounds
+        Most rounds of labels.
+    n_labels
+        Configurations per round.
+    window
+        Estimated force errors in eV/A of candidates: above its upper end, for one atom, a
+        configuration is not worth a label.
+    seed
+        Seed of the committees, the quenches and the selection.
+
+    Raises
+    ------
+    InputError
+        For an unknown selection or a number that is too small.
+    """
+
+    selection: SelectionStrategy = "committee"
+    target: ErrorTarget | None = None
+    label_budget: int | None = None
+    maximum_rounds: int = 5
+    n_labels: int = 24
+    window: SpreadWindow = field(default_factory=lambda: SpreadWindow(upper=5.0))
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.selection not in get_args(SelectionStrategy):
+            raise InputError(
+                f"the selection is {self.selection!r} but must be one of: "
+                f"{', '.join(get_args(SelectionStrategy))}"
+            )
+        for name in ("label_budget", "maximum_rounds", "n_labels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value} but must be at least 1")
+
+
+@dataclass(frozen=True)
+class RoundInputs(MSONable):
+    """What a round is judged by, as references to outputs.
+
+    Parameters
+    ----------
+    campaign, alloy, scaled_down
+        Of the campaign.
+    number
+        Number of the round.
+    potential, dataset
+        The potential that is judged, and the dataset that it was trained on.
+    members
+        Committee members.
+    quenches
+        Family to the quench whose configurations are candidates.
+    structures
+        Start structures of further quenches.
+    labels, samples, clock, held_out_families, trajectory_checks
+        What every dataset of the campaign is made of
+        (:class:`~mgflows.flows.training.DatasetInputs`).
+    added
+        Labels of all rounds.
+    new
+        Of these, the labels of this round.
+    n_requested
+        Configurations that all rounds have given to label jobs.
+    """
+
+    campaign: str
+    alloy: Alloy
+    scaled_down: str
+    number: int
+    potential: OutputReference
+    dataset: OutputReference
+    members: list[OutputReference]
+    quenches: dict[str, OutputReference]
+    structures: list[OutputReference]
+    labels: list[OutputReference]
+    samples: list[OutputReference]
+    clock: OutputReference | None
+    held_out_families: list[str]
+    trajectory_checks: list[OutputReference]
+    added: list[OutputReference] = field(default_factory=list)
+    new: list[OutputReference] = field(default_factory=list)
+    n_requested: int = 0
+
+
+def judge_round(
+    settings: RoundSettings, inputs: RoundInputs, store: JobStore, provenance: Provenance
+) -> RoundDocument:
+    """Judge the potential of a round, and choose what is labelled next.
+
+    Parameters
+    ----------
+    settings
+        When the rounds end, and what is labelled.
+    inputs
+        What the potential is judged by; quenches and members without an output are left out.
+    store
+        The outputs.
+    provenance
+        Of the document.
+
+    Raises
+    ------
+    InputError
+        If fewer than two members, or no quench, succeeded.
+    """
+    return _Judgement(settings, inputs, store).document(provenance)
+
+
+class _Judgement:
+    """How good the potential of a round is, and what should be labelled next."""
+
+    def __init__(self, settings: RoundSettings, inputs: RoundInputs, store: JobStore) -> None:
+        self.settings, self.inputs, self.store = settings, inputs, store
+        potential = self._output(inputs.potential, ["potential_id", "nep_txt"])
+        self.potential_id, self.nep_txt = potential["potential_id"], potential["nep_txt"]
+        self.dataset = DatasetDocument.model_validate(
+            store.get_output(inputs.dataset.uuid, load=True)
+        )
+        self.train, self.test = self._frames()
+
+    def document(self, provenance: Provenance) -> RoundDocument:
+        """Measure everything, and decide."""
+        settings, inputs = self.settings, self.inputs
+        seed = settings.seed + inputs.number
+        members = [text for text in self._members() if text]
+        if len(members) < 2:
+            raise InputError(
+                f"{len(members)} of {len(inputs.members)} members of the committee were trained, "
+                "but a spread needs two",
+                hint="rerun the failed trainings: mgflows heal",
+            )
+        committee = Committee(tuple(members)).calibrated(
+            self.test, potential=self.nep_txt, seed=seed
+        )
+        calibration = committee.calibration
+        assert calibration is not None
+        groups = {"potential": self.nep_txt, "committee": committee, "seed": seed}
+        by_subset = certificate(self.test, by="subset", **groups)
+        has_times = any("log10_time" in frame.info for frame in self.test)
+        by_decade = certificate(self.test, by="decade", **groups) if has_times else []
+
+        quenches = self._quenches()
+        structures, origins = [], []
+        for family, quench in quenches.items():
+            for number, structure in enumerate(quench.structures):
+                structures.append(atoms_from_structure(structure))
+                origins.append((family, number, quench.temperatures[number]))
+        if not structures:
+            raise InputError(
+                f"none of {plural(len(inputs.quenches), 'quench')} with potential "
+                f"{self.potential_id} gave a structure",
+                hint="see why in mgflows status; train longer, or add labels with mgflows label",
+            )
+        n_requested = inputs.n_requested
+        budget = math.inf if settings.label_budget is None else settings.label_budget - n_requested
+        selection = select_frames(
+            structures,
+            max(1, int(min(settings.n_labels, budget))),
+            strategy=settings.selection,
+            committee=committee,
+            window=settings.window,
+            potential=self.nep_txt,
+            known=self.train,
+            seed=seed,
+        )
+        scale = calibration.scales["force"]
+        candidates = _candidates(
+            committee.predict(structures), selection, scale.value, scale.error, origins, seed
+        ).model_copy(
+            update={
+                "n_quenches": len(inputs.quenches),
+                "n_failed": len(inputs.quenches) - len(quenches),
+                "n_refused": sum(len(quench.refused) for quench in quenches.values()),
+            }
+        )
+        grouped = (
+            by_decade if settings.target and settings.target.energy_by == "decade" else by_subset
+        )
+        if settings.target and settings.target.energy_by == "all":
+            grouped = certificate(self.test, by="all", **groups)
+        targets = (
+            check_targets(
+                settings.target, (candidates.force_error, candidates.force_error_error), grouped
+            )
+            if settings.target
+            else []
+        )
+        is_met = bool(targets) and all(each.is_met for each in targets)
+        is_sound = not candidates.n_discarded and not candidates.n_failed
+        outcome: Outcome = "continue"
+        if is_met and is_sound:
+            outcome = "target"
+        elif budget <= 0:
+            outcome = "budget"
+        elif inputs.number >= settings.maximum_rounds:
+            outcome = "rounds"
+        elif not selection.chosen:
+            outcome = "exhausted"
+        selected = [
+            SelectedFrame(
+                family=origins[index][0],
+                number=origins[index][1],
+                temperature=origins[index][2],
+                force_error=1e3 * float(selection.force_errors[index]),
+            )
+            for index in (selection.chosen if outcome == "continue" else ())
+        ]
+        n_labels = sum(
+            len(output["summaries"]) for output in self._outputs(inputs.added, ["summaries"])
+        )
+        return RoundDocument(
+            campaign=inputs.campaign,
+            round=inputs.number,
+            selection=settings.selection,
+            potential_id=self.potential_id,
+            nep_txt=self.nep_txt,
+            dataset_id=self.dataset.dataset_id,
+            dataset_uuid=inputs.dataset.uuid,
+            n_labels=n_labels,
+            n_failed_labels=n_requested - n_labels,
+            label_uuids=[reference.uuid for reference in inputs.added],
+            by_subset=by_subset,
+            by_decade=by_decade,
+            scales=calibration.scales,
+            rank_correlation=_known(calibration.rank_correlation.get("force")),
+            n_members=len(members),
+            candidates=candidates,
+            targets=targets,
+            selected=selected,
+            outcome=outcome,
+            passed=outcome != "continue",
+            reason=_reason(outcome, settings, n_requested, targets, candidates, len(selected)),
+            cpu_seconds={
+                "labels": self._cpu(inputs.new),
+                "training": self._cpu([inputs.dataset, inputs.potential]),
+                "committee": self._cpu(inputs.members),
+                "candidates": self._cpu(inputs.quenches.values()),
+            },
+            provenance=provenance,
+        )
+
+    def _frames(self) -> tuple[list[Atoms], list[Atoms]]:
+        """Training and test frames, with their effective times."""
+        times: dict[str, float] = {}
+        if self.inputs.clock is not None:
+            times = next(iter(self._outputs([self.inputs.clock], ["families"])), {}).get(
+                "families", {}
+            )
+        train: list[Atoms] = []
+        test: list[Atoms] = []
+        for _, entry, frame in iterate_frames(self.store, self.dataset.frames):
+            atoms = frame.to_atoms(
+                subset=entry.subset, family=entry.family, frame_id=entry.frame_id
+            )
+            time = entry.log10_time if entry.log10_time is not None else times.get(entry.family)
+            if time is not None:
+                atoms.info["log10_time"] = time
+            (test if entry.test["family"] else train).append(atoms)
+        return train, test
+
+    def _members(self) -> list[str]:
+        return [output["nep_txt"] for output in self._outputs(self.inputs.members, ["nep_txt"])]
+
+    def _quenches(self) -> dict[str, QuenchDocument]:
+        """The quenches that ended in a glass."""
+        stored = {
+            uuid
+            for uuid, document in read_summaries(
+                self.store, self.inputs.quenches.values(), ["potential_id"]
+            )
+            if document is not None
+        }
+        return {
+            family: QuenchDocument.model_validate(self.store.get_output(reference.uuid, load=True))
+            for family, reference in self.inputs.quenches.items()
+            if reference.uuid in stored
+        }
+
+    def _cpu(self, references: Iterable[OutputReference]) -> float:
+        outputs = self._outputs(references, ["provenance.cpu_seconds"])
+        return sum(output["provenance"]["cpu_seconds"] for output in outputs)
+
+    def _output(self, reference: OutputReference, fields: list[str]) -> dict[str, Any]:
+        found = self._outputs([reference], fields)
+        if not found:
+            raise InputError(
+                f"the output of job {reference.uuid} is not in the database",
+                hint="restore it with: mgflows heal",
+            )
+        return found[0]
+
+    def _outputs(
+        self, references: Iterable[OutputReference], fields: list[str]
+    ) -> list[dict[str, Any]]:
+        return [
+            document["output"]
+            for _, document in read_summaries(self.store, references, fields)
+            if document is not None
+        ]
+
+
+def _candidates(
+    prediction: CommitteePredictions,
+    selection: Selection,
+    scale: float,
+    scale_error: float,
+    origins: Sequence[tuple[str, int, float]],
+    seed: int,
+) -> LabelCandidates:
+    """Estimate the error where the potential is used, without what is not worth a label."""
+    kept = [index for index in range(len(prediction)) if index not in selection.discarded]
+    value, error = math.nan, None
+    if kept:
+        squares = (scale * prediction.force_spread[kept]) ** 2
+        value, error = root_mean_square(squares, [origins[index][0] for index in kept], seed=seed)
+    found = (_known(error), _known(value * scale_error / scale))
+    parts = [each for each in found if each is not None]
+    return LabelCandidates(
+        n_quenches=0,
+        n_failed=0,
+        n_refused=0,
+        n_candidates=len(prediction),
+        n_discarded=len(selection.discarded),
+        n_known=len(selection.known),
+        force_error=1e3 * value,
+        force_error_error=1e3 * math.hypot(*parts) if parts else None,
+        largest_force_error=1e3 * scale * float(prediction.largest_force_spread.max()),
+    )
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _reason(
+    outcome: Outcome,
+    settings: RoundSettings,
+    n_requested: int,
+    targets: Sequence[TargetResult],
+    candidates: LabelCandidates,
+    n_selected: int,
+) -> str:
+    """Return the verdict in words: what follows, and which errors meet their targets."""
+    beginning = {
+        "continue": f"{plural(n_selected, 'further label')}",
+        "target": "the target is met",
+        "budget": f"the budget of {plural(settings.label_budget or 0, 'label')} is spent",
+        "rounds": f"the last of {plural(settings.maximum_rounds, 'round')} is done",
+        "exhausted": "no candidate has an error inside the window",
+    }[outcome]
+    if outcome != "target":
+        beginning += f" after {plural(n_requested, 'label')}" if outcome == "exhausted" else ""
+    error = candidates.force_error_error
+    found = [str(target) for target in targets] or [
+        f"force error of the candidates {candidates.force_error:.3g}"
+        + ("" if error is None else f" ± {error:.2g}")
+        + " meV/A"
+    ]
+    for number, words in (
+        (candidates.n_discarded, "with an error above the window"),
+        (candidates.n_failed, "of the quenches failed"),
+    ):
+        if number:
+            found.append(f"{number} {words}")
+    return f"{beginning}: {'; '.join(found)}"
