@@ -13,8 +13,11 @@ from mgflows.cli.paths import check_output, force_option, read_dataset, read_str
 from mgflows.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mgflows.nep.committee import Calibration
     from mgflows.nep.selection import SelectionStrategy
+    from mgflows.nep.targets import GroupErrors
 
 _UNITS = {"energy": "meV/atom", "force": "meV/Å", "virial": "meV/atom"}
 _folder = click.Path(file_okay=False, path_type=Path)
@@ -76,6 +79,7 @@ def train(
     from mgflows.nep import NepParameters, NepTrainer
     from mgflows.nep.calculator import potential_text, read_potential
     from mgflows.nep.committee import train_committee
+    from mgflows.nep.targets import certificate
 
     frames, test = read_dataset(source, directory)
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
@@ -101,10 +105,21 @@ def train(
     trained = trained.calibrated(test, potential=potential, seed=seed)
     trained.save(output)
     assert trained.calibration is not None
+    groups = []
+    if any("log10_time" in frame.info for frame in test):
+        groups = certificate(test, potential=potential, committee=trained, seed=seed)
     if as_json:
-        print_json({"directory": str(output), "calibration": asdict(trained.calibration)})
+        print_json(
+            {
+                "directory": str(output),
+                "calibration": asdict(trained.calibration),
+                "decades": [asdict(group) for group in groups],
+            }
+        )
         return
     _print(trained.calibration)
+    if groups:
+        _print_decades(groups)
     make_console().print(f"wrote {output}", markup=False)
 
 
@@ -132,6 +147,29 @@ def _print(calibration: Calibration) -> None:
         f"calibrated with {calibration.n_frames} test frames of {calibration.n_families} families",
         style="dim",
     )
+
+
+def _print_decades(groups: Sequence[GroupErrors]) -> None:
+    """Errors by decade of effective time, with estimates from the other decades."""
+    titles = ("frames", "energy meV/atom", "estimated", "force meV/Å", "estimated ")
+    rows = [
+        (
+            each.group,
+            str(each.n_frames),
+            _with(each.energy, each.energy_error),
+            _with(each.energy_estimate, None),
+            _with(each.force, each.force_error),
+            _with(each.force_estimate, None),
+        )
+        for each in groups
+    ]
+    make_console().print(make_table(("effective time t*", *titles), rows, numbers=titles))
+
+
+def _with(value: float | None, error: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3g}" + ("" if error is None else f" ± {error:.2g}")
 
 
 @committee.command()

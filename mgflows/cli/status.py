@@ -22,13 +22,14 @@ from mgflows.text import plural
 from mgflows.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import RenderableType
     from rich.table import Table
 
     from mgflows.database import CampaignStatus, GlassDatabase
+    from mgflows.database.rounds import RoundSummary
 
 _SHOWN_RUNNING = 10
 _SHOWN_FAILURES = 5
@@ -181,6 +182,11 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
             f"{left}"
         ),
     ]
+    if state.rounds:
+        lines += [
+            _round_table(state.rounds),
+            Text(f"round {state.rounds[-1].round}: {state.rounds[-1].reason}"),
+        ]
     lines += [
         Text(f"running {job}", style="cyan", no_wrap=True, overflow="ellipsis")
         for job in state.progress[:_SHOWN_RUNNING]
@@ -220,6 +226,37 @@ def _group_table(state: CampaignStatus) -> Table:
         ),
         numbers=numbers,
     )
+
+
+def _round_table(rounds: Sequence[RoundSummary]) -> Table:
+    """Labels, errors and cost of the rounds of active learning."""
+    titles = ("labels", "test meV/atom", "test meV/Å", "candidates meV/Å", "spread x", "CPU h")
+    return make_table(
+        ("round", *titles, "then"),
+        (
+            (
+                str(each.round),
+                str(each.n_labels),
+                _largest(each.test_energy),
+                _largest(each.test_force),
+                f"{each.force_error:.3g}"
+                + ("" if each.force_error_error is None else f" ± {each.force_error_error:.2g}"),
+                f"{each.scale:.2f}",
+                f"{each.cpu_seconds / 3600.0:.2g}",
+                each.outcome,
+            )
+            for each in rounds
+        ),
+        numbers=titles,
+    )
+
+
+def _largest(errors: Mapping[str, float]) -> str:
+    """The largest error with its subset."""
+    if not errors:
+        return ""
+    subset = max(errors, key=lambda name: errors[name])
+    return f"{errors[subset]:.3g} {subset}"
 
 
 def _unless_zero(hours: float) -> str:

@@ -14,6 +14,7 @@ from mgflows.database.datasets import DatasetOperations
 from mgflows.database.fitness import labelled_samples
 from mgflows.database.frames import Clock, FrameRecord, load_atoms, records_of
 from mgflows.database.progress import require_campaign
+from mgflows.database.rounds import read_rounds
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from mgflows.database.frame_errors import ErrorKind, FrameError
     from mgflows.database.imports.foreign import Reading
     from mgflows.database.queries import FrameFilter
+    from mgflows.schemas.active_learning import RoundDocument
 
 __all__ = ["GlassDatabase"]
 
@@ -488,6 +490,16 @@ class GlassDatabase(DatasetOperations):
     def quenches(self, campaign: str | None = None) -> list[QuenchDocument]:
         """Return glasses quenched with a trained potential, oldest first."""
         return self._documents(QuenchDocument, campaign, empty={"structures": []})
+
+    def rounds(self, campaign: str) -> list[RoundDocument]:
+        """Return the rounds of active learning of a campaign, in their order.
+
+        Raises
+        ------
+        InputError
+            If there is no such campaign.
+        """
+        return read_rounds(self.mongo, self.campaign(campaign).campaign)
 
     def validations(
         self, campaign: str | None = None, potential_id: str | None = None

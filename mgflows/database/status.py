@@ -11,6 +11,7 @@ from mgflows.database.failures import read_failures
 from mgflows.database.forecast import running_jobs, seconds_left
 from mgflows.database.planned import deleted_jobs, deletion_notice, stopped_jobs
 from mgflows.database.progress import ACTIVE, campaign_progress, require_campaign
+from mgflows.database.rounds import RoundSummary, round_summaries
 from mgflows.schemas.campaign import PLANNED, stage_order
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class CampaignStatus:
         closed gate, or deleted from the LaunchPad.
     deleted
         Number of submitted jobs that were deleted from the LaunchPad without an output.
+    rounds
+        Rounds of active learning; empty without.
     seconds_left
         Estimated time to the end with as many jobs at a time as run now, s; None while nothing
         runs or nothing was measured.
@@ -98,6 +101,7 @@ class CampaignStatus:
     seconds_left: float | None
     deleted: int = 0
     progress: tuple[str, ...] = ()
+    rounds: tuple[RoundSummary, ...] = ()
 
     @property
     def total(self) -> int:
@@ -192,6 +196,7 @@ def campaign_status(database: Database, campaign: str) -> CampaignStatus:
         failures=[(failure.name, failure.reason) for failure in read_failures(database, campaign)],
         stopped=stopped,
         deleted=len(deleted),
+        rounds=round_summaries(database, campaign),
         seconds_left=seconds_left(remaining, progress.states.get("RUNNING", 0)),
     )
 

@@ -35,7 +35,7 @@ __all__ = ["RoundInputs", "RoundSettings", "judge_round"]
 
 
 @dataclass(frozen=True)
-class RoundSettings:
+class RoundSettings(MSONable):
     """When the rounds end, and what is labelled in each.
 
     Parameters

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mgflows.database import FrameRecord, GlassDatabase
     from mgflows.database.cost import Cost
     from mgflows.report.records import RelaxationRecord, StageCost
+    from mgflows.schemas.active_learning import RoundDocument
     from mgflows.schemas.campaign import CampaignDocument
     from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
     from mgflows.schemas.labels import MethodFingerprint
@@ -66,6 +67,7 @@ class ReportData:
     gate: FitnessDocument | None = None
     datasets: list[DatasetDocument] = field(default_factory=list)
     potentials: list[PotentialDocument] = field(default_factory=list)
+    rounds: list[RoundDocument] = field(default_factory=list)
     quenches: list[QuenchDocument] = field(default_factory=list)
     validations: list[ValidationDocument] = field(default_factory=list)
     costs: list[StageCost] = field(default_factory=list)
@@ -101,6 +103,7 @@ class ReportData:
             gate=database.gate(campaign),
             datasets=database.datasets(campaign),
             potentials=database.potentials(campaign),
+            rounds=database.rounds(campaign),
             quenches=database.quenches(campaign),
             validations=database.validations(campaign),
             fireworks=status.states,

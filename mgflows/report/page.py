@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mgflows import errors
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
-from mgflows.report.sections import provenance, sampling, training, validation
+from mgflows.report.sections import active_learning, provenance, sampling, training, validation
 from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.text import sentence
 
@@ -124,7 +124,10 @@ def render_report(data: ReportData) -> str:
 
 def report_sections(data: ReportData) -> list[Section]:
     """Return the sections of the report, in their order."""
-    return [build(data) for build in _SECTIONS]
+    builders = list(_SECTIONS)
+    if data.rounds:
+        builders.insert(builders.index(training.potential) + 1, active_learning.rounds)
+    return [build(data) for build in builders]
 
 
 def stand_in_warning(data: ReportData) -> str:

@@ -86,9 +86,7 @@ class RoundDocument(BaseModel):
         None, description="Spearman's coefficient of spread and error of the forces of test frames"
     )
     n_members: int = Field(description="potentials of the committee that were trained")
-    candidates: LabelCandidates | None = Field(
-        None, description="where the potential is used; none if no quench gave a configuration"
-    )
+    candidates: LabelCandidates = Field(description="where the potential is used")
     targets: list[TargetResult] = Field(description="errors and their targets")
     selected: list[SelectedFrame] = Field(description="configurations that are labelled next")
     outcome: Outcome = Field(description="what follows")

@@ -10,12 +10,13 @@ from monty.json import MontyDecoder, MontyEncoder
 
 from mgflows import Alloy, CampaignMaker
 from mgflows.errors import InputError
+from mgflows.flows.campaign_settings import encode_settings, settings_digest
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_campaign
 from mgflows.flows.tags import all_jobs
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
-from mgflows.nep import GpumdTrainer
+from mgflows.nep import ErrorTarget, GpumdTrainer
 from mgflows.schemas.training import SUBSETS
 
 
@@ -227,3 +228,47 @@ def test_everything_after_the_first_training_waits_for_its_acceptance():
     assert not any(
         _tags(job).get("gate") for job in all_jobs(lenient.make()) if _tags(job)["stage"] in stages
     )
+
+
+def test_labels_are_selected_in_rounds_where_it_is_requested():
+    target = ErrorTarget(force=50.0)
+    campaign = replace(
+        stand_in_campaign("tiny"), selection="committee", target=target, label_budget=40
+    )
+    rounds = campaign.rounds_maker
+    assert rounds.settings.selection == "committee"
+    assert rounds.settings.target == target
+    assert rounds.settings.label_budget == 40
+    assert rounds.training_maker.training_maker.acceptance is None, "tested after the last round"
+    jobs = {job.name: job for job in all_jobs(campaign.make())}
+    assert "committee 0 member 3" in jobs
+    assert not any("label" in name and "quench" in name for name in jobs)
+    judged = jobs["round 0"]
+    last = jobs[f"train {rounds.settings.maximum_rounds + 1}"]
+    assert last.metadata["mgflows"]["gate"] == judged.uuid
+    assert last.function_kwargs["initial_potential"].uuid == judged.uuid
+    assert (
+        MontyDecoder()
+        .process_decoded(json.loads(json.dumps(campaign, cls=MontyEncoder)))
+        .rounds_maker.settings
+        == rounds.settings
+    )
+
+
+def test_rounds_do_not_change_the_digest_of_other_campaigns():
+    settings = encode_settings(CampaignMaker())
+    new = ("selection", "target", "label_budget", "maximum_rounds", "active_learning_maker")
+    assert set(new) <= set(settings)
+    before = {name: value for name, value in settings.items() if name not in new}
+    assert settings_digest(settings) == settings_digest(before)
+    changed = encode_settings(CampaignMaker(selection="committee"))
+    assert settings_digest(settings) != settings_digest(changed)
+
+
+def test_limits_of_rounds_without_rounds_are_refused():
+    with pytest.raises(InputError, match=r'target and label_budget .* selection="committee"'):
+        CampaignMaker(target=ErrorTarget(force=50.0), label_budget=10)
+    with pytest.raises(InputError, match="no feedback_maker"):
+        CampaignMaker(selection="random", feedback_maker=None)
+    with pytest.raises(InputError, match="'best' but must be one of: committee"):
+        CampaignMaker(selection="best").make()
