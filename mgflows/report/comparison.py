@@ -57,7 +57,7 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
         for title, unit, estimates, experiment in result.rows()
     ]
     text = template.render(
-        css=(folder / "report.css").read_text(encoding="utf-8"),
+        css=(folder / "report.css").read_text(encoding="utf-8") + style.theme_rules(),
         names=names,
         alloy=[
             (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mgflows.report.style import Drawing
 
 
+_CHARACTERS_OF_HALF = 72
+"""Characters of a table row in half of a page of 1200 pixels."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """One figure on the page.
@@ -50,6 +54,12 @@ class Table:
     note: str = ""
     groups: tuple[tuple[str, int], ...] = ()
     emphasised_rows: tuple[int, ...] = ()
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is too wide for half of the page."""
+        columns = zip(self.header, *self.rows, strict=True)
+        return sum(max(map(len, column)) + 2 for column in columns) > _CHARACTERS_OF_HALF
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,13 @@ def with_error(value: float, error: float, digits: int = 1) -> str:
     """``25.3 ± 0.4``, or the value alone if its error is unknown."""
     text = f"{value:.{digits}f}"
     return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
+
+
+def slope_with_error(slope: float, error: float) -> str:
+    """A slope with as many decimals as its error has, at least two: ``0.132 ± 0.003``."""
+    if not math.isfinite(error) or error <= 1e-6 * abs(slope):
+        return f"{slope:.2f}"
+    return with_error(slope, error, max(2, -math.floor(math.log10(error))))
 
 
 def compact(value: float) -> str:

@@ -13,6 +13,8 @@ from mgflows.errors import ServiceError
 from mgflows.files import write_text
 from mgflows.report.sections import active_learning, provenance, sampling, training, validation
 from mgflows.report.sections.acceptance import acceptance_warning
+from mgflows.report.sections.warnings import failed_checks
+from mgflows.report.style import theme_rules
 from mgflows.text import sentence
 
 if TYPE_CHECKING:
@@ -104,13 +106,14 @@ def render_report(data: ReportData) -> str:
     sections = report_sections(data)
     return str(
         template.render(
-            css=(folder / "report.css").read_text(encoding="utf-8"),
+            css=(folder / "report.css").read_text(encoding="utf-8") + theme_rules(),
             campaign=data.campaign,
             alloy=formula_parts(data.campaign.alloy.name),
             n_atoms=data.campaign.alloy.n_atoms,
             potential=best,
             dataset=dataset,
             failed=acceptance_warning(best),
+            failed_checks=failed_checks(data),
             warning=stand_in_warning(data),
             scaled_down=sentence(data.campaign.scaled_down),
             tiles=provenance.tiles(data),

@@ -1,12 +1,14 @@
 """One style for all figures, and their conversion to SVG that follows the page's theme.
 
-Lines and text are drawn in placeholder colours, which :func:`render` replaces by CSS variables of
-the page. Colours of data are the same in the light and the dark theme: each has enough contrast on
-both backgrounds, and subsets can be distinguished with the three common kinds of colour blindness.
+Lines and text have the colours of the light theme, so that an SVG copied from the page keeps them;
+:func:`theme_rules` returns CSS that replaces them by the variables of the page. Colours of data are
+the same in the light and the dark theme: each has enough contrast on both backgrounds, and subsets
+can be distinguished with the three common kinds of colour blindness.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from contextlib import contextmanager
@@ -23,17 +25,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#0b0c0e"
-"""Placeholder of text and axes; on the page ``var(--ink)``."""
+"""Text and axes; on the page ``var(--ink)``."""
 MUTED = "#6b6c6e"
-"""Placeholder of guides and reference lines; on the page ``var(--muted)``."""
+"""Guides and reference lines; on the page ``var(--muted)``."""
 GRID = "#dbdcde"
-"""Placeholder of grid lines; on the page ``var(--grid)``."""
+"""Grid lines; on the page ``var(--grid)``."""
 SURFACE = "#fbfcfe"
-"""Placeholder of the background, for markers with a halo; on the page ``var(--surface)``."""
+"""Background, for markers with a halo; on the page ``var(--surface)``."""
+_PAGE_FONTS = "'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
 _MEASURING_FONT = "DejaVu Sans"
 """Font of the layout: part of matplotlib, and wider than the fonts of the page, so that texts do
 not overlap there."""
-_PLACEHOLDERS = {
+_THEME = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     GRID: "var(--grid)",
@@ -128,7 +131,44 @@ def render(
     buffer = io.StringIO()
     with drawn(draw, name, width, height) as figure:
         figure.savefig(buffer, format="svg", dpi=170, transparent=True, metadata={"Date": None})
-    return _for_page(buffer.getvalue(), name)
+        description = describe(figure)
+    return _for_page(buffer.getvalue(), name, description)
+
+
+def describe(figure: Figure) -> str:
+    """Return what a figure shows in words, as alternative text: axes, ranges and series."""
+    sentences = []
+    for axes in figure.axes:
+        if not axes.get_visible() or not axes.has_data():
+            continue
+        x, y = (
+            f"{label or name} from {_short(limits[0])} to {_short(limits[1])}"
+            for name, label, limits in (
+                ("horizontally", axes.get_xlabel(), axes.get_xlim()),
+                ("vertically", axes.get_ylabel(), sorted(axes.get_ylim())),
+            )
+        )
+        legend = axes.get_legend()
+        series = [text.get_text() for text in legend.get_texts()] if legend else []
+        named = f"; series: {', '.join(series)}" if series else ""
+        sentences.append(f"{y} against {x}{named}.")
+    shared = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    if shared:
+        sentences.append(f"Series: {', '.join(shared)}.")
+    return " ".join(sentences)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def theme_rules() -> str:
+    """Return CSS rules by which figures follow the theme of the page."""
+    return "\n".join(
+        f'.plot [style*="{what}: {color}"] {{ {what}: {variable} !important; }}'
+        for color, variable in _THEME.items()
+        for what in ("fill", "stroke")
+    )
 
 
 @contextmanager
@@ -210,21 +250,19 @@ def annotate_corner(axes: Axes, text: str, *, corner: str = "lower right") -> No
     )
 
 
-def _for_page(svg: str, name: str) -> str:
+def _for_page(svg: str, name: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*pt"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg\b[^>]*?)\sheight="[^"]*pt"', r"\1", svg, count=1)
-    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    label = html.escape(description, quote=True)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" focusable="false" ', 1)
     # Several figures share one page: ids, and what refers to them, must not collide.
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', svg)
     svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
     svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
     # The page sets the letters in its own font; matplotlib only measured with another.
-    svg = svg.replace(f"'{_MEASURING_FONT}'", "var(--figure-font)")
-    for placeholder, variable in _PLACEHOLDERS.items():
-        svg = svg.replace(placeholder, variable)
-    return svg.strip()
+    return svg.replace(f"'{_MEASURING_FONT}'", _PAGE_FONTS).strip()
 
 
 _PARAMETERS: dict[str, object] = {

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mgflows.report import records, style
 from mgflows.report.figures import sampling, training, validation
-from mgflows.schemas.validation import HeatCapacityCurve
+from mgflows.schemas.validation import HeatCapacityCurve, RadialDistributionCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -170,8 +170,50 @@ def test_missing_columns_of_the_loss_are_not_drawn(figure: Figure) -> None:
             "virial_train": [None, None],
         },
     )
-    assert len(lines(figure.axes[0])) == 2
-    assert figure.axes[0].get_yscale() == "log"
+    for axes in figure.axes:
+        assert len(lines(axes)) == 1
+        assert axes.get_yscale() == "log"
+
+
+def test_a_loss_continues_that_of_the_training_before(figure: Figure) -> None:
+    first = {"step": [10.0, 20.0], "total": [4.0, 2.0], "l1": [0.5, 0.4], "l2": [0.0, 0.0]}
+    then = {"step": [5.0, 10.0], "total": [3.0, 1.0], "l1": [0.3, 0.2], "l2": [0.0, 0.0]}
+    training.draw_loss(figure, first, then)
+    axes = figure.axes[0]
+    assert has_line(axes, np.array([[10.0, 4.0], [20.0, 2.0]]))
+    assert has_line(axes, np.array([[25.0, 3.0], [30.0, 1.0]]))
+    assert has_line(axes, np.array([[25.0, 0.3], [30.0, 0.2]]))
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    # The terms that are zero throughout are left out.
+    assert labels == ["total", "L1 term"]
+
+
+def test_residuals_are_predictions_less_labels(figure: Figure, full: ReportData) -> None:
+    best = full.best_potential
+    assert best is not None
+    training.draw_energy_parity(figure, best.parity)
+    large, residuals = figure.axes[:2]
+    table = best.parity["train"]
+    chosen = np.array(table.subset) == "aimd"
+    reference, predicted = (
+        np.array(values)[chosen] for values in (table.energy.reference, table.energy.predicted)
+    )
+    assert has_line(residuals, np.column_stack([reference, 1e3 * (predicted - reference)]))
+    # Crystals are outside the large axes where they are outside the range of the glasses.
+    glasses = np.array(table.energy.reference)[np.array(table.subset) != "crystal"]
+    low, high = large.get_xlim()
+    assert low < glasses.min() < glasses.max() < high
+    assert residuals.get_xlim() == large.get_xlim()
+
+
+def test_parity_by_side_shows_all_values(figure: Figure, full: ReportData) -> None:
+    best = full.best_potential
+    assert best is not None
+    training.draw_parity_by_side(figure, best.parity)
+    n = [sum(len(line.get_xydata()) for line in axes.lines[1:]) for axes in figure.axes]
+    forces = sum(len(table.force.reference) for table in best.parity.values())
+    frames = best.n_train + best.n_test
+    assert n == [frames, forces, 6 * frames]
 
 
 def test_elastic_bars(figure: Figure) -> None:
@@ -191,6 +233,35 @@ def test_elastic_bars(figure: Figure) -> None:
         110.0,
     ]
     assert [bar.get_height() for bar in ratio.patches] == [0.4, 0.4]
+
+
+def test_measured_moduli_are_dashed_lines(figure: Figure) -> None:
+    values = {"E": (60.0, 2.0), "B": (110.0, 3.0), "G": (20.0, 1.0), "ν": (0.4, 0.01)}
+    validation.draw_elasticity(
+        figure, records.Elasticity({"model": values}, 3), {"E": [96.4, 93.7], "G": [34.3]}
+    )
+    heights = sorted(
+        line.get_ydata()[0]
+        for line in figure.axes[0].lines
+        if line.get_color() == style.FORCE and len(line.get_ydata())
+    )
+    assert heights == [34.3, 93.7, 96.4]
+
+
+def test_viscosity(figure: Figure) -> None:
+    validation.draw_viscosity(figure, {"model": (25.0, 2.0)}, 1500.0, [(1400.0, 9.8)])
+    axes = figure.axes[0]
+    assert has_line(axes, np.array([[1500.0, 25.0]]))
+    assert has_line(axes, np.array([[1400.0, 9.8]]))
+
+
+def test_the_x_ray_weighted_function_is_drawn(figure: Figure) -> None:
+    curve = RadialDistributionCurve(
+        distance=[2.0, 3.0], total=[0.0, 1.0], xray=[0.1, 1.2], partial={}
+    )
+    validation.draw_radial_distribution(figure, {"model": curve})
+    assert has_line(figure.axes[0], np.array([[2.0, 0.1], [3.0, 1.2]]))
+    assert figure.axes[0].get_ylabel() == "X-ray g(r)"
 
 
 def test_a_hole_in_a_dimer_is_marked(figure: Figure, full: ReportData) -> None:

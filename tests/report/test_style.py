@@ -107,21 +107,31 @@ def draw(figure: Figure) -> None:
         markerfacecolor=style.SURFACE,
         rasterized=True,
     )
+    axes.plot([0.6], [0.6], "o", color=style.INK, markerfacecolor=style.SURFACE)
     axes.fill_between([0.0, 1.0], [0.0, 0.5], color=style.GRID, clip_on=True)
     axes.legend()
 
 
-def test_the_svg_uses_the_colours_of_the_page() -> None:
+def test_a_copied_svg_keeps_its_colours_and_the_page_replaces_them() -> None:
     svg = style.render(draw, "some-figure")
     ET.fromstring(svg)
-    assert not any(
-        placeholder in svg for placeholder in (style.INK, style.MUTED, style.GRID, style.SURFACE)
-    )
-    assert all(
-        variable in svg
-        for variable in ("var(--ink)", "var(--muted)", "var(--grid)", "var(--figure-font)")
-    )
+    assert "var(" not in svg
+    rules = style.theme_rules()
+    for color, variable in (
+        (style.INK, "--ink"),
+        (style.MUTED, "--muted"),
+        (style.GRID, "--grid"),
+        (style.SURFACE, "--surface"),
+    ):
+        used = [what for what in ("fill", "stroke") if f"{what}: {color}" in svg]
+        assert used, color
+        for what in used:
+            rule = f'.plot [style*="{what}: {color}"] {{ {what}: var({variable}) !important; }}'
+            assert rule in rules
+        # No other way of writing a colour, which the rules would not find.
+        assert svg.count(color) == sum(svg.count(f"{what}: {color}") for what in used)
     assert "DejaVu" not in svg
+    assert "'Segoe UI', Roboto" in svg
     assert not re.search(r"<svg[^>]*\swidth=", svg)
     ids = re.findall(r'\bid="([^"]+)"', svg)
     assert len(ids) == len(set(ids))
@@ -129,6 +139,12 @@ def test_the_svg_uses_the_colours_of_the_page() -> None:
     references = re.findall(r'(?:url\(#|href="#)([^")]+)', svg)
     assert references
     assert set(references) <= set(ids)
+
+
+def test_alternative_text_names_axes_ranges_and_series() -> None:
+    svg = style.render(draw, "f")
+    (label,) = re.findall(r'^<svg role="img" aria-label="([^"]+)"', svg)
+    assert label == ("y (eV) from -0.06 to 1.06 against x (Å) from -0.04 to 1.04; series: line.")
 
 
 def test_the_same_figure_is_the_same_text() -> None:

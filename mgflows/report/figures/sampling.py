@@ -8,6 +8,7 @@ import numpy as np
 
 from mgflows.fits import fit_line
 from mgflows.report import style
+from mgflows.report.content import slope_with_error
 from mgflows.report.statistics import mean_and_error
 
 if TYPE_CHECKING:
@@ -242,7 +243,9 @@ def draw_energy_correlation(
     if fit is not None:
         ends = np.array([min(x for _, x, _ in records), max(x for _, x, _ in records)])
         axes.plot(ends, fit(ends), color=style.INK, linestyle=(0, (4, 3)), linewidth=1.1)
-        style.annotate_corner(axes, f"R² = {fit.r2:.2f}\nslope {fit.slope:.2f}")
+        style.annotate_corner(
+            axes, f"R² = {fit.r2:.2f}\nslope {slope_with_error(fit.slope, fit.slope_error)}"
+        )
     axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
 
 
@@ -302,7 +305,8 @@ def draw_relaxation_energies(
     if fit is not None:
         style.annotate_corner(
             axes,
-            f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope {fit.slope:.2f}",
+            f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope "
+            f"{slope_with_error(fit.slope, fit.slope_error)}",
             corner="lower right",
         )
     figure.legend(loc="outside upper right", ncols=2)

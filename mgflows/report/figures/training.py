@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import ErrorStatistics, ParityTable
 
 _SIDES = ("train", "test")
+_PAIR = ("reference", "predicted")
+_SIDE_STYLES = {"train": ("#3a7bc8", "s"), "test": ("#8a5cd1", "^")}
+_DOTTED = (0, (2, 1.5))
+_LOSS_TERMS: tuple[tuple[str, str, Any, str], ...] = (
+    ("total", style.INK, "-", "total"),
+    ("l1", style.FORCE, "-", "L1 term"),
+    ("l2", style.VIRIAL, "-", "L2 term"),
+)
+_LOSS_ERRORS: tuple[tuple[str, str, Any, str], ...] = tuple(
+    (f"{name}_{side}", color, dashes, name if side == "train" else "")
+    for name, color in (
+        ("energy", style.ENERGY),
+        ("force", style.FORCE),
+        ("virial", style.VIRIAL),
+    )
+    for side, dashes in (("train", "-"), ("test", _DOTTED))
+)
+"""Columns of a loss table with colour, dashes and label."""
 
 
 def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
@@ -82,7 +100,10 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
 
 
 def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
-    """Fig. 3b: predicted against label energies, test frames open.
+    """Fig. 3b: predicted against label energies of the glasses, all frames (inset), residuals.
+
+    Test frames are open. Crystals span several eV, beside which the glasses are one point: the
+    large axes show the range of the other subsets.
 
     Parameters
     ----------
@@ -91,19 +112,112 @@ def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
     parity
         Values in eV per atom.
     """
-    axes = style.single_axes(figure, "label energy (eV/atom)", "energy of the potential (eV/atom)")
+    parity_axes, residual_axes = figure.subplots(2, 1, height_ratios=(2.2, 1.0))
+    sides = {
+        side: (
+            np.array(parity[side].subset),
+            np.array(parity[side].energy.reference),
+            np.array(parity[side].energy.predicted),
+        )
+        for side in _SIDES
+        if side in parity
+    }
+    limits = _glass_range(sides)
+    _draw_by_subset(parity_axes, sides)
+    parity_axes.set(
+        xlim=limits,
+        ylim=limits,
+        xlabel="label energy (eV/atom)",
+        ylabel="energy of the potential (eV/atom)",
+    )
+    everything = np.concatenate([np.concatenate(values[1:]) for values in sides.values()])
+    if np.ptp(everything) > 1.05 * np.ptp(limits):
+        inset = parity_axes.inset_axes((0.63, 0.21, 0.36, 0.42))
+        _draw_by_subset(inset, sides, legend=False)
+        inset.tick_params(labelsize=6.5)
+        inset.locator_params(nbins=4)
+        inset.indicate_inset((limits[0], limits[0], np.ptp(limits), np.ptp(limits)), alpha=0.6)
+        inset.set_title("all frames", fontsize=7, pad=2)
     _draw_by_subset(
-        axes,
+        residual_axes,
         {
-            side: (
-                np.array(parity[side].subset),
-                np.array(parity[side].energy.reference),
-                np.array(parity[side].energy.predicted),
-            )
+            side: (subsets, reference, 1e3 * (predicted - reference))
+            for side, (subsets, reference, predicted) in sides.items()
+        },
+        legend=False,
+        diagonal=False,
+    )
+    inside = np.concatenate(
+        [
+            1e3 * np.abs(predicted - reference)[(reference > limits[0]) & (reference < limits[1])]
+            for _, reference, predicted in sides.values()
+        ]
+    )
+    largest = 1.15 * float(inside.max(initial=1e-3))
+    residual_axes.axhline(0.0, color=style.MUTED, linewidth=0.8, zorder=1)
+    residual_axes.set(
+        xlim=limits,
+        ylim=(-largest, largest),
+        xlabel="label energy (eV/atom)",
+        ylabel="residual (meV/atom)",
+    )
+
+
+def _glass_range(
+    sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]],
+) -> tuple[float, float]:
+    """Range of the energies of all frames but crystals; of all if there are no others."""
+    subsets, reference, predicted = (
+        np.concatenate(each) for each in zip(*sides.values(), strict=True)
+    )
+    chosen = subsets != "crystal"
+    if not chosen.any():
+        chosen = np.ones(len(subsets), dtype=bool)
+    values = np.concatenate([reference[chosen], predicted[chosen]])
+    margin = 0.03 * float(np.ptp(values)) or 1.0
+    return float(values.min()) - margin, float(values.max()) + margin
+
+
+def draw_parity_by_side(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
+    """Figs. S2a-c: energies, force components and virials, training and test frames apart.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    parity
+        Values in eV per atom and eV/A.
+    """
+    panels = figure.subplots(1, 3)
+    for axes, name, unit in zip(
+        panels, ("energy", "force", "virial"), ("eV/atom", "eV/Å", "eV/atom"), strict=True
+    ):
+        pairs = {
+            side: [np.ravel(getattr(getattr(parity[side], name), which)) for which in _PAIR]
             for side in _SIDES
             if side in parity
-        },
-    )
+        }
+        values = np.concatenate([np.concatenate(pair) for pair in pairs.values()])
+        margin = 0.04 * float(np.ptp(values)) or 1.0
+        limits = (float(values.min()) - margin, float(values.max()) + margin)
+        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
+        for side, pair in pairs.items():
+            color, marker = _SIDE_STYLES[side]
+            axes.plot(
+                *pair,
+                marker,
+                color=color,
+                markersize=3.4,
+                markerfacecolor="none",
+                markeredgewidth=0.6,
+                rasterized=True,
+                label=side,
+            )
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label {name} ({unit})")
+        axes.locator_params(nbins=5)
+    panels[0].set_ylabel("potential")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2)
 
 
 def draw_virial_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
@@ -170,52 +284,52 @@ def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None
     panels[0].set_ylabel("force of the potential (eV/Å)")
 
 
-def draw_loss(figure: Figure, loss: Mapping[str, Sequence[float | None]]) -> None:
-    """Fig. 3d: the loss of the training and its parts.
+def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> None:
+    """Fig. 3d: the loss of the training and its regularisation, and the errors.
 
     Parameters
     ----------
     figure
         Empty figure.
-    loss
-        Column to values: ``step`` and any of ``total``, ``energy_train``, ``force_train``,
-        ``virial_train`` and their ``_test``.
+    losses
+        Loss tables of trainings that continue each other: column to values, of the columns
+        ``step`` and any of ``total``, ``l1``, ``l2``, ``energy_train``, ``force_train``,
+        ``virial_train`` and their ``_test``. Terms that are zero throughout are left out.
     """
-    axes = style.single_axes(figure, "training step", "loss (total) or RMSE (eV/atom, eV/Å)")
-    steps = np.array(loss["step"], dtype=float)
-    series = (
-        ("total", style.INK, "total"),
-        ("energy", style.ENERGY, "energy"),
-        ("force", style.FORCE, "force"),
-        ("virial", style.VIRIAL, "virial"),
-    )
-    for key, color, label in series:
-        for column, dashes in ((key, "-"), (f"{key}_train", "-"), (f"{key}_test", (0, (2, 1.5)))):
-            values = np.array(
-                [np.nan if value is None else value for value in loss.get(column, [])], dtype=float
-            )
-            if len(values) != len(steps) or not np.isfinite(values).any():
-                continue
-            named = label if dashes == "-" else None
-            axes.plot(
-                steps,
-                values,
-                color=color,
-                linestyle=dashes,
-                linewidth=1.4 if dashes == "-" else 1.1,
-                label=named,
-            )
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
-    axes.plot(
-        [],
-        [],
-        color=style.MUTED,
-        linestyle=(0, (2, 1.5)),
-        linewidth=1.1,
-        label="dotted: on the test frames",
-    )
-    figure.legend(loc="outside upper left", ncols=3, fontsize=7.5, columnspacing=1.2)
+    terms, errors = figure.subplots(1, 2)
+    begin = 0.0
+    for number, loss in enumerate(losses):
+        steps = begin + np.array(loss["step"], dtype=float)
+        for axes, series in ((terms, _LOSS_TERMS), (errors, _LOSS_ERRORS)):
+            for column, color, dashes, label in series:
+                values = np.array(
+                    [np.nan if value is None else value for value in loss.get(column, [])],
+                    dtype=float,
+                )
+                if len(values) != len(steps) or not np.nanmax(values, initial=0.0) > 0.0:
+                    continue
+                axes.plot(
+                    steps,
+                    np.where(values > 0.0, values, np.nan),
+                    color=color,
+                    linestyle=dashes,
+                    linewidth=1.3,
+                    marker="." if len(steps) < 40 else None,
+                    markersize=3.0,
+                    label=label if label and number == len(losses) - 1 else None,
+                )
+        begin = float(steps[-1]) if len(steps) else begin
+        if number < len(losses) - 1:
+            for axes in (terms, errors):
+                axes.axvline(begin, color=style.ONSET, linewidth=0.9)
+    for axes, label in ((terms, "loss"), (errors, "RMSE (eV/atom, eV/Å)")):
+        axes.set(yscale="log", xlabel="training step", ylabel=label)
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
+        axes.locator_params(axis="x", nbins=5)
+    errors.plot([], [], color=style.MUTED, linestyle=_DOTTED, linewidth=1.3, label="dotted: test")
+    errors.set_ylim(top=4.0 * errors.get_ylim()[1])
+    for axes in (terms, errors):
+        axes.legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=0.9)
 
 
 def draw_feedback(
@@ -259,7 +373,8 @@ def draw_feedback(
                         zorder=2,
                     )
         axes.set_xlabel(label)
-        axes.set_xlim(left=-0.03 * axes.get_xlim()[1])
+        right = axes.get_xlim()[1]
+        axes.set_xlim(-0.03 * right, 1.05 * right)
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(
         range(len(subsets)),
@@ -278,13 +393,17 @@ def draw_feedback(
 def _draw_by_subset(
     axes: Axes,
     sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]],
+    *,
+    legend: bool = True,
+    diagonal: bool = True,
 ) -> None:
     everything = np.concatenate(
         [values for _, reference, predicted in sides.values() for values in (reference, predicted)]
     )
     margin = 0.03 * float(np.ptp(everything)) or 1.0
     limits = (float(everything.min()) - margin, float(everything.max()) + margin)
-    axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
+    if diagonal:
+        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
     names = [str(name) for subsets, _, _ in sides.values() for name in np.unique(subsets)]
     for side, (subsets, reference, predicted) in sides.items():
         for subset in style.known_subsets([str(name) for name in np.unique(subsets)]):
@@ -303,8 +422,9 @@ def _draw_by_subset(
                 zorder=3 if is_test else 2,
             )
     axes.set(xlim=limits, ylim=limits)
-    _subset_legend(axes, names, loc="upper left")
-    style.annotate_corner(axes, "filled: train\nopen: test")
+    if legend:
+        _subset_legend(axes, names, loc="upper left")
+        style.annotate_corner(axes, "filled: train, open: test")
 
 
 def _subset_legend(axes: Axes, subsets: Sequence[str], loc: Literal["best", "upper left"]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mgflows.fits import fit_line
 from mgflows.report import style
+from mgflows.report.content import slope_with_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,9 @@ _SHOWN_FROM = 1.2
 def draw_radial_distribution(
     figure: Figure, distributions: Mapping[str, RadialDistributionCurve]
 ) -> None:
-    """Fig. 4a: total radial distribution function of the potential and of the reference.
+    """Fig. 4a: radial distribution function of the potential and of the reference.
+
+    X-ray weighted, as a diffractometer sees it; documents of version 0.1 have the total one only.
 
     Parameters
     ----------
@@ -41,12 +44,19 @@ def draw_radial_distribution(
     distributions
         Functions on a grid in A.
     """
-    axes = style.single_axes(figure, "distance r (Å)", "g(r)")
+    weighted = is_xray_weighted(distributions)
+    axes = style.single_axes(figure, "distance r (Å)", "X-ray g(r)" if weighted else "g(r)")
     for model, curve in distributions.items():
-        _draw_curve(axes, curve.distance, curve.total, model, label=_model_name(model))
+        values = curve.xray if weighted else curve.total
+        _draw_curve(axes, curve.distance, values, model, label=_model_name(model))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     _from_first_peak(axes, distributions)
     axes.legend(loc="upper right")
+
+
+def is_xray_weighted(distributions: Mapping[str, RadialDistributionCurve]) -> bool:
+    """Whether all distributions have the X-ray weighted function."""
+    return all(len(curve.xray) == len(curve.distance) for curve in distributions.values())
 
 
 def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistributionCurve]) -> None:
@@ -84,7 +94,9 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
     figure.supylabel("partial g(r)", fontsize=8.5)
 
 
-def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
+def draw_elasticity(
+    figure: Figure, elasticity: Elasticity, measured: Mapping[str, Sequence[float]] | None = None
+) -> None:
     """Fig. 4b: elastic moduli and Poisson's ratio, with standard errors over the samples.
 
     Parameters
@@ -93,7 +105,10 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
         Empty figure.
     elasticity
         Moduli in GPa.
+    measured
+        Measured values of E, B, G (GPa) and ν by name.
     """
+    measured = measured or {}
     moduli, ratio = figure.subplots(1, 2, width_ratios=(3, 1.15))
     models = list(elasticity.moduli)
     for axes, names in ((moduli, ("E", "B", "G")), (ratio, ("ν",))):
@@ -118,6 +133,15 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
                     ha="center",
                     fontsize=7.5,
                 )
+        for position, name in enumerate(names):
+            for value in measured.get(name, ()):
+                axes.plot(
+                    [position - 0.42, position + 0.42],
+                    [value, value],
+                    color=style.FORCE,
+                    linestyle=(0, (4, 2)),
+                    linewidth=1.2,
+                )
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.55, len(names) - 0.45)
         axes.margins(y=0.14)
@@ -132,7 +156,49 @@ def draw_elasticity(figure: Figure, elasticity: Elasticity) -> None:
         handles.append(
             moduli.bar(0, 0, color=face, edgecolor=color, linewidth=1.0, label=_model_name(model))
         )
+    if measured:
+        handles += moduli.plot(
+            [], [], color=style.FORCE, linestyle=(0, (4, 2)), linewidth=1.2, label="experiment"
+        )
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+
+
+def draw_viscosity(
+    figure: Figure,
+    viscosities: Mapping[str, tuple[float, float]],
+    temperature: float,
+    measured: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Fig. 5a: viscosity of the melt at one temperature, with standard errors.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    viscosities
+        Value and standard error in mPa s by model.
+    temperature
+        K.
+    measured
+        Temperatures (K) and measured viscosities (mPa s).
+    """
+    axes = style.single_axes(figure, "temperature (K)", "viscosity (mPa s)")
+    for model, (value, error) in viscosities.items():
+        color, face = _colors(model)
+        axes.errorbar(
+            temperature,
+            value,
+            yerr=np.nan_to_num(error),
+            fmt="o",
+            color=color,
+            markerfacecolor=face,
+            label=_model_name(model),
+        )
+    if measured:
+        axes.plot(*zip(*measured, strict=True), "D", color=style.FORCE, label="experiment")
+    axes.margins(x=0.3, y=0.3)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(loc="best")
 
 
 def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> None:
@@ -166,10 +232,17 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
                 color=color,
                 markerfacecolor=face,
                 markersize=5.5,
-                label=_model_name(model),
+                label=_model_name(model) + _slope_of(points),
             )
     axes.margins(y=0.2)
     axes.legend(loc="best")
+
+
+def _slope_of(points: NDArray[np.float64]) -> str:
+    fit = fit_line(*points.T)
+    if fit is None:
+        return ""
+    return f", slope {slope_with_error(fit.slope, fit.slope_error)} GPa/(eV/atom)"
 
 
 def draw_landscape(
@@ -198,7 +271,9 @@ def draw_landscape(
     if fit is not None:
         ends = np.array([reference.min(), reference.max()])
         axes.plot(ends, fit(ends), color=style.MLIP, linestyle=(0, (4, 2)), linewidth=1.1)
-        style.annotate_corner(axes, f"R² = {fit.r2:.2f}\nslope {fit.slope:.2f}")
+        style.annotate_corner(
+            axes, f"R² = {fit.r2:.2f}\nslope {slope_with_error(fit.slope, fit.slope_error)}"
+        )
     axes.set(xlim=limits, ylim=limits)
 
 

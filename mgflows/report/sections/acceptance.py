@@ -112,7 +112,8 @@ def _verdict(record: AcceptanceRecord) -> str:
     own = [check for check in record.checks if check.name in _OWN and check.outcome == "passed"]
     said = [sentence(check.sentence) for check in (melt, *own) if check is not None]
     said += [sentence(f"warning: {text}") for text in record.warnings]
-    return " ".join(["The potential passed its acceptance.", *said])
+    text = " ".join(["The potential passed its acceptance.", *said])
+    return text.replace("eV/A", "eV/Å")
 
 
 def _row(check: CheckRecord) -> list[str]:

@@ -182,8 +182,10 @@ def limits(data: ReportData) -> list[str]:
     if validation is not None and data.campaign.scaled_down:
         found.append(f"It is not a validation at the paper's size. {sentence(validation.protocol)}")
     found.append(
-        "It is not a comparison with experiment: the figures contain no measured values. Effective "
-        "times beyond the molecular-dynamics points are extrapolations of a fitted law."
+        "It is not a comparison with experiment: the figures contain measured moduli and "
+        "viscosities where mgflows has them, and no measured g(r). mgflows validate --against "
+        "puts other potentials and measured values side by side. Effective times beyond the "
+        "molecular-dynamics points are extrapolations of a fitted law."
     )
     return found
 

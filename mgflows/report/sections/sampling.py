@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, Table, scaled_down, with_error
+from mgflows.report.content import (
+    Panel,
+    Section,
+    Table,
+    scaled_down,
+    slope_with_error,
+    with_error,
+)
 from mgflows.report.figures import sampling as figures
 from mgflows.report.statistics import mean_and_error
 from mgflows.surrogate.correlation import measure_fitness
@@ -141,11 +148,6 @@ def _add_clock(section: Section, data: ReportData) -> None:
         if longest
         else ""
     )
-    shorter = (
-        f"coolings up to {style.scientific(longest)} sweeps; the paper has {PAPER_SWEEPS}"
-        if longest
-        else ""
-    )
     section.panels.append(
         Panel(
             "clock",
@@ -179,7 +181,7 @@ def _add_correlation(section: Section, data: ReportData) -> None:
     if fit is not None:
         section.paragraphs.append(
             f"Over {plural(fit.n_points, 'snapshot')} the label energy depends on the surrogate "
-            f"energy with a slope of {with_error(fit.slope, fit.slope_error, 2)} and "
+            f"energy with a slope of {slope_with_error(fit.slope, fit.slope_error)} and "
             f"R² = {fit.r2:.2f}. At the surrogate's density the label pressure is "
             f"{with_error(fitness.pressure, fitness.pressure_std)} GPa (standard deviation)."
         )
@@ -225,7 +227,7 @@ def _fitness_table(fitness: SurrogateFitness) -> Table:
             [
                 name,
                 str(row.n_samples),
-                with_error(row.fit.slope, row.fit.slope_error, 2) if row.fit else "–",
+                slope_with_error(row.fit.slope, row.fit.slope_error) if row.fit else "–",
                 f"{row.fit.r2:.2f}" if row.fit else "–",
                 f"{row.pressure:.1f}",
             ]

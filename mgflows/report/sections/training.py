@@ -106,10 +106,12 @@ def potential(data: ReportData) -> Section:
                     style.Drawing(
                         lambda figure: figures.draw_energy_parity(figure, parity),
                         "energy-parity",
-                        height=3.7,
+                        height=5.2,
                     ),
-                    "Energy per atom by the potential against the labels, training and test "
-                    f"frames of the {best.split} split. {note}",
+                    "Energy per atom by the potential against the labels, "
+                    f"{best.n_train} training and {best.n_test} test frames of the {best.split} "
+                    "split, in the range of the glasses; the inset shows all frames with the "
+                    f"crystals. Below: prediction less label. {note}",
                 ),
                 Panel(
                     "virial-parity",
@@ -135,23 +137,59 @@ def potential(data: ReportData) -> Section:
                     "labels. Very many components are drawn as a random selection; the errors "
                     f"are of all. {note}",
                 ),
+                Panel(
+                    "parity-by-side",
+                    "Fig. S2a–c",
+                    "Training and test frames",
+                    style.Drawing(
+                        lambda figure: figures.draw_parity_by_side(figure, parity),
+                        "parity-by-side",
+                        height=2.2,
+                    ),
+                    "Energies per atom, force components and virials per atom by the potential "
+                    f"against the labels, of training and test frames. {note}",
+                ),
             ]
         )
-    if any(value is not None for value in best.loss.get("step", [])):
+    losses = _losses(data, best)
+    if losses:
         section.panels.append(
             Panel(
                 "loss",
                 "Fig. 3d",
                 "Loss of the training",
                 style.Drawing(
-                    lambda figure: figures.draw_loss(figure, best.loss), "loss", height=3.0
+                    lambda figure: figures.draw_loss(figure, *losses), "loss", height=2.8
                 ),
-                "The loss as written by the trainer. It differs in batches and precision from "
-                f"the errors in the table, which were recomputed from nep.txt. {note}",
+                "Left: the loss and its regularisation terms, where they are not zero; right: "
+                "errors of energy and virial per atom and of the forces, over the batches of the "
+                "training and over all test frames."
+                + (
+                    " The vertical line marks the end of the first training, before the feedback."
+                    if len(losses) > 1
+                    else ""
+                )
+                + " The trainer's errors differ in batches and precision from those of the table, "
+                f"which were recomputed from nep.txt. {note}",
             )
         )
     _add_feedback(section, data)
     return section
+
+
+def _losses(
+    data: ReportData, potential: PotentialDocument
+) -> list[Mapping[str, list[float | None]]]:
+    """Loss tables of a potential and of those it started from, oldest first."""
+    by_id = {each.potential_id: each for each in data.potentials}
+    history: list[PotentialDocument] = []
+    each: PotentialDocument | None = potential
+    while each is not None and each not in history:
+        history.insert(0, each)
+        each = by_id.get(each.started_from or "")
+    return [
+        one.loss for one in history if any(step is not None for step in one.loss.get("step", []))
+    ]
 
 
 def _training_note(best: PotentialDocument) -> str:

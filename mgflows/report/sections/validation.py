@@ -8,7 +8,7 @@ import numpy as np
 
 from mgflows.fits import fit_line
 from mgflows.report import style
-from mgflows.report.content import Panel, Section, scaled_down, with_error
+from mgflows.report.content import Panel, Section, scaled_down, slope_with_error, with_error
 from mgflows.report.figures import validation as figures
 from mgflows.report.records import (
     MODELS,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mgflows.report.data import ReportData
     from mgflows.schemas.validation import RadialDistributionCurve
+    from mgflows.validation.experiments import Experiment
 
 _NO_VALIDATION = "No validation of a potential has been stored yet."
 _NAMES = {"model": "the potential", "reference": "the reference"}
@@ -50,11 +51,13 @@ def structure(data: ReportData) -> Section:
     if not distributions:
         section.missing.append("The validation holds no radial distribution function.")
     else:
-        section.paragraphs.append(_describe_structure(distributions))
+        section.paragraphs.append(
+            _describe_structure(distributions, document.summary.rdf_mean_absolute_error)
+        )
         note = _note(
             data,
             f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 "
-            "atoms",
+            "atoms beside a measured curve",
         )
         section.panels.append(
             Panel(
@@ -64,8 +67,18 @@ def structure(data: ReportData) -> Section:
                 style.Drawing(
                     lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"
                 ),
-                "Unweighted total g(r) of the potential and of the reference "
-                f"({document.reference}). {note}",
+                (
+                    "X-ray weighted"
+                    if figures.is_xray_weighted(distributions)
+                    else "Unweighted total"
+                )
+                + " g(r) at 300 K of the potential"
+                + (
+                    f" and of the reference ({document.reference})"
+                    if len(distributions) > 1
+                    else ""
+                )
+                + f". {note}",
             )
         )
         if any(curve.partial for curve in distributions.values()):
@@ -101,6 +114,7 @@ def structure(data: ReportData) -> Section:
             f"{plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
         )
         note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
+        measured, sources = _measured_moduli(data)
         errors = "; error bars are standard errors over glasses" if elasticity.n_glasses > 1 else ""
         section.panels.append(
             Panel(
@@ -108,10 +122,11 @@ def structure(data: ReportData) -> Section:
                 "Fig. 4b",
                 "Elastic constants",
                 style.Drawing(
-                    lambda figure: figures.draw_elasticity(figure, elasticity), "elasticity"
+                    lambda figure: figures.draw_elasticity(figure, elasticity, measured),
+                    "elasticity",
                 ),
                 "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
-                f"with atoms relaxed in every strained cell{errors}. {note}",
+                f"with atoms relaxed in every strained cell{errors}.{sources} {note}",
             )
         )
     return section
@@ -139,6 +154,28 @@ def dynamics(data: ReportData) -> Section:
             f"The viscosity of the melt at one temperature is {listed(words)} (Green–Kubo). "
             f"{document.protocol}"
         )
+        temperature = document.summary.model.melt_temperature
+        if temperature is not None:
+            measured = [
+                (each.temperature, each.value)
+                for each in _experiments(data)
+                if each.quantity == "viscosity" and each.temperature is not None
+            ]
+            section.panels.append(
+                Panel(
+                    "viscosity",
+                    "Fig. 5a",
+                    "Viscosity",
+                    style.Drawing(
+                        lambda figure: figures.draw_viscosity(
+                            figure, viscosities, temperature, measured
+                        ),
+                        "viscosity",
+                    ),
+                    "Green–Kubo viscosity of the melt; error bars are standard errors over time. "
+                    f"{_note(data, 'one temperature; the paper has 20 runs at each of several')}",
+                )
+            )
     if heat_capacities:
         section.panels.append(
             Panel(
@@ -200,7 +237,11 @@ def energetics(data: ReportData) -> Section:
             f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of "
             f"the reference differ by {1e3 * root_mean_square(predicted - reference):.1f} meV/atom "
             "(RMS)"
-            + (f"; the slope is {fit.slope:.2f} (1 is perfect)." if fit is not None else ".")
+            + (
+                f"; the slope is {slope_with_error(fit.slope, fit.slope_error)} (1 is perfect)."
+                if fit is not None
+                else "."
+            )
         )
         section.panels.append(
             Panel(
@@ -326,26 +367,46 @@ def _labelled_frames(data: ReportData) -> str:
 
 
 def _note(data: ReportData, how: str) -> str:
-    """State how one figure is smaller than the paper's; empty for a campaign of full size."""
-    return scaled_down(how) if data.campaign.scaled_down else ""
+    """State the numbers behind one figure, and whether they are smaller than the paper's."""
+    return scaled_down(how) if data.campaign.scaled_down else sentence(how)
 
 
-def _describe_structure(distributions: Mapping[str, RadialDistributionCurve]) -> str:
+def _experiments(data: ReportData) -> list[Experiment]:
+    """Measured values of the alloy."""
+    from mgflows.validation.experiments import experiments_for, load_experiments
+
+    return experiments_for(load_experiments(), data.campaign.alloy.composition)
+
+
+def _measured_moduli(data: ReportData) -> tuple[dict[str, list[float]], str]:
+    """Measured moduli of the alloy by name, and their sources as a sentence."""
+    names = {"young_modulus": "E", "bulk_modulus": "B", "shear_modulus": "G", "poisson_ratio": "ν"}
+    found: dict[str, list[float]] = {}
+    sources = []
+    for each in _experiments(data):
+        if each.quantity in names:
+            found.setdefault(names[each.quantity], []).append(each.value)
+            sources.append(f"{names[each.quantity]} = {each.value:g}: doi:{each.doi}")
+    if not found:
+        return {}, ""
+    return found, (
+        f" Dashed: measured ({'; '.join(sources)}); fast simulated quenches are softer in shear "
+        "than laboratory glasses."
+    )
+
+
+def _describe_structure(
+    distributions: Mapping[str, RadialDistributionCurve], difference: float | None
+) -> str:
     words = []
     for model, name in _NAMES.items():
         if curve := distributions.get(model):
             peak = int(np.argmax(curve.total))
             words.append(f"{curve.distance[peak]:.2f} Å (g = {curve.total[peak]:.2f}) with {name}")
-    text = f"The first maximum of g(r) is at {listed(words)}."
-    if set(distributions) >= set(MODELS):
-        both = [distributions[model] for model in MODELS]
-        low = max(min(curve.distance) for curve in both)
-        high = min(max(curve.distance) for curve in both)
-        grid = np.linspace(max(low, 2.3), high, 400)
-        curves = [np.interp(grid, curve.distance, curve.total) for curve in both]
+    text = f"The first maximum of the total g(r) is at {listed(words)}."
+    if difference is not None:
         text += (
-            " The mean absolute difference of the two is "
-            f"{np.mean(np.abs(curves[0] - curves[1])):.3f} between {grid[0]:.1f} and "
-            f"{grid[-1]:.1f} Å."
+            f" The mean absolute difference of the X-ray weighted ones is {difference:.3f}; the "
+            "paper reports 0.091 between its potential and experiment."
         )
     return sentence(text)
