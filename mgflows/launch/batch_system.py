@@ -19,17 +19,25 @@ SUBMITTED_TO = "submitted_to"
 """Key of a reserved launch: `scheduler` and `cluster` of its batch job."""
 
 
-def scheduler() -> str | None:
-    """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
+def scheduler(configured: str = "none") -> str | None:
+    """The batch system that can be queried from here: ``"slurm"``, ``"pbs"`` or None.
+
+    Parameters
+    ----------
+    configured
+        `scheduler` of the settings; with ``"none"`` the commands on PATH decide. A machine may have
+        the commands of a batch system that it does not use.
+    """
+    if configured != "none":
+        return configured if configured in ("slurm", "pbs") else None
     if shutil.which("squeue"):
         return "slurm"
     # SGE has a qstat, too.
     return "pbs" if shutil.which("qstat") and not shutil.which("qconf") else None
 
 
-def cluster_name() -> str | None:
+def cluster_name(system: str | None) -> str | None:
     """Name of the Slurm cluster, or of the PBS server; None if the batch system does not tell."""
-    system = scheduler()
     if system is None:
         return None
     command, pattern = {

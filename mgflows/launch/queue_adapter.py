@@ -19,6 +19,7 @@ import logging
 import subprocess
 import sys
 import time
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 from mgflows.connections import open_database, open_launchpad
 from mgflows.errors import MgflowsError
 from mgflows.launch.backoff import UnusableWorkers, unusable_workers
-from mgflows.launch.batch_system import SUBMITTED_TO, cluster_name, scheduler
+from mgflows.launch.batch_system import SUBMITTED_TO, cluster_name
 from mgflows.launch.offline import write_inputs
 from mgflows.settings import Settings
 
@@ -54,7 +55,7 @@ class QueueAdapter(CommonAdapter):
     @classmethod
     def from_dict(cls, m_dict: dict[str, Any]) -> QueueAdapter:
         """Create an adapter from the content of its file."""
-        _adapt_launchpad()
+        _adapt_launchpad({"SLURM": "slurm", "PBS": "pbs"}.get(m_dict["_fw_q_type"]))
         return super().from_dict(m_dict)
 
     def get_njobs_in_queue(self, username: str | None = None, shell: bool = False) -> int | None:
@@ -139,14 +140,14 @@ def stop_notice(found: UnusableWorkers, category: str) -> str:
     )
 
 
-def _adapt_launchpad() -> None:
+def _adapt_launchpad(system: str | None) -> None:
     """Change FireWorks' own LaunchPad, which ``qlaunch`` creates, in this process.
 
     Fireworks that cannot be imported stay READY, and reservations name their cluster.
     """
     LaunchPad.run_exists = _run_exists
     LaunchPad.get_fw_by_id = _get_fw_by_id
-    LaunchPad.set_reservation_id = _set_reservation_id
+    LaunchPad.set_reservation_id = partialmethod(_set_reservation_id, system=system)
 
 
 def _run_exists(self: LaunchPad, fworker: FWorker | None = None) -> bool:
@@ -159,12 +160,14 @@ _READ = LaunchPad.get_fw_by_id
 _SET_RESERVATION = LaunchPad.set_reservation_id
 
 
-def _set_reservation_id(self: LaunchPad, launch_id: int, reservation_id: str) -> None:
+def _set_reservation_id(
+    self: LaunchPad, launch_id: int, reservation_id: str, system: str | None
+) -> None:
     """Record the batch job of a reservation, and its cluster."""
     _SET_RESERVATION(self, launch_id, reservation_id)
     self.launches.update_one(
         {"launch_id": launch_id, "state": "RESERVED"},
-        {"$set": {SUBMITTED_TO: {"scheduler": scheduler(), "cluster": cluster_name()}}},
+        {"$set": {SUBMITTED_TO: {"scheduler": system, "cluster": cluster_name(system)}}},
     )
 
 

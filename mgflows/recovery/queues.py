@@ -142,21 +142,27 @@ class Queues:
 
     An object is a snapshot. Read the database before creating it, so that every job that the
     database names had been submitted by then.
+
+    Parameters
+    ----------
+    configured
+        `scheduler` of the settings; with ``"none"`` the commands on PATH decide.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, configured: str = "none") -> None:
+        self._configured = configured
         self._found: dict[tuple[str, str], QueuedJob | None] = {}
         self.warnings: list[str] = []
 
     @functools.cached_property
     def scheduler(self) -> str | None:
-        """``"slurm"``, ``"pbs"`` or None: the batch system whose commands are on PATH."""
-        return scheduler()
+        """``"slurm"``, ``"pbs"`` or None: the batch system that can be queried from here."""
+        return scheduler(self._configured)
 
     @functools.cached_property
     def cluster(self) -> str | None:
         """Name of the cluster of this machine; None if it is not known."""
-        return cluster_name()
+        return cluster_name(self.scheduler)
 
     def look_up(self, jobs: Iterable[Mapping[str, Any]]) -> None:
         """Query many jobs (see :func:`mgflows.settings.batch_job`) with few commands."""

@@ -181,7 +181,7 @@ class _Search:
 
     def broken_workflows(self) -> Iterator[Step]:
         """Workflows that are locked by a dead process or half written."""
-        launchpad, queues = self.launchpad, Queues()
+        launchpad, queues = self.launchpad, Queues(self.settings.scheduler)
         removed: set[int] = set()
         unfinished = {**self.workflows_query, "state": {"$ne": "COMPLETED"}}
         unnamed = {
@@ -269,7 +269,7 @@ class _Search:
 
     def lost(self) -> Iterator[Step]:
         """Fireworks that no worker runs any more, and those that ended without being recorded."""
-        launchpad, queues = self.launchpad, Queues()
+        launchpad, queues = self.launchpad, Queues(self.settings.scheduler)
         fireworks = list(
             launchpad.fireworks.find(
                 {**self.fireworks_query, "state": {"$in": _HELD}}, _FIELDS

@@ -184,7 +184,7 @@ def test_reservations_of_another_cluster_are_left_to_it(
     taken = [launchpad.reserve_fw(FWorker(), str(tmp_path)) for _ in range(3)]
     (here, first), (there, second), (unnamed, third) = taken
     for launch_id in (first, second):
-        _set_reservation_id(launchpad, launch_id, "77")
+        _set_reservation_id(launchpad, launch_id, "77", "slurm")
     launchpad.set_reservation_id(third, "77")
     submitted = database.launches.find_one({"launch_id": first})["submitted_to"]
     assert submitted == {"scheduler": "slurm", "cluster": "here"}
@@ -352,6 +352,10 @@ def test_pbs_is_queried_where_there_is_no_slurm(
     (tmp_path / "bin" / "cat").symlink_to("/bin/cat")
     queues = Queues()
     assert queues.scheduler == "pbs"
+    # The settings decide where they name one.
+    commands(tmp_path / "bin", monkeypatch, squeue="echo 'fatal: no configuration' >&2; exit 1")
+    assert (Queues().scheduler, Queues("sge").scheduler) == ("slurm", None)
+    queues = Queues("pbs")
     assert queues.state({"scheduler": "pbs", "id": "123.pbs01"}).state is JobState.RUNNING
     # FireWorks stores the number only.
     assert queues.state({"id": "124"}).state is JobState.WAITING
