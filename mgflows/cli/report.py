@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,7 +20,7 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@click.argument("names", metavar="[CAMPAIGN]...", nargs=-1)
 @directory_option
 @click.option(
     "--output",
@@ -31,19 +32,30 @@ __all__ = ["report"]
 @force_option
 @json_option
 def report(
-    campaign: str | None, directory: Path | None, output: Path, force: bool, as_json: bool
+    names: tuple[str, ...], directory: Path | None, output: Path, force: bool, as_json: bool
 ) -> None:
     """Write the HTML report of CAMPAIGN, or of the only one.
 
-    The report is one file and needs no network.
+    Several campaigns, or ids of potentials, are put side by side. The report is one file and needs
+    no network.
     """
     from mgflows.report import ReportData, is_report, write_report
 
     database = open_database(directory)
-    name = only_campaign(database, campaign)
-    check_output(output, force=force or is_report(output))
-    path = write_report(ReportData.from_database(database, name), output)
+    may_replace = force or is_report(output)
+    if len(names) > 1:
+        from mgflows.report.side_by_side import read_entries, write_side_by_side
+
+        entries = read_entries(database, names)
+        check_output(output, force=may_replace)
+        path = write_side_by_side(entries, output)
+        what: dict[str, Any] = {"compared": [entry.name for entry in entries]}
+    else:
+        name = only_campaign(database, names[0] if names else None)
+        check_output(output, force=may_replace)
+        path = write_report(ReportData.from_database(database, name), output)
+        what = {"campaign": name}
     if as_json:
-        print_json({"campaign": name, "report": str(path), "bytes": path.stat().st_size})
+        print_json({**what, "report": str(path), "bytes": path.stat().st_size})
         return
     click.echo(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -12,16 +12,16 @@ from mgflows import errors
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
 from mgflows.report import style
-from mgflows.report.content import Panel
+from mgflows.report.content import Panel, Table
 from mgflows.report.figures import comparison as figures
 from mgflows.text import sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mgflows.validation.comparison import Comparison, Estimate
 
-__all__ = ["write_comparison"]
+__all__ = ["comparison_panels", "quantity_table", "write_comparison", "write_page"]
 
 
 def write_comparison(result: Comparison, path: str | Path) -> Path:
@@ -41,12 +41,24 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
     ServiceError
         If the file cannot be written.
     """
-    jinja2 = errors.require("jinja2", "report", "the HTML report")
-    folder = resources.files("mgflows.report")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    names = [model.name for model in result.models]
+    return write_page(
+        path,
+        kind="validation",
+        names=names,
+        alloy=[
+            (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
+        ],
+        lede=f"Properties under {', '.join(names)}, beside experiment. Suite {result.suite}.",
+        tables=[quantity_table(result)],
+        panels=comparison_panels(result),
+        notes_title="Failures, convergence and sources",
+        notes=_notes(result),
     )
-    template = environment.from_string((folder / "comparison.html.j2").read_text(encoding="utf-8"))
+
+
+def quantity_table(result: Comparison) -> Table:
+    """The quantities of a comparison, one row each."""
     names = [model.name for model in result.models]
     rows = [
         [
@@ -56,17 +68,73 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
         ]
         for title, unit, estimates, experiment in result.rows()
     ]
+    return Table(
+        "Quantities",
+        ["quantity", *names, "experiment"],
+        rows,
+        note="Mean and standard error over samples, with their number. Of one sample the error is "
+        "that over time.",
+    )
+
+
+def write_page(
+    path: str | Path,
+    *,
+    kind: str,
+    names: Sequence[str],
+    alloy: Sequence[tuple[str, str]],
+    lede: str,
+    tables: Sequence[Table],
+    panels: Sequence[Panel],
+    notes_title: str,
+    notes: Sequence[str],
+    notes_first: bool = False,
+) -> Path:
+    """Write a page that compares, atomically.
+
+    Parameters
+    ----------
+    path
+        The file; an existing one is replaced.
+    kind
+        What is compared, in one word.
+    names
+        Names of what is compared.
+    alloy
+        Symbols and amounts of the heading.
+    lede
+        First sentence.
+    tables, panels
+        Tables and figures.
+    notes_title, notes
+        Heading and sentences of the notes.
+    notes_first
+        Put the notes before the tables instead of at the end.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib or jinja2 is not installed.
+    ServiceError
+        If the file cannot be written.
+    """
+    jinja2 = errors.require("jinja2", "report", "the HTML report")
+    folder = resources.files("mgflows.report")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string((folder / "comparison.html.j2").read_text(encoding="utf-8"))
     text = template.render(
         css=(folder / "report.css").read_text(encoding="utf-8") + style.theme_rules(),
+        kind=kind,
         names=names,
-        alloy=[
-            (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
-        ],
-        suite=result.suite,
-        header=["quantity", *names, "experiment"],
-        rows=rows,
-        panels=_panels(result),
-        notes=_notes(result),
+        alloy=alloy,
+        lede=lede,
+        tables=tables,
+        panels=panels,
+        notes_title=notes_title,
+        notes=notes,
+        notes_first=notes_first,
         version=mgflows.__version__,
     )
     path = Path(path).absolute()
@@ -80,7 +148,8 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
     return path
 
 
-def _panels(result: Comparison) -> list[Panel]:
+def comparison_panels(result: Comparison) -> list[Panel]:
+    """The figures for which a comparison has values."""
     curves = {name for model in result.models for name in model.curves}
     estimates = {key for model in result.models for key in model.estimates}
     has_viscosity = any(key.startswith("viscosity ") for key in estimates)

@@ -9,8 +9,13 @@ import numpy as np
 from mgflows.report import style
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from matplotlib.figure import Figure
 
+    from mgflows.report.records import Clock
+    from mgflows.schemas.sampling import EffectiveTimeRecord
+    from mgflows.schemas.training import ErrorStatistics
     from mgflows.validation.comparison import Comparison, ModelResults
 
 _COLORS = (style.MLIP, "#c2410c", "#0f9d76", "#3a7bc8", "#ce9600", "#b5485d")
@@ -184,6 +189,83 @@ def draw_cold_curves(figure: Figure, result: Comparison) -> None:
             energy = np.array(curve["energy"])
             axes.plot(curve["ratio"], energy - energy.min(), color=color, label=model.name)
     axes.legend(loc="best")
+
+
+def draw_clocks(
+    figure: Figure, clocks: Mapping[str, tuple[Clock, Sequence[EffectiveTimeRecord]]]
+) -> None:
+    """Fig. 2a of several campaigns: log laws, and the samples at their effective times.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    clocks
+        Campaign to its clock and its cooling lengths. Energies are in units of each campaign's
+        own reference species.
+    """
+    axes = style.single_axes(
+        figure, "log₁₀ cooling time (t*)", "inherent-structure energy per atom (ε)"
+    )
+    for number, (name, (clock, groups)) in enumerate(clocks.items()):
+        color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+        points = np.array([(group.log10_time, group.e_is_reduced) for group in groups])
+        ends = np.array([clock.log10_window[0], *(group.log10_time for group in groups)])
+        span = np.array([ends.min(), max(float(ends.max()), clock.log10_window[1])])
+        axes.plot(span, clock.energy_at(span), color=color, linewidth=1.0, label=name)
+        if len(points):
+            axes.errorbar(
+                points[:, 0],
+                points[:, 1],
+                xerr=[
+                    [max(g.log10_time - g.log10_time_low, 0.0) for g in groups],
+                    [max(g.log10_time_high - g.log10_time, 0.0) for g in groups],
+                ],
+                fmt=marker,
+                color=color,
+                linewidth=0.9,
+            )
+    axes.legend(loc="upper right")
+
+
+def draw_test_errors(figure: Figure, errors: Mapping[str, Mapping[str, ErrorStatistics]]) -> None:
+    """Test errors of several potentials by subset.
+
+    Parameters
+    ----------
+    figure
+        Empty figure.
+    errors
+        Potential to subset (or ``all``) to its test errors.
+    """
+    subsets = [*style.known_subsets([s for table in errors.values() for s in table]), "all"]
+    panels = figure.subplots(1, 2, sharey=True)
+    n = len(errors)
+    for axes, (attribute, label) in zip(
+        panels,
+        (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")),
+        strict=True,
+    ):
+        for number, (name, table) in enumerate(errors.items()):
+            rows = [row for row, subset in enumerate(subsets) if subset in table]
+            axes.plot(
+                [getattr(table[subsets[row]], attribute) for row in rows],
+                np.array(rows) + 0.5 * (number - (n - 1) / 2.0) / n,
+                _MARKERS[number % len(_MARKERS)],
+                color=_COLORS[number % len(_COLORS)],
+                label=name,
+            )
+        right = axes.get_xlim()[1]
+        axes.set_xlim(-0.03 * right, 1.05 * right)
+        axes.set_xlabel(label)
+        axes.grid(visible=False, axis="y")
+    panels[0].set_yticks(
+        range(len(subsets)),
+        [style.subset_style(s).label if s != "all" else "all test frames" for s in subsets],
+    )
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=max(min(n, 3), 1))
 
 
 def _has_labels(result: Comparison) -> bool:
