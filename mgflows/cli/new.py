@@ -14,6 +14,7 @@ from mgflows.cli.options import NameOrOther, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import format_hours, make_console, make_table
 from mgflows.errors import MgflowsError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 LABELS = ("stand-in", "gpaw", "espresso", "cp2k", "vasp")
 """Names in :data:`mgflows.machine.new_campaign.LABELS`, repeated so that --help stays fast."""
+_PAPER_LABEL_HOURS = 113
+"""Core hours of one label with VASP (paper, Methods, "DFT Calculations")."""
 _EXPENSIVE = 10.0
 """Core hours of a stage above which it is pointed out."""
 _USUAL_EXCESS = (0.1, 0.35)
@@ -146,7 +149,15 @@ def new(
     shown = shlex.quote(str(_relative(directory)))
     console = make_console()
     console.print(f"wrote {_relative(path)}; edit it, then", markup=False)
-    console.print(f"  mgflows run {shown}", markup=False, soft_wrap=True)
+    if labels in LABELS[1:]:
+        console.print("  mgflows doctor --category dft", soft_wrap=True)
+        console.print(
+            f"  mgflows submit {shown}    # workers on a cluster run the labels; mgflows run here",
+            markup=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print(f"  mgflows run {shown}", markup=False, soft_wrap=True)
 
 
 def _facts(
@@ -246,6 +257,14 @@ def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labe
                 "change its lengths in campaign.py",
                 style="yellow",
             )
+    if labels in LABELS[1:]:
+        n_labels = sum(cost.n_unknown for cost in costs)
+        console.print(
+            f"{plural(n_labels, 'job')} with DFT: in the paper, with VASP, one label of 150 atoms "
+            f"took {_PAPER_LABEL_HOURS} core hours, a relaxation 23 and a heating 97 times as long",
+            style="yellow",
+            soft_wrap=True,
+        )
     if any(cost.n_unknown for cost in costs):
         console.print(
             "labels and other jobs without an estimate are forecast by `mgflows cost` once the "

@@ -18,6 +18,7 @@ from mgflows.alloy import Alloy
 from mgflows.errors import InputError, MgflowsError
 from mgflows.files import write_text
 from mgflows.settings import directory_of_environment
+from mgflows.text import listed
 
 if TYPE_CHECKING:
     from mgflows.flows.campaign import CampaignMaker
@@ -169,6 +170,7 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
     """
     ase = "from mgflows.methods.ase import AseMethod"
     if labels == "stand-in":
+        _require_stand_in(alloy)
         species = json.dumps(list(alloy.species)).replace("[", "(").replace("]", ")")
         if len(alloy.species) == 1:
             species = species.replace(")", ",)")
@@ -194,6 +196,19 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
         f"the labels {labels!r} are neither a method nor a file nor an import path",
         hint=f"give one of {', '.join(LABELS)}, a nep.txt, or the import path of an ASE calculator",
     )
+
+
+def _require_stand_in(alloy: Alloy) -> None:
+    """Raise InputError for an element that the stand-in lacks, with what else can label it."""
+    from mgflows.eam.zhou2004 import zhou_elements
+
+    missing = [symbol for symbol in alloy.species if symbol not in zhou_elements()]
+    if missing:
+        raise InputError(
+            f"the stand-in has no parameters for {listed(missing)}",
+            hint=f"label with --label-with {', '.join(LABELS[1:])}, a nep.txt that has all "
+            "elements, or the import path of an ASE calculator",
+        )
 
 
 def _is_fitted(alloy: Alloy) -> bool:

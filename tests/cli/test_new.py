@@ -34,6 +34,35 @@ def test_new_as_json(run) -> None:
     assert result["crystals"] == {"n": 48, "with_all_elements": 3}
 
 
+@pytest.mark.parametrize(
+    ("formula", "glass_density", "exchanges"),
+    [
+        ("Zr46Cu30Ni14Al10", 6.8, ["Ni-Cu", "Cu-Al", "Al-Zr"]),
+        ("Pd40Ni40P20", 9.4, ["P-Ni", "Ni-Pd"]),
+        ("Mg65Cu25Y10", 3.2, ["Cu-Mg", "Mg-Y"]),
+    ],
+)
+def test_new_for_alloys_of_other_groups(run, formula, glass_density, exchanges) -> None:
+    code, out, said = run(
+        "new", formula, "--label-with", "gpaw", "--scale", "tiny",
+        "--glass-density", str(glass_density), "--json",
+    )  # fmt: skip
+    assert code == 0, said
+    facts = json.loads(out)
+    assert facts["exchanges"] == exchanges
+    # As compressed as the paper's samples, by the one rule for every composition.
+    assert facts["density"]["samples"] / glass_density == pytest.approx(1.2, abs=0.03)
+
+
+@pytest.mark.parametrize("labels", ["gpaw", "espresso", "cp2k", "vasp"])
+def test_new_points_out_what_dft_costs_and_where_it_runs(run, labels) -> None:
+    code, out, said = run("new", "Zr50Cu50", "--scale", "tiny", "--label-with", labels)
+    assert code == 0, said
+    assert "with DFT: in the paper, with VASP, one label of 150 atoms took 113 core hours" in out
+    assert "mgflows doctor --category dft" in out
+    assert "mgflows submit Zr50Cu50" in out
+
+
 def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
     code, out, _ = run(
         "new", "Cu50Zr50", "--scale", "paper", "--mass-density", "7.3", "--glass-density", "7.2"
@@ -49,7 +78,12 @@ def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
         (("new", "Zr50Xx50"), "'Xx' is not a chemical element"),
         (("new", "Zr50Cu50", "--label-with", "nope"), "neither a method nor a file"),
         (("new", "Zr50Cu50", "--label-with", "nope.Calc"), "error: the calculator 'nope.Calc'"),
-        (("new", "Ca50Mg50"), "has no 'Ca'"),
+        (
+            ("new", "Ca50Mg50"),
+            "the stand-in has no parameters for Ca; label with",
+        ),
+        (("new", "Pd40Ni40P20"), "the stand-in has no parameters for P;"),
+        (("new", "Mg65Cu25Y10"), "the stand-in has no parameters for Y;"),
         (("new", "Zr50Cu50", "--atoms", "4"), "at least 8 atoms"),
         (("run", "nowhere"), "mgflows new FORMULA"),
         (("submit", "nowhere"), "mgflows new FORMULA"),

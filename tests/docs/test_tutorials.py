@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 
+from mgflows.connections import open_database
 from mgflows.machine import PrivateMongod
 from mgflows.settings import Settings
 from tests.helpers.stored_campaign import load_stored_campaign
@@ -120,6 +122,35 @@ def test_ask_the_database(tmp_path) -> None:
     assert names["dataset"].n_frames == 359
     assert names["counts"]["validation"] == 1
     assert len((tmp_path / "distorted.csv").read_text().splitlines()) == 73
+
+
+@pytest.mark.slow
+def test_your_labels() -> None:
+    names = follow(DOCS / "tutorials" / "your_labels.md")
+    calculator = EMT()
+    cell = names["cell"].copy()
+    cell.calc = calculator
+    assert names["label"].energy == pytest.approx(cell.get_potential_energy(), abs=1e-9)
+    assert names["label"].fingerprint.description == "effective medium theory"
+    assert names["campaign"].label_maker.label_maker.method == names["gpaw"]
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+def test_laptop_to_cluster(settings, short_directory, monkeypatch) -> None:
+    monkeypatch.chdir(short_directory)
+    monkeypatch.setenv("MONGODB_URI", settings.mongodb_uri.get_secret_value())
+    # The page uses the default name; the server is shared by the tests.
+    monkeypatch.setenv("MGFLOWS_DATABASE_NAME", settings.database_name)
+    try:
+        follow(DOCS / "tutorials" / "laptop_to_cluster.md")
+    finally:
+        PrivateMongod.from_settings(Settings.load(short_directory / "cuzr")).stop()
+    database = open_database(settings)
+    assert database.fireworks.count_documents({"state": "READY"}) > 5
+    written = Settings.read(short_directory / "config" / "mgflows.yaml")
+    assert written.resources["dft"].cores == 64
+    assert "cpu" in (short_directory / "config" / "my_qadapter_sampling.yaml").read_text()
 
 
 def test_every_tutorial_has_a_test() -> None:
