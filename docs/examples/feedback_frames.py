@@ -24,6 +24,7 @@ import numpy as np
 
 from mgflows.eam import stand_in_calculator
 from mgflows.errors import PotentialFailureError
+from mgflows.md import protocols
 from mgflows.md.frame_limits import FrameLimits
 from mgflows.md.quench import hold, quench
 from mgflows.nep import NepParameters, NepTrainer, nep_calculator, parity, read_frames
@@ -79,9 +80,11 @@ def own_dynamics(nep_txt: str, glasses: Sequence[Atoms], seed: int) -> dict[str,
     for number, glass in enumerate(glasses[:N_GLASSES]):
         try:
             run = hold(
-                glass, nep_calculator(nep_txt), temperature=MELT, time=2.0,
-                equilibration_time=0.0, n_frames=20, seed=1000 * seed + number,
-            )  # fmt: skip
+                glass,
+                nep_calculator(nep_txt),
+                protocols.hold(MELT, 2.0, equilibration_time=0.0, n_frames=20),
+                seed=1000 * seed + number,
+            )
         except PotentialFailureError:
             growth.append(None)
             continue
@@ -101,9 +104,11 @@ def quenched(
     for rate, glass in zip(RATES, glasses, strict=False):
         calculator = nep_calculator(nep_txt)
         result = quench(
-            glass, calculator, temperature_high=MELT, cooling_rate=rate,
-            n_path_frames=n_frames, seed=100 * seed + int(rate),
-        )  # fmt: skip
+            glass,
+            calculator,
+            protocols.quench(temperature_high=MELT, cooling_rate=rate, n_path_frames=n_frames),
+            seed=100 * seed + int(rate),
+        )
         for frame in result.path:
             frame.atoms.calc = calculator
             if not limits.violations(frame.atoms):

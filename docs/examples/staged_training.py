@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from mgflows.database import GlassDatabase
 from mgflows.errors import PotentialFailureError
 from mgflows.jobs.training import materialise
+from mgflows.md import protocols
 from mgflows.md.quench import hold
 from mgflows.nep import NepParameters, NeppoTrainer, nep_calculator, parity
 from mgflows.schemas.labels import atoms_from_structure
@@ -38,7 +39,7 @@ ROWS = (
 def holds_together(nep_txt: str, glass: Atoms) -> bool:
     """Whether a glass keeps its volume within a factor of 1.5 for 2 ps at 2000 K and 0 GPa."""
     try:
-        trace = hold(glass, nep_calculator(nep_txt), temperature=2000.0, time=2.0, seed=3).trace
+        trace = hold(glass, nep_calculator(nep_txt), protocols.hold(2000.0, 2.0), seed=3).trace
     except PotentialFailureError:
         return False
     return bool(trace.volume[-1] < 1.5 * glass.get_volume() / len(glass))

@@ -46,7 +46,8 @@ def measure(glass: Atoms, file: Path, rate: float, interval: float | None, seed:
     potential = NepPotential(file)
     exchanges = None if interval is None else ExchangeSettings(interval=interval)
     began = time.process_time()
-    result = quench(glass, AseEngine(potential, exchanges=exchanges), cooling_rate=rate, seed=seed)
+    engine = AseEngine(potential, exchanges=exchanges)
+    result = quench(glass, engine, protocols.quench(cooling_rate=rate), seed=seed)
     seconds = time.process_time() - began
     relaxed = relax(result.atoms, potential.calculator())
     counts = None if result.exchanges is None else result.exchanges.tolist()

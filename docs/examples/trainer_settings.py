@@ -28,6 +28,7 @@ import numpy as np
 
 from mgflows.eam import stand_in_calculator
 from mgflows.errors import PotentialFailureError
+from mgflows.md import protocols
 from mgflows.md.quench import hold
 from mgflows.nep import NepParameters, NepTrainer, nep_calculator, parity, read_frames
 from mgflows.nep.training import LossWeights, TrainingSettings
@@ -135,7 +136,7 @@ def holes_in_glass(calculator: Calculator, glass: Atoms, species: list[str]) -> 
 def melt_volume(calculator: Calculator, glass: Atoms, time: float) -> float:
     """Volume per atom at 2000 K and 0 GPa, mean of the second half; NaN if it flies apart."""
     try:
-        volume = hold(glass, calculator, temperature=2000.0, time=time, seed=3).trace.volume
+        volume = hold(glass, calculator, protocols.hold(2000.0, time), seed=3).trace.volume
     except PotentialFailureError:
         return float("nan")
     return float(volume[len(volume) // 2 :].mean())

@@ -18,6 +18,7 @@ import numpy as np
 
 from mgflows import Alloy
 from mgflows.eam import stand_in_calculator
+from mgflows.md import protocols
 from mgflows.md.quench import quench
 from mgflows.nep import nep_calculator
 from mgflows.structures.relaxation import relax
@@ -109,7 +110,9 @@ def print_heat_capacity(glass: Atoms, calculator: Calculator, n_coolings: int) -
     """Spread of the heat capacity over coolings at 100 K/ps against the quoted error."""
     curves = []
     for seed in range(n_coolings):
-        result = quench(glass, calculator, cooling_rate=100.0, sample_every=10, seed=seed)
+        result = quench(
+            glass, calculator, protocols.quench(cooling_rate=100.0, sample_every=10), seed=seed
+        )
         trace, cooling = result.trace, result.cooling
         curves.append(
             heat_capacity_from_cooling(

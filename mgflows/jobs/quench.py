@@ -95,6 +95,7 @@ class QuenchMaker(StoredMaker):
             (:func:`mgflows.md.quench.check_glass`), or more than half of the configurations are
             outside the limits: such structures are not worth a label.
         """
+        from mgflows.md import protocols
         from mgflows.md.engines import AseEngine
         from mgflows.md.potentials import NepPotential
         from mgflows.md.quench import NPTSettings, check_glass, quench
@@ -114,11 +115,13 @@ class QuenchMaker(StoredMaker):
             result = quench(
                 atoms_from_structure(structure),
                 engine or calculator,
-                temperature_high=self.temperature_high,
-                temperature_low=self.temperature_low,
-                equilibration_time=self.equilibration_time,
-                cooling_rate=cooling_rate,
-                n_path_frames=_CANDIDATES * self.n_frames,
+                protocols.quench(
+                    temperature_high=self.temperature_high,
+                    temperature_low=self.temperature_low,
+                    equilibration_time=self.equilibration_time,
+                    cooling_rate=cooling_rate,
+                    n_path_frames=_CANDIDATES * self.n_frames,
+                ),
                 npt=NPTSettings(timestep=self.timestep),
                 seed=seed,
                 progress=JobProgress("steps"),

@@ -104,7 +104,10 @@ class Stage:
 
 
 def nve(duration: float, temperature: float, *, sample_every: int = 10) -> list[Stage]:
-    """Constant energy, from velocities drawn at ``temperature`` K where the atoms have none."""
+    """Constant energy for ``duration`` ps.
+
+    Atoms without velocities get random ones of ``temperature`` K.
+    """
     return [Stage("nve", duration, temperature, sample_every=sample_every, name="NVE")]
 
 
@@ -118,7 +121,19 @@ def hold(
     shape: Literal["isotropic", "full"] = "isotropic",
     sample_every: int = 10,
 ) -> list[Stage]:
-    """Equilibrate, then sample at constant temperature; times in ps."""
+    """Equilibrate, then sample at constant temperature.
+
+    Parameters
+    ----------
+    temperature
+        K.
+    time, equilibration_time
+        ps sampled, and before that.
+    n_frames
+        Configurations at equal intervals of ``time``.
+    ensemble, shape, sample_every
+        As for :class:`Stage`.
+    """
     return [
         Stage(
             ensemble,
@@ -149,7 +164,22 @@ def ramp(
     sample_every: int = 10,
     n_frames: int = 0,
 ) -> list[Stage]:
-    """Change the temperature linearly at constant pressure, at ``rate`` K/ps."""
+    """Change the temperature linearly at constant pressure.
+
+    Parameters
+    ----------
+    temperature_start, temperature_end
+        K.
+    rate
+        K/ps, positive for heating and cooling alike.
+    shape, sample_every, n_frames
+        As for :class:`Stage`.
+
+    Raises
+    ------
+    InputError
+        If the rate is not positive.
+    """
     _check_rate(rate)
     return [
         Stage(

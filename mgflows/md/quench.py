@@ -2,8 +2,8 @@
 
 :func:`quench` makes the glasses of the paper's step vii and of its structural validation,
 :func:`hold` averages over thermal motion, and :func:`heat` is step v, the ``aimd`` subset. All
-take any ASE calculator; quench and hold also take an engine (:mod:`mgflows.md.engines`). The seed
-makes them repeatable.
+take any ASE calculator; quench and hold also take an engine (:mod:`mgflows.md.engines`), and
+their stages come from :mod:`mgflows.md.protocols`. The seed makes them repeatable.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.calculators.calculator import Calculator
     from numpy.typing import NDArray
+
+    from mgflows.md.protocols import Stage
 
     Progress = Callable[[int, int], None]
 
@@ -166,16 +168,9 @@ class HeatResult:
 def quench(
     atoms: Atoms,
     calculator: Calculator | Engine,
+    stages: Sequence[Stage] | None = None,
     *,
-    temperature_high: float = 2000.0,
-    temperature_low: float = 300.0,
-    cooling_rate: float = 1.0,
-    equilibration_time: float = 2.0,
-    hold_time: float = 0.0,
-    n_frames: int = 20,
-    n_path_frames: int = 0,
     npt: NPTSettings | None = None,
-    sample_every: int = 50,
     seed: int,
     checkpoint: Path | None = None,
     wall_time: float | None = None,
@@ -184,7 +179,7 @@ def quench(
     """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature.
 
     NPT throughout. The cell keeps its shape (a liquid does not restore it); velocities are drawn
-    at ``temperature_high``.
+    at the high temperature.
 
     Parameters
     ----------
@@ -193,21 +188,11 @@ def quench(
         expand during the equilibration.
     calculator
         Any ASE calculator with forces and stress, or an engine.
-    temperature_high, temperature_low
-        K. The paper cools from 2000 to 300 K.
-    cooling_rate
-        K/ps. The paper's 1000, 100 and 10 K/ns are 1, 0.1 and 0.01 K/ps.
-    equilibration_time, hold_time
-        ps at the high and at the low temperature.
-    n_frames
-        Frames taken at equal intervals of the hold.
-    n_path_frames
-        Frames taken before: a third at equal intervals of the equilibration, the others of the
-        cooling, the last of them at its end.
+    stages
+        Temperatures, times and frames: of :func:`mgflows.md.protocols.quench`, whose defaults are
+        the paper's.
     npt
         Timestep, pressure and frictions; the defaults of :class:`NPTSettings` if None.
-    sample_every
-        Steps between two samples of the trace.
     seed
         Decides velocities and noise.
     checkpoint, wall_time, progress
@@ -216,23 +201,25 @@ def quench(
     Raises
     ------
     InputError
-        For temperatures or times that make no cooling.
+        For stages other than those of a quench.
     PotentialFailureError
         If the structure evaporates, collapses or flies apart; see
         :func:`mgflows.md.condensed.check_condensed`.
     RunPausedError
         At the wall time.
+
+    Examples
+    --------
+    >>> from mgflows.md import protocols
+    >>> stages = protocols.quench(cooling_rate=10.0, hold_time=5.0)
+    >>> result = quench(melt, calculator, stages, seed=1)  # doctest: +SKIP
     """
-    stages = protocols.quench(
-        temperature_high=temperature_high,
-        temperature_low=temperature_low,
-        cooling_rate=cooling_rate,
-        equilibration_time=equilibration_time,
-        hold_time=hold_time,
-        n_frames=n_frames,
-        n_path_frames=n_path_frames,
-        sample_every=sample_every,
-    )
+    stages = protocols.quench() if stages is None else stages
+    if [stage.name for stage in stages] != ["equilibration", "cooling", "hold"]:
+        raise InputError(
+            f"the stages {[stage.name for stage in stages]} are not those of a quench",
+            hint="give those of mgflows.md.protocols.quench()",
+        )
     run = _engine(calculator).run(
         _at_rest(atoms),
         stages,
@@ -249,9 +236,10 @@ def quench(
             temperature = stage.temperature_at(step / total)
             path.append(PathFrame(frame, (before + step) * run.timestep, temperature))
         before += total
+    cooling = stages[_COOLING]
     return QuenchResult(
         atoms=run.atoms,
-        cooling_rate=cooling_rate,
+        cooling_rate=(cooling.temperature - stages[_HOLD].temperature) / cooling.duration,
         trace=run.trace(),
         cooling=run.samples.stage == _COOLING,
         frames=run.frames.get(_HOLD, []),
@@ -293,13 +281,9 @@ def check_glass(result: QuenchResult, calculator: Calculator, pressure: float = 
 def hold(
     atoms: Atoms,
     calculator: Calculator | Engine,
+    stages: Sequence[Stage],
     *,
-    temperature: float = 300.0,
-    time: float,
-    equilibration_time: float = 0.5,
-    n_frames: int = 20,
     npt: NPTSettings | None = None,
-    sample_every: int = 10,
     seed: int,
     checkpoint: Path | None = None,
     wall_time: float | None = None,
@@ -307,21 +291,16 @@ def hold(
 ) -> HoldResult:
     """Keep a structure at one temperature and pressure and take frames.
 
-    NPT with a cell of fixed shape.
-
     Parameters
     ----------
     atoms
         Start, not changed.
     calculator
         Any ASE calculator with forces and stress, or an engine.
-    temperature
-        K.
-    time, equilibration_time
-        ps sampled, and before that.
-    n_frames
-        Frames at equal intervals of ``time``.
-    npt, sample_every, seed, checkpoint, wall_time, progress
+    stages
+        Temperature, times and frames: of :func:`mgflows.md.protocols.hold`. The last one is
+        sampled.
+    npt, seed, checkpoint, wall_time, progress
         As for :func:`quench`.
 
     Raises
@@ -332,20 +311,20 @@ def hold(
         If the structure evaporates, collapses or flies apart.
     RunPausedError
         At the wall time.
+
+    Examples
+    --------
+    >>> from mgflows.md import protocols
+    >>> result = hold(glass, calculator, protocols.hold(300.0, 5.0), seed=1)  # doctest: +SKIP
+    >>> result.trace.density.mean()  # doctest: +SKIP
     """
-    if not (temperature > 0.0 and time > 0.0 and equilibration_time >= 0.0):
+    if not stages or not (stages[-1].temperature > 0.0 and stages[-1].duration > 0.0):
+        times = " + ".join(f"{stage.duration:g}" for stage in stages)
+        temperature = stages[-1].temperature if stages else 0.0
         raise InputError(
-            f"holding at {temperature:g} K for {equilibration_time:g} + {time:g} ps is not "
-            "possible",
+            f"holding at {temperature:g} K for {times or '0'} ps is not possible",
             hint="give a positive temperature and time",
         )
-    stages = protocols.hold(
-        temperature,
-        time,
-        equilibration_time=equilibration_time,
-        n_frames=n_frames,
-        sample_every=sample_every,
-    )
     run = _engine(calculator).run(
         _at_rest(atoms),
         stages,

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 __all__ = [
     "Cooling",
     "CoolingHistory",
+    "CoolingOptions",
     "CoolingProgress",
     "CoolingSchedule",
+    "RunOptions",
     "Snapshot",
     "sweep_grid",
 ]
@@ -107,6 +112,23 @@ class CoolingSchedule:
         if self.kind == "exponential":
             return high * (low / high) ** fraction
         return high + (low - high) * fraction
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of :meth:`SwapMonteCarlo.resume <mgflows.surrogate.SwapMonteCarlo.resume>`."""
+
+    progress: Callable[[CoolingProgress], None] | None
+    checkpoint: Path | str | None
+    checkpoint_interval: float
+    wall_time: float | None
+
+
+class CoolingOptions(RunOptions, total=False):
+    """Keywords of :meth:`SwapMonteCarlo.follow <mgflows.surrogate.SwapMonteCarlo.follow>`."""
+
+    n_history: int
+    n_snapshots: int
+    snapshot_grid: Grid
 
 
 def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.surrogate.cooling import CoolingSchedule
 from mgflows.surrogate.inherent_structure import find_inherent_structure
 from mgflows.surrogate.kernels.layouts import CROSSOVER, Replicas
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
@@ -20,13 +22,12 @@ from mgflows.surrogate.supercooling import estimate_onset
 from mgflows.surrogate.swap_monte_carlo import SwapMonteCarlo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from ase import Atoms
 
     from mgflows.alloy import Alloy
-    from mgflows.surrogate.cooling import Cooling, CoolingProgress
+    from mgflows.surrogate.cooling import Cooling, RunOptions
     from mgflows.surrogate.lennard_jones import LennardJones
 
 __all__ = [
@@ -190,10 +191,7 @@ def sample_glass(
     seed: int,
     *,
     stream: int = 0,
-    progress: Callable[[CoolingProgress], None] | None = None,
-    checkpoint: Path | None = None,
-    checkpoint_interval: float = 60.0,
-    wall_time: float | None = None,
+    **run: Unpack[RunOptions],
 ) -> SampledGlass | None:
     """Cool one glass and minimise it, or resume an interrupted cooling from its checkpoint.
 
@@ -203,22 +201,17 @@ def sample_glass(
         Surrogate, composition with number of atoms and density, and the cooling.
     seed, stream
         Seed of insertion and sampling; streams of one seed are independent.
-    progress
-        Called about twice a second.
-    checkpoint
-        File of the interrupted cooling, which must be of the same arguments; it stays after the
-        end.
-    checkpoint_interval
-        Time between two checkpoints, s.
-    wall_time
-        Time after which the cooling stops and saves itself, s.
+    run
+        ``progress``, ``checkpoint``, ``checkpoint_interval`` and ``wall_time``, as in
+        :meth:`SwapMonteCarlo.resume`. The checkpoint of an interrupted cooling must be of the same
+        arguments; it stays after the end.
 
     Returns
     -------
     SampledGlass or None
         None if the wall time or SIGUSR1 ended the cooling before its last sweep.
     """
-    sampler = _load(SwapMonteCarlo, checkpoint)
+    sampler = _load(SwapMonteCarlo, run.get("checkpoint"))
     if sampler is None:
         sampler = SwapMonteCarlo.from_alloy(
             lj,
@@ -229,7 +222,7 @@ def sample_glass(
             dtype=protocol.dtype,
         )
         sampler.equilibrate(protocol.equilibration_sweeps, protocol.reduced_temperature_high)
-    cooling = _cool(sampler, protocol, progress, checkpoint, checkpoint_interval, wall_time)
+    cooling = _cool(sampler, protocol, **run)
     if not cooling.finished:
         return None
     return _minimised(sampler.atoms, sampler.energy_per_atom, cooling, sampler)
@@ -240,11 +233,7 @@ def sample_replicas(
     alloy: Alloy,
     protocol: GlassProtocol,
     seeds: Sequence[int],
-    *,
-    progress: Callable[[CoolingProgress], None] | None = None,
-    checkpoint: Path | None = None,
-    checkpoint_interval: float = 60.0,
-    wall_time: float | None = None,
+    **run: Unpack[RunOptions],
 ) -> list[SampledGlass] | None:
     """Cool up to sixteen glasses side by side in single precision and minimise them.
 
@@ -255,7 +244,7 @@ def sample_replicas(
     seeds
         One for each glass. Spare replicas fill the register and are discarded. A glass depends on
         the seeds of all, since they select the same atoms for their moves.
-    progress, checkpoint, checkpoint_interval, wall_time
+    run
         As in :func:`sample_glass`.
 
     Returns
@@ -273,14 +262,14 @@ def sample_replicas(
         raise InputError(
             f"{len(seeds)} seeds are given", hint=f"give one for each of up to {lanes} replicas"
         )
-    sampler = _load(SwapMonteCarloReplicas, checkpoint)
+    sampler = _load(SwapMonteCarloReplicas, run.get("checkpoint"))
     if sampler is None:
         spare = np.random.SeedSequence(list(seeds)).generate_state(lanes - len(seeds))
         sampler = SwapMonteCarloReplicas.from_alloy(
             lj, alloy, [*seeds, *spare.tolist()], swap_fraction=protocol.swap_fraction
         )
         sampler.equilibrate(protocol.equilibration_sweeps, protocol.reduced_temperature_high)
-    cooling = _cool(sampler, protocol, progress, checkpoint, checkpoint_interval, wall_time)
+    cooling = _cool(sampler, protocol, **run)
     if not cooling.finished:
         return None
     return [
@@ -291,33 +280,25 @@ def sample_replicas(
     ]
 
 
-def _load(kind: type[Sampler], checkpoint: Path | None) -> Sampler | None:
-    if checkpoint is None or not checkpoint.exists():
+def _load(kind: type[Sampler], checkpoint: Path | str | None) -> Sampler | None:
+    if checkpoint is None or not Path(checkpoint).exists():
         return None
     sampler = kind.load(checkpoint)
     logger.info("resuming from the checkpoint at sweep %d", sampler.sweeps)
     return sampler
 
 
-def _cool(
-    sampler: SwapMonteCarlo,
-    protocol: GlassProtocol,
-    progress: Callable[[CoolingProgress], None] | None,
-    checkpoint: Path | None,
-    checkpoint_interval: float,
-    wall_time: float | None,
-) -> Cooling:
+def _cool(sampler: SwapMonteCarlo, protocol: GlassProtocol, **run: Unpack[RunOptions]) -> Cooling:
     # The checkpoint of a run that was killed after its last sweep holds the finished cooling.
-    return sampler.finished_cooling or sampler.cool(
+    if sampler.finished_cooling is not None:
+        return sampler.finished_cooling
+    schedule = CoolingSchedule(
         protocol.n_sweeps,
         protocol.reduced_temperature_high,
         protocol.reduced_temperature_low,
-        schedule=protocol.schedule,
-        progress=progress,
-        checkpoint=checkpoint,
-        checkpoint_interval=checkpoint_interval,
-        wall_time=wall_time,
+        protocol.schedule,
     )
+    return sampler.follow(schedule, **run)
 
 
 def _minimised(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 import numpy as np
 from ase import Atoms
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mgflows.alloy import Alloy
+    from mgflows.surrogate.cooling import CoolingOptions, RunOptions
 
 __all__ = ["SwapMonteCarlo", "random_configuration"]
 
@@ -313,35 +314,18 @@ class SwapMonteCarlo:
         n_sweeps: int,
         reduced_temperature_high: float = 10.01,
         reduced_temperature_low: float = 0.01,
-        *,
-        schedule: Literal["linear", "exponential", "stepwise"] = "linear",
-        n_steps: int = 20,
-        hold_high: int = 0,
-        hold_low: int = 0,
-        n_history: int = 100,
-        n_snapshots: int = 0,
-        snapshot_grid: Literal["linear", "log"] = "linear",
-        progress: Callable[[CoolingProgress], None] | None = None,
-        checkpoint: Path | str | None = None,
-        checkpoint_interval: float = 300.0,
-        wall_time: float | None = None,
+        **options: Unpack[CoolingOptions],
     ) -> Cooling:
-        """Cool, or continue an interrupted cooling of the same schedule.
+        """Cool linearly, or continue an interrupted cooling of the same schedule.
 
         Parameters
         ----------
         n_sweeps, reduced_temperature_high, reduced_temperature_low
             Length and end points of the cooling, as in
             :class:`~mgflows.surrogate.cooling.CoolingSchedule`.
-        schedule, n_steps, hold_high, hold_low
-            Its ``kind``, plateaus and holds, likewise.
-        n_history
-            Number of entries of the history, equally spaced over the run.
-        n_snapshots, snapshot_grid
-            Number of configurations to keep, equally spaced in the sweeps or in their logarithm;
-            the last is the final one.
-        progress, checkpoint, checkpoint_interval, wall_time
-            As in :meth:`resume`.
+        options
+            Keywords of :meth:`follow`: ``n_history``, ``n_snapshots``, ``snapshot_grid``,
+            ``progress``, ``checkpoint``, ``checkpoint_interval``, ``wall_time``.
 
         Returns
         -------
@@ -352,34 +336,51 @@ class SwapMonteCarlo:
         InputError
             For a schedule out of range, or if a cooling of another schedule is unfinished.
         """
-        plan = CoolingSchedule(
-            n_sweeps,
-            reduced_temperature_high,
-            reduced_temperature_low,
-            schedule,
-            n_steps,
-            hold_high,
-            hold_low,
-        )
+        schedule = CoolingSchedule(n_sweeps, reduced_temperature_high, reduced_temperature_low)
+        return self.follow(schedule, **options)
+
+    def follow(
+        self,
+        schedule: CoolingSchedule,
+        *,
+        n_history: int = 100,
+        n_snapshots: int = 0,
+        snapshot_grid: Literal["linear", "log"] = "linear",
+        **run: Unpack[RunOptions],
+    ) -> Cooling:
+        """Cool by any schedule; otherwise as :meth:`cool`.
+
+        Parameters
+        ----------
+        schedule
+            Kind, end points, plateaus and holds of the cooling.
+        n_history
+            Number of entries of the history, equally spaced over the run.
+        n_snapshots, snapshot_grid
+            Number of configurations to keep, equally spaced in the sweeps or in their logarithm;
+            the last is the final one.
+        run
+            As in :meth:`resume`.
+
+        Examples
+        --------
+        >>> schedule = CoolingSchedule(10_000, kind="exponential", hold_low=1000)
+        >>> cooling = sampler.follow(schedule, n_snapshots=10)  # doctest: +SKIP
+        """
         if self.cooling is None or self.cooling.finished:
             self.cooling = Cooling(
-                plan,
+                schedule,
                 self.sweeps,
-                sweep_grid(n_history, plan.total_sweeps, "linear"),
-                sweep_grid(n_snapshots, plan.total_sweeps, snapshot_grid),
+                sweep_grid(n_history, schedule.total_sweeps, "linear"),
+                sweep_grid(n_snapshots, schedule.total_sweeps, snapshot_grid),
             )
-        elif self.cooling.schedule != plan:
+        elif self.cooling.schedule != schedule:
             raise InputError(
                 f"a cooling in {self.cooling.schedule.n_sweeps} sweeps is unfinished at sweep "
                 f"{self.cooling.sweeps_done}",
                 hint="finish it with resume(), or discard it by setting cooling to None",
             )
-        return self.resume(
-            progress=progress,
-            checkpoint=checkpoint,
-            checkpoint_interval=checkpoint_interval,
-            wall_time=wall_time,
-        )
+        return self.resume(**run)
 
     def resume(
         self,
@@ -404,6 +405,11 @@ class SwapMonteCarlo:
             Seconds between two checkpoints.
         wall_time
             Seconds after which the method saves and returns with the cooling unfinished.
+
+        Raises
+        ------
+        InputError
+            If there is no cooling.
         """
         if self.cooling is None:
             raise InputError("there is no cooling to resume; start one with cool(n_sweeps)")

@@ -17,6 +17,7 @@ import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.md import protocols
 from mgflows.md.quench import HoldResult, hold
 from mgflows.nep.calculator import nep_calculator, potential_text
 from mgflows.nep.checks import (
@@ -262,10 +263,12 @@ class _Melt:
                 run = hold(
                     glass,
                     calculator,
-                    temperature=settings.melt_temperature,
-                    time=settings.melt_time,
-                    equilibration_time=0.0,
-                    n_frames=settings.n_frames,
+                    protocols.hold(
+                        settings.melt_temperature,
+                        settings.melt_time,
+                        equilibration_time=0.0,
+                        n_frames=settings.n_frames,
+                    ),
                     seed=seed + number,
                 )
             except PotentialFailureError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
+from mgflows.md import protocols
 from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
 from mgflows.validation.elasticity import ElasticResult, elastic_constants
@@ -235,9 +236,11 @@ def _measure(
             held = hold(
                 start,
                 calculator,
-                temperature=MELT_TEMPERATURE,
-                time=settings.melt_hold_time,
-                equilibration_time=settings.melt_time,
+                protocols.hold(
+                    MELT_TEMPERATURE,
+                    settings.melt_hold_time,
+                    equilibration_time=settings.melt_time,
+                ),
                 seed=hot_seed,
             )
             melt = MeltState.from_hold(held, MELT_TEMPERATURE)
@@ -277,11 +280,13 @@ def _structure(
         quenched = quench(
             glass,
             calculator,
-            temperature_high=MELT_TEMPERATURE,
-            temperature_low=GLASS_TEMPERATURE,
-            cooling_rate=settings.cooling_rate,
-            equilibration_time=settings.melt_time,
-            sample_every=10,
+            protocols.quench(
+                temperature_high=MELT_TEMPERATURE,
+                temperature_low=GLASS_TEMPERATURE,
+                cooling_rate=settings.cooling_rate,
+                equilibration_time=settings.melt_time,
+                sample_every=10,
+            ),
             seed=quench_seed,
         )
         glass = quenched.atoms
@@ -293,9 +298,7 @@ def _structure(
     held = hold(
         glass,
         calculator,
-        temperature=GLASS_TEMPERATURE,
-        time=settings.hold_time,
-        n_frames=settings.n_frames,
+        protocols.hold(GLASS_TEMPERATURE, settings.hold_time, n_frames=settings.n_frames),
         seed=hold_seed,
     )
     density = held.trace.density
@@ -325,9 +328,7 @@ def _viscosity(
     held = hold(
         glass,
         calculator,
-        temperature=temperature,
-        time=settings.melt_time,
-        equilibration_time=settings.melt_time,
+        protocols.hold(temperature, settings.melt_time, equilibration_time=settings.melt_time),
         seed=melt_seed,
     )
     melt = MeltState.from_hold(held, temperature)

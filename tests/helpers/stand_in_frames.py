@@ -11,6 +11,7 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.eam import stand_in_calculator
+from mgflows.md import protocols
 from mgflows.md.quench import quench
 from mgflows.nep import NepParameters, NepTrainer
 from mgflows.validation.elasticity import relax_to_zero_stress
@@ -51,10 +52,12 @@ def frames(family: int) -> list[Atoms]:
     result = quench(
         atoms,
         calculator,
-        temperature_high=2200.0,
-        cooling_rate=1500.0,
-        equilibration_time=1.0,
-        n_path_frames=36,
+        protocols.quench(
+            temperature_high=2200.0,
+            cooling_rate=1500.0,
+            equilibration_time=1.0,
+            n_path_frames=36,
+        ),
         seed=family,
     )
     name = f"quench-{family}"

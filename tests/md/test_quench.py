@@ -8,6 +8,7 @@ from ase.build import bulk
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.md import protocols
 from mgflows.md.condensed import elemental_volume, volume_ratio
 from mgflows.md.quench import (
     AIMD_SETTINGS,
@@ -82,9 +83,8 @@ def test_heat_and_quench_are_repeatable(alloy):
         quench(
             alloy,
             lennard_jones("Cu", "Al"),
-            cooling_rate=2e4,
+            protocols.quench(cooling_rate=2e4, equilibration_time=0.02),
             npt=NPTSettings(timestep=4.0),
-            equilibration_time=0.02,
             seed=seed,
         ).atoms
         for seed in (7, 7, 8)
@@ -167,14 +167,16 @@ def test_quench_cools_from_the_melt_and_holds(alloy):
     result = quench(
         alloy,
         lennard_jones("Cu", "Al"),
-        temperature_high=2000.0,
-        temperature_low=300.0,
-        cooling_rate=1000.0,
+        protocols.quench(
+            temperature_high=2000.0,
+            temperature_low=300.0,
+            cooling_rate=1000.0,
+            equilibration_time=0.4,
+            hold_time=0.4,
+            n_frames=5,
+            sample_every=5,
+        ),
         npt=NPTSettings(timestep=4.0, friction=20.0),
-        equilibration_time=0.4,
-        hold_time=0.4,
-        n_frames=5,
-        sample_every=5,
         seed=1,
         progress=lambda done, total: steps.append((done, total)),
     )
@@ -190,6 +192,7 @@ def test_quench_cools_from_the_melt_and_holds(alloy):
     assert trace.density[-10:].mean() > trace.density[:20].mean()
     np.testing.assert_allclose(result.atoms.cell.angles(), 90.0)
     assert result.atoms.calc is None
+    assert result.cooling_rate == pytest.approx(1000.0)
     mean_mass = alloy.get_masses().mean()
     np.testing.assert_allclose(trace.density, units.mass_density(1.0, mean_mass) / trace.volume)
 
@@ -198,10 +201,7 @@ def test_hold_samples_after_its_equilibration(alloy):
     result = hold(
         alloy,
         lennard_jones("Cu", "Al"),
-        temperature=400.0,
-        time=0.4,
-        equilibration_time=0.2,
-        n_frames=4,
+        protocols.hold(400.0, 0.4, equilibration_time=0.2, n_frames=4),
         npt=NPTSettings(timestep=4.0, friction=20.0),
         seed=3,
     )
@@ -210,16 +210,22 @@ def test_hold_samples_after_its_equilibration(alloy):
     assert result.trace.time[-1] == 400.0
     assert result.trace.temperature.mean() == pytest.approx(400.0, rel=0.2)
     with pytest.raises(InputError, match="positive temperature and time"):
-        hold(alloy, lennard_jones("Cu", "Al"), time=0.0, seed=0)
+        hold(alloy, lennard_jones("Cu", "Al"), protocols.hold(300.0, 0.0), seed=0)
 
 
 @pytest.mark.faults
 def test_a_melt_that_evaporates_is_a_failure(alloy):
     weak = lennard_jones("Cu", "Al", epsilon=0.03)
     with pytest.raises(PotentialFailureError, match=r"evaporates at \d+ K: .* g/cm3"):
-        quench(alloy, weak, cooling_rate=100.0, npt=NPTSettings(timestep=4.0), seed=1)
+        quench(
+            alloy,
+            weak,
+            protocols.quench(cooling_rate=100.0),
+            npt=NPTSettings(timestep=4.0),
+            seed=1,
+        )
     with pytest.raises(PotentialFailureError, match="evaporates"):
-        hold(alloy, weak, temperature=2000.0, time=5.0, npt=NPTSettings(timestep=4.0), seed=1)
+        hold(alloy, weak, protocols.hold(2000.0, 5.0), npt=NPTSettings(timestep=4.0), seed=1)
 
 
 def test_a_quench_must_end_in_a_glass(alloy):
@@ -253,7 +259,7 @@ def test_volumes_are_compared_with_those_of_the_elements():
 
 
 def test_a_drifting_volume_shows(alloy):
-    result = hold(alloy, lennard_jones("Cu", "Al"), temperature=300.0, time=0.4, seed=3)
+    result = hold(alloy, lennard_jones("Cu", "Al"), protocols.hold(300.0, 0.4), seed=3)
     assert abs(result.volume_drift) < 0.02
     trace = replace(result.trace, volume=np.linspace(18.0, 20.0, 40))
     assert replace(result, trace=trace).volume_drift == pytest.approx(0.074, abs=0.005)
@@ -268,11 +274,11 @@ def test_start_is_not_changed(alloy):
 
 def test_bad_settings_are_refused(alloy):
     with pytest.raises(InputError, match="temperature_high > temperature_low"):
-        quench(
-            alloy, lennard_jones("Cu", "Al"), temperature_high=300.0, temperature_low=2000.0, seed=0
-        )
+        protocols.quench(temperature_high=300.0, temperature_low=2000.0)
     with pytest.raises(InputError, match="cooling rate"):
-        quench(alloy, lennard_jones("Cu", "Al"), cooling_rate=-1.0, seed=0)
+        protocols.quench(cooling_rate=-1.0)
+    with pytest.raises(InputError, match=r"not those of a quench.*protocols\.quench"):
+        quench(alloy, lennard_jones("Cu", "Al"), protocols.hold(300.0, 1.0), seed=0)
     with pytest.raises(InputError, match="0 steps"):
         heat(alloy, lennard_jones("Cu", "Al"), n_steps=0, seed=0)
     with pytest.raises(InputError, match="negative"):

@@ -15,6 +15,7 @@ from ase import Atoms
 from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones, SwapMonteCarlo
+from mgflows.surrogate.cooling import CoolingSchedule
 from mgflows.surrogate.insertion import random_configuration
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def test_signals_leave_a_checkpoint(tmp_path: Path, number: signal.Signals) -> N
 
 def test_progress_history_and_temperatures_of_a_cooling(sampler: SwapMonteCarlo) -> None:
     told = []
-    cooling = sampler.cool(400, 8.0, 0.5, n_history=10, hold_low=100, progress=told.append)
+    cooling = sampler.follow(
+        CoolingSchedule(400, 8.0, 0.5, hold_low=100), n_history=10, progress=told.append
+    )
     assert cooling.schedule.rate == pytest.approx(7.5 / 400)
     assert told[0].sweeps_done == 0
     assert told[-1][:3] == (500, 500, 0.5)

@@ -9,6 +9,7 @@ import pytest
 
 from mgflows.eam import stand_in_calculator
 from mgflows.errors import InputError
+from mgflows.md import protocols
 from mgflows.md.quench import hold
 from mgflows.nep import checks, nep_calculator, parity, predict
 from mgflows.schemas.acceptance import AcceptanceRecord
@@ -50,11 +51,13 @@ def test_a_good_potential_is_accepted():
     glass = next(frame for frame in test if frame.info["subset"] == "dft_minimized")
     runs = [
         hold(
-            glass, calculator, temperature=2000.0, time=0.6, equilibration_time=0.0, n_frames=10,
+            glass,
+            calculator,
+            protocols.hold(2000.0, 0.6, equilibration_time=0.0, n_frames=10),
             seed=0,
         )
         for calculator in (nep_calculator(good_potential()), stand_in_calculator(SPECIES))
-    ]  # fmt: skip
+    ]
     volumes = [run.trace.volume[len(run.trace.volume) // 2 :].mean() for run in runs]
     assert found["melt density"].value == pytest.approx(volumes[1] / volumes[0], rel=1e-6)
     own = runs[0].frames
