@@ -261,9 +261,9 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
         arrhenius_above=effort.arrhenius_above[table],
         criterion=CRITERION,
     )
-    onset_energy, onset_error = None, 0.0
+    onset_energy = None
     if np.isfinite(onset.reduced_temperature):
-        onset_energy, onset_error = (
+        onset_energy = tuple(
             float(
                 np.interp(
                     onset.reduced_temperature,
@@ -288,11 +288,11 @@ def study(table: str, effort: Effort, runs: Runs) -> dict[str, Any]:
             [run["e_is"] for run in glasses],
             lj=lj,
             window=window,
-            onset_energy=onset_energy,
-            onset_energy_error=onset_error,
         )
         for window in windows
     ]
+    if onset_energy is not None:
+        clocks = [clock.with_onset(*onset_energy) for clock in clocks]
     return {
         "table": table,
         "relaxation": relaxation,

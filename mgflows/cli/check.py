@@ -110,6 +110,7 @@ def check(
     from mgflows.nep.calculator import potential_text, read_potential
     from mgflows.nep.frames import read_frames
     from mgflows.validation.acceptance import (
+        AcceptanceFrames,
         AcceptanceSettings,
         accept_potential,
         choose_glasses,
@@ -137,8 +138,7 @@ def check(
             structures,
             settings=settings,
             reference=reference_calculator(label_with, structures, device),
-            known=read_frames(train) if train else [],
-            test=tested,
+            frames=AcceptanceFrames(read_frames(train) if train else [], tested),
             device=device,
             seed=seed,
             progress=lambda name: status.update(f"testing: {name}"),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mgflows.schemas.imports import ImportDocument
 
 
-__all__ = ["DatasetOperations", "freeze_frames", "store_dataset"]
+__all__ = ["DatasetOperations", "store_dataset"]
 
 _NAMESPACE = uuid.UUID("7f1f2d7a-52b5-5d0f-8f4e-0f5b1c1d9a60")
 """Of the ids of datasets that are made by hand: the same dataset has the same id."""
@@ -190,6 +190,8 @@ class DatasetOperations:
         accept_methods: bool = False,
         origin: dict[str, Any] | None = None,
     ) -> DatasetDocument:
+        if not frames:
+            raise InputError("there is no frame to freeze", hint="choose another query")
         names = {frame.campaign for frame in frames if isinstance(frame, FrameRecord)}
         campaign = self.campaign(campaign or _only(names)).campaign
         if species is None:
@@ -197,18 +199,30 @@ class DatasetOperations:
             formulas = {frame.formula for frame in frames}
             found = sorted({symbol for formula in formulas for symbol in Formula(formula).count()})
             species = _union([known, found]) if set(known) & set(found) else found
-        dataset = freeze_frames(
-            self.store,
-            frames,
-            campaign=campaign,
-            species=list(species),
-            settings=settings or FreezeSettings(),
-            ordered_families=self._ordered_families(names or {campaign}),
-            earlier=earlier,
-            imports=self.imports(),
-            accept_methods=accept_methods,
-            origin=origin,
-        )
+        settings = settings or FreezeSettings()
+        ordered = set() if settings.include_ordered else self._ordered_families(names or {campaign})
+        with record_provenance(
+            seed=settings.split_seed,
+            settings={**vars(settings), "campaign": campaign, "species": list(species)}
+            | (origin or {}),
+            parents=list(dict.fromkeys(frame.uuid for frame in frames)),
+        ) as provenance:
+            collected, digests = _collected(
+                self.store, frames, ordered, accept_methods=accept_methods
+            )
+            isolated: dict[str, float] = {}
+            for document in self.imports():
+                if document.fingerprint_digest in digests:
+                    isolated |= document.isolated_atoms
+            dataset = freeze(
+                collected,
+                campaign=campaign,
+                species=list(species),
+                settings=settings,
+                provenance=provenance,
+                earlier=earlier,
+                isolated_atoms=isolated,
+            )
         identifier = store_dataset(self.store, dataset)
         record_change(
             self.mongo,
@@ -236,84 +250,28 @@ class DatasetOperations:
         return {family for family, sample in samples.items() if sample.get("ordered")}
 
 
-def freeze_frames(
+def _collected(
     store: JobStore,
     frames: Sequence[FrameRecord | DatasetFrame],
+    ordered_families: Collection[str],
     *,
-    campaign: str,
-    species: list[str],
-    settings: FreezeSettings,
-    ordered_families: Iterable[str] = (),
-    earlier: Mapping[str, Mapping[str, bool]] | None = None,
-    imports: Iterable[ImportDocument] = (),
-    accept_methods: bool = False,
-    origin: dict[str, Any] | None = None,
-) -> DatasetDocument:
-    """Freeze frames of queries or of other datasets; nothing is stored.
-
-    Parameters
-    ----------
-    store
-        The documents.
-    frames
-        The frames.
-    campaign, species
-        Campaign and species of the dataset.
-    settings
-        Settings of the splits.
-    ordered_families
-        Families that are left out unless ``settings.include_ordered``.
-    earlier
-        Frame id to the side of each split that must be kept.
-    imports
-        Imports whose isolated atoms are recorded.
-    accept_methods
-        Accept labels of different methods as one method, and record the differences.
-    origin
-        What the dataset was made of, for its provenance.
-
-    Raises
-    ------
-    MixedMethodsError
-        If the labels are of different methods; the message has the settings that differ.
-    InputError
-        If there is no frame, or a split is not possible.
-    """
-    if not frames:
-        raise InputError("there is no frame to freeze", hint="choose another query")
+    accept_methods: bool,
+) -> tuple[Collected, set[str]]:
+    """Return the frames outside the ordered families, and the digests of their methods."""
     collected = Collected(accept_methods=accept_methods)
-    ordered = set() if settings.include_ordered else set(ordered_families)
-    uuids = list(dict.fromkeys(frame.uuid for frame in frames))
-    with record_provenance(
-        seed=settings.split_seed,
-        settings={**vars(settings), "campaign": campaign, "species": species, **(origin or {})},
-        parents=uuids,
-    ) as provenance:
-        digests: set[str] = set()
-        used = {frame.uuid for frame in frames if frame.family not in ordered}
-        for label, fingerprint, crystal in _methods(store, [u for u in uuids if u in used]):
-            collected.check_method(fingerprint, label)
-            digests.add(fingerprint.digest)
-            if crystal:
-                collected.crystals[crystal["name"]] = CrystalSource(**crystal)
-        for frame in frames:
-            if frame.family in ordered:
-                collected.excluded.add(frame.family)
-            else:
-                collected.add(_entry(frame))
-        isolated: dict[str, float] = {}
-        for document in imports:
-            if document.fingerprint_digest in digests:
-                isolated |= document.isolated_atoms
-        return freeze(
-            collected,
-            campaign=campaign,
-            species=species,
-            settings=settings,
-            provenance=provenance,
-            earlier=earlier,
-            isolated_atoms=isolated,
-        )
+    digests: set[str] = set()
+    used = [frame.uuid for frame in frames if frame.family not in ordered_families]
+    for label, fingerprint, crystal in _methods(store, list(dict.fromkeys(used))):
+        collected.check_method(fingerprint, label)
+        digests.add(fingerprint.digest)
+        if crystal:
+            collected.crystals[crystal["name"]] = CrystalSource(**crystal)
+    for frame in frames:
+        if frame.family in ordered_families:
+            collected.excluded.add(frame.family)
+        else:
+            collected.add(_entry(frame))
+    return collected, digests
 
 
 def store_dataset(store: JobStore, dataset: DatasetDocument) -> str:

@@ -561,10 +561,10 @@ class SupercoolingMaker(Maker):
                 e_is,
                 lj=lj,
                 window=self.window,
-                onset_energy=onset.e_is if onset else None,
-                onset_energy_error=(onset.e_is_error or 0.0) if onset else 0.0,
                 seed=self.seed,
             )
+            if onset and onset.e_is is not None:
+                clock = clock.with_onset(onset.e_is, onset.e_is_error or 0.0)
             groups = []
             for n_sweeps in sorted({sample.n_sweeps for _, sample in dated}):
                 members = np.array(

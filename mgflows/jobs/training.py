@@ -32,7 +32,12 @@ from mgflows.schemas.training import (
     VirialParity,
 )
 from mgflows.units import duration
-from mgflows.validation.acceptance import AcceptanceSettings, accept_potential, choose_glasses
+from mgflows.validation.acceptance import (
+    AcceptanceFrames,
+    AcceptanceSettings,
+    accept_potential,
+    choose_glasses,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,9 +247,7 @@ class TrainingMaker(Maker):
             glasses,
             settings=self.acceptance,
             reference=self.reference and self.reference.build(glasses[0]),
-            known=train,
-            test=test,
-            test_errors=errors,
+            frames=AcceptanceFrames(train, test, errors),
             device=device,
             seed=self.seed % _SEEDS,
             progress=show,

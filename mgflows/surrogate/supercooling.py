@@ -9,7 +9,7 @@ result should be quoted with the window of the fit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,6 +107,21 @@ class SupercoolingClock:
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", (float(self.window[0]), float(self.window[1])))
         object.__setattr__(self, "bootstrap", np.array(self.bootstrap, dtype=float))
+
+    def with_onset(self, energy: float, error: float = 0.0) -> SupercoolingClock:
+        """Return the clock with the onset of supercooling, which determines ``t_on``.
+
+        Parameters
+        ----------
+        energy, error
+            Inherent-structure energy of the liquid at the onset temperature and its standard
+            error, in eV per atom.
+        """
+        return replace(
+            self,
+            onset_energy=energy / self.energy_unit,
+            onset_energy_error=error / self.energy_unit,
+        )
 
     @property
     def slope_error(self) -> float:
@@ -220,8 +235,6 @@ def fit_supercooling_clock(
     *,
     lj: LennardJones,
     window: tuple[float, float] | None = None,
-    onset_energy: float | None = None,
-    onset_energy_error: float = 0.0,
     mass: float | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
@@ -243,9 +256,6 @@ def fit_supercooling_clock(
     window
         Shortest and longest reduced time in the fit; all by default. The slope depends on it:
         Cu-Zr-Al begins to order in coolings longer than about 10^3.
-    onset_energy, onset_energy_error
-        Inherent-structure energy of the liquid at the onset temperature and its standard error, in
-        eV per atom. They determine ``t_on``.
     mass
         Mass unit in u for times in seconds; by default the atomic mass of the reference species.
     n_bootstrap, seed
@@ -319,8 +329,6 @@ def fit_supercooling_clock(
         energy_unit=lj.energy_unit,
         time_unit=lj.time_unit(mass_used),
         mass=mass_used,
-        onset_energy=None if onset_energy is None else onset_energy / lj.energy_unit,
-        onset_energy_error=onset_energy_error / lj.energy_unit,
     )
 
 

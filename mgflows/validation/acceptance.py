@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 
     from mgflows.nep.calculator import Device
 
-__all__ = ["AcceptanceResult", "AcceptanceSettings", "accept_potential", "choose_glasses"]
+__all__ = [
+    "AcceptanceFrames",
+    "AcceptanceResult",
+    "AcceptanceSettings",
+    "accept_potential",
+    "choose_glasses",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -124,15 +130,31 @@ class AcceptanceResult:
         return "; ".join(check.sentence for check in self.checks if check.outcome == "failed")
 
 
+class AcceptanceFrames(NamedTuple):
+    """Labelled frames of an acceptance.
+
+    Attributes
+    ----------
+    known
+        Training frames, for the range of their descriptors.
+    test
+        Frames that were not trained on.
+    test_errors
+        Their errors, where they are known; computed otherwise.
+    """
+
+    known: Sequence[Atoms] = ()
+    test: Sequence[Atoms] = ()
+    test_errors: ParityTable | None = None
+
+
 def accept_potential(
     potential: str | Path,
     glasses: Sequence[Atoms],
     *,
     settings: AcceptanceSettings | None = None,
     reference: Calculator | None = None,
-    known: Sequence[Atoms] = (),
-    test: Sequence[Atoms] = (),
-    test_errors: ParityTable | None = None,
+    frames: AcceptanceFrames | None = None,
     device: Device = "cpu",
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -153,10 +175,8 @@ def accept_potential(
     reference
         The label method as a calculator, if it takes milliseconds: it runs the same melt and labels
         the frames of the potential's own.
-    known
-        Training frames, for the range of their descriptors.
-    test, test_errors
-        Labelled frames that were not trained on, and their errors where they are known.
+    frames
+        Labelled frames; the tests that need them are skipped without.
     device
         Where the potential is evaluated.
     seed
@@ -170,6 +190,7 @@ def accept_potential(
         If the file is not a NEP or lacks a species of the glasses, or there is no glass.
     """
     settings = settings or AcceptanceSettings()
+    known, test, test_errors = frames or AcceptanceFrames()
     if not glasses:
         raise InputError(
             "there is no glass to test the potential on", hint="give a relaxed structure"

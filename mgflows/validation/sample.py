@@ -147,24 +147,23 @@ def measure_sample(
     protocol, sample = protocol_of(suite), Sample()
     engine = engine or fastest_engine(potential)
     start = time.process_time()
-    measures = {
-        "soundness": _soundness,
-        "glass": _glass,
-        "quench": _quench,
-        "melt": _melt,
-    }
     try:
         if task.kind in ("quench", "melt"):
             atoms = _start_structure(glasses[task.index % len(glasses)], task.n_atoms, task.seed)
         else:
             atoms = glasses[task.index]
-        arguments = (task, potential, engine, atoms, protocol, sample)
-        if task.kind in ("quench", "melt"):
-            measures[task.kind](  # type: ignore[operator]
-                *arguments, checkpoint=checkpoint, wall_time=wall_time, progress=progress
-            )
-        else:
-            measures[task.kind](*arguments)  # type: ignore[operator]
+        given = _Given(
+            task,
+            potential,
+            engine,
+            atoms,
+            protocol,
+            checkpoint=checkpoint,
+            wall_time=wall_time,
+            progress=progress,
+        )
+        measures = {"soundness": _soundness, "glass": _glass, "quench": _quench, "melt": _melt}
+        measures[task.kind](given, sample)
     except RunPausedError:
         raise
     except MgflowsError as error:
@@ -179,17 +178,25 @@ def measure_sample(
     return sample
 
 
-def _soundness(
-    task: SampleTask,
-    potential: Potential,
-    engine: Engine,
-    atoms: Atoms,
-    protocol: SuiteProtocol,
-    sample: Sample,
-) -> None:
+@dataclass(frozen=True)
+class _Given:
+    """Everything a measurement starts from."""
+
+    task: SampleTask
+    potential: Potential
+    engine: Engine
+    atoms: Atoms
+    protocol: SuiteProtocol
+    checkpoint: Path | None = None
+    wall_time: float | None = None
+    progress: Progress | None = None
+
+
+def _soundness(given: _Given, sample: Sample) -> None:
     """Dimers, cold curve, energy conservation and a hot melt."""
-    calculator = potential.calculator()
-    species = list(dict.fromkeys(atoms.get_chemical_symbols()))
+    protocol = given.protocol
+    calculator = given.potential.calculator()
+    species = list(dict.fromkeys(given.atoms.get_chemical_symbols()))
     curves = dimer_curves(calculator, species)
     for pair, curve in curves.items():
         sample.curves[f"dimer {pair}"] = {
@@ -199,43 +206,41 @@ def _soundness(
     unsafe = [curve.verdict for curve in curves.values() if not curve.safe]
     if unsafe:
         sample.failures["dimers"] = "; ".join(unsafe)
-    cold = cold_curve(atoms, calculator)
+    cold = cold_curve(given.atoms, calculator)
     sample.curves["cold"] = {"ratio": cold.ratio.tolist(), "energy": cold.energy.tolist()}
     if cold.problem:
         sample.failures["cold curve"] = cold.problem
     try:
         drift = energy_drift(
-            atoms, engine, temperature=GLASS, time=protocol.drift_time, seed=task.seed
+            given.atoms,
+            given.engine,
+            temperature=GLASS,
+            time=protocol.drift_time,
+            seed=given.task.seed,
         )
         sample.values["energy_drift"] = drift
         if abs(drift) > _LARGEST_DRIFT:
             sample.failures["energy drift"] = f"the energy drifts by {drift:.2g} meV/atom/ps"
     except MgflowsError as error:
         sample.failures["energy drift"] = str(error)
-    run = engine.run(
-        _at_rest(atoms),
+    run = given.engine.run(
+        _at_rest(given.atoms),
         protocols.hold(
             MELT, protocol.hot_time, equilibration_time=0.2 * protocol.hot_time, n_frames=0
         ),
-        seed=task.seed,
+        seed=given.task.seed,
     )
     _melt_state(run, MELT).check()
     trace = run.trace(1)
     sample.average("melt_density", trace.density, _interval(trace.time))
 
 
-def _glass(
-    task: SampleTask,  # noqa: ARG001
-    potential: Potential,
-    engine: Engine,  # noqa: ARG001
-    atoms: Atoms,
-    protocol: SuiteProtocol,
-    sample: Sample,
-) -> None:
+def _glass(given: _Given, sample: Sample) -> None:
     """Energy, elastic constants and quasi-static shear."""
-    calculator = potential.calculator()
-    sample.values["energy"] = float(energies_per_atom([atoms], calculator)[0])
-    elastic = elastic_constants(atoms, calculator)
+    protocol = given.protocol
+    calculator = given.potential.calculator()
+    sample.values["energy"] = float(energies_per_atom([given.atoms], calculator)[0])
+    elastic = elastic_constants(given.atoms, calculator)
     moduli = elastic.moduli
     sample.values |= {
         "bulk_modulus": moduli.bulk_modulus,
@@ -270,19 +275,9 @@ def _glass(
         sample.failures["quasi-static shear"] = "; ".join(shear.problems)
 
 
-def _quench(
-    task: SampleTask,
-    potential: Potential,  # noqa: ARG001
-    engine: Engine,
-    atoms: Atoms,
-    protocol: SuiteProtocol,
-    sample: Sample,
-    *,
-    checkpoint: Path | None,
-    wall_time: float | None,
-    progress: Progress | None,
-) -> None:
+def _quench(given: _Given, sample: Sample) -> None:
     """Structure of the glass, and thermodynamics of its cooling."""
+    protocol = given.protocol
     stages = protocols.quench(
         temperature_high=MELT,
         temperature_low=GLASS,
@@ -292,13 +287,13 @@ def _quench(
         n_frames=protocol.n_frames,
         sample_every=10,
     )
-    run = engine.run(
-        atoms,
+    run = given.engine.run(
+        given.atoms,
         stages,
-        seed=task.seed,
-        checkpoint=checkpoint,
-        wall_time=wall_time,
-        progress=progress,
+        seed=given.task.seed,
+        checkpoint=given.checkpoint,
+        wall_time=given.wall_time,
+        progress=given.progress,
     )
     held, cooling, frames = run.trace(2), run.trace(1), run.frames[2]
     # The second half of the hold: the glass has lost the lag of the cooling.
@@ -380,23 +375,12 @@ def _structure(frames: Sequence[Atoms], sample: Sample) -> None:
     sample.curves["voronoi"] = {index: [fraction] for index, fraction in top}
 
 
-def _melt(
-    task: SampleTask,
-    potential: Potential,  # noqa: ARG001
-    engine: Engine,
-    atoms: Atoms,
-    protocol: SuiteProtocol,
-    sample: Sample,
-    *,
-    checkpoint: Path | None,
-    wall_time: float | None,
-    progress: Progress | None,
-) -> None:
+def _melt(given: _Given, sample: Sample) -> None:
     """Density at constant pressure, then stress and displacements at that density."""
-    assert task.temperature is not None
-    temperature = task.temperature
-    first = engine.run(
-        atoms,
+    assert given.task.temperature is not None
+    protocol, temperature = given.protocol, given.task.temperature
+    first = given.engine.run(
+        given.atoms,
         [
             *protocols.hold(MELT, protocol.equilibration_time, equilibration_time=0.0, n_frames=0),
             *protocols.hold(
@@ -406,9 +390,9 @@ def _melt(
                 n_frames=0,
             ),
         ],
-        seed=task.seed,
-        checkpoint=checkpoint and checkpoint.with_suffix(".melt.npz"),
-        wall_time=wall_time,
+        seed=given.task.seed,
+        checkpoint=given.checkpoint and given.checkpoint.with_suffix(".melt.npz"),
+        wall_time=given.wall_time,
     )
     last = int(first.samples.stage.max())
     _melt_state(first, temperature, last).check()
@@ -417,14 +401,14 @@ def _melt(
     sample.average("melt_density", held.density, interval)
     sample.average("melt_enthalpy", held.enthalpy, interval)
     if len(held.enthalpy) >= 100:
-        capacity = heat_capacity_from_fluctuations(held.enthalpy, temperature, len(atoms))
+        capacity = heat_capacity_from_fluctuations(held.enthalpy, temperature, len(given.atoms))
         sample.values["heat_capacity_fluctuations"] = capacity.value
         sample.errors["heat_capacity_fluctuations"] = capacity.error
     melt = first.atoms
     volume = float(held.volume.mean()) * len(melt)
     melt.set_cell(melt.cell.array * np.cbrt(volume / melt.get_volume()), scale_atoms=True)
     n_frames = int(np.clip(protocol.melt_time / 0.4, 10, 500))
-    run = engine.run(
+    run = given.engine.run(
         melt,
         [
             protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
@@ -432,10 +416,10 @@ def _melt(
                 "nvt", protocol.melt_time, temperature, sample_every=2, n_frames=n_frames
             ),
         ],
-        seed=task.seed,
-        checkpoint=checkpoint,
-        wall_time=wall_time,
-        progress=progress,
+        seed=given.task.seed,
+        checkpoint=given.checkpoint,
+        wall_time=given.wall_time,
+        progress=given.progress,
     )
     sampled = run.samples.of_stage(1)
     spacing = 2.0 * run.timestep

@@ -16,7 +16,7 @@ from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -284,7 +284,6 @@ def sample_stress(
     sample_every: int = 2,
     thermostat_time: float = 500.0,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
     """(n, 6) Voigt stresses in eV/A^3, kinetic part included, of a melt at constant volume.
 
@@ -308,8 +307,6 @@ def sample_stress(
         Steps between samples; the stress changes within 10 fs.
     seed
         Decides velocities and thermostat noise.
-    progress
-        Called with (steps done, steps in all) every 100 samples.
 
     Raises
     ------
@@ -357,8 +354,6 @@ def sample_stress(
                 f"{temperature:g} K; the potential fails for this melt"
             )
         stresses.append(stress)
-        if progress and sample % 100 == 99:
-            progress((sample + 1) * sample_every, n_steps)
     return np.array(stresses)
 
 

@@ -22,8 +22,8 @@ def energies(lj: LennardJones, times: np.ndarray, noise: float, seed: int = 0) -
 
 def test_an_exact_law_is_recovered(consistent):
     clock = fit_supercooling_clock(
-        TIMES, energies(consistent, TIMES, 0.0), lj=consistent, onset_energy=-1.75 * 0.739
-    )
+        TIMES, energies(consistent, TIMES, 0.0), lj=consistent
+    ).with_onset(-1.75 * 0.739)
     assert clock.intercept == pytest.approx(-1.7)
     assert clock.slope == pytest.approx(-0.1)
     assert clock.onset_time == pytest.approx(10**0.5)
@@ -102,9 +102,7 @@ def test_round_trip_through_json(consistent):
         TIMES,
         energies(consistent, TIMES, 0.02),
         lj=consistent,
-        onset_energy=-1.3,
-        onset_energy_error=0.01,
-    )
+    ).with_onset(-1.3, 0.01)
     again = SupercoolingClock.from_dict(json.loads(json.dumps(clock.as_dict())))
     assert again.effective_time(-1.7) == clock.effective_time(-1.7)
     assert again.onset_time_interval == clock.onset_time_interval

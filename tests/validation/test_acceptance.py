@@ -14,6 +14,7 @@ from mgflows.md.quench import hold
 from mgflows.nep import checks, nep_calculator, parity, predict
 from mgflows.schemas.acceptance import AcceptanceRecord
 from mgflows.validation.acceptance import (
+    AcceptanceFrames,
     AcceptanceResult,
     AcceptanceSettings,
     accept_potential,
@@ -38,8 +39,7 @@ def test_a_good_potential_is_accepted():
         choose_glasses(test),
         settings=SETTINGS,
         reference=stand_in_calculator(SPECIES),
-        known=known,
-        test=test,
+        frames=AcceptanceFrames(known, test),
     )
     assert result.passed, result.reason
     assert result.reason == ""
@@ -88,8 +88,7 @@ def test_a_potential_of_few_frames_is_refused_with_the_reason():
         choose_glasses(test),
         settings=SETTINGS,
         reference=stand_in_calculator(SPECIES),
-        known=frames(0)[-4:],
-        test=test,
+        frames=AcceptanceFrames(frames(0)[-4:], test),
     )
     assert not result.passed
     failed = {check.name for check in result.checks if check.outcome == "failed"}

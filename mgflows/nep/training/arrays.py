@@ -116,6 +116,22 @@ class Memory(NamedTuple):
     slope: NDArray[np.float32]
 
 
+class BatchPrediction(NamedTuple):
+    """Predictions for a batch.
+
+    Attributes
+    ----------
+    energies, virials
+        (n,) and (n, 6) eV; reference energies and ZBL left out.
+    forces
+        (n_atoms, 3) eV/A, frame after frame.
+    """
+
+    energies: NDArray[np.float64]
+    forces: NDArray[np.float32]
+    virials: NDArray[np.float64]
+
+
 class LossSlopes(NamedTuple):
     """Derivatives of the loss of a batch.
 

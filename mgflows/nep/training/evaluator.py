@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mgflows.compilation import njit
-from mgflows.nep.training.arrays import Memory, WorkItems
+from mgflows.nep.training.arrays import BatchPrediction, Memory, WorkItems
 from mgflows.nep.training.kernels import compile_kernels
 
 if TYPE_CHECKING:
@@ -24,26 +24,10 @@ if TYPE_CHECKING:
     from mgflows.nep.training.loss import BatchLoss
     from mgflows.nep.training.model import NepModel
 
-__all__ = ["BatchPrediction", "Evaluator"]
+__all__ = ["Evaluator"]
 
 _ATOMS_PER_ITEM = 64
 _ITEMS_PER_FRAME = 16
-
-
-class BatchPrediction(NamedTuple):
-    """Predictions for a batch.
-
-    Attributes
-    ----------
-    energies, virials
-        (n,) and (n, 6) eV; reference energies and ZBL left out.
-    forces
-        (n_atoms, 3) eV/A, frame after frame.
-    """
-
-    energies: NDArray[np.float64]
-    forces: NDArray[np.float32]
-    virials: NDArray[np.float64]
 
 
 @njit()

@@ -27,6 +27,7 @@ from mgflows.nep.training.arrays import LossSlopes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mgflows.nep.training.arrays import BatchPrediction
     from mgflows.nep.training.data import FrameSet
 
 __all__ = ["FORCE_SCALE", "BatchLoss", "LossWeights", "batch_loss"]
@@ -72,9 +73,7 @@ def batch_loss(
     data: FrameSet,
     frames: NDArray[np.int64],
     reference: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    forces: NDArray[np.float32],
-    virials: NDArray[np.float64],
+    prediction: BatchPrediction,
     weights: LossWeights,
     *,
     shear: float = 1.0,
@@ -88,8 +87,8 @@ def batch_loss(
         The frames of the batch.
     reference
         (len(data),) energies in eV that the network need not explain.
-    energies, forces, virials
-        Predictions: eV, eV/A (frame after frame), eV.
+    prediction
+        Energies, forces and virials of these frames.
     weights
         Weights of the three terms.
     shear
@@ -97,6 +96,7 @@ def batch_loss(
     remove_mean
         Remove the mean energy error; not done for a single frame.
     """
+    energies, forces, virials = prediction
     n = len(frames)
     sizes = data.sizes[frames].astype(np.float64)
     w = data.weights[frames]

@@ -257,7 +257,7 @@ class Training:
         frames = self._next_batch()
         prediction = self._evaluator.predict(frames, self._flat)
         loss = batch_loss(
-            self._train, frames, self._offsets, *prediction, self._weights,
+            self._train, frames, self._offsets, prediction, self._weights,
             shear=self.parameters.lambda_shear, remove_mean=True,
         )  # fmt: skip
         gradient = self._evaluator.gradient(self._flat, loss)
@@ -389,7 +389,7 @@ class Training:
         for chunk in _chunks(len(usable)):
             frames = usable[chunk]
             prediction = self._evaluator.predict(frames, flat)
-            loss = batch_loss(self._train, frames, self._offsets, *prediction, self._weights)
+            loss = batch_loss(self._train, frames, self._offsets, prediction, self._weights)
             total += loss.energy_sum
             count += loss.counts[0]
         if count > 0.0:
@@ -413,7 +413,7 @@ class Training:
         sums, counts = np.zeros(3), np.zeros(3)
         for frames in _chunks(len(data)):
             prediction = evaluator.predict(frames, flat)
-            loss = batch_loss(data, frames, offsets, *prediction, self._weights)
+            loss = batch_loss(data, frames, offsets, prediction, self._weights)
             sums += loss.squares
             counts += loss.counts
         return Errors(*np.sqrt(sums / np.where(counts > 0.0, counts, np.nan)).tolist())

@@ -133,7 +133,7 @@ def test_gradient_is_that_of_the_loss_of_an_independent_calculator(name, structu
     data.force_weights = np.random.default_rng(8).uniform(0.1, 2.0, len(data.species))
     by_atom = np.split(data.force_weights, data.offsets[1:-1])
     loss = batch_loss(
-        data, frames, zero, *evaluator.predict(frames, model.flat), weights,
+        data, frames, zero, evaluator.predict(frames, model.flat), weights,
         shear=1.5, remove_mean=True,
     )  # fmt: skip
     gradient = evaluator.gradient(model.flat, loss)
