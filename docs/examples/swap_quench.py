@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgflows.md import protocols
 from mgflows.md.engines import AseEngine
 from mgflows.md.exchanges import ExchangeSettings
 from mgflows.md.potentials import NepPotential
