@@ -71,6 +71,10 @@ NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "mgflows.database.progress": {
         "read_progress": ("mgflows.database.progress", "campaign_progress")
     },
+    "mgflows.jobs.sampling": {
+        "SupercoolingMaker": ("mgflows.jobs.clock", "SupercoolingMaker"),
+        "SurrogateMDMaker": ("mgflows.jobs.clock", "SurrogateMDMaker"),
+    },
     "mgflows.launch": {
         "LocalLauncher": ("mgflows.machine.local", "LocalLauncher"),
         "PrivateMongod": ("mgflows.machine.mongod", "PrivateMongod"),

@@ -11,8 +11,9 @@ from jobflow import Flow, Maker
 from mgflows.errors import InputError
 from mgflows.flows.outputs import SamplingOutput
 from mgflows.flows.tags import Schedule, tag
+from mgflows.jobs.clock import SupercoolingMaker, SurrogateMDMaker
 from mgflows.jobs.onset import OnsetMaker
-from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.surrogate import LennardJones
 from mgflows.surrogate.speed import cooling_seconds, dynamics_seconds
 

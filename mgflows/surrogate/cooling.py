@@ -263,6 +263,37 @@ class Cooling:
         ]
         return int(min([*stops, self.schedule.total_sweeps]))
 
+    def record(
+        self,
+        energy_per_atom: float,
+        displacements: NDArray[np.int64],
+        exchanges: NDArray[np.int64],
+        positions: Callable[[], NDArray[np.float64]],
+    ) -> None:
+        """Add the entries due after ``sweeps_done`` sweeps, unless already present.
+
+        Parameters
+        ----------
+        energy_per_atom
+            Reduced potential energy.
+        displacements, exchanges
+            Counts of moves, as in :class:`CoolingHistory`.
+        positions
+            Returns the positions of a :class:`Snapshot`.
+        """
+        done, temperature = self.sweeps_done, self.reduced_temperature
+        history, snapshots = self.history, self.snapshots
+        if (done == 0 or done in self.history_sweeps) and (
+            not history.sweep or history.sweep[-1] < done
+        ):
+            history.sweep.append(done)
+            history.reduced_temperature.append(temperature)
+            history.energy_per_atom.append(energy_per_atom)
+            history.displacements.append(displacements.copy())
+            history.exchanges.append(exchanges.copy())
+        if done in self.snapshot_sweeps and (not snapshots or snapshots[-1].sweep < done):
+            snapshots.append(Snapshot(done, temperature, energy_per_atom, positions()))
+
     def to_arrays(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return the run as JSON values and arrays, for a checkpoint."""
         values = {

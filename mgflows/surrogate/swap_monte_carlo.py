@@ -21,9 +21,9 @@ from mgflows.surrogate.cooling import (
     Cooling,
     CoolingProgress,
     CoolingSchedule,
-    Snapshot,
     sweep_grid,
 )
+from mgflows.surrogate.exchanges import possible_exchanges
 from mgflows.surrogate.insertion import random_configuration
 from mgflows.surrogate.kernels import all_pairs
 from mgflows.surrogate.kernels.layouts import lay_out
@@ -121,7 +121,7 @@ class SwapMonteCarlo:
         self._order = np.argsort(reduced.types, kind="stable")
         self._random_state = all_pairs.seed_random_state(seed, stream)
         counts = np.bincount(reduced.types, minlength=len(lj.species))
-        self.exchange_pairs = _possible_exchanges(lj, counts, exchange_pairs)
+        self.exchange_pairs = possible_exchanges(lj, counts, exchange_pairs)
         self._proposals = self._make_proposals(counts, reduced.box)
         self._system = lay_out(lj, reduced, self._order, max_displacement, dtype, method)
         self._counters = all_pairs.new_counters(len(lj.species), len(self.exchange_pairs))
@@ -419,7 +419,7 @@ class SwapMonteCarlo:
         with checkpointer.listening():
             while True:
                 cooling.sweeps_done = self.sweeps - cooling.first_sweep
-                self._record(cooling)
+                cooling.record(self.energy_per_atom, *self._counters, self._positions)
                 if progress is not None:
                     progress(
                         CoolingProgress(
@@ -569,21 +569,6 @@ class SwapMonteCarlo:
         )
         return positions
 
-    def _record(self, cooling: Cooling) -> None:
-        """Add the entries due after this sweep, unless already present."""
-        done, temperature = cooling.sweeps_done, cooling.reduced_temperature
-        history, snapshots = cooling.history, cooling.snapshots
-        if (done == 0 or done in cooling.history_sweeps) and (
-            not history.sweep or history.sweep[-1] < done
-        ):
-            history.sweep.append(done)
-            history.reduced_temperature.append(temperature)
-            history.energy_per_atom.append(self.energy_per_atom)
-            history.displacements.append(self._counters.displacements.copy())
-            history.exchanges.append(self._counters.exchanges.copy())
-        if done in cooling.snapshot_sweeps and (not snapshots or snapshots[-1].sweep < done):
-            snapshots.append(Snapshot(done, temperature, self.energy_per_atom, self._positions()))
-
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {
@@ -599,23 +584,3 @@ def _check_swap_fraction(swap_fraction: float) -> None:
             f"the swap fraction is {swap_fraction:g} but must be a probability",
             hint="give a value between 0 and 1, such as the paper's 0.2",
         )
-
-
-def _possible_exchanges(
-    lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]] | None
-) -> tuple[tuple[str, str], ...]:
-    """Return the requested pairs whose species are both present.
-
-    By default these are the pairs adjacent in diameter among the species present.
-    """
-    present = [species for species, count in zip(lj.species, counts, strict=True) if count]
-    if pairs is None:
-        return lj.exchanges_of(present)
-    for pair in pairs:
-        if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
-            raise InputError(
-                f"{tuple(pair)} is not a pair of different species among {list(lj.species)}",
-                hint="give pairs such as ('Cu', 'Al')",
-            )
-    unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
-    return tuple(pair for pair in unique.values() if set(pair) <= set(present))

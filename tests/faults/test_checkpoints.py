@@ -24,10 +24,11 @@ from mgflows import Alloy
 from mgflows.checkpoints import checkpoints_kept
 from mgflows.connections import open_job_store, open_launchpad
 from mgflows.flows.tags import set_campaign, tag
+from mgflows.jobs.clock import SurrogateMDMaker
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseMethod, AseRelaxMaker
-from mgflows.jobs.sampling import SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.launch import submit
 from mgflows.md.langevin import LangevinNPT

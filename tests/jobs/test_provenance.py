@@ -7,13 +7,14 @@ from dataclasses import fields
 import pytest
 
 from mgflows.alloy import Alloy
+from mgflows.jobs.clock import SupercoolingMaker, SurrogateMDMaker
 from mgflows.jobs.dataset import DatasetMaker
 from mgflows.jobs.fitness import FitnessMaker, SimilarityMaker
 from mgflows.jobs.heating import AseHeatingMaker, TrajectoryCheckMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker
 from mgflows.jobs.onset import OnsetMaker
 from mgflows.jobs.quench import QuenchMaker
-from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.jobs.strain import DeformationMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.jobs.validation import ValidationMaker

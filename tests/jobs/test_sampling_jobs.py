@@ -9,8 +9,9 @@ import pytest
 from mgflows import Alloy
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
+from mgflows.jobs.clock import SupercoolingMaker, SurrogateMDMaker
 from mgflows.jobs.onset import OnsetMaker
-from mgflows.jobs.sampling import SupercoolingMaker, SurrogateMDMaker, SwapMonteCarloMaker
+from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.sampling import (
     OnsetDocument,
