@@ -573,7 +573,7 @@ def _refuse_unknown_variables(model: type[Settings]) -> None:
     for name in os.environ:
         if name.startswith(_PREFIX) and name not in valid:
             raise InputError(
-                f"the variable {name} is no setting of mgflows", hint=_suggestion(name, valid)
+                f"the variable {name} is not a setting of mgflows", hint=_suggestion(name, valid)
             )
 
 

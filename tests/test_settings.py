@@ -117,7 +117,7 @@ def test_a_bad_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
 def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MGFLOWS_MONGO_URI", "mongodb://host")
     with pytest.raises(
-        InputError, match=r"MGFLOWS_MONGO_URI is no setting.*did you mean MGFLOWS_MONGODB_URI\?"
+        InputError, match=r"MGFLOWS_MONGO_URI is not a setting.*did you mean MGFLOWS_MONGODB_URI\?"
     ):
         Settings.load()
 

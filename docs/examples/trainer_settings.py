@@ -46,7 +46,7 @@ _TITLES = ("settings", "E meV/atom", "F meV/A", "V meV/atom", "holes: dimers, in
 def variants(steps: int) -> dict[str, tuple[NepTrainer, float]]:
     """The settings to compare, and the outer cutoff of the ZBL repulsion in A.
 
-    Every one differs from the defaults in what its name says.
+    Each differs from the defaults in the setting that its name states.
     """
     default = NepTrainer(steps=steps, reports=1)
     plain = replace(default, settings=TrainingSettings(core_radius=None))

@@ -373,7 +373,7 @@ def molecular_dynamics(
 ) -> None:
     """Measure the cost of a step of NPT dynamics by engine, on one core.
 
-    Beside it stand nep-adapters alone for a NEP, and LAMMPS alone for embedded atoms.
+    For comparison: nep-adapters alone for a NEP, and LAMMPS alone for embedded atoms.
     """
     from mgflows.bench.molecular_dynamics import benchmark, default_potentials
 

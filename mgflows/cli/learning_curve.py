@@ -64,7 +64,7 @@ def learning_curve(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Train on fractions of SOURCE; say how many frames a test error needs.
+    """Train on fractions of SOURCE; estimate the number of frames for a test error.
 
     SOURCE is a folder with train.xyz and test.xyz or the ID of a dataset. The training frames are
     taken family by family; the test frames stay the same. An interrupted run keeps its finished

@@ -1,6 +1,6 @@
 """Consoles and tables of the command line.
 
-A table fits a terminal of 80 columns, leaves out its less important columns and says so, or folds
+A table fits a terminal of 80 columns, leaves out its less important columns with a note, or folds
 its longest texts; nothing is cut off. Without a terminal (a pipe or a file) tables are complete and
 lines are as long as they need to be, so that ``grep`` finds whole values; the variable COLUMNS sets
 another width.

@@ -275,7 +275,7 @@ class CampaignMaker(Maker):
                     label_sets=labels.label_sets,
                 ),
             )
-        # A density functional is no reference of a test that takes seconds.
+        # A density functional is too slow for tests that take seconds.
         reference = method if labels.label_sets else None
         training, retraining = (
             _accepted_with(maker, reference)

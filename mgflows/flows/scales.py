@@ -315,7 +315,7 @@ def _at_scale(
     """The campaign of a scale; `labels` is what labels it, in words."""
     makers = makers_for(method)
     is_dft = method.fingerprint(alloy.species).is_dft
-    # A density functional is no reference of tests that take seconds.
+    # A density functional is too slow for tests that take seconds.
     reference = None if is_dft else method
     scaled_down = (
         f"scale {numbers.name!r}: {sum(count for _, count in numbers.samples)} samples of "

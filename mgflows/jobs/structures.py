@@ -21,7 +21,7 @@ __all__ = ["storable_structure", "structure_job"]
 def structure_job(**settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Job]]:
     """Jobflow's ``job`` decorator for methods of Makers whose first argument is a structure.
 
-    ASE atoms become pymatgen structures, which a database can store. What is no structure is
+    ASE atoms become pymatgen structures, which a database can store. What is not a structure is
     refused when the job is made. The argument may also be a list.
 
     Parameters

@@ -6,7 +6,7 @@ these functions make the same changes in four round trips each. Everything else 
 FireWorks: reservations, failures, dynamic jobs, and workflows in which a job failed.
 
 The order of the writes is FireWorks': after a kill at any point the state is one that
-:mod:`mgflows.recovery` knows.
+:mod:`mgflows.recovery` repairs.
 """
 
 from __future__ import annotations

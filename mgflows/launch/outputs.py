@@ -98,7 +98,7 @@ class LaunchJobStore(JobStore):
         Raises
         ------
         SupersededError
-            If the job was given to another launch; the outputs are removed. Nobody has read them:
+            If the job was given to another launch; the outputs are removed. No job has read them:
             jobs that depend on them start when the launch is completed.
         """
         mine = {"launch_id": self._launch_id, "state": "RUNNING"}
@@ -194,7 +194,7 @@ class _Outputs:
             self.written.append((document, obsolete))
 
     def is_current(self, document: dict[str, Any]) -> bool:
-        """Whether no later launch has replaced a document; only asked if it has arrays."""
+        """Whether no later launch has replaced a document; only checked if it has arrays."""
         if not blob_ids(document):
             return True
         return self._store._collection.find_one(self._own(document), {"_id": 1}) is not None

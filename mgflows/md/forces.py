@@ -1,8 +1,8 @@
 """Forces on arrays: what the integrators call at every step.
 
 ASE's calculators compare the structure with the last one, copy it and convert units at every
-call. For a NEP of 150 atoms that costs a third of the evaluation; integrators, which know that
-all positions have changed, evaluate it on arrays instead.
+call. For a NEP of 150 atoms that costs a third of the evaluation; an integrator changes all
+positions at every step and evaluates it on arrays instead.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Potential(ABC):
     @property
     @abstractmethod
     def species(self) -> tuple[str, ...] | None:
-        """Elements that it knows; None if only a calculation can tell."""
+        """Supported elements; None if they are found out by a calculation only."""
 
     @property
     @abstractmethod
@@ -60,7 +60,7 @@ class Potential(ABC):
         """A new ASE calculator with energy, forces and stress."""
 
     def check_species(self, species: Sequence[str]) -> None:
-        """Check that it knows all of these elements.
+        """Check that all of these elements are supported.
 
         Raises
         ------
@@ -363,11 +363,11 @@ def parse_potential(text: str, device: Device = "cpu") -> Potential:
             kwargs = json.loads(arguments) if arguments else {}
         except ValueError as error:
             raise InputError(
-                f"the keyword arguments {arguments!r} of {path} are no JSON object ({error})",
+                f"the keyword arguments {arguments!r} of {path} are not a JSON object ({error})",
                 hint='write them as {"name": value}',
             ) from error
         return CalculatorPotential(path, kwargs)
     raise InputError(
-        f"the potential {text!r} is of the unknown kind {kind!r}",
+        f"the potential {text!r} has the unknown kind {kind!r}",
         hint="give nep:FILE, eam:FILE, calculator:MODULE:CLASS or stand-in",
     )

@@ -89,7 +89,7 @@ class GpawMethod(ParallelMethod):
     Notes
     -----
     GPAW runs in a separate process, also without MPI. A process that is killed for its memory
-    then fails one job and not the worker, and the number of threads can be set. The process lives
+    then fails one job and not the worker, and the number of threads can be set. The process runs
     as long as the calculator, so that relaxations and dynamics start from the last wave functions.
 
     Symmetry is used as far as the structure has any; the label is the same to numerical accuracy.

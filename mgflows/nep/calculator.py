@@ -145,7 +145,7 @@ def _checked(base: Any) -> Any:
         ) -> None:
             if atoms is not None:
                 check_geometry(atoms)
-                # Atoms meet only after they have moved, so that dynamics need not pay for it.
+                # Atoms coincide only after they have moved, so dynamics need not repeat the check.
                 if self._spread is None or _has_moved(self._spread, atoms):
                     check_distances(atoms)
                     self._spread = atoms.copy()

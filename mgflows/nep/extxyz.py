@@ -121,7 +121,9 @@ class Block:
         symbols = self.words(column)
         for number, symbol in enumerate(symbols):
             if atomic_numbers.get(symbol, 0) < 1:
-                raise ValueError(f"atom {number} has the species {symbol!r}, which is no element")
+                raise ValueError(
+                    f"atom {number} has the species {symbol!r}, which is not an element"
+                )
         return symbols
 
     @property

@@ -1,4 +1,4 @@
-"""Figures of a report as files of their own, of the size that a journal wants, with their data."""
+"""Figures of a report as separate files in the size of a journal's column, with their data."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def dimer_curves(
     Raises
     ------
     InputError
-        For distances in the wrong order, or a box in which images meet.
+        For distances in the wrong order, or a box in which periodic images interact.
     """
     from ase import Atoms
 

@@ -1,4 +1,4 @@
-"""Measured values with their sources, to stand beside simulated ones."""
+"""Measured values with their sources, for comparison with simulated ones."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _entry(entry: Any, where: str) -> Experiment:
         raise InputError(f"{where} {' and '.join(words)}")
     if values["quantity"] not in QUANTITIES:
         raise InputError(
-            f"{where} is of the unknown quantity {values['quantity']!r}",
+            f"{where} has the unknown quantity {values['quantity']!r}",
             hint=f"known are {', '.join(QUANTITIES)}",
         )
     for name in ("value", "error", "temperature"):
@@ -145,7 +145,7 @@ def _entry(entry: Any, where: str) -> Experiment:
     if not _DOI.fullmatch(str(values["doi"])):
         raise InputError(f"the DOI {values['doi']!r} of {where} does not begin with 10.")
     if not _fractions(str(values["composition"])):
-        raise InputError(f"the composition {values['composition']!r} of {where} is no formula")
+        raise InputError(f"the composition {values['composition']!r} of {where} is not a formula")
     values["value"] = float(values["value"])
     return Experiment(**values)
 

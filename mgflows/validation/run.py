@@ -149,7 +149,7 @@ def unique_names(potentials: Sequence[Potential]) -> list[str]:
 
 
 def _text(potential: Potential) -> str:
-    """The specification, or for an object its name, which only this process knows."""
+    """The specification, or for an object a name that is valid in this process only."""
     try:
         return potential.specification
     except InputError:

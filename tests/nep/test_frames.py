@@ -380,7 +380,7 @@ def test_files_of_other_editors_and_programs_give_the_same_label(tmp_path, text)
         ("1.5 1.5 1.5", "4 0 0.01", "atoms 0 and 1 at the same place"),
         ("T T T", "T T F", "not periodic in three directions"),
         ("T T T", "F", "not periodic in three directions"),
-        ("Cu 0", "cu 0", "atom 0 has the species 'cu', which is no element"),
+        ("Cu 0", "cu 0", "atom 0 has the species 'cu', which is not an element"),
         ("Cu 0", "X 0", "atom 0 has the species 'X'"),
         ("pbc", "weight=heavy pbc", "its weight is 'heavy' but must be a number"),
         ("pbc", "energy_weight=-1 pbc", "its energy_weight is '-1' but must be"),

@@ -79,7 +79,7 @@ class AseEngine(Engine):
         return force_field(resting)(resting)
 
     def check(self, atoms: Atoms, stages: Sequence[Stage], npt: NPTSettings) -> None:  # noqa: ARG002
-        """Refuse exchanges without a thermostat, or of elements that are not there."""
+        """Refuse exchanges without a thermostat, or of elements that are missing."""
         if self.exchanges is None:
             return
         self.exchanges.pairs_of(atoms.get_chemical_symbols())
