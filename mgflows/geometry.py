@@ -1,4 +1,4 @@
-"""Checks of a structure before a calculator sees it.
+"""Checks of a structure before it is given to a calculator, and copies at rest or scaled.
 
 Compiled calculators do not check their input: a cell that is not finite can end the process, and
 a position that is not finite can give a finite energy.
@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["SHORTEST_DISTANCE", "check_distances", "check_geometry", "compact_cell"]
+__all__ = [
+    "SHORTEST_DISTANCE",
+    "at_rest",
+    "check_distances",
+    "check_geometry",
+    "compact_cell",
+    "with_volume",
+]
 
 SHORTEST_DISTANCE = 0.1
 """A. No two atoms of any material are closer; potentials overflow or ignore one of them there."""
@@ -145,3 +152,19 @@ def compact_cell(atoms: Atoms) -> NDArray[np.float64]:
     if not atoms.pbc.all() or np.prod(atoms.cell.lengths()) < _SKEWED * abs(atoms.cell.volume):
         return cell
     return np.asarray(minkowski_reduce(cell)[0], dtype=float)
+
+
+def at_rest(atoms: Atoms) -> Atoms:
+    """Return a copy without velocities and constraints."""
+    copy = atoms.copy()
+    copy.set_constraint()
+    copy.arrays.pop("momenta", None)
+    return copy
+
+
+def with_volume(atoms: Atoms, volume: float) -> Atoms:
+    """Return a copy without constraints, scaled with its cell to a volume in A^3."""
+    scaled = atoms.copy()
+    scaled.set_constraint()
+    scaled.set_cell(atoms.cell.array * np.cbrt(volume / atoms.get_volume()), scale_atoms=True)
+    return scaled

@@ -18,7 +18,7 @@ from mgflows import units
 from mgflows.checkpoints import RunCheckpoint
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.files import digest_of_arrays
-from mgflows.geometry import check_geometry
+from mgflows.geometry import at_rest, check_geometry
 from mgflows.md import protocols
 from mgflows.md.condensed import check_condensed, density
 from mgflows.md.engines.ase import AseEngine
@@ -221,7 +221,7 @@ def quench(
             hint="give those of mgflows.md.protocols.quench()",
         )
     run = _engine(calculator).run(
-        _at_rest(atoms),
+        at_rest(atoms),  # New velocities are drawn.
         stages,
         npt=npt,
         seed=seed,
@@ -326,7 +326,7 @@ def hold(
             hint="give a positive temperature and time",
         )
     run = _engine(calculator).run(
-        _at_rest(atoms),
+        at_rest(atoms),  # New velocities are drawn.
         stages,
         npt=npt,
         seed=seed,
@@ -535,13 +535,6 @@ def _engine(calculator: Calculator | Engine) -> Engine:
     if isinstance(calculator, Engine):
         return calculator
     return AseEngine(CalculatorPotential(instance=calculator))
-
-
-def _at_rest(atoms: Atoms) -> Atoms:
-    """A copy without velocities, so that new ones are drawn."""
-    copy = atoms.copy()
-    copy.arrays.pop("momenta", None)
-    return copy
 
 
 def _bare_copy(atoms: Atoms) -> Atoms:

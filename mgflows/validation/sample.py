@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import MgflowsError
+from mgflows.geometry import at_rest, with_volume
 from mgflows.md import protocols
 from mgflows.md.condensed import density
 from mgflows.md.engines import fastest_engine
@@ -33,7 +34,8 @@ from mgflows.validation.short_range_order import (
 )
 from mgflows.validation.soundness import cold_curve, energy_drift
 from mgflows.validation.statistics import correlation_time, mean_error
-from mgflows.validation.suite import MeltState
+from mgflows.validation.suite_results import MeltState
+from mgflows.validation.suite_settings import GLASS_TEMPERATURE, MELT_TEMPERATURE
 from mgflows.validation.transition import glass_transition
 from mgflows.validation.transport import diffusion_coefficients
 from mgflows.validation.viscosity import (
@@ -59,9 +61,6 @@ __all__ = ["Sample", "measure_sample"]
 
 logger = logging.getLogger(__name__)
 
-MELT = 2000.0
-GLASS = 300.0
-"""K (paper, section III)."""
 _RDF_RANGE = 15.0
 _RDF_BINS = 300
 _SEGMENTS = 5
@@ -214,7 +213,7 @@ def _soundness(given: _Given, sample: Sample) -> None:
         drift = energy_drift(
             given.atoms,
             given.engine,
-            temperature=GLASS,
+            temperature=GLASS_TEMPERATURE,
             time=protocol.drift_time,
             seed=given.task.seed,
         )
@@ -224,13 +223,16 @@ def _soundness(given: _Given, sample: Sample) -> None:
     except MgflowsError as error:
         sample.failures["energy drift"] = str(error)
     run = given.engine.run(
-        _at_rest(given.atoms),
+        at_rest(given.atoms),
         protocols.hold(
-            MELT, protocol.hot_time, equilibration_time=0.2 * protocol.hot_time, n_frames=0
+            MELT_TEMPERATURE,
+            protocol.hot_time,
+            equilibration_time=0.2 * protocol.hot_time,
+            n_frames=0,
         ),
         seed=given.task.seed,
     )
-    _melt_state(run, MELT).check()
+    _melt_state(run, MELT_TEMPERATURE).check()
     trace = run.trace(1)
     sample.average("melt_density", trace.density, _interval(trace.time))
 
@@ -279,8 +281,8 @@ def _quench(given: _Given, sample: Sample) -> None:
     """Structure of the glass, and thermodynamics of its cooling."""
     protocol = given.protocol
     stages = protocols.quench(
-        temperature_high=MELT,
-        temperature_low=GLASS,
+        temperature_high=MELT_TEMPERATURE,
+        temperature_low=GLASS_TEMPERATURE,
         cooling_rate=protocol.cooling_rate,
         equilibration_time=protocol.equilibration_time,
         hold_time=protocol.hold_time,
@@ -382,7 +384,9 @@ def _melt(given: _Given, sample: Sample) -> None:
     first = given.engine.run(
         given.atoms,
         [
-            *protocols.hold(MELT, protocol.equilibration_time, equilibration_time=0.0, n_frames=0),
+            *protocols.hold(
+                MELT_TEMPERATURE, protocol.equilibration_time, equilibration_time=0.0, n_frames=0
+            ),
             *protocols.hold(
                 temperature,
                 protocol.equilibration_time,
@@ -404,9 +408,8 @@ def _melt(given: _Given, sample: Sample) -> None:
         capacity = heat_capacity_from_fluctuations(held.enthalpy, temperature, len(given.atoms))
         sample.values["heat_capacity_fluctuations"] = capacity.value
         sample.errors["heat_capacity_fluctuations"] = capacity.error
-    melt = first.atoms
-    volume = float(held.volume.mean()) * len(melt)
-    melt.set_cell(melt.cell.array * np.cbrt(volume / melt.get_volume()), scale_atoms=True)
+    volume = float(held.volume.mean()) * len(first.atoms)
+    melt = with_volume(first.atoms, volume)
     n_frames = int(np.clip(protocol.melt_time / 0.4, 10, 500))
     run = given.engine.run(
         melt,
@@ -470,7 +473,7 @@ def _melt_state(run: Run, temperature: float, stage: int = 1) -> MeltState:
 def _start_structure(glass: Atoms, n_atoms: int, seed: int) -> Atoms:
     """A disordered structure of a number of atoms with the composition of a glass, at rest."""
     if n_atoms in (0, len(glass)):
-        return _at_rest(glass)
+        return at_rest(glass)
     from mgflows.alloy import Alloy
     from mgflows.surrogate import LennardJones
     from mgflows.surrogate.glasses import GlassProtocol, sample_glass
@@ -483,14 +486,7 @@ def _start_structure(glass: Atoms, n_atoms: int, seed: int) -> Atoms:
     sampled = sample_glass(lj, alloy, GlassProtocol(100, equilibration_sweeps=100), seed)
     assert sampled is not None
     atoms = sampled.sampler.atoms
-    return _at_rest(atoms)
-
-
-def _at_rest(atoms: Atoms) -> Atoms:
-    copy = atoms.copy()
-    copy.set_constraint()
-    copy.arrays.pop("momenta", None)
-    return copy
+    return at_rest(atoms)
 
 
 def _interval(time_axis: NDArray[np.float64]) -> float:

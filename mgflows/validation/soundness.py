@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.geometry import at_rest, with_volume
 from mgflows.md import protocols
 from mgflows.md.langevin import NPTSettings
 
@@ -72,9 +73,7 @@ def cold_curve(
     ratio = np.linspace(ratio_min, ratio_max, n_points)
     energy = np.empty(n_points)
     for k, factor in enumerate(ratio):
-        scaled = atoms.copy()
-        scaled.set_constraint()
-        scaled.set_cell(atoms.cell.array * np.cbrt(factor), scale_atoms=True)
+        scaled = with_volume(atoms, factor * atoms.get_volume())
         scaled.calc = calculator
         energy[k] = scaled.get_potential_energy() / len(atoms)
     lowest = int(np.argmin(energy))
@@ -114,10 +113,8 @@ def energy_drift(
     PotentialFailureError
         If the energy is not finite.
     """
-    start = atoms.copy()
-    start.arrays.pop("momenta", None)
     run = engine.run(
-        start,
+        at_rest(atoms),
         protocols.nve(time, 2.0 * temperature, sample_every=5),
         npt=NPTSettings(timestep=1.0),
         seed=seed,

@@ -16,7 +16,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_geometry, with_volume
 from mgflows.md import protocols
 from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
@@ -333,9 +333,7 @@ def _viscosity(
     )
     melt = MeltState.from_hold(held, temperature)
     melt.check()
-    atoms = held.atoms
-    volume = held.trace.volume.mean() * len(atoms)
-    atoms.set_cell(atoms.cell.array * np.cbrt(volume / atoms.get_volume()), scale_atoms=True)
+    atoms = with_volume(held.atoms, held.trace.volume.mean() * len(held.atoms))
     stress = sample_stress(
         atoms,
         calculator,

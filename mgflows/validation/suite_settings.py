@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["GLASS_TEMPERATURE", "MELT_TEMPERATURE", "SUITES", "SuiteSettings", "describe_protocol"]
 
 MELT_TEMPERATURE = 2000.0
-"""K."""
 GLASS_TEMPERATURE = 300.0
-"""K."""
+"""K (paper, section III)."""
 
 
 @dataclass(frozen=True)
