@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -44,6 +45,21 @@ SCALES = ("tiny", "small")
     help="Another alloy of the elements of the stand-in, such as Zr50Cu40Ni10: a demonstration, "
     "since only pairs of Cu, Zr and Al are fitted  [default: Cu46Zr46Al8].",
 )
+@click.option(
+    "--protocol",
+    type=click.Choice(["paper", "efficient"]),
+    default="paper",
+    show_default=True,
+    help="How the surrogate is cooled, as in `mgflows sample`.",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["md", "swap"]),
+    default="md",
+    show_default=True,
+    help="How the trained potential is cooled in the feedback stage: by molecular dynamics, or "
+    "with Monte Carlo exchanges of unlike atoms between its steps, for deeper glasses.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
 @click.option("--retry", is_flag=True, help="Rerun the jobs that failed in an earlier run.")
 @json_option
@@ -52,6 +68,8 @@ def quickstart(
     scale: str,
     workers: int | None,
     formula: str | None,
+    protocol: Literal["paper", "efficient"],
+    sampler: Literal["md", "swap"],
     seed: int,
     retry: bool,
     as_json: bool,
@@ -66,7 +84,7 @@ def quickstart(
 
     console = make_console(stderr=as_json)
     local_campaign.check_packages()
-    from mgflows.flows.scales import stand_in_campaign
+    from mgflows.flows.scales import stand_in_campaign, with_samplers
 
     if formula is None:
         maker = stand_in_campaign(scale, seed=seed)
@@ -74,6 +92,7 @@ def quickstart(
         from mgflows.machine.new_campaign import demonstration
 
         maker = demonstration(formula, scale, seed)
+    maker = with_samplers(maker, protocol, sampler)
     directory = directory.absolute()
     local_campaign.check_directory(directory)
     summary = local_campaign.read_summary(directory)

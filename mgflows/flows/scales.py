@@ -6,7 +6,7 @@ Everything that a scale changes is in this file.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -30,8 +30,17 @@ from mgflows.validation.acceptance import AcceptanceSettings
 if TYPE_CHECKING:
     from mgflows.methods.base import LabelMethod
     from mgflows.schemas.training import Split
+    from mgflows.surrogate.glasses import ProtocolName
 
-__all__ = ["PAPER", "SCALES", "Scale", "scale_table", "scaled_campaign", "stand_in_campaign"]
+__all__ = [
+    "PAPER",
+    "SCALES",
+    "Scale",
+    "scale_table",
+    "scaled_campaign",
+    "stand_in_campaign",
+    "with_samplers",
+]
 
 
 _LAST_LEARNING_RATE = 1e-4
@@ -307,6 +316,42 @@ def scaled_campaign(
             feedback_maker=replace(paper.feedback_maker, seed=quenching),
         ).labelled_by(method)
     return _at_scale(_find(scale), method, alloy, name, seed, labels=method.description)
+
+
+def with_samplers(
+    maker: CampaignMaker, protocol: ProtocolName = "paper", sampler: Literal["md", "swap"] = "md"
+) -> CampaignMaker:
+    """Return a campaign with other ways to make its glasses.
+
+    Parameters
+    ----------
+    maker
+        The campaign; its name gets the names of what differs from the paper.
+    protocol
+        How the surrogate is cooled (:class:`~mgflows.surrogate.glasses.GlassProtocol`).
+    sampler
+        How the trained potential is cooled (:class:`~mgflows.flows.feedback.FeedbackFlowMaker`).
+
+    Raises
+    ------
+    InputError
+        For an unknown protocol or sampler.
+    """
+    sampling = maker.sampling_maker
+    return replace(
+        maker,
+        name="-".join(
+            [
+                maker.name,
+                *([protocol] if protocol != "paper" else []),
+                *([sampler] if sampler != "md" else []),
+            ]
+        ),
+        sampling_maker=replace(
+            sampling, monte_carlo_maker=replace(sampling.monte_carlo_maker, protocol=protocol)
+        ),
+        feedback_maker=maker.feedback_maker and replace(maker.feedback_maker, sampler=sampler),
+    )
 
 
 def _at_scale(

@@ -13,9 +13,17 @@ from mgflows.errors import InputError
 from mgflows.flows.campaign_settings import encode_settings, settings_digest
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.sampling import SamplingFlowMaker
-from mgflows.flows.scales import PAPER, SCALES, Scale, scale_table, stand_in_campaign
+from mgflows.flows.scales import (
+    PAPER,
+    SCALES,
+    Scale,
+    scale_table,
+    stand_in_campaign,
+    with_samplers,
+)
 from mgflows.flows.tags import all_jobs
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
+from mgflows.md.exchanges import ExchangeSettings
 from mgflows.nep import ErrorTarget, GpumdTrainer
 from mgflows.schemas.training import SUBSETS
 
@@ -147,6 +155,20 @@ def test_a_maker_survives_storage():
     assert (
         again.document(again.make()).settings_digest == maker.document(maker.make()).settings_digest
     )
+
+
+def test_other_samplers_are_settings_of_a_campaign() -> None:
+    maker = stand_in_campaign("tiny")
+    assert with_samplers(maker) == maker
+    other = with_samplers(maker, "efficient", "swap")
+    assert other.name == "Cu46Zr46Al8-tiny-efficient-swap"
+    jobs = all_jobs(other.make())
+    makers = {type(job.maker).__name__: job.maker for job in jobs if job.maker}
+    assert makers["SwapMonteCarloMaker"].protocol == "efficient"
+    assert makers["QuenchMaker"].exchanges == ExchangeSettings()
+    assert with_samplers(replace(maker, feedback_maker=None), sampler="swap").feedback_maker is None
+    with pytest.raises(InputError, match="sampler 'mc' of the feedback is unknown"):
+        with_samplers(maker, sampler="mc")
 
 
 def test_expensive_methods_get_one_job_a_label():
