@@ -92,13 +92,13 @@ def main() -> None:
         other = efficient.numbers[name]
         chance = stats.ks_2samp(one, other).pvalue
         values = (f"{x.mean():.3f} ± {x.std(ddof=1) / len(x) ** 0.5:.3f}" for x in (one, other))
-        print(f"| {name} | {' | '.join(values)} | {chance:.2f} |")
+        print(f"| {name} | {' | '.join(values)} | {chance:.3f} |")
     print("\n| g(r) | difference | of random halves | chance |")
     print("|---|---|---|---|")
     rng = np.random.default_rng(options.seed)
     for pair, one in paper.curves.items():
         found, random, chance = permutation(one, efficient.curves[pair], rng)
-        print(f"| {pair} | {found:.3f} | {random:.3f} | {chance:.2f} |")
+        print(f"| {pair} | {found:.3f} | {random:.3f} | {chance:.3f} |")
 
 
 if __name__ == "__main__":
