@@ -36,7 +36,7 @@ _WIDTHS = (2.0, 20.0)
 _DESIGN_WIDTH = 5.0
 """Inches for which the sizes of texts are chosen."""
 _SMALLEST_TEXT = 0.8
-"""Factor on the sizes of texts in narrow figures: 6.8 pt, above the 6 pt that journals ask for."""
+"""Factor on the sizes of texts in narrow figures: 6.8 pt for labels, 6 pt in insets."""
 _RESOLUTION = 300
 """Dots per inch of PNG files and of images inside the others."""
 

@@ -49,6 +49,7 @@ ENERGY, FORCE, VIRIAL = "#8a5cd1", "#b5485d", "#4d8f3a"
 """Energies, forces and virials in losses."""
 ONSET = "#2f7fc1"
 """The onset of supercooling."""
+_SMALLEST_POINTS = 6.0
 _COOLING_RAMP = ("#d98200", "#d1495b", "#8e5bb5", "#2f7fc1")
 
 
@@ -223,6 +224,22 @@ class Drawing:
     def svg(self) -> str:
         """Return an SVG element for a page."""
         return render(self.draw, self.name, width=self.width, height=self.height)
+
+
+def points(size: float) -> float:
+    """Return a size in points as it is in the figure that is being drawn.
+
+    Narrow figures have smaller texts and markers (:func:`drawn`), but texts of 6 points at least,
+    which journals ask for.
+
+    Parameters
+    ----------
+    size
+        Points in a figure of the page.
+    """
+    matplotlib = errors.require("matplotlib", "report", "the figures of the report")
+    factor = float(matplotlib.rcParams["font.size"]) / float(str(_PARAMETERS["font.size"]))
+    return max(size * factor, min(size, _SMALLEST_POINTS))
 
 
 def single_axes(figure: Figure, x_label: str, y_label: str) -> Axes:

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from mgflows.errors import InputError
 from mgflows.report.export import figure_data, parse_width, write_figures
@@ -93,3 +94,15 @@ def test_every_figure_of_a_report_is_written_with_its_data(full, tmp_path) -> No
 def test_formats(full, tmp_path, form, magic) -> None:
     for path in write_figures(full, tmp_path, form=form):
         assert path.read_bytes().startswith(magic)
+
+
+def test_texts_of_narrow_figures_are_large_enough_for_journals(full) -> None:
+    panels = [panel for section in report_sections(full) for panel in section.panels]
+    for panel in panels:
+        with drawn(panel.drawing.draw, panel.name, 3.39, 2.4, 0.8) as figure:
+            sizes = [
+                text.get_fontsize()
+                for text in figure.findobj(Text)
+                if text.get_visible() and text.get_text().strip()
+            ]
+        assert min(sizes) >= 6.0, panel.name

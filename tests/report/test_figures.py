@@ -183,9 +183,9 @@ def test_a_loss_continues_that_of_the_training_before(figure: Figure) -> None:
     assert has_line(axes, np.array([[10.0, 4.0], [20.0, 2.0]]))
     assert has_line(axes, np.array([[25.0, 3.0], [30.0, 1.0]]))
     assert has_line(axes, np.array([[25.0, 0.3], [30.0, 0.2]]))
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     # The terms that are zero throughout are left out.
-    assert labels == ["total", "L1 term"]
+    assert labels == ["total", "L1 term", "dotted: test"]
 
 
 def test_residuals_are_predictions_less_labels(figure: Figure, full: ReportData) -> None:

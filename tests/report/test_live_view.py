@@ -31,6 +31,7 @@ from mgflows.report.web.app import create_app
 from mgflows.report.web.server import open_server
 from mgflows.settings import Settings
 from tests.helpers import jobs
+from tests.helpers.browser import browse
 from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
 from tests.helpers.workers import run_worker
 
@@ -340,30 +341,6 @@ def serving(database: GlassDatabase) -> Iterator[str]:
         yield view.address.rstrip("/")
     finally:
         view.close()
-
-
-def browse(address: str, folder: Path, height: int = 1200) -> tuple[str, Path]:
-    """Load a page in Chromium: the document after its scripts, and a picture."""
-    picture = folder / "page.png"
-    common = [
-        "chromium",
-        "--headless",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=5000",
-        f"--user-data-dir={folder / 'profile'}",
-        f"--window-size=1200,{height}",
-        f"--screenshot={picture}",
-        "--dump-dom",
-        address,
-    ]
-    done = subprocess.run(common, capture_output=True, text=True, timeout=300, check=True)
-    assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
-    return done.stdout, picture
 
 
 def colours(picture: Path, left: float, right: float, top: float, bottom: float) -> int:

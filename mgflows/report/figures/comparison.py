@@ -243,7 +243,7 @@ def draw_test_errors(figure: Figure, errors: Mapping[str, Mapping[str, ErrorStat
     n = len(errors)
     for axes, (attribute, label) in zip(
         panels,
-        (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")),
+        (("energy_rmse", "energy RMSE\n(meV/atom)"), ("force_rmse", "force RMSE\n(meV/Å)")),
         strict=True,
     ):
         for number, (name, table) in enumerate(errors.items()):

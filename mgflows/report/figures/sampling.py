@@ -52,8 +52,8 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
         highest = max(highest, float(density.max()))
     axes.set_xlim(0.0, limit)
     axes.set_ylim(0.0, 1.75 * highest)
-    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
-    _draw_preserved_bonds(axes.inset_axes((0.46, 0.66, 0.53, 0.33)), groups)
+    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=style.points(8))
+    _draw_preserved_bonds(axes.inset_axes((0.56, 0.66, 0.43, 0.33)), groups)
 
 
 def _radial_density(values: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,18 +86,18 @@ def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]])
             fmt=marker,
             color=style.INK,
             markerfacecolor=face,
-            markersize=3.5,
+            markersize=style.points(3.5),
             linewidth=0.8,
             label=label,
         )
-    axes.set_xticks(positions, list(groups), fontsize=7)
-    axes.tick_params(axis="y", labelsize=7)
+    axes.set_xticks(positions, list(groups), fontsize=style.points(7))
+    axes.tick_params(axis="y", labelsize=style.points(7))
     axes.set_xlim(-0.6, len(groups) - 0.4)
     lower = min(axes.get_ylim()[0], 95.0)
     axes.set_ylim(100.5 - 1.45 * (100.5 - lower), 100.5)
-    axes.set_ylabel("bonds kept (%)", fontsize=7.5)
+    axes.set_ylabel("bonds kept (%)", fontsize=style.points(7.5))
     axes.legend(
-        fontsize=7,
+        fontsize=style.points(7),
         loc="lower center",
         ncols=2,
         handletextpad=0.2,
@@ -184,7 +184,7 @@ def draw_supercooling(
             yerr=float(np.nan_to_num(group.e_is_reduced_error)),
             fmt="o",
             color=color,
-            markersize=6,
+            markersize=style.points(6),
             zorder=4,
         )
         is_late = group.log10_time > span.mean()
@@ -237,7 +237,12 @@ def draw_energy_correlation(
     for color, length in zip(style.cooling_colors(len(lengths)), lengths, strict=True):
         members = np.array([(x, y) for n_sweeps, x, y in records if n_sweeps == length])
         axes.plot(
-            *members.T, "o", color=color, alpha=0.85, markersize=4.5, label=style.scientific(length)
+            *members.T,
+            "o",
+            color=color,
+            alpha=0.85,
+            markersize=style.points(4.5),
+            label=style.scientific(length),
         )
     fit = fit_line([x for _, x, _ in records], [y for _, _, y in records])
     if fit is not None:
@@ -246,7 +251,7 @@ def draw_energy_correlation(
         style.annotate_corner(
             axes, f"R² = {fit.r2:.2f}\nslope {slope_with_error(fit.slope, fit.slope_error)}"
         )
-    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=8)
+    axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=style.points(8))
 
 
 def draw_relaxation_energies(
@@ -307,7 +312,7 @@ def draw_relaxation_energies(
             axes,
             f"{fit.n_points} relaxed: R² = {fit.r2:.2f}, slope "
             f"{slope_with_error(fit.slope, fit.slope_error)}",
-            corner="lower right",
+            corner="upper left",
         )
     figure.legend(loc="outside upper right", ncols=2)
 

@@ -92,7 +92,7 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
             look.marker,
             color=look.color,
             alpha=0.85,
-            markersize=3.5,
+            markersize=style.points(3.5),
             markeredgewidth=0,
             rasterized=True,
         )
@@ -134,10 +134,10 @@ def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
     if np.ptp(everything) > 1.05 * np.ptp(limits):
         inset = parity_axes.inset_axes((0.63, 0.21, 0.36, 0.42))
         _draw_by_subset(inset, sides, legend=False)
-        inset.tick_params(labelsize=6.5)
+        inset.tick_params(labelsize=style.points(6.5))
         inset.locator_params(nbins=4)
         inset.indicate_inset((limits[0], limits[0], np.ptp(limits), np.ptp(limits)), alpha=0.6)
-        inset.set_title("all frames", fontsize=7, pad=2)
+        inset.set_title("all frames", fontsize=style.points(7), pad=2)
     _draw_by_subset(
         residual_axes,
         {
@@ -207,13 +207,13 @@ def draw_parity_by_side(figure: Figure, parity: Mapping[str, ParityTable]) -> No
                 *pair,
                 marker,
                 color=color,
-                markersize=3.4,
+                markersize=style.points(3.4),
                 markerfacecolor="none",
                 markeredgewidth=0.6,
                 rasterized=True,
                 label=side,
             )
-        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label {name} ({unit})")
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label {name}\n({unit})")
         axes.locator_params(nbins=5)
     panels[0].set_ylabel("potential")
     handles, labels = panels[0].get_legend_handles_labels()
@@ -315,7 +315,7 @@ def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> 
                     linestyle=dashes,
                     linewidth=1.3,
                     marker="." if len(steps) < 40 else None,
-                    markersize=3.0,
+                    markersize=style.points(3.0),
                     label=label if label and number == len(losses) - 1 else None,
                 )
         begin = float(steps[-1]) if len(steps) else begin
@@ -327,9 +327,13 @@ def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> 
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.locator_params(axis="x", nbins=5)
     errors.plot([], [], color=style.MUTED, linestyle=_DOTTED, linewidth=1.3, label="dotted: test")
-    errors.set_ylim(top=4.0 * errors.get_ylim()[1])
-    for axes in (terms, errors):
-        axes.legend(loc="upper right", ncols=2, fontsize=7.5, columnspacing=0.9)
+    handles, labels = (
+        one + other
+        for one, other in zip(
+            terms.get_legend_handles_labels(), errors.get_legend_handles_labels(), strict=True
+        )
+    )
+    figure.legend(handles, labels, loc="outside upper left", ncols=4, columnspacing=1.0)
 
 
 def draw_feedback(
@@ -348,7 +352,7 @@ def draw_feedback(
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (attribute, label) in zip(
         panels,
-        (("energy_rmse", "energy RMSE (meV/atom)"), ("force_rmse", "force RMSE (meV/Å)")),
+        (("energy_rmse", "energy RMSE\n(meV/atom)"), ("force_rmse", "force RMSE\n(meV/Å)")),
         strict=True,
     ):
         for row, subset in enumerate(subsets):
@@ -369,7 +373,7 @@ def draw_feedback(
                         marker,
                         color=color,
                         markerfacecolor=face,
-                        markersize=5,
+                        markersize=style.points(5),
                         zorder=2,
                     )
         axes.set_xlabel(label)
@@ -414,7 +418,7 @@ def _draw_by_subset(
                 predicted[chosen],
                 look.marker,
                 color=look.color,
-                markersize=4.8 if is_test else 3.2,
+                markersize=style.points(4.8 if is_test else 3.2),
                 markerfacecolor="none" if is_test else look.color,
                 markeredgewidth=0.9 if is_test else 0.0,
                 alpha=1.0 if is_test else 0.55,
@@ -431,4 +435,4 @@ def _subset_legend(axes: Axes, subsets: Sequence[str], loc: Literal["best", "upp
     for subset in style.known_subsets(subsets):
         look = style.subset_style(subset)
         axes.plot([], [], look.marker, color=look.color, markeredgewidth=0, label=look.label)
-    axes.legend(loc=loc, handletextpad=0.3, fontsize=7.5)
+    axes.legend(loc=loc, handletextpad=0.3, fontsize=style.points(7.5))

@@ -90,8 +90,8 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
         _from_first_peak(axes, distributions)
     for axes in panels[len(pairs) :]:
         axes.set_visible(False)
-    figure.supxlabel("distance r (Å)", fontsize=8.5)
-    figure.supylabel("partial g(r)", fontsize=8.5)
+    figure.supxlabel("distance r (Å)", fontsize=style.points(8.5))
+    figure.supylabel("partial g(r)", fontsize=style.points(8.5))
 
 
 def draw_elasticity(
@@ -131,7 +131,7 @@ def draw_elasticity(
                     xytext=(0, 3),
                     textcoords="offset points",
                     ha="center",
-                    fontsize=7.5,
+                    fontsize=style.points(7.5),
                 )
         for position, name in enumerate(names):
             for value in measured.get(name, ()):
@@ -231,7 +231,7 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
                 "o",
                 color=color,
                 markerfacecolor=face,
-                markersize=5.5,
+                markersize=style.points(5.5),
                 label=_model_name(model) + _slope_of(points),
             )
     axes.margins(y=0.2)
@@ -266,7 +266,7 @@ def draw_landscape(
     margin = 0.08 * float(np.ptp(both)) or 0.01
     limits = (float(both.min()) - margin, float(both.max()) + margin)
     axes.plot(limits, limits, color=style.MUTED, linewidth=0.9)
-    axes.plot(reference, predicted, "o", color=style.MLIP, markersize=5.5)
+    axes.plot(reference, predicted, "o", color=style.MLIP, markersize=style.points(5.5))
     fit = fit_line(reference.tolist(), predicted.tolist())
     if fit is not None:
         ends = np.array([reference.min(), reference.max()])
@@ -323,7 +323,7 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
         axes.plot(dimer.distance, dimer.energy, color=style.MLIP, linewidth=1.3)
         if dimer.hole is not None:
             bottom = float(np.interp(dimer.hole, dimer.distance, dimer.energy))
-            axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=6)
+            axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=style.points(6))
         depth = max(1.0, -min(dimer.energy))
         barrier = [
             energy
@@ -345,8 +345,8 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
         )
     for axes in panels[len(dimers) :]:
         axes.set_visible(False)
-    figure.supxlabel("distance (Å)", fontsize=8.5)
-    figure.supylabel("energy (eV)", fontsize=8.5)
+    figure.supxlabel("distance (Å)", fontsize=style.points(8.5))
+    figure.supylabel("energy (eV)", fontsize=style.points(8.5))
 
 
 def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacityCurve]) -> None:
@@ -390,16 +390,21 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
     rates = list(dict.fromkeys(q.cooling_rate for q in ordered))
     for rate, color in zip(rates, style.cooling_colors(len(rates)), strict=True):
         for number, quench in enumerate(q for q in ordered if q.cooling_rate == rate):
-            temperature = _smoothed(quench.trace["temperature"])
+            # The equilibration of the melt comes before the highest temperature.
+            begin = int(np.argmax(_smoothed(quench.trace["temperature"])))
+            temperature, densities, energies = (
+                _smoothed(quench.trace[column])[begin:]
+                for column in ("temperature", "density", "energy")
+            )
             label = f"{rate:g} K/ps" if number == 0 else None
             density.plot(
                 temperature,
-                _smoothed(quench.trace["density"]),
+                densities,
                 color=color,
                 linewidth=1.1,
                 label=label,
             )
-            energy.plot(temperature, _smoothed(quench.trace["energy"]), color=color, linewidth=1.1)
+            energy.plot(temperature, energies, color=color, linewidth=1.1)
     density.set(xlabel="temperature (K)", ylabel="density (g/cm³)")
     energy.set(xlabel="temperature (K)", ylabel="potential energy (eV/atom)")
     figure.legend(loc="outside upper left", ncols=max(len(rates), 1))
