@@ -10,10 +10,15 @@ import click
 from mgflows.cli.options import json_option, print_json
 from mgflows.cli.running import describe_submission, print_summary, run_campaign
 from mgflows.cli.tables import make_console
-from mgflows.settings import directory_of_environment
 
 SCALES = ("tiny", "small")
 """Names of :data:`mgflows.flows.scales.SCALES`, repeated so that --help stays fast."""
+
+
+def _default_directory() -> Path:
+    from mgflows.settings import directory_of_environment
+
+    return directory_of_environment() or Path("quickstart")
 
 
 @click.command()
@@ -21,7 +26,7 @@ SCALES = ("tiny", "small")
     "-C",
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
-    default=lambda: directory_of_environment() or Path("quickstart"),
+    default=_default_directory,
     show_default="MGFLOWS_DIRECTORY or quickstart",
     help="Directory of everything: database, launches, potential and report.",
 )

@@ -10,9 +10,12 @@ import sys
 import pytest
 from rich.console import Console
 
+from mgflows.cli.running import _display, _line
 from mgflows.cli.status import _group_table, _overview
 from mgflows.cli.tables import make_console, make_table, print_table
 from mgflows.database import CampaignStatus, GroupStatus
+from mgflows.database.forecast import Forecast
+from mgflows.database.progress import Progress
 from mgflows.schemas.training import SUBSETS
 
 ID = "0123456789abcdef" * 2
@@ -69,6 +72,18 @@ def test_columns_are_left_out_in_order_and_named(width: int, kept: str) -> None:
     console = Console(width=200, file=io.StringIO(), highlight=False)
     print_table(console, "ABC", rows, optional="CB")
     assert "not shown" not in console.file.getvalue()
+
+
+def test_the_time_left_is_shown_on_a_terminal_and_in_a_log() -> None:
+    outlook = Forecast(running=(), seconds_left=372.0)
+    progress = Progress({("sampling", None): {"COMPLETED": 3, "RUNNING": 2}})
+    text = _printed(_display(progress, outlook, {"sampling": 9}, 61.0), 80)
+    assert "3/9" in text
+    assert "2 running" in text
+    assert "1 min 1 s elapsed, about 6 min 12 s left" in text
+    assert _line(progress, outlook, {"sampling": 9}) == (
+        "3/9 jobs done, about 6 min 12 s left; running: no job"
+    )
 
 
 def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -55,5 +55,8 @@ def test_the_site_builds_without_warnings(tmp_path, navigation) -> None:
         assert (tmp_path / html.lstrip("/")).stat().st_size > 5000, page
     api = (tmp_path / "reference" / "api" / "surrogate" / "index.html").read_text()
     assert 'id="mgflows.surrogate.swap_monte_carlo.SwapMonteCarlo.run"' in api
+    commands = (tmp_path / "reference" / "api" / "commands" / "index.html").read_text()
+    assert 'id="mgflows-committee-train"' in commands
+    assert "--accept-gate" in commands
     found = json.loads((tmp_path / "search" / "search_index.json").read_text())["docs"]
     assert any("supercooling" in entry["text"] for entry in found)
