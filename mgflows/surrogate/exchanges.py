@@ -1,4 +1,4 @@
-"""Which species exchange positions, and how often exchanges in a liquid are accepted.
+"""Acceptance of the exchanges of unlike atoms in a liquid, measured in a short run.
 
 Exchanges speed up swap Monte Carlo only if they are accepted, which is likely for species adjacent
 in diameter (paper, Methods, "Sampling PEL with swap-Monte Carlo"). The acceptance depends on well
@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
-
     from mgflows.alloy import Alloy
     from mgflows.surrogate.lennard_jones import LennardJones
 
-__all__ = ["ExchangeReport", "measure_exchanges", "possible_exchanges"]
+__all__ = ["ExchangeReport", "measure_exchanges"]
 
 
 @dataclass(frozen=True)
@@ -114,35 +109,3 @@ def measure_exchanges(
     return ExchangeReport(
         float(reduced_temperature), acceptance, accepted, reached == set(alloy.species)
     )
-
-
-def possible_exchanges(
-    lj: LennardJones, counts: NDArray[np.int64], pairs: Sequence[tuple[str, str]] | None
-) -> tuple[tuple[str, str], ...]:
-    """Return the requested pairs whose species are both present.
-
-    Parameters
-    ----------
-    lj
-        The surrogate.
-    counts
-        (n_species,) atoms of each species of the surrogate.
-    pairs
-        Pairs of species; by default those adjacent in diameter among the species present.
-
-    Raises
-    ------
-    InputError
-        For a pair of equal species, or one that the surrogate lacks.
-    """
-    present = [species for species, count in zip(lj.species, counts, strict=True) if count]
-    if pairs is None:
-        return lj.exchanges_of(present)
-    for pair in pairs:
-        if len(set(pair)) != 2 or not set(pair) <= set(lj.species):
-            raise InputError(
-                f"{tuple(pair)} is not a pair of different species among {list(lj.species)}",
-                hint="give pairs such as ('Cu', 'Al')",
-            )
-    unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
-    return tuple(pair for pair in unique.values() if set(pair) <= set(present))

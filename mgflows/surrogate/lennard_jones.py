@@ -336,10 +336,13 @@ class LennardJones:
         paper = _mean_cube(_CUZRAL_SIGMA, _PAPER_COMPOSITION) / _CUZRAL_SIGMA["Zr"] ** 3
         return _PAPER_REDUCED_DENSITY * paper / _mean_cube(diameters, composition)
 
-    def exchanges_of(self, species: Sequence[str]) -> tuple[tuple[str, str], ...]:
-        """Return the exchanges that swap Monte Carlo tries by default in an alloy of some species.
+    def exchanges_of(
+        self, species: Sequence[str], pairs: Sequence[tuple[str, str]] | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        """Return the exchanges that swap Monte Carlo tries in an alloy of some species.
 
-        They are the pairs adjacent in diameter among the given species; none for a single species.
+        They are those of ``pairs`` whose species are both given. By default they are the pairs
+        adjacent in diameter among the given species; none for a single species.
         The diameter of a species is its mean over all pairs with the given species. With
         Lorentz-Berthelot mixing this is the order of the species' own diameters; a metalloid, whose
         own diameter only keeps it away from others of its kind, finds its place among the metals.
@@ -347,9 +350,19 @@ class LennardJones:
         Raises
         ------
         InputError
-            For a species that the table lacks.
+            For a species that the table lacks, or a pair of equal species.
         """
         self._check_species(species)
+        if pairs is not None:
+            for pair in pairs:
+                if len(set(pair)) != 2 or not set(pair) <= set(self.species):
+                    raise InputError(
+                        f"{tuple(pair)} is not a pair of different species among "
+                        f"{list(self.species)}",
+                        hint="give pairs such as ('Cu', 'Al')",
+                    )
+            unique = {frozenset(pair): (pair[0], pair[1]) for pair in pairs}
+            return tuple(pair for pair in unique.values() if set(pair) <= set(species))
         present = [symbol for symbol in self.species if symbol in set(species)]
         index = [self.species.index(symbol) for symbol in present]
         diameters = self.sigma[np.ix_(index, index)].mean(axis=1)

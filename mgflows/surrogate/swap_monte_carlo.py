@@ -23,7 +23,6 @@ from mgflows.surrogate.cooling import (
     CoolingSchedule,
     sweep_grid,
 )
-from mgflows.surrogate.exchanges import possible_exchanges
 from mgflows.surrogate.insertion import random_configuration
 from mgflows.surrogate.kernels import all_pairs
 from mgflows.surrogate.kernels.layouts import lay_out
@@ -121,7 +120,8 @@ class SwapMonteCarlo:
         self._order = np.argsort(reduced.types, kind="stable")
         self._random_state = all_pairs.seed_random_state(seed, stream)
         counts = np.bincount(reduced.types, minlength=len(lj.species))
-        self.exchange_pairs = possible_exchanges(lj, counts, exchange_pairs)
+        present = [species for species, count in zip(lj.species, counts, strict=True) if count]
+        self.exchange_pairs = lj.exchanges_of(present, exchange_pairs)
         self._proposals = self._make_proposals(counts, reduced.box)
         self._system = lay_out(lj, reduced, self._order, max_displacement, dtype, method)
         self._counters = all_pairs.new_counters(len(lj.species), len(self.exchange_pairs))
