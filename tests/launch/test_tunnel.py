@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
 import socket
@@ -81,6 +82,8 @@ def login_node(short_directory: Path) -> Iterator[list[str]]:
         "IdentityFile": str(folder / "user"),
         "UserKnownHostsFile": str(folder / "known"),
         "StrictHostKeyChecking": "no",
+        # In the namespace of the client any user is root.
+        "User": getpass.getuser(),
     }
     yield [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
     listener.shutdown(socket.SHUT_RDWR)

@@ -185,7 +185,7 @@ def test_potentials_are_parsed_from_their_specification(tmp_path):
     for text, words in (
         ("mace:file", "unknown kind 'mace'"),
         ("calculator:nowhere:Class", "cannot be imported"),
-        ("calculator:ase.calculators.lj:LennardJones?{", "no JSON"),
+        ("calculator:ase.calculators.lj:LennardJones?{", "not a JSON"),
         ("eam:", "names no file"),
         (f"eam:{file}", "no embedded-atom table"),
     ):
@@ -226,7 +226,7 @@ def test_shipped_experiments_have_sources():
         ({"value": "about 7"}, "not a number"),
         ({"doi": "internet"}, "DOI 'internet'"),
         ({"verified": "yes"}, "not true or false"),
-        ({"composition": "glass 7"}, "no formula"),
+        ({"composition": "glass 7"}, "not a formula"),
         ({"colour": "grey"}, "unknown colour"),
     ],
 )
