@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -113,7 +114,7 @@ def test_the_printed_output_of_a_job_does_not_fit(
     submit_jobs(site, say(str(journal), "much", 3_000_000), say(str(journal), "more", 3_000_000))
     worker = run_worker(site, "size=1000k", PYTHONUNBUFFERED="" if buffered else "1")
     assert worker.returncode == ExitCode.SOME_FAILED, worker.stderr
-    assert worker.stderr.splitlines()[-1].endswith("0 jobs done, 2 failed")
+    assert re.search(r"jobs? done, [12] failed$", worker.stderr.splitlines()[-1])
     assert "xxxx" not in worker.stdout + worker.stderr
     failures = recover(site, retry=True).failures
     assert {classify(failure.reason) for failure in failures} <= {ErrorCategory.DISK_FULL}
