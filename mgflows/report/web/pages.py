@@ -17,6 +17,7 @@ from mgflows.report.data import ReportData
 from mgflows.report.page import stand_in_warning
 from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.report.web.downloads import DATASET_FORMATS, POTENTIAL_FORMATS
+from mgflows.schemas.training import subset_order
 from mgflows.text import plural, sentence
 
 if TYPE_CHECKING:
@@ -132,8 +133,13 @@ def potential(database: GlassDatabase, identifier: str) -> dict[str, Any]:
     found = [each for each in database.potentials() if each.potential_id == identifier]
     if not found:
         raise InputError(f"there is no potential {identifier!r}", hint="choose one of the list")
+    subsets = sorted(
+        found[-1].errors["train"], key=lambda name: (name == "all", subset_order(name))
+    )
     return {
         "potential": found[-1],
+        "subsets": subsets,
+        "scaled_down": sentence(found[-1].scaled_down),
         "warning": acceptance_warning(found[-1]),
         "formats": [form for form in POTENTIAL_FORMATS if form != "nep"],
     }
