@@ -264,6 +264,14 @@ def test_the_x_ray_weighted_function_is_drawn(figure: Figure) -> None:
     assert figure.axes[0].get_ylabel() == "X-ray g(r)"
 
 
+def test_the_reference_has_its_own_name(figure: Figure) -> None:
+    curve = RadialDistributionCurve(distance=[2.0, 3.0], total=[0.0, 1.0], partial={})
+    both = {"model": curve, "reference": curve}
+    validation.draw_radial_distribution(figure, both, "stand-in EAM")
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["trained potential", "stand-in EAM"]
+
+
 def test_a_hole_in_a_dimer_is_marked(figure: Figure, full: ReportData) -> None:
     assert full.validation is not None
     dimers = records.dimers_of(full.validation)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         RadialDistributionCurve,
     )
 
+REFERENCE = "reference method"
+"""Legend of a reference without a short name."""
 _REPULSIVE_BELOW = 2.0
 """Distance in A below which atoms must repel (:mod:`mgflows.validation.dimers`)."""
 _SHOWN_FROM = 1.2
@@ -31,7 +33,9 @@ _SHOWN_FROM = 1.2
 
 
 def draw_radial_distribution(
-    figure: Figure, distributions: Mapping[str, RadialDistributionCurve]
+    figure: Figure,
+    distributions: Mapping[str, RadialDistributionCurve],
+    reference: str = REFERENCE,
 ) -> None:
     """Fig. 4a: radial distribution function of the potential and of the reference.
 
@@ -43,12 +47,14 @@ def draw_radial_distribution(
         Empty figure.
     distributions
         Functions on a grid in A.
+    reference
+        Name of the reference in the legend.
     """
     weighted = is_xray_weighted(distributions)
     axes = style.single_axes(figure, "distance r (Å)", "X-ray g(r)" if weighted else "g(r)")
     for model, curve in distributions.items():
         values = curve.xray if weighted else curve.total
-        _draw_curve(axes, curve.distance, values, model, label=_model_name(model))
+        _draw_curve(axes, curve.distance, values, model, label=_model_name(model, reference))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     _from_first_peak(axes, distributions)
     axes.legend(loc="upper right")
@@ -95,7 +101,10 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
 
 
 def draw_elasticity(
-    figure: Figure, elasticity: Elasticity, measured: Mapping[str, Sequence[float]] | None = None
+    figure: Figure,
+    elasticity: Elasticity,
+    measured: Mapping[str, Sequence[float]] | None = None,
+    reference: str = REFERENCE,
 ) -> None:
     """Fig. 4b: elastic moduli and Poisson's ratio, with standard errors over the samples.
 
@@ -107,6 +116,8 @@ def draw_elasticity(
         Moduli in GPa.
     measured
         Measured values of E, B, G (GPa) and ν by name.
+    reference
+        Name of the reference in the legend.
     """
     measured = measured or {}
     moduli, ratio = figure.subplots(1, 2, width_ratios=(3, 1.15))
@@ -154,7 +165,14 @@ def draw_elasticity(
     for model in models:
         color, face = _colors(model)
         handles.append(
-            moduli.bar(0, 0, color=face, edgecolor=color, linewidth=1.0, label=_model_name(model))
+            moduli.bar(
+                0,
+                0,
+                color=face,
+                edgecolor=color,
+                linewidth=1.0,
+                label=_model_name(model, reference),
+            )
         )
     if measured:
         handles += moduli.plot(
@@ -168,6 +186,7 @@ def draw_viscosity(
     viscosities: Mapping[str, tuple[float, float]],
     temperature: float,
     measured: Sequence[tuple[float, float]] = (),
+    reference: str = REFERENCE,
 ) -> None:
     """Fig. 5a: viscosity of the melt at one temperature, with standard errors.
 
@@ -181,6 +200,8 @@ def draw_viscosity(
         K.
     measured
         Temperatures (K) and measured viscosities (mPa s).
+    reference
+        Name of the reference in the legend.
     """
     axes = style.single_axes(figure, "temperature (K)", "viscosity (mPa s)")
     for model, (value, error) in viscosities.items():
@@ -192,7 +213,7 @@ def draw_viscosity(
             fmt="o",
             color=color,
             markerfacecolor=face,
-            label=_model_name(model),
+            label=_model_name(model, reference),
         )
     if measured:
         axes.plot(*zip(*measured, strict=True), "D", color=style.FORCE, label="experiment")
@@ -201,7 +222,9 @@ def draw_viscosity(
     axes.legend(loc="best")
 
 
-def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> None:
+def draw_shear_moduli(
+    figure: Figure, shear: Sequence[Shear], method: str, reference: str = REFERENCE
+) -> None:
     """Fig. 6a: shear modulus from athermal quasistatic shear against the label energy of the glass.
 
     Parameters
@@ -212,6 +235,8 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
         One entry per sample, with its energy.
     method
         Short name of the labelling method.
+    reference
+        Name of the reference in the legend.
     """
     axes = style.single_axes(
         figure, f"energy e({method}) of the relaxed glass (eV/atom)", "shear modulus G (GPa)"
@@ -232,7 +257,7 @@ def draw_shear_moduli(figure: Figure, shear: Sequence[Shear], method: str) -> No
                 color=color,
                 markerfacecolor=face,
                 markersize=style.points(5.5),
-                label=_model_name(model) + _slope_of(points),
+                label=_model_name(model, reference) + _slope_of(points),
             )
     axes.margins(y=0.2)
     axes.legend(loc="best")
@@ -277,7 +302,7 @@ def draw_landscape(
     axes.set(xlim=limits, ylim=limits)
 
 
-def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
+def draw_stress_strain(figure: Figure, shear: Sequence[Shear], reference: str = REFERENCE) -> None:
     """Stress-strain curves of athermal quasistatic shear.
 
     Parameters
@@ -286,12 +311,14 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear]) -> None:
         Empty figure.
     shear
         One entry per sample.
+    reference
+        Name of the reference in the legend.
     """
     axes = style.single_axes(figure, "shear strain (%)", "shear stress (GPa)")
     for model in _models(shear):
         curves = [curve for s in shear for curve in s.curves.get(model, [])]
         for number, (strain, stress) in enumerate(curves):
-            label = _model_name(model) if number == 0 else None
+            label = _model_name(model, reference) if number == 0 else None
             _draw_curve(
                 axes,
                 (100.0 * np.asarray(strain)).tolist(),
@@ -349,7 +376,11 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
     figure.supylabel("energy (eV)", fontsize=style.points(8.5))
 
 
-def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacityCurve]) -> None:
+def draw_heat_capacity(
+    figure: Figure,
+    heat_capacities: Mapping[str, HeatCapacityCurve],
+    reference: str = REFERENCE,
+) -> None:
     """Fig. 5b: heat capacity along a cooling.
 
     Parameters
@@ -358,6 +389,8 @@ def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacit
         Empty figure.
     heat_capacities
         Curves by model.
+    reference
+        Name of the reference in the legend.
     """
     axes = style.single_axes(figure, "temperature (K)", "heat capacity (J/(mol K))")
     for model, curve in heat_capacities.items():
@@ -370,7 +403,7 @@ def draw_heat_capacity(figure: Figure, heat_capacities: Mapping[str, HeatCapacit
             fmt="o-",
             color=color,
             markerfacecolor=face,
-            label=_model_name(model),
+            label=_model_name(model, reference),
         )
     axes.legend(loc="best")
 
@@ -450,8 +483,8 @@ def _colors(model: str) -> tuple[str, str]:
     return (style.INK, "none") if model == "reference" else (style.MLIP, style.MLIP)
 
 
-def _model_name(model: str) -> str:
-    return "reference method" if model == "reference" else "trained potential"
+def _model_name(model: str, reference: str) -> str:
+    return reference if model == "reference" else "trained potential"
 
 
 def _models(shear: Sequence[Shear]) -> list[str]:

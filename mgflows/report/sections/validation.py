@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mgflows.report.data import ReportData
-    from mgflows.schemas.validation import RadialDistributionCurve
+    from mgflows.schemas.validation import RadialDistributionCurve, ValidationDocument
     from mgflows.validation.experiments import Experiment
 
+_LONGEST_NAME = 28
+"""Characters of a legend."""
 _NO_VALIDATION = "No validation of a potential has been stored yet."
 _NAMES = {"model": "the potential", "reference": "the reference"}
 
@@ -47,6 +50,7 @@ def structure(data: ReportData) -> Section:
             "The last potential has not been validated; the following results are of potential "
             f"{document.potential_id}."
         )
+    reference = _reference_name(document)
     distributions = radial_distributions_of(document)
     if not distributions:
         section.missing.append("The validation holds no radial distribution function.")
@@ -65,7 +69,10 @@ def structure(data: ReportData) -> Section:
                 "Fig. 4a",
                 "Radial distribution function",
                 style.Drawing(
-                    lambda figure: figures.draw_radial_distribution(figure, distributions), "rdf"
+                    lambda figure: figures.draw_radial_distribution(
+                        figure, distributions, reference
+                    ),
+                    "rdf",
                 ),
                 (
                     "X-ray weighted"
@@ -122,7 +129,7 @@ def structure(data: ReportData) -> Section:
                 "Fig. 4b",
                 "Elastic constants",
                 style.Drawing(
-                    lambda figure: figures.draw_elasticity(figure, elasticity, measured),
+                    lambda figure: figures.draw_elasticity(figure, elasticity, measured, reference),
                     "elasticity",
                 ),
                 "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
@@ -145,6 +152,7 @@ def dynamics(data: ReportData) -> Section:
             "atoms at every temperature."
         )
         return section
+    reference = _reference_name(document)
     if viscosities:
         words = [
             f"{with_error(*viscosities[model], digits=2)} mPa s with {_NAMES[model]}"
@@ -168,7 +176,7 @@ def dynamics(data: ReportData) -> Section:
                     "Viscosity",
                     style.Drawing(
                         lambda figure: figures.draw_viscosity(
-                            figure, viscosities, temperature, measured
+                            figure, viscosities, temperature, measured, reference
                         ),
                         "viscosity",
                     ),
@@ -183,7 +191,7 @@ def dynamics(data: ReportData) -> Section:
                 "Fig. 5b",
                 "Heat capacity",
                 style.Drawing(
-                    lambda figure: figures.draw_heat_capacity(figure, heat_capacities),
+                    lambda figure: figures.draw_heat_capacity(figure, heat_capacities, reference),
                     "heat-capacity",
                 ),
                 "Slope of the enthalpy along one cooling; error bars are standard errors of the "
@@ -200,6 +208,7 @@ def energetics(data: ReportData) -> Section:
     if document is None:
         section.missing.append(_NO_VALIDATION)
         return section
+    reference = _reference_name(document)
     shear, landscape = shear_of(document), landscape_of(document)
     if any(s.moduli for s in shear):
         words = []
@@ -221,7 +230,9 @@ def energetics(data: ReportData) -> Section:
                     "Fig. 6a",
                     "Shear modulus and energy",
                     style.Drawing(
-                        lambda figure: figures.draw_shear_moduli(figure, shear, data.method_name),
+                        lambda figure: figures.draw_shear_moduli(
+                            figure, shear, data.method_name, reference
+                        ),
                         "shear-moduli",
                     ),
                     "Shear modulus of each glass from the slope of its stress-strain curve, "
@@ -231,11 +242,11 @@ def energetics(data: ReportData) -> Section:
     else:
         section.missing.append("The validation holds no athermal quasistatic shear.")
     if landscape is not None and len(landscape[0]) > 1:
-        reference, predicted = landscape
-        fit = fit_line(reference.tolist(), predicted.tolist())
+        labels, predicted = landscape
+        fit = fit_line(labels.tolist(), predicted.tolist())
         section.paragraphs.append(
-            f"For {plural(len(reference), 'relaxed glass')} the energies of the potential and of "
-            f"the reference differ by {1e3 * root_mean_square(predicted - reference):.1f} meV/atom "
+            f"For {plural(len(labels), 'relaxed glass')} the energies of the potential and of "
+            f"the reference differ by {1e3 * root_mean_square(predicted - labels):.1f} meV/atom "
             "(RMS)"
             + (
                 f"; the slope is {slope_with_error(fit.slope, fit.slope_error)} (1 is perfect)."
@@ -250,13 +261,13 @@ def energetics(data: ReportData) -> Section:
                 "Energies of relaxed glasses",
                 style.Drawing(
                     lambda figure: figures.draw_landscape(
-                        figure, reference, predicted, data.method_name
+                        figure, labels, predicted, data.method_name
                     ),
                     "landscape",
                 ),
                 "Energy per atom of glasses relaxed by the label method; the grey diagonal "
                 "is perfect agreement, the dashed line a fit. "
-                f"{_note(data, plural(len(reference), 'glass'))}",
+                f"{_note(data, plural(len(labels), 'glass'))}",
             )
         )
     else:
@@ -270,7 +281,8 @@ def energetics(data: ReportData) -> Section:
                 "",
                 "Stress–strain curves",
                 style.Drawing(
-                    lambda figure: figures.draw_stress_strain(figure, shear), "stress-strain"
+                    lambda figure: figures.draw_stress_strain(figure, shear, reference),
+                    "stress-strain",
                 ),
                 "Athermal quasistatic shear, one curve for each glass and direction. "
                 f"{_note(data, plural(len(shear), 'glass'))}",
@@ -369,6 +381,12 @@ def _labelled_frames(data: ReportData) -> str:
 def _note(data: ReportData, how: str) -> str:
     """State the numbers behind one figure, and whether they are smaller than the paper's."""
     return scaled_down(how) if data.campaign.scaled_down else sentence(how)
+
+
+def _reference_name(document: ValidationDocument) -> str:
+    """Short name of the reference, such as ``stand-in EAM``."""
+    name = re.split(r" \(|, ", document.reference or "")[0]
+    return name if 0 < len(name) <= _LONGEST_NAME else figures.REFERENCE
 
 
 def _experiments(data: ReportData) -> list[Experiment]:
