@@ -21,11 +21,21 @@ if TYPE_CHECKING:
     type=click.Choice(CATEGORIES),
     help="Require what workers for such jobs need  [default: check everything].",
 )
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Read every stored output and array and compare it with its checksum; without it 20 are "
+    "read.",
+)
 @directory_option
 @json_option
 @click.pass_context
 def doctor(
-    context: click.Context, category: str | None, directory: Path | None, as_json: bool
+    context: click.Context,
+    category: str | None,
+    deep: bool,
+    directory: Path | None,
+    as_json: bool,
 ) -> None:
     """Check packages, configuration, programs, batch system, database and disk of this machine.
 
@@ -36,7 +46,7 @@ def doctor(
 
     from mgflows.machine.doctor import Verdict, examine
 
-    findings = examine(directory, category)
+    findings = examine(directory, category, deep=deep)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -104,6 +104,7 @@ _DONE = {
     "restore": "inserted again",
     "prepare": "created",
     "collect": "result stored",
+    "record": "recorded",
 }
 
 

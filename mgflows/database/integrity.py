@@ -1,7 +1,8 @@
 """Damage of the database: lost outputs, incomplete arrays, missing indexes and counters.
 
 The checks read indexes and counts, and can be repeated often. Changed values are found when they
-are read (:mod:`mgflows.checked_stores`).
+are read (:mod:`mgflows.checked_stores`): by jobs, and by `changed_outputs`, which reads a sample or
+all of them.
 """
 
 from __future__ import annotations
@@ -10,11 +11,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mgflows.database.planned import batches
+from mgflows.errors import DamagedDataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jobflow import JobStore
     from pymongo.database import Database
 
-__all__ = ["INDEXES", "LostOutput", "lost_outputs", "missing_indexes", "wrong_counters"]
+__all__ = [
+    "INDEXES",
+    "LostLaunch",
+    "LostOutput",
+    "changed_outputs",
+    "lost_launches",
+    "lost_outputs",
+    "missing_indexes",
+    "wrong_counters",
+]
 
 _UNIQUE_SUBMISSION = {
     "unique": True,
@@ -59,6 +73,105 @@ class LostOutput:
     fw_id: int
     name: str
     reason: str
+
+
+@dataclass(frozen=True)
+class LostLaunch:
+    """An ended job whose launch was deleted.
+
+    FireWorks derives the state of a job from its launches: without them it can count as not run.
+
+    Attributes
+    ----------
+    fw_id, name, state
+        Its firework.
+    launch_id
+        The launch.
+    """
+
+    fw_id: int
+    name: str
+    state: str
+    launch_id: int
+
+
+def lost_launches(database: Database, campaign: str | None = None) -> list[LostLaunch]:
+    """Ended jobs whose present launch was deleted.
+
+    Parameters
+    ----------
+    database
+        The database.
+    campaign
+        Only this campaign; all by default.
+    """
+    # Both are read from FireWorks' indexes.
+    known = {row["_id"] for row in _values(database, "launches", "launch_id")}
+    lost = sorted(
+        row["_id"]
+        for row in _values(database, "fireworks", "launches")
+        if row["_id"] is not None and row["_id"] not in known
+    )
+    query: dict[str, Any] = {"state": {"$in": ["COMPLETED", "FIZZLED"]}}
+    if campaign is not None:
+        query["spec.mgflows.campaign"] = campaign
+    return [
+        LostLaunch(row["fw_id"], row["name"], row["state"], row["launches"][-1])
+        for some in batches(lost)
+        for row in database["fireworks"].find(
+            {**query, "launches": {"$in": some}}, ["fw_id", "name", "state", "launches"]
+        )
+        if row["launches"][-1] in some
+    ]
+
+
+def _values(database: Database, collection: str, field: str) -> Iterator[dict[str, Any]]:
+    """The distinct values of a field, read in batches (`distinct` is limited to 16 MB)."""
+    return database[collection].aggregate(
+        [
+            {"$project": {"_id": 0, field: 1}},
+            {"$unwind": f"${field}"},
+            {"$group": {"_id": f"${field}"}},
+        ]
+    )
+
+
+def changed_outputs(store: JobStore, n: int | None = None) -> tuple[list[tuple[str, str]], int]:
+    """Compare stored outputs and their arrays with their checksums.
+
+    Parameters
+    ----------
+    store
+        The JobStore of :func:`mgflows.connections.open_job_store`, connected.
+    n
+        How many outputs are read, at random; all by default.
+
+    Returns
+    -------
+    changed : list of (str, str)
+        Uuid of the job of each output that differs, and the reason.
+    n_read : int
+        Number of outputs that were read. Those of version 0.1 have no checksum and do not count.
+    """
+    outputs = store.docs_store._collection
+    steps: list[dict[str, Any]] = [{"$match": {"metadata.sha256": {"$exists": True}}}]
+    if n is not None:
+        # Before the match: a random sample of a whole collection needs no scan.
+        steps.insert(0, {"$sample": {"size": n}})
+    steps.append({"$project": {"_id": 0, "uuid": 1, "index": 1, "metadata.blobs": 1}})
+    changed, n_read = [], 0
+    for row in outputs.aggregate(steps):
+        n_read += 1
+        key = {"uuid": row["uuid"], "index": row["index"]}
+        try:
+            store.docs_store.query_one(key)
+            if blobs := row["metadata"].get("blobs"):
+                for arrays in store.additional_stores.values():
+                    for _ in arrays.query({"blob_uuid": {"$in": blobs}}):
+                        pass
+        except DamagedDataError as error:
+            changed.append((row["uuid"], error.message))
+    return changed, n_read
 
 
 def lost_outputs(database: Database, campaign: str | None = None) -> list[LostOutput]:

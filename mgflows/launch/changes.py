@@ -50,6 +50,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_LABEL_BATCH = 500
+"""Structures that are submitted at once: with the jobs that carry it, one of 150 atoms takes 250
+KiB."""
+
 
 @dataclass(frozen=True)
 class Extension:
@@ -342,15 +346,43 @@ def label(
     stored = StoredCampaign(database, campaign)
     own = makers_for(method).label if method is not None else None
     maker = own or stored.maker.label_maker.label_maker
-    prepared = [structure_from_atoms(prepare(atoms)) for atoms in structures]
+    if families is not None and len(families) != len(structures):
+        raise InputError(
+            f"there are {len(structures)} structures and {len(families)} families",
+            hint="name the family of each structure",
+        )
+    # All are checked before the first is submitted.
+    prepared = [prepare(atoms) for atoms in structures]
+    submissions = []
+    for first in range(0, len(prepared), _LABEL_BATCH):
+        some = prepared[first : first + _LABEL_BATCH]
+        names = None if families is None else families[first : first + _LABEL_BATCH]
+        submissions.append(_label(stored, maker, some, subset, names))
+    return replace(
+        submissions[0],
+        n_added=sum(each.n_added for each in submissions),
+        n_planned=sum(each.n_planned for each in submissions),
+        is_new=any(each.is_new for each in submissions),
+    )
+
+
+def _label(
+    stored: _Stored,
+    maker: Any,
+    prepared: Sequence[Atoms],
+    subset: str,
+    families: Sequence[str] | None,
+) -> Submission:
+    """Submit the labels of a few structures as one part of the campaign."""
+    structures = [structure_from_atoms(atoms) for atoms in prepared]
     details: dict[str, Any] = {
-        "structures": [structure.as_dict() for structure in prepared],
+        "structures": [structure.as_dict() for structure in structures],
         "subset": subset,
     }
     part = _part("label", details, ())
     names = families or [f"{subset}-{part[-8:]}-{number:03d}" for number in range(len(prepared))]
     jobs = []
-    for structure, family in zip(prepared, names, strict=True):
+    for structure, family in zip(structures, names, strict=True):
         job = maker.make(structure)
         job.name = f"label {family}"
         jobs.append(tag(job, stage="labels", category="dft", subset=subset, family=family))

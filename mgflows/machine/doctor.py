@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import resource
@@ -12,8 +13,14 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import mgflows
-from mgflows.connections import check_database, open_database
-from mgflows.database.integrity import lost_outputs, missing_indexes, wrong_counters
+from mgflows.connections import check_database, open_database, open_job_store
+from mgflows.database.integrity import (
+    changed_outputs,
+    lost_launches,
+    lost_outputs,
+    missing_indexes,
+    wrong_counters,
+)
 from mgflows.database.planned import deleted_jobs
 from mgflows.errors import InputError, MgflowsError
 from mgflows.launch import checks as found_here
@@ -30,6 +37,7 @@ from mgflows.machine.stray_configuration import (
 from mgflows.recovery.queues import Queues, partitions
 from mgflows.schemas.campaign import PLANNED
 from mgflows.settings import CATEGORIES, Settings
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +51,8 @@ _ROOMY_BYTES = 5 * 1024**3
 # A worker holds about seven connections; mongod accepts up to 80 % of its limit of open files.
 _FEW_FILES, _ENOUGH_FILES = 1024, 4096
 _SKEW_SECONDS = 5.0
+_SAMPLED_OUTPUTS = 20
+_SHOWN_UUIDS = 20
 # The extras for users; the others are for developers, or combine these.
 _EXTRAS = ("mongod", "train", "md", "report", "gpaw", "vasp")
 _PURPOSES = {
@@ -66,7 +76,9 @@ _TESTED_SERIES = {
 _SHARED_PACKAGES = ("jobflow", "FireWorks", "pymatgen", "monty", "atomate2")
 
 
-def examine(directory: Path | str | None = None, category: str | None = None) -> list[Finding]:
+def examine(
+    directory: Path | str | None = None, category: str | None = None, *, deep: bool = False
+) -> list[Finding]:
     """Check this machine.
 
     Parameters
@@ -76,6 +88,8 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     category
         Only what workers for this category of jobs (``sampling``, ``dft``, ``training`` or ``md``)
         need; everything by default.
+    deep
+        Whether every stored output is compared with its checksum, instead of a few.
 
     Returns
     -------
@@ -118,6 +132,7 @@ def examine(directory: Path | str | None = None, category: str | None = None) ->
     if database.verdict is Verdict.OK:
         findings += _server(settings)
         findings.append(error_as_finding("job store", lambda: check_job_store(settings)))
+        findings.append(error_as_finding("checksums", lambda: _checksums(settings, deep=deep)))
     return findings
 
 
@@ -472,7 +487,7 @@ def _deleted(database: Database) -> list[Finding]:
 
 
 def _integrity(database: Database) -> list[Finding]:
-    """Lost outputs, missing indexes and wrong counters; nothing if there are none."""
+    """Lost outputs and launches, missing indexes, wrong counters; nothing if there are none."""
     if database["fireworks"].estimated_document_count() == 0:
         return []
     findings = []
@@ -480,12 +495,42 @@ def _integrity(database: Database) -> list[Finding]:
         findings.append(("indexes", f"missing: {'; '.join(indexes)}"))
     if counters := wrong_counters(database):
         findings.append(("counters", f"missing or too small: {', '.join(counters)}"))
+    if launches := lost_launches(database):
+        number = plural(len(launches), "ended job")
+        first = f"{launches[0].fw_id} ({launches[0].name})"
+        findings.append(("launches", f"those of {number} were deleted, the first of {first}"))
     if lost := lost_outputs(database):
         names = ", ".join(f"{each.fw_id} ({each.name}): {each.reason}" for each in lost[:3])
         more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
         findings.append(("stored outputs", f"completed jobs {names}{more}"))
     hint = "repair it with: mgflows heal --yes"
     return [Finding(check, Verdict.ERROR, reason, hint) for check, reason in findings]
+
+
+def _checksums(settings: Settings, *, deep: bool) -> Finding:
+    """Compare stored outputs with their checksums."""
+    store = open_job_store(settings)
+    store.connect()
+    try:
+        changed, n_read = changed_outputs(store, None if deep else _SAMPLED_OUTPUTS)
+        total = store.docs_store._collection.estimated_document_count()
+    finally:
+        store.close()
+    if changed:
+        uuids = [uuid for uuid, _ in changed]
+        query = json.dumps({"spec.job_uuid": {"$in": uuids[:_SHOWN_UUIDS]}})
+        number = f"{len(changed)} of {n_read} outputs that were read"
+        return Finding(
+            "checksums",
+            Verdict.ERROR,
+            f"{number} changed after they were stored: {changed[0][1]}",
+            f"compute them again with: lpad rerun_fws -q '{query}'"
+            + ("" if deep else "; find others with: mgflows doctor --deep"),
+        )
+    extent = "" if deep or n_read == total else "; mgflows doctor --deep reads all"
+    return Finding(
+        "checksums", Verdict.OK, f"{n_read} of {total} outputs agree with their checksums{extent}"
+    )
 
 
 def _provenance(row: dict[str, Any]) -> dict[str, Any] | None:

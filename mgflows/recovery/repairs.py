@@ -19,7 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.connections import check_database
 from mgflows.database.failures import ErrorCategory, Failure, read_failures
-from mgflows.database.integrity import lost_outputs, missing_indexes, wrong_counters
+from mgflows.database.integrity import (
+    lost_launches,
+    lost_outputs,
+    missing_indexes,
+    wrong_counters,
+)
 from mgflows.database.planned import deleted_jobs
 from mgflows.database.progress import require_campaign
 from mgflows.launch.campaigns import restore_deleted
@@ -139,7 +144,8 @@ def _look(
         looks = [search.broken_workflows, search.lost, search.orphans]
         # One after the other, because a repair may reveal what the next one finds.
         if restore:
-            looks = [search.unprepared, *looks, search.lost_outputs, search.deleted]
+            looks = [search.unprepared, search.lost_launches, *looks]
+            looks += [search.lost_outputs, search.deleted]
         for look in looks:
             for step in look():
                 if not apply or _apply(launchpad, step, settings):
@@ -414,6 +420,13 @@ class _Search:
                 seen = {"fw_id": lost.fw_id, "state": "COMPLETED"}
                 yield Step(Action.RERUN, "lost output", (lost.fw_id,), lost.name, lost.reason, seen)
 
+    def lost_launches(self) -> Iterator[Step]:
+        """Ended jobs whose launch was deleted, from which FireWorks derives their state."""
+        for lost in lost_launches(self.launchpad.db, self.campaign):
+            reason = f"its launch {lost.launch_id} was deleted"
+            seen = {"fw_id": lost.fw_id, "state": lost.state, "launches": lost.launch_id}
+            yield Step(Action.RECORD, "lost launch", (lost.fw_id,), lost.name, reason, seen)
+
     def deleted(self) -> Iterator[Step]:
         """Campaigns with submitted jobs that were deleted from the LaunchPad."""
         names = (
@@ -506,6 +519,8 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
     # A worker may have finished, or another process repaired this, in the meantime.
     if launchpad.fireworks.find_one(seen, {"_id": 1}) is None:
         return False
+    if step.action is Action.RECORD:
+        return _record_launch(launchpad, step)
     if step.action is Action.FINISH:
         launchpad._refresh_wf(fw_id)
         return True
@@ -528,6 +543,22 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
         },
     )
     return True
+
+
+def _record_launch(launchpad: LaunchPad, step: Step) -> bool:
+    """Insert a launch that was deleted, with the state of its firework."""
+    from fireworks import FWAction
+    from fireworks.core.firework import Launch
+
+    launch_id, state = step.seen["launches"], step.seen["state"]
+    action = FWAction(stored_data={"_message": step.reason})
+    if state == "FIZZLED":
+        action.stored_data["_exception"] = {"_stacktrace": f"LostLaunch: {step.reason}"}
+    launch = Launch(state, "", launch_id=launch_id, fw_id=step.fireworks[0], action=action)
+    inserted = launchpad.launches.update_one(
+        {"launch_id": launch_id}, {"$setOnInsert": launch.to_db_dict()}, upsert=True
+    )
+    return inserted.upserted_id is not None
 
 
 def _set_aside(launchpad: LaunchPad, step: Step) -> bool:

@@ -23,6 +23,7 @@ class Action(enum.StrEnum):
     RESTORE = "restore"
     PREPARE = "prepare"
     COLLECT = "collect"
+    RECORD = "record"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Step:
         FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
         unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
         belong to no workflow, `RESTORE` inserts deleted jobs again, `PREPARE` creates missing
-        indexes and counters, `COLLECT` stores the result of a job that ran offline.
+        indexes and counters, `COLLECT` stores the result of a job that ran offline, `RECORD`
+        inserts a deleted launch.
     problem
         The problem in a word or two.
     fireworks

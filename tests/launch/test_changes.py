@@ -162,6 +162,22 @@ def test_frames_are_listed_filtered_and_written(database, settings, tmp_path, mo
     assert json.loads(run("--time", "1:s", "--json")) == [], "no glass of a second"
 
 
+def test_many_structures_are_submitted_in_batches(database, monkeypatch):
+    monkeypatch.setattr("mgflows.launch.changes._LABEL_BATCH", 2)
+    (glass,) = database.load(database.frames(NAME, subset="dft_minimized")[:1])
+    glasses = [glass.copy() for _ in range(3)]
+    for seed, each in enumerate(glasses):
+        each.rattle(0.02, seed=seed)
+    assert label(database, NAME, glasses, subset="many").n_added == 3
+    query = {"spec.mgflows.subset": "many"}
+    families = database.mongo["fireworks"].distinct("spec.mgflows.family", query)
+    assert len(families) == 3
+    assert label(database, NAME, glasses, subset="many").n_added == 0
+    with pytest.raises(InputError, match="3 structures and 2 families"):
+        label(database, NAME, glasses, families=["a", "b"])
+    database.mongo["fireworks"].update_many(query, {"$set": {"state": "DEFUSED"}})
+
+
 def test_structures_of_a_file_are_labelled_by_the_method_of_the_campaign(
     database, settings, tmp_path
 ):

@@ -15,7 +15,7 @@ from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch import advance, submit
 from mgflows.launch.launchpad import RetryingLaunchPad
 from mgflows.launch.workflows import prepare_database
-from mgflows.machine.doctor import _integrity
+from mgflows.machine.doctor import Verdict, _checksums, _integrity
 from mgflows.recovery import plan_recovery, recover
 from mgflows.recovery.steps import Action
 from tests.helpers import jobs
@@ -191,3 +191,37 @@ def test_a_counter_is_never_set_back(settings: Settings, database: Database) -> 
     assert (launchpad.get_new_fw_id(), launchpad.get_new_launch_id()) == (71, 31)
     prepare_database(launchpad)
     assert launchpad.get_new_fw_id() == 72
+
+
+def test_deleted_launches_are_named_and_recorded(
+    finished: tuple[Job, Job], settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    database.launches.delete_many({})
+    (finding,) = _integrity(database)
+    assert "those of 1 ended job were deleted" in finding.reason
+    assert "mgflows heal --yes" in finding.hint
+    (step,) = recover(settings, restore=True).steps
+    assert (step.action, step.problem, step.name) == (Action.RECORD, "lost launch", "arrays")
+    assert not plan_recovery(settings).steps
+    # FireWorks derives the same state again, and the next job runs.
+    launchpad = open_launchpad(settings)
+    launchpad._refresh_wf(step.fireworks[0])
+    launchpad.connection.close()
+    run_worker(settings)
+    assert database.fireworks.distinct("state") == ["COMPLETED"]
+    assert ran(tmp_path / "journal") == ["first", "total"]
+
+
+def test_changed_data_are_found_by_reading_them(
+    finished: tuple[Job, Job], settings: Settings, database: Database
+) -> None:
+    assert _checksums(settings, deep=True).reason == "1 of 1 outputs agree with their checksums"
+    chunk = database["outputs_blobs.chunks"].find_one()
+    changed = bytes(chunk["data"]).replace(b"999.0", b"998.0")
+    database["outputs_blobs.chunks"].update_one({"_id": chunk["_id"]}, {"$set": {"data": changed}})
+    for deep in (False, True):
+        finding = _checksums(settings, deep=deep)
+        assert finding.verdict is Verdict.ERROR
+        assert "1 of 1 outputs that were read changed after they were stored" in finding.reason
+        assert finished[0].uuid in finding.hint
+    assert "lpad rerun_fws" in finding.hint
