@@ -361,13 +361,13 @@ def label(
     return replace(
         submissions[0],
         n_added=sum(each.n_added for each in submissions),
-        n_planned=sum(each.n_planned for each in submissions),
+        n_planned=submissions[-1].n_planned,
         is_new=any(each.is_new for each in submissions),
     )
 
 
 def _label(
-    stored: _Stored,
+    stored: StoredCampaign,
     maker: Any,
     prepared: Sequence[Atoms],
     subset: str,
