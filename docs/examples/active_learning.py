@@ -7,6 +7,7 @@ train.xyz are revealed batch by batch, and test.xyz, of other families, never ch
 left out on both sides: the question is which glasses and liquids to label. Every batch doubles the
 number of labels. All selections of a seed begin with the same random frames. Each training begins
 from random parameters and has the same number of steps.
+``--teacher nep.txt`` replaces all labels by those of another potential.
 OUTPUT gets active_learning.svg, active_learning.md and active_learning.json. Every potential that
 was trained is kept there, so that an interrupted run resumes. ``--quick`` is a rough version.
 """
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.files import write_text
-from mgflows.nep import NepParameters, NepTrainer, parity, read_frames
+from mgflows.nep import NepParameters, NepTrainer, parity, predict, read_frames
 from mgflows.nep.committee import train_committee
 from mgflows.nep.selection import SelectionStrategy, select_frames
 
@@ -114,6 +116,19 @@ def run(
     return rows
 
 
+def labelled_by(potential: Path, frames: list[Atoms]) -> list[Atoms]:
+    """Return the same structures with the labels of a potential."""
+    predicted = predict(potential, frames)
+    for index, frame in enumerate(frames):
+        frame.calc = SinglePointCalculator(
+            frame,
+            energy=predicted.energies[index] * len(frame),
+            forces=predicted.forces[index],
+            stress=predicted.stresses[index],
+        )
+    return frames
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """Mean and standard error over the seeds, as Markdown."""
     lines = [
@@ -176,6 +191,7 @@ def main() -> None:
     )
     parser.add_argument("source", type=Path, help="folder with train.xyz and test.xyz")
     parser.add_argument("output", type=Path, help="folder of the results")
+    parser.add_argument("--teacher", type=Path, help="nep.txt that labels all frames again")
     parser.add_argument("--quick", action="store_true", help="a rough version")
     options = parser.parse_args()
     effort = QUICK if options.quick else Effort()
@@ -183,6 +199,8 @@ def main() -> None:
         [frame for frame in read_frames(options.source / name) if frame.info["subset"] != "crystal"]
         for name in ("train.xyz", "test.xyz")
     )
+    if options.teacher is not None:
+        train, test = (labelled_by(options.teacher, frames) for frames in (train, test))
     results: list[dict[str, Any]] = []
     for seed in range(effort.n_seeds):
         for strategy in STRATEGIES:

@@ -141,8 +141,9 @@ def _repeat(
 def _as_json(database: GlassDatabase, name: str, state: CampaignStatus) -> dict[str, Any]:
     groups = [asdict(group) | {"total": group.total} for group in state.groups]
     summary = {key: getattr(state, key) for key in _SUMMARY}
-    scaled_down = database.campaign(name).scaled_down
-    return asdict(state) | {"groups": groups, **summary, "scaled_down": scaled_down}
+    document = database.campaign(name)
+    described = {"scaled_down": document.scaled_down, "teacher": document.teacher}
+    return asdict(state) | {"groups": groups, **summary, **described}
 
 
 def _overview(states: dict[str, CampaignStatus]) -> Table:
@@ -201,6 +202,8 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     ]
     if (more := len(state.failures) - _SHOWN_FAILURES) > 0:
         lines.append(Text(f"and {more} more; list them by category with: mgflows heal", "dim"))
+    if document.teacher:
+        lines.append(Text(f"first labelled by a teacher: {document.teacher}", style="dim"))
     if document.scaled_down:
         lines.append(Text(document.scaled_down, style="dim"))
     return Group(*lines)

@@ -19,6 +19,7 @@ from mgflows.database.run_files import GPUMD_INPUT, LAMMPS_INPUT, LAMMPS_SCRIPT,
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import write_text
 from mgflows.nep.frames import frame_text
+from mgflows.schemas.teacher import TEACHER
 from mgflows.text import listed
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def _datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str) 
 - Method: {method.description or method.code} (code {method.code} {method.version}, fingerprint
   {dataset.fingerprint_digest})
 - Energies: {min(energies):.4f} to {max(energies):.4f} eV per atom, force-consistent
-- Atoms in a cell: {min(sizes)} to {max(sizes)}
+{_teacher_note(dataset)}- Atoms in a cell: {min(sizes)} to {max(sizes)}
 - Cells: {", ".join(shown)}{others}
 - Split: {split} (test fraction {dataset.test_fraction:g}, seed {dataset.split_seed}); a family is a
   sample and its descendants
@@ -295,6 +296,12 @@ def _datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str) 
             + ", ".join(f"{each} {e:.4f}" for each, e in dataset.references.fitted.items()),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _teacher_note(dataset: DatasetDocument) -> str:
+    if not any(subset.startswith(TEACHER) for subset in dataset.counts):
+        return ""
+    return "- Labels of a teacher: a cheap model, not the method of the campaign\n"
 
 
 def _glass(database: GlassDatabase, potential: PotentialDocument) -> Atoms:

@@ -132,6 +132,7 @@ class ActiveLearningFlowMaker(StoredMaker):
                 clock=inputs.clock,
                 held_out_families=list(inputs.held_out_families),
                 trajectory_checks=list(inputs.trajectory_checks),
+                chosen=list(inputs.chosen),
             ),
             gate=gate,
         )
@@ -234,6 +235,7 @@ class ActiveLearningFlowMaker(StoredMaker):
                 clock=inputs.clock,
                 held_out_families=inputs.held_out_families,
                 trajectory_checks=inputs.trajectory_checks,
+                chosen=inputs.chosen,
             ),
             stage=_STAGE,
             generation=number,

@@ -31,7 +31,11 @@ from mgflows.text import listed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jobflow import OutputReference
+
     from mgflows.flows.outputs import LabelOutput, SamplingOutput
+    from mgflows.flows.teacher import TeacherFlowMaker
+    from mgflows.jobs.training import TrainingMaker
     from mgflows.methods.base import LabelMethod
     from mgflows.nep.selection import SelectionStrategy
     from mgflows.nep.targets import ErrorTarget
@@ -73,6 +77,10 @@ class CampaignMaker(Maker):
         are the same as after a feedback stage.
     active_learning_maker
         The rounds in detail, for what is not the default.
+    teacher
+        A cheap model that labels everything first: the method of the campaign labels only what
+        students of the teacher are uncertain about or differ from it
+        (:class:`~mgflows.flows.teacher.TeacherFlowMaker`).
     crystals_from_start
         Whether the first training includes the crystals, as in the paper. A short training with
         :class:`~mgflows.nep.trainers.NeppoTrainer` is better without
@@ -110,6 +118,7 @@ class CampaignMaker(Maker):
     label_budget: int | None = None
     maximum_rounds: int | None = None
     active_learning_maker: ActiveLearningFlowMaker | None = None
+    teacher: TeacherFlowMaker | None = None
     crystals_from_start: bool = True
     continue_with_failed_potential: bool = False
     minimum_fraction: float = 0.5
@@ -148,18 +157,37 @@ class CampaignMaker(Maker):
 
         sampling = self.sampling_maker.make(self.alloy)
         glasses: SamplingOutput = sampling.output
-        labelling = self.label_maker.make(self.alloy, glasses.samples, glasses.n_sweeps)
-        labels: LabelOutput = labelling.output
-
-        everything = [*labels.labels, *labels.crystal_labels]
-        inputs = DatasetInputs(
-            labels=labels.labels if self._crystals_join_later else everything,
-            samples=list(glasses.samples.values()),
-            held_out_families=labels.held_out_families,
-            trajectory_checks=labels.trajectory_checks,
-        )
-        training = self.training_maker.make(
-            self.alloy, self.name, inputs, scaled_down=self.scaled_down
+        everything: list[OutputReference] = []
+        start = None
+        if self.teacher is not None:
+            labelling = self._taught.make(
+                self.alloy,
+                self.name,
+                glasses,
+                self.label_maker,
+                _without_tests(self._training(self.training_maker)),
+                scaled_down=self.scaled_down,
+            )
+            labels: LabelOutput = labelling.output.labels
+            start = labelling.output.student
+            inputs = DatasetInputs(
+                labels=[],
+                samples=list(glasses.samples.values()),
+                held_out_families=labels.held_out_families,
+                chosen=[labelling.output.chosen],
+            )
+        else:
+            labelling = self.label_maker.make(self.alloy, glasses.samples, glasses.n_sweeps)
+            labels = labelling.output
+            everything = [*labels.labels, *labels.crystal_labels]
+            inputs = DatasetInputs(
+                labels=labels.labels if self._crystals_join_later else everything,
+                samples=list(glasses.samples.values()),
+                held_out_families=labels.held_out_families,
+                trajectory_checks=labels.trajectory_checks,
+            )
+        training = self._training(self.training_maker).make(
+            self.alloy, self.name, inputs, start=start, scaled_down=self.scaled_down
         )
         flows, trained = [sampling, labelling, training], training.output
         gate = None
@@ -185,7 +213,7 @@ class CampaignMaker(Maker):
                     scaled_down=self.scaled_down,
                     gate=gate,
                 )
-                joined = replace(joined, rounds=feedback.output)
+                joined = replace(joined, chosen=[*joined.chosen, feedback.output])
                 # The last round's potential is the start, and its end the gate.
                 trained = replace(trained, potential=feedback.output)
                 gate = feedback.output.uuid
@@ -194,7 +222,7 @@ class CampaignMaker(Maker):
                 feedback = self.feedback_maker.make(trained.potential, structures, gate=gate)
                 joined = replace(joined, labels=[*everything, *feedback.output.labels.values()])
                 generation = 1
-            retraining = self.retraining_maker.make(
+            retraining = self._training(self.retraining_maker).make(
                 self.alloy,
                 self.name,
                 joined,
@@ -222,6 +250,29 @@ class CampaignMaker(Maker):
         return flow
 
     @property
+    def _taught(self) -> TeacherFlowMaker:
+        """The teacher's stage with what is the campaign's."""
+        assert self.teacher is not None
+        return replace(
+            self.teacher,
+            label_maker=self.label_maker.label_maker,
+            committee_maker=self.teacher.committee_maker
+            or _committee_of(self.training_maker.training_maker),
+        )
+
+    def _training(self, maker: TrainingFlowMaker) -> TrainingFlowMaker:
+        """A training whose potentials name the teacher."""
+        if self.teacher is None:
+            return maker
+        teacher = self.teacher.description
+        return replace(
+            maker,
+            training_maker=replace(maker.training_maker, teacher=teacher),
+            comparison_maker=maker.comparison_maker
+            and replace(maker.comparison_maker, teacher=teacher),
+        )
+
+    @property
     def rounds_maker(self) -> ActiveLearningFlowMaker | None:
         """The rounds of active learning with everything that is the campaign's; None without."""
         if self.selection is None and self.active_learning_maker is None:
@@ -231,23 +282,13 @@ class CampaignMaker(Maker):
         given: dict[str, Any] = {
             name: getattr(self, name) for name in names if getattr(self, name) is not None
         }
-        training = maker.training_maker or replace(
-            self.retraining_maker,
-            training_maker=replace(self.retraining_maker.training_maker, acceptance=None),
-            comparison_maker=None,
-        )
-        committee = maker.committee_maker
-        if committee is None:
-            used = training.training_maker
-            committee = CommitteeMemberMaker(parameters=used.parameters)
-            if isinstance(used.trainer, NepTrainer):
-                committee = replace(committee, trainer=used.trainer)
+        training = maker.training_maker or _without_tests(self._training(self.retraining_maker))
         return replace(
             maker,
             settings=replace(maker.settings, **given),
             feedback_maker=maker.feedback_maker or self.feedback_maker,
             training_maker=training,
-            committee_maker=committee,
+            committee_maker=maker.committee_maker or _committee_of(training.training_maker),
         )
 
     def labelled_by(self, method: LabelMethod) -> CampaignMaker:
@@ -327,6 +368,7 @@ class CampaignMaker(Maker):
             settings_digest=settings_digest(settings),
             scale=self.scale,
             scaled_down=self.scaled_down,
+            teacher="" if self.teacher is None else self.teacher.description,
             planned={stage: planned[stage] for stage in STAGES if stage in planned},
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             mgflows_version=mgflows.__version__,
@@ -375,6 +417,8 @@ class CampaignMaker(Maker):
                     raise InputError(
                         f"{name} of campaign {self.name}: {error.message}", hint=error.hint
                     ) from error
+        if self.teacher is not None:
+            self._check_teacher(self.teacher.method)
         methods = {
             name: getattr(maker, "method", None) and maker.method.fingerprint(self.alloy.species)
             for name, maker in makers.items()
@@ -399,12 +443,45 @@ class CampaignMaker(Maker):
                     hint="give both the same method",
                 )
 
+    def _check_teacher(self, teacher: LabelMethod | None) -> None:
+        if teacher is None:
+            raise InputError(
+                f"the teacher of campaign {self.name} has no method",
+                hint="give a cheap one: TeacherFlowMaker(method=...)",
+            )
+        check_species(teacher, self.alloy.species)
+        species = self.alloy.species
+        own = self._method
+        if own and not own.fingerprint(species).differences(teacher.fingerprint(species)):
+            raise InputError(
+                f"the teacher of campaign {self.name} is the method of the campaign itself "
+                f"({teacher.description})",
+                hint="give a cheaper teacher, or none",
+            )
+
     def _check_box(self) -> None:
         given = self.sampling_maker.monte_carlo_maker.lennard_jones
         surrogate = given or LennardJones.for_species(self.alloy.species)
         note = surrogate.check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
+
+
+def _without_tests(maker: TrainingFlowMaker) -> TrainingFlowMaker:
+    """A training whose potential is used in the next step only."""
+    return replace(
+        maker,
+        training_maker=replace(maker.training_maker, acceptance=None, reference=None),
+        comparison_maker=None,
+    )
+
+
+def _committee_of(maker: TrainingMaker) -> CommitteeMemberMaker:
+    """Committee members like the potentials of a training."""
+    committee = CommitteeMemberMaker(parameters=maker.parameters)
+    if isinstance(maker.trainer, NepTrainer):
+        return replace(committee, trainer=maker.trainer)
+    return committee
 
 
 def _accepted_with(maker: TrainingFlowMaker, reference: LabelMethod | None) -> TrainingFlowMaker:

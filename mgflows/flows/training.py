@@ -41,8 +41,9 @@ class DatasetInputs:
         Families that are entirely in the test set.
     trajectory_checks
         Outputs of the jobs that compared a trajectory with a single point.
-    rounds
-        Output of the last round of active learning, whose labels are added.
+    chosen
+        Outputs that list further labels: of the last round of active learning, of the choice that
+        replaces labels of a teacher.
     """
 
     labels: Sequence[OutputReference]
@@ -50,7 +51,7 @@ class DatasetInputs:
     clock: OutputReference | None = None
     held_out_families: Sequence[str] = ()
     trajectory_checks: Sequence[OutputReference] = ()
-    rounds: OutputReference | None = None
+    chosen: Sequence[OutputReference] = ()
 
 
 @dataclass
@@ -83,6 +84,7 @@ class TrainingFlowMaker(Maker):
         stage: str = "training",
         generation: int = 0,
         previous: TrainingOutput | None = None,
+        start: OutputReference | None = None,
         scaled_down: str = "",
         gate: str | None = None,
     ) -> Flow:
@@ -101,6 +103,9 @@ class TrainingFlowMaker(Maker):
         previous
             Output of an earlier training: its splits are kept and its potentials are the start of
             the new ones, each of the same split.
+        start
+            Potential to start from whose dataset is not continued, such as the student of a
+            teacher.
         scaled_down
             In which way the training is smaller than the paper's, unless its Maker states it.
         gate
@@ -115,7 +120,7 @@ class TrainingFlowMaker(Maker):
             held_out_families=list(inputs.held_out_families),
             previous=previous.dataset if previous else None,
             trajectory_checks=list(inputs.trajectory_checks),
-            **({} if inputs.rounds is None else {"rounds": inputs.rounds}),
+            **({"chosen": list(inputs.chosen)} if inputs.chosen else {}),
         )
         dataset.name = f"dataset {generation}"
         jobs = [tag(dataset, stage=stage, category="sampling", gate=gate)]
@@ -135,13 +140,13 @@ class TrainingFlowMaker(Maker):
         potential = train(
             self.training_maker,
             f"train {generation}",
-            previous.potential if previous else None,
+            previous.potential if previous else start,
             priority=5,
         )
         comparison = self.comparison_maker and train(
             self.comparison_maker,
             f"train {generation} on the {self.comparison_maker.split} split",
-            previous.comparison if previous else None,
+            previous.comparison if previous else start,
             priority=0,
         )
         output = TrainingOutput(dataset.output, potential, comparison)

@@ -78,7 +78,7 @@ class DatasetMaker(StoredMaker):
         held_out_families: list[str] | None = None,
         previous: OutputReference | None = None,
         trajectory_checks: list[OutputReference] | None = None,
-        rounds: OutputReference | None = None,
+        chosen: list[OutputReference] | None = None,
     ) -> DatasetDocument:
         """Freeze a dataset.
 
@@ -101,9 +101,10 @@ class DatasetMaker(StoredMaker):
             warm start is never tested on frames it was trained on.
         trajectory_checks
             Outputs of the jobs that compared a trajectory with a single point.
-        rounds
-            Output of the last round of active learning: its labels are added, and its dataset takes
-            the place of `previous`.
+        chosen
+            Outputs that list further label jobs: of the last round of active learning, whose
+            dataset takes the place of `previous`, and of the choice that replaces labels of a
+            teacher.
 
         Raises
         ------
@@ -113,12 +114,21 @@ class DatasetMaker(StoredMaker):
             If too few labels succeeded, or the stresses of a trajectory contain the kinetic part.
         """
         store = current_store()
-        if rounds is not None:
-            found = _first(store, rounds, ["label_uuids", "dataset_uuid"])
+        held_out = set(held_out_families or [])
+        for each in chosen or []:
+            found = _first(store, each, ["label_uuids", "dataset_uuid", "held_out_families"])
+            if not found:
+                raise InputError(
+                    f"the output of job {each.uuid}, which lists label jobs, is not in the "
+                    "database",
+                    hint="rerun it: mgflows heal",
+                )
             labels = [*labels, *map(OutputReference, found["label_uuids"])]
-            previous = OutputReference(found["dataset_uuid"])
+            held_out |= set(found.get("held_out_families", []))
+            if "dataset_uuid" in found:
+                previous = OutputReference(found["dataset_uuid"])
         settings = maker_settings(
-            self, campaign=campaign, species=species, held_out_families=held_out_families or []
+            self, campaign=campaign, species=species, held_out_families=sorted(held_out)
         )
         with record_provenance(
             seed=self.split_seed, settings=settings, parents=[label.uuid for label in labels]
@@ -145,7 +155,7 @@ class DatasetMaker(StoredMaker):
                     test_fraction=self.test_fraction,
                     split_seed=self.split_seed,
                     include_ordered=self.include_ordered,
-                    held_out_families=tuple(held_out_families or ()),
+                    held_out_families=tuple(sorted(held_out)),
                 ),
                 provenance=provenance,
                 earlier=earlier,

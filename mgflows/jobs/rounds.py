@@ -101,7 +101,7 @@ class RoundInputs(MSONable):
         Family to the quench whose configurations are candidates.
     structures
         Start structures of further quenches.
-    labels, samples, clock, held_out_families, trajectory_checks
+    labels, samples, clock, held_out_families, trajectory_checks, chosen
         What every dataset of the campaign is made of
         (:class:`~mgflows.flows.training.DatasetInputs`).
     added
@@ -126,6 +126,7 @@ class RoundInputs(MSONable):
     clock: OutputReference | None
     held_out_families: list[str]
     trajectory_checks: list[OutputReference]
+    chosen: list[OutputReference] = field(default_factory=list)
     added: list[OutputReference] = field(default_factory=list)
     new: list[OutputReference] = field(default_factory=list)
     n_requested: int = 0

@@ -90,6 +90,8 @@ class TrainingMaker(Maker):
     reference
         The method of the labels, if a label takes milliseconds: the tests then measure the errors
         along the potential's own molecular dynamics. None for a density functional.
+    teacher
+        Cheap model whose labels the first training used, in words: recorded with the potential.
     """
 
     name: str = "train"
@@ -100,6 +102,7 @@ class TrainingMaker(Maker):
     scaled_down: str = ""
     acceptance: AcceptanceSettings | None = field(default_factory=AcceptanceSettings)
     reference: LabelMethod | None = None
+    teacher: str | None = None
 
     @job(data="parity", output_schema=PotentialDocument, config=JobConfig(expose_store=True))
     def make(
@@ -207,6 +210,7 @@ class TrainingMaker(Maker):
                 "test": _parity_points(sides["test"], test, self.seed),
             },
             method=dataset.fingerprint.description,
+            teacher=self.teacher,
             scaled_down=self.scaled_down,
             provenance=provenance,
         )

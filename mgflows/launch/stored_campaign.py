@@ -18,6 +18,7 @@ from mgflows.flows.training import TrainingFlowMaker
 from mgflows.jobs.validation import ValidationMaker
 from mgflows.launch.campaigns import Submission, submit
 from mgflows.schemas.sampling import SurrogateCoolingDocument
+from mgflows.schemas.teacher import TEACHER
 from mgflows.schemas.training import DatasetDocument, PotentialDocument
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredCampaign", "reference_to"]
 
-_HAS_SUBSET = {"metadata.mgflows.subset": {"$exists": True}}
+_HAS_SUBSET = {
+    "metadata.mgflows.subset": {"$exists": True, "$not": {"$regex": f"^{TEACHER}"}},
+}
+"""Labels of the campaign, without those of its teacher."""
 
 
 class StoredCampaign:

@@ -101,6 +101,7 @@ def select_frames(
     window: SpreadWindow | None = None,
     potential: str | Path | None = None,
     known: Sequence[Atoms] = (),
+    further_errors: NDArray[np.float64] | None = None,
     seed: int = 0,
 ) -> Selection:
     """Choose structures to label.
@@ -122,6 +123,9 @@ def select_frames(
         Potential whose descriptors are used; the first of the committee by default.
     known
         Labelled frames to keep a distance from.
+    further_errors
+        (n_candidates,) force errors in eV/A that are known otherwise, such as the difference from
+        another model: a candidate counts with the larger one.
     seed
         Seed of ``random``.
 
@@ -150,6 +154,8 @@ def select_frames(
             scale = committee.calibration.scales["force"].value
         prediction = committee.predict(candidates)
         errors, largest = scale * prediction.force_spread, scale * prediction.largest_force_spread
+        if further_errors is not None:
+            errors = np.maximum(errors, further_errors)
         for index in allowed:
             if largest[index] > window.upper:
                 discarded[index] = (

@@ -54,6 +54,10 @@ class CampaignDocument(BaseModel):
     scaled_down: str = Field(
         description="in which way the campaign is smaller than the paper's; empty if it is not"
     )
+    teacher: str = Field(
+        "",
+        description="cheap model that labelled everything first, in words; empty without one",
+    )
     planned: dict[str, int] = Field(description="number of planned jobs by stage")
     created_at: str = Field(description="UTC, ISO 8601")
     mgflows_version: str = Field(description="version that submitted it")

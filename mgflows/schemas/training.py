@@ -273,6 +273,10 @@ class PotentialDocument(BaseModel):
         "store 'data'"
     )
     method: str = Field(description="what the labels are, in words")
+    teacher: str | None = Field(
+        None,
+        description="cheap model whose labels it was first trained on, in words; none without one",
+    )
     scaled_down: str = Field(
         "", description="in which way the training is smaller than the paper's"
     )

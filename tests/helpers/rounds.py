@@ -102,7 +102,7 @@ def later_rounds(
     last = trainings(60).make(
         ALLOY,
         name,
-        replace(inputs, rounds=rounds.output),
+        replace(inputs, chosen=[rounds.output]),
         stage="feedback",
         generation=settings.maximum_rounds + 1,
         previous=replace(trained, potential=rounds.output),

@@ -176,6 +176,13 @@ def limits(data: ReportData) -> list[str]:
             f"{data.campaign.method.rstrip('.')}; the errors above measure how well the potential "
             "reproduces that method."
         )
+    if data.campaign.teacher:
+        found.append(
+            "It was not trained on labels of one method alone. A teacher "
+            f"({data.campaign.teacher.rstrip('.')}) relaxed and labelled the structures first; the "
+            "method of the campaign labelled a part of them again, and the errors above are of "
+            "those."
+        )
     if data.campaign.scaled_down:
         found.append(f"It is not the paper's campaign. {sentence(data.campaign.scaled_down)}")
     validation = data.validation
