@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 STRATEGIES = get_args(SelectionStrategy)
 QUANTITIES = ("energy", "force", "virial")
+_TICKS = [factor * 10**power for power in range(-1, 4) for factor in (1, 1.5, 2, 2.5, 3, 4, 5, 7)]
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "mgflows"
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     units = {"energy": "meV/atom", "force": "meV/Å", "virial": "meV/atom"}
     figure, panels = plt.subplots(1, 3, figsize=(10.0, 3.2), layout="constrained")
@@ -180,7 +182,14 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         panel.set(
             xlabel="labels", ylabel=f"{name} error ({units[name]})", xscale="log", yscale="log"
         )
-    panels[0].legend(frameon=False)
+        panel.set_xticks(sorted({r["labels"] for r in results}))
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter(ScalarFormatter())
+            axis.set_minor_formatter(NullFormatter())
+        panel.minorticks_off()
+        low, high = panel.get_ylim()
+        panel.set_yticks([tick for tick in _TICKS if low <= tick <= high])
+    panels[-1].legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 
