@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,13 @@ _ROOM_TEMPERATURE_GLASSES = 2
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
     help="Training frames (extended XYZ): how far the melt leaves their range.",
+)
+@click.option(
+    "--trajectory",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Frames of later molecular dynamics, in any format that ASE reads: how far they leave the "
+    "range of --train.",
 )
 @click.option(
     "--test",
@@ -92,6 +99,7 @@ def check(
     potential: Path,
     label_with: str | None,
     train: Path | None,
+    trajectory: Path | None,
     test: Path | None,
     glasses: Path | None,
     formula: str | None,
@@ -108,6 +116,7 @@ def check(
     training. The exit code is 1 if a test failed.
     """
     from mgflows.nep.calculator import potential_text, read_potential
+    from mgflows.nep.checks import out_of_range_check
     from mgflows.nep.frames import read_frames
     from mgflows.validation.acceptance import (
         AcceptanceFrames,
@@ -117,7 +126,11 @@ def check(
     )
 
     species = read_potential(potential_text(potential)).species
+    if trajectory is not None and train is None:
+        raise click.UsageError("--trajectory is compared with the frames of --train: give both")
     tested = read_frames(test) if test else []
+    known = read_frames(train) if train else []
+    visited = _glasses(trajectory, species)
     structures = _glasses(glasses, species)
     if not structures and tested:
         check_species(tested, species, test)
@@ -138,11 +151,15 @@ def check(
             structures,
             settings=settings,
             reference=reference_calculator(label_with, structures, device),
-            frames=AcceptanceFrames(read_frames(train) if train else [], tested),
+            frames=AcceptanceFrames(known, tested),
             device=device,
             seed=seed,
             progress=lambda name: status.update(f"testing: {name}"),
         )
+    if visited:
+        later = out_of_range_check(potential, known, visited, f"of {trajectory}")
+        later = replace(later, name="later dynamics in range")
+        result = replace(result, checks=(*result.checks, later))
     if as_json:
         print_json(
             {

@@ -29,9 +29,10 @@ from mgflows.settings import Settings
 from mgflows.surrogate.correlation import measure_fitness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from ase import Atoms
     from jobflow import JobStore
     from pymongo.database import Database
 
@@ -209,6 +210,29 @@ class GlassDatabase(FrameOperations, DatasetOperations):
     def potential(self, potential_id: str) -> PotentialDocument:
         """Return one potential with its parity values, by its id or the beginning of it."""
         return self._one(PotentialDocument, "potential_id", potential_id)
+
+    def out_of_range_fraction(self, potential_id: str, trajectory: Sequence[Atoms]) -> float:
+        """Return the fraction of atoms of a simulation that the training frames do not cover.
+
+        Parameters
+        ----------
+        potential_id
+            Id of the potential, or the beginning of it.
+        trajectory
+            Frames of molecular dynamics with it; see
+            :func:`mgflows.nep.checks.out_of_range_fraction`.
+
+        Raises
+        ------
+        InputError
+            If there is no such potential, or no frame.
+        """
+        from mgflows.nep.checks import out_of_range_fraction
+
+        potential = self.potential(potential_id)
+        entries = self.dataset(potential.dataset_id).frames
+        known = self.load([entry for entry in entries if not entry.test[potential.split]])
+        return out_of_range_fraction(potential.nep_txt, known, trajectory)
 
     def quenches(self, campaign: str | None = None) -> list[QuenchDocument]:
         """Return glasses quenched with a trained potential, oldest first."""

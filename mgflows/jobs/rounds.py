@@ -10,6 +10,7 @@ from monty.json import MSONable
 
 from mgflows.errors import InputError
 from mgflows.jobs.store import iterate_frames, read_summaries
+from mgflows.nep.checks import out_of_range_fraction
 from mgflows.nep.committee import Committee
 from mgflows.nep.selection import SelectionStrategy, SpreadWindow, select_frames
 from mgflows.nep.targets import ErrorTarget, certificate, check_targets, root_mean_square
@@ -219,6 +220,7 @@ class _Judgement:
         ).model_copy(
             update={
                 "n_quenches": len(inputs.quenches),
+                "out_of_range": out_of_range_fraction(self.nep_txt, self.train, structures),
                 "n_failed": len(inputs.quenches) - len(quenches),
                 "n_refused": sum(len(quench.refused) for quench in quenches.values()),
             }
@@ -370,6 +372,7 @@ def _candidates(
         n_failed=0,
         n_refused=0,
         n_candidates=len(prediction),
+        out_of_range=0.0,
         n_discarded=len(selection.discarded),
         n_known=len(selection.known),
         force_error=1e3 * value,

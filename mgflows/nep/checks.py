@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mgflows import units
-from mgflows.errors import InputError
+from mgflows.errors import InputError, require
 from mgflows.nep.calculator import (
     batch_calculator,
     fits_nep_adapters,
@@ -33,6 +33,7 @@ __all__ = [
     "WorstFrame",
     "agreement_checks",
     "out_of_range_check",
+    "out_of_range_fraction",
     "predict_independently",
     "worst_frames",
 ]
@@ -252,6 +253,44 @@ def out_of_range_check(
     text = potential_text(potential)
     if not fits_nep_adapters(read_potential(text)) or find_spec("nep_adapters") is None:
         return Check(name, "skipped", "not measured: nep-adapters cannot evaluate this model")
+    fraction = out_of_range_fraction(text, known, visited)
+    return Check.within(
+        name,
+        fraction,
+        f"{fraction:.1%} of the atoms {where} have a descriptor outside the range of the training "
+        "frames",
+        largest=_LARGEST_FRACTION,
+        otherwise="warning",
+    )
+
+
+def out_of_range_fraction(
+    potential: str | Path, known: Sequence[Atoms], visited: Sequence[Atoms]
+) -> float:
+    """Return the fraction of atoms whose surroundings the training frames do not cover.
+
+    An atom counts if a component of its descriptor is outside the range of the training atoms of
+    the same element, by more than 2 % of that range.
+
+    Parameters
+    ----------
+    potential
+        Path or text of a ``nep.txt``.
+    known, visited
+        Training frames and frames of a simulation.
+
+    Raises
+    ------
+    InputError
+        For no frames.
+    MissingDependencyError
+        If nep-adapters is not installed.
+    """
+    for frames, words in ((known, "training"), (visited, "simulated")):
+        if not frames:
+            raise InputError(f"there are no {words} frames to compare; give at least one")
+    require("nep_adapters", "md", "the descriptors of a NEP")
+    text = potential_text(potential)
     with batch_calculator(text) as calculator:
         trained, seen = (
             np.asarray(calculator.predict_descriptors(list(frames))) for frames in (known, visited)
@@ -269,15 +308,7 @@ def out_of_range_check(
         low, high = own.min(axis=0), own.max(axis=0)
         margin = _MARGIN * (high - low)
         outside[mine] = ((seen[mine] < low - margin) | (seen[mine] > high + margin)).any(axis=1)
-    fraction = float(outside.mean())
-    return Check.within(
-        name,
-        fraction,
-        f"{fraction:.1%} of the atoms {where} have a descriptor outside the range of the training "
-        "frames",
-        largest=_LARGEST_FRACTION,
-        otherwise="warning",
-    )
+    return float(outside.mean())
 
 
 def _with_calorine(text: str, frames: Sequence[Atoms]) -> Predictions:

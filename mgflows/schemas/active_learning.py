@@ -43,6 +43,10 @@ class LabelCandidates(BaseModel):
         description="configurations outside the limits of density, distance, force and pressure"
     )
     n_candidates: int = Field(description="configurations within the limits")
+    out_of_range: float = Field(
+        description="fraction of their atoms with a descriptor outside the range of the training "
+        "frames"
+    )
     n_discarded: int = Field(
         description="of these, those with an estimated error above the window: not worth a label"
     )

@@ -33,11 +33,19 @@ def test_a_good_and_a_bad_potential(tmp_path, run):
     write_frames(tmp_path / "test.xyz", frames(1))
     options = ("--test", tmp_path / "test.xyz", "--label-with", "stand-in", *FAST)
     code, output, _ = run(
-        tmp_path / "good.txt", *options, "--train", tmp_path / "train.xyz", "--json"
+        tmp_path / "good.txt",
+        *options,
+        "--train",
+        tmp_path / "train.xyz",
+        "--trajectory",
+        tmp_path / "train.xyz",
+        "--json",
     )
     result = json.loads(output)
     assert (code, result["passed"], result["reason"]) == (0, True, "")
     assert result["species"] == ["Cu", "Zr"]
+    assert result["checks"][-1]["name"] == "later dynamics in range"
+    assert result["checks"][-1]["value"] == 0.0
     assert {check["outcome"] for check in result["checks"]} <= {"passed", "warning"}
     assert result["worst_frames"][0]["family"] == "quench-1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from click.testing import CliRunner
 
 from mgflows import units
+from mgflows.cli.main import cli
 from mgflows.database.imports import Reading
 from mgflows.database.queries import FrameFilter
 from mgflows.errors import InputError
@@ -242,3 +245,31 @@ def test_the_recipes_of_the_documentation_work(glass_database, monkeypatch):
 
     rows = list(glass_database.mongo["outputs"].aggregate(json.loads(text)))
     assert {row["_id"]: row["frames"] for row in rows} == {"distorted": 15, "lj_surrogate": 15}
+
+
+def test_datasets_are_made_on_the_command_line(glass_database, tmp_path):
+    """Frozen by a query, taken apart, put together and divided again."""
+    glass_database.settings.write(tmp_path / "mgflows.yaml")
+
+    def run(*arguments: str) -> dict:
+        command = ["dataset", *arguments, "--directory", str(tmp_path), "--json"]
+        done = CliRunner().invoke(cli, command)
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    whole = run("freeze", CAMPAIGN, "--test-fraction", "0.4", "--hold-out", "mc-4")
+    part = run("freeze", CAMPAIGN, "--subset", "distorted", "--keep", whole["dataset_id"])
+    assert (whole["n_frames"], part["n_frames"]) == (30, 15)
+    rest = run("subtract", whole["dataset_id"], part["dataset_id"])
+    assert set(rest["counts"]) == {"lj_surrogate"}
+    merged = run("merge", part["dataset_id"], rest["dataset_id"])
+    stored = glass_database.dataset(whole["dataset_id"])
+    again = glass_database.dataset(merged["dataset_id"])
+    assert [frame.frame_id for frame in again.frames] == [f.frame_id for f in stored.frames]
+    assert [frame.test for frame in again.frames] == [frame.test for frame in stored.frames]
+    divided = run("split", whole["dataset_id"], "--seed", "7", "--hold-out", "mc-0")
+    assert divided["n_frames"] == 30
+    held_out = [
+        f for f in glass_database.dataset(divided["dataset_id"]).frames if f.family == "mc-0"
+    ]
+    assert all(frame.test["family"] for frame in held_out)

@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from mgflows.cli.main import cli
 from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
+from mgflows.flows.campaign_settings import encode_settings
+from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.scales import SCALES, stand_in_campaign
 from mgflows.launch import submit_campaign, worker
 from mgflows.launch.changes import Extension, extend, label, retrain, revalidate
@@ -204,6 +206,36 @@ def test_a_potential_is_validated_again(database, settings):
     with pytest.raises(InputError, match="1 jobs of the campaign 'changed' have not ended"):
         rename_campaign(settings, NAME, "other")
     database.mongo["fireworks"].update_one({"name": "validate"}, {"$set": {"state": "DEFUSED"}})
+
+
+def test_further_quenches_are_numbered_after_those_of_the_campaign(
+    database, settings, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(Settings, "load", classmethod(lambda cls, directory=None: settings))
+    campaigns, query = database.mongo["campaigns"], {"campaign": NAME}
+    with pytest.raises(InputError, match="has no feedback stage"):
+        extend(database, NAME, Extension(cooling_rates=(2000.0,)))
+    # As if the campaign had one quench at this rate: its potential is too poor for a real one.
+    feedback = FeedbackFlowMaker(cooling_rates=(2000.0,), n_glasses=1)
+    campaigns.update_one(query, {"$set": {"settings.feedback_maker": encode_settings(feedback)}})
+    command = ["extend", NAME, "--rate", "2000", "--glasses", "2", "--no-training"]
+    for first in (1, 3):
+        done = CliRunner().invoke(cli, command, catch_exceptions=False)
+        assert "2 jobs submitted" in done.output
+        names = database.mongo["fireworks"].distinct("name", {"name": {"$regex": "^quench"}})
+        assert names[-2:] == [
+            f"quench quench-2000K-ps-{number:02d}" for number in (first, first + 1)
+        ]
+    job = database.mongo["fireworks"].find_one({"name": names[-1]})["spec"]["_tasks"][0]["job"]
+    assert job["function_args"][3] == 2000.0
+    potential = database.best_potential(NAME).potential_id
+    stored = database.mongo["outputs"].find_one({"uuid": job["function_args"][1]["uuid"]})
+    assert stored["output"]["potential_id"] == potential
+    assert database.campaign(NAME).history[-1].details["cooling_rates"] == [2000.0]
+    database.mongo["fireworks"].update_many(
+        {"name": {"$in": names}}, {"$set": {"state": "DEFUSED"}}
+    )
+    database.mongo["planned"].delete_many({**query, "state": "planned"})
 
 
 def test_a_renamed_campaign_keeps_everything(database, settings):

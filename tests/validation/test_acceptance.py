@@ -160,6 +160,10 @@ def test_descriptors_outside_the_training_frames_are_counted():
     outside = checks.out_of_range_check(good_potential(), cold[:1], melt, "of the melt")
     assert outside.outcome == "warning"
     assert outside.value > 0.5
+    fraction = checks.out_of_range_fraction(good_potential(), cold[:1], melt)
+    assert fraction == outside.value
+    with pytest.raises(InputError, match="no simulated frames"):
+        checks.out_of_range_fraction(good_potential(), melt, [])
 
 
 def test_glasses_are_chosen_by_depth():
