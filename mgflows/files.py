@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import secrets
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["atomic_write", "digest_of_arrays", "digest_of_text", "read_text", "write_text"]
+__all__ = [
+    "atomic_write",
+    "digest_of_arrays",
+    "digest_of_text",
+    "read_text",
+    "sha256_of_file",
+    "write_text",
+]
 
 
 @contextmanager
@@ -108,3 +116,15 @@ def digest_of_arrays(arrays: Iterable[tuple[ArrayLike, int]], length: int = 20) 
         rounded = np.round(np.asarray(values, dtype=float), decimals) + 0.0
         digest.update(np.ascontiguousarray(rounded).tobytes())
     return digest.hexdigest()[:length]
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 digest of a file; an unchanged file is read once."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, changed: int, size: int) -> str:  # noqa: ARG001
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

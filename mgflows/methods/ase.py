@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib
 import itertools
 import json
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ase import Atoms
 
 from mgflows.errors import InputError, MgflowsError, MissingFileError
+from mgflows.files import sha256_of_file
 from mgflows.methods.base import check_geometry
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
@@ -95,7 +94,7 @@ class AseMethod:
             ) from error
         known = self.files or {}
         files = {
-            text: known.get(text) or _sha256(Path(text))
+            text: known.get(text) or sha256_of_file(Path(text))
             for text in _texts(kwargs)
             if text in known or (os.path.isabs(text) and Path(text).is_file())
         }
@@ -194,7 +193,7 @@ class AseMethod:
         """
         _import(self.calculator)
         files = {
-            path: _sha256(Path(path)) if Path(path).is_file() else digest
+            path: sha256_of_file(Path(path)) if Path(path).is_file() else digest
             for path, digest in (self.files or {}).items()
         }
         settings = _replaced(
@@ -240,7 +239,7 @@ class AseMethod:
                     hint="put it where every worker can read it and make the campaign with that "
                     "path",
                 )
-            if _sha256(Path(path)) != digest:
+            if sha256_of_file(Path(path)) != digest:
                 raise InputError(
                     f"the file {path} of {self.calculator} has changed since the method was made",
                     hint="restore it, or start a campaign with the new file",
@@ -330,13 +329,3 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, dict | list | tuple):
         for member in value.values() if isinstance(value, dict) else value:
             yield from _texts(member)
-
-
-def _sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_of(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256_of(path: Path, changed: int, size: int) -> str:  # noqa: ARG001
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import re
 import shutil
 import subprocess
@@ -15,6 +13,7 @@ from ase.calculators.espresso import Espresso, EspressoProfile
 
 from mgflows import units
 from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
+from mgflows.files import sha256_of_file
 from mgflows.methods.base import mesh_of_points, right_handed
 from mgflows.methods.programs import (
     ProgramCalculator,
@@ -224,7 +223,7 @@ class EspressoMethod(ProgramMethod):
     def potential(self, element: str) -> str:
         """Name and sha256 of the UPF file of an element."""
         path = self.pseudo_file(element)
-        return f"{path.name} sha256:{_sha256(path, path.stat().st_mtime_ns)}"
+        return f"{path.name} sha256:{sha256_of_file(path)}"
 
     def pseudo_file(self, element: str) -> Path:
         """The UPF file of an element.
@@ -391,8 +390,3 @@ def _upf_functional(path: Path) -> str:
         r"(?m)^\s*(.+?)\s+Exchange-Correlation functional", head
     )
     return " ".join(found[1].replace("-", " ").upper().split()) if found else ""
-
-
-@functools.cache
-def _sha256(path: Path, changed: int) -> str:  # noqa: ARG001
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from mgflows.database.imports.foreign import Reading
 from mgflows.database.imports.sources import find_format, read_foreign
 from mgflows.database.imports.survey import CheckedFrame, Survey
 from mgflows.errors import InputError
-from mgflows.files import digest_of_text
+from mgflows.files import digest_of_text, sha256_of_file
 from mgflows.jobs.store import store_output
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
 from mgflows.schemas.imports import ImportDocument, ImportedFile
@@ -34,7 +33,6 @@ __all__ = ["Importer"]
 _FRAMES_PER_DOCUMENT = 100
 _NAMESPACE = uuid.UUID("3a0c5f8e-6c0e-5b7a-9d0c-6a1f0f4f2b11")
 """Of the ids of imported documents, which are the same when the same frames are imported again."""
-_BLOCK = 1 << 20
 
 Progress = Callable[[str, int], None]
 
@@ -118,7 +116,7 @@ class Importer:
                 files.append(
                     ImportedFile(
                         name=path.name,
-                        sha256=_sha256(path),
+                        sha256="" if path.is_dir() else sha256_of_file(path),
                         format=form,
                         n_frames=survey.n_accepted - before,
                     )
@@ -328,16 +326,6 @@ def _campaign_of(name: str, described: ImportDocument) -> CampaignDocument:
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         mgflows_version=mgflows.__version__,
     )
-
-
-def _sha256(path: Path) -> str:
-    if path.is_dir():
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _top(survey: Survey, number: int = 3) -> list[tuple[str, int]]:
