@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import (
+    campaign_argument,
     directory_option,
     json_option,
     only_campaign,
@@ -23,7 +24,7 @@ __all__ = ["figures"]
 
 
 @click.command()
-@click.argument("campaign", required=False)
+@campaign_argument()
 @directory_option
 @click.option(
     "--format",

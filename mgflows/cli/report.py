@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mgflows.cli.options import (
+    complete_campaigns,
     directory_option,
     json_option,
     only_campaign,
@@ -20,7 +21,7 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("names", metavar="[CAMPAIGN]...", nargs=-1)
+@click.argument("names", metavar="[CAMPAIGN]...", nargs=-1, shell_complete=complete_campaigns)
 @directory_option
 @click.option(
     "--output",
