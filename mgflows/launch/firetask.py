@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ from mgflows.launch.job_files import copy_checkpoints, printing_to_files
 from mgflows.launch.offline import OfflineRun
 from mgflows.launch.outputs import LaunchJobStore, SupersededError
 from mgflows.launch.plan import MAX_FIREWORKS, jobs_of
-from mgflows.launch.processes import clock_ahead, identity
+from mgflows.launch.processes import clock_ahead, end_if_forked, identity
 
 if TYPE_CHECKING:
     from jobflow import Flow, Job, JobStore, Response
@@ -84,11 +85,19 @@ class JobTask(JobFiretask):
             In place of an error that cannot be stored: its text has credentials, is very long or
             is not valid UTF-8, or MongoDB cannot store its ``to_dict``.
         """
+        process = os.getpid()
         with printing_to_files():
             try:
-                return self._run()
+                action = self._run()
+                end_if_forked(process)
+                return action
             except BaseException as error:
                 text = traceback.format_exc()
+                if os.getpid() != process:
+                    with suppress(OSError):
+                        sys.stderr.write(text)
+                        sys.stderr.flush()
+                    end_if_forked(process)
                 clean = clean_text(text, _LONGEST_TRACEBACK)
                 # FireWorks stores it in the database; this copy is for readers of the directory.
                 with suppress(OSError):

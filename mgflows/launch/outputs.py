@@ -6,12 +6,14 @@ continue after its job was rerun. Its output must not replace one that later job
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from jobflow import JobStore
 from pymongo.errors import DuplicateKeyError
 
 from mgflows.checked_stores import blob_ids, seal
+from mgflows.launch.processes import end_if_forked
 from mgflows.launch.retries import with_retries
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class LaunchJobStore(JobStore):
         self._launches = launches
         self._launch_id = launch_id
         self._seconds = seconds
+        self._process = os.getpid()
 
     def update(self, docs: Any, key: list[str] | str | None = None, save: Any = None) -> None:
         """Store outputs, unless a later launch of the job has stored its own.
@@ -71,6 +74,7 @@ class LaunchJobStore(JobStore):
         SupersededError
             If it has; nothing of this launch stays in the store.
         """
+        end_if_forked(self._process)
         with_retries(lambda: self._update(docs, key, save), self._seconds)
 
     def adopt(

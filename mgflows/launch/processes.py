@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pymongo import MongoClient
+
+logger = logging.getLogger(__name__)
 
 
 def identity() -> dict[str, Any]:
@@ -73,6 +76,17 @@ def was_restarted(who: Mapping[str, Any]) -> bool:
         and who.get("host") == socket.gethostname()
         and boot != _kernel().partition("/")[0]
     )
+
+
+def end_if_forked(parent: int) -> None:
+    """End this process at once if it is not `parent`, but a child that a job forked.
+
+    Such a child would return from the job as a second worker: store its output, record its error as
+    that of the job, and take jobs.
+    """
+    if os.getpid() != parent:
+        logger.warning("a process that the job forked has left the job; it ends here")
+        os._exit(1)
 
 
 def is_alive(pid: int) -> bool:

@@ -69,3 +69,15 @@ def leave_thread(journal: str, name: str) -> float:
     _note(journal, name)
     threading.Thread(target=time.sleep, args=(600.0,), daemon=False).start()
     return 1.0
+
+
+@job
+def fork(journal: str, name: str, how: str) -> float:
+    """Fork a process that leaves the job before its parent does."""
+    _note(journal, name)
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return 1.0
+    if how == "raises":
+        raise ValueError("from the child")
+    return 2.0

@@ -18,7 +18,7 @@ from mgflows.cli.heal import heal
 from mgflows.launch import submit
 from mgflows.recovery import plan_recovery, recover
 from tests.helpers import jobs
-from tests.helpers.failing_jobs import leave_thread
+from tests.helpers.failing_jobs import fork, leave_thread
 from tests.helpers.processes import wait_for
 from tests.helpers.workers import fw_ids, run_worker, working
 
@@ -98,3 +98,15 @@ def test_a_killed_rlaunch_of_fireworks_is_recognised_at_once(
         process.wait()
     found = recover(settings)
     assert found.rerun == {fw_ids(database)["slow"]: f"its worker (process {process.pid}) died"}
+
+
+@pytest.mark.parametrize("how", ["raises", "returns"])
+def test_a_process_that_a_job_forked_is_no_second_worker(
+    how: str, settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal"
+    submit([fork(str(journal), "fork", how), jobs.add(str(journal), "a", 1.0, 1.0)], settings)
+    run_worker(settings)
+    assert database.fireworks.distinct("state") == ["COMPLETED"]
+    assert database.outputs.find_one({"name": "fork"})["output"] == 1.0
+    assert sorted(jobs.ran(journal)) == ["a", "fork"]
