@@ -48,7 +48,8 @@ def atomic_write(
     Raises
     ------
     OSError
-        If the folder or the file cannot be written; the temporary file is removed.
+        If the folder or the file cannot be written, with the name of the file; the temporary file
+        is removed.
 
     Examples
     --------
@@ -69,8 +70,11 @@ def atomic_write(
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # A full disk is noticed while writing, where the system does not name the file.
+            error.filename = str(path)
         raise
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SHORTEST_DISTANCE",
     "at_rest",
+    "check_bulk",
     "check_distances",
     "check_geometry",
     "compact_cell",
@@ -32,6 +33,8 @@ _SMALLEST_VOLUME = 1e-3
 """A^3 per atom; below it the cell is degenerate."""
 _SKEWED = 2.0
 """Product of the lattice vectors over the volume: 1.41 in a primitive fcc or hexagonal cell."""
+_WIDEST_GAP = 8.0
+"""A. No plane of a bulk metal without atoms is as thick."""
 _FARTHEST = 1e9
 """A. Further from the origin, double precision resolves positions to less than 1e-7 A."""
 
@@ -84,6 +87,34 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
         raise InputError(
             f"{name} is periodic, but its cell has the volume {abs(atoms.cell.volume):.3g} A^3",
             hint="give three cell vectors that are not coplanar",
+        )
+
+
+def check_bulk(atoms: Atoms, name: str = "the structure") -> None:
+    """Check that a structure is periodic in three directions and fills its cell.
+
+    Parameters
+    ----------
+    atoms
+        The structure.
+    name
+        How messages call it.
+
+    Raises
+    ------
+    InputError
+        For what :func:`check_geometry` refuses, and for a slab, wire or cluster in vacuum, which
+        has no density and no elastic constants.
+    """
+    check_geometry(atoms, name, periodic=True)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+    places = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
+    gaps = np.diff(places, axis=0, append=places[:1] + 1.0).max(axis=0) * heights
+    if gaps.max() > _WIDEST_GAP:
+        raise InputError(
+            f"{name} has a gap of {gaps.max():.0f} A without atoms along lattice vector "
+            f"{gaps.argmax() + 1}, so it is not a bulk glass",
+            hint="give a cell that the atoms fill",
         )
 
 

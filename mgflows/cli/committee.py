@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import Interrupted, directory_option, json_option, print_json
-from mgflows.cli.paths import check_output, force_option, read_dataset, read_structures
+from mgflows.cli.paths import (
+    check_output,
+    check_output_directory,
+    force_option,
+    read_dataset,
+    read_structures,
+)
 from mgflows.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
@@ -81,6 +87,7 @@ def train(
     from mgflows.nep.committee import train_committee
     from mgflows.nep.targets import certificate
 
+    check_output_directory(output)
     frames, test = read_dataset(source, directory)
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     if potential is not None:

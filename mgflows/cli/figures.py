@@ -15,7 +15,7 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.paths import force_option
+from mgflows.cli.paths import check_output_directory, force_option
 
 if TYPE_CHECKING:
     from mgflows.report.export import FigureFormat
@@ -65,6 +65,7 @@ def figures(
     from mgflows.report.export import parse_width, write_figures
 
     inches = parse_width(width)
+    check_output_directory(output)
     database = open_database(directory)
     name = only_campaign(database, campaign)
     paths = write_figures(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import Interrupted, directory_option, json_option, number_list, print_json
-from mgflows.cli.paths import read_dataset
+from mgflows.cli.paths import check_output_directory, read_dataset
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
 
@@ -82,6 +82,7 @@ def learning_curve(
     for name, value in targets.items():
         if not value > 0.0:
             raise InputError(f"--target-{name} is {value:g} but must be positive")
+    check_output_directory(output)
     train, test = read_dataset(source, directory)
     species = sorted({symbol for frame in train for symbol in frame.get_chemical_symbols()})
     log = make_console(stderr=True)

@@ -9,6 +9,7 @@ interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those of `mgflows worker
 from __future__ import annotations
 
 import codecs
+import errno
 import importlib
 import logging
 import signal
@@ -259,12 +260,14 @@ def _explanation(error: Exception) -> str | None:
     """One sentence for an error that is not a bug; None for a bug."""
     if isinstance(error, MgflowsError):
         return str(error)
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return mask_credentials(
-            f"{error.filename}: {error.strerror}; check the path, its permissions and the disk"
-        )
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}; check the disk and the network"
+        remedy = "check the disk and the network"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            remedy = "free some space and run the command again, or choose another directory"
+        elif error.filename is not None:
+            remedy = "check the path, its permissions and the disk"
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return mask_credentials(f"{where}{error.strerror}; {remedy}")
     # Commands without a database do not import pymongo.
     pymongo = sys.modules.get("pymongo.errors")
     if pymongo is not None and isinstance(error, pymongo.PyMongoError):

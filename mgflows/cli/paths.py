@@ -16,7 +16,13 @@ from mgflows.files import read_text
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["check_output", "force_option", "read_dataset", "read_structures"]
+__all__ = [
+    "check_output",
+    "check_output_directory",
+    "force_option",
+    "read_dataset",
+    "read_structures",
+]
 
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
@@ -38,14 +44,7 @@ def check_output(path: Path, *, force: bool, option: str = "--output") -> None:
     InputError
         If the file exists, or it or its directory cannot be written.
     """
-    directory = path.parent
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the directory {directory} cannot be created: {error.strerror}",
-            hint=f"choose another {option}",
-        ) from error
+    _make_directory(path.parent, option)
     if path.is_dir():
         raise InputError(f"{path} is a directory", hint=f"choose a file name for {option}")
     if path.exists() and not force:
@@ -53,6 +52,37 @@ def check_output(path: Path, *, force: bool, option: str = "--output") -> None:
             f"{path} exists already",
             hint=f"choose another {option} or overwrite with --force",
         )
+    _check_writable(path.parent, option)
+
+
+def check_output_directory(directory: Path) -> None:
+    """Make sure that files can be written into a directory, before the work that makes them.
+
+    Parameters
+    ----------
+    directory
+        The value of --output; it is created if it is missing.
+
+    Raises
+    ------
+    InputError
+        If the directory cannot be created or written.
+    """
+    _make_directory(directory, "--output")
+    _check_writable(directory, "--output")
+
+
+def _make_directory(directory: Path, option: str) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the directory {directory} cannot be created: {error.strerror}",
+            hint=f"choose another {option}",
+        ) from error
+
+
+def _check_writable(directory: Path, option: str) -> None:
     # Files are replaced by renaming, which needs a writable directory.
     if not os.access(directory, os.W_OK | os.X_OK):
         raise InputError(
@@ -81,7 +111,7 @@ def read_structures(path: Path) -> list[Atoms]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         if isinstance(error, UnknownFileTypeError):
-            reason = f"no format has the ending {path.suffix!r}"
+            reason = f"no format has the ending {path.suffix!r}" if path.suffix else "no ending"
         raise InputError(
             f"{path} cannot be read as structures ({reason})",
             hint="give a file that ASE reads, such as extended XYZ with the ending .xyz",

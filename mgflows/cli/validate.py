@@ -132,9 +132,9 @@ def validate(
     surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
     quantity or a result is unphysical.
 
-    With --against, --forecast, --submit, --report or --processes, with the suite paper, and for
-    potentials other than a nep.txt, the suite is measured as independent samples, which are
-    averaged for each potential and shown beside experiment.
+    With --against, --experiments, --forecast, --submit, --report or --processes, with the suite
+    paper, and for potentials other than a nep.txt, the suite is measured as independent samples,
+    which are averaged for each potential and shown beside experiment.
     """
     if report is not None:
         check_output(report, force=force, option="--report")
@@ -143,6 +143,8 @@ def validate(
         or forecast
         or submission
         or report
+        or experiments
+        or first
         or processes > 1
         or suite == "paper"
         or potential == "stand-in"

@@ -7,8 +7,10 @@ the memory of one of them, and the places of the frames.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +25,7 @@ from mgflows.schemas.teacher import TEACHER
 from mgflows.text import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ase import Atoms
 
@@ -80,7 +82,7 @@ def write_dataset(
     InputError
         If a file exists with another content.
     ServiceError
-        If the folder cannot be made.
+        If the folder or the files cannot be written.
     """
     dataset = database.dataset(dataset_id)
     writers: dict[DatasetFormat, Callable[..., None]] = {
@@ -92,7 +94,7 @@ def write_dataset(
     suffix = {"extxyz": ".xyz", "mace": ".xyz", "ase-db": ".db", "deepmd": ""}[form]
     directory = _made(directory)
     # Files appear at their place when all are complete.
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".export-") as folder:
+    with _folder_in(directory) as folder:
         written = []
         for side, is_test in _SIDES.items():
             frames = [frame for frame in dataset.frames if frame.test[split] is is_test]
@@ -101,10 +103,10 @@ def write_dataset(
                     f"the {split} split of dataset {dataset.dataset_id} has no {side} frames",
                     hint="export another split",
                 )
-            path = Path(folder) / f"{side}{suffix}"
+            path = folder / f"{side}{suffix}"
             writers[form](database, frames, path)
             written.append(path)
-        readme = Path(folder) / "DATASHEET.md"
+        readme = folder / "DATASHEET.md"
         write_text(readme, _datasheet(dataset, split, form, licence))
         return _moved([*written, readme], directory, overwrite)
 
@@ -144,7 +146,7 @@ def write_potential(
     InputError
         If a file exists with another content, or the potential's dataset has no glass.
     ServiceError
-        If the folder cannot be made.
+        If the folder or the files cannot be written.
     """
     potential = database.potential(potential_id)
     texts = {"nep.txt": potential.nep_txt, "nep.in": potential.nep_in}
@@ -152,10 +154,10 @@ def write_potential(
         glass = _glass(database, potential)
         texts |= _run_files(potential, glass, form)
     directory = _made(directory)
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".export-") as folder:
+    with _folder_in(directory) as folder:
         paths = []
         for name, text in texts.items():
-            paths.append(Path(folder) / name)
+            paths.append(folder / name)
             write_text(paths[-1], text)
         return _moved(paths, directory, overwrite)
 
@@ -366,6 +368,26 @@ def _made(directory: Path | str) -> Path:
             hint="choose a folder that you can write to",
         ) from error
     return directory
+
+
+@contextmanager
+def _folder_in(directory: Path) -> Iterator[Path]:
+    """A folder that is removed at the end, for files that are complete together.
+
+    Raises
+    ------
+    ServiceError
+        If something cannot be written, by Python, numpy or SQLite.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=directory, prefix=".export-") as folder:
+            yield Path(folder)
+    except (OSError, sqlite3.OperationalError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ServiceError(
+            f"the files cannot be written to {directory.absolute()}: {reason}",
+            hint="free some space, or choose a folder that you can write to",
+        ) from error
 
 
 def _moved(written: list[Path], directory: Path, overwrite: bool) -> list[Path]:

@@ -17,8 +17,11 @@ frames and settings leaves a directory as it is; with others it removes the old 
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
+import shutil
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -57,6 +60,7 @@ INITIAL_FILE = "nep_initial.txt"
 """Potential that a training starts from."""
 WHOLE_FILE = "nep.in.whole"
 """The input of the whole training, while GPUMD's ``nep`` runs the rest of it."""
+_SMALLEST_FREE_BYTES = 1 << 16
 _LOG_LINES = 15
 
 
@@ -329,6 +333,12 @@ class Trainer(ABC):
             end = " / ".join(
                 log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
             )
+            if not end and shutil.disk_usage(directory).free < _SMALLEST_FREE_BYTES:
+                # The trainer had no space for its last words either.
+                raise ServiceError(
+                    f"the training in {directory} failed: {os.strerror(errno.ENOSPC)}",
+                    hint="free some space and train again; the training resumes",
+                )
             raise ServiceError(
                 f"the training in {directory} failed with exit status {exit_code}; training.log "
                 f"ends with: {end or '(nothing)'}"

@@ -101,13 +101,13 @@ def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
     if find_spec("nep_adapters") is not None and (fits_nep_adapters(header) or device == "cuda"):
         module = require("nep_adapters.ase", "md", "evaluating a NEP")
         with _potential_file(text) as path:
-            return _checked(module.NepAseCalculator)(str(path), backend=device)
+            return _checked(module.NepAseCalculator, header.species)(str(path), backend=device)
     if find_spec("calorine") is not None:
         module = require("calorine.calculators", "neppo", "evaluating a NEP")
         directory = tempfile.TemporaryDirectory(prefix="mgflows-nep-")
         path = Path(directory.name, "nep.txt")
         path.write_text(text, encoding="utf-8")
-        calculator = _checked(module.CPUNEP)(str(path))
+        calculator = _checked(module.CPUNEP, header.species)(str(path))
         # calorine reads the file again whenever it gets another structure.
         weakref.finalize(calculator, directory.cleanup)
         return calculator
@@ -129,7 +129,7 @@ def fits_nep_adapters(header: NepHeader) -> bool:
     return all(n <= limit for n, limit in zip(header.n_max, _LARGEST_N_MAX, strict=True))
 
 
-def _checked(base: Any) -> Any:
+def _checked(base: Any, species: Sequence[str]) -> Any:
     """A calculator class that checks structures and results.
 
     The compiled code ignores atoms whose position is not a number, and ends the process for some
@@ -144,7 +144,9 @@ def _checked(base: Any) -> Any:
             self, atoms: Any = None, properties: Any = None, system_changes: Any = ()
         ) -> None:
             if atoms is not None:
-                check_geometry(atoms)
+                if "numbers" in system_changes:
+                    _check_species(atoms, species)
+                check_geometry(atoms, periodic=True)
                 # Atoms coincide only after they have moved, so dynamics need not repeat the check.
                 if self._spread is None or _has_moved(self._spread, atoms):
                     check_distances(atoms)
@@ -161,6 +163,16 @@ def _checked(base: Any) -> Any:
     CheckedCalculator.__name__ = base.__name__
     CheckedCalculator.__qualname__ = base.__qualname__
     return CheckedCalculator
+
+
+def _check_species(atoms: Atoms, species: Sequence[str]) -> None:
+    unknown = sorted(set(atoms.get_chemical_symbols()) - set(species))
+    if unknown:
+        raise InputError(
+            f"{atoms.get_chemical_formula()} contains {', '.join(unknown)}, but the potential is "
+            f"for {', '.join(species)}",
+            hint="take a potential of these elements",
+        )
 
 
 def _has_moved(checked: Atoms, atoms: Atoms) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.geometry import check_bulk
 from mgflows.md import protocols
 from mgflows.md.quench import HoldResult, hold
 from mgflows.nep.calculator import nep_calculator, potential_text
@@ -195,6 +196,8 @@ def accept_potential(
         raise InputError(
             "there is no glass to test the potential on", hint="give a relaxed structure"
         )
+    for number, glass in enumerate(glasses, start=1):
+        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
     started = time.process_time()
     text = potential_text(potential)
     tell = progress or (lambda _: None)

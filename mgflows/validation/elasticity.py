@@ -45,6 +45,11 @@ _WANTED_NONLINEARITY, _LARGEST_NONLINEARITY = 0.03, 0.1
 Cu-Zr-Al glasses, and vanishes with the strain; a rearrangement gives more."""
 _SMALLEST_STRAIN = 2.5e-4
 """Below it the force tolerance shows in the constants."""
+_LARGEST_DISSIPATION = 0.1
+"""Of the elastic energy of a strained cell. Anharmonicity gives up to 1 %."""
+_LARGEST_ASYMMETRY = 0.03
+"""A by which the non-affine displacements under opposite strains may differ in magnitude: atoms
+that rearrange move by a tenth of an A at least."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,10 @@ def elastic_constants(
     price of about nine.
 
     Where the stresses of the two cells are not symmetric about the reference, atoms rearranged
-    and the difference is no elastic constant: the strain is then halved until they are.
+    and the difference is no elastic constant: the strain is then halved until they are. Events
+    under both signs leave the stresses symmetric; they show in energy that the work of the stress
+    does not account for, or in non-affine displacements that are not opposite, and halve the
+    strain, too.
 
     matscipy's ``measure_triclinic_elastic_constants`` gives the same numbers (a test) from
     eighteen minimisations; it neither relaxes the cell nor reports the residuals below.
@@ -208,35 +216,50 @@ def elastic_constants(
     reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)
     stress_reference = reference.get_stress()
 
-    def column(component: int, size: float) -> tuple[NDArray[np.float64], float]:
-        """One column of the stiffness and its nonlinearity, eV/A^3."""
+    def column(component: int, size: float) -> _Column:
         deformation = size * strain_from_voigt(np.eye(6)[component])
         stretched, squeezed = (
             apply_deformation(reference, np.eye(3) + sign * deformation) for sign in (1.0, -1.0)
         )
         stretched.calc = squeezed.calc = calculator
+        asymmetry = 0.0
         if relax_ions:
-            affine = stretched.positions.copy()
+            affine = stretched.positions.copy(), squeezed.positions.copy()
             minimise_positions(stretched, force_tolerance)
-            squeezed.positions -= stretched.positions - affine
+            squeezed.positions -= stretched.positions - affine[0]
         stress_stretched = stretched.get_stress()
+        dissipated = _dissipated(reference, stretched, deformation)
         if relax_ions:
             minimise_positions(squeezed, force_tolerance)
+            moved = stretched.positions - affine[0] + squeezed.positions - affine[1]
+            asymmetry = float(np.linalg.norm(moved, axis=1).max())
         stress_squeezed = squeezed.get_stress()
+        dissipated = max(dissipated, _dissipated(reference, squeezed, -deformation), key=abs)
         curvature = np.abs(stress_stretched + stress_squeezed - 2.0 * stress_reference).max()
-        return (stress_stretched - stress_squeezed) / (2.0 * size), float(curvature / (2.0 * size))
+        constants = (stress_stretched - stress_squeezed) / (2.0 * size)
+        elastic = reference.get_volume() * np.abs(constants).max() * size**2 / 2.0
+        return _Column(
+            constants,
+            float(curvature / (2.0 * size)),
+            relax_ions
+            and (
+                abs(dissipated) > _LARGEST_DISSIPATION * elastic or asymmetry > _LARGEST_ASYMMETRY
+            ),
+        )
 
     strains = np.full(6, float(strain))
     columns = []
     for component in range(6):
         size = float(strain)
         best = column(component, size)
-        while best[1] > _WANTED_NONLINEARITY * np.abs(best[0]).max() and size > _SMALLEST_STRAIN:
+        while (
+            best.rearranged or best.nonlinearity > _WANTED_NONLINEARITY
+        ) and size > _SMALLEST_STRAIN:
             size /= 2.0
             other = column(component, size)
-            if other[1] < best[1]:
+            if (other.rearranged, other.curvature) < (best.rearranged, best.curvature):
                 best, strains[component] = other, size
-        if best[1] > _LARGEST_NONLINEARITY * np.abs(best[0]).max():
+        if best.rearranged or best.nonlinearity > _LARGEST_NONLINEARITY:
             raise PotentialFailureError(
                 f"atoms rearrange under every strain of component {component + 1} from "
                 f"{strain:g} down to {size:g}: the structure has no elastic constants"
@@ -245,9 +268,9 @@ def elastic_constants(
         if progress:
             progress(2 * component + 2, 12)
 
-    stiffness = units.ev_per_a3_to_gpa(np.array([c for c, _ in columns]).T)
+    stiffness = units.ev_per_a3_to_gpa(np.array([each.constants for each in columns]).T)
     symmetric = (stiffness + stiffness.T) / 2.0
-    nonlinearity = max(curvature for _, curvature in columns)
+    nonlinearity = max(each.curvature for each in columns)
     reference.calc = None
     return ElasticResult(
         stiffness=symmetric,
@@ -258,6 +281,38 @@ def elastic_constants(
         residual_stress=float(units.ev_per_a3_to_gpa(np.abs(stress_reference).max())),
         strains=strains,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One column of the stiffness, its curvature (both eV/A^3), and whether atoms rearranged."""
+
+    constants: NDArray[np.float64]
+    curvature: float
+    rearranged: bool
+
+    @property
+    def nonlinearity(self) -> float:
+        """Curvature in units of the largest constant."""
+        largest = float(np.abs(self.constants).max())
+        return self.curvature / largest if largest > 0.0 else 0.0
+
+
+def _dissipated(reference: Atoms, strained: Atoms, deformation: NDArray[np.float64]) -> float:
+    """Work of the stress during a strain minus the energy that is stored, eV.
+
+    ``dE = V stress : (dF / F)``, here by the trapezoidal rule: zero up to the third order of an
+    elastic strain.
+    """
+    rates = [
+        atoms.get_volume() * np.sum(atoms.get_stress(voigt=False) * (deformation @ inverse))
+        for atoms, inverse in (
+            (reference, np.eye(3)),
+            (strained, np.linalg.inv(np.eye(3) + deformation)),
+        )
+    ]
+    stored = strained.get_potential_energy() - reference.get_potential_energy()
+    return float(np.mean(rates) - stored)
 
 
 def relax_to_zero_stress(

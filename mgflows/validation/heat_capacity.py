@@ -12,7 +12,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.validation.statistics import autocovariance, slope_error
+from mgflows.validation.statistics import autocovariance, inefficiency, slope_error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -30,12 +30,29 @@ _TREND_DEGREE = 4
 """Degree of the polynomial in temperature that separates the enthalpy's trend from its noise."""
 
 
+_LEAST_PER_WINDOW = 3.0
+"""Independent samples in a window below which the error of its slope is not known: with less than
+two the quoted error would be a third too small."""
+_LEAST_PER_BLOCK = 5.0
+"""Independent samples in a block below which its variance is not known."""
+
+
 @dataclass(frozen=True)
 class FluctuationHeatCapacity:
-    """Heat capacity in J/(mol K), per mole of atoms, with its standard error."""
+    """Heat capacity from the fluctuations of the enthalpy.
+
+    Parameters
+    ----------
+    value, error
+        J/(mol K), per mole of atoms, and its standard error.
+    converged
+        Whether the blocks are long against the correlation time of the enthalpy. If not, the run
+        is too short: value and error are too small.
+    """
 
     value: float
     error: float
+    converged: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +65,8 @@ class HeatCapacityCurve:
         (n,) centres of the windows in K.
     heat_capacity, error
         (n,) J/(mol K), per mole of atoms: slope of the enthalpy within the window, and the
-        standard error of the slope for correlated samples.
+        standard error of the slope for correlated samples; nan where a window holds fewer than
+        three independent samples, so that the slope is not converged.
     """
 
     temperature: NDArray[np.float64]
@@ -105,11 +123,13 @@ def heat_capacity_from_cooling(
     scale = np.abs(t) / np.abs(t).mean()
     trend = np.polynomial.Polynomial.fit(t, h, _TREND_DEGREE)
     covariance = autocovariance((h - trend(t)) / scale, _TREND_DEGREE + 1)
-    slopes, errors = np.empty(n_windows), np.empty(n_windows)
+    enough = counts >= _LEAST_PER_WINDOW * inefficiency(covariance)
+    slopes, errors = np.empty(n_windows), np.full(n_windows, np.nan)
     for index in range(n_windows):
         members = np.flatnonzero(window == index)
         slopes[index] = np.polyfit(t[members], h[members], 1)[0]
-        errors[index] = slope_error(t[members], covariance, scale[members])
+        if enough[index]:
+            errors[index] = slope_error(t[members], covariance, scale[members])
     return HeatCapacityCurve(
         (edges[1:] + edges[:-1]) / 2.0, slopes * _EV_PER_KELVIN, errors * _EV_PER_KELVIN
     )
@@ -131,8 +151,9 @@ def heat_capacity_from_fluctuations(
         Atoms in the cell.
     n_blocks
         Blocks whose spread gives the error. The variance is taken about the mean of each block,
-        so that a slow drift does not count as heat capacity, with the correction ``n / (n - 1)``
-        only: blocks must be much longer than the correlation time.
+        so that a slow drift does not count as heat capacity, and corrected for the part of the
+        fluctuations that this mean follows: ``1 - g / n`` for blocks of n samples of which g are
+        worth an independent one.
 
     Raises
     ------
@@ -149,8 +170,13 @@ def heat_capacity_from_fluctuations(
             f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block "
             "and two blocks"
         )
-    variances = np.array([block.var(ddof=1) for block in np.array_split(h, n_blocks)])
+    samples_per_block = len(h) / n_blocks
+    g = inefficiency(autocovariance(h - h.mean()))
+    variances = np.array([block.var() for block in np.array_split(h, n_blocks)])
+    variances /= 1.0 - min(g / samples_per_block, 0.5)
     values = n_atoms * variances / (units.BOLTZMANN * temperature**2) * _EV_PER_KELVIN
     return FluctuationHeatCapacity(
-        float(values.mean()), float(values.std(ddof=1) / np.sqrt(n_blocks))
+        value=float(values.mean()),
+        error=float(values.std(ddof=1) / np.sqrt(n_blocks)),
+        converged=samples_per_block >= _LEAST_PER_BLOCK * g,
     )

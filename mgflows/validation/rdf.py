@@ -231,13 +231,16 @@ def periodic_pairs(
     and the neighbours of the original atoms among all are taken.
     """
     import freud
+    from ase.cell import Cell
 
     heights = frame.get_volume() / np.linalg.norm(
         np.cross(np.roll(frame.cell.array, -1, axis=0), np.roll(frame.cell.array, -2, axis=0)),
         axis=1,
     )
     repeats = np.floor(2.0 * distance_max / heights).astype(int) + 1
-    standard_cell = frame.cell.standard_form()[0].array
+    # freud needs right-handed cells; a point reflection changes no distance.
+    right_handed = Cell(frame.cell.array * np.sign(np.linalg.det(frame.cell.array)))
+    standard_cell = right_handed.standard_form()[0].array
     original = frame.get_scaled_positions()
     images = np.stack(
         np.meshgrid(*(np.arange(n) for n in repeats), indexing="ij"), axis=-1

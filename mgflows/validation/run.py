@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
+from mgflows.geometry import check_bulk
 from mgflows.md.potentials import parse_potential
 from mgflows.surrogate.processes import run_in_processes
 from mgflows.validation.comparison import Comparison, compare
@@ -72,9 +73,12 @@ def compare_potentials(
     Raises
     ------
     InputError
-        For no glass, several compositions, or a potential that lacks an element.
+        For no glass, several compositions, a glass that does not fill a periodic cell, or a
+        potential that lacks an element.
     """
     composition = composition_of(glasses)
+    for number, glass in enumerate(glasses, start=1):
+        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
     names = unique_names(potentials)
     for potential in potentials:
         potential.check_species(list(composition))

@@ -313,11 +313,13 @@ def _quench(given: _Given, sample: Sample) -> None:
         curve = heat_capacity_from_cooling(
             cooling.set_temperature, cooling.enthalpy, n_windows=n_windows
         )
-        sample.curves["heat capacity"] = {
-            "temperature": curve.temperature.tolist(),
-            "heat_capacity": curve.heat_capacity.tolist(),
-            "error": curve.error.tolist(),
-        }
+        converged = np.isfinite(curve.error)
+        if converged.any():
+            sample.curves["heat capacity"] = {
+                "temperature": curve.temperature[converged].tolist(),
+                "heat_capacity": curve.heat_capacity[converged].tolist(),
+                "error": curve.error[converged].tolist(),
+            }
     for name, series in (("volume", cooling.volume), ("enthalpy", cooling.enthalpy)):
         try:
             found = glass_transition(cooling.set_temperature, series)
@@ -406,8 +408,9 @@ def _melt(given: _Given, sample: Sample) -> None:
     sample.average("melt_enthalpy", held.enthalpy, interval)
     if len(held.enthalpy) >= 100:
         capacity = heat_capacity_from_fluctuations(held.enthalpy, temperature, len(given.atoms))
-        sample.values["heat_capacity_fluctuations"] = capacity.value
-        sample.errors["heat_capacity_fluctuations"] = capacity.error
+        if capacity.converged:
+            sample.values["heat_capacity_fluctuations"] = capacity.value
+            sample.errors["heat_capacity_fluctuations"] = capacity.error
     volume = float(held.volume.mean()) * len(first.atoms)
     melt = with_volume(first.atoms, volume)
     n_frames = int(np.clip(protocol.melt_time / 0.4, 10, 500))

@@ -55,7 +55,7 @@ class ShearCurve:
         (n,) eV per atom.
     shear_modulus
         Slope in GPa of the event-free pieces of the curve within the fit window; nan if there are
-        none.
+        none, or if the stress falls along them.
     events
         (n,) whether a plastic event happened in the step that leads to a strain.
     failure
@@ -106,9 +106,15 @@ class ShearResult:
                 found.append(f"{curve.direction}: {curve.failure}")
             elif not np.isfinite(curve.shear_modulus):
                 low, high = self.fit_window
+                inside = (curve.strain > low) & (curve.strain <= high)
+                reason = (
+                    "a plastic event in every step"
+                    if curve.events is None or curve.events[inside].all()
+                    else "a stress that falls with the strain"
+                )
                 found.append(
-                    f"{curve.direction}: a plastic event in every step of the fit window "
-                    f"{low:g} to {high:g} leaves no elastic slope"
+                    f"{curve.direction}: {reason} of the fit window {low:g} to {high:g} leaves no "
+                    "elastic slope"
                 )
         return found
 
@@ -210,6 +216,8 @@ def athermal_quasistatic_shear(
         slope = np.nan
         if inside.sum() == in_window.sum():
             slope = elastic_slope(strain[:n][inside], stresses[inside], events[inside])
+            if not slope > 0.0:
+                slope = np.nan
         curves.append(
             ShearCurve(
                 direction, strain[:n], stresses, energies / len(atoms), slope, events, failure
@@ -252,7 +260,7 @@ def plastic_events(
     sigma = units.gpa_to_ev_per_a3(sigma)
     steps = np.diff(gamma)
     work = volume * (sigma[1:] + sigma[:-1]) / 2.0 * steps
-    modulus = max(float(np.median(np.diff(sigma)[:12] / steps[:12])), 0.0)
+    modulus = abs(float(np.median(np.diff(sigma)[:12] / steps[:12])))
     events[1:] = work - np.diff(e) > _SMALLEST_EVENT * volume * modulus * steps**2 / 2.0
     return events
 

@@ -17,7 +17,13 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["autocovariance", "correlation_time", "mean_error", "slope_error"]
+__all__ = [
+    "autocovariance",
+    "correlation_time",
+    "inefficiency",
+    "mean_error",
+    "slope_error",
+]
 
 
 def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.float64]:
@@ -44,10 +50,20 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
     negative = np.flatnonzero(covariance <= 0.0)
     if len(negative):
         covariance[negative[0] :] = 0.0
-    if covariance[0] > 0.0:
-        inefficiency = 2.0 * covariance.sum() / covariance[0] - 1.0
-        covariance *= 1.0 / (1.0 - min(n_parameters * inefficiency / n, 0.5))
+    covariance *= 1.0 / (1.0 - min(n_parameters * inefficiency(covariance) / n, 0.5))
     return covariance
+
+
+def inefficiency(covariance: ArrayLike) -> float:
+    """Samples that are worth one independent sample, ``1 + 2 sum of the correlation``.
+
+    Parameters
+    ----------
+    covariance
+        (n,) autocovariance by lag; 1 is returned for a series that does not vary.
+    """
+    c = np.asarray(covariance, dtype=float)
+    return float(2.0 * c.sum() / c[0] - 1.0) if c[0] > 0.0 else 1.0
 
 
 def correlation_time(series: ArrayLike) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.geometry import check_geometry, with_volume
+from mgflows.geometry import check_bulk, check_distances, with_volume
 from mgflows.md import protocols
 from mgflows.md.quench import hold, quench
 from mgflows.validation.dimers import DimerCurve, dimer_curves
@@ -131,7 +131,8 @@ def run_suite(
     Raises
     ------
     InputError
-        For an unknown suite, no glass, or glasses that are not finite or not periodic.
+        For an unknown suite, no glass, or glasses that are not finite or do not fill a periodic
+        cell.
     """
     if suite not in SUITES:
         raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
@@ -140,7 +141,7 @@ def run_suite(
     for number, glass in enumerate(glasses, start=1):
         formula = glass.get_chemical_formula()
         # Coincident atoms are failures of this glass in the stages below, not of all glasses.
-        check_geometry(glass, f"glass {number} ({formula})", periodic=True)
+        check_bulk(glass, f"glass {number} ({formula})")
     if any(glass.constraints for glass in glasses):
         logger.warning("constraints of the glasses are ignored: all atoms move")
     settings = SUITES[suite]
@@ -230,7 +231,7 @@ def _measure(
         with run.stage(f"{who}: elastic constants", _detail(index, settings.n_elastic, glasses)):
             elastic[index] = elastic_constants(sample, calculator)
     # Once relaxed, a glass given at the surrogate's density need not expand first.
-    start = next((result.atoms for result in elastic.values()), glasses[0])
+    start = next((result.atoms for result in elastic.values()), _first_sound(glasses))
     if settings.melt_hold_time > 0.0:
         with run.stage(f"{who}: melt"):
             held = hold(
@@ -247,6 +248,7 @@ def _measure(
             melt.check()
             found["melt"] = melt
     with run.stage(f"{who}: structure"):
+        check_distances(start)
         found |= _structure(start, calculator, settings, quench_seed, hold_seed)
     shear: dict[int, ShearResult] = {}
     for index, sample in enumerate(glasses[: settings.n_shear]):
@@ -265,6 +267,15 @@ def _measure(
         with run.stage(f"{who}: viscosity"):
             found |= _viscosity(start, calculator, settings, melt_seed, stress_seed)
     return GlassProperties(elastic=elastic, shear=shear, **found)
+
+
+def _first_sound(glasses: Sequence[Atoms]) -> Atoms:
+    """The first glass without coincident atoms; the first one if there is none."""
+    for glass in glasses:
+        with suppress(InputError):
+            check_distances(glass)
+            return glass
+    return glasses[0]
 
 
 def _structure(

@@ -196,7 +196,10 @@ class GlassProperties:
             curves["heat_capacity"] = {
                 "temperature": self.heat_capacity.temperature.tolist(),
                 "heat_capacity": self.heat_capacity.heat_capacity.tolist(),
-                "error": self.heat_capacity.error.tolist(),
+                "error": [
+                    float(error) if np.isfinite(error) else None
+                    for error in self.heat_capacity.error
+                ],
             }
         if self.viscosity is not None:
             curves["viscosity"] = {

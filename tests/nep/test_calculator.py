@@ -296,6 +296,13 @@ def test_a_missing_species_is_named(tiny_potential) -> None:
         validate_nep_text(tiny_potential.read_text(), ("Cu", "Ni"))
     with pytest.raises(InputError, match="cannot be read"):
         nep_calculator("absent.txt")
+    calculator = nep_calculator(tiny_potential)
+    with pytest.raises(InputError, match="AuNi contains Au, Ni, but the potential is for Cu, Zr"):
+        calculator.get_potential_energy(bulk("NiAu", "cesiumchloride", a=3.2))
+    slab = bulk("Cu", cubic=True)
+    slab.pbc = (True, True, False)
+    with pytest.raises(InputError, match="not periodic in three directions"):
+        calculator.get_potential_energy(slab)
 
 
 def test_a_missing_gpu_is_reported(tiny_potential) -> None:

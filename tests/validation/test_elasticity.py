@@ -7,6 +7,7 @@ from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms, FixCartesian
 from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
+from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.structures.relaxation import minimise_positions
 from mgflows.validation.elasticity import elastic_constants, isotropic_moduli, relax_to_zero_stress
@@ -145,6 +146,49 @@ def test_a_rearrangement_halves_the_strain_instead_of_biasing_the_constants():
             Rearranging(lennard_jones("Cu"), crystal.cell.array[1, 1], 0.0),
             relax_reference=False,
         )
+
+
+class Yielding(Calculator):
+    """A calculator with an event when the cell is sheared beyond a strain of either sign.
+
+    The stress drops on both sides alike. Stress and energy are consistent apart from the energy
+    that the event releases.
+    """
+
+    implemented_properties = ("energy", "forces", "stress")
+
+    def __init__(self, base, height, threshold, released):
+        super().__init__()
+        self.base, self.height = base, height
+        self.threshold, self.released = threshold, released
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms, properties, system_changes)
+        inner = self.atoms.copy()
+        inner.calc = self.base
+        self.results = {
+            "energy": inner.get_potential_energy(),
+            "forces": inner.get_forces(),
+            "stress": inner.get_stress(),
+        }
+        strain = 2.0 * self.atoms.cell.array[1, 0] / self.height
+        if abs(strain) > self.threshold:
+            drop = units.gpa_to_ev_per_a3(0.02)
+            self.results["stress"][5] -= np.sign(strain) * drop
+            work = self.atoms.get_volume() * drop * (abs(strain) - self.threshold)
+            self.results["energy"] -= self.released + work
+
+
+@pytest.mark.physics
+def test_events_under_strains_of_both_signs_do_not_bias_the_constants():
+    """The stresses stay symmetric about the reference: only the energy shows the events."""
+    crystal = relax_to_zero_stress(bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"))
+    sound = elastic_constants(crystal, lennard_jones("Cu"), relax_reference=False)
+    released = 0.2 * crystal.get_volume() * units.gpa_to_ev_per_a3(sound.stiffness[5, 5]) * 2e-6
+    calculator = Yielding(lennard_jones("Cu"), crystal.cell.array[1, 1], 1.2e-3, released)
+    result = elastic_constants(crystal, calculator, relax_reference=False)
+    np.testing.assert_allclose(result.strains, [2e-3] * 5 + [1e-3])
+    np.testing.assert_allclose(result.stiffness, sound.stiffness, rtol=2e-3, atol=0.05)
 
 
 def test_original_is_not_changed():

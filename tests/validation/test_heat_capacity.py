@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from mgflows import units
 from mgflows.errors import InputError
@@ -45,6 +46,39 @@ def test_canonical_fluctuations_of_a_harmonic_solid():
     result = heat_capacity_from_fluctuations(enthalpy, temperature, n_atoms)
     assert result.value == pytest.approx(DULONG_PETIT, rel=0.03)
     assert abs(result.value - DULONG_PETIT) < 5 * result.error
+
+
+@pytest.mark.physics
+@pytest.mark.parametrize(("time", "converged"), [(10.0, True), (200.0, True), (4000.0, False)])
+def test_fluctuations_of_a_correlated_enthalpy(time, converged):
+    """An autoregressive series: the value within its error, and the error that of many runs."""
+    n, n_atoms, temperature, sigma = 20_000, 100, 1000.0, 1e-3
+    decay = np.exp(-1.0 / time)
+    noise = np.random.default_rng(5).normal(size=(60, n)) * np.sqrt(1.0 - decay**2)
+    noise[:, 0] /= np.sqrt(1.0 - decay**2)
+    results = [
+        heat_capacity_from_fluctuations(series, temperature, n_atoms)
+        for series in sigma * lfilter([1.0], [1.0, -decay], noise, axis=1)
+    ]
+    assert np.mean([result.converged for result in results]) == pytest.approx(
+        float(converged), abs=0.05
+    )
+    if converged:
+        expected = n_atoms * sigma**2 / (units.BOLTZMANN * temperature**2)
+        expected *= units.GAS_CONSTANT / units.BOLTZMANN
+        values = np.array([result.value for result in results])
+        spread = values.std(ddof=1)
+        assert abs(values.mean() - expected) < 3.0 * spread / np.sqrt(60)
+        errors = [result.error for result in results]
+        assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(spread, rel=0.2)
+
+
+def test_a_cooling_shorter_than_its_memory_has_no_errors():
+    n = 1000
+    noise = np.cumsum(np.random.default_rng(0).normal(size=n)) * 1e-4
+    temperature = np.linspace(2000.0, 1000.0, n)
+    curve = heat_capacity_from_cooling(temperature, 3e-4 * temperature + noise, n_windows=20)
+    assert np.isnan(curve.error).all()
 
 
 def test_bad_input_is_refused():

@@ -8,7 +8,7 @@ from ase.neighborlist import neighbor_list
 
 from mgflows import Alloy
 from mgflows.errors import InputError
-from mgflows.validation.rdf import curve_distance, radial_distribution
+from mgflows.validation.rdf import curve_distance, periodic_pairs, radial_distribution
 
 
 @pytest.mark.physics
@@ -69,6 +69,19 @@ def test_triclinic_cells_count_the_same_pairs_as_a_neighbour_list():
         / 576,
         rtol=0.02,
     )
+
+
+def test_left_handed_cells_have_the_pairs_of_their_mirror_image():
+    atoms = bulk("CuZr", "cesiumchloride", a=3.3).repeat((2, 2, 3))
+    atoms.set_cell(
+        atoms.cell.array + np.random.default_rng(2).uniform(-1, 1, (3, 3)), scale_atoms=True
+    )
+    left = atoms.copy()
+    left.set_cell(atoms.cell.array * [[1.0], [1.0], [-1.0]])
+    assert np.linalg.det(left.cell.array) < 0.0
+    for each in (atoms, left):
+        found = np.sort(periodic_pairs(each, 9.0)[2])
+        np.testing.assert_allclose(found, np.sort(neighbor_list("d", each, 9.0)), atol=1e-4)
 
 
 @pytest.mark.physics

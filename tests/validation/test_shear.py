@@ -142,6 +142,40 @@ def test_events_of_a_glass_are_where_its_stress_drops(disordered):
     assert result.shear_modulus == pytest.approx(curve.stress[1] / curve.strain[1], rel=0.05)
 
 
+@pytest.mark.physics
+@pytest.mark.parametrize("threshold", [2e-4, 4.2e-3, 5.7e-3])
+def test_an_event_at_any_step_is_left_out(threshold):
+    """In the first step, and at both ends of the fit window."""
+    reference = relax_to_zero_stress(
+        bulk("Cu", "fcc", a=3.65, cubic=True).repeat((2, 2, 2)), lennard_jones("Cu")
+    )
+    height = reference.cell.array[1, 1]
+    moduli = []
+    for calculator in (lennard_jones("Cu"), Softening(lennard_jones("Cu"), height, threshold)):
+        result = athermal_quasistatic_shear(reference, calculator, relax_reference=False)
+        moduli.append(result.shear_modulus)
+    assert result.curves[0].n_events == 1
+    assert moduli[1] == pytest.approx(moduli[0], rel=5e-3)
+
+
+def test_a_stress_that_falls_is_no_modulus():
+    class Unstable(Softening):
+        """The stress falls steadily with the strain, and the energy with it."""
+
+        def calculate(self, atoms=None, properties=None, system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            strain = self.atoms.cell.array[1, 0] / self.height
+            soft = units.gpa_to_ev_per_a3(500.0)
+            self.results["stress"][5] -= soft * strain
+            self.results["energy"] -= self.atoms.get_volume() * soft * strain**2 / 2.0
+
+    reference = relax_to_zero_stress(bulk("Cu", "fcc", a=3.65, cubic=True), lennard_jones("Cu"))
+    calculator = Unstable(lennard_jones("Cu"), reference.cell.array[1, 1], threshold=1.0)
+    result = athermal_quasistatic_shear(reference, calculator, relax_reference=False)
+    assert np.isnan(result.shear_modulus)
+    assert "a stress that falls with the strain" in result.problems[0]
+
+
 def test_window_without_two_neighbouring_elastic_points_has_no_modulus():
     strain, stress = np.linspace(0.0, 1.0, 5), np.zeros(5)
     assert np.isnan(elastic_slope(strain, stress, np.ones(5, dtype=bool)))
