@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import tomllib
@@ -11,11 +12,41 @@ import pytest
 import yaml
 
 import mgflows
+from mgflows import errors
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
 # Pages in docs/ are checked by the build of the site.
 FRONT = [*ROOT.glob("*.md"), ROOT / "launcher_configs" / "README.md"]
+
+ERRORS = {
+    name
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.MgflowsError)
+}
+EXPLANATIONS = (
+    "PMG_VASP_PSP_DIR is",
+    "a NEP ",
+    "a k-mesh needs",
+    "a label needs",
+    "a stress that",
+    "a test on",
+    "a validation is",
+    "it has ",
+    "its files are",
+    "its output ends",
+    "mgflows evaluates",
+    "only NEP version 4",
+    "the file is",
+    "the potential ",
+    "there is no",
+    "this is not",
+    "training.log ends",
+    "two of its",
+    "{} are ",
+    "{} give ",
+)
+"""How a second clause of an error message begins; a remedy is the hint."""
 
 
 @pytest.mark.parametrize("page", FRONT, ids=lambda page: page.name)
@@ -107,3 +138,30 @@ def test_the_site_is_published_by_version() -> None:
     )
     settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert settings["extra"]["version"] == {"provider": "mike", "default": "stable"}
+
+
+def test_errors_carry_their_remedy_as_a_hint() -> None:
+    remedies = []
+    n_messages = 0
+    for path in sorted((ROOT / "mgflows").rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(call, ast.Call) and call.args):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func
+            if (name.id if isinstance(name, ast.Name) else name) not in ERRORS:
+                continue
+            message = _literal_text(call.args[0])
+            n_messages += bool(message)
+            remedies += [
+                f"{path.relative_to(ROOT)}:{call.lineno}: {clause}"
+                for clause in message.split("; ")[1:]
+                if not clause.startswith(EXPLANATIONS)
+            ]
+    assert n_messages > 500
+    assert remedies == []
+
+
+def _literal_text(node: ast.expr) -> str:
+    """The text of a literal, with ``{}`` for what a formatted one inserts."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in parts)

@@ -426,7 +426,8 @@ def wrong_ranks(found: str | None, n_ranks: int, launcher: str) -> LabelError | 
         return None
     return LabelError(
         f"it ran on {found} rank, not on {n_ranks}: {shlex.split(launcher)[0]} belongs to another "
-        "MPI than the program; set `launcher`"
+        "MPI than the program",
+        hint="set `launcher`",
     )
 
 

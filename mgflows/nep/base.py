@@ -228,7 +228,7 @@ class Trainer(ABC):
         directory = Path(directory)
         for name in ("nep.in", "train.xyz"):
             if not (directory / name).is_file():
-                raise InputError(f"{directory} has no {name}; call prepare first")
+                raise InputError(f"{directory} has no {name}", hint="call prepare first")
         whole = directory / WHOLE_FILE
         parameters = NepParameters.from_text(
             read_text(whole if whole.exists() else directory / "nep.in")

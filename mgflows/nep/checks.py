@@ -288,7 +288,7 @@ def out_of_range_fraction(
     """
     for frames, words in ((known, "training"), (visited, "simulated")):
         if not frames:
-            raise InputError(f"there are no {words} frames to compare; give at least one")
+            raise InputError(f"there are no {words} frames to compare", hint="give at least one")
     require("nep_adapters", "md", "the descriptors of a NEP")
     text = potential_text(potential)
     with batch_calculator(text) as calculator:

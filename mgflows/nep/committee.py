@@ -199,7 +199,8 @@ class Committee:
             if set(each) != set(species[0]):
                 raise InputError(
                     f"potential {number} of the committee is for {', '.join(each)} but the first "
-                    f"for {', '.join(species[0])}; give potentials of the same elements"
+                    f"for {', '.join(species[0])}",
+                    hint="give potentials of the same elements",
                 )
 
     @classmethod
@@ -224,7 +225,7 @@ class Committee:
             For no frames, or one that a NEP cannot be evaluated for.
         """
         if not frames:
-            raise InputError("there is no structure to evaluate; give at least one")
+            raise InputError("there is no structure to evaluate", hint="give at least one")
         members = [predict(text, frames) for text in self.potentials]
         rows, columns = np.triu_indices(3)
         virials = np.array([member.virials for member in members])
@@ -398,7 +399,8 @@ def train_committee(
     """
     if n_members < _SMALLEST_COMMITTEE:
         raise InputError(
-            f"n_members is {n_members} but must be at least {_SMALLEST_COMMITTEE}; four are usual"
+            f"n_members is {n_members} but must be at least {_SMALLEST_COMMITTEE}",
+            hint="four are usual",
         )
     if trainer is None:
         from mgflows.nep.training import NepTrainer

@@ -87,13 +87,14 @@ def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
         Whether a frame without stress is an error; if not, it has none in the file.
     """
     if not frames:
-        raise InputError("there is no frame to write; give at least one labelled structure")
+        raise InputError("there is no frame to write", hint="give at least one labelled structure")
     duplicates = find_duplicates(frames)
     if duplicates:
         first, second = duplicates[0]
         raise InputError(
             f"{_describe(frames[first], first)} and {_describe(frames[second], second)} are the "
-            f"same structure; keep one ({len(duplicates)} duplicates in {len(frames)} frames)"
+            "same structure",
+            hint=f"keep one ({len(duplicates)} duplicates in {len(frames)} frames)",
         )
     return "".join(
         frame_text(frame, index, needs_stress=needs_stress) for index, frame in enumerate(frames)
@@ -269,7 +270,8 @@ def frame_text(frame: Atoms, index: int = 0, *, needs_stress: bool = True) -> st
         if re.search(r'[\s"=]', str(value)):
             raise InputError(
                 f"{_describe(frame, index)} has the {key} {value!r}, which the file format cannot "
-                "hold; use no blanks, quotes or '='"
+                "hold",
+                hint="use no blanks, quotes or '='",
             )
     keys |= _other_info(frame)
     tensor = f'stress="{_row(stress)}" ' if np.all(np.isfinite(stress)) else ""

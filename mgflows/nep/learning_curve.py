@@ -317,7 +317,7 @@ def learning_curve(
             hint="split the frames by family",
         )
     if not seeds:
-        raise InputError("there is no seed; give at least one")
+        raise InputError("there is no seed", hint="give at least one")
     if trainer is None:
         from mgflows.nep.training import NepTrainer
 

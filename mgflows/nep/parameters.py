@@ -188,17 +188,19 @@ class NepParameters:
         if not 3.0 <= angular <= radial <= 100.0:
             raise InputError(
                 f"cutoff is {radial:g} and {angular:g} A but 3 <= angular <= radial <= 100 must "
-                "hold; the paper has 6.5 and 4"
+                "hold",
+                hint="the paper has 6.5 and 4",
             )
         if self.zbl is not None and not 1.0 <= self.zbl <= 4.0:
             raise InputError(
                 f"zbl is {self.zbl:g} A but the outer cutoff of the repulsion must lie in [1, 4] "
-                "A, or be None; the paper has 1.8"
+                "A, or be None",
+                hint="the paper has 1.8",
             )
         if self.zbl_factor is not None and (self.zbl is None or not 0.5 <= self.zbl_factor <= 2.0):
             raise InputError(
-                f"zbl_factor is {self.zbl_factor:g} but needs a zbl and must lie in [0.5, 2]; "
-                "GPUMD's default is 0.7"
+                f"zbl_factor is {self.zbl_factor:g} but needs a zbl and must lie in [0.5, 2]",
+                hint="GPUMD's default is 0.7",
             )
         for name, radial_limit, angular_limit in (("n_max", 12, 8), ("basis_size", 16, 12)):
             values = getattr(self, name)
@@ -213,8 +215,8 @@ class NepParameters:
             or self.l_max[2] not in (0, 1)
         ):
             raise InputError(
-                f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1); the paper has "
-                "(4, 2, 0)"
+                f"l_max is {self.l_max} but must be (2 to 8, 0 or 2, 0 or 1)",
+                hint="the paper has (4, 2, 0)",
             )
         _check_range("neuron", self.neuron, 1, 120)
 
@@ -336,27 +338,27 @@ class NepParameters:
                 name, reader = keyword, _READERS[keyword]
             else:
                 raise InputError(
-                    f"{where} has the keyword {keyword!r}, which mgflows does not support; "
-                    f"supported are: type, type_weight, use_typewise_cutoff_zbl, "
-                    f"{', '.join(_READERS)}"
+                    f"{where} has the keyword {keyword!r}, which mgflows does not support",
+                    hint="supported are: type, type_weight, use_typewise_cutoff_zbl, "
+                    f"{', '.join(_READERS)}",
                 )
             if name in values:
                 raise InputError(
-                    f"{where} gives {keyword} a second time; remove one of the two lines"
+                    f"{where} gives {keyword} a second time", hint="remove one of the two lines"
                 )
             try:
                 values[name] = reader(arguments)
             except (ValueError, IndexError) as error:
                 raise InputError(
-                    f"{where} cannot be read ({error}); write it like: {_example(keyword)}"
+                    f"{where} cannot be read ({error})", hint=f"write it like: {_example(keyword)}"
                 ) from error
         if "species" not in values:
             raise InputError("nep.in has no line 'type', such as: type 3 Cu Zr Al")
         absent = [name for name in _MOVING_DEFAULTS if name not in values]
         if absent:
             raise InputError(
-                f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer; "
-                f"write: {'; '.join(map(_example, absent))}"
+                f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer",
+                hint=f"write: {'; '.join(map(_example, absent))}",
             )
         return cls(**{"zbl": None, **values})
 
@@ -384,20 +386,22 @@ def _check_species(species: tuple[str, ...]) -> None:
     from ase.data import atomic_numbers
 
     if not species:
-        raise InputError("species is empty; give the chemical symbols, such as ('Cu', 'Zr', 'Al')")
+        raise InputError(
+            "species is empty", hint="give the chemical symbols, such as ('Cu', 'Zr', 'Al')"
+        )
     if isinstance(species, str):
         raise InputError(
-            f"species is the string {species!r}; give a sequence of symbols, such as ('Cu', 'Zr', "
-            "'Al')"
+            f"species is the string {species!r}",
+            hint="give a sequence of symbols, such as ('Cu', 'Zr', 'Al')",
         )
     for symbol in species:
         if not 1 <= atomic_numbers.get(symbol, 0) <= _MAX_SPECIES:
             raise InputError(
-                f"{symbol!r} is not one of the elements H to Pu that NEP supports; give symbols "
-                "such as 'Zr'"
+                f"{symbol!r} is not one of the elements H to Pu that NEP supports",
+                hint="give symbols such as 'Zr'",
             )
         if species.count(symbol) > 1:
-            raise InputError(f"species names {symbol} twice; name each element once")
+            raise InputError(f"species names {symbol} twice", hint="name each element once")
 
 
 def _check_range(name: str, value: int, low: int, high: int | None) -> None:

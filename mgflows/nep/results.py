@@ -398,7 +398,8 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
     """
     if not frames:
         raise InputError(
-            "there is no frame to compute the errors of the potential from; give at least one"
+            "there is no frame to compute the errors of the potential from",
+            hint="give at least one",
         )
     labels = _labels(frames)
     predictions = predict(potential, frames)

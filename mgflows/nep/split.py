@@ -79,8 +79,8 @@ def split_frames(
     n_frames = len(frame_ids)
     if not len(families) == len(subsets) == n_frames:
         raise InputError(
-            f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets; "
-            "give one of each per frame"
+            f"there are {n_frames} frame ids, {len(families)} families and {len(subsets)} subsets",
+            hint="give one of each per frame",
         )
     if n_frames == 0:
         raise InputError("there are no frames to split")
@@ -91,17 +91,18 @@ def split_frames(
     if len(set(frame_ids)) != n_frames:
         repeated = next(identity for identity in frame_ids if list(frame_ids).count(identity) > 1)
         raise InputError(
-            f"the frame id {repeated!r} occurs twice; frames need distinct ids to be split"
+            f"the frame id {repeated!r} occurs twice", hint="frames need distinct ids to be split"
         )
     if not 0.0 < test_fraction < 1.0:
         raise InputError(
-            f"test_fraction is {test_fraction:g} but must lie between 0 and 1; the paper has 0.2"
+            f"test_fraction is {test_fraction:g} but must lie between 0 and 1",
+            hint="the paper has 0.2",
         )
     unknown = sorted(set(held_out_families) - set(families))
     if unknown:
         raise InputError(
-            f"the held-out family {unknown[0]!r} has no frame; the families are "
-            f"{', '.join(sorted(set(families))[:5])}, ..."
+            f"the held-out family {unknown[0]!r} has no frame",
+            hint=f"the families are {', '.join(sorted(set(families))[:5])}, ...",
         )
 
     family_names = np.asarray(families, dtype=object)
@@ -120,7 +121,8 @@ def split_frames(
         side = "train on" if is_test.all() else "test with"
         raise InputError(
             f"the {scheme} split of {n_frames} frames of {len(set(families))} families leaves "
-            f"nothing to {side}; add samples or change test_fraction"
+            f"nothing to {side}",
+            hint="add samples or change test_fraction",
         )
     return is_test
 
@@ -169,8 +171,8 @@ def _divide_families(
         if identity in earlier and fixed.setdefault(name, earlier[identity]) != earlier[identity]:
             raise InputError(
                 f"the family {name!r} was on both sides of the earlier split, or is now held out "
-                "but was trained on; keep the earlier held-out families, or start without earlier "
-                "roles"
+                "but was trained on",
+                hint="keep the earlier held-out families, or start without earlier roles",
             )
     in_test = np.array([fixed.get(name, False) for name in names])
 

@@ -198,7 +198,9 @@ def certificate(
         Without a potential and a committee, for no frames of the groups, or an incomplete label.
     """
     if potential is None and committee is None:
-        raise InputError("the errors of no potential are requested; give one, or a committee")
+        raise InputError(
+            "the errors of no potential are requested", hint="give one, or a committee"
+        )
     chosen, keys = _grouped(frames, by, subsets)
     spread = None if committee is None else committee.predict(chosen)
     if potential is not None:

@@ -97,7 +97,8 @@ class NeppoTrainer(Trainer):
         if not parameters.same_model(validate_nep_text(text, parameters.species)):
             raise InputError(
                 "the initial potential has another architecture or another order of the species "
-                "than the parameters; use its own settings, or train without an initial potential"
+                "than the parameters",
+                hint="use its own settings, or train without an initial potential",
             )
         return text
 
@@ -185,8 +186,8 @@ class GpumdTrainer(Trainer):
 
     def _check_initial(self, parameters: NepParameters, text: str) -> str:  # noqa: ARG002
         raise InputError(
-            "GPUMD's nep cannot start from a potential; leave out the initial potential, or use "
-            "the neppo trainer"
+            "GPUMD's nep cannot start from a potential",
+            hint="leave out the initial potential, or use the neppo trainer",
         )
 
     def check_installation(self) -> None:

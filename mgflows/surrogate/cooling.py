@@ -139,7 +139,7 @@ def sweep_grid(n: int, n_sweeps: int, grid: Grid) -> NDArray[np.int64]:
     if n < 1:
         return np.empty(0, dtype=np.int64)
     if grid not in ("linear", "log"):
-        raise InputError(f"the grid {grid!r} does not exist; choose 'linear' or 'log'")
+        raise InputError(f"the grid {grid!r} does not exist", hint="choose 'linear' or 'log'")
     if n == 1:
         return np.array([n_sweeps], dtype=np.int64)
     points = (

@@ -185,7 +185,9 @@ def measure_fitness(samples: Sequence[LabelledSample]) -> SurrogateFitness:
         If there are no samples, or an energy or a pressure is not finite.
     """
     if not samples:
-        raise InputError("no sample of the surrogate has a label yet; label some samples first")
+        raise InputError(
+            "no sample of the surrogate has a label yet", hint="label some samples first"
+        )
     for sample in samples:
         values = (sample.energy_lj, sample.e_is, sample.energy_label, sample.pressure)
         if not np.isfinite(values).all():

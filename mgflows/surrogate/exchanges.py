@@ -87,7 +87,8 @@ def measure_exchanges(
     pairs = tuple(itertools.combinations(alloy.species, 2))
     if not pairs:
         raise InputError(
-            f"{alloy.name} has one species, so there is nothing to exchange; set swap_fraction=0"
+            f"{alloy.name} has one species, so there is nothing to exchange",
+            hint="set swap_fraction=0",
         )
     mc = SwapMonteCarlo.from_alloy(lj, alloy, seed, exchange_pairs=pairs)
     mc.equilibrate(min(n_sweeps, 200), 10.01)

@@ -160,7 +160,7 @@ class LennardJones:
         """
         if table not in _CUZRAL_EPSILON:
             raise InputError(
-                f"the table {table!r} does not exist; choose 'consistent' or 'printed'"
+                f"the table {table!r} does not exist", hint="choose 'consistent' or 'printed'"
             )
         return cls.from_species(_CUZRAL_SIGMA, _CUZRAL_EPSILON[table], reference="Zr")
 
@@ -198,7 +198,8 @@ class LennardJones:
         depths = np.array([epsilon[symbol] for symbol in species], dtype=float)
         if np.any(depths <= 0.0) or np.any(diameters <= 0.0):
             raise InputError(
-                f"sigma {dict(sigma)} and epsilon {dict(epsilon)} must be positive; give A and eV"
+                f"sigma {dict(sigma)} and epsilon {dict(epsilon)} must be positive",
+                hint="give A and eV",
             )
         sigma_table = (diameters[:, None] + diameters[None, :]) / 2.0
         epsilon_table = np.sqrt(depths[:, None] * depths[None, :])
@@ -250,7 +251,7 @@ class LennardJones:
         from mgflows.surrogate.metalloids import METALLOIDS, metalloid_parameters
 
         if len(set(symbols)) != len(symbols):
-            raise InputError(f"the elements {list(symbols)} hold one twice; name each once")
+            raise InputError(f"the elements {list(symbols)} hold one twice", hint="name each once")
         sigma, epsilon = lennard_jones_parameters([s for s in symbols if s not in METALLOIDS])
         pairs = metalloid_parameters(
             [symbol for symbol in symbols if symbol in METALLOIDS],
@@ -530,7 +531,7 @@ class LennardJones:
                 hint="add the species to the table",
             )
         if not symbols:
-            raise InputError("the configuration has no atoms; give at least one")
+            raise InputError("the configuration has no atoms", hint="give at least one")
         index = {symbol: number for number, symbol in enumerate(self.species)}
         return np.array([index[symbol] for symbol in symbols], dtype=np.int64)
 

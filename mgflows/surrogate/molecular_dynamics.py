@@ -127,7 +127,8 @@ class SurrogateMolecularDynamics:
             )
         if len(atoms) < 2:
             raise InputError(
-                "molecular dynamics at zero total momentum needs at least two atoms; add atoms"
+                "molecular dynamics at zero total momentum needs at least two atoms",
+                hint="add atoms",
             )
         self.lj = lj
         self.seed = int(seed)
@@ -370,7 +371,7 @@ class SurrogateMolecularDynamics:
         """
         cooling = self.cooling
         if cooling is None:
-            raise InputError("there is no cooling to resume; start one with cool(time)")
+            raise InputError("there is no cooling to resume", hint="start one with cool(time)")
         checkpointer = Checkpointer(
             None if checkpoint is None else lambda: self.save(checkpoint),
             checkpoint_interval,

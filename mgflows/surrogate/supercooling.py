@@ -282,7 +282,7 @@ def fit_supercooling_clock(
     window = (float(times.min()), float(times.max())) if window is None and len(times) else window
     if window is None:
         raise InputError(
-            "no coolings are given; run molecular dynamics coolings of at least two lengths"
+            "no coolings are given", hint="run molecular dynamics coolings of at least two lengths"
         )
     inside = (times >= window[0] * (1.0 - 1e-9)) & (times <= window[1] * (1.0 + 1e-9))
     n = int(inside.sum())

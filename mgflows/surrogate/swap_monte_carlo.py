@@ -102,7 +102,9 @@ class SwapMonteCarlo:
         method: Literal["auto", "all_pairs", "cells", "images"] = "auto",
     ) -> None:
         if dtype not in _REFRESH_INTERVAL:
-            raise InputError(f"the dtype {dtype!r} does not exist; choose 'float64' or 'float32'")
+            raise InputError(
+                f"the dtype {dtype!r} does not exist", hint="choose 'float64' or 'float32'"
+            )
         reduced = lj.reduced_configuration(atoms)
         if not 0.0 < max_displacement <= reduced.box.min():
             raise InputError(
@@ -412,7 +414,7 @@ class SwapMonteCarlo:
             If there is no cooling.
         """
         if self.cooling is None:
-            raise InputError("there is no cooling to resume; start one with cool(n_sweeps)")
+            raise InputError("there is no cooling to resume", hint="start one with cool(n_sweeps)")
         cooling = self.cooling
         save = None if checkpoint is None else lambda: self.save(checkpoint)
         checkpointer = Checkpointer(save, checkpoint_interval, wall_time)

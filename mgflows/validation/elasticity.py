@@ -126,7 +126,7 @@ def isotropic_moduli(stiffness: ArrayLike) -> ElasticModuli:
     c = np.asarray(stiffness, dtype=float)
     if c.shape != (6, 6):
         raise InputError(
-            f"the stiffness has the shape {c.shape}; give the (6, 6) matrix in Voigt order"
+            f"the stiffness has the shape {c.shape}", hint="give the (6, 6) matrix in Voigt order"
         )
     lowest = np.linalg.eigvalsh((c + c.T) / 2).min()
     if not lowest > 0.0:
@@ -211,7 +211,7 @@ def elastic_constants(
     """
     if not 0.0 < strain < 0.05:
         raise InputError(
-            f"the strain is {strain:g} but must lie between 0 and 0.05; 2e-3 suits glasses"
+            f"the strain is {strain:g} but must lie between 0 and 0.05", hint="2e-3 suits glasses"
         )
     reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)
     stress_reference = reference.get_stress()

@@ -104,8 +104,8 @@ def heat_capacity_from_cooling(
     t, h = np.asarray(temperature, dtype=float), np.asarray(enthalpy, dtype=float)
     if t.shape != h.shape or t.ndim != 1:
         raise InputError(
-            f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}; give one of "
-            "each per sample"
+            f"temperatures and enthalpies have the shapes {t.shape} and {h.shape}",
+            hint="give one of each per sample",
         )
     if not (np.isfinite(t).all() and np.isfinite(h).all()):
         raise InputError("some temperatures or enthalpies are not finite")
@@ -118,7 +118,8 @@ def heat_capacity_from_cooling(
         index = int(counts.argmin())
         raise InputError(
             f"the window from {edges[index]:.0f} to {edges[index + 1]:.0f} K holds "
-            f"{counts[index]} samples; take fewer windows"
+            f"{counts[index]} samples",
+            hint="take fewer windows",
         )
     scale = np.abs(t) / np.abs(t).mean()
     trend = np.polynomial.Polynomial.fit(t, h, _TREND_DEGREE)
@@ -167,8 +168,8 @@ def heat_capacity_from_fluctuations(
         )
     if h.ndim != 1 or n_blocks < 2 or len(h) < 10 * n_blocks:
         raise InputError(
-            f"{h.size} enthalpies are too few for {n_blocks} blocks; give at least ten per block "
-            "and two blocks"
+            f"{h.size} enthalpies are too few for {n_blocks} blocks",
+            hint="give at least ten per block and two blocks",
         )
     samples_per_block = len(h) / n_blocks
     g = inefficiency(autocovariance(h - h.mean()))

@@ -75,16 +75,17 @@ def energy_correlation(
     if not len(x) == len(y) == len(labels):
         raise InputError(
             f"{len(x)} reference energies, {len(y)} model energies and {len(labels)} groups do not "
-            "match; give one of each per sample"
+            "match",
+            hint="give one of each per sample",
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise InputError(
-            "some energies are not finite; leave out the samples whose calculation failed"
+            "some energies are not finite", hint="leave out the samples whose calculation failed"
         )
     if len(np.unique(x)) < 3:
         raise InputError(
-            f"{len(np.unique(x))} different reference energies do not determine a correlation; "
-            "give at least three samples"
+            f"{len(np.unique(x))} different reference energies do not determine a correlation",
+            hint="give at least three samples",
         )
     by_group = {}
     for label in dict.fromkeys(labels) if groups is not None else ():

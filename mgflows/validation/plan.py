@@ -256,7 +256,9 @@ def protocol_of(suite: str | SuiteProtocol) -> SuiteProtocol:
     if isinstance(suite, SuiteProtocol):
         return suite
     if suite not in PROTOCOLS:
-        raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        raise InputError(
+            f"the suite {suite!r} is unknown", hint=f"choose one of {', '.join(PROTOCOLS)}"
+        )
     return PROTOCOLS[suite]
 
 

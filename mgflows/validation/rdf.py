@@ -114,7 +114,7 @@ def radial_distribution(
 
     frames = list(frames) if isinstance(frames, Sequence) else [frames]
     if not frames:
-        raise InputError("there is no frame to average; give at least one structure")
+        raise InputError("there is no frame to average", hint="give at least one structure")
     if not (distance_max > 0.0 and n_bins > 0):
         raise InputError(f"distance_max {distance_max:g} A and n_bins {n_bins} must be positive")
     species = list(dict.fromkeys(frames[0].get_chemical_symbols()))
@@ -122,13 +122,14 @@ def radial_distribution(
     for frame in frames:
         if not frame.pbc.all():
             raise InputError(
-                "a frame is not periodic in three directions, so its density is not defined; set "
-                "atoms.pbc = True"
+                "a frame is not periodic in three directions, so its density is not defined",
+                hint="set atoms.pbc = True",
             )
         if not np.array_equal(_counts(frame, species), counts) or len(frame) != counts.sum():
             raise InputError(
                 f"the frames {frames[0].get_chemical_formula()} and {frame.get_chemical_formula()} "
-                "differ in composition; average them separately"
+                "differ in composition",
+                hint="average them separately",
             )
 
     edges = np.linspace(0.0, distance_max, n_bins + 1)
@@ -200,8 +201,8 @@ def curve_distance(
         spacing = np.diff(r).max() if len(r) > 1 else 0.0
         if len(r) < 2 or r[0] > low + spacing or r[-1] < high - spacing:
             raise InputError(
-                f"the {name} curve does not reach from {low:g} to {high:g} A; extend it or narrow "
-                "distance_range"
+                f"the {name} curve does not reach from {low:g} to {high:g} A",
+                hint="extend it or narrow distance_range",
             )
     inside = (r_1 >= low) & (r_1 <= high)
     r, one = r_1[inside], np.asarray(g_1, dtype=float)[inside]

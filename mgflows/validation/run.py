@@ -126,7 +126,7 @@ def composition_of(glasses: Sequence[Atoms]) -> dict[str, float]:
         For no glass, or glasses of different composition.
     """
     if not glasses:
-        raise InputError("there is no glass to validate on; give at least one structure")
+        raise InputError("there is no glass to validate on", hint="give at least one structure")
     found = []
     for glass in glasses:
         symbols = np.array(glass.get_chemical_symbols())

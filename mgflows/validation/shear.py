@@ -168,7 +168,8 @@ def athermal_quasistatic_shear(
     if not 0.0 < strain_step <= strain_max:
         raise InputError(
             f"the strain step is {strain_step:g} but must be positive and at most strain_max, "
-            f"{strain_max:g}; the usual step is 5e-4"
+            f"{strain_max:g}",
+            hint="the usual step is 5e-4",
         )
     n_steps = round(strain_max / strain_step)
     strain = np.arange(n_steps + 1, dtype=np.float64) * strain_step
@@ -177,13 +178,14 @@ def athermal_quasistatic_shear(
     if in_window.sum() < 2:
         raise InputError(
             f"{in_window.sum()} strains lie in the fit window {fit_window[0]:g} to "
-            f"{fit_window[1]:g}; raise strain_max or take smaller steps"
+            f"{fit_window[1]:g}",
+            hint="raise strain_max or take smaller steps",
         )
     for direction in directions:
         if len(direction) != 2 or not set(direction) <= set(_AXES) or direction[0] == direction[1]:
             raise InputError(
-                f"the shear direction {direction!r} is unknown; give two different axes such as "
-                "'xy'"
+                f"the shear direction {direction!r} is unknown",
+                hint="give two different axes such as 'xy'",
             )
 
     reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)

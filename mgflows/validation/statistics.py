@@ -44,7 +44,9 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
     r = np.asarray(residuals, dtype=float)
     n = len(r)
     if r.ndim != 1 or n < 2:
-        raise InputError(f"a series of shape {r.shape} has no correlation; give at least 2 samples")
+        raise InputError(
+            f"a series of shape {r.shape} has no correlation", hint="give at least 2 samples"
+        )
     spectrum = np.fft.rfft(r, n=2 * n)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n)[:n] / np.arange(n, 0, -1)
     negative = np.flatnonzero(covariance <= 0.0)

@@ -135,9 +135,11 @@ def run_suite(
         cell.
     """
     if suite not in SUITES:
-        raise InputError(f"the suite {suite!r} is unknown; choose one of {', '.join(SUITES)}")
+        raise InputError(
+            f"the suite {suite!r} is unknown", hint=f"choose one of {', '.join(SUITES)}"
+        )
     if not glasses:
-        raise InputError("there is no glass to validate on; give at least one structure")
+        raise InputError("there is no glass to validate on", hint="give at least one structure")
     for number, glass in enumerate(glasses, start=1):
         formula = glass.get_chemical_formula()
         # Coincident atoms are failures of this glass in the stages below, not of all glasses.

@@ -68,7 +68,9 @@ def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str
         For fewer than ten frames.
     """
     if len(frames) < 10:
-        raise InputError(f"{len(frames)} frames are too few for a diffusion coefficient; give ten")
+        raise InputError(
+            f"{len(frames)} frames are too few for a diffusion coefficient", hint="give ten"
+        )
     scaled = np.array([frame.get_scaled_positions(wrap=False) for frame in frames])
     steps = np.diff(scaled, axis=0)
     steps -= np.rint(steps)
@@ -164,8 +166,8 @@ def _logarithms(
     t, y = np.asarray(temperature, dtype=float), np.asarray(value, dtype=float)
     if len(np.unique(t)) < n_least or not (t > 0.0).all() or not (y > 0.0).all():
         raise InputError(
-            f"{len(np.unique(t))} temperatures with positive values do not determine the fit; "
-            f"give at least {n_least}"
+            f"{len(np.unique(t))} temperatures with positive values do not determine the fit",
+            hint=f"give at least {n_least}",
         )
     relative = np.ones_like(y) if error is None else np.asarray(error, dtype=float) / y
     return t, np.log(y), 1.0 / np.maximum(relative, 1e-6)

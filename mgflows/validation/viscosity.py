@@ -78,8 +78,8 @@ def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
     n = len(x)
     if not 0 < n_lags <= n:
         raise InputError(
-            f"{n_lags} lags of a series of {n} samples are not possible; give at most as many lags "
-            "as samples"
+            f"{n_lags} lags of a series of {n} samples are not possible",
+            hint="give at most as many lags as samples",
         )
     spectrum = np.fft.rfft(x, n=2 * n, axis=0)
     products = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n, axis=0)[:n_lags]
@@ -135,8 +135,8 @@ def green_kubo_viscosity(
         segments = runs
     if segments.ndim != 3 or segments.shape[-1] != 6:
         raise InputError(
-            f"the stresses have the shape {runs.shape}; give (n, 6) Voigt stresses in eV/A^3, or "
-            "several such runs of equal length"
+            f"the stresses have the shape {runs.shape}",
+            hint="give (n, 6) Voigt stresses in eV/A^3, or several such runs of equal length",
         )
     for name, value in (
         ("sample interval", sample_interval),
@@ -153,8 +153,8 @@ def green_kubo_viscosity(
     )
     if n_lags < 4:
         raise InputError(
-            f"{n_samples} samples per run or segment leave {n_lags} lags; run longer or sample "
-            "more often"
+            f"{n_samples} samples per run or segment leave {n_lags} lags",
+            hint="run longer or sample more often",
         )
 
     return viscosity_from_correlations(

@@ -327,8 +327,8 @@ def _check_subsets(present: set[str], subset_weights: Mapping[str, float]) -> No
             )
         if not 0.0 <= weight <= _MAX_WEIGHT:
             raise InputError(
-                f"the weight of subset {subset} is {weight:g}; give a number between 0 and "
-                f"{_MAX_WEIGHT:g}"
+                f"the weight of subset {subset} is {weight:g}",
+                hint=f"give a number between 0 and {_MAX_WEIGHT:g}",
             )
 
 
