@@ -224,11 +224,6 @@ class Alloy:
         """Formula in atomic percent, such as ``Cu46Zr46Al8``."""
         return _formula(self.composition)
 
-    @property
-    def chemical_system(self) -> str:
-        """Alphabetical, as in the Materials Project: ``Al-Cu-Zr``."""
-        return "-".join(sorted(self.composition))
-
 
 def _formula(composition: dict[str, float]) -> str:
     return "".join(f"{symbol}{100 * fraction:.4g}" for symbol, fraction in composition.items())

@@ -62,7 +62,8 @@ class GpumdEngine(Engine):
         older versions: ``dump_restart``, whose six digits displace atoms by up to 1e-4 A at every
         checkpoint.
     extra
-        Further lines of ``run.in`` before every ``run``, such as ``compute_rdf 10 400 100``.
+        Further lines of ``run.in`` before every ``run``, such as ``compute_rdf 10 400 100``, whose
+        output :func:`~mgflows.md.engines.gpumd_files.read_rdf` reads.
     directory
         Where GPUMD runs; its files are kept there, in one folder per launch. None: a temporary
         directory.
