@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from mgflows.errors import (
     OutOfMemoryError,
     require,
 )
+from mgflows.files import sha256_of_file
 from mgflows.methods.base import check_geometry, k_mesh, right_handed
 from mgflows.methods.gpaw_process import MARK
 from mgflows.methods.programs import ParallelMethod, absolute_command
@@ -431,7 +431,7 @@ def _data_sets(functional: str, species: Sequence[str]) -> dict[str, str]:
                 hint="install them with: pip install gpaw-data, or name their directory in "
                 "GPAW_SETUP_PATH",
             )
-        found[element] = f"{file.name} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+        found[element] = f"{file.name} sha256:{sha256_of_file(file)}"
     return found
 
 

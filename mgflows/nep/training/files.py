@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from mgflows.errors import ServiceError
-from mgflows.files import read_text, write_text
+from mgflows.files import read_text, sha256_of_file, write_text
 from mgflows.nep.frames import iter_frames
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.training.checkpoint import read_checkpoint, write_checkpoint
@@ -40,7 +40,7 @@ def inputs_digest(directory: Path) -> str:
         path = directory / name
         digest.update(f"{name} {path.exists()}\n".encode())
         if path.exists():
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(sha256_of_file(path)))
     for line in read_text(directory / "nep.in").splitlines():
         if line.split()[:1] not in (["generation"], ["output_interval"]):
             digest.update(" ".join(line.split()).encode() + b"\n")
