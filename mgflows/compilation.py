@@ -1,4 +1,4 @@
-"""Compile functions with numba, with a cache on disk that is never stale and never an obstacle.
+"""Compile functions with numba, with a cache on disk that is never stale and never blocks a run.
 
 ``numba.njit(cache=True)`` compares the file of a function with its cache and nothing else: after an
 edit of a function that it calls from another file, the old machine code keeps running. It also

@@ -1,4 +1,4 @@
-"""The cache of compiled code: never stale, never an obstacle."""
+"""The cache of compiled code is never stale and never blocks a run."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def retrain(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Train another potential for CAMPAIGN; what is not given is as in its last training."""
+    """Train another potential for CAMPAIGN; settings not given are those of its last training."""
     from mgflows.launch.changes import default_training
     from mgflows.launch.changes import retrain as retrain_campaign
 

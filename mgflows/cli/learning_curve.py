@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Steps of each training.",
 )
-@click.option("--target-energy", type=float, default=None, help="Wanted error in meV/atom.")
-@click.option("--target-force", type=float, default=None, help="Wanted error in meV/Å.")
-@click.option("--target-virial", type=float, default=None, help="Wanted error in meV/atom.")
+@click.option("--target-energy", type=float, default=None, help="Target error in meV/atom.")
+@click.option("--target-force", type=float, default=None, help="Target error in meV/Å.")
+@click.option("--target-virial", type=float, default=None, help="Target error in meV/atom.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads."
 )

@@ -302,7 +302,7 @@ def _end_of_errors(directory: Path) -> str:
 
 
 def end_of_file(path: Path, n_lines: int) -> str:
-    """Return the last lines of a text file, of at most 8 KiB; an empty text if it is not there."""
+    """Return the last lines of a text file, at most 8 KiB; an empty text if the file is missing."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, stream.seek(0, 2) - _TAIL_BYTES))

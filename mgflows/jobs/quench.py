@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["QuenchMaker"]
 
 _CANDIDATES = 2
-"""Configurations taken per frame that is wanted."""
+"""Configurations taken per requested frame."""
 
 
 @dataclass
@@ -162,7 +162,7 @@ class QuenchMaker(StoredMaker):
     def _choose(
         self, result: QuenchResult, calculator: Calculator
     ) -> tuple[list[PathFrame], list[RefusedFrame]]:
-        """Choose the wanted number of configurations within the limits, evenly spaced."""
+        """Choose the requested number of configurations within the limits, evenly spaced."""
         allowed, refused = [], []
         for frame in result.path:
             atoms = frame.atoms.copy()
@@ -179,7 +179,7 @@ class QuenchMaker(StoredMaker):
             first = f", the first at {refused[0].temperature:.0f} K: {refused[0].reason}"
             raise PotentialFailureError(
                 f"{len(refused)} of the {len(result.path)} configurations of the quench are not "
-                f"worth a label{first if refused else ''}; {self.n_frames} are wanted"
+                f"worth a label{first if refused else ''}; {self.n_frames} are required"
             )
         # From the end, so that the glass is one of them.
         spacing = len(allowed) / self.n_frames

@@ -78,7 +78,7 @@ class JobTask(JobFiretask):
         ServiceError
             If the worker's JobStore is in memory.
         Interrupted
-            If the process is requested to stop, or the database stays unavailable.
+            If the process is asked to stop, or the database stays unavailable.
         SupersededError
             If the job was given to another launch meanwhile.
         JobError

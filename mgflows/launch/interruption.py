@@ -26,7 +26,7 @@ class Interrupted(BaseException):
 
 
 class StopRequest:
-    """Whether this process was requested to stop, and why.
+    """Whether this process was asked to stop, and why.
 
     Attributes
     ----------

@@ -156,7 +156,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
 
     - An interrupted job returns to READY, without its children seeing a failure, and its launch
       keeps the reason.
-    - A worker that was requested to stop takes no new job.
+    - A worker that was asked to stop takes no new job.
     - Between two jobs it calls `periodic_callback`, at most every half minute, to submit jobs for
       which other workers may wait.
     - Jobs of campaigns of another version of mgflows are left to other workers.

@@ -86,7 +86,7 @@ class LabelForecast:
     Attributes
     ----------
     quantity, target
-        The error and its wanted value.
+        The error and its target.
     n_frames
         Frames at which the fit reaches the target; infinite if the errors do not fall with the
         number of frames, or only beyond ten times the largest set.
@@ -159,7 +159,7 @@ class LearningCurve:
         quantity
             Which error.
         target
-            Its wanted value in meV/atom (energy, virial) or meV/A (force).
+            Its target in meV/atom (energy, virial) or meV/A (force).
 
         Raises
         ------

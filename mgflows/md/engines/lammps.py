@@ -513,7 +513,7 @@ def _tensor(voigt: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _failure_of(text: str) -> MgflowsError:
-    """The potential's fault if atoms fly apart, otherwise that of the installation."""
+    """An error of the potential if atoms fly apart, otherwise one of the installation."""
     if any(words in text for words in _BROKEN_DYNAMICS):
         return PotentialFailureError(f"LAMMPS stopped: {text}")
     return ServiceError(
