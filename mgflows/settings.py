@@ -495,6 +495,12 @@ def foreign_variables() -> dict[str, str]:
     return {name: os.environ[name] for name in _FOREIGN_VARIABLES if os.environ.get(name)}
 
 
+def columns_of_environment() -> int | None:
+    """The width of the terminal that the variable COLUMNS sets; None without one."""
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdigit() else None
+
+
 def _accessible(path: Path) -> Path:
     """Return a path without ``~``, in folders that this user may enter.
 

@@ -8,7 +8,6 @@ another width.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,8 +30,10 @@ def make_console(*, stderr: bool = False) -> Console:
     """Return a console for standard output or standard error."""
     from rich.console import Console
 
+    from mgflows.settings import columns_of_environment
+
     stream = sys.stderr if stderr else sys.stdout
-    free = not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit()
+    free = not stream.isatty() and columns_of_environment() is None
     return Console(stderr=stderr, highlight=False, width=_NO_LIMIT if free else None)
 
 
