@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import ArrayLike
 
@@ -22,7 +22,9 @@ __all__ = [
     "digest_of_arrays",
     "digest_of_text",
     "read_text",
+    "replace_texts",
     "sha256_of_file",
+    "with_absolute_paths",
     "write_text",
 ]
 
@@ -132,3 +134,34 @@ def sha256_of_file(path: Path) -> str:
 def _sha256(path: Path, changed: int, size: int) -> str:  # noqa: ARG001
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def with_absolute_paths(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A copy of keyword arguments in which relative paths to existing files are absolute.
+
+    Jobs run in other directories than the one in which their input was written. A text without a
+    suffix or a folder, such as ``"small"``, is not taken for a path.
+
+    Parameters
+    ----------
+    kwargs
+        Plain JSON values, nested as deep as needed, and paths.
+    """
+
+    def absolute(value: str | Path) -> str:
+        path = Path(value).expanduser()
+        looks_like_path = isinstance(value, Path) or "/" in value or bool(path.suffix)
+        return str(path.absolute()) if looks_like_path and path.is_file() else str(value)
+
+    return dict(replace_texts(kwargs, absolute))
+
+
+def replace_texts(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A copy of a nested value in which `change` was applied to every text and path."""
+    if isinstance(value, str | Path):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: replace_texts(member, change) for key, member in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(replace_texts(member, change) for member in value)
+    return value

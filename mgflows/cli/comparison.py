@@ -158,6 +158,7 @@ def comparison_values(result: Comparison) -> dict[str, Any]:
         "models": [asdict(model) for model in result.models],
         "experiments": [asdict(experiment) for experiment in result.experiments],
         "failures": result.failures,
+        "warnings": result.warnings,
     }
 
 
@@ -191,6 +192,8 @@ def _print(result: Comparison) -> None:
         )
     if any(not experiment.verified for experiment in used):
         console.print("* read in a secondary source", style="dim")
+    for what, reason in result.warnings.items():
+        console.print(f"{what}: {reason}", style="yellow", markup=False)
     for what, reason in result.failures.items():
         console.print(f"{what} failed: {reason}", style="red", markup=False)
 

@@ -130,7 +130,7 @@ def validate(
     Measures structure, elastic constants, quasi-static shear, dimers and, by suite, the melt.
     Without --glasses, three glasses are sampled with swap Monte Carlo on the Lennard-Jones
     surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
-    quantity or a result is unphysical.
+    quantity or a result is unphysical; attractive dimers of a peer are warnings.
 
     With --against, --experiments, --forecast, --submit, --report or --processes, with the suite
     paper, and for potentials other than a nep.txt, the suite is measured as independent samples,

@@ -184,8 +184,8 @@ class GlassDatabase(FrameOperations, DatasetOperations):
     def best_potential(self, campaign: str, split: Split = "family") -> PotentialDocument:
         """Return the potential of a campaign to use, with its parity values.
 
-        Potentials that failed their acceptance come last; then that of the last generation, trained
-        on the given split or, without one, on another; of several, the last one.
+        That of the last generation trained on the given split. If all of them failed their
+        acceptance, an accepted one of another split is preferred.
 
         Parameters
         ----------
@@ -267,9 +267,11 @@ class GlassDatabase(FrameOperations, DatasetOperations):
 def choose_potential(
     potentials: Iterable[PotentialDocument], split: Split = "family"
 ) -> PotentialDocument:
-    """Return the potential of the last generation that did not fail its acceptance.
+    """Return the potential to use.
 
-    Of the given split if there is one; if all failed, the last of them.
+    Those of the given split that did not fail their acceptance come first, then accepted ones of
+    another split, then failed ones of the given split, then the rest: a comparison on another
+    split is not tested. Of equal ones the last generation counts.
 
     Parameters
     ----------
@@ -278,12 +280,11 @@ def choose_potential(
     split
         The split of its training set.
     """
-    return max(
-        enumerate(potentials),
-        key=lambda item: (
-            item[1].split == split,
-            item[1].accepted is not False,
-            item[1].generation,
-            item[0],
-        ),
-    )[1]
+
+    def key(item: tuple[int, PotentialDocument]) -> tuple[bool, bool, bool, int, int]:
+        number, found = item
+        wanted, failed = found.split == split, found.accepted is False
+        usable = not failed if wanted else bool(found.accepted)
+        return usable, wanted, not failed, found.generation, number
+
+    return max(enumerate(potentials), key=key)[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mgflows.database.documents import creation_order
 from mgflows.schemas.active_learning import RoundDocument
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def read_rounds(database: Database, campaign: str) -> list[RoundDocument]:
         Name of the campaign.
     """
     query = {"metadata.mgflows.campaign": campaign, "output.@class": RoundDocument.__name__}
-    found = database["outputs"].find(query, {"output": 1}).sort("completed_at", 1)
+    found = database["outputs"].find(query, {"output": 1, "completed_at": 1})
     rounds = {}
-    for document in found:
+    for document in sorted(found, key=creation_order):
         judged = RoundDocument.model_validate(document["output"])
         rounds[judged.round] = judged
     return [rounds[number] for number in sorted(rounds)]

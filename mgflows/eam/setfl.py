@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mgflows.eam.model import EmbeddedAtomModel, pair_key
-from mgflows.errors import InputError
+from mgflows.errors import InputError, MissingFileError
 from mgflows.files import write_text
 
 if TYPE_CHECKING:
@@ -74,14 +74,17 @@ def read_table(path: str | Path) -> EmbeddedAtomTable:
 
     Raises
     ------
+    MissingFileError
+        If there is no such file.
     InputError
-        If the file cannot be read, or is not such a table; names the line.
+        If it cannot be read, or is not such a table; names the line.
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InputError(f"the potential {path} cannot be read: {error.strerror}") from error
+        kind = MissingFileError if isinstance(error, FileNotFoundError) else InputError
+        raise kind(f"the potential {path} cannot be read: {error.strerror}") from error
     lines = text.splitlines()
     try:
         n_species, *species = lines[3].split()

@@ -25,6 +25,8 @@ from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import maker_settings, record_provenance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobflow import JobStore
     from pymatgen.core import Structure
 
@@ -222,7 +224,7 @@ class ComparisonMaker(StoredMaker):
                     f"the validation {validation} has no sample: all of them failed",
                     hint="see the reasons with mgflows status, fix them and rerun",
                 )
-            result = comparison_of(documents, self.suite, load_experiments(self.experiments))
+            result = comparison_of(documents, self.suite, load_experiments(self.experiments), names)
         return comparison_document(validation, result, names, planned, provenance=provenance)
 
 
@@ -245,9 +247,12 @@ def read_validation_samples(store: JobStore, validation: str) -> list[Validation
 
 
 def comparison_of(
-    documents: list[ValidationSampleDocument], suite: str, experiments: list[Any]
+    documents: list[ValidationSampleDocument],
+    suite: str,
+    experiments: list[Any],
+    names: Sequence[str] = (),
 ) -> Comparison:
-    """Average stored samples."""
+    """Average stored samples of the potentials in their order; the first is under test."""
     from mgflows.validation.comparison import compare
     from mgflows.validation.plan import protocol_of
 
@@ -265,6 +270,7 @@ def comparison_of(
         composition=composition,
         label_energies=[energies.get(k) for k in range(max(energies, default=-1) + 1)],
         experiments=[each for each in experiments if each.is_of(composition)],
+        names=names,
     )
 
 
@@ -294,6 +300,7 @@ def comparison_document(
                     for key, estimate in model.estimates.items()
                 },
                 failures=failures,
+                warnings=model.warnings,
                 n_planned=n_planned,
                 n_done=model.n_done,
                 cpu_hours=model.cpu_hours,

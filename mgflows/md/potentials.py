@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgflows.eam.setfl import EmbeddedAtomTable, read_table
-from mgflows.errors import InputError, MgflowsError
+from mgflows.errors import InputError, MgflowsError, MissingFileError
+from mgflows.files import replace_texts, sha256_of_file, with_absolute_paths
 from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
 
 if TYPE_CHECKING:
@@ -244,7 +245,8 @@ class CalculatorPotential(Potential):
         Import path ``module:Class`` of a calculator class, or of a function that returns a
         calculator. Empty if only ``instance`` is given.
     kwargs
-        Its keyword arguments, plain JSON values.
+        Its keyword arguments, plain JSON values. A relative path to a file that exists here becomes
+        absolute, because jobs run in other directories.
     instance
         A calculator that exists already; it cannot be built again in another process.
     """
@@ -252,6 +254,9 @@ class CalculatorPotential(Potential):
     calculator_path: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     instance: Calculator | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kwargs", with_absolute_paths(self.kwargs))
 
     @property
     def name(self) -> str:
@@ -284,8 +289,9 @@ class CalculatorPotential(Potential):
 
     @property
     def digest(self) -> str:
-        """Hash of the import path and its arguments; of the class for an object."""
-        words = [self.calculator_path or type(self.instance).__qualname__, self.kwargs]
+        """Hash of the import path, its arguments and their files; of the class for an object."""
+        kwargs = replace_texts(self.kwargs, _content)
+        words = [self.calculator_path or type(self.instance).__qualname__, kwargs]
         return hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode()).hexdigest()
 
     def calculator(self) -> Calculator:
@@ -295,6 +301,8 @@ class CalculatorPotential(Potential):
         ------
         InputError
             If it cannot be imported or built.
+        MissingFileError
+            If one of its files is missing.
         """
         if self.instance is not None:
             return self.instance
@@ -310,6 +318,12 @@ class CalculatorPotential(Potential):
             return function(**self.kwargs)
         except MgflowsError:
             raise
+        except FileNotFoundError as error:
+            raise MissingFileError(
+                f"the calculator {self.calculator_path} was not built because a file was not found "
+                f"({error})",
+                hint="give its absolute path, which every worker must be able to read",
+            ) from error
         except Exception as error:
             # Every calculator has its own errors.
             raise InputError(
@@ -371,3 +385,9 @@ def parse_potential(text: str, device: Device = "cpu") -> Potential:
         f"the potential {text!r} has the unknown kind {kind!r}",
         hint="give nep:FILE, eam:FILE, calculator:MODULE:CLASS or stand-in",
     )
+
+
+def _content(text: str) -> str:
+    """Hash of the file that a keyword argument names; the text itself if it names none."""
+    path = Path(text)
+    return f"sha256:{sha256_of_file(path)}" if path.is_absolute() and path.is_file() else text

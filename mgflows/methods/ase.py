@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ase import Atoms
 
 from mgflows.errors import InputError, MgflowsError, MissingFileError
-from mgflows.files import sha256_of_file
+from mgflows.files import replace_texts, sha256_of_file, with_absolute_paths
 from mgflows.methods.base import check_geometry
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
@@ -83,7 +83,7 @@ class AseMethod:
     files: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        kwargs = _with_absolute_paths(self.kwargs)
+        kwargs = with_absolute_paths(self.kwargs)
         try:
             json.dumps(kwargs)
         except TypeError as error:
@@ -196,7 +196,7 @@ class AseMethod:
             path: sha256_of_file(Path(path)) if Path(path).is_file() else digest
             for path, digest in (self.files or {}).items()
         }
-        settings = _replaced(
+        settings = replace_texts(
             self.kwargs, lambda text: f"sha256:{files[text]}" if text in files else text
         )
         if self.details:
@@ -300,27 +300,6 @@ def _import(path: str) -> Callable[..., Any]:
 
 def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _with_absolute_paths(kwargs: dict[str, Any]) -> dict[str, Any]:
-    def absolute(value: Any) -> Any:
-        path = Path(value).expanduser()
-        # A name without a suffix or a folder, such as "small", is not a path.
-        looks_like_path = isinstance(value, Path) or "/" in value or bool(path.suffix)
-        return str(path.absolute()) if looks_like_path and path.is_file() else str(value)
-
-    return _replaced(kwargs, absolute)
-
-
-def _replaced(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A copy of a nested value with its texts and paths changed."""
-    if isinstance(value, str | Path):
-        return change(value)
-    if isinstance(value, dict):
-        return {key: _replaced(member, change) for key, member in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_replaced(member, change) for member in value)
-    return value
 
 
 def _texts(value: Any) -> Iterator[str]:

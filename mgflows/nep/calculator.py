@@ -15,6 +15,7 @@ import numpy as np
 from mgflows.errors import (
     InputError,
     MissingDependencyError,
+    MissingFileError,
     PotentialFailureError,
     ServiceError,
     require,
@@ -56,13 +57,17 @@ def potential_text(potential: str | Path) -> str:
 
     Raises
     ------
+    MissingFileError
+        If there is no such file.
     InputError
-        If the file cannot be read.
+        If it cannot be read.
     """
     if isinstance(potential, str) and "\n" in potential:
         return potential
     try:
         return read_text(potential).lstrip()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"the potential {potential} cannot be read: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the potential {potential} cannot be read: {error}") from error
 

@@ -238,6 +238,7 @@ def comparison_panels(result: Comparison) -> list[Panel]:
 
 def _notes(result: Comparison) -> list[str]:
     notes = [sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
+    notes += [sentence(f"{what}: {reason}") for what, reason in result.warnings.items()]
     notes += [
         sentence(f"{model.name}, {key.replace('_', ' ')}: {estimate.verdict}")
         for model in result.models

@@ -67,6 +67,9 @@ class ModelDocument(BaseModel):
     failures: dict[str, str] = Field(
         default_factory=dict, description="sample and quantity to the reason"
     )
+    warnings: dict[str, str] = Field(
+        default_factory=dict, description="unsafe dimers of a peer: sample to the reason"
+    )
     n_planned: int = Field(0, description="samples planned")
     n_done: int = Field(0, description="samples with a result")
     cpu_hours: float = Field(0.0, description="processor time of all samples, h")

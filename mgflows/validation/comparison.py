@@ -10,6 +10,7 @@ import numpy as np
 
 from mgflows.errors import MgflowsError
 from mgflows.fits import fit_line
+from mgflows.validation.dimers import DIMERS
 from mgflows.validation.rdf import curve_distance
 from mgflows.validation.transport import fit_arrhenius, fit_vogel
 from mgflows.validation.viscosity import viscosity_from_correlations
@@ -112,6 +113,8 @@ class ModelResults:
         ``cooling``; of single ones ``cold``, ``dimer A-B``; ``energies`` by glass.
     failures
         Sample and quantity to the reason.
+    warnings
+        The same of unsafe dimers of a peer, which do not fail the validation of the first one.
     n_planned, n_done
         Samples planned, and those with a result.
     cpu_hours
@@ -122,6 +125,7 @@ class ModelResults:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
     n_planned: int = 0
     n_done: int = 0
     cpu_hours: float = 0.0
@@ -138,7 +142,7 @@ class Comparison:
     composition
         Atomic fractions.
     models
-        One for each potential, in the order given.
+        One for each potential, in the order given; the first is under test, the others are peers.
     experiments
         Measured values of this composition.
     """
@@ -155,6 +159,15 @@ class Comparison:
             f"{model.name}: {what}": reason
             for model in self.models
             for what, reason in model.failures.items()
+        }
+
+    @property
+    def warnings(self) -> dict[str, str]:
+        """Of all peers."""
+        return {
+            f"{model.name}: {what}": reason
+            for model in self.models
+            for what, reason in model.warnings.items()
         }
 
     def experiment(self, key: str, temperature: float | None) -> Experiment | None:
@@ -197,6 +210,7 @@ def compare(
     composition: dict[str, float],
     label_energies: Sequence[float | None] | None = None,
     experiments: Sequence[Experiment] = (),
+    names: Sequence[str] = (),
 ) -> Comparison:
     """Average samples.
 
@@ -212,11 +226,19 @@ def compare(
         Energies in eV per atom of the given glasses by the labelling method, None where unknown.
     experiments
         Measured values of this composition.
+    names
+        Potentials in their order; others follow as their samples do. The first is under test.
     """
     models = []
-    for name in dict.fromkeys(name for name, _, _ in samples):
+    sampled = dict.fromkeys(name for name, _, _ in samples)
+    under_test = next(iter([*names, *sampled]), None)
+    for name in dict.fromkeys([*(name for name in names if name in sampled), *sampled]):
         own = [(task, sample) for other, task, sample in samples if other == name]
         models.append(_average(name, own, protocol, label_energies))
+        if name != under_test:
+            # Two isolated atoms of a potential that others made; the glass still tests the first.
+            unsafe = [what for what in models[-1].failures if what.endswith(f", {DIMERS}")]
+            models[-1].warnings = {what: models[-1].failures.pop(what) for what in unsafe}
     first = models[0].curves.get("radial distribution") if models else None
     for model in models[1:]:
         g = model.curves.get("radial distribution")

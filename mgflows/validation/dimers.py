@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
     from numpy.typing import NDArray
 
-__all__ = ["HARMLESS_BARRIER", "DimerCurve", "dimer_curves"]
+__all__ = ["DIMERS", "HARMLESS_BARRIER", "DimerCurve", "dimer_curves"]
 
+DIMERS = "dimers"
+"""Key of unsafe dimers among the failures of a sample."""
 HARMLESS_BARRIER = 5.0
 """eV. At 2000 K the thermal energy is 0.17 eV: a barrier of 30 times that is never crossed."""
 

@@ -16,7 +16,7 @@ from mgflows.md.condensed import density
 from mgflows.md.engines import fastest_engine
 from mgflows.md.engines.base import RunPausedError
 from mgflows.md.potentials import CalculatorPotential
-from mgflows.validation.dimers import dimer_curves
+from mgflows.validation.dimers import DIMERS, dimer_curves
 from mgflows.validation.elasticity import elastic_constants
 from mgflows.validation.heat_capacity import (
     heat_capacity_from_cooling,
@@ -204,7 +204,7 @@ def _soundness(given: _Given, sample: Sample) -> None:
         }
     unsafe = [curve.verdict for curve in curves.values() if not curve.safe]
     if unsafe:
-        sample.failures["dimers"] = "; ".join(unsafe)
+        sample.failures[DIMERS] = "; ".join(unsafe)
     cold = cold_curve(given.atoms, calculator)
     sample.curves["cold"] = {"ratio": cold.ratio.tolist(), "energy": cold.energy.tolist()}
     if cold.problem:

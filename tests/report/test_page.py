@@ -185,6 +185,13 @@ def test_the_best_potential_is_an_accepted_one(full: ReportData) -> None:
     spoilt = after.model_copy(update={"acceptance": failed})
     assert replace(full, potentials=[before, spoilt]).best_potential is before
     assert replace(full, potentials=[spoilt]).best_potential is spoilt
+    # An accepted one of another split is better than a failed one; an untested comparison is not.
+    other = before.model_copy(update={"split": "paper"})
+    assert replace(full, potentials=[other, spoilt]).best_potential is other
+    assert replace(full, potentials=[spoilt, other]).best_potential is other
+    untested = other.model_copy(update={"acceptance": None})
+    assert replace(full, potentials=[spoilt, untested]).best_potential is spoilt
+    assert replace(full, potentials=[before, other]).best_potential is before
 
 
 def test_a_stand_in_and_a_small_scale_are_stated(written: Path, full: ReportData) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, MissingFileError
 from mgflows.md.potentials import (
     CalculatorPotential,
     EamPotential,
@@ -152,6 +152,20 @@ def test_missing_and_failed_samples_are_counted_and_left_out():
     }
 
 
+def test_unsafe_dimers_of_a_peer_are_warnings():
+    hole = Sample(failures={"dimers": "Cu-Cu has an attractive hole", "cold curve": "falls"})
+    samples = [("peer", task("soundness"), hole), ("model", task("soundness"), hole)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    result = compare(samples, **settings, names=["model", "peer"])
+    assert [model.name for model in result.models] == ["model", "peer"]
+    assert list(result.failures) == [
+        "model: soundness 1, dimers",
+        "model: soundness 1, cold curve",
+        "peer: soundness 1, cold curve",
+    ]
+    assert result.warnings == {"peer: soundness 1, dimers": "Cu-Cu has an attractive hole"}
+
+
 def test_a_single_sample_has_the_error_over_time_or_none():
     sample = Sample(values={"density": 7.0, "bulk_modulus": 110.0}, errors={"density": 0.01})
     result = compare(
@@ -182,6 +196,8 @@ def test_potentials_are_parsed_from_their_specification(tmp_path):
     table.write_text(StandInPotential().table.text)
     assert parse_potential(f"eam:{table}").species == ("Cu", "Zr", "Al")
     assert unique_names([EamPotential(table), EamPotential(table)]) == ["table", "table (2)"]
+    with pytest.raises(MissingFileError, match="cannot be read"):
+        parse_potential("eam:nowhere")
     for text, words in (
         ("mace:file", "unknown kind 'mace'"),
         ("calculator:nowhere:Class", "cannot be imported"),
@@ -194,6 +210,23 @@ def test_potentials_are_parsed_from_their_specification(tmp_path):
     table.write_text(StandInPotential().table.text[:-4000])
     with pytest.raises(InputError, match="cut off"):
         parse_potential(f"eam:{table}")
+
+
+def test_a_relative_file_of_a_calculator_works_from_another_directory(tmp_path, monkeypatch):
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "nep.txt").write_text(random_potential(("Cu", "Zr")))
+    text = 'calculator:calorine.calculators:CPUNEP?{"model_filename": "nep.txt"}'
+    monkeypatch.chdir(tmp_path)
+    potential = parse_potential(text)
+    monkeypatch.chdir(tmp_path / "launch")
+    same = parse_potential(potential.specification)
+    assert same.calculator() is not None
+    digest = same.digest
+    assert potential.digest == digest
+    (tmp_path / "nep.txt").write_text(random_potential(("Cu", "Zr"), seed=1) + "\n")
+    assert parse_potential(potential.specification).digest != digest, "of the content"
+    with pytest.raises(MissingFileError, match="absolute path"):
+        parse_potential(text).calculator()
 
 
 def test_glasses_of_two_compositions_are_refused(disordered):
