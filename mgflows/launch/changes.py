@@ -21,6 +21,7 @@ from mgflows.flows.tags import Schedule, tag
 from mgflows.flows.training import DatasetInputs
 from mgflows.jobs.makers import makers_for
 from mgflows.launch.stored_campaign import StoredCampaign, reference_to
+from mgflows.methods.base import check_species
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.training import DatasetDocument, PotentialDocument
 
@@ -337,7 +338,8 @@ def label(
     Raises
     ------
     InputError
-        If a structure cannot be labelled, or the campaign has no method.
+        If a structure cannot be labelled, the method lacks an element, or the campaign has no
+        method.
     """
     from mgflows.jobs.labels import prepare
 
@@ -353,6 +355,8 @@ def label(
         )
     # All are checked before the first is submitted.
     prepared = [prepare(atoms) for atoms in structures]
+    if (used := getattr(maker, "method", None)) is not None:
+        check_species(used, sorted({str(symbol) for atoms in prepared for symbol in atoms.symbols}))
     submissions = []
     for first in range(0, len(prepared), _LABEL_BATCH):
         some = prepared[first : first + _LABEL_BATCH]

@@ -187,8 +187,14 @@ def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:
                 f"line {number} of {path} is {line.rstrip()[:60]!r} but must be the number of "
                 "atoms of a frame"
             ) from error
-        lines = [each.rstrip("\n") for each in islice(stream, 1 + max(n_atoms, 0))]
-        if n_atoms < 1 or len(lines) < 1 + n_atoms:
+        if n_atoms < 1:
+            raise InputError(
+                f"the frame at line {number} of {path} has {n_atoms} atoms, but a frame has at "
+                "least one",
+                hint="remove it",
+            )
+        lines = [each.rstrip("\n") for each in islice(stream, 1 + n_atoms)]
+        if len(lines) < 1 + n_atoms:
             raise InputError(
                 f"line {number} of {path} declares {n_atoms} atoms, but "
                 f"{max(0, len(lines) - 1)} lines are left; the file is cut off"

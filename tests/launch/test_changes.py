@@ -184,6 +184,12 @@ def test_structures_of_a_file_are_labelled_by_the_method_of_the_campaign(
     database, settings, tmp_path
 ):
     (glass,) = database.load(database.frames(NAME, subset="dft_minimized")[:1])
+    strange = glass.copy()
+    strange.symbols[0] = "Pu"
+    before = database.mongo["fireworks"].count_documents({})
+    with pytest.raises(InputError, match="cannot label Pu"):
+        label(database, NAME, [glass, strange])
+    assert database.mongo["fireworks"].count_documents({}) == before
     glass.rattle(0.02, seed=1)
     write(tmp_path / "mine.xyz", [glass], format="extxyz")
     label(database, NAME, [glass], subset="mine")

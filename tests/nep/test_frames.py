@@ -288,6 +288,7 @@ def test_duplicates_are_found_by_structure_and_by_id(tmp_path, emt_frames, make_
     ("spoil", "message"),
     [
         (lambda lines: lines[:20], "cut off"),
+        (lambda lines: ["0", *lines[1:2]], "has 0 atoms, but a frame has at least one"),
         (lambda lines: ["thirty", *lines[1:]], "number of atoms"),
         (lambda lines: [lines[0], lines[1].replace("energy", "enthalpy"), *lines[2:]], "no energy"),
         (lambda lines: [*lines[:5], "Cu 0 0", *lines[6:]], "atom 3 has 3 columns instead of 7"),
