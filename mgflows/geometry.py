@@ -23,6 +23,7 @@ __all__ = [
     "check_distances",
     "check_geometry",
     "compact_cell",
+    "right_handed",
     "with_volume",
 ]
 
@@ -199,3 +200,15 @@ def with_volume(atoms: Atoms, volume: float) -> Atoms:
     scaled.set_constraint()
     scaled.set_cell(atoms.cell.array * np.cbrt(volume / atoms.get_volume()), scale_atoms=True)
     return scaled
+
+
+def right_handed(atoms: Atoms) -> Atoms:
+    """The same crystal with right-handed lattice vectors.
+
+    Some codes refuse left-handed ones. The negative vectors span the same lattice, so that
+    positions, energy, forces and stress keep their values.
+    """
+    copy = atoms.copy()
+    if np.linalg.det(atoms.cell.array) < 0.0:
+        copy.set_cell(-atoms.cell.array)
+    return copy

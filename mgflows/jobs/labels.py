@@ -17,10 +17,11 @@ import numpy as np
 from jobflow import Maker
 
 from mgflows.errors import InputError, LabelError, MgflowsError, StructureError
+from mgflows.geometry import right_handed
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.structures import structure_job
 from mgflows.methods.ase import AseMethod
-from mgflows.methods.base import check_geometry, right_handed
+from mgflows.methods.base import check_geometry
 from mgflows.schemas.frames import Frame
 from mgflows.schemas.labels import LabelDocument, Relaxation, atoms_from_structure
 from mgflows.schemas.provenance import maker_settings, record_provenance

@@ -27,7 +27,6 @@ __all__ = [
     "check_species",
     "k_mesh",
     "mesh_of_points",
-    "right_handed",
 ]
 
 SHORTEST_DISTANCE = 0.5
@@ -159,18 +158,6 @@ def check_geometry(atoms: Atoms) -> None:
             f"{distances[closest]:.3f} A apart, below {SHORTEST_DISTANCE:g} A",
             hint="remove duplicate atoms or check the length unit",
         )
-
-
-def right_handed(atoms: Atoms) -> Atoms:
-    """The same crystal with right-handed lattice vectors.
-
-    Some codes refuse left-handed ones. The negative vectors span the same lattice, so that
-    positions, energy, forces and stress keep their values.
-    """
-    copy = atoms.copy()
-    if np.linalg.det(atoms.cell.array) < 0.0:
-        copy.set_cell(-atoms.cell.array)
-    return copy
 
 
 def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:

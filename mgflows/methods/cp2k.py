@@ -24,7 +24,8 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from mgflows import units
 from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
-from mgflows.methods.base import mesh_of_points, right_handed
+from mgflows.geometry import right_handed
+from mgflows.methods.base import mesh_of_points
 from mgflows.methods.programs import (
     ProgramCalculator,
     ProgramMethod,

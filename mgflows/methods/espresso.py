@@ -14,7 +14,8 @@ from ase.calculators.espresso import Espresso, EspressoProfile
 from mgflows import units
 from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
 from mgflows.files import sha256_of_file
-from mgflows.methods.base import mesh_of_points, right_handed
+from mgflows.geometry import right_handed
+from mgflows.methods.base import mesh_of_points
 from mgflows.methods.programs import (
     ProgramCalculator,
     ProgramMethod,

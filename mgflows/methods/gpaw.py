@@ -30,7 +30,8 @@ from mgflows.errors import (
     require,
 )
 from mgflows.files import sha256_of_file
-from mgflows.methods.base import check_geometry, k_mesh, right_handed
+from mgflows.geometry import right_handed
+from mgflows.methods.base import check_geometry, k_mesh
 from mgflows.methods.gpaw_process import MARK
 from mgflows.methods.programs import ParallelMethod, absolute_command
 from mgflows.schemas.labels import MethodFingerprint

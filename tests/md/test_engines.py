@@ -59,6 +59,16 @@ ENGINES = {
 }
 
 
+def test_a_left_handed_cell_is_the_same_crystal(alloy):
+    left = alloy.copy()
+    left.set_cell(-alloy.cell.array)
+    engine = LammpsEngine(EAM)
+    same, right = engine.evaluate(left), engine.evaluate(alloy)
+    np.testing.assert_allclose(same.forces, right.forces, atol=1e-9)
+    run, other = (engine.run(atoms, protocols.nve(0.02, 300.0), seed=1) for atoms in (left, alloy))
+    np.testing.assert_allclose(run.atoms.positions, other.atoms.positions, atol=1e-6)
+
+
 @pytest.mark.physics
 @pytest.mark.parametrize("pair", ENGINES)
 def test_all_engines_give_the_same_energy_forces_and_stress(pair, alloy):

@@ -15,11 +15,12 @@ from monty.json import MontyEncoder
 from pymatgen.core import Lattice, Molecule, Structure
 
 from mgflows.errors import ErrorCategory, InputError, LabelError, StructureError
+from mgflows.geometry import right_handed
 from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseLabelMaker, AseRelaxMaker, prepare
 from mgflows.jobs.vasp import VaspLabelMaker, VaspRelaxMaker
 from mgflows.methods.ase import AseMethod
-from mgflows.methods.base import check_geometry, right_handed
+from mgflows.methods.base import check_geometry
 from mgflows.methods.cp2k import Cp2kMethod
 from mgflows.methods.espresso import EspressoMethod
 from mgflows.methods.gpaw import GpawMethod

@@ -12,7 +12,8 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.errors import InputError, MgflowsError
-from mgflows.methods.base import check_geometry, right_handed
+from mgflows.geometry import right_handed
+from mgflows.methods.base import check_geometry
 from mgflows.schemas.frames import Frame, FrameSummary
 from mgflows.schemas.imports import Range
 from mgflows.schemas.quality import violations

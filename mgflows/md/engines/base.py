@@ -15,7 +15,7 @@ from mgflows import units
 from mgflows.checkpoints import RunCheckpoint
 from mgflows.errors import InputError, MgflowsError, PotentialFailureError
 from mgflows.files import digest_of_arrays
-from mgflows.geometry import check_geometry
+from mgflows.geometry import check_geometry, right_handed
 from mgflows.md.condensed import check_volume
 from mgflows.md.langevin import NPTSettings
 from mgflows.md.trace import COLUMNS, Samples, Trace
@@ -157,7 +157,7 @@ class Engine(ABC):
         """A checked copy of a structure without constraints and velocities."""
         check_geometry(atoms, periodic=True)
         self.potential.check_species(atoms.get_chemical_symbols())
-        resting = atoms.copy()
+        resting = right_handed(atoms)
         resting.set_constraint()
         resting.set_momenta(np.zeros((len(atoms), 3)))
         return resting
@@ -231,7 +231,7 @@ class Engine(ABC):
         if sum(lengths) == 0:
             raise InputError("the stages have no steps", hint="give them a duration")
         began = time.monotonic()
-        moving = _with_velocities(atoms, stages[0].temperature, seed)
+        moving = _with_velocities(right_handed(atoms), stages[0].temperature, seed)
         saved = None
         earlier: dict[str, NDArray[Any]] | None = None
         if checkpoint is not None:

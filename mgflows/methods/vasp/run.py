@@ -18,7 +18,8 @@ from mgflows.errors import (
     MissingProgramError,
     NotConvergedError,
 )
-from mgflows.methods.base import check_geometry, right_handed
+from mgflows.geometry import right_handed
+from mgflows.methods.base import check_geometry
 from mgflows.methods.programs import fresh_directory
 from mgflows.methods.vasp.method import NEUTRAL_TAGS, VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun, naming_files
