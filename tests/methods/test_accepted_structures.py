@@ -88,7 +88,8 @@ class TestJobs:
         assert isinstance(argument, Structure)
         json.dumps(maker.make(pair), cls=MontyEncoder)
 
-    def test_they_are_labelled(self, pair):
+    def test_they_are_labelled(self, pair, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         job = AseLabelMaker().make(pair)
         responses = run_locally(job, log=False)
         assert responses[job.uuid][1].output.energy == pytest.approx(label(pair).energy)
