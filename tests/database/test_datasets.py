@@ -191,7 +191,14 @@ def test_a_dataset_frozen_by_hand_trains_and_reports(glass_database, tmp_path, s
         atoms.rattle(0.1, seed=2000 + number)
     imported(glass_database, tmp_path, structures, campaign="foreign", subset="my_melts")
     dataset = glass_database.freeze(glass_database.frames("foreign"))
-    parameters = NepParameters(species=tuple(dataset.species), cutoff=(4.0, 3.5), neuron=5)
+    parameters = NepParameters(
+        tuple(dataset.species),
+        cutoff=(4.0, 4.0),
+        n_max=(2, 2),
+        basis_size=(2, 2),
+        l_max=(2, 0, 0),
+        neuron=4,
+    )
     maker = TrainingMaker(trainer=NepTrainer(steps=20, reports=2), parameters=parameters)
     job = tag(maker.make(dataset), stage="training", category="training")
     flow = Flow([job])

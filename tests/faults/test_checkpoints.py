@@ -192,7 +192,7 @@ def training() -> list[Job]:
     )
     tag(dataset, stage="training", category="sampling")
     small = NepParameters(
-        ("Cu", "Al"), cutoff=(4.0, 3.5), n_max=(2, 2), basis_size=(4, 4), neuron=4
+        ("Cu", "Al"), cutoff=(4.0, 4.0), n_max=(2, 2), basis_size=(2, 2), l_max=(2, 0, 0), neuron=4
     )
     maker = TrainingMaker(trainer=NepTrainer(steps=6, reports=2), parameters=small)
     return [*labels, dataset, maker.make(dataset.output)]
