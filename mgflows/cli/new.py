@@ -14,9 +14,11 @@ from mgflows.cli.options import NameOrOther, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import format_hours, make_console, make_table
 from mgflows.errors import MgflowsError
-from mgflows.text import plural
+from mgflows.text import listed, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
 
     from mgflows.alloy import Alloy
@@ -32,6 +34,8 @@ _EXPENSIVE = 10.0
 """Core hours of a stage above which it is pointed out."""
 _USUAL_EXCESS = (0.1, 0.35)
 """Densities of the samples over that of the glass that need no remark; the paper has 0.21."""
+_NOTED_DIFFERENCE = 0.15
+"""Relative difference from the default density that is pointed out."""
 
 
 @click.command()
@@ -80,6 +84,13 @@ _USUAL_EXCESS = (0.1, 0.35)
     default=None,
     help="Directory of the campaign  [default: the formula].",
 )
+@click.option(
+    "--database/--no-database",
+    "with_database",
+    default=True,
+    show_default=True,
+    help="Start the private MongoDB server of the directory.",
+)
 @force_option
 @json_option
 def new(
@@ -91,14 +102,15 @@ def new(
     glass_density: float | None,
     seed: int,
     directory: Path | None,
+    with_database: bool,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write the folder of a campaign for the alloy FORMULA, such as Zr46Cu30Ni14Al10.
 
-    It gets campaign.py, a short program to edit, and mgflows.yaml with a private database. Prints
-    the surrogate, the density, the crystals and the cost by stage. Nothing is submitted: do that
-    with `mgflows run` or `mgflows submit`.
+    It gets campaign.py, a short program to edit, and mgflows.yaml with a private database, which is
+    started. Prints the surrogate, the density, the crystals and the cost by stage. Nothing is
+    submitted: do that with `mgflows run` or `mgflows submit`.
     """
     from mgflows.alloy import Alloy
     from mgflows.machine.new_campaign import (
@@ -135,6 +147,7 @@ def new(
     if not (directory / FILE_NAME).exists():
         Settings(directory=directory).write(directory / FILE_NAME)
     facts = _facts(alloy, lj, campaign, glass_density)
+    facts["database"], problem = _start_database(directory) if with_database else (None, "")
     if as_json:
         print_json(
             {
@@ -148,6 +161,14 @@ def new(
     _print(make_console(), facts, costs, labels)
     shown = shlex.quote(str(_relative(directory)))
     console = make_console()
+    if problem:
+        console.print(f"the database did not start: {problem}", style="yellow", markup=False)
+    elif facts["database"]:
+        console.print(
+            f"database: MongoDB runs; stop it with: mgflows db stop -C {shown}",
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"wrote {_relative(path)}; edit it, then", markup=False)
     if labels in LABELS[1:]:
         console.print("  mgflows doctor --category dft", soft_wrap=True)
@@ -158,6 +179,20 @@ def new(
         )
     else:
         console.print(f"  mgflows run {shown}", markup=False, soft_wrap=True)
+
+
+def _start_database(directory: Path) -> tuple[str | None, str]:
+    """URI of the database of a folder, started if it is private; none, and why it did not start."""
+    from mgflows.machine.mongod import PrivateMongod
+    from mgflows.settings import Settings
+
+    try:
+        settings = Settings.load(directory)
+        if settings.is_private:
+            PrivateMongod.from_settings(settings).start()
+    except MgflowsError as error:
+        return None, str(error)
+    return settings.shown_uri, ""
 
 
 def _facts(
@@ -190,6 +225,9 @@ def _facts(
             if mean_volume is None
             else alloy.mass_density / (alloy.number_density * mean_volume),
             "glass": glass_density,
+            "default": alloy.mass_density
+            * lj.number_density(alloy.composition)
+            / alloy.number_density,
         },
         "crystals": {
             "n": len(crystals),
@@ -203,11 +241,6 @@ def _facts(
 
 
 def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labels: str) -> None:
-    rule = (
-        "the paper's table"
-        if set(facts["surrogate"]) <= {"Cu", "Zr", "Al"}
-        else "from lattice constants and cohesive energies of the elements"
-    )
     parameters = [
         (symbol, f"{values['sigma']:.3f}", f"{values['epsilon']:.3f}")
         for symbol, values in facts["surrogate"].items()
@@ -215,16 +248,28 @@ def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labe
     numbers = ("sigma Å", "epsilon eV")
     console.print(make_table(("surrogate", *numbers), parameters, numbers=numbers))
     console.print(
-        f"parameters: {rule}; exchanges: {', '.join(facts['exchanges']) or 'none'}", markup=False
+        f"parameters: {_rule(facts['surrogate'])}; exchanges: "
+        f"{', '.join(facts['exchanges']) or 'none'}",
+        markup=False,
+        soft_wrap=True,
     )
     density = facts["density"]
     console.print(_density(density), markup=False, soft_wrap=True)
+    difference = density["samples"] / density["default"] - 1.0
+    if abs(difference) > _NOTED_DIFFERENCE:
+        console.print(
+            f"the samples are {abs(difference):.0%} {_comparative(difference)} than the default "
+            f"for this composition ({density['default']:.2f} g/cm3), which is about a fifth denser "
+            "than the crystals of the elements (change --mass-density)",
+            style="yellow",
+            soft_wrap=True,
+        )
     if density["glass"]:
         excess = density["samples"] / density["glass"] - 1.0
         low, high = _USUAL_EXCESS
         if not low <= excess <= high:
             console.print(
-                f"the samples are {abs(excess):.0%} {'denser' if excess > 0 else 'less dense'} "
+                f"the samples are {abs(excess):.0%} {_comparative(excess)} "
                 "than the glass; the paper's are 21 % denser (change --mass-density)",
                 style="yellow",
                 soft_wrap=True,
@@ -272,6 +317,23 @@ def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labe
             style="dim",
             soft_wrap=True,
         )
+
+
+def _rule(species: Iterable[str]) -> str:
+    """Where the parameters of the surrogate come from."""
+    from mgflows.surrogate.metalloids import METALLOIDS
+
+    if set(species) <= {"Cu", "Zr", "Al"}:
+        return "the paper's table"
+    rule = "from lattice constants and cohesive energies of the elements"
+    metalloids = [symbol for symbol in species if symbol in METALLOIDS]
+    if not metalloids:
+        return rule
+    return f"{rule}; {listed(metalloids)} from covalent radii and enthalpies of mixing"
+
+
+def _comparative(difference: float) -> str:
+    return "denser" if difference > 0.0 else "less dense"
 
 
 def _density(density: dict[str, float | None]) -> str:

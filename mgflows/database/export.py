@@ -307,7 +307,13 @@ def _teacher_note(dataset: DatasetDocument) -> str:
 
 
 def _glass(database: GlassDatabase, potential: PotentialDocument) -> Atoms:
-    """A structure to run: the largest frame of the dataset, of the longest cooling."""
+    """A structure to run: the largest frame of the dataset, of the longest cooling.
+
+    Raises
+    ------
+    InputError
+        If the dataset has no frames.
+    """
     frames = database.dataset(potential.dataset_id).frames
     if not frames:
         raise InputError(
@@ -334,9 +340,12 @@ def _run_files(potential: PotentialDocument, glass: Atoms, form: PotentialFormat
         # GPUMD's model.xyz is extended XYZ without forces.
         model = StringIO()
         write(model, atoms, format="extxyz", columns=["symbols", "positions"])
+        # GPUMD keeps the shape of boxes along x, y and z only.
+        is_orthogonal = not np.any(atoms.cell.array - np.diag(np.diag(atoms.cell.array)))
+        pressure = "0 100" if is_orthogonal else "0 0 0 0 0 0 100 100 100 30 30 30"
         return {
             "model.xyz": model.getvalue(),
-            "run.in": GPUMD_INPUT.format(**values),
+            "run.in": GPUMD_INPUT.format(pressure=pressure, **values),
             "README.md": POTENTIAL_README.format(run="gpumd", **values),
         }
     model = StringIO()

@@ -12,19 +12,19 @@ velocity     2000
 time_step    1
 
 # 20 ps at 2000 K
-ensemble     npt_scr 2000 2000 100 0 100 1000
+ensemble     npt_scr 2000 2000 100 {pressure} 1000
 dump_thermo  100
 dump_restart 10000
 run          20000
 
 # 2000 to 300 K at 100 K/ps; ten times more steps are ten times slower
-ensemble     npt_scr 2000 300 100 0 100 1000
+ensemble     npt_scr 2000 300 100 {pressure} 1000
 dump_thermo  100
 dump_restart 10000
 run          17000
 
 # 5 ps at 300 K
-ensemble     npt_scr 300 300 100 0 100 1000
+ensemble     npt_scr 300 300 100 {pressure} 1000
 dump_thermo  100
 dump_restart 5000
 run          5000
@@ -32,8 +32,8 @@ run          5000
 
 LAMMPS_INPUT = """\
 # {formula} with the potential {potential_id}: equilibrate the liquid, quench it, and hold the glass
-# at zero pressure. It needs a LAMMPS with pair_style nep (the NEP_CPU package); without it use
-# run.py. Shorter, for a test: lmp -var shorten 1000 -in in.lammps
+# at zero pressure. It needs pair_style nep (the NEP_CPU package), built into LAMMPS or loaded as a
+# plugin; without it use run.py. Shorter, for a test: lmp -var shorten 1000 -in in.lammps
 variable     shorten index 1
 units        metal
 atom_style   atomic

@@ -11,7 +11,9 @@ from mgflows.settings import Settings
 
 
 def test_new_shows_what_will_happen_and_overwrites_nothing(run, tmp_path) -> None:
-    code, out, err = run("new", "Zr50Cu40Ni10", "--scale", "tiny", "--glass-density", "7.4")
+    code, out, err = run(
+        "new", "Zr50Cu40Ni10", "--scale", "tiny", "--glass-density", "7.4", "--no-database"
+    )
     assert code == 0, err
     words = " ".join(out.split())
     assert "Ni 2.283 0.516" in words
@@ -26,7 +28,9 @@ def test_new_shows_what_will_happen_and_overwrites_nothing(run, tmp_path) -> Non
 
 
 def test_new_as_json(run) -> None:
-    code, out, _ = run("new", "Cu46Zr46Al8", "--label-with", "gpaw", "--scale", "paper", "--json")
+    code, out, _ = run(
+        "new", "Cu46Zr46Al8", "--label-with", "gpaw", "--scale", "paper", "--json", "--no-database"
+    )
     assert code == 0
     result = json.loads(out)
     assert result["density"]["samples"] == pytest.approx(8.46, abs=0.01)
@@ -45,7 +49,7 @@ def test_new_as_json(run) -> None:
 def test_new_for_alloys_of_other_groups(run, formula, glass_density, exchanges) -> None:
     code, out, said = run(
         "new", formula, "--label-with", "gpaw", "--scale", "tiny",
-        "--glass-density", str(glass_density), "--json",
+        "--glass-density", str(glass_density), "--json", "--no-database",
     )  # fmt: skip
     assert code == 0, said
     facts = json.loads(out)
@@ -56,7 +60,9 @@ def test_new_for_alloys_of_other_groups(run, formula, glass_density, exchanges) 
 
 @pytest.mark.parametrize("labels", ["gpaw", "espresso", "cp2k", "vasp"])
 def test_new_points_out_what_dft_costs_and_where_it_runs(run, labels) -> None:
-    code, out, said = run("new", "Zr50Cu50", "--scale", "tiny", "--label-with", labels)
+    code, out, said = run(
+        "new", "Zr50Cu50", "--scale", "tiny", "--label-with", labels, "--no-database"
+    )
     assert code == 0, said
     assert "with DFT: in the paper, with VASP, one label of 150 atoms took 113 core hours" in out
     assert "mgflows doctor --category dft" in out
@@ -65,10 +71,12 @@ def test_new_points_out_what_dft_costs_and_where_it_runs(run, labels) -> None:
 
 def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
     code, out, _ = run(
-        "new", "Cu50Zr50", "--scale", "paper", "--mass-density", "7.3", "--glass-density", "7.2"
-    )
+        "new", "Cu50Zr50", "--scale", "paper", "--mass-density", "6.5", "--glass-density", "6.4",
+        "--no-database",
+    )  # fmt: skip
     assert code == 0
-    assert "1% denser than the glass" in out
+    assert "27% less dense than the default for this composition (8.88 g/cm3)" in out
+    assert "2% denser than the glass" in out
     assert "feedback needs about" in out
 
 
@@ -94,6 +102,26 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(run, tmp_path, arguments
     assert code == 2
     assert words in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.mongo
+def test_new_starts_the_database(run, tmp_path) -> None:
+    try:
+        code, out, err = run("new", "Pd40Ni40P20", "--label-with", "gpaw", "-C", "pd")
+        assert code == 0, err
+        assert "P from covalent radii and enthalpies of mixing" in out
+        assert "database: MongoDB runs; stop it with: mgflows db stop -C pd" in out
+        assert run("db", "status", "-C", "pd")[0] == 0
+    finally:
+        PrivateMongod.from_settings(Settings.load(tmp_path / "pd")).stop()
+
+
+def test_new_without_a_database_that_starts_says_why(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MGFLOWS_MONGOD", str(tmp_path / "nothing"))
+    code, out, err = run("new", "Zr50Cu50", "--scale", "tiny", "-C", "zr")
+    assert code == 0, err
+    assert "the database did not start: " in out
+    assert (tmp_path / "zr" / "campaign.py").exists()
 
 
 @pytest.mark.mongo

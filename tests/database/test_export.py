@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.db import connect
 from ase.io import read
 
+from mgflows.database import export
 from mgflows.database.export import write_dataset, write_potential
 from mgflows.errors import InputError
 from mgflows.md.engines.gpumd_files import parse_run_in, read_thermo
@@ -143,6 +145,19 @@ def test_a_gpumd_folder_holds_a_structure_and_an_input(glass_database, potential
         ["17000"],
         ["5000"],
     ]
+
+
+def test_a_gpumd_folder_keeps_no_shape_of_a_sheared_box(
+    glass_database, potential, tmp_path, monkeypatch
+):
+    """GPUMD rejects one pressure for a box whose vectors are not along x, y and z."""
+    sheared = bulk("Cu", cubic=True)
+    sheared.set_cell(sheared.cell.array + np.diag([0.1, 0.0], k=1))
+    monkeypatch.setattr(export, "_glass", lambda *_: sheared)
+    write_potential(glass_database, "tiny", tmp_path, form="gpumd")
+    commands = parse_run_in((tmp_path / "run.in").read_text())
+    numbers = {len(values) for keyword, values in commands if keyword == "ensemble"}
+    assert numbers == {1 + 16}
 
 
 def _number(value: object) -> object:

@@ -125,8 +125,13 @@ def test_ask_the_database(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_your_labels() -> None:
-    names = follow(DOCS / "tutorials" / "your_labels.md")
+@pytest.mark.mongo
+def test_your_labels(short_directory, monkeypatch) -> None:
+    monkeypatch.chdir(short_directory)
+    try:
+        names = follow(DOCS / "tutorials" / "your_labels.md")
+    finally:
+        PrivateMongod.from_settings(Settings.load(short_directory / "gpaw")).stop()
     calculator = EMT()
     cell = names["cell"].copy()
     cell.calc = calculator

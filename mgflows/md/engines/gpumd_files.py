@@ -13,6 +13,7 @@ import ase.units
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,20 +34,26 @@ __all__ = [
     "run_in_text",
 ]
 
-_KEYWORDS = {
-    "potential": (1, 1),
-    "replicate": (3, 3),
-    "velocity": (1, 3),
-    "time_step": (1, 2),
-    "ensemble": (1, 20),
-    "dump_thermo": (1, 1),
-    "dump_restart": (1, 1),
-    "dump_xyz": (2, 20),
-    "compute_rdf": (3, 20),
-    "compute_viscosity": (2, 2),
-    "run": (1, 1),
+_GRAMMAR: dict[str, tuple[str, ...]] = {
+    "potential": ("t", "tt"),
+    "replicate": ("iii",),
+    "velocity": ("r", "rti"),
+    "time_step": ("r", "rr"),
+    "dump_thermo": ("i",),
+    "dump_restart": ("i",),
+    "compute_rdf": ("rii",),
+    "compute_viscosity": ("ii",),
+    "run": ("i",),
 }
-"""Keywords that mgflows writes, with their smallest and largest numbers of parameters."""
+"""Parameters that each keyword accepts: i integer, r real, t text (GPUMD 5, src/main_gpumd/run.cu
+and the classes that it calls)."""
+_ENSEMBLES: dict[str, tuple[str, ...]] = {
+    "nve": ("",),
+    **dict.fromkeys(("nvt_ber", "nvt_nhc", "nvt_lan", "nvt_bdp", "nvt_bao"), ("rrr",)),
+    **dict.fromkeys(("npt_ber", "npt_scr"), ("r" * 6, "r" * 10, "r" * 16)),
+}
+"""The same for the kinds of ``ensemble`` (src/integrate/integrate.cu)."""
+_KEYWORDS = (*_GRAMMAR, "ensemble", "dump_xyz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +152,8 @@ def parse_run_in(text: str) -> list[tuple[str, list[str]]]:
     Raises
     ------
     InputError
-        For a keyword that mgflows does not write, or a wrong number of parameters; names the line.
+        For a keyword or an ensemble that mgflows does not write, or for parameters that GPUMD
+        rejects by number or type; names the line.
     """
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -157,14 +165,52 @@ def parse_run_in(text: str) -> list[tuple[str, list[str]]]:
                 f"line {number} of run.in has the keyword {keyword!r}, which is unknown here",
                 hint=f"known are {', '.join(sorted(_KEYWORDS))}",
             )
-        fewest, most = _KEYWORDS[keyword]
-        if not fewest <= len(parameters) <= most:
-            raise InputError(
-                f"line {number} of run.in gives {keyword} {len(parameters)} parameters, but it "
-                f"takes {fewest} to {most}"
-            )
+        _check_parameters(keyword, parameters, number)
         found.append((keyword, parameters))
     return found
+
+
+def _check_parameters(keyword: str, parameters: list[str], number: int) -> None:
+    forms: tuple[str, ...]
+    if keyword == "dump_xyz":
+        # Interval and file, then options and quantities in any order.
+        command, forms, values = keyword, ("it",), parameters[:2]
+        if len(parameters) > 2 and all(_is_number(each, int) for each in parameters[1:3]):
+            raise InputError(
+                f"line {number} of run.in gives dump_xyz its parameters in the old order",
+                hint="begin with the interval and the file; a group follows as an option",
+            )
+    elif keyword == "ensemble":
+        kind, *values = parameters or [""]
+        if kind not in _ENSEMBLES:
+            raise InputError(
+                f"line {number} of run.in has the ensemble {kind!r}, which is unknown here",
+                hint=f"known are {', '.join(sorted(_ENSEMBLES))}",
+            )
+        command, forms = f"ensemble {kind}", _ENSEMBLES[kind]
+    else:
+        command, forms, values = keyword, _GRAMMAR[keyword], parameters
+    form = next((each for each in forms if len(each) == len(values)), None)
+    if form is None:
+        wanted = " or ".join(str(len(each)) for each in forms)
+        raise InputError(
+            f"line {number} of run.in gives {command} {plural(len(values), 'parameter')}, but it "
+            f"takes {wanted}"
+        )
+    for value, kind in zip(values, form, strict=True):
+        if kind != "t" and not _is_number(value, int if kind == "i" else float):
+            raise InputError(
+                f"line {number} of run.in gives {command} {value!r}, which is not "
+                f"{'an integer' if kind == 'i' else 'a number'}"
+            )
+
+
+def _is_number(text: str, convert: type[int] | type[float]) -> bool:
+    try:
+        convert(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_thermo(path: Path) -> NDArray[np.float64]:

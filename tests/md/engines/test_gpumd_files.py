@@ -82,13 +82,41 @@ def test_models_keep_velocities_and_masses(tmp_path):
 
 
 def test_run_in_is_read_back():
-    text = run_in_text([("time_step", 2.0), ("ensemble", "npt_scr", 300.0, 300.0), ("run", 100)])
+    ensemble = ("npt_scr", 300.0, 300.0, 100, 0.0, 100.0, 1000)
+    text = run_in_text([("time_step", 2.0), ("ensemble", *ensemble), ("run", 100)])
     assert parse_run_in(text + "# comment\n\n") == [
         ("time_step", ["2"]),
-        ("ensemble", ["npt_scr", "300", "300"]),
+        ("ensemble", ["npt_scr", "300", "300", "100", "0", "100", "1000"]),
         ("run", ["100"]),
     ]
     with pytest.raises(InputError, match=r"line 2 .* 'compute_magic'"):
         parse_run_in("run 1\ncompute_magic 3\n")
     with pytest.raises(InputError, match="run 2 parameters"):
         parse_run_in("run 1 2\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        # GPUMD stops at each of these: run.cu, integrate.cu, rdf.cu, viscosity.cu, dump_*.cu.
+        ("velocity 300 seed", "velocity 2 parameters, but it takes 1 or 3"),
+        ("velocity 300 seed x", "velocity 'x', which is not an integer"),
+        ("run 1e4", "run '1e4', which is not an integer"),
+        ("time_step one", "time_step 'one', which is not a number"),
+        ("ensemble nve 300", "ensemble nve 1 parameter, but it takes 0"),
+        ("ensemble nvt_bdp 300 300", "ensemble nvt_bdp 2 parameters, but it takes 3"),
+        ("ensemble npt_scr 300 300 100 0 100", "npt_scr 5 parameters, but it takes 6 or 10 or 16"),
+        ("ensemble npt_nhc 300 300 100", "the ensemble 'npt_nhc', which is unknown"),
+        ("ensemble", "the ensemble ''"),
+        ("compute_rdf 8 400 100 atom", "compute_rdf 4 parameters, but it takes 3"),
+        ("compute_viscosity 10", "compute_viscosity 1 parameter, but it takes 2"),
+        ("dump_xyz 0 0 100 file.xyz", "old order"),
+        ("dump_xyz all", "dump_xyz 1 parameter, but it takes 2"),
+        ("dump_xyz x file.xyz", "dump_xyz 'x', which is not an integer"),
+        ("dump_restart", "dump_restart 0 parameters, but it takes 1"),
+        ("replicate 2 2", "replicate 2 parameters, but it takes 3"),
+    ],
+)
+def test_run_in_with_what_gpumd_rejects(line, reason):
+    with pytest.raises(InputError, match=reason):
+        parse_run_in(f"time_step 1\n{line}\n")
