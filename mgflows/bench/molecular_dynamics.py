@@ -11,6 +11,7 @@ import numpy as np
 from mgflows.bench.swap_monte_carlo import processor
 from mgflows.errors import InputError
 from mgflows.md.engines import AseEngine, LammpsEngine
+from mgflows.md.exchanges import CalculatorExchanges, ExchangeSettings, exchanges_for
 from mgflows.md.langevin import NPTSettings
 from mgflows.md.potentials import NepPotential, StandInPotential
 from mgflows.md.protocols import Stage
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from mgflows.md.engines import Engine
+    from mgflows.md.exchanges import Exchanges
     from mgflows.md.potentials import Potential
 
 __all__ = ["benchmark"]
@@ -54,14 +56,17 @@ def benchmark(
     dict
         ``processor``, and ``measurements``: ``potential``, ``n_atoms``, ``engine``,
         ``microseconds`` of processor time per atom and step, ``steps_per_second``, and ``ratio``
-        to the reference, whose own is 1.
+        to the reference, whose own is 1. ``exchanges``: ``potential``, ``n_atoms``, ``method`` and
+        ``microseconds`` of processor time per trial of two unlike atoms, see
+        :mod:`mgflows.md.exchanges`; by differences of energy of the whole structure, and by local
+        ones where the potential has them.
 
     Raises
     ------
     InputError
         For a potential without a reference.
     """
-    measurements = []
+    measurements, exchanges = [], []
     for potential in potentials:
         potential.check_species(("Cu", "Zr", "Al"))
         for n_atoms in sizes:
@@ -82,7 +87,16 @@ def benchmark(
                 }
                 for name, cost in best.items()
             ]
-    return {"processor": processor(), "measurements": measurements}
+            exchanges += [
+                {
+                    "potential": potential.name,
+                    "n_atoms": n_atoms,
+                    "method": method,
+                    "microseconds": 1e6 * _seconds_per_step(run, seconds),
+                }
+                for method, run in _trials(potential, _solid(n_atoms)).items()
+            ]
+    return {"processor": processor(), "measurements": measurements, "exchanges": exchanges}
 
 
 def _solid(n_atoms: int) -> Atoms:
@@ -145,6 +159,36 @@ def _steps(engine: Engine, atoms: Atoms) -> Callable[[int], float]:
             return time.process_time() - start
 
     return run
+
+
+def _trials(potential: Potential, atoms: Atoms) -> dict[str, Callable[[int], float]]:
+    """Trials of exchanges by each method; each takes their number and returns processor seconds."""
+    atoms.calc = potential.calculator()
+    methods: dict[str, Exchanges] = {"whole structure": CalculatorExchanges(atoms)}
+    fastest = exchanges_for(potential, atoms)
+    if not isinstance(fastest, CalculatorExchanges):
+        methods["local"] = fastest
+    pairs = ExchangeSettings().pairs_of(atoms.get_chemical_symbols())
+    generator = np.random.default_rng(2)
+
+    def trials_of(exchanges: Exchanges) -> Callable[[int], float]:
+        def run(n: int) -> float:
+            start = time.process_time()
+            exchanges.run(
+                atoms.positions,
+                atoms.cell.array,
+                generator.random((n, 4)),
+                temperature=_TEMPERATURE,
+                pairs=pairs,
+                counts=np.zeros((len(pairs), 2), dtype=np.int64),
+            )
+            return time.process_time() - start
+
+        # The first call compiles.
+        run(1)
+        return run
+
+    return {method: trials_of(exchanges) for method, exchanges in methods.items()}
 
 
 def _evaluations(potential: NepPotential, atoms: Atoms) -> Callable[[int], float]:

@@ -373,7 +373,8 @@ def molecular_dynamics(
 ) -> None:
     """Measure the cost of a step of NPT dynamics by engine, on one core.
 
-    For comparison: nep-adapters alone for a NEP, and LAMMPS alone for embedded atoms.
+    For comparison: nep-adapters alone for a NEP, and LAMMPS alone for embedded atoms. A second
+    table has the cost of a trial to exchange two atoms.
     """
     from mgflows.bench.molecular_dynamics import benchmark, default_potentials
 
@@ -400,6 +401,22 @@ def molecular_dynamics(
             rows,
             numbers=numbers,
             title=f"processor time, one core of {result['processor']}",
+        )
+    )
+    make_console().print(
+        make_table(
+            ("potential", "atoms", "exchanges by", "us/trial"),
+            [
+                (
+                    row["potential"],
+                    str(row["n_atoms"]),
+                    row["method"],
+                    rounded(row["microseconds"]),
+                )
+                for row in result["exchanges"]
+            ],
+            numbers=("atoms", "us/trial"),
+            title="exchanges of unlike atoms",
         )
     )
 

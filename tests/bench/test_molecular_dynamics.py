@@ -21,6 +21,11 @@ def test_engines_are_measured_beside_their_references():
     assert [row["ratio"] for row in rows][::3] == [1.0, 1.0]
     for row in rows:
         assert row["microseconds"] * 1e-6 * 40 * row["steps_per_second"] == pytest.approx(1.0)
+    assert [row["method"] for row in result["exchanges"]] == [
+        *("whole structure", "local"),
+        "whole structure",
+    ]
+    assert all(row["microseconds"] > 0.0 for row in result["exchanges"])
 
 
 def test_a_calculator_has_no_reference():
