@@ -1,12 +1,13 @@
-"""Whether the two protocols of swap Monte Carlo give the same structures at the same energy.
+"""Compare the structures of the two protocols of swap Monte Carlo at the same energy.
 
     python docs/examples/protocol_structure.py
 
 cools Cu46Zr46Al8 (150 atoms, consistent table) 64 times by each protocol, with as many sweeps as
 give the same inherent-structure energy (docs/concepts/surrogate.md), and compares energies, order
-parameters and g(r) of the inherent structures. The chance is that of a difference at least as large
-between samples of one population: a Kolmogorov-Smirnov test for numbers, and for g(r) a permutation
-test of the mean absolute difference of the mean curves from 2 to 6.4 A. Two CPU minutes.
+parameters and g(r) of the inherent structures. p is the probability of a difference at least as
+large between samples of one population: a Kolmogorov-Smirnov test for numbers, and for g(r) a
+permutation test of the mean absolute difference of the mean curves from 2 to 6.4 A. Two CPU
+minutes.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def cool(protocol: ProtocolName, n_sweeps: int, n_samples: int, seed: int) -> Po
 
 
 def permutation(one: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
-    """Difference of the mean curves, its mean between random halves, and the chance."""
+    """Difference of the mean curves, its mean between random halves, and the p-value."""
     both, n = np.concatenate([one, other]), len(one)
 
     def difference(order: np.ndarray) -> float:
@@ -86,19 +87,19 @@ def main() -> None:
     options = parser.parse_args()
     paper = cool("paper", options.paper, options.samples, options.seed)
     efficient = cool("efficient", options.efficient, options.samples, options.seed + 1)
-    print(f"| | paper, {options.paper:g} sweeps | efficient, {options.efficient:g} | chance |")
+    print(f"| | paper, {options.paper:g} sweeps | efficient, {options.efficient:g} | p |")
     print("|---|---|---|---|")
     for name, one in paper.numbers.items():
         other = efficient.numbers[name]
-        chance = stats.ks_2samp(one, other).pvalue
+        p_value = stats.ks_2samp(one, other).pvalue
         values = (f"{x.mean():.3f} ± {x.std(ddof=1) / len(x) ** 0.5:.3f}" for x in (one, other))
-        print(f"| {name} | {' | '.join(values)} | {chance:.3f} |")
-    print("\n| g(r) | difference | of random halves | chance |")
+        print(f"| {name} | {' | '.join(values)} | {p_value:.3f} |")
+    print("\n| g(r) | difference | of random halves | p |")
     print("|---|---|---|---|")
     rng = np.random.default_rng(options.seed)
     for pair, one in paper.curves.items():
-        found, random, chance = permutation(one, efficient.curves[pair], rng)
-        print(f"| {pair} | {found:.3f} | {random:.3f} | {chance:.3f} |")
+        found, random, p_value = permutation(one, efficient.curves[pair], rng)
+        print(f"| {pair} | {found:.3f} | {random:.3f} | {p_value:.3f} |")
 
 
 if __name__ == "__main__":

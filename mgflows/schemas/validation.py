@@ -12,7 +12,7 @@ class RefusedFrame(BaseModel):
     """A configuration of a quench that is not worth a label."""
 
     time: float = Field(description="fs since the start of the melt")
-    temperature: float = Field(description="K, of the thermostat")
+    temperature: float = Field(description="thermostat temperature, K")
     reason: str = Field(description="which quantities are outside their limits")
 
 
@@ -21,7 +21,7 @@ class ExchangeCount(BaseModel):
 
     elements: tuple[str, str] = Field(description="the elements")
     trials: int = Field(description="exchanges tried")
-    accepted: int = Field(description="of these, accepted")
+    accepted: int = Field(description="accepted exchanges")
 
 
 class QuenchDocument(BaseModel):
@@ -34,10 +34,10 @@ class QuenchDocument(BaseModel):
         "in the additional store 'data'",
     )
     times: list[float] = Field(
-        default_factory=list, description="of these, fs since the start of the melt"
+        default_factory=list, description="their times, fs since the start of the melt"
     )
     temperatures: list[float] = Field(
-        default_factory=list, description="of these, K of the thermostat"
+        default_factory=list, description="their thermostat temperatures, K"
     )
     refused: list[RefusedFrame] = Field(
         default_factory=list, description="configurations that are not worth a label"
@@ -81,10 +81,12 @@ class PropertiesSummary(BaseModel):
     shear_modulus_aqs_std: float | None = Field(None, description="GPa")
     n_shear: int = Field(0, description="glasses whose shear modulus was measured")
     n_shear_events: int = Field(0, description="plastic events in all shear curves")
-    melt_temperature: float | None = Field(None, description="K, of the equilibrated melt")
-    melt_density: float | None = Field(None, description="g/cm^3, of the same")
+    melt_temperature: float | None = Field(
+        None, description="temperature of the equilibrated melt, K"
+    )
+    melt_density: float | None = Field(None, description="density of the equilibrated melt, g/cm^3")
     melt_density_error: float | None = Field(None, description="its standard error, g/cm^3")
-    viscosity: float | None = Field(None, description="mPa s, of the melt")
+    viscosity: float | None = Field(None, description="viscosity of the melt, mPa s")
     viscosity_error: float | None = Field(None, description="its standard error, mPa s")
     viscosity_converged: bool | None = Field(
         None, description="whether the Green-Kubo integral reached its plateau"
@@ -116,9 +118,12 @@ class ValidationSummary(BaseModel):
         default_factory=dict, description="by pair, such as 'Cu-Zr'"
     )
     rdf_mean_absolute_error: float | None = Field(
-        None, description="between the X-ray weighted g(r) of potential and reference"
+        None,
+        description="mean absolute difference of the X-ray weighted g(r) to the reference",
     )
-    rdf_wasserstein: float | None = Field(None, description="Wasserstein distance of the same, A")
+    rdf_wasserstein: float | None = Field(
+        None, description="Wasserstein distance between these two curves, A"
+    )
     energy_slope: float | None = Field(
         None, description="slope of potential energies over reference energies of the glasses"
     )

@@ -75,7 +75,7 @@ class DatabaseCrystal:
     name
         Reduced formula and identifier, such as "CuZr mp-2210".
     identifier
-        Of the entry in its database.
+        Identifier of the entry in its database.
     source
         Database, with the address of the entry.
     cell
@@ -149,7 +149,7 @@ def crystals_from_materials_project(
     energy_above_hull
         Largest distance from the convex hull in eV per atom, as the Materials Project computes it.
     max_atoms
-        Most atoms in the primitive cell.
+        Largest number of atoms in the primitive cell.
     observed_only
         Leave out entries without a counterpart in an experimental database.
 
@@ -161,8 +161,8 @@ def crystals_from_materials_project(
     Raises
     ------
     InputError
-        Without mp-api or a key, for unknown elements, if the Materials Project does not answer, or
-        if it has no such crystal.
+        If mp-api or the key is missing, for unknown elements, if the Materials Project does not
+        answer, or if it has no such crystal.
     """
     systems = _sub_systems(species)
     try:
@@ -250,7 +250,7 @@ def crystals_from_optimade(
     condition
         Further OPTIMADE filter, such as ``_mp_...`` of a database; it is joined with AND.
     max_atoms
-        Most atoms in the cell.
+        Largest number of atoms in the cell.
     timeout
         Longest wait for one answer in s.
 
@@ -327,7 +327,7 @@ def save_crystals(
 
 
 def load_crystals(path: Path | str) -> list[DatabaseCrystal]:
-    """Crystals of a file that :func:`save_crystals` wrote.
+    """Read the crystals of a file that :func:`save_crystals` wrote.
 
     Raises
     ------

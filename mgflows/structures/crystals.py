@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class AnyCrystal(Protocol):
-    """What a campaign needs of a crystal from any source."""
+    """Interface of a crystal from any source."""
 
     @property
     def name(self) -> str:
@@ -104,9 +104,8 @@ class Crystal:
     sites
         Occupied Wyckoff positions in the first setting of the International Tables.
     status
-        "observed": a source was read that reports this structure for this compound. "trial": no
-        such source; the structure type is known, and an unstable crystal is useful training data,
-        too.
+        "observed" if a source reports this structure for this compound. "trial" otherwise: the
+        structure type is known, and an unstable crystal is useful training data as well.
     source
         Sources of the compound, the prototype and the lattice parameters.
     """
@@ -130,7 +129,7 @@ class Crystal:
 
     @property
     def identifier(self) -> str:
-        """How documents refer to it."""
+        """Identifier in documents."""
         return f"mgflows:{self.name.replace(' ', '-')}"
 
     @property
@@ -240,7 +239,7 @@ def _compound(sites: list[Any], source: str, structure: str, scaled: bool, **ent
 
 
 def _scaled(crystal: Crystal) -> Crystal:
-    """The same shape of cell at the volume of the elements it is made of."""
+    """Scale a cell to the volume of its elements, at constant shape."""
     atoms = crystal.atoms()
     factor = (
         sum(_atomic_volume(symbol) for symbol in atoms.get_chemical_symbols()) / atoms.get_volume()
@@ -301,7 +300,7 @@ def _elementary(
 
 
 def _variants(ground_state: Crystal) -> list[Crystal]:
-    """Those of fcc, bcc and hcp that are not the ground state of an element."""
+    """The structures among fcc, bcc and hcp that are not the ground state of an element."""
     if ground_state.name.endswith("A4"):
         return []
     (symbol,) = ground_state.species

@@ -62,8 +62,8 @@ class OrderThresholds:
 
     Notes
     -----
-    The last values are heuristic, from Cu-Zr-Al surrogate samples of 150 atoms. Real Cu-rich Cu-Zr
-    glasses are rich in icosahedra: raise ``frank_kasper_fraction`` for them.
+    The last two values are heuristic, from Cu-Zr-Al surrogate samples of 150 atoms. Real Cu-rich
+    Cu-Zr glasses are rich in icosahedra: raise ``frank_kasper_fraction`` for them.
     """
 
     neighbour_cutoff: float | None = None
@@ -109,10 +109,10 @@ class OrderParameters:
     cna_555_fraction
         Fraction of neighbour pairs with five common neighbours that form a ring.
     frank_kasper_fraction
-        Fraction of atoms with 12, 14, 15 or 16 neighbours, all of whose bonds are rings of five but
-        for 0, 2, 3 or 4 of six.
+        Fraction of atoms with 12, 14, 15 or 16 neighbours whose bonds have rings of five common
+        neighbours, except for 0, 2, 3 or 4 bonds with rings of six.
     icosahedral_fraction
-        The part of these with 12 neighbours.
+        Fraction of atoms with 12 neighbours among these.
     mean_coordination
         Mean number of neighbours.
     neighbour_cutoff
@@ -151,7 +151,7 @@ def analyse_order(atoms: Atoms, thresholds: OrderThresholds | None = None) -> Or
         Periodic in three directions, any cell; one smaller than three neighbour cutoffs is
         repeated.
     thresholds
-        Settings; the defaults by default.
+        Thresholds; default values if None.
 
     Raises
     ------

@@ -49,7 +49,7 @@ class RelaxationResult:
     atoms
         The relaxed atoms, in the order given, with the calculator's results attached.
     energy_before
-        Energy of the cell at the start in eV, the free energy where the calculator has one.
+        Energy of the cell at the start in eV; the free energy if the calculator has one.
     n_steps
         Steps taken.
     largest_force
@@ -100,8 +100,8 @@ def relax(
     Parameters
     ----------
     atoms
-        Start; not changed. All atoms move: constraints of the structure are not obeyed, because a
-        constrained minimum has neither zero forces nor meaningful elastic constants.
+        Start; not changed. Constraints of the structure are ignored, because a constrained minimum
+        has neither zero forces nor meaningful elastic constants.
     calculator
         Any ASE calculator with forces and, for ``relax_cell``, stress.
     relax_cell
@@ -115,8 +115,8 @@ def relax(
         None.
     checkpoint
         File (``.npz``) that is written at most every ten seconds and removed when the relaxation
-        has converged. If it is there from an interrupted relaxation of the same atoms, this one
-        resumes from its last positions and cell, without the memory of the minimiser.
+        has converged. If it exists from an interrupted relaxation of the same atoms, the
+        relaxation resumes from its last positions and cell, without the history of the minimiser.
     progress
         Called with (steps done, largest number of steps, text with the residuals) at every step.
 
@@ -192,7 +192,7 @@ def relax(
 def minimise_positions(
     atoms: Atoms, force_tolerance: float = 1e-4, max_steps: int | None = None
 ) -> int:
-    """Move atoms that have a calculator to the nearest minimum; the cell stays.
+    """Move atoms that have a calculator to the nearest minimum at fixed cell.
 
     Parameters
     ----------
@@ -246,7 +246,7 @@ class _Descent:
     stress_tolerance
         GPa; None keeps the cell.
     max_steps
-        Of all three together.
+        Largest number of steps of all three together.
     n_steps
         Steps taken so far.
     report
@@ -313,8 +313,8 @@ class _Descent:
     ) -> bool:
         """Take steps until the goals are met, the budget is used up or the residual stagnates.
 
-        ASE's own loop evaluates the forces on the cell three times per step, and their matrix
-        logarithm costs as much as a fast potential.
+        ASE's own loop is not used: it evaluates the forces on the cell three times per step, and
+        their matrix logarithm costs as much as a fast potential.
         """
         best, n_best = np.inf, self.n_steps
         while True:
@@ -333,13 +333,13 @@ class _Descent:
                     return False
                 self._remember()
             with warnings.catch_warnings():
-                # scipy doubts the last digits of the logarithm of a matrix close to one.
+                # scipy warns of inexact last digits in the logarithm of a matrix close to one.
                 warnings.filterwarnings("ignore", message="logm result may be inaccurate")
                 optimizer.step()
             self.n_steps += 1
 
     def _target(self) -> object:
-        """What ASE's optimizers move: the atoms, or the atoms with the scaled cell."""
+        """The object that ASE's optimizers move: the atoms, or the atoms with the scaled cell."""
         from ase.filters import FrechetCellFilter
 
         if self.stress_tolerance is None:
@@ -358,5 +358,5 @@ class _Descent:
 
 
 def _identity(atoms: Atoms) -> str:
-    """Digest of the start: other atoms may be relaxed in the same directory."""
+    """Digest of the start, because other atoms may be relaxed in the same directory."""
     return digest_of_arrays([(atoms.numbers, 0), (atoms.positions, 6), (atoms.cell.array, 6)])

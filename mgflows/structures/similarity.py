@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 BOND_CUTOFF = 4.0
-"""Neighbours are closer than this, in A.
+"""Largest distance of neighbours in A.
 
 Paper, Methods, "Particle's local neighborhood changes".
 """
@@ -80,7 +80,7 @@ class SimilaritySummary:
         return float(np.linalg.det(self.deformation))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as label Makers put them into the ``relaxation`` of a label."""
+        """Plain values, as stored in the ``relaxation`` of a label."""
         return {
             "displacements": self.displacements.tolist(),
             "rigid_shift": self.rigid_shift.tolist(),
@@ -145,7 +145,7 @@ class SimilarityAverage:
     distortion
         Mean Frobenius norm of ``F / det(F)^(1/3) - 1``: the change of the cell's shape.
     rigid_shift
-        Mean magnitude of the rigid shift in A; it has no meaning but was removed.
+        Mean magnitude of the removed rigid shift in A; it has no physical meaning.
     histogram
         Number of displacements in each bin of :data:`HISTOGRAM_WIDTH`, from zero upwards.
     """

@@ -145,9 +145,9 @@ def crystal_deformations(
 
 
 def apply_deformation(atoms: Atoms, deformation: Deformation | ArrayLike) -> Atoms:
-    """A copy of ``atoms`` with cell and positions deformed affinely.
+    """Return a copy of ``atoms`` with cell and positions deformed affinely.
 
-    It has no calculator and no velocities.
+    The copy has no calculator and no velocities.
 
     Parameters
     ----------

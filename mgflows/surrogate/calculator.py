@@ -1,4 +1,4 @@
-"""The surrogate as an ASE calculator: exact for any cell, periodic or not, however small."""
+"""The surrogate as an ASE calculator, exact for cells of any size, periodic or not."""
 
 from __future__ import annotations
 

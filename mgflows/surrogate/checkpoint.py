@@ -52,7 +52,7 @@ def read_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
 
 
 class Checkpointer:
-    """Decides, between two chunks of a run, whether to save and whether to stop.
+    """Saves checkpoints between two chunks of a run and determines when to stop.
 
     Parameters
     ----------

@@ -119,7 +119,7 @@ class FitnessLimits:
     Parameters
     ----------
     minimum_slope
-        The label energy must rise by more than this for each eV of the surrogate's.
+        The label energy must rise by more than this for each eV of surrogate energy.
     minimum_r2
         Smallest fraction of the variance of the label energies that the surrogate's energies must
         explain. The default of 0.5 is far below the values that the tables of this package reach

@@ -24,7 +24,7 @@ _A12, _A6 = 12.13188, 14.45392
 NEIGHBOUR_DISTANCE = (2.0 * _A12 / _A6) ** (1.0 / 6.0)
 """Nearest-neighbour distance of the Lennard-Jones fcc crystal, in sigma."""
 COHESIVE_ENERGY = _A6**2 / (2.0 * _A12)
-"""Its cohesive energy per atom, in epsilon."""
+"""Cohesive energy per atom of that crystal, in epsilon."""
 
 _ATOMS_PER_CELL = {"fcc": 4, "bcc": 2, "hcp": 2, "dhcp": 4, "alpha-Mn": 58}
 

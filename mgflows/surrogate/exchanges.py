@@ -76,9 +76,9 @@ def measure_exchanges(
     reduced_temperature
         Temperature; 2.0 is near the onset of supercooling of Cu-Zr-Al. Colder liquids accept less.
     threshold
-        Lowest accepted fraction of a pair that is worth trying.
+        Smallest accepted fraction at which exchanges of a pair are used.
     n_sweeps
-        Sweeps of equilibration, and the same number of measurement.
+        Sweeps of equilibration, and also of the measurement.
     seed
         Seed of the run.
     """

@@ -46,7 +46,7 @@ Sampler = TypeVar("Sampler", bound=SwapMonteCarlo)
 ProtocolName = Literal["paper", "efficient"]
 
 _EFFICIENT_HIGH, _EFFICIENT_LOW = 0.75, 0.25
-"""Ends of the efficient cooling over the onset temperature."""
+"""First and last temperature of the efficient cooling, in units of the onset temperature."""
 _FEWEST_REPLICAS = 12
 """Glasses for which replicas take clearly less processor time than single coolings."""
 
@@ -66,7 +66,7 @@ class GlassProtocol:
     swap_fraction
         Fraction of moves that exchange two species.
     equilibration_sweeps
-        Sweeps at the high temperature after random insertion; the paper does not state its start.
+        Sweeps at the high temperature after random insertion; not stated in the paper.
     dtype
         Precision of the sampler.
 
@@ -98,11 +98,11 @@ class GlassProtocol:
         ----------
         name
             ``"paper"``: the paper's cooling from T* = 10.01 to 0.01. ``"efficient"``: a cooling
-            from below the onset of supercooling, estimated by
-            :func:`~mgflows.surrogate.supercooling.estimate_onset`, to where next to nothing moves.
-            It spends all sweeps where the inherent structures deepen, and reaches in about a
-            fifth of the sweeps what the paper's reaches (docs/concepts/surrogate.md, "Efficient
-            cooling").
+            that starts below the onset of supercooling, estimated by
+            :func:`~mgflows.surrogate.supercooling.estimate_onset`, and ends where hardly any move
+            is accepted. All sweeps are spent at temperatures where the inherent-structure energy
+            still falls; it reaches the energies of the paper's cooling in about a fifth of the
+            sweeps (docs/concepts/surrogate.md, "Efficient cooling").
         lj, alloy, n_sweeps
             Surrogate, alloy and length of the cooling.
         settings
@@ -142,7 +142,7 @@ class SampledGlass:
     e_is
         Its energy, eV per atom.
     cooling
-        Record of the cooling; that of replicas has the mean energies and the summed counts of all.
+        Record of the cooling; for replicas, with the mean energies and the summed counts of all.
     sampler
         The sampler in its final state.
     """
@@ -159,10 +159,10 @@ def batches(lj: LennardJones, alloy: Alloy, n_glasses: int) -> list[range]:
     """Divide glasses of one alloy and protocol into those cooled one by one and side by side.
 
     Sixteen replicas in single precision (:func:`sample_replicas`) take about as long as eight
-    single coolings in double precision, so glasses are cooled sixteen at a time, and a rest of
-    twelve or more is filled up with spare replicas. Replicas are for boxes of at least twice the
-    largest cutoff and up to a thousand atoms; all others are cooled one by one. The division
-    depends on nothing else, and in particular not on the number of processes.
+    single coolings in double precision, so glasses are cooled sixteen at a time, and a
+    remainder of twelve or more is filled up with spare replicas. Replicas are used for boxes of at
+    least twice the largest cutoff and up to a thousand atoms; all others are cooled one by one. The
+    division does not depend on anything else, such as the number of processes.
 
     Parameters
     ----------
@@ -203,8 +203,8 @@ def sample_glass(
         Seed of insertion and sampling; streams of one seed are independent.
     run
         ``progress``, ``checkpoint``, ``checkpoint_interval`` and ``wall_time``, as in
-        :meth:`SwapMonteCarlo.resume`. The checkpoint of an interrupted cooling must be of the same
-        arguments; it stays after the end.
+        :meth:`SwapMonteCarlo.resume`. The checkpoint of an interrupted cooling must belong to the
+        same arguments; it is kept after the end.
 
     Returns
     -------
@@ -242,8 +242,8 @@ def sample_replicas(
     lj, alloy, protocol
         As in :func:`sample_glass`; the precision of the protocol is not used.
     seeds
-        One for each glass. Spare replicas fill the register and are discarded. A glass depends on
-        the seeds of all, since they select the same atoms for their moves.
+        One for each glass. Spare replicas fill the SIMD register and are discarded. A glass depends
+        on the seeds of all glasses, since the same atoms are moved in all replicas.
     run
         As in :func:`sample_glass`.
 

@@ -1,4 +1,4 @@
-"""The Lennard-Jones surrogate: pair tables, units and the checks that the kernels rely on."""
+"""The Lennard-Jones surrogate: pair tables, units and the input checks for the kernels."""
 
 from __future__ import annotations
 
@@ -251,7 +251,9 @@ class LennardJones:
         from mgflows.surrogate.metalloids import METALLOIDS, metalloid_parameters
 
         if len(set(symbols)) != len(symbols):
-            raise InputError(f"the elements {list(symbols)} hold one twice", hint="name each once")
+            raise InputError(
+                f"the elements {list(symbols)} contain a duplicate", hint="name each once"
+            )
         sigma, epsilon = lennard_jones_parameters([s for s in symbols if s not in METALLOIDS])
         pairs = metalloid_parameters(
             [symbol for symbol in symbols if symbol in METALLOIDS],
@@ -311,7 +313,7 @@ class LennardJones:
     def number_density(self, composition: Mapping[str, float]) -> float:
         """Return the default density of the surrogate for a composition, in atoms per A^3.
 
-        The mean cubed diameter of the atoms fills the same part of the box as in the paper's
+        The mean cubed diameter of the atoms fills the same fraction of the box as in the paper's
         Cu46Zr46Al8, ``n <sigma^3> = 1.313``: the paper's ``n sigma_ZrZr^3 = 1.75`` (Methods,
         "Lennard-Jones surrogate model") for that alloy, and about 1.2 times the density of the
         elements' crystals for any other.
@@ -345,8 +347,8 @@ class LennardJones:
         They are those of ``pairs`` whose species are both given. By default they are the pairs
         adjacent in diameter among the given species; none for a single species.
         The diameter of a species is its mean over all pairs with the given species. With
-        Lorentz-Berthelot mixing this is the order of the species' own diameters; a metalloid, whose
-        own diameter only keeps it away from others of its kind, finds its place among the metals.
+        Lorentz-Berthelot mixing this is the order of the species' own diameters; the own
+        diameter of a metalloid only keeps metalloids apart and is not used for the order.
 
         Raises
         ------
@@ -526,7 +528,7 @@ class LennardJones:
         unknown = sorted(set(symbols) - set(self.species))
         if unknown:
             raise InputError(
-                f"the configuration holds {', '.join(unknown)} but the table only has "
+                f"the configuration contains {', '.join(unknown)} but the table only has "
                 f"{', '.join(self.species)}",
                 hint="add the species to the table",
             )

@@ -1,11 +1,11 @@
 """Lennard-Jones parameters of metalloids (B, C, Si, P, Ge) in alloys of metals.
 
-The crystal of a metalloid, with three or four directed bonds per atom, is no measure of its size or
-its bonds among metals. The rule, in the terms of :mod:`mgflows.surrogate.elements`:
+The crystal of a metalloid, with three or four directed bonds per atom, is not representative of its
+size or its bonds in a metal. The rule, in the terms of :mod:`mgflows.surrogate.elements`:
 
-- Diameter: twice the covalent radius takes the place of the nearest-neighbour distance of a metal's
-  crystal. The mean diameter of a metal and a metalloid then puts them at the sum of a metallic and
-  a covalent radius, as in their compounds: Fe2B, Fe3C, Ni3P and Pd-Si are met within 6 %.
+- Diameter: twice the covalent radius replaces the nearest-neighbour distance of a metal's crystal.
+  With the mean diameter, the distance of a metal and a metalloid is the sum of a metallic and a
+  covalent radius, as in their compounds: Fe2B, Fe3C, Ni3P and Pd-Si are reproduced within 6 %.
 - Metal and metalloid: the well depth that gives a random alloy of both in equal parts the enthalpy
   of mixing ``H``. With the energy ``-8.610 eps`` per atom of a Lennard-Jones crystal this is
   ``eps_MX = (eps_M + eps_X) / 2 - 2 H / 8.610``, where ``eps_X`` is the cohesive energy of the
@@ -15,8 +15,8 @@ its bonds among metals. The rule, in the terms of :mod:`mgflows.surrogate.elemen
   ``eps_X``, and their diameter is 0.88/0.80 of that of a metalloid and a metal, in the mean over
   the metals of the alloy.
 
-Only the sizes and the preference of metalloids for metals are meant to be realistic: these are what
-the sampled structures depend on.
+Only the sizes and the preference of metalloids for metallic neighbours are meant to be realistic:
+the sampled structures depend on these.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["METALLOIDS", "MIXING_ENTHALPIES", "Metalloid", "metalloid_parameters
 
 
 class Metalloid(NamedTuple):
-    """What is known of a metalloid.
+    """Properties of a metalloid.
 
     Attributes
     ----------
@@ -285,7 +285,7 @@ MIXING_ENTHALPIES: Mapping[str, Mapping[str, float]] = {
 _DIAMETER_RATIO = 0.88 / 0.80
 """Diameter of two metalloids over that of a metalloid and a metal."""
 _DEPTH_RATIO = 0.5
-"""Well depth of two metalloids over the one that belongs to their cohesive energy."""
+"""Well depth of two metalloids over that from their cohesive energies."""
 
 
 def metalloid_parameters(

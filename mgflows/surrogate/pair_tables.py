@@ -1,4 +1,4 @@
-"""Pair tables of the surrogate in YAML files, for alloys and parameters of one's own.
+"""Pair tables of the surrogate in YAML files, for user-defined alloys and parameters.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Tasks in processes side by side; none of them outlives the process that started it."""
+"""Tasks in parallel processes, none of which outlives the process that started them."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def run_in_processes(
     n_processes: int,
     progress: Callable[[Sequence[int]], None] | None = None,
 ) -> Iterator[tuple[int, Result]]:
-    """Run a function on every task, in processes that never outlive this one.
+    """Run a function on every task in parallel processes that end with this one.
 
     Parameters
     ----------
     function
         Takes a task and a function to be called with the work done so far in it. Must be importable
-        by a new process. A process receives SIGTERM when this one ends in whatever way, so that a
-        cooling with a checkpoint saves itself.
+        by a new process. A process receives SIGTERM when this one ends for any reason, so that a
+        cooling with a checkpoint is saved.
     tasks
         The tasks, started in this order.
     n_processes
-        How many run at the same time.
+        Number of processes that run at the same time.
     progress
         Called several times a second with the work done in each task.
 
@@ -121,9 +121,9 @@ def _run(
 
 @contextmanager
 def _processes_without_interrupts() -> Iterator[None]:
-    """Start processes that never receive what a terminal sends to all; this one ends them.
+    """Start processes that ignore Ctrl-C of the terminal; this process ends them.
 
-    A signal that this process receives meanwhile takes effect at the end.
+    A signal that this process receives in the meantime takes effect at the end.
     """
     signals = (signal.SIGINT, signal.SIGHUP)
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)

@@ -1,4 +1,4 @@
-"""Swap Monte Carlo of replicas side by side: the fastest way to many samples of one alloy."""
+"""Swap Monte Carlo of replicas in the lanes of a SIMD register, for many samples of one alloy."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Whether a trained potential may be used: short tests that a good one passes in 20 CPU seconds.
+"""Acceptance tests of a trained potential; a good one passes them in 20 CPU seconds.
 
-Errors of test frames do not show that a potential keeps a melt together: one with test errors of
-5 meV/atom and 106 meV/A doubled its volume within 2 ps at 2000 K. The tests here are those that
-such potentials fail: a melt at zero pressure, the errors along it, dimers at short range, elastic
-stability, and a second program that evaluates the same file.
+Small errors on test frames do not guarantee that a melt stays condensed: the melt of a potential
+with test errors of 5 meV/atom and 106 meV/A doubled its volume within 2 ps at 2000 K. Such
+potentials fail the tests here: a melt at zero pressure, the errors along it, dimers at short range,
+elastic stability, and the evaluation of the same file by a second program.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _LARGEST_ERROR_RATIO = 5.0
-"""Force error of the worst test frame over that of all."""
+"""Largest ratio of the force error of the worst test frame to that of all test frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,10 @@ class AcceptanceSettings:
     n_frames
         Frames along each melt whose errors are measured.
     largest_density_error
-        Of the melt, relative to the melt of the label method.
+        Relative density error of the melt, against the melt of the label method.
     volume_growth
-        Smallest and largest volume of the melt over that of the glass, without a label method. That
-        of liquid Cu-Zr-Al at 2000 K is 1.12.
+        Allowed range of the volume of the melt over that of the glass, used without a label method.
+        The ratio is 1.12 for liquid Cu-Zr-Al at 2000 K.
     largest_energy_error
         meV/atom, along the melt.
     largest_force_error
@@ -111,7 +111,7 @@ class AcceptanceResult:
     checks
         The tests, the most important first.
     worst
-        Test frames with the largest errors.
+        Test frames with the largest force errors.
     cpu_seconds
         Processor time.
     """
@@ -174,10 +174,10 @@ def accept_potential(
     settings
         What is measured, and the limits.
     reference
-        The label method as a calculator, if it takes milliseconds: it runs the same melt and labels
-        the frames of the potential's own.
+        The label method as a calculator, if one evaluation takes milliseconds: the same melt is run
+        with it, and it labels the frames of the potential's melt.
     frames
-        Labelled frames; the tests that need them are skipped without.
+        Labelled frames; without them the tests that need them are skipped.
     device
         Where the potential is evaluated.
     seed
@@ -233,15 +233,15 @@ def accept_potential(
 def choose_glasses(frames: Sequence[Atoms], number: int = 3) -> list[Atoms]:
     """Choose relaxed glasses among labelled frames, the deepest first.
 
-    Frames of the subset ``dft_minimized``; without any, the frames other than crystals with the
-    smallest pressures. Of a family one frame is taken.
+        They are frames of the subset ``dft_minimized`` or, if there are none, the non-crystalline
+    frames with the smallest pressures. At most one frame per family is taken.
 
     Parameters
     ----------
     frames
         Labelled frames.
     number
-        Most glasses.
+        Largest number of glasses.
     """
     relaxed = [frame for frame in frames if frame.info.get("subset") == "dft_minimized"]
     if relaxed:

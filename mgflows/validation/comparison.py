@@ -1,4 +1,4 @@
-"""Averages over samples: several potentials and experiment side by side, each with its error."""
+"""Averages over samples, with errors, for several potentials and experiment."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ QUANTITIES: dict[str, Quantity] = {
     "rdf_distance": Quantity("X-ray g(r): mean distance to the first potential", ""),
     "energy_drift": Quantity("energy drift at constant energy", "meV/atom/ps"),
 }
-"""Quantities of samples and experiments. Those of a pair or an element have it after a space, such
-as ``diffusion Cu``."""
+"""Quantities of samples and experiments. The name of a pair or an element follows after a space, as
+in ``diffusion Cu``."""
 _PER_TEMPERATURE = ("melt_density", "viscosity", "viscosity_helfand", "diffusion")
 _HIDDEN = ("energy", "relaxed_energy", "melt_volume", "longest_lag", "plastic_events")
 
@@ -105,20 +105,21 @@ class ModelResults:
     Parameters
     ----------
     name
-        Of the potential.
+        Name of the potential.
     estimates
         Quantity (and temperature, such as ``viscosity 1600 K``) to its estimate.
     curves
-        Averages over samples: ``radial distribution``, ``structure factor``, ``heat capacity``,
-        ``cooling``; of single ones ``cold``, ``dimer A-B``; ``energies`` by glass.
+        ``radial distribution``, ``structure factor``, ``heat capacity`` and ``cooling`` averaged
+        over samples; ``cold`` and ``dimer A-B`` of a single sample; ``energies`` by glass.
     failures
         Sample and quantity to the reason.
     warnings
-        The same of unsafe dimers of a peer, which do not fail the validation of the first one.
+        Sample and quantity to the reason, for unsafe dimers of a peer; they do not fail the
+        validation of the first potential.
     n_planned, n_done
-        Samples planned, and those with a result.
+        Samples planned, and samples with a result.
     cpu_hours
-        Of all samples.
+        CPU time of all samples.
     """
 
     name: str
@@ -133,7 +134,7 @@ class ModelResults:
 
 @dataclass
 class Comparison:
-    """Several potentials, and experiment where there is one.
+    """Several potentials compared, with experimental values where available.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ class Comparison:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Of all potentials."""
+        """Failures of all potentials."""
         return {
             f"{model.name}: {what}": reason
             for model in self.models
@@ -163,7 +164,7 @@ class Comparison:
 
     @property
     def warnings(self) -> dict[str, str]:
-        """Of all peers."""
+        """Warnings of all peers."""
         return {
             f"{model.name}: {what}": reason
             for model in self.models
@@ -171,7 +172,7 @@ class Comparison:
         }
 
     def experiment(self, key: str, temperature: float | None) -> Experiment | None:
-        """The measured value that belongs to an estimate: verified ones first."""
+        """The measured value that corresponds to an estimate; verified values are preferred."""
         name = key.partition(" ")[0]
         if name.startswith("glass_transition"):
             name = "glass_transition"
@@ -227,7 +228,8 @@ def compare(
     experiments
         Measured values of this composition.
     names
-        Potentials in their order; others follow as their samples do. The first is under test.
+        Potentials in order; any others follow in the order of their samples. The first is under
+        test.
     """
     models = []
     sampled = dict.fromkeys(name for name, _, _ in samples)
@@ -236,7 +238,7 @@ def compare(
         own = [(task, sample) for other, task, sample in samples if other == name]
         models.append(_average(name, own, protocol, label_energies))
         if name != under_test:
-            # Two isolated atoms of a potential that others made; the glass still tests the first.
+            # Unsafe dimers of a peer are a warning, not a failure of the validation.
             unsafe = [what for what in models[-1].failures if what.endswith(f", {DIMERS}")]
             models[-1].warnings = {what: models[-1].failures.pop(what) for what in unsafe}
     first = models[0].curves.get("radial distribution") if models else None

@@ -1,7 +1,7 @@
 """Dimer curves: whether a potential keeps two atoms apart at distances without training frames.
 
-Bulk frames hold no pair much closer than the first peak of g(r). The energy of a machine-learned
-potential below it comes from the added Ziegler-Biersack-Littmark repulsion and from
+Bulk frames contain no pair much closer than the first peak of g(r). At shorter distances the energy
+of a machine-learned potential comes from the added Ziegler-Biersack-Littmark repulsion and from
 extrapolation. An attractive hole there lets a hot run collapse, if atoms can cross the barrier in
 front of it.
 """

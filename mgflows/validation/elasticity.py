@@ -35,21 +35,21 @@ __all__ = [
 ]
 
 FORCE_TOLERANCE = 1e-4
-"""eV/A. Non-affine forces after a strain of 2e-3 are about 1e-2 eV/A; minimised to 1e-3 the shear
-modulus of a 150-atom glass is still 3 % too high, to 1e-4 it is within 0.3 % of its limit
+"""eV/A. Non-affine forces after a strain of 2e-3 are about 1e-2 eV/A. The shear modulus of a
+150-atom glass is 3 % too high with a tolerance of 1e-3 eV/A and within 0.3 % of its limit with 1e-4
 (docs/concepts/validation.md)."""
 _STRESS_TOLERANCE = 0.01
 """GPa left in the reference cell; the constants inherit an error of about this size."""
 _WANTED_NONLINEARITY, _LARGEST_NONLINEARITY = 0.03, 0.1
-"""Of the largest constant of a column. Anharmonicity gives 0.5 to 1 % at a strain of 2e-3 in
-Cu-Zr-Al glasses, and vanishes with the strain; a rearrangement gives more."""
+"""Fraction of the largest constant of a column. Anharmonicity contributes 0.5 to 1 % at a strain of
+2e-3 in Cu-Zr-Al glasses and vanishes with the strain; a rearrangement contributes more."""
 _SMALLEST_STRAIN = 2.5e-4
-"""Below it the force tolerance shows in the constants."""
+"""Smallest strain. Below it the force tolerance affects the constants."""
 _LARGEST_DISSIPATION = 0.1
-"""Of the elastic energy of a strained cell. Anharmonicity gives up to 1 %."""
+"""Fraction of the elastic energy of a strained cell. Anharmonicity contributes up to 1 %."""
 _LARGEST_ASYMMETRY = 0.03
-"""A by which the non-affine displacements under opposite strains may differ in magnitude: atoms
-that rearrange move by a tenth of an A at least."""
+"""Largest difference in A between the magnitudes of the non-affine displacements under opposite
+strains. Atoms that rearrange move by at least 0.1 A."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class ElasticResult:
         Largest ``|stress(+) + stress(-) - 2 stress(0)| / (2 strain)`` in GPa: anharmonicity, and
         rearrangements of atoms that the smaller strains did not avoid.
     strains
-        (6,) Voigt strains used. Smaller than requested where atoms rearranged under the requested
-        one.
+        (6,) Voigt strains used. Smaller than requested where atoms rearranged under the
+        requested strain.
     atoms
         The relaxed reference, without calculator.
     residual_stress
@@ -169,16 +169,16 @@ def elastic_constants(
     """Stiffness from central differences of the stress over the six Voigt strains.
 
     ``C_ij = (stress_i(+strain_j) - stress_i(-strain_j)) / (2 strain)`` for the symmetric gradients
-    ``F = 1 + strain``, each cell with its ions relaxed. Without relaxed ions a glass would seem
-    twice as stiff in shear, because its atoms do not follow the strain affinely. The relaxation
-    under ``+strain``, mirrored, starts the one under ``-strain``: twelve minimisations at the
-    price of about nine.
+    ``F = 1 + strain``, with the ions of each cell relaxed. With unrelaxed ions a glass would
+    seem twice as stiff in shear, because its atoms do not follow the strain affinely. The mirrored
+    displacements under ``+strain`` are the start of the relaxation under ``-strain``, so that
+    twelve minimisations cost about as much as nine.
 
-    Where the stresses of the two cells are not symmetric about the reference, atoms rearranged
-    and the difference is no elastic constant: the strain is then halved until they are. Events
-    under both signs leave the stresses symmetric; they show in energy that the work of the stress
-    does not account for, or in non-affine displacements that are not opposite, and halve the
-    strain, too.
+    If the stresses of the two cells are not symmetric about the reference, atoms rearranged and
+    the difference is not an elastic constant: the strain is then halved until the stresses are
+    symmetric. Rearrangements under both signs leave the stresses symmetric. They are detected from
+    energy that the work of the stress does not account for, or from non-affine displacements that
+    are not opposite, and the strain is halved as well.
 
     matscipy's ``measure_triclinic_elastic_constants`` gives the same numbers (a test) from
     eighteen minimisations; it neither relaxes the cell nor reports the residuals below.
@@ -321,9 +321,9 @@ def relax_to_zero_stress(
     force_tolerance: float = FORCE_TOLERANCE,
     max_steps: int | None = None,
 ) -> Atoms:
-    """A copy with cell and ions relaxed to 0.01 GPa and ``force_tolerance`` (eV/A).
+    """Return a copy with cell and ions relaxed to 0.01 GPa and ``force_tolerance`` (eV/A).
 
-    It keeps the calculator. Constraints are not obeyed and are removed.
+    The copy has the calculator attached. Constraints are removed first.
 
     Raises
     ------
@@ -352,9 +352,9 @@ def relax_to_zero_stress(
 def zero_stress_reference(
     atoms: Atoms, calculator: Calculator, force_tolerance: float, *, relax: bool
 ) -> Atoms:
-    """The structure without constraints and with a calculator.
+    """Return the structure without constraints and with a calculator.
 
-    Relaxed by :func:`relax_to_zero_stress`, or as it is.
+    It is relaxed by :func:`relax_to_zero_stress` if ``relax`` is true, and left as it is otherwise.
     """
     check_geometry(atoms, periodic=True)
     if relax:

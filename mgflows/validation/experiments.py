@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Experiment", "experiments_for", "load_experiments"]
 
 _LARGEST_DIFFERENCE = 0.005
-"""Of any atomic fraction, up to which a composition counts as the same."""
+"""Largest difference of any atomic fraction at which two compositions count as the same."""
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
@@ -40,9 +40,9 @@ class Experiment:
     sample
         How it was made and measured.
     doi
-        Of the publication.
+        DOI of the publication.
     read_in
-        Where the value was read.
+        Publication from which the value was taken.
     verified
         Whether it was read in the publication itself.
     """
@@ -73,7 +73,7 @@ class Experiment:
 
 
 def load_experiments(path: str | Path | None = None) -> list[Experiment]:
-    """Read the shipped values, and those of a file in the same format.
+    """Read the built-in values, and those of a file in the same format.
 
     Parameters
     ----------
@@ -84,7 +84,8 @@ def load_experiments(path: str | Path | None = None) -> list[Experiment]:
     Raises
     ------
     InputError
-        If the file cannot be read, or an entry lacks a field or has a wrong one; names the entry.
+        If the file cannot be read, or an entry lacks a field or has an invalid one; the message
+        names the entry.
     """
     shipped = resources.files("mgflows.validation") / "experiments.yaml"
     found = _parse(shipped.read_text(encoding="utf-8"), "experiments.yaml of mgflows")
@@ -100,7 +101,7 @@ def load_experiments(path: str | Path | None = None) -> list[Experiment]:
 def experiments_for(
     experiments: Sequence[Experiment], composition: Mapping[str, float]
 ) -> list[Experiment]:
-    """Those of one composition (atomic fractions)."""
+    """Return the experiments on one composition (atomic fractions)."""
     return [experiment for experiment in experiments if experiment.is_of(composition)]
 
 
@@ -128,7 +129,7 @@ def _entry(entry: Any, where: str) -> Experiment:
     missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
     if missing or unknown:
         words = [f"lacks {', '.join(missing)}"] * bool(missing)
-        words += [f"has the unknown {', '.join(unknown)}"] * bool(unknown)
+        words += [f"has the unknown fields {', '.join(unknown)}"] * bool(unknown)
         raise InputError(f"{where} {' and '.join(words)}")
     if values["quantity"] not in QUANTITIES:
         raise InputError(

@@ -31,10 +31,10 @@ _TREND_DEGREE = 4
 
 
 _LEAST_PER_WINDOW = 3.0
-"""Independent samples in a window below which the error of its slope is not known: with less than
-two the quoted error would be a third too small."""
+"""Fewest independent samples in a window for which the error of its slope is given: with fewer than
+two, the error would be underestimated by a third."""
 _LEAST_PER_BLOCK = 5.0
-"""Independent samples in a block below which its variance is not known."""
+"""Fewest independent samples in a block for which its variance counts as converged."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class FluctuationHeatCapacity:
     value, error
         J/(mol K), per mole of atoms, and its standard error.
     converged
-        Whether the blocks are long against the correlation time of the enthalpy. If not, the run
-        is too short: value and error are too small.
+        Whether the blocks are long compared with the correlation time of the enthalpy. If not,
+        the run is too short, and value and error are underestimated.
     """
 
     value: float
@@ -79,8 +79,8 @@ def heat_capacity_from_cooling(
 ) -> HeatCapacityCurve:
     """``dH/dT`` by straight lines through windows of equal width in temperature.
 
-    It is the heat capacity along the cooling as it was run: below the glass transition that of
-    the glass, not of the equilibrium liquid.
+    It is the heat capacity along the actual cooling: below the glass transition it is that of the
+    glass, not of the equilibrium liquid.
 
     The error follows from the autocovariance of the enthalpy about a smooth curve through the
     whole cooling, in units of the temperature, because thermal fluctuations grow with it.
@@ -153,8 +153,8 @@ def heat_capacity_from_fluctuations(
     n_blocks
         Blocks whose spread gives the error. The variance is taken about the mean of each block,
         so that a slow drift does not count as heat capacity, and corrected for the part of the
-        fluctuations that this mean follows: ``1 - g / n`` for blocks of n samples of which g are
-        worth an independent one.
+        fluctuations that this mean follows: ``1 - g / n`` for blocks of n samples with a
+        statistical inefficiency g.
 
     Raises
     ------

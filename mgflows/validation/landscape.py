@@ -1,4 +1,4 @@
-"""Whether two methods order the energies of glasses alike (paper, Figs. 2b, 6b and S1)."""
+"""Correlation of the energies of glasses between two methods (paper, Figs. 2b, 6b and S1)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def energy_correlation(
     model
         (n,) eV per atom: y.
     groups
-        (n,) anything that names the group of a sample, such as its cooling rate.
+        (n,) group of each sample, such as its cooling rate; any hashable value.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a validation measures, as independent samples with a forecast of their cost.
+"""Plan of a validation: independent samples with a forecast of their cost.
 
 Every sample is one glass, one quench, one melt at one temperature, or the checks of soundness,
 under one potential. Samples run in any order and on any machine, may fail, and can be added later;
@@ -26,9 +26,10 @@ __all__ = ["PROTOCOLS", "Kind", "SampleTask", "SuiteProtocol", "forecast", "plan
 Kind = Literal["soundness", "glass", "quench", "melt"]
 
 _MICROSECONDS = {"eam": 1.6, "nep": 17.0, "calculator": 60.0}
-"""Processor time per atom and step: `mgflows bench md`; of an ASE calculator a guess."""
+"""Processor time per atom and step in s, from `mgflows bench md`; a guess for ASE calculators."""
 _GLASS_EVALUATIONS = 1300
-"""Of a relaxation and twelve strained cells of 150 atoms (docs/concepts/validation.md)."""
+"""Processor time in s of a relaxation and twelve strained cells of 150 atoms
+(docs/concepts/validation.md)."""
 _EVALUATIONS_PER_STRAIN = 25
 
 
@@ -145,13 +146,14 @@ class SampleTask:
         ``soundness``, ``glass`` (elastic constants and shear), ``quench`` (structure,
         thermodynamics) or ``melt`` (viscosity, diffusion).
     index
-        Number among those of the same kind and temperature; a glass's place in the given ones.
+        Number among the samples of the same kind and temperature; for a glass its position in the
+        given list.
     temperature
         K of a melt.
     seed
-        Decides its random numbers: the same for every potential.
+        Seed of its random numbers, the same for every potential.
     n_atoms
-        Atoms, 0 for those of the glass.
+        Number of atoms; 0 for that of the glass.
     seconds
         Forecast of the processor time on one core.
     """
@@ -186,18 +188,18 @@ def plan_samples(
     Parameters
     ----------
     suite
-        A name in :data:`PROTOCOLS`, or own numbers.
+        A name in :data:`PROTOCOLS`, or a protocol.
     potentials
-        Each gets the same samples, from the same random numbers.
+        Each gets the same samples with the same random numbers.
     n_glasses, glass_atoms
         Glasses given, and atoms in each.
     seed
         Seed of all samples.
     first
-        Number of the first quench and melt: samples are added to an earlier validation with the
-        number that it has. Glasses and soundness are then left out.
+        Number of the first quench and melt. To add samples to an earlier validation, give the
+        number that it has; glasses and soundness checks are then left out.
     name_of
-        What identifies a potential in its tasks.
+        Returns the string that identifies a potential in its tasks.
 
     Raises
     ------

@@ -31,14 +31,15 @@ __all__ = [
 _COMPARISON_RANGE = (2.3, 10.0)
 """A (paper, section III, "Structure")."""
 _SMALLEST_DISTANCE = 1e-3
-"""A; below it a pair is an atom and itself."""
+"""A; a pair below this distance is an atom and itself."""
 
 
 @dataclass(frozen=True, eq=False)
 class RadialDistribution:
     """g(r) averaged over frames.
 
-    All are one for an ideal gas, up to the 1/N by which an atom is no neighbour of its own.
+    All are one for an ideal gas, up to a term of order 1/N because an atom is not its own
+    neighbour.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Run a validation on this machine: its samples one after the other or in several processes."""
+"""Run the samples of a validation on this machine, in one or several processes."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def compare_potentials(
     Parameters
     ----------
     potentials
-        Of any kind; with more than one process each needs a specification.
+        Potentials of any kind; with more than one process each needs a specification.
     glasses
         Structures of one composition, the most important ones first.
     suite
-        Name or numbers.
+        Name or protocol.
     seed
-        Decides all random numbers, the same ones for every potential.
+        Seed of all random numbers, the same for every potential.
     label_energies
         Energies in eV per atom of the glasses by the labelling method.
     experiments
@@ -153,7 +153,7 @@ def unique_names(potentials: Sequence[Potential]) -> list[str]:
 
 
 def _text(potential: Potential) -> str:
-    """The specification, or for an object a name that is valid in this process only."""
+    """The specification, or for an object a name that is only valid in this process."""
     try:
         return potential.specification
     except InputError:
@@ -202,7 +202,7 @@ def _measured(
         for task in tasks:
             yield task, measure_sample(task, potentials[task.potential], glasses, protocol)
         return
-    # The longest first, so that no process waits for the last one.
+    # The longest first, so that the processes finish at about the same time.
     ordered = sorted(tasks, key=lambda task: -task.seconds)
     measure = partial(_in_process, [_plain(glass) for glass in glasses], protocol, device)
     for index, (sample, reason) in run_in_processes(measure, ordered, n_processes):

@@ -65,27 +65,27 @@ _RDF_RANGE = 15.0
 _RDF_BINS = 300
 _SEGMENTS = 5
 _LARGEST_DRIFT = 1.0
-"""meV per atom and ps; a timestep of 1 fs conserves the energy to 0.01 in Cu-Zr-Al."""
+"""meV per atom and ps. With a timestep of 1 fs the drift in Cu-Zr-Al is 0.01."""
 
 
 @dataclass
 class Sample:
-    """What one task gave.
+    """Result of one task.
 
     Parameters
     ----------
     values
         Quantity to value, in the units of :data:`mgflows.validation.comparison.QUANTITIES`.
     errors
-        Standard errors over time, of quantities that have one.
+        Standard errors over time, where available.
     correlation_times
-        ps, of quantities averaged over time.
+        Correlation times in ps of quantities averaged over time.
     curves
         Name to columns, such as ``{"distance": [...], "total": [...]}``.
     failures
         Quantity to the reason why it has no value.
     cpu_seconds
-        Spent on it.
+        CPU time of the task.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -120,13 +120,13 @@ def measure_sample(
     Parameters
     ----------
     task
-        Of :func:`mgflows.validation.plan.plan_samples`.
+        A task of :func:`mgflows.validation.plan.plan_samples`.
     potential
         The potential of the task.
     glasses
         The given glasses, all of one composition.
     suite
-        Name or numbers with which the task was planned.
+        Name or protocol with which the task was planned.
     engine
         Engine of the dynamics; the fastest on this machine by default.
     checkpoint, wall_time, progress
@@ -135,8 +135,8 @@ def measure_sample(
     Returns
     -------
     Sample
-        What the potential fails at is in ``failures``; nothing of an exploded run is in
-        ``values``.
+        Quantities for which the potential fails are in ``failures``; ``values`` contains nothing
+        from a run that exploded.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def measure_sample(
     except MgflowsError as error:
         sample.failures[task.kind] = str(error)
     except Exception as error:
-        # Calculators of others have their own errors; elsewhere it is a bug.
+        # Third-party calculators raise errors of their own; from our code it would be a bug.
         if not isinstance(potential, CalculatorPotential):
             raise
         logger.warning("%s under %s", task.key, potential.name, exc_info=True)
@@ -298,7 +298,7 @@ def _quench(given: _Given, sample: Sample) -> None:
         progress=given.progress,
     )
     held, cooling, frames = run.trace(2), run.trace(1), run.frames[2]
-    # The second half of the hold: the glass has lost the lag of the cooling.
+    # Only the second half of the hold: the glass has then relaxed after the cooling.
     settled = held.density[len(held.density) // 2 :]
     sample.average("density", settled, _interval(held.time))
     _structure(frames, sample)

@@ -35,8 +35,8 @@ __all__ = [
 Direction = Literal["xy", "xz", "yz", "yx", "zx", "zy"]
 _AXES = {"x": 0, "y": 1, "z": 2}
 _SMALLEST_EVENT = 0.2
-"""Of the elastic energy ``V G (strain step)^2 / 2`` of one step: a step that dissipates more is a
-plastic event."""
+"""Fraction of the elastic energy ``V G (strain step)^2 / 2`` of one step. A step that dissipates
+more is a plastic event."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +143,8 @@ def athermal_quasistatic_shear(
     calculator
         Any ASE calculator with forces and stress.
     directions
-        Which planes to shear; all start from the same reference. A small glass is anisotropic:
-        average over several.
+        Shear directions; all start from the same reference. A small glass is anisotropic: average
+        over several directions.
     strain_step, strain_max
         Engineering strains; the paper's fit needs 0.006.
     fit_window
@@ -237,8 +237,8 @@ def plastic_events(
 ) -> NDArray[np.bool_]:
     """Steps in which a quasi-static shear dissipates energy.
 
-    Along an elastic branch ``dE = V stress dstrain``. A rearrangement releases energy, so that
-    the energy after it is lower than the work of the stress accounts for.
+    Along an elastic branch ``dE = V stress dstrain``. A rearrangement dissipates energy, so that
+    the energy rises by less than the work of the stress.
 
     Parameters
     ----------

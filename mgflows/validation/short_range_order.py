@@ -184,7 +184,7 @@ def structure_factor(
     q
         (n,) 1/A, positive.
     weights
-        Of the partials; those of X-rays by atomic number if None.
+        Weights of the partials; X-ray weights by atomic number if None.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def structure_factor(
     r = g.distance
     largest = r[-1] + (r[1] - r[0]) / 2.0
     window = np.sinc(r / largest)
-    # Pairs of like atoms lack the atom itself: g tends to one only up to 1/N.
+    # An atom is not its own neighbour: g of like pairs tends to one only up to 1/N.
     total = total / total[-len(total) // 5 :].mean()
     kernel = np.sinc(wave[:, None] * r[None, :] / np.pi)
     integrand = 4.0 * np.pi * g.number_density * r**2 * (total - 1.0) * window

@@ -1,4 +1,4 @@
-"""Whether a potential is sound away from equilibrium: volume changes, energy conservation."""
+"""Checks of a potential away from equilibrium: volume changes and energy conservation."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cold_curve(
     atoms
         A relaxed glass.
     calculator
-        Any with energies.
+        Any ASE calculator with energies.
     ratio_min, ratio_max, n_points
         The volumes.
 
@@ -97,8 +97,8 @@ def energy_drift(
     Parameters
     ----------
     atoms
-        A glass; velocities are drawn at twice the temperature, of which half becomes potential
-        energy.
+        A glass. Velocities are drawn at twice the temperature, because half of the kinetic energy
+        becomes potential energy.
     engine
         Engine with the potential.
     temperature
@@ -106,7 +106,7 @@ def energy_drift(
     time
         ps.
     seed
-        Of the velocities.
+        Seed of the velocities.
 
     Raises
     ------

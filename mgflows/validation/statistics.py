@@ -1,8 +1,8 @@
 """Standard errors of correlated time series.
 
 Samples of molecular dynamics are correlated over many steps, so that the textbook errors for
-independent samples are several times too small. Here the autocovariance of the residuals enters
-(Sokal, "Monte Carlo methods in statistical mechanics", in Functional Integration (1997),
+independent samples are several times too small. The errors here use the autocovariance of the
+residuals (Sokal, "Monte Carlo methods in statistical mechanics", in Functional Integration (1997),
 doi:10.1007/978-1-4899-0319-8_6, section 3; its sum is truncated at the first non-positive value).
 """
 
@@ -34,8 +34,8 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
     residuals
         (n,) deviations from a fit.
     n_parameters
-        Parameters of that fit: it follows slow fluctuations, which are therefore missing in the
-        residuals, and the result is scaled up to compensate.
+        Number of parameters of that fit. The fit follows slow fluctuations, which are therefore
+        missing in the residuals; the result is scaled up to compensate.
 
     Returns
     -------
@@ -57,7 +57,9 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
 
 
 def inefficiency(covariance: ArrayLike) -> float:
-    """Samples that are worth one independent sample, ``1 + 2 sum of the correlation``.
+    """Statistical inefficiency, ``1 + 2 sum of the correlation``.
+
+    This is the number of samples that carry as much information as one independent sample.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def inefficiency(covariance: ArrayLike) -> float:
 def correlation_time(series: ArrayLike) -> float:
     """Integrated autocorrelation time in samples, ``1/2 + sum of the correlation``.
 
-    The mean of n samples is as good as that of ``n / (2 tau)`` independent ones.
+    The mean of n samples is as precise as that of ``n / (2 tau)`` independent ones.
     """
     values = np.asarray(series, dtype=float)
     if len(values) < 2:
@@ -81,7 +83,7 @@ def correlation_time(series: ArrayLike) -> float:
 
 
 def mean_error(series: ArrayLike) -> float:
-    """Standard error of the mean of a correlated series; nan for less than two samples."""
+    """Standard error of the mean of a correlated series; nan for fewer than two samples."""
     values = np.asarray(series, dtype=float)
     if len(values) < 2:
         return float("nan")
@@ -103,8 +105,8 @@ def slope_error(x: ArrayLike, covariance: ArrayLike, scale: ArrayLike | None = N
     covariance
         (m,) autocovariance of the residuals by lag, m >= n.
     scale
-        (n,) factors by which the residuals of a sample exceed the series of which ``covariance``
-        is the autocovariance; 1 if None.
+        (n,) factors that multiply the stationary series with autocovariance ``covariance`` to give
+        the residuals; 1 if None.
     """
     x = np.asarray(x, dtype=float)
     weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)

@@ -1,6 +1,6 @@
-"""Validation of a potential in one call: properties of given glasses, and those of a reference.
+"""Validation of a potential in one call: properties of given glasses, compared with a reference.
 
-The protocols are smaller than the paper's, and the result states by how much.
+The protocols are smaller than the paper's, and the result states in which way.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 _LARGEST_DENSITY_ERROR = 0.1
-"""Of the melt's density against the reference's."""
+"""Largest relative difference between the density of the melt and that of the reference."""
 
 
 @dataclass
@@ -72,7 +72,7 @@ class _Run:
 
     @contextmanager
     def stage(self, name: str, detail: str = "") -> Iterator[None]:
-        """Time a stage; a potential that fails in it loses this result and no other.
+        """Time a stage. If the potential fails in it, only the result of this stage is lost.
 
         CPU times are summed by name, failures kept by name and detail.
         """
@@ -111,22 +111,22 @@ def run_suite(
     potential_calculator
         Any ASE calculator with energy, forces and stress.
     glasses
-        Structures of one alloy, at any density: each method relaxes them itself. The first ones
-        carry the expensive quantities. Constraints are not obeyed.
+        Structures of one alloy at any density; they are relaxed under each calculator. The
+        expensive quantities are measured for the first ones only. Constraints are ignored.
     reference_calculator
         Calculator to compare with: the method of the labels if it is cheap, or another potential.
         It may have more species than the glasses have.
     suite
         A name in :data:`SUITES`.
     seed
-        Decides all random numbers.
+        Seed of all random numbers.
     progress
         Called with (stage, stages done, stages in all).
 
     Returns
     -------
     ValidationResult
-        A stage in which the potential fails is named in ``failures``; the others are present.
+        Stages in which the potential fails are listed in ``failures``; the others are complete.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def run_suite(
         }
         if len(calculators) == 2 and len(np.unique(energies["reference"])) >= 3:
             correlation = energy_correlation(energies["reference"], energies["model"])
-    # Model and reference start from the same random numbers: they differ by the forces alone.
+    # Model and reference use the same random numbers: only the forces differ.
     properties = {
         who: _measure(run, who, calculator, glasses, settings, seed)
         for who, calculator in calculators.items()
@@ -232,7 +232,7 @@ def _measure(
     for index, sample in enumerate(glasses[: settings.n_elastic]):
         with run.stage(f"{who}: elastic constants", _detail(index, settings.n_elastic, glasses)):
             elastic[index] = elastic_constants(sample, calculator)
-    # Once relaxed, a glass given at the surrogate's density need not expand first.
+    # Continue from the relaxed glass: the given one may have the surrogate's density.
     start = next((result.atoms for result in elastic.values()), _first_sound(glasses))
     if settings.melt_hold_time > 0.0:
         with run.stage(f"{who}: melt"):
@@ -334,7 +334,7 @@ def _viscosity(
     Raises
     ------
     PotentialFailureError
-        If there is no melt, because it evaporates.
+        If the melt evaporates.
     """
     assert settings.viscosity_temperature is not None
     temperature = settings.viscosity_temperature
@@ -364,5 +364,5 @@ def _viscosity(
 
 
 def _detail(index: int, n_wanted: int, glasses: Sequence[Atoms]) -> str:
-    """Names the glass of a stage where there are several."""
+    """Number of the glass of a stage if there are several glasses, otherwise empty."""
     return f", glass {index + 1}" if min(n_wanted, len(glasses)) > 1 else ""

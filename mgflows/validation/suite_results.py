@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["GlassProperties", "MeltState", "ValidationResult"]
 
 _LARGEST_DRIFT = 0.05
-"""Of the volume within a hold of a few ps; thermal noise of 150 atoms is below 0.01."""
+"""Largest relative volume drift within a hold of a few ps; thermal noise of 150 atoms is below
+0.01."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,9 @@ class GlassProperties:
     heat_capacity
         From the cooling.
     viscosity
-        Of the melt.
+        Viscosity of the melt.
     viscosity_melt
-        State of the melt whose viscosity it is.
+        State of the melt in which the viscosity was measured.
     viscosity_pressure
         Mean pressure in GPa of the run at constant volume.
     """
@@ -164,7 +165,7 @@ class GlassProperties:
         return summary
 
     def curves(self) -> dict[str, Any]:
-        """Everything that is plotted, as lists.
+        """Everything needed for plots, as lists.
 
         g(r), stress against strain, stiffness, heat capacity, running Green-Kubo integral.
         """
@@ -220,7 +221,7 @@ class ValidationResult:
     protocol
         What was done, in words, and in which way it is smaller than the paper's.
     seed
-        Decides all random numbers.
+        Seed of all random numbers.
     n_glasses, n_atoms
         Glasses given, and atoms in the first.
     model, reference
@@ -235,8 +236,8 @@ class ValidationResult:
     energies
         ``{"model": [...], "reference": [...]}`` of the glasses as given, eV per atom.
     failures
-        Stage and reason of everything the potential failed at, unphysical results included; the
-        other quantities are present nevertheless.
+        Stage to reason for everything in which the potential failed, unphysical results included;
+        the other quantities are still present.
     cpu_seconds
         By stage.
     """
@@ -311,5 +312,5 @@ def _mean_and_deviation(values: Sequence[float]) -> tuple[float | None, float | 
 
 
 def _finite(value: float) -> float | None:
-    """JSON has no nan."""
+    """Replace nan and infinities by None, because JSON has neither."""
     return value if math.isfinite(value) else None

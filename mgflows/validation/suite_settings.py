@@ -1,4 +1,4 @@
-"""The suites of a validation: how much is measured, and the protocol in words."""
+"""The suites of a validation: amount of measurements, and the protocol in words."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class SuiteSettings:
         Largest numbers of glasses strained for elastic constants and for quasi-static shear; the
         first of those given are taken.
     shear_directions
-        Of every sheared glass.
+        Directions in which every chosen glass is sheared.
     hold_time, n_frames
         ps at 300 K, and frames averaged for g(r).
     cooling_rate
         K/ps from 2000 K, to quench the glass again before g(r) is measured and to measure the
         heat capacity; None takes the glass as given.
     viscosity_temperature, viscosity_time
-        K, and ps of the Green-Kubo run; None for no viscosity.
+        Temperature in K and length in ps of the Green-Kubo run; None for no viscosity.
     melt_time
         ps to equilibrate a melt before it is cooled or sampled.
     melt_hold_time

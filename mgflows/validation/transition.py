@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["GlassTransition", "glass_transition"]
 
 _SMALLEST_CONTRAST = 2.0
-"""Of the difference of the slopes over its standard error; below it there is no kink to locate."""
+"""Smallest difference of the slopes, in units of its standard error, at which a kink is located."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class GlassTransition:
     Parameters
     ----------
     temperature, error
-        T_g in K, of the cooling rate that was run, and its standard error.
+        T_g in K at the cooling rate of the run, and its standard error.
     slope_glass, slope_glass_error, slope_liquid, slope_liquid_error
-        Per K: of the enthalpy the heat capacities, of the volume the expansion.
+        Slopes per K: heat capacities for the enthalpy, thermal expansion for the volume.
     """
 
     temperature: float
@@ -58,8 +58,8 @@ def glass_transition(
     quantity
         (n,) volume or enthalpy per atom.
     glass_below, liquid_above
-        K; the straight lines are fitted outside of these. A fast cooling broadens the transition:
-        at 1e13 K/s it reaches from 600 to 1000 K in Cu-Zr-Al.
+        K; the straight lines are fitted outside this range. Fast cooling broadens the transition:
+        at 1e13 K/s it extends from 600 to 1000 K in Cu-Zr-Al.
 
     Raises
     ------

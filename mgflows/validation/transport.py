@@ -1,4 +1,4 @@
-"""Diffusion in the melt, and how viscosity and diffusion depend on temperature."""
+"""Diffusion in the melt, and temperature dependence of viscosity and diffusion."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class VogelFit:
 def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str, float]:
     """Self-diffusion coefficients in 1e-9 m^2/s by species, from mean square displacements.
 
-    ``<|r(t) - r(0)|^2> / 6`` over ``t``, its slope between a fifth and half of the run, where
-    every pair of frames of one lag counts (Einstein's relation). Positions are unwrapped: no atom
-    may move half a cell between two frames.
+    Slope of ``<|r(t) - r(0)|^2> / 6`` against ``t`` between a fifth and half of the run, averaged
+    over all pairs of frames with the same lag (Einstein's relation). Positions are unwrapped
+    here: no atom may move by half a cell between two frames.
 
     Parameters
     ----------

@@ -54,7 +54,8 @@ class ViscosityResult:
     running_integral
         (n,) mPa s.
     plateau
-        Window of lags in fs, from where the correlation is lost in its noise to twice as far.
+        Window of lags in fs, from the lag at which the correlation vanishes in its noise to twice
+        that lag.
     converged
         Whether the running integral changes by less than 10 % across the window; if not, take
         longer runs or a larger ``max_lag``.
@@ -258,7 +259,7 @@ def helfand_viscosity(
     volume, temperature
         A^3 and K.
     window
-        fs; the plateau of the Green-Kubo integral suits.
+        Range of lags in fs; the plateau of the Green-Kubo integral is suitable.
     """
     pressure = units.ev_per_a3_to_gpa(np.asarray(runs, dtype=float))
     low, high = (max(round(lag / sample_interval), 1) for lag in window)
@@ -293,20 +294,20 @@ def sample_stress(
     Parameters
     ----------
     atoms
-        A melt at its density for ``temperature``; not changed. Its velocities are used if it has
-        any.
+        A melt at its equilibrium density for ``temperature``; not changed. Its velocities are used
+        if it has any.
     calculator
         Any ASE calculator with forces and stress.
     temperature
         K.
     n_steps, equilibration_steps
-        Steps sampled, and before them.
+        Numbers of steps that are sampled, and of the equilibration before them.
     timestep, thermostat_time
         fs.
     sample_every
-        Steps between samples; the stress changes within 10 fs.
+        Steps between samples; the stress decorrelates within about 10 fs.
     seed
-        Decides velocities and thermostat noise.
+        Seed of velocities and thermostat noise.
 
     Raises
     ------
@@ -360,7 +361,8 @@ def sample_stress(
 def _plateau(correlations: NDArray[np.float64]) -> tuple[int, int]:
     """Lags between which the running integral is averaged.
 
-    From where the mean correlation falls below twice its standard error to twice as far.
+    They run from the lag at which the mean correlation falls below twice its standard error to
+    twice that lag.
     """
     mean = correlations.mean(axis=0)
     noise = (

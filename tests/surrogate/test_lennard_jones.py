@@ -278,7 +278,7 @@ def test_configurations_that_the_kernels_cannot_treat_raise(consistent, liquid):
     tilted.set_cell([[13, 0, 0], [0.1, 13, 0], [0, 0, 13]])
     with pytest.raises(InputError, match="orthorhombic"):
         consistent.reduced_configuration(tilted)
-    with pytest.raises(InputError, match="holds Ni"):
+    with pytest.raises(InputError, match="contains Ni"):
         consistent.energy(Atoms("Ni"))
     with pytest.raises(InputError, match=r"the volume 0 A\^3"):
         consistent.energy(Atoms("Zr", pbc=True))

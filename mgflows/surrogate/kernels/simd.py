@@ -46,7 +46,7 @@ FAST = ("reassoc", "contract", "nsz")
 
 
 class Vectors:
-    """Vector instructions over the lanes that a floating-point type leaves in a register."""
+    """Vector instructions over the lanes of a register for a floating-point type."""
 
     def __init__(self, builder: ir.IRBuilder, real: ir.Type) -> None:
         self.builder = builder
