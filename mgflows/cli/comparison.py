@@ -26,8 +26,9 @@ __all__ = ["compare_locally", "print_forecast", "submit_comparison"]
 _WORDS = {
     "soundness": "checks of soundness",
     "glass": "elastic constants and shear",
+    "yield": "shear to yield",
     "quench": "quenches: structure, thermodynamics",
-    "melt": "melts: viscosity, diffusion",
+    "melt": "melts: viscosity, diffusion, relaxation",
 }
 _DETAILS = ("coordination", "warren_cowley")
 """Quantities of pairs, which only --json prints."""
@@ -80,6 +81,8 @@ def compare_locally(
     label_energies: Sequence[float | None],
     n_processes: int,
     device: Device,
+    samples: Path | None,
+    finished_only: bool,
     report: Path | None,
     as_json: bool,
 ) -> bool:
@@ -88,7 +91,7 @@ def compare_locally(
 
     from mgflows.validation.run import compare_potentials
 
-    if not as_json:
+    if not as_json and not finished_only:
         print_forecast(potentials, glasses, suite, 0, as_json=False)
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -106,6 +109,8 @@ def compare_locally(
             experiments=experiments,
             n_processes=n_processes,
             device=device,
+            samples=samples,
+            finished_only=finished_only,
             progress=show,
         )
     if report is not None:
@@ -192,6 +197,10 @@ def _print(result: Comparison) -> None:
         )
     if any(not experiment.verified for experiment in used):
         console.print("* read in a secondary source", style="dim")
+    for model in result.models:
+        if model.n_done < model.n_planned:
+            text = f"{model.name}: {model.n_done} of {plural(model.n_planned, 'sample')} so far"
+            console.print(text, markup=False)
     for what, reason in result.warnings.items():
         console.print(f"{what}: {reason}", style="yellow", markup=False)
     for what, reason in result.failures.items():

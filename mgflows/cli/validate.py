@@ -83,6 +83,17 @@ _ROWS = (
     show_default=True,
     help="Samples measured at the same time.",
 )
+@click.option(
+    "--samples",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Keep finished samples here; the same command measures only those that are missing.",
+)
+@click.option(
+    "--finished",
+    is_flag=True,
+    help="With --samples: average the samples finished so far and measure none.",
+)
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="HTML to write.")
 @force_option
 @click.option("--forecast", is_flag=True, help="Print samples and cost of the suite, and stop.")
@@ -115,6 +126,8 @@ def validate(
     against: tuple[str, ...],
     experiments: Path | None,
     processes: int,
+    samples: Path | None,
+    finished: bool,
     report: Path | None,
     force: bool,
     forecast: bool,
@@ -132,9 +145,9 @@ def validate(
     surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
     quantity or a result is unphysical; attractive dimers of a peer are warnings.
 
-    With --against, --experiments, --forecast, --submit, --report or --processes, with the suite
-    paper, and for potentials other than a nep.txt, the suite is measured as independent samples,
-    which are averaged for each potential and shown beside experiment.
+    With --against, --experiments, --forecast, --submit, --report, --samples or --processes, with
+    the suite paper, and for potentials other than a nep.txt, the suite is measured as independent
+    samples, which are averaged for each potential and shown beside experiment.
     """
     if report is not None:
         check_output(report, force=force, option="--report")
@@ -143,6 +156,8 @@ def validate(
         or forecast
         or submission
         or report
+        or samples
+        or finished
         or experiments
         or first
         or processes > 1
@@ -159,7 +174,7 @@ def validate(
             context,
             (potential, against, device),
             (suite, glasses, formula, seed),
-            (experiments, processes, report),
+            (experiments, processes, report, samples, finished),
             (forecast, submission, first, directory),
             as_json=as_json,
         )
@@ -171,7 +186,7 @@ def _compare(
     context: click.Context,
     models: tuple[str, tuple[str, ...], Device],
     protocol: tuple[str, Path | None, str | None, int],
-    output: tuple[Path | None, int, Path | None],
+    output: tuple[Path | None, int, Path | None, Path | None, bool],
     submission: tuple[bool, str | None, int, Path | None],
     *,
     as_json: bool,
@@ -182,7 +197,9 @@ def _compare(
 
     potential, against, device = models
     suite, glasses, formula, seed = protocol
-    experiments, processes, report = output
+    experiments, processes, report, samples, finished = output
+    if finished and samples is None:
+        raise InputError("--finished needs --samples", hint="name the folder of the samples")
     forecast, name, first, directory = submission
     potentials = comparison.potentials_of(potential, against, device)
     measured = load_experiments(experiments)
@@ -230,6 +247,8 @@ def _compare(
         label_energies=energies,
         n_processes=processes,
         device=device,
+        samples=samples,
+        finished_only=finished,
         report=report,
         as_json=as_json,
     )

@@ -14,7 +14,7 @@ from mgflows.files import write_text
 from mgflows.report import style
 from mgflows.report.content import Panel, Table
 from mgflows.report.figures import comparison as figures
-from mgflows.text import sentence
+from mgflows.text import plural, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,6 +188,14 @@ def comparison_panels(result: Comparison) -> list[Panel]:
             "Green-Kubo over all runs of a temperature.",
         ),
         (
+            any(key.startswith("relaxation_time ") for key in estimates),
+            "relaxation-times",
+            "",
+            "Alpha relaxation",
+            figures.draw_relaxation_times,
+            "Time at which the self-intermediate scattering function falls to 1/e.",
+        ),
+        (
             "heat capacity" in curves,
             "heat-capacity",
             "Fig. 5b",
@@ -220,6 +228,22 @@ def comparison_panels(result: Comparison) -> list[Panel]:
             "Each potential is shifted by its mean offset; the diagonal is perfect agreement.",
         ),
         (
+            "displacements" in curves,
+            "displacements",
+            "Fig. 1b",
+            "Displacements on relaxation",
+            figures.draw_displacements,
+            "Given glasses relaxed at zero stress; legend: fraction of neighbours kept, Δ_CB.",
+        ),
+        (
+            "stress-strain" in curves,
+            "stress-strain",
+            "",
+            "Shear to yield",
+            figures.draw_stress_strain,
+            "Athermal quasi-static shear, mean over glasses; dot: mean of the yield points.",
+        ),
+        (
             "cold" in curves,
             "cold",
             "",
@@ -237,7 +261,12 @@ def comparison_panels(result: Comparison) -> list[Panel]:
 
 
 def _notes(result: Comparison) -> list[str]:
-    notes = [sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
+    notes = [
+        f"{model.name}: {model.n_done} of {plural(model.n_planned, 'sample')} have a result."
+        for model in result.models
+        if model.n_done < model.n_planned
+    ]
+    notes += [sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
     notes += [sentence(f"{what}: {reason}") for what, reason in result.warnings.items()]
     notes += [
         sentence(f"{model.name}, {key.replace('_', ' ')}: {estimate.verdict}")

@@ -20,7 +20,7 @@ class ValidationSampleDocument(BaseModel):
     potential: str = Field(description="name of the potential in it")
     potential_digest: str = Field(description="sha256 of what decides its forces")
     suite: str = Field(description="name of the suite")
-    kind: str = Field(description="soundness, glass, quench or melt")
+    kind: str = Field(description="soundness, glass, quench, melt or yield")
     index: int = Field(description="number among those of the same kind and temperature, from 0")
     temperature: float | None = Field(None, description="K, of a melt")
     n_atoms: int = Field(description="atoms")

@@ -53,11 +53,15 @@ QUANTITIES: dict[str, Quantity] = {
     "poisson_ratio": Quantity("Poisson's ratio", ""),
     "shear_modulus_aqs": Quantity("G from quasi-static shear", "GPa"),
     "yield_stress": Quantity("largest shear stress", "GPa"),
+    "yield_strain": Quantity("shear strain at the largest stress", ""),
+    "delta_cb": Quantity("neighbours kept on relaxation, Delta_CB", ""),
+    "displacement": Quantity("mean displacement on relaxation", "A"),
     "viscosity": Quantity("viscosity", "mPa s"),
     "viscosity_helfand": Quantity("viscosity, Helfand moment", "mPa s"),
     "activation_energy": Quantity("activation energy of the viscosity", "eV"),
     "vogel_temperature": Quantity("Vogel temperature", "K"),
     "diffusion": Quantity("self-diffusion", "1e-9 m2/s"),
+    "relaxation_time": Quantity("alpha relaxation time", "ps"),
     "coordination": Quantity("neighbours within 4 A", ""),
     "warren_cowley": Quantity("Warren-Cowley parameter", ""),
     "icosahedra": Quantity("fraction of <0 0 12 0>", ""),
@@ -68,7 +72,21 @@ QUANTITIES: dict[str, Quantity] = {
 }
 """Quantities of samples and experiments. The name of a pair or an element follows after a space, as
 in ``diffusion Cu``."""
-_PER_TEMPERATURE = ("melt_density", "viscosity", "viscosity_helfand", "diffusion")
+_PER_TEMPERATURE = (
+    "melt_density",
+    "viscosity",
+    "viscosity_helfand",
+    "diffusion",
+    "relaxation_time",
+)
+_AVERAGED = (
+    "radial distribution",
+    "structure factor",
+    "heat capacity",
+    "cooling",
+    "displacements",
+    "stress-strain",
+)
 _HIDDEN = ("energy", "relaxed_energy", "melt_volume", "longest_lag", "plastic_events")
 
 
@@ -109,8 +127,9 @@ class ModelResults:
     estimates
         Quantity (and temperature, such as ``viscosity 1600 K``) to its estimate.
     curves
-        ``radial distribution``, ``structure factor``, ``heat capacity`` and ``cooling`` averaged
-        over samples; ``cold`` and ``dimer A-B`` of a single sample; ``energies`` by glass.
+        ``radial distribution``, ``structure factor``, ``heat capacity``, ``cooling``,
+        ``displacements`` and ``stress-strain`` averaged over samples; ``cold`` and ``dimer A-B`` of
+        a single sample; ``energies`` by glass.
     failures
         Sample and quantity to the reason.
     warnings
@@ -288,7 +307,7 @@ def _average(
     _fits(model)
     _melt_heat_capacity(model, samples)
     _energies(model, samples, label_energies)
-    for title in ("radial distribution", "structure factor", "heat capacity", "cooling"):
+    for title in _AVERAGED:
         if averaged := _mean_curve(curves.get(title, [])):
             model.curves[title] = averaged
     for title, found_curves in curves.items():

@@ -1,8 +1,8 @@
 """Plan of a validation: independent samples with a forecast of their cost.
 
-Every sample is one glass, one quench, one melt at one temperature, or the checks of soundness,
-under one potential. Samples run in any order and on any machine, may fail, and can be added later;
-:mod:`mgflows.validation.comparison` averages those that exist.
+Every sample is one glass, one glass sheared to yield, one quench, one melt at one temperature, or
+the checks of soundness, under one potential. Samples run in any order and on any machine, may fail,
+and can be added later; :mod:`mgflows.validation.comparison` averages those that exist.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["PROTOCOLS", "Kind", "SampleTask", "SuiteProtocol", "forecast", "plan_samples"]
 
-Kind = Literal["soundness", "glass", "quench", "melt"]
+Kind = Literal["soundness", "glass", "quench", "melt", "yield"]
 
 _MICROSECONDS = {"eam": 1.6, "nep": 17.0, "calculator": 60.0}
-"""Processor time per atom and step in s, from `mgflows bench md`; a guess for ASE calculators."""
+"""Processor time per atom and step in µs, from `mgflows bench md`; a guess for ASE calculators."""
 _GLASS_EVALUATIONS = 1300
-"""Processor time in s of a relaxation and twelve strained cells of 150 atoms
+"""Force evaluations in a relaxation and twelve strained cells of 150 atoms
 (docs/concepts/validation.md)."""
 _EVALUATIONS_PER_STRAIN = 25
+_EVALUATIONS_PER_YIELD_STRAIN = 60
+"""More than below yield: avalanches take hundreds."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,17 @@ class SuiteProtocol:
         Glasses strained for elastic constants and sheared.
     shear_directions, shear_strain
         Planes of the quasi-static shear, and its largest strain.
+    n_yield, yield_strain, yield_step
+        Glasses sheared beyond yield in the first plane, the largest strain, and its steps.
     n_quenches, quench_atoms, cooling_rate
         Glasses cooled from 2000 to 300 K, their atoms, and K/ps.
     hold_time, n_frames
         ps at 300 K, and frames averaged for the structure.
     melt_temperatures, n_melts, melt_atoms, melt_time
         K of the melts, independent runs at each, their atoms, and ps sampled.
+    wavenumber
+        1/A of the self-intermediate scattering function, whose decay to 1/e is tau_alpha: the
+        first peak of S(q), 2.7 in melts of Cu-Zr-Al.
     equilibration_time
         ps before a melt is cooled or sampled.
     melt_error, n_melts_most
@@ -61,6 +68,9 @@ class SuiteProtocol:
     n_glasses: int = 85
     shear_directions: tuple[str, ...] = ("xy", "xz", "yz")
     shear_strain: float = 0.006
+    n_yield: int = 0
+    yield_strain: float = 0.2
+    yield_step: float = 1e-3
     n_quenches: int = 80
     quench_atoms: int = 1500
     cooling_rate: float = 0.1
@@ -70,6 +80,7 @@ class SuiteProtocol:
     n_melts: int = 20
     melt_atoms: int = 4500
     melt_time: float = 1000.0
+    wavenumber: float = 2.7
     equilibration_time: float = 20.0
     melt_error: float = 0.05
     n_melts_most: int = 20
@@ -97,6 +108,7 @@ PROTOCOLS: dict[str, SuiteProtocol] = {
     "quick": SuiteProtocol(
         n_glasses=2,
         shear_directions=("xy",),
+        n_yield=1,
         n_quenches=2,
         quench_atoms=0,
         cooling_rate=400.0,
@@ -113,6 +125,7 @@ PROTOCOLS: dict[str, SuiteProtocol] = {
     ),
     "standard": SuiteProtocol(
         n_glasses=8,
+        n_yield=4,
         n_quenches=4,
         quench_atoms=400,
         cooling_rate=50.0,
@@ -143,8 +156,8 @@ class SampleTask:
     potential
         Specification, see :func:`mgflows.md.potentials.parse_potential`.
     kind
-        ``soundness``, ``glass`` (elastic constants and shear), ``quench`` (structure,
-        thermodynamics) or ``melt`` (viscosity, diffusion).
+        ``soundness``, ``glass`` (elastic constants and shear), ``yield`` (shear beyond yield),
+        ``quench`` (structure, thermodynamics) or ``melt`` (viscosity, diffusion, relaxation).
     index
         Number among the samples of the same kind and temperature; for a glass its position in the
         given list.
@@ -197,7 +210,7 @@ def plan_samples(
         Seed of all samples.
     first
         Number of the first quench and melt. To add samples to an earlier validation, give the
-        number that it has; glasses and soundness checks are then left out.
+        number that it has; glasses, shear to yield and soundness checks are then left out.
     name_of
         Returns the string that identifies a potential in its tasks.
 
@@ -241,6 +254,9 @@ def plan_samples(
             strains = protocol.shear_strain / 5e-4 * len(protocol.shear_directions)
             for index in range(min(protocol.n_glasses, n_glasses)):
                 add("glass", index, 0, _GLASS_EVALUATIONS + _EVALUATIONS_PER_STRAIN * strains)
+            strains = protocol.yield_strain / protocol.yield_step
+            for index in range(min(protocol.n_yield, n_glasses)):
+                add("yield", index, 0, 400 + _EVALUATIONS_PER_YIELD_STRAIN * strains)
         quench_time = (
             protocol.equilibration_time + 1700.0 / protocol.cooling_rate + 1.2 * protocol.hold_time
         )
@@ -273,7 +289,7 @@ def forecast(tasks: Sequence[SampleTask]) -> dict[str, tuple[int, float]]:
     return found
 
 
-_KINDS: tuple[Kind, ...] = ("soundness", "glass", "quench", "melt")
+_KINDS: tuple[Kind, ...] = ("soundness", "glass", "quench", "melt", "yield")
 
 
 def _speed_class(potential: Potential) -> str:

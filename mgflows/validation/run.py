@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,9 +16,11 @@ from mgflows.surrogate.processes import run_in_processes
 from mgflows.validation.comparison import Comparison, compare
 from mgflows.validation.plan import plan_samples, protocol_of
 from mgflows.validation.sample import Sample, measure_sample
+from mgflows.validation.sample_files import SampleFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from ase import Atoms
 
@@ -43,6 +46,8 @@ def compare_potentials(
     experiments: Sequence[Experiment] = (),
     n_processes: int = 1,
     device: Device = "cpu",
+    samples: Path | None = None,
+    finished_only: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure the same samples under several potentials and average them.
@@ -67,6 +72,11 @@ def compare_potentials(
         Samples measured at the same time.
     device
         Where NEPs are evaluated.
+    samples
+        Folder for finished samples: those that it holds are not measured again, and the others are
+        added to it.
+    finished_only
+        Average the samples in that folder and measure none.
     progress
         Called with (sample, samples done, samples planned).
 
@@ -74,7 +84,7 @@ def compare_potentials(
     ------
     InputError
         For no glass, several compositions, a glass that does not fill a periodic cell, or a
-        potential that lacks an element.
+        potential that lacks an element; with ``finished_only`` if no sample is finished.
     """
     composition = composition_of(glasses)
     for number, glass in enumerate(glasses, start=1):
@@ -87,16 +97,31 @@ def compare_potentials(
     if len(given) < len(potentials):
         raise InputError("the same potential is given twice", hint="give each potential once")
     by_text = dict(zip(given, names, strict=True))
+    files = None
+    if samples is not None:
+        labelled = {text: (given[text], name) for text, name in by_text.items()}
+        files = SampleFiles(samples, glasses, protocol, labelled)
     planned = _planned(potentials, glasses, protocol, seed, first=0)
+    n_planned = dict.fromkeys(names, 0)
     done: list[tuple[str, SampleTask, Sample | None]] = []
     first = protocol.n_melts
     while planned:
         total = len(done) + len(planned)
-        for task, sample in _measured(planned, given, glasses, protocol, n_processes, device):
+        for task in planned:
+            n_planned[by_text[task.potential]] += 1
+        stored = {task: sample for task in planned if files and (sample := files.read(task))}
+        open_ = [] if finished_only else [task for task in planned if task not in stored]
+        measured = _measured(open_, given, glasses, protocol, n_processes, device, files)
+        for task, sample in itertools.chain(stored.items(), measured):
             done.append((by_text[task.potential], task, sample))
             if progress:
                 progress(f"{by_text[task.potential]}: {task.key}", len(done), total)
-        done.sort(key=lambda entry: names.index(entry[0]))
+        if not done:
+            raise InputError(
+                f"no sample of this validation is finished in {samples}",
+                hint="measure some first, with the same potentials, glasses, suite and seed",
+            )
+        done.sort(key=lambda entry: (names.index(entry[0]), entry[1].index))
         result = compare(
             done,
             suite=suite if isinstance(suite, str) else "own",
@@ -104,7 +129,10 @@ def compare_potentials(
             composition=composition,
             label_energies=label_energies,
             experiments=[each for each in experiments if each.is_of(composition)],
+            names=names,
         )
+        for model in result.models:
+            model.n_planned = n_planned[model.name]
         more = _planned(potentials, glasses, protocol, seed, first=first)
         planned = [
             task
@@ -197,17 +225,29 @@ def _measured(
     protocol: SuiteProtocol,
     n_processes: int,
     device: Device,
+    files: SampleFiles | None,
 ) -> Iterator[tuple[SampleTask, Sample | None]]:
+    checkpoints = {} if files is None else {task: files.checkpoint(task) for task in tasks}
     if n_processes == 1:
-        for task in tasks:
-            yield task, measure_sample(task, potentials[task.potential], glasses, protocol)
+        # Sample by sample over the potentials: what is finished early can be compared.
+        kinds = list(dict.fromkeys(task.kind for task in tasks))
+        for task in sorted(tasks, key=lambda task: (kinds.index(task.kind), task.index)):
+            potential, checkpoint = potentials[task.potential], checkpoints.get(task)
+            finished = measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint)
+            if files is not None:
+                files.write(task, finished)
+            yield task, finished
         return
     # The longest first, so that the processes finish at about the same time.
     ordered = sorted(tasks, key=lambda task: -task.seconds)
-    measure = partial(_in_process, [_plain(glass) for glass in glasses], protocol, device)
+    measure = partial(
+        _in_process, [_plain(glass) for glass in glasses], protocol, device, checkpoints
+    )
     for index, (sample, reason) in run_in_processes(measure, ordered, n_processes):
         if sample is None:
             logger.warning("%s failed: %s", ordered[index].key, reason)
+        elif files is not None:
+            files.write(ordered[index], sample)
         yield ordered[index], sample
 
 
@@ -215,13 +255,15 @@ def _in_process(
     glasses: Sequence[Atoms],
     protocol: SuiteProtocol,
     device: Device,
+    checkpoints: dict[SampleTask, Path],
     task: SampleTask,
     progress: Callable[[int], None],  # noqa: ARG001 - a sample has no steps to count
 ) -> tuple[Sample | None, str]:
     """The sample, or the reason why it failed."""
     try:
         potential = parse_potential(task.potential, device)
-        return measure_sample(task, potential, glasses, protocol), ""
+        checkpoint = checkpoints.get(task)
+        return measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint), ""
     except MgflowsError as error:
         return None, str(error)
 

@@ -16,6 +16,7 @@ from mgflows.md.condensed import density
 from mgflows.md.engines import fastest_engine
 from mgflows.md.engines.base import RunPausedError
 from mgflows.md.potentials import CalculatorPotential
+from mgflows.structures.similarity import compare_structures
 from mgflows.validation.dimers import DIMERS, dimer_curves
 from mgflows.validation.elasticity import elastic_constants
 from mgflows.validation.heat_capacity import (
@@ -37,7 +38,7 @@ from mgflows.validation.statistics import correlation_time, mean_error
 from mgflows.validation.suite_results import MeltState
 from mgflows.validation.suite_settings import GLASS_TEMPERATURE, MELT_TEMPERATURE
 from mgflows.validation.transition import glass_transition
-from mgflows.validation.transport import diffusion_coefficients
+from mgflows.validation.transport import alpha_relaxation, diffusion_coefficients
 from mgflows.validation.viscosity import (
     helfand_viscosity,
     stress_correlations,
@@ -64,6 +65,13 @@ logger = logging.getLogger(__name__)
 _RDF_RANGE = 15.0
 _RDF_BINS = 300
 _SEGMENTS = 5
+_DISPLACEMENT_BINS = np.linspace(0.0, 1.0, 51)
+"""A."""
+_FRAME_INTERVAL = 0.1
+"""ps between the frames of a melt, a fraction of the shortest relaxation times."""
+_MOST_FRAMES = 500
+_RELAXATION_TIME = 20.0
+"""ps run with frames at that interval where a longer melt has them farther apart."""
 _LARGEST_DRIFT = 1.0
 """meV per atom and ps. With a timestep of 1 fs the drift in Cu-Zr-Al is 0.01."""
 
@@ -161,7 +169,13 @@ def measure_sample(
             wall_time=wall_time,
             progress=progress,
         )
-        measures = {"soundness": _soundness, "glass": _glass, "quench": _quench, "melt": _melt}
+        measures = {
+            "soundness": _soundness,
+            "glass": _glass,
+            "quench": _quench,
+            "melt": _melt,
+            "yield": _yield,
+        }
         measures[task.kind](given, sample)
     except RunPausedError:
         raise
@@ -238,7 +252,7 @@ def _soundness(given: _Given, sample: Sample) -> None:
 
 
 def _glass(given: _Given, sample: Sample) -> None:
-    """Energy, elastic constants and quasi-static shear."""
+    """Energy, change on relaxation, elastic constants and quasi-static shear."""
     protocol = given.protocol
     calculator = given.potential.calculator()
     sample.values["energy"] = float(energies_per_atom([given.atoms], calculator)[0])
@@ -251,6 +265,17 @@ def _glass(given: _Given, sample: Sample) -> None:
         "poisson_ratio": moduli.poisson_ratio,
         "density_0K": density(elastic.atoms),
         "relaxed_energy": float(energies_per_atom([elastic.atoms], calculator)[0]),
+    }
+    change = compare_structures(given.atoms, elastic.atoms)
+    sample.values |= {
+        "delta_cb": change.delta_cb,
+        "displacement": float(change.displacements.mean()),
+    }
+    counts = np.histogram(change.displacements, _DISPLACEMENT_BINS)[0]
+    width = float(_DISPLACEMENT_BINS[1])
+    sample.curves["displacements"] = {
+        "distance": (_DISPLACEMENT_BINS[:-1] + 0.5 * width).tolist(),
+        "density": (counts / (width * len(given.atoms))).tolist(),
     }
     for row, name in enumerate(("xx", "yy", "zz", "yz", "xz", "xy")):
         sample.curves.setdefault("stiffness", {})[name] = elastic.stiffness[row].tolist()
@@ -269,12 +294,31 @@ def _glass(given: _Given, sample: Sample) -> None:
     if np.isfinite(shear.shear_modulus):
         sample.values["shear_modulus_aqs"] = shear.shear_modulus
     sample.values["plastic_events"] = float(sum(curve.n_events for curve in shear.curves))
-    if protocol.shear_strain > 0.05:
-        sample.values["yield_stress"] = float(
-            np.mean([curve.stress.max() for curve in shear.curves])
-        )
     if shear.problems:
         sample.failures["quasi-static shear"] = "; ".join(shear.problems)
+
+
+def _yield(given: _Given, sample: Sample) -> None:
+    """Quasi-static shear beyond the largest stress."""
+    protocol = given.protocol
+    shear = athermal_quasistatic_shear(
+        given.atoms,
+        given.potential.calculator(),
+        directions=protocol.shear_directions[:1],  # type: ignore[arg-type]
+        strain_step=protocol.yield_step,
+        strain_max=protocol.yield_strain,
+    )
+    (curve,) = shear.curves
+    sample.curves["stress-strain"] = {
+        "strain": curve.strain.tolist(),
+        "stress": curve.stress.tolist(),
+    }
+    strain, stress = curve.yield_point
+    if np.isfinite(stress):
+        sample.values |= {"yield_stress": stress, "yield_strain": strain}
+    else:
+        reached = f"the stress has not passed its maximum at a strain of {curve.strain[-1]:g}"
+        sample.failures["shear to yield"] = "; ".join(filter(None, (reached, curve.failure)))
 
 
 def _quench(given: _Given, sample: Sample) -> None:
@@ -413,15 +457,17 @@ def _melt(given: _Given, sample: Sample) -> None:
             sample.errors["heat_capacity_fluctuations"] = capacity.error
     volume = float(held.volume.mean()) * len(first.atoms)
     melt = with_volume(first.atoms, volume)
-    n_frames = int(np.clip(protocol.melt_time / 0.4, 10, 500))
+    n_frames = int(np.clip(protocol.melt_time / _FRAME_INTERVAL, 10, _MOST_FRAMES))
+    stages = [
+        protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
+        protocols.Stage("nvt", protocol.melt_time, temperature, sample_every=2, n_frames=n_frames),
+    ]
+    if protocol.melt_time > _MOST_FRAMES * _FRAME_INTERVAL:
+        dense = round(_RELAXATION_TIME / _FRAME_INTERVAL)
+        stages.append(protocols.Stage("nvt", _RELAXATION_TIME, temperature, n_frames=dense))
     run = given.engine.run(
         melt,
-        [
-            protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
-            protocols.Stage(
-                "nvt", protocol.melt_time, temperature, sample_every=2, n_frames=n_frames
-            ),
-        ],
+        stages,
         seed=given.task.seed,
         checkpoint=given.checkpoint,
         wall_time=given.wall_time,
@@ -452,10 +498,35 @@ def _melt(given: _Given, sample: Sample) -> None:
         "time": result.time.tolist(),
         **{f"segment {k + 1}": row.tolist() for k, row in enumerate(correlations)},
     }
-    frames = run.frames[1]
-    interval = max(_n_steps(run, 1) // n_frames, 1) * run.timestep
-    for symbol, value in diffusion_coefficients(frames, interval).items():
+    interval = _frame_interval(run, 1)
+    for symbol, value in diffusion_coefficients(run.frames[1], interval).items():
         sample.values[f"diffusion {symbol}"] = value
+    _relaxation(run, protocol.wavenumber, sample)
+
+
+def _relaxation(run: Run, wavenumber: float, sample: Sample) -> None:
+    """tau_alpha from the frames that resolve it: the dense ones, or those of the longer run."""
+    for stage in range(int(run.samples.stage.max()), 0, -1):
+        decay = alpha_relaxation(run.frames[stage], _frame_interval(run, stage), wavenumber)
+        if np.isfinite(decay.tau):
+            sample.values["relaxation_time"] = decay.tau
+            if np.isfinite(decay.error):
+                sample.errors["relaxation_time"] = decay.error
+            break
+    else:
+        sample.failures["alpha relaxation"] = (
+            f"F_s falls from {decay.scattering[1]:.2g} to {decay.scattering[-1]:.2g} between "
+            f"{decay.time[1]:.2g} and {decay.time[-1]:.3g} ps and does not cross 1/e"
+        )
+    sample.curves["self scattering"] = {
+        "time": decay.time.tolist(),
+        "scattering": np.round(decay.scattering, 6).tolist(),
+    }
+
+
+def _frame_interval(run: Run, stage: int) -> float:
+    """Fs between two frames of a stage."""
+    return max(_n_steps(run, stage) // len(run.frames[stage]), 1) * run.timestep
 
 
 def _n_steps(run: Run, stage: int) -> int:

@@ -71,6 +71,19 @@ class ShearCurve:
     failure: str = ""
 
     @property
+    def yield_point(self) -> tuple[float, float]:
+        """Strain and stress in GPa at which the stress is largest; nan while it still rises.
+
+        It counts as largest once it fell by a tenth afterwards: a single plastic event of a small
+        glass is no yield.
+        """
+        last = int(np.argmax(self.stress))
+        peak = float(self.stress[last])
+        if peak <= 0.0 or self.stress[last:].min() > 0.9 * peak:
+            return float("nan"), float("nan")
+        return float(self.strain[last]), peak
+
+    @property
     def n_events(self) -> int:
         """Number of steps with a plastic event."""
         return 0 if self.events is None else int(self.events.sum())

@@ -1,8 +1,9 @@
-"""Diffusion in the melt, and temperature dependence of viscosity and diffusion."""
+"""Diffusion and relaxation in the melt, and temperature dependence of viscosity."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ArrheniusFit", "VogelFit", "diffusion_coefficients", "fit_arrhenius", "fit_vogel"]
+__all__ = [
+    "ArrheniusFit",
+    "Relaxation",
+    "VogelFit",
+    "alpha_relaxation",
+    "diffusion_coefficients",
+    "fit_arrhenius",
+    "fit_vogel",
+]
+
+_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,99 @@ class VogelFit:
     temperature_error: float
 
 
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """Decay of the self-intermediate scattering function of one melt.
+
+    Parameters
+    ----------
+    time, scattering
+        (n,) lag in ps and F_s, from 1 at lag 0.
+    tau
+        tau_alpha in ps, at which F_s is 1/e; nan if it decays before the second lag or not within
+        half of the run.
+    error
+        Standard error of tau_alpha over four blocks of the run; nan if a block has none.
+    """
+
+    time: NDArray[np.float64]
+    scattering: NDArray[np.float64]
+    tau: float
+    error: float
+
+
+def alpha_relaxation(frames: Sequence[Atoms], interval: float, wavenumber: float) -> Relaxation:
+    """The alpha relaxation of a melt from its frames.
+
+    ``F_s(k, t) = <sin(k r) / (k r)>`` over all atoms, with ``r`` the distance moved in the time
+    ``t``, is the self-intermediate scattering function averaged over the directions of ``k``; it
+    falls to 1/e at tau_alpha. All pairs of frames of one lag count.
+
+    Parameters
+    ----------
+    frames
+        Configurations of one run at equal intervals, in a cell of fixed shape. No atom may move
+        half a cell between two of them.
+    interval
+        fs between two frames.
+    wavenumber
+        k in 1/A; the usual one is the first peak of S(q).
+
+    Raises
+    ------
+    InputError
+        For fewer than ten frames.
+    """
+    path, n = _unwrapped(frames), len(frames)
+    lags = np.unique(np.round(np.geomspace(1, n // 2, 60)).astype(int))
+    # Blocks of origins; the last ones have no partner at the longest lags.
+    edges = np.linspace(0, n - lags[-1], _BLOCKS + 1).astype(int)
+    decays = np.empty((_BLOCKS, len(lags)))
+    for column, lag in enumerate(lags):
+        moved = np.linalg.norm(path[lag:] - path[:-lag], axis=2)
+        of_origin = np.sinc(wavenumber * moved / np.pi).mean(axis=1)
+        decays[:, column] = [of_origin[a:b].mean() for a, b in pairwise(edges)]
+    time = np.concatenate([[0.0], 1e-3 * interval * lags])
+    weights = np.diff(edges) / np.diff(edges).sum()
+    scattering = np.concatenate([[1.0], weights @ decays])
+    tau = _decay_time(time, scattering)
+    others = [
+        _decay_time(time, np.concatenate([[1.0], np.delete(decays, block, axis=0).mean(axis=0)]))
+        for block in range(_BLOCKS)
+    ]
+    error = float(np.sqrt((_BLOCKS - 1) * np.var(others)))  # jackknife
+    return Relaxation(time, scattering, tau, error)
+
+
+def _decay_time(time: NDArray[np.float64], decay: NDArray[np.float64]) -> float:
+    """Where a decay from 1 crosses 1/e; nan if it does not after its second point."""
+    below = np.flatnonzero(decay < np.exp(-1.0))
+    if not len(below) or below[0] < 2:
+        return float("nan")
+    last = int(below[0])
+    (t0, t1), (y0, y1) = (
+        time[last - 1 : last + 1],
+        np.log(np.maximum(decay[last - 1 : last + 1], 1e-6)),
+    )
+    return float(t0 + (t1 - t0) * (y0 + 1.0) / (y0 - y1))
+
+
+def _unwrapped(frames: Sequence[Atoms]) -> NDArray[np.float64]:
+    """(n, N, 3) positions in A, continuous over the periodic boundaries, at rest on average."""
+    if len(frames) < 10:
+        raise InputError(
+            f"{len(frames)} frames are too few to follow the motion of atoms", hint="give ten"
+        )
+    scaled = np.array([frame.get_scaled_positions(wrap=False) for frame in frames])
+    steps = np.diff(scaled, axis=0)
+    steps -= np.rint(steps)
+    path = np.concatenate([np.zeros_like(scaled[:1]), np.cumsum(steps, axis=0)])
+    path = path @ np.mean([frame.cell.array for frame in frames], axis=0)
+    masses = frames[0].get_masses()
+    path -= (np.einsum("tix,i->tx", path, masses) / masses.sum())[:, None, :]
+    return np.asarray(path, dtype=np.float64)
+
+
 def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str, float]:
     """Self-diffusion coefficients in 1e-9 m^2/s by species, from mean square displacements.
 
@@ -67,18 +171,7 @@ def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str
     InputError
         For fewer than ten frames.
     """
-    if len(frames) < 10:
-        raise InputError(
-            f"{len(frames)} frames are too few for a diffusion coefficient", hint="give ten"
-        )
-    scaled = np.array([frame.get_scaled_positions(wrap=False) for frame in frames])
-    steps = np.diff(scaled, axis=0)
-    steps -= np.rint(steps)
-    path = np.concatenate([np.zeros_like(scaled[:1]), np.cumsum(steps, axis=0)])
-    path = path @ np.mean([frame.cell.array for frame in frames], axis=0)
-    masses = frames[0].get_masses()
-    path -= (np.einsum("tix,i->tx", path, masses) / masses.sum())[:, None, :]
-    n = len(frames)
+    path, n = _unwrapped(frames), len(frames)
     lags = np.arange(max(n // 5, 1), n // 2 + 1)
     msd = np.array([np.mean(np.sum((path[k:] - path[:-k]) ** 2, axis=2), axis=0) for k in lags])
     time = lags * interval

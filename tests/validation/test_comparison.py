@@ -122,6 +122,10 @@ def test_a_potential_ten_percent_too_strong_beside_the_right_one(disordered):
     assert one["density"].n_samples == 2
     assert one["density"].error > 0.0
     assert one["viscosity 1500 K"].temperature == 1500.0
+    assert (
+        "relaxation_time 1500 K" in one
+        or "melt 1500 K 1, alpha relaxation" in result.models[0].failures
+    )
     assert "slowest decay resolved" in one["viscosity 1500 K"].verdict
     near = one["coordination all"].value
     assert other["coordination all"].value == pytest.approx(near, abs=1.5)
@@ -130,6 +134,52 @@ def test_a_potential_ten_percent_too_strong_beside_the_right_one(disordered):
     modulus = next(row for row in result.rows() if row[0].startswith("bulk modulus"))
     assert modulus[3].value == 100.0
     json.dumps([asdict(model) for model in result.models])
+
+
+@pytest.mark.slow
+def test_finished_samples_are_kept_and_averaged_at_any_time(disordered, tmp_path, monkeypatch):
+    protocol = replace(
+        PROTOCOLS["tiny"],
+        n_glasses=2,
+        n_quenches=0,
+        n_yield=1,
+        yield_strain=0.12,
+        yield_step=2e-3,
+        hot_time=0.02,
+        drift_time=0.02,
+    )
+    glasses = [disordered.copy() for _ in range(2)]
+    glasses[1].rattle(0.02, seed=1)
+    settings = {"suite": protocol, "samples": tmp_path / "samples"}
+    with pytest.raises(InputError, match="no sample of this validation is finished"):
+        compare_potentials([pair(0.4)], glasses, **settings, finished_only=True)
+
+    def stop(sample, done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare_potentials([pair(0.4)], glasses, **settings, progress=stop)
+    part = compare_potentials([pair(0.4)], glasses, **settings, finished_only=True).models[0]
+    assert (part.n_done, part.n_planned) == (3, 4)
+    assert part.estimates["bulk_modulus"].n_samples == 2
+    # Nothing moves in the relaxed glass; the atoms of the displaced one return to it.
+    rattled = glasses[1].positions - glasses[0].positions
+    expected = np.linalg.norm(rattled - rattled.mean(axis=0), axis=1).mean() / 2.0
+    assert part.estimates["displacement"].value == pytest.approx(expected, rel=0.05)
+    assert part.estimates["delta_cb"].value > 0.9
+    assert "yield_stress" not in part.estimates
+
+    whole = compare_potentials([pair(0.4)], glasses, **settings).models[0]
+    assert whole.estimates["bulk_modulus"] == part.estimates["bulk_modulus"]
+    assert whole.estimates["yield_stress"].value == max(whole.curves["stress-strain"]["stress"])
+    monkeypatch.setattr("mgflows.validation.run.measure_sample", None)
+    again = compare_potentials([pair(0.4)], glasses, **settings).models[0]
+    assert json.dumps(asdict(again)) == json.dumps(asdict(whole))
+    damaged = next((tmp_path / "samples").glob("*yield*.json"))
+    damaged.write_text("{")
+    with pytest.raises(InputError, match="is no sample of a validation"):
+        compare_potentials([pair(0.4)], glasses, **settings)
 
 
 @pytest.mark.faults

@@ -20,7 +20,12 @@ from mgflows.validation.short_range_order import (
 )
 from mgflows.validation.soundness import cold_curve, energy_drift
 from mgflows.validation.transition import glass_transition
-from mgflows.validation.transport import diffusion_coefficients, fit_arrhenius, fit_vogel
+from mgflows.validation.transport import (
+    alpha_relaxation,
+    diffusion_coefficients,
+    fit_arrhenius,
+    fit_vogel,
+)
 from mgflows.validation.viscosity import helfand_viscosity
 from tests.helpers.calculators import DimerEnergy, lennard_jones
 
@@ -118,6 +123,29 @@ def test_diffusion_of_random_walks():
         assert found[symbol] == pytest.approx(expected, rel=0.1)
     with pytest.raises(InputError, match="9 frames"):
         diffusion_coefficients(frames[:9], interval=50.0)
+
+
+@pytest.mark.physics
+def test_relaxation_of_random_walks():
+    """Steps of variance s^2 per component: F_s = exp(-k^2 s^2 n / 2), through the boundary."""
+    generator = np.random.default_rng(1)
+    positions, width, wavenumber = generator.uniform(0.0, 9.0, (500, 3)), 0.1, 2.7
+    frames = []
+    for _ in range(200):
+        frames.append(Atoms("Cu500", positions, cell=[9.0] * 3, pbc=True))
+        frames[-1].wrap()
+        positions = positions + width * generator.normal(size=(500, 3))
+    found = alpha_relaxation(frames, interval=50.0, wavenumber=wavenumber)
+    rate = wavenumber**2 * width**2 / 2.0
+    np.testing.assert_allclose(found.scattering, np.exp(-rate * found.time / 0.05), atol=0.015)
+    assert found.tau == pytest.approx(0.05 / rate, rel=0.04)
+    assert 0.0 < found.error < 0.1 * found.tau
+    assert abs(found.tau - 0.05 / rate) < 4.0 * found.error
+    # Too fast and too slow for these frames: no time rather than a wrong one.
+    assert np.isnan(alpha_relaxation(frames, 50.0, 20.0).tau)
+    assert np.isnan(alpha_relaxation(frames, 50.0, 0.2).tau)
+    with pytest.raises(InputError, match="9 frames"):
+        alpha_relaxation(frames[:9], 50.0, wavenumber)
 
 
 @pytest.mark.physics

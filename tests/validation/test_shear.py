@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -140,6 +142,11 @@ def test_events_of_a_glass_are_where_its_stress_drops(disordered):
     assert drops.min() < -1.0
     assert (np.delete(drops, drops.argmin()) < 0.0).any()
     assert result.shear_modulus == pytest.approx(curve.stress[1] / curve.strain[1], rel=0.05)
+    # The avalanche ends the rise of the stress; the curve up to it has no yield point yet.
+    last = int(drops.argmin())
+    assert curve.yield_point == (curve.strain[curve.stress.argmax()], curve.stress.max())
+    rising = replace(curve, strain=curve.strain[: last + 1], stress=curve.stress[: last + 1])
+    assert np.isnan(rising.yield_point).all()
 
 
 @pytest.mark.physics

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from mgflows.report.records import Clock
     from mgflows.schemas.sampling import EffectiveTimeRecord
@@ -92,15 +93,15 @@ def draw_viscosity(figure: Figure, result: Comparison) -> None:
     """Fig. 5a: viscosity over temperature; experiment as open diamonds."""
     axes = style.single_axes(figure, "temperature (K)", "viscosity (mPa s)")
     for model, color, marker in _styled(result):
-        found = sorted(
-            (estimate.temperature, estimate.value, estimate.error or 0.0)
-            for key, estimate in model.estimates.items()
-            if key.startswith("viscosity ") and estimate.temperature is not None
-        )
-        if found:
-            temperature, value, error = zip(*found, strict=True)
+        found = _over_temperature(model, "viscosity")
+        if len(found):
             axes.errorbar(
-                temperature, value, yerr=error, fmt=f"{marker}-", color=color, label=model.name
+                found[:, 0],
+                found[:, 1],
+                yerr=found[:, 2],
+                fmt=f"{marker}-",
+                color=color,
+                label=model.name,
             )
     for number, experiment in enumerate(
         each for each in result.experiments if each.quantity == "viscosity" and each.temperature
@@ -114,6 +115,24 @@ def draw_viscosity(figure: Figure, result: Comparison) -> None:
             label=None if number else "experiment",
         )
     axes.set_ylim(bottom=0.0)
+    axes.legend(loc="upper right")
+
+
+def draw_relaxation_times(figure: Figure, result: Comparison) -> None:
+    """Alpha relaxation times of the melts over temperature."""
+    axes = style.single_axes(figure, "temperature (K)", "τ_α (ps)")
+    for model, color, marker in _styled(result):
+        found = _over_temperature(model, "relaxation_time")
+        if len(found):
+            axes.errorbar(
+                found[:, 0],
+                found[:, 1],
+                yerr=found[:, 2],
+                fmt=f"{marker}-",
+                color=color,
+                label=model.name,
+            )
+    axes.set_yscale("log")
     axes.legend(loc="upper right")
 
 
@@ -179,6 +198,45 @@ def draw_landscape(figure: Figure, result: Comparison) -> None:
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9, zorder=0)
     axes.legend(loc="upper left")
+
+
+def draw_displacements(figure: Figure, result: Comparison) -> None:
+    """Fig. 1b: displacements of the atoms of given glasses that a potential relaxes."""
+    axes = style.single_axes(figure, "displacement (Å)", "probability density (1/Å)")
+    right = 0.1
+    for model, color, _ in _styled(result):
+        if curve := model.curves.get("displacements"):
+            distance, density = np.array(curve["distance"]), np.array(curve["density"])
+            kept = model.estimates.get("delta_cb")
+            label = model.name if kept is None else f"{model.name} (Δ_CB {kept.value:.3f})"
+            axes.plot(distance, density, color=color, label=label, drawstyle="steps-mid")
+            right = max(right, float(distance[np.flatnonzero(density > 0.0)[-1]]) + 0.05)
+    axes.set_xlim(0.0, right)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(loc="upper right")
+
+
+def draw_stress_strain(figure: Figure, result: Comparison) -> None:
+    """Quasi-static shear beyond the largest stress, with the mean yield point."""
+    axes = style.single_axes(figure, "shear strain", "shear stress (GPa)")
+    for model, color, marker in _styled(result):
+        if curve := model.curves.get("stress-strain"):
+            axes.plot(curve["strain"], curve["stress"], color=color, label=model.name)
+        strain, stress = (model.estimates.get(name) for name in ("yield_strain", "yield_stress"))
+        if strain is not None and stress is not None:
+            axes.errorbar(
+                strain.value,
+                stress.value,
+                xerr=strain.error,
+                yerr=stress.error,
+                fmt=marker,
+                color=color,
+                markeredgecolor=style.INK,
+                ecolor=style.INK,
+            )
+    axes.set_xlim(left=0.0)
+    axes.set_ylim(bottom=0.0)
+    axes.legend(loc="lower right")
 
 
 def draw_cold_curves(figure: Figure, result: Comparison) -> None:
@@ -266,6 +324,16 @@ def draw_test_errors(figure: Figure, errors: Mapping[str, Mapping[str, ErrorStat
     panels[0].invert_yaxis()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=max(min(n, 3), 1))
+
+
+def _over_temperature(model: ModelResults, quantity: str) -> NDArray[np.float64]:
+    """(n, 3) temperature, value and error, zero where it is unknown."""
+    found = sorted(
+        (estimate.temperature, estimate.value, estimate.error or 0.0)
+        for key, estimate in model.estimates.items()
+        if key.startswith(f"{quantity} ") and estimate.temperature is not None
+    )
+    return np.array(found)
 
 
 def _has_labels(result: Comparison) -> bool:
