@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 __all__ = ["Alloy"]
 
 _COMPOSITION_TOLERANCE = 1e-6
-_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
+_FORMULA = re.compile(r"([A-Z][a-z]?)([0-9]*\.?[0-9]*)")
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,11 @@ class Alloy:
     def __post_init__(self) -> None:
         from ase.data import atomic_numbers
 
+        if not isinstance(self.composition, Mapping):
+            raise InputError(
+                f"the composition is {self.composition!r}, not a dictionary",
+                hint="give atomic fractions such as {'Cu': 0.46, 'Zr': 0.46, 'Al': 0.08}",
+            )
         if not self.composition:
             raise InputError(
                 "the composition is empty",
@@ -67,9 +71,9 @@ class Alloy:
                     f"{symbol!r} is not a chemical element",
                     hint="give symbols as in the periodic table, such as 'Zr'",
                 )
-            if not 0.0 < fraction <= 1.0:
+            if not isinstance(fraction, Real) or not 0.0 < fraction <= 1.0:
                 raise InputError(
-                    f"the fraction of {symbol} is {fraction:g} but must lie in (0, 1]",
+                    f"the fraction of {symbol} is {fraction!r} but must be a number in (0, 1]",
                     hint="leave out elements that are absent",
                 )
         total = sum(self.composition.values())
@@ -78,14 +82,18 @@ class Alloy:
                 f"the composition {_formula(self.composition)} sums to {total:g}, not to one",
                 hint="give atomic fractions, or use Alloy.from_formula",
             )
+        if not isinstance(self.n_atoms, Integral):
+            raise InputError(
+                f"n_atoms is {self.n_atoms!r} but must be an integer", hint="give such as 150"
+            )
         if self.n_atoms < len(self.composition):
             raise InputError(
                 f"{self.n_atoms} atoms cannot hold {len(self.composition)} species",
                 hint="raise n_atoms",
             )
-        if not (math.isfinite(self.number_density) and self.number_density > 0.0):
+        if not isinstance(self.number_density, Real) or not 0.0 < self.number_density < math.inf:
             raise InputError(
-                f"the number density is {self.number_density:g} but must be positive",
+                f"the number density is {self.number_density!r} but must be positive",
                 hint="typical metals have 0.04 to 0.09 atoms/A^3",
             )
         if self.glass_mass_density is not None and not 0.1 < self.glass_mass_density < 30.0:
@@ -157,21 +165,25 @@ class Alloy:
                 hint="give positive amounts, such as 'Cu46Zr46Al8'",
             )
         composition = {symbol: amount / total for symbol, amount in amounts.items()}
-        given = [
-            density for density in (number_density, mass_density, box_length) if density is not None
-        ]
+        densities = {
+            "number_density": number_density,
+            "mass_density": mass_density,
+            "box_length": box_length,
+        }
+        given = {name: value for name, value in densities.items() if value is not None}
         if len(given) != 1:
             raise InputError(
                 f"{len(given)} densities are given for {formula}",
                 hint="give exactly one of number_density, mass_density and box_length",
             )
+        for name, value in given.items():
+            if not isinstance(value, Real) or not 0.0 < value < math.inf:
+                raise InputError(
+                    f"{name} is {value!r} but must be a positive number",
+                    hint="the paper's box of 150 atoms is 12.93 A wide and has 8.46 g/cm^3",
+                )
         if number_density is None:
             if box_length is not None:
-                if not box_length > 0.0:
-                    raise InputError(
-                        f"the box length is {box_length:g} A but must be positive",
-                        hint="the paper's box is 12.93 A for 150 atoms",
-                    )
                 number_density = n_atoms / box_length**3
             else:
                 assert mass_density is not None

@@ -49,6 +49,9 @@ def test_a_dictionary_gives_back_the_alloy():
         ({"composition": {"Cu": 0.999, "Zr": 0.001}}, ["Zr", "n_atoms"]),
         ({"number_density": -1.0}, ["-1", "positive"]),
         ({"n_atoms": 1}, ["1 atoms", "2 species"]),
+        ({"n_atoms": 150.0}, ["150.0", "integer"]),
+        ({"composition": {"Cu": "0.5", "Zr": "0.5"}}, ["'0.5'", "number"]),
+        ({"composition": [("Cu", 1.0)]}, ["not a dictionary"]),
         ({"glass_mass_density": 7100.0}, ["7100", "7.1"]),
     ],
 )
@@ -68,6 +71,9 @@ def test_bad_alloys_are_refused_with_value_and_remedy(arguments: dict, words: li
         ("Cu50Zr50", {"number_density": 0.06, "box_length": 12.0}, "exactly one"),
         ("Qq50Zr50", {"mass_density": 6.0}, "element"),
         ("Cu50Zr50", {"box_length": 0.0}, "positive"),
+        ("Cu50Zr50", {"box_length": float("inf")}, "box_length is inf"),
+        ("Cu50Zr50", {"mass_density": -7.0}, "mass_density is -7.0"),
+        ("Cu50Zr50", {"mass_density": "7"}, "mass_density is '7'"),
     ],
 )
 def test_bad_formulas_are_refused(formula: str, density: dict, word: str):

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import re
-from contextlib import contextmanager
+import zlib
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import TextIOWrapper
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Block", "blocks"]
+__all__ = ["Block", "add_entry", "blocks"]
 
 _ENTRY = re.compile(
     r"""
@@ -36,6 +38,14 @@ _ENTRY = re.compile(
     re.VERBOSE,
 )
 """``key=value`` of a comment line, the value quoted where it has blanks; or a word alone."""
+
+
+_TRUTH = {
+    **dict.fromkeys(("t", "true", "1", "y", "yes"), True),
+    **dict.fromkeys(("f", "false", "0", "n", "no"), False),
+}
+_GZIP = b"\x1f\x8b"
+"""The first bytes of a file that gzip wrote."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,7 @@ class Block:
                 value = re.sub(r"\\(.)", r"\1", value[1:-1])
             elif value[:1] in ("{", "["):
                 value = value[1:-1].replace(",", " ")
-            if entries.setdefault(key, value) != value:
-                raise ValueError(
-                    f"its second line gives {key}= twice with different values; remove the wrong "
-                    "one"
-                )
+            add_entry(entries, key, value)
         for key in ("lattice", "properties"):
             if key not in entries:
                 raise ValueError(f"its second line has no {key}=")
@@ -95,7 +101,13 @@ class Block:
     def columns(self) -> dict[str, slice]:
         """Columns of the atoms by name."""
         columns: dict[str, slice] = {}
-        parts = self.entries["properties"].split(":")
+        text = self.entries["properties"]
+        parts = text.split(":")
+        if len(parts) % 3 or not all(width.isdigit() and int(width) for width in parts[2::3]):
+            raise ValueError(
+                f"its properties are {text!r} but must be name:type:width of each column, such as "
+                "species:S:1:pos:R:3:forces:R:3"
+            )
         offset = 0
         for name, _, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
             if name.lower() in {known.lower() for known in columns}:
@@ -107,7 +119,12 @@ class Block:
     @property
     def cell(self) -> NDArray[np.float64]:
         """(3, 3) lattice vectors in rows."""
-        return np.array(self.entries["lattice"].split(), dtype=float).reshape(3, 3)
+        words = self.entries["lattice"].split()
+        if len(words) != 9:
+            raise ValueError(
+                f"its lattice has {len(words)} numbers but must have nine, three for each vector"
+            )
+        return np.array(words, dtype=float).reshape(3, 3)
 
     def words(self, column: str) -> list[str]:
         """The first word of each atom in a column."""
@@ -129,13 +146,22 @@ class Block:
     @property
     def periodic(self) -> list[bool]:
         """Whether each lattice vector is periodic; all are where the file does not say."""
-        words = self.entries.get("pbc", "T T T").split()
-        periodic = [word[:1].upper() in ("T", "1") for word in words]
+        text = self.entries.get("pbc", "T T T")
+        words = text.replace(",", " ").split()
+        if len(words) == 1 and len(words[0]) == 3:
+            words = list(words[0])
+        values = [_TRUTH.get(word.strip(".").lower()) for word in words]
+        periodic = [value for value in values if value is not None]
+        if len(values) not in (1, 3) or len(periodic) < len(values):
+            raise ValueError(f'its pbc= is {text!r} but must be three of T and F, such as "T T T"')
         return periodic * (3 if len(periodic) == 1 else 1)
 
-    def numbers(self, column: str) -> NDArray[np.float64]:
-        """(n, width) numbers of a column."""
-        return np.array([row[self.columns[column]] for row in self._table], dtype=float)
+    def vectors(self, column: str) -> NDArray[np.float64]:
+        """(n, 3) numbers of a column."""
+        columns = self.columns[column]
+        if (width := columns.stop - columns.start) != 3:
+            raise ValueError(f"its column {column} has {width} numbers per atom, not three")
+        return np.array([row[columns] for row in self._table], dtype=float)
 
     @cached_property
     def _table(self) -> list[list[str]]:
@@ -147,13 +173,34 @@ class Block:
         return table
 
 
+def add_entry(entries: dict[str, str], key: str, value: str) -> None:
+    """Add a value to the entries of a comment line, unless it has another one under this key.
+
+    Raises
+    ------
+    ValueError
+        For two values; a number that is written in two ways is one.
+    """
+    if (known := entries.setdefault(key, value)) == value:
+        return
+    try:
+        same = [float(word) for word in known.split()] == [float(word) for word in value.split()]
+    except ValueError:
+        same = False
+    if not same:
+        raise ValueError(
+            f"its second line gives {key}= twice with different values; remove the wrong one"
+        )
+
+
 def blocks(path: Path) -> Iterator[Block]:
     """Yield the frames of a file, of which one is in memory at a time.
 
     Parameters
     ----------
     path
-        The file, which may be compressed with gzip; blank lines between frames are skipped.
+        The file, which may be compressed with gzip under any name; blank lines between frames are
+        skipped.
 
     Raises
     ------
@@ -161,17 +208,14 @@ def blocks(path: Path) -> Iterator[Block]:
         If the file cannot be read as text or is cut off: names the line.
     """
     try:
-        with _open(path) as stream:
-            yield from _blocks(path, stream)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        with ExitStack() as stack:
+            raw = stack.enter_context(path.open("rb"))
+            is_compressed = raw.peek(len(_GZIP)).startswith(_GZIP)
+            content = stack.enter_context(gzip.open(raw)) if is_compressed else raw
+            # Editors of Windows begin a file with a byte order mark.
+            yield from _blocks(path, TextIOWrapper(content, encoding="utf-8-sig"))
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"the frames {path} cannot be read: {error}") from error
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig")
-    # Editors of Windows begin a file with a byte order mark.
-    return path.open(encoding="utf-8-sig")
 
 
 def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:

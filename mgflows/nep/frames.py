@@ -25,7 +25,7 @@ from mgflows import units
 from mgflows.errors import InputError
 from mgflows.files import digest_of_arrays, write_text
 from mgflows.geometry import check_distances, check_geometry
-from mgflows.nep.extxyz import Block, blocks
+from mgflows.nep.extxyz import Block, add_entry, blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -261,17 +261,19 @@ def frame_text(frame: Atoms, index: int = 0, *, needs_stress: bool = True) -> st
         Whether a frame without stress is an error.
     """
     energy, forces, stress = frame_labels(frame, index, needs_stress=needs_stress)
-    if not frame.cell.volume > 0.0:
-        raise InputError(
-            f"{_describe(frame, index)} has no volume; a NEP is trained on periodic cells"
-        )
+    name = _describe(frame, index)
+    check_geometry(frame, name, periodic=True)
+    check_distances(frame, name)
+    if not frame.numbers.all():
+        raise InputError(f"{name} contains the species 'X', which is not an element")
+    for key in sorted(_WEIGHTS & frame.info.keys()):
+        _check_weight(frame.info[key], f"{name} has the {key} {frame.info[key]!r}, which")
     keys = {name: frame.info.get(key, "") for name, key in _TAGS.items()}
     for key, value in keys.items():
-        if re.search(r'[\s"=]', str(value)):
+        if re.search(r'[\s"=]|^[\'{\[]', str(value)):
             raise InputError(
-                f"{_describe(frame, index)} has the {key} {value!r}, which the file format cannot "
-                "hold",
-                hint="use no blanks, quotes or '='",
+                f"{name} has the {key} {value!r}, which the file format cannot hold",
+                hint="use no blanks, quotes or '=', and no bracket in the first place",
             )
     keys |= _other_info(frame)
     tensor = f'stress="{_row(stress)}" ' if np.all(np.isfinite(stress)) else ""
@@ -324,7 +326,7 @@ def _from_block(block: Block) -> Atoms:
         if name not in columns:
             raise ValueError(f"its properties have no column {name}")
     symbols = block.symbols(columns["species"])
-    positions, forces = (block.numbers(columns[name]) for name in ("pos", forces_name))
+    positions, forces = (block.vectors(columns[name]) for name in ("pos", forces_name))
     if not all(block.periodic):
         raise ValueError(
             "it is not periodic in three directions, and a NEP is trained on periodic cells; write "
@@ -347,23 +349,22 @@ def _from_block(block: Block) -> Atoms:
         if key not in _READ_ELSEWHERE and key not in _TAGS:
             atoms.info.setdefault(key, _number(text))
     for key in _WEIGHTS & atoms.info.keys():
-        if not isinstance(atoms.info[key], float) or not 0.0 <= atoms.info[key] < np.inf:
-            raise ValueError(
-                f"its {key} is {pairs[key]!r} but must be a number that is not negative"
-            )
+        _check_weight(atoms.info[key], f"its {key} is {pairs[key]!r} but")
     return atoms
+
+
+def _check_weight(value: object, what: str) -> None:
+    if not isinstance(value, float | int | np.number) or not 0.0 <= value < np.inf:
+        raise InputError(f"{what} must be a number that is not negative")
 
 
 def _entries(block: Block) -> dict[str, str]:
     """Values of a comment line by key, the keys of labels and tags in lower case."""
     entries: dict[str, str] = {}
     for key, value in block.entries.items():
-        if key.lower() in _READ_ELSEWHERE or key.lower() in _TAGS:
+        if key.lower() in _READ_ELSEWHERE | _WEIGHTS or key.lower() in _TAGS:
             key = key.lower()
-        if entries.setdefault(key, value) != value:
-            raise ValueError(
-                f"its second line gives {key}= twice with different values; remove the wrong one"
-            )
+        add_entry(entries, key, value)
     return entries
 
 

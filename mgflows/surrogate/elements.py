@@ -104,11 +104,13 @@ CRYSTALS: Mapping[str, MetalCrystal] = {
 
 def _crystal(symbol: str) -> MetalCrystal:
     if symbol not in CRYSTALS:
+        from mgflows.surrogate.metalloids import METALLOIDS
+
         raise InputError(
             f"no crystal data for {symbol!r}",
             hint=(
                 "give a pair table (LennardJones.from_yaml, or --pair-table), or use one of "
-                f"{', '.join(CRYSTALS)}"
+                f"{', '.join((*CRYSTALS, *METALLOIDS))}"
             ),
         )
     return CRYSTALS[symbol]

@@ -240,7 +240,7 @@ class LennardJones:
         Raises
         ------
         InputError
-            For an element without data.
+            For an element without data, or no metal among them.
 
         Examples
         --------
@@ -250,10 +250,16 @@ class LennardJones:
         from mgflows.surrogate.elements import lennard_jones_parameters
         from mgflows.surrogate.metalloids import METALLOIDS, metalloid_parameters
 
+        if isinstance(symbols, str):
+            raise InputError(
+                f"the elements are the string {symbols!r}", hint='give a list such as ["Cu", "Zr"]'
+            )
         if len(set(symbols)) != len(symbols):
             raise InputError(
                 f"the elements {list(symbols)} contain a duplicate", hint="name each once"
             )
+        if not symbols:
+            raise InputError("there are no elements", hint='give a list such as ["Cu", "Zr"]')
         sigma, epsilon = lennard_jones_parameters([s for s in symbols if s not in METALLOIDS])
         pairs = metalloid_parameters(
             [symbol for symbol in symbols if symbol in METALLOIDS],

@@ -25,6 +25,7 @@ from mgflows import units
 from mgflows.cli.main import cli
 from mgflows.database import GlassDatabase
 from mgflows.database.imports import Reading, Units
+from mgflows.database.imports.sources import read_foreign
 from mgflows.errors import InputError
 from mgflows.nep.frames import write_frames
 
@@ -151,6 +152,40 @@ def test_the_keys_of_the_label_are_found_and_named(settings, tmp_path, frames):
     assert found.subsets == {"glass": 5, "melt": 4}
     assert found.units["stress"] == "eV/A^3, positive under tension (ASE)"
     assert found.unused_keys == ["energy", "run"]
+
+
+FRAME = (
+    '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-5.0 {more} '
+    'pbc="T T T"\nCu 0 0 0 0.1 0.2 0.3\nZr 1.5 1.5 1.5 -0.1 -0.2 -0.3\n'
+)
+"""0.01 eV/A^3 under tension is a virial of -0.64 eV in 64 A^3."""
+
+
+@pytest.mark.parametrize(
+    ("more", "keys", "expected"),
+    [
+        ('stress="0.01 0 0 0 0 0 0 0 0" virial="-0.64 0 0 0 0 0 0 0 0"', {}, 0.01),
+        ('stress="-0.01 0 0 0 0 0 0 0 0" virial="-0.64 0 0 0 0 0 0 0 0"', {}, "disagree"),
+        (
+            'stress="-0.01 0 0 0 0 0 0 0 0" virial="-0.64 0 0 0 0 0 0 0 0"',
+            {"virial": "virial"},
+            0.01,
+        ),
+        ("Energy=-5.00", {}, None),
+        ("Energy=-6.0", {}, "energy and Energy differ"),
+    ],
+)
+def test_two_values_of_one_label_must_agree(tmp_path, more, keys, expected) -> None:
+    path = tmp_path / "frames.xyz"
+    path.write_text(FRAME.format(more=more))
+    (found,) = read_foreign(path, Reading(keys=keys))
+    if isinstance(expected, str):
+        assert expected in found.problem
+        return
+    assert found.problem == ""
+    assert found.atoms.get_potential_energy() == -5.0
+    if expected is not None:
+        assert found.atoms.get_stress()[0] == pytest.approx(expected)
 
 
 def test_a_dry_run_stores_nothing_and_a_second_import_adds_nothing(settings, tmp_path, frames):

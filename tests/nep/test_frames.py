@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import multiprocessing
 
 import numpy as np
@@ -23,6 +24,15 @@ from mgflows.nep.frames import (
 def relabelled(frame, **results):
     copy = frame.copy()
     copy.calc = SinglePointCalculator(copy, **{**frame.calc.results, **results})
+    return copy
+
+
+def changed(frame, pbc=True, numbers=None, positions=None, **info):
+    copy = relabelled(frame)
+    copy.pbc = pbc
+    copy.numbers[:] = frame.numbers if numbers is None else numbers
+    copy.positions[:] = frame.positions if positions is None else positions
+    copy.info |= info
     return copy
 
 
@@ -260,6 +270,11 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, emt_frames)
             lambda frame: relabelled(frame, stress=np.array([[0, 0.1, 0], [0, 0, 0], [0, 0, 0]])),
             "not symmetric",
         ),
+        (lambda frame: changed(frame, pbc=(True, True, False)), "not periodic in three directions"),
+        (lambda frame: changed(frame, numbers=[0] * 32), "the species 'X', which is not an elem"),
+        (lambda frame: changed(frame, positions=np.zeros((32, 3))), "at the same place"),
+        (lambda frame: changed(frame, weight=-1.0), "weight -1.0, which must be a number that is"),
+        (lambda frame: changed(frame, family="{a}"), "no bracket in the first place"),
     ],
 )
 def test_a_bad_label_is_refused_and_nothing_written(
@@ -353,8 +368,14 @@ _FRAME = (
             'stress="0.01 0 0 0 0.02 0 0 0 0.03"', 'virial="-0.64 0 0 0 -1.28 0 0 0 -1.92"'
         ).encode(),
         _FRAME.replace("4 0 0 0 4 0 0 0 4", "0 4 0 4 0 0 0 0 4").encode(),
+        _FRAME.replace("energy=-5.0", "energy=-5.0 Energy=-5.00").encode(),
+        _FRAME.replace('"T T T"', "TTT").encode(),
+        gzip.compress(_FRAME.encode()),
     ],
-    ids=["Windows", "byte order mark", "case", "virial", "left-handed"],
+    ids=[
+        *("Windows", "byte order mark", "case", "virial", "left-handed", "twice", "TTT"),
+        "gzip under another name",
+    ],
 )
 def test_files_of_other_editors_and_programs_give_the_same_label(tmp_path, text) -> None:
     (tmp_path / "frames.xyz").write_bytes(text)
@@ -381,9 +402,17 @@ def test_files_of_other_editors_and_programs_give_the_same_label(tmp_path, text)
         ("1.5 1.5 1.5", "4 0 0.01", "atoms 0 and 1 at the same place"),
         ("T T T", "T T F", "not periodic in three directions"),
         ("T T T", "F", "not periodic in three directions"),
+        ('"T T T"', "TTF", "not periodic in three directions"),
+        ("T T T", "1,1,0", "not periodic in three directions"),
+        ("T T T", "T T", "its pbc= is 'T T' but must be three of T and F"),
+        ("T T T", "T T maybe", "its pbc= is 'T T maybe' but must be"),
+        ("forces:R:3", "forces:R:1:charge:R:2", "its column forces has 1 numbers per atom"),
+        ("forces:R:3", "forces:R", "but must be name:type:width of each column"),
+        ("4 0 0 0 4 0 0 0 4", "4 4 4 90 90 90", "its lattice has 6 numbers but must have nine"),
         ("Cu 0", "cu 0", "atom 0 has the species 'cu', which is not an element"),
         ("Cu 0", "X 0", "atom 0 has the species 'X'"),
         ("pbc", "weight=heavy pbc", "its weight is 'heavy' but must be a number"),
+        ("pbc", "Weight=-1 pbc", "its weight is '-1' but must be"),
         ("pbc", "energy_weight=-1 pbc", "its energy_weight is '-1' but must be"),
     ],
 )

@@ -164,5 +164,10 @@ def test_an_alloy_with_metalloids_keeps_the_order_of_the_elements():
 def test_unknown_elements_raise():
     with pytest.raises(InputError, match="no crystal data for 'S'"):
         LennardJones.from_elements(["Pd", "S"])
+    with pytest.raises(InputError, match=r"or use one of Be, .*Pb, B, C, Si, P, Ge"):
+        LennardJones.from_elements(["Ga"])
+    for elements in ([], "CuZr"):
+        with pytest.raises(InputError, match="give a list such as"):
+            LennardJones.from_elements(elements)
     with pytest.raises(InputError, match="one twice"):
         LennardJones.from_elements(["Cu", "Cu"])

@@ -22,6 +22,7 @@ _ENERGY = ("REF_energy", "free_energy", "energy")
 _FORCES = ("REF_forces", "forces", "force")
 _STRESS = ("REF_stress", "stress")
 _VIRIAL = ("REF_virials", "REF_virial", "virials", "virial")
+_LABELS = frozenset(key.lower() for key in (*_ENERGY, *_FORCES, *_STRESS, *_VIRIAL))
 _STRUCTURE = frozenset(("lattice", "properties", "pbc", "species", "pos", "positions"))
 
 
@@ -84,13 +85,13 @@ def _of_block(block: Block, where: str, path: Path, reading: Reading) -> Foreign
     entries = block.entries
     atoms = Atoms(
         block.symbols(names["species"]),
-        positions=block.numbers(names["pos"]),
+        positions=block.vectors(names["pos"]),
         cell=block.cell,
         pbc=block.periodic,
     )
     found: dict[str, Any] = {key: text for key, text in entries.items() if key not in _STRUCTURE}
     columns = {
-        name: block.numbers(name)
+        name: block.vectors(name)
         for name, columns in block.columns.items()
         if name.lower() not in _STRUCTURE and columns.stop - columns.start == 3
     }
@@ -131,7 +132,11 @@ def _choose_keys(found: Mapping[str, Any], reading: Reading) -> dict[str, str]:
     The energy decides: where it is one of MACE's ``REF_`` keys, the forces must be as well, since
     two labels must not be mixed.
     """
-    names = {name.lower(): name for name in found}
+    names: dict[str, str] = {}
+    for name in found:
+        namesake = names.setdefault(name.lower(), name)
+        if name.lower() in _LABELS and not _agree(found[namesake], found[name]):
+            raise ValueError(f"{namesake} and {name} differ; remove one of them")
 
     def first(quantity: str, candidates: tuple[str, ...]) -> str | None:
         given = reading.keys.get(quantity)
@@ -156,10 +161,11 @@ def _choose_keys(found: Mapping[str, Any], reading: Reading) -> dict[str, str]:
         tuple(key for key in candidates if key.startswith("REF_") == references[0])
         for candidates in (_STRESS, _VIRIAL)
     )
-    if stress := first("stress", stresses):
-        keys["stress"] = stress
-    if virial := first("virial", virials):
-        keys["virial"] = virial
+    named = {"stress", "virial"} & set(reading.keys)
+    for quantity, candidates in (("stress", stresses), ("virial", virials)):
+        # A key that is named for one of them replaces both.
+        if (not named or quantity in named) and (key := first(quantity, candidates)):
+            keys[quantity] = key
     return keys
 
 
@@ -167,6 +173,11 @@ def _numbers(value: Any) -> np.ndarray:
     if isinstance(value, str):
         return np.array(value.split(), dtype=float)
     return np.asarray(value, dtype=float)
+
+
+def _agree(first: Any, second: Any) -> bool:
+    one, other = _numbers(first), _numbers(second)
+    return one.shape == other.shape and np.array_equal(one, other)
 
 
 def _is_plain(value: Any) -> bool:

@@ -202,9 +202,14 @@ def labelled_atoms(
     stress
         (3, 3), (9,) or (6,) in ASE's Voigt order; None without one.
     virial
-        The same, in the unit of energy; used where there is no stress.
+        The same, in the unit of energy; where there is a stress as well, both must agree.
     given
         Their units.
+
+    Raises
+    ------
+    InputError
+        For a stress and a virial that disagree.
     """
     given = given or Units()
     length, unit = given.length_in_a, given.energy_in_ev
@@ -219,14 +224,18 @@ def labelled_atoms(
         "free_energy": float(energy) * unit,
         "forces": np.asarray(forces, dtype=float) * (unit / length),
     }
+    tensors = []
     if stress is not None:
-        results["stress"] = symmetric_stress(_tensor(stress) * given.stress_in_ev_per_a3)
-    elif virial is not None:
-        volume = converted.cell.volume
-        if volume > 0.0:
-            results["stress"] = symmetric_stress(
-                units.stress_from_virial(_tensor(virial) * unit, volume)
-            )
+        tensors.append(_tensor(stress) * given.stress_in_ev_per_a3)
+    if virial is not None and (volume := converted.cell.volume) > 0.0:
+        tensors.append(units.stress_from_virial(_tensor(virial) * unit, volume))
+    if tensors:
+        results["stress"] = symmetric_stress(tensors[0])
+    if len(tensors) == 2 and not np.allclose(tensors[0], tensors[1], rtol=1e-3, atol=1e-5):
+        raise InputError(
+            "its stress and its virial (positive when compressed) disagree",
+            hint="name the right one with --key, or give the unit or the sign of the stress",
+        )
     converted.calc = SinglePointCalculator(converted, **results)
     return converted
 
