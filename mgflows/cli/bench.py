@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mgflows.cli.options import json_option, print_json
+from mgflows.cli.options import FiniteFloat, json_option, print_json
 from mgflows.cli.tables import make_console, make_table, rounded
 from mgflows.text import plural
 
@@ -46,14 +46,14 @@ def bench() -> None:
     "--temperature",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     help="Reduced temperature.",
 )
 @click.option(
     "--seconds",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=FiniteFloat(min=0.1),
     help="Processor time for each code, s.",
 )
 @click.option(
@@ -243,7 +243,7 @@ def dataset(n_frames: int, n_atoms: int, directory: Path | None, as_json: bool) 
 )
 @click.option(
     "--cpu-seconds",
-    type=click.FloatRange(min=1.0),
+    type=FiniteFloat(min=1.0),
     help="Give each gradient trainer on the CPU the steps that take this CPU time, s.",
 )
 @click.option("--nep", "command", help="GPUMD's executable, to measure the evolution strategy too.")
@@ -360,7 +360,7 @@ def training(
     "--seconds",
     default=6.0,
     show_default=True,
-    type=click.FloatRange(min=0.1),
+    type=FiniteFloat(min=0.1),
     help="Processor time for each engine and size, s.",
 )
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from mgflows.cli.options import (
+    FiniteFloat,
     campaign_argument,
     complete_campaigns,
     complete_datasets,
@@ -42,7 +43,11 @@ SUITES = ("tiny", "quick", "standard")
 )
 @click.option("--heat", "n_heated", type=click.IntRange(0), default=0, help="Heat N more samples.")
 @click.option(
-    "--rate", "rates", multiple=True, type=float, help="Quench at this rate in K/ps; repeatable."
+    "--rate",
+    "rates",
+    multiple=True,
+    type=FiniteFloat(),
+    help="Quench at this rate in K/ps; repeatable.",
 )
 @click.option("--glasses", type=click.IntRange(1), default=1, help="Glasses for each rate.")
 @click.option("--no-training", is_flag=True, help="Only add labels.")
@@ -91,7 +96,7 @@ def extend(
 @click.option("--steps", type=click.IntRange(1), help="Steps of the optimiser.")
 @click.option("--batch", type=click.IntRange(1), help="Frames per step.")
 @click.option("--neuron", type=click.IntRange(1), help="Neurons of the hidden layer.")
-@click.option("--cutoff", nargs=2, type=float, help="Radial and angular cutoff in Å.")
+@click.option("--cutoff", nargs=2, type=FiniteFloat(), help="Radial and angular cutoff in Å.")
 @click.option("--seed", type=int, help="Seed of the training.")
 @click.option(
     "--from",

@@ -14,7 +14,7 @@ from mgflows.cli.glasses import (
     reference_calculator,
     sample_glasses,
 )
-from mgflows.cli.options import NameOrOther, json_option, print_json
+from mgflows.cli.options import FiniteFloat, NameOrOther, json_option, print_json
 from mgflows.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 _ROOM_TEMPERATURE_GLASSES = 2
+_LARGEST_PRESSURE = 3.0
+"""GPa under the potential; a glass beyond it is no glass at 0 GPa, to compare a melt with."""
 
 
 @click.command()
@@ -71,7 +73,7 @@ _ROOM_TEMPERATURE_GLASSES = 2
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=2000.0,
     show_default=True,
     help="Temperature of the melt in K.",
@@ -79,7 +81,7 @@ _ROOM_TEMPERATURE_GLASSES = 2
 @click.option(
     "--time",
     "melt_time",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=2.0,
     show_default=True,
     help="Length of the melt in ps.",
@@ -131,7 +133,7 @@ def check(
     tested = read_frames(test) if test else []
     known = read_frames(train) if train else []
     visited = _glasses(trajectory, species)
-    structures = _glasses(glasses, species)
+    structures, squeezed = _at_zero_pressure(potential, _glasses(glasses, species), device)
     if not structures and tested:
         check_species(tested, species, test)
         structures = choose_glasses(tested)
@@ -156,6 +158,8 @@ def check(
             seed=seed,
             progress=lambda name: status.update(f"testing: {name}"),
         )
+    if squeezed is not None:
+        result = replace(result, checks=(*result.checks, squeezed))
     if visited:
         later = out_of_range_check(potential, known, visited, f"of {trajectory}")
         later = replace(later, name="later dynamics in range")
@@ -203,6 +207,49 @@ def _relaxed(potential: Path, glasses: list[Atoms], device: Device) -> list[Atom
             # The tests that follow find out why.
             found.append(glass)
     return found
+
+
+def _at_zero_pressure(
+    potential: Path, glasses: list[Atoms], device: Device
+) -> tuple[list[Atoms], Check | None]:
+    """Relax glasses of a file that are compressed or expanded, and say so.
+
+    The volume of the melt is compared with theirs.
+    """
+    from mgflows.geometry import check_bulk
+    from mgflows.nep.calculator import nep_calculator
+    from mgflows.nep.checks import Check
+    from mgflows.units import pressure_from_stress
+
+    calculator = nep_calculator(potential, device)
+    pressures = []
+    for number, glass in enumerate(glasses, start=1):
+        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
+        glass.calc = calculator
+        pressures.append(pressure_from_stress(glass.get_stress()))
+        glass.calc = None
+    largest = max(pressures, key=abs, default=0.0)
+    if abs(largest) <= _LARGEST_PRESSURE:
+        return glasses, None
+    relaxed = _relaxed(potential, glasses, device)
+    growths = [
+        after.get_volume() / before.get_volume()
+        for before, after in zip(glasses, relaxed, strict=False)
+    ]
+    sentence = (
+        f"the given glasses are at up to {largest:+.1f} GPa under this potential; they were "
+        f"relaxed first, to {' and '.join(f'{growth:.2f}' for growth in growths)} times their "
+        "volumes"
+    )
+    return relaxed, Check.within(
+        "pressure of the glasses",
+        largest,
+        sentence,
+        smallest=-_LARGEST_PRESSURE,
+        largest=_LARGEST_PRESSURE,
+        unit="GPa",
+        otherwise="warning",
+    )
 
 
 def _print(result: AcceptanceResult) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import Interrupted, directory_option, json_option, print_json
+from mgflows.cli.options import FiniteFloat, Interrupted, directory_option, json_option, print_json
 from mgflows.cli.paths import (
     check_output,
     check_output_directory,
@@ -199,15 +200,15 @@ def _with(value: float | None, error: float | None) -> str:
 )
 @click.option(
     "--lower",
-    type=click.FloatRange(min=0.0),
+    type=FiniteFloat(min=0.0),
     default=0.0,
     show_default=True,
     help="Force error in eV/Å below which a structure is known well enough.",
 )
 @click.option(
     "--upper",
-    type=click.FloatRange(min=0.0, min_open=True),
-    default=float("inf"),
+    type=FiniteFloat(min=0.0, min_open=True),
+    default=None,
     help="Force error of an atom in eV/Å above which a structure is discarded  [default: none].",
 )
 @click.option(
@@ -232,7 +233,7 @@ def select(
     number: int,
     strategy: SelectionStrategy,
     lower: float,
-    upper: float,
+    upper: float | None,
     known: Path | None,
     seed: int,
     output: Path,
@@ -249,7 +250,7 @@ def select(
     from mgflows.nep.committee import Committee
     from mgflows.nep.selection import SpreadWindow, select_frames
 
-    window = SpreadWindow(lower, upper)
+    window = SpreadWindow(lower, math.inf if upper is None else upper)
     members = Committee.load(folder)
     candidates = read_structures(structures)
     check_output(output, force=force)

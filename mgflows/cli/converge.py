@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import NameOrOther, json_option, number_list, print_json
+from mgflows.cli.options import FiniteFloat, NameOrOther, json_option, number_list, print_json
 from mgflows.cli.paths import check_output, force_option, read_structures
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError, require
@@ -55,13 +55,13 @@ _METHODS = {
 )
 @click.option(
     "--cutoff",
-    type=float,
+    type=FiniteFloat(),
     default=None,
     help="Cutoff in eV of the series over k-spacings  [default: the method's].",
 )
 @click.option(
     "--k-spacing",
-    type=float,
+    type=FiniteFloat(),
     default=None,
     help="k-spacing in 1/Å of the series over cutoffs  [default: the method's].",
 )

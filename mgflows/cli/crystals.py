@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import directory_option, json_option, print_json
+from mgflows.cli.options import FiniteFloat, directory_option, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import make_console, print_table
 from mgflows.errors import InputError
@@ -49,7 +49,7 @@ _SYMBOLS = re.compile(r"([A-Z][a-z]?)[\d.]*")
 )
 @click.option(
     "--above-hull",
-    type=click.FloatRange(min=0.0),
+    type=FiniteFloat(min=0.0),
     default=0.1,
     show_default=True,
     help="Materials Project: largest energy above the hull, eV/atom.",

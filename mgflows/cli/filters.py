@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -130,7 +131,10 @@ def _window(option: str, text: str | None) -> Window:
     try:
         if not separator:
             raise ValueError
-        return (float(low) if low.strip() else None, float(high) if high.strip() else None)
+        smallest, largest = (float(each) if each.strip() else None for each in (low, high))
+        if any(limit is not None and math.isnan(limit) for limit in (smallest, largest)):
+            raise ValueError
+        return smallest, largest
     except ValueError:
         raise InputError(
             f"{option} {text} is not a window MIN:MAX", hint="such as 1:2, 1: or :2"

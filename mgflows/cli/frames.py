@@ -10,6 +10,7 @@ import click
 
 from mgflows.cli.filters import filter_options, select_frames
 from mgflows.cli.options import (
+    FiniteFloat,
     campaign_argument,
     complete_campaigns,
     complete_datasets,
@@ -165,7 +166,7 @@ def _split_options(function: Any) -> Any:
     for option in (
         click.option(
             "--test-fraction",
-            type=click.FloatRange(0.0, 1.0),
+            type=FiniteFloat(0.0, 1.0),
             default=0.2,
             show_default=True,
             help="Part of the frames that is for tests.",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import Interrupted, directory_option, json_option, number_list, print_json
+from mgflows.cli.options import (
+    FiniteFloat,
+    Interrupted,
+    directory_option,
+    json_option,
+    number_list,
+    print_json,
+)
 from mgflows.cli.paths import check_output_directory, read_dataset
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
@@ -36,9 +43,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Steps of each training.",
 )
-@click.option("--target-energy", type=float, default=None, help="Target error in meV/atom.")
-@click.option("--target-force", type=float, default=None, help="Target error in meV/Å.")
-@click.option("--target-virial", type=float, default=None, help="Target error in meV/atom.")
+@click.option("--target-energy", type=FiniteFloat(), default=None, help="Target error in meV/atom.")
+@click.option("--target-force", type=FiniteFloat(), default=None, help="Target error in meV/Å.")
+@click.option("--target-virial", type=FiniteFloat(), default=None, help="Target error in meV/atom.")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads."
 )

@@ -99,6 +99,10 @@ _COMMANDS = {
 }
 
 
+_MOMENT = 0.05
+"""s after which a lost interruption is repeated."""
+
+
 class _LazyGroup(click.Group):
     """A group whose help needs only the table above."""
 
@@ -234,6 +238,9 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
     What a command does at Ctrl-C (keep what is done, end its processes, print a sentence) is then
     done at the end of a session or of a batch job, too. A second signal ends the command at once.
     Signals that are ignored, such as SIGHUP under ``nohup``, stay ignored.
+
+    Python loses an interruption that arrives in a destructor or in a callback of the import system;
+    it is then repeated a moment later.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -241,6 +248,17 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
         received.append(signal.Signals(number))
         raise KeyboardInterrupt
 
+    def interrupt_again(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    def repeat_lost(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            earlier_hook(unraisable)
+            return
+        signal.signal(signal.SIGALRM, interrupt_again)
+        signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
+    earlier_hook = sys.unraisablehook
     handled = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)
@@ -249,9 +267,12 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
     ]
     for number in handled:
         signal.signal(number, interrupt)
+    if threading.current_thread() is threading.main_thread():
+        sys.unraisablehook = repeat_lost
     try:
         yield
     finally:
+        sys.unraisablehook = earlier_hook
         for number in handled:
             signal.signal(number, signal.SIG_DFL)
 

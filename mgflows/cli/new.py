@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import NameOrOther, json_option, print_json
+from mgflows.cli.options import FiniteFloat, NameOrOther, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import format_hours, make_console, make_table
 from mgflows.errors import MgflowsError
@@ -65,14 +65,14 @@ _NOTED_DIFFERENCE = 0.15
 )
 @click.option(
     "--mass-density",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=None,
     help="Density of the samples in g/cm^3  [default: from the mean atomic volume, as compressed "
     "as in the paper].",
 )
 @click.option(
     "--glass-density",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=None,
     help="Measured density of the glass in g/cm^3, to compare with.",
 )

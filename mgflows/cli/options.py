@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
+    "FiniteFloat",
     "Interrupted",
     "NameOrOther",
     "campaign_argument",
@@ -112,6 +113,19 @@ def campaign_argument(*, required: bool = False) -> Callable[[F], F]:
     return click.argument("campaign", required=required, shell_complete=complete_campaigns)
 
 
+class FiniteFloat(click.FloatRange):
+    """A number within limits; ``nan`` and ``inf``, which click takes for numbers, are refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number", param, ctx)
+        return number
+
+
 class NameOrOther(click.ParamType):
     """One of several names, or something else that the command checks, such as a file.
 
@@ -149,7 +163,10 @@ class NameOrOther(click.ParamType):
 def number_list(context: click.Context, parameter: click.Parameter, value: str) -> list[float]:  # noqa: ARG001
     """Callback of an option that takes numbers separated by commas."""
     try:
-        return [float(word) for word in value.split(",") if word.strip()]
+        numbers = [float(word) for word in value.split(",") if word.strip()]
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError
+        return numbers
     except ValueError as error:
         raise click.BadParameter(
             f"{value!r} is not a list of numbers such as {parameter.default}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mgflows.cli.options import Interrupted, json_option, print_json
+from mgflows.cli.options import FiniteFloat, Interrupted, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import make_console
 from mgflows.errors import InputError
@@ -58,20 +58,20 @@ _NOTED_EXCESS = 0.15
 )
 @click.option(
     "--reduced-density",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=None,
     help="Atoms per cubed diameter of the largest species of the alloy  [default: from the mean "
     "atomic volume, as compressed as in the paper].",
 )
 @click.option(
     "--mass-density",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=None,
     help="Density in g/cm^3, instead of --reduced-density.",
 )
 @click.option(
     "--glass-density",
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteFloat(min=0.0, min_open=True),
     default=None,
     help="Measured density of the glass in g/cm^3, to compare with.",
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mgflows.cli.options import (
+    FiniteFloat,
     campaign_argument,
     directory_option,
     json_option,
@@ -57,7 +58,7 @@ _SUMMARY = (
     "--every",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(min=0.5),
+    type=FiniteFloat(min=0.5),
     help="Seconds between two updates of --watch.",
 )
 @directory_option

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class Extension:
     Raises
     ------
     InputError
-        If nothing is added, or a number is not positive.
+        If nothing is added, or a number is not positive and finite.
     """
 
     samples: tuple[tuple[int, int], ...] = ()
@@ -95,9 +96,10 @@ class Extension:
                 hint="give samples, heated samples or cooling rates",
             )
         numbers = [value for pair in self.samples for value in pair]
-        if any(value <= 0 for value in (*numbers, *self.cooling_rates, self.n_glasses)):
+        values = (*numbers, *self.cooling_rates, self.n_glasses)
+        if not all(0 < value < math.inf for value in values):
             raise InputError(
-                f"{self} has a number that is not positive",
+                f"{self} has a number that is not positive and finite",
                 hint="give pairs of sweeps and samples, and rates in K/ps",
             )
 

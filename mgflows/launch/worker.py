@@ -11,6 +11,7 @@ import enum
 import errno
 import faulthandler
 import logging
+import math
 import os
 import signal
 import sys
@@ -267,6 +268,17 @@ def work_offline(settings: Settings, category: str | list[str] = "") -> ExitCode
     return ExitCode.STOPPED if stop_request.reason is not None else ExitCode.SOME_FAILED
 
 
+def _finite(
+    context: click.Context,  # noqa: ARG001
+    parameter: click.Parameter,  # noqa: ARG001
+    value: float | None,
+) -> float | None:
+    """Refuse nan and inf, which click takes for numbers."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("mode", type=click.Choice(["rapidfire", "singleshot"]), default="rapidfire")
 @click.option(
@@ -292,6 +304,7 @@ def work_offline(settings: Settings, category: str | list[str] = "") -> ExitCode
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.0, min_open=True),
+    callback=_finite,
     help="Take no job after this time, s.",
 )
 @click.option(

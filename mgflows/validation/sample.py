@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgflows.errors import MgflowsError
+from mgflows.errors import InputError, MgflowsError
 from mgflows.geometry import at_rest, with_volume
 from mgflows.md import protocols
 from mgflows.md.condensed import density
@@ -367,6 +367,9 @@ def _quench(given: _Given, sample: Sample) -> None:
     for name, series in (("volume", cooling.volume), ("enthalpy", cooling.enthalpy)):
         try:
             found = glass_transition(cooling.set_temperature, series)
+        except InputError:
+            # The cooling of this protocol is too short, whatever the potential.
+            continue
         except MgflowsError as error:
             sample.failures[f"glass transition ({name})"] = str(error)
             continue

@@ -55,6 +55,29 @@ def test_a_good_and_a_bad_potential(tmp_path, run):
     assert "failed" in output
 
 
+@pytest.mark.physics
+@pytest.mark.parametrize("scale", [0.85, 1.15])
+def test_a_glass_under_pressure_is_relaxed_before_its_melt_is_compared(tmp_path, run, scale):
+    """Without, the melt of a glass at 0.85 of its volume seems to expand by a third."""
+    (tmp_path / "good.txt").write_text(good_potential())
+    glass = next(frame for frame in frames(0) if frame.info["subset"] == "dft_minimized").copy()
+    glass.set_cell(glass.cell.array * scale ** (1 / 3), scale_atoms=True)
+    glass.write(tmp_path / "glass.xyz")
+    code, output, _ = run(
+        tmp_path / "good.txt", "--glasses", tmp_path / "glass.xyz", "--json", *FAST
+    )
+    result = json.loads(output)
+    assert code == 0, result["reason"]
+    checks = {check["name"]: check for check in result["checks"]}
+    # Liquid Cu-Zr expands by a tenth.
+    assert checks["melt density"]["value"] == pytest.approx(1.1, abs=0.07)
+    pressure = checks["pressure of the glasses"]
+    assert pressure["outcome"] == "warning"
+    assert (pressure["value"] > 0.0) is (scale < 1.0)
+    growth = float(pressure["sentence"].partition("first, to ")[2].split()[0])
+    assert growth == pytest.approx(1.0 / scale, abs=0.03)
+
+
 @pytest.mark.faults
 def test_wrong_input_is_one_clear_error(tmp_path, run):
     (tmp_path / "nep.txt").write_text(bad_potential())

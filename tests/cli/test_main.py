@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from pathlib import Path
 
 import pytest
+
+from mgflows.cli.main import _interruption_by_signals
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -144,3 +148,20 @@ def test_a_bug_keeps_its_traceback_but_not_the_password(run, monkeypatch):
     assert "Traceback" in said
     assert said.endswith("RuntimeError: cannot use mongodb://me:***@host:27017/ ")
     assert "secret" not in said
+
+
+def test_an_interruption_that_python_ignores_is_repeated():
+    """As one that arrives in a destructor, such as that of a file that is read from a database."""
+
+    class Destructor:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def run() -> None:
+        with _interruption_by_signals([]):
+            Destructor()
+            # The wait ends at the repeated interruption.
+            time.sleep(10.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        run()

@@ -105,6 +105,19 @@ def test_finite_sets_are_choices(path) -> None:
 
 
 @every_command
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_numbers_must_be_finite(path, value) -> None:
+    """click takes both for numbers, and nan is within all limits."""
+    command = command_of(path)
+    for parameter in command.params:
+        if isinstance(parameter.type, click.types.FloatParamType):
+            values = (value,) * parameter.nargs if parameter.nargs > 1 else value
+            given = (values,) if parameter.multiple else values
+            with pytest.raises(click.BadParameter, match=r"not a finite number|not in the range"):
+                parameter.process_value(click.Context(command), given)
+
+
+@every_command
 def test_files_are_overwritten_only_with_force(path) -> None:
     names = {parameter.name for parameter in command_of(path).params}
     if names & {"output", "report", "table"} and path not in RESUMING:
