@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import clean_text
+from mgflows.launch.processes import server_time
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -65,7 +66,8 @@ def record_unusable(database: Database, categories: list[str], reason: str) -> N
         "categories": categories,
         "host": socket.gethostname(),
         "reason": clean_text(reason, 1000),
-        "time": datetime.now(UTC),
+        # The clock of this machine may be the reason.
+        "time": server_time(database.client),
     }
     collection = database[_COLLECTION]
     collection.create_index("time", expireAfterSeconds=int(_WINDOW.total_seconds()))
@@ -81,7 +83,7 @@ def unusable_workers(database: Database, category: str) -> UnusableWorkers:
     """The recent workers of a category that could not run jobs."""
     query = {
         "categories": {"$in": [category, []]},
-        "time": {"$gt": datetime.now(UTC) - _WINDOW},
+        "time": {"$gt": server_time(database.client) - _WINDOW},
     }
     rows = list(database[_COLLECTION].find(query).sort("time", -1).limit(1000))
     if not rows:

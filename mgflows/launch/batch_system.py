@@ -10,11 +10,13 @@ import re
 import shutil
 import subprocess
 
-__all__ = ["ANSWER_SECONDS", "SUBMITTED_TO", "cluster_name", "run", "scheduler"]
+__all__ = ["ANSWER_SECONDS", "RESERVED_AT", "SUBMITTED_TO", "cluster_name", "run", "scheduler"]
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 30.0
+RESERVED_AT = "reserved_at"
+"""Key of a reserved launch: when it was reserved, by the database server's clock."""
 SUBMITTED_TO = "submitted_to"
 """Key of a reserved launch: `scheduler` and `cluster` of its batch job."""
 

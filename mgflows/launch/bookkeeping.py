@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 __all__ = ["complete", "give_back", "heartbeat", "is_simple", "read", "start", "take"]
 
 _ACTIVE = {"WAITING", "READY", "RESERVED", "RUNNING", "COMPLETED"}
+HEARTBEAT = "heartbeat"
+"""Key of a launch: time of the last heartbeat, by the server's clock."""
+LAST_CHANGE = "last_change"
+"""Key of a launch: last heartbeat before which a file in its directory had changed, by the server's
+clock. The times of files are those of other clocks: of the node, or of a file server."""
 _ORDER = [("spec._priority", DESCENDING), ("created_on", ASCENDING)]
 
 
@@ -176,10 +181,13 @@ def complete(launchpad: WorkerLaunchPad, launch: Launch, action: FWAction) -> bo
     return True
 
 
-def heartbeat(launchpad: WorkerLaunchPad, launch_id: int, more: dict[str, Any]) -> None:
-    """Record a heartbeat of a running launch, and other values."""
+def heartbeat(launchpad: WorkerLaunchPad, launch_id: int, *, changed: bool) -> None:
+    """Record a heartbeat of a running launch, and whether files in its directory have changed."""
     launchpad.launches.update_one(
         {"launch_id": launch_id, "state": "RUNNING"},
-        {"$set": {"state_history.$[entry].updated_on": datetime.now(UTC).isoformat(), **more}},
+        {
+            "$set": {"state_history.$[entry].updated_on": datetime.now(UTC).isoformat()},
+            "$currentDate": {HEARTBEAT: True} | ({LAST_CHANGE: True} if changed else {}),
+        },
         array_filters=[{"entry.state": "RUNNING"}],
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +38,6 @@ LOCK_SECONDS = 60
 """A lock held longer belongs to a dead worker: at most 1000 fireworks are rewritten under it."""
 EXPIRATION_PINGS = 5
 """A job is considered lost after so many missed heartbeats."""
-LAST_CHANGE = "last_change"
-"""Key of a launch: when a file in its directory last changed, UTC."""
 LOCK_HOLDER = "locked_by"
 _PERIODIC_SECONDS = 30.0
 _MOST_FILES = 1000
@@ -163,7 +160,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
     - A launch that has lost its job to another worker ends without a trace.
     - A worker whose jobs fail one after the other within seconds, or that cannot import them, stops
       instead of making the whole queue fail.
-    - With each heartbeat it records when a file in the launch directory last changed, by which
+    - With each heartbeat it records whether a file in the launch directory has changed, by which
       hanging jobs are recognised.
 
     Parameters
@@ -208,6 +205,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         self._ended: int | None = None
         self._name = "job"
         self._last_heartbeat = 0.0
+        self._files: tuple[int, tuple[float, int]] | None = None
         self.only_launch: dict[str, Any] | None = None
 
     def run_exists(self, fworker: FWorker | None = None) -> bool:
@@ -378,7 +376,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         return recorded
 
     def ping_launch(self, launch_id: int, ptime: Any = None, checkpoint: Any = None) -> None:
-        """Record a heartbeat, and when a file in the launch directory last changed."""
+        """Record a heartbeat, and whether a file in the launch directory has changed."""
         if launch_id == self._ended:
             return
         own = self._launch
@@ -386,17 +384,22 @@ class WorkerLaunchPad(RetryingLaunchPad):
             # FireWorks sends one before each task, in a thread at once, and one at the end, too.
             if time.monotonic() - self._last_heartbeat > self.settings.ping_seconds / 2:
                 self._last_heartbeat = time.monotonic()
-                changed = last_change(Path(own.launch_dir))
-                more = {} if changed is None else {LAST_CHANGE: changed}
-                bookkeeping.heartbeat(self, launch_id, more)
+                changed = self._has_changed(launch_id, own.launch_dir)
+                bookkeeping.heartbeat(self, launch_id, changed=changed)
             return
         super().ping_launch(launch_id, ptime, checkpoint)
         launch = self.launches.find_one({"launch_id": launch_id}, {"launch_dir": 1})
-        changed = last_change(Path(launch["launch_dir"])) if launch else None
-        if changed is not None:
-            self.launches.update_one(
-                {"launch_id": launch_id, "state": "RUNNING"}, {"$set": {LAST_CHANGE: changed}}
-            )
+        if launch is not None and ptime is None:
+            changed = self._has_changed(launch_id, launch["launch_dir"])
+            bookkeeping.heartbeat(self, launch_id, changed=changed)
+
+    def _has_changed(self, launch_id: int, directory: str) -> bool:
+        """Whether a file in a launch directory has changed since the last heartbeat."""
+        files = state_of_files(Path(directory))
+        if files is None or self._files == (launch_id, files):
+            return False
+        self._files = (launch_id, files)
+        return True
 
     def _give_back(self, launch_id: int, action: FWAction) -> dict[str, Any]:
         launch = self.get_launch_by_id(launch_id)
@@ -462,20 +465,21 @@ class WorkerLaunchPad(RetryingLaunchPad):
             raise BrokenEnvironment(str(error)) from error
 
 
-def last_change(directory: Path) -> datetime | None:
-    """When a file in a directory last changed, UTC; None if it cannot be read.
+def state_of_files(directory: Path) -> tuple[float, int] | None:
+    """Time of the last change and total size of a directory's files; None if it cannot be read.
 
-    At most the first 1000 files are looked at.
+    The time is that of the file system. At most the first 1000 files are looked at.
     """
-    newest = 0.0
+    newest, size = 0.0, 0
     try:
         for number, path in enumerate(itertools.chain([directory], directory.rglob("*"))):
             if number > _MOST_FILES:
                 break
-            newest = max(newest, path.lstat().st_mtime)
+            status = path.lstat()
+            newest, size = max(newest, status.st_mtime), size + status.st_size
     except OSError:
         pass
-    return datetime.fromtimestamp(newest, UTC) if newest else None
+    return (newest, size) if newest else None
 
 
 def configure_fireworks(ping_seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,11 @@ def clock_ahead(client: MongoClient) -> float:
     after = datetime.now(UTC)
     # The server read its clock at some time in between.
     return ((before - theirs) + (after - theirs)).total_seconds() / 2
+
+
+def server_time(client: MongoClient) -> datetime:
+    """Time by the database server's clock, the common reference of all machines."""
+    return datetime.now(UTC) - timedelta(seconds=clock_ahead(client))
 
 
 def is_known_dead(who: Mapping[str, Any]) -> bool | None:

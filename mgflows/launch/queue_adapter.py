@@ -29,7 +29,7 @@ from fireworks.user_objects.queue_adapters.common_adapter import CommonAdapter
 from mgflows.connections import open_database, open_launchpad
 from mgflows.errors import MgflowsError
 from mgflows.launch.backoff import UnusableWorkers, unusable_workers
-from mgflows.launch.batch_system import SUBMITTED_TO, cluster_name
+from mgflows.launch.batch_system import RESERVED_AT, SUBMITTED_TO, cluster_name
 from mgflows.launch.offline import write_inputs
 from mgflows.settings import Settings
 
@@ -143,10 +143,12 @@ def stop_notice(found: UnusableWorkers, category: str) -> str:
 def _adapt_launchpad(system: str | None) -> None:
     """Change FireWorks' own LaunchPad, which ``qlaunch`` creates, in this process.
 
-    Fireworks that cannot be imported stay READY, and reservations name their cluster.
+    Fireworks that cannot be imported stay READY, and reservations have the time of the server and
+    name their cluster.
     """
     LaunchPad.run_exists = _run_exists
     LaunchPad.get_fw_by_id = _get_fw_by_id
+    LaunchPad.reserve_fw = _reserve_fw
     LaunchPad.set_reservation_id = partialmethod(_set_reservation_id, system=system)
 
 
@@ -157,7 +159,20 @@ def _run_exists(self: LaunchPad, fworker: FWorker | None = None) -> bool:
 
 
 _READ = LaunchPad.get_fw_by_id
+_RESERVE = LaunchPad.reserve_fw
 _SET_RESERVATION = LaunchPad.set_reservation_id
+
+
+def _reserve_fw(
+    self: LaunchPad, *arguments: Any, **options: Any
+) -> tuple[Firework, int] | tuple[None, None]:
+    """Reserve a firework, and record when, by the server's clock."""
+    firework, launch_id = _RESERVE(self, *arguments, **options)
+    if launch_id is not None:
+        self.launches.update_one(
+            {"launch_id": launch_id, "state": "RESERVED"}, {"$currentDate": {RESERVED_AT: True}}
+        )
+    return firework, launch_id
 
 
 def _set_reservation_id(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mgflows.database.integrity import INDEXES, wrong_counters
 from mgflows.errors import InputError
 from mgflows.launch.firetask import as_flow, compile_jobs, to_workflow
 from mgflows.launch.plan import MAX_FIREWORKS, plan_pieces
+from mgflows.launch.processes import server_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from fireworks import LaunchPad, Workflow
     from jobflow import Flow, Job
@@ -125,10 +126,12 @@ def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, A
     new = [(key, compiled) for key, compiled in workflows if key not in present]
     numbers = sum(len(compiled["fireworks"]) for _, compiled in new)
     next_id = launchpad.get_new_fw_id(quantity=numbers) if numbers else 0
+    # The age of fireworks that are not in a workflow yet decides whether their submission died.
+    now = server_time(launchpad.connection).replace(tzinfo=None)
     fireworks: list[dict[str, Any]] = []
     documents: list[dict[str, Any]] = []
     for key, compiled in new:
-        numbered, document = _number(key, compiled, next_id)
+        numbered, document = _number(key, compiled, next_id, now)
         next_id += len(numbered)
         fireworks += numbered
         documents.append(document)
@@ -175,10 +178,9 @@ def prepare_database(launchpad: LaunchPad) -> None:
 
 
 def _number(
-    key: str, compiled: dict[str, Any], first: int
+    key: str, compiled: dict[str, Any], first: int, now: datetime
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The documents of a workflow in FireWorks' form, with fireworks numbered from `first`."""
-    now = datetime.now(UTC).replace(tzinfo=None)
     # FireWorks keeps times of fireworks as text and those of workflows as dates.
     times = {"created_on": now.isoformat(), "updated_on": now.isoformat()}
     fireworks = [

@@ -388,7 +388,7 @@ def _flaw(database: Database) -> Finding:
 
 
 def _clock(settings: Settings, database: Database) -> Finding:
-    """Compare clocks: heartbeats are written by one clock and read by another."""
+    """Compare clocks. `mgflows heal` uses the server's only; FireWorks does not."""
     check = "clock"
     ahead = abs(clock_ahead(database.client))
     reason = f"{ahead:.1f} s off the server's" if ahead > 0.1 else "agrees with the server's"
@@ -396,7 +396,8 @@ def _clock(settings: Settings, database: Database) -> Finding:
         return Finding(
             check,
             Verdict.ERROR,
-            f"{reason}: running jobs may be considered lost",
+            f"{reason}: times in the LaunchPad are wrong, and FireWorks' own lpad detect_lostruns "
+            "may consider running jobs lost",
             "set the clock (chronyd or timedatectl set-ntp true)",
         )
     if ahead > _SKEW_SECONDS:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from mgflows.launch.batch_system import SUBMITTED_TO
-from mgflows.launch.launchpad import EXPIRATION_PINGS, LAST_CHANGE
-from mgflows.launch.processes import clock_ahead, is_known_dead, was_restarted
+from mgflows.launch.batch_system import RESERVED_AT, SUBMITTED_TO
+from mgflows.launch.bookkeeping import HEARTBEAT, LAST_CHANGE
+from mgflows.launch.launchpad import EXPIRATION_PINGS
+from mgflows.launch.processes import is_known_dead, server_time, was_restarted
 from mgflows.recovery.queues import JobState
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ __all__ = [
     "is_dead",
     "last_launch",
     "parse_time",
-    "server_time",
     "stall_reason",
 ]
 
@@ -45,7 +45,7 @@ GRACE_SECONDS = 5.0
 taking a firework and storing its launch, one between the last write and unlocking a workflow."""
 SUBMISSION_SECONDS = 600.0
 """Between reserving a firework and storing its job id, qlaunch waits for sbatch or qsub; between
-adding fireworks and linking them in a workflow there are two writes. Clocks may differ, too."""
+adding fireworks and linking them in a workflow there are two writes."""
 _UNKNOWN_WORKER_TIMEOUT = 4 * 3600.0
 """FireWorks' own rule (RUN_EXPIRATION_SECS), for workers without an identity, in s."""
 
@@ -99,12 +99,12 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
     launch = last_launch(launchpad, firework)
     if launch is None:
         # Reserved; its launch is not stored yet or never will be.
-        age = server_time(launchpad) - parse_time(firework["updated_on"])
+        age = server_time(launchpad.connection) - parse_time(firework["updated_on"])
         if age > timedelta(seconds=GRACE_SECONDS):
             return Diagnosis(ProcessState.LOST, "its worker died while taking it", True)
         return Diagnosis(ProcessState.LIVE, "a worker is taking it")
     if launch["state"] == "RESERVED":
-        return _diagnose_reservation(launch, queues, server_time(launchpad))
+        return _diagnose_reservation(launch, queues, server_time(launchpad.connection))
     if launch["state"] != "RUNNING":
         return Diagnosis(ProcessState.LIVE, f"its launch is {launch['state']}")
     who = (launch.get("fworker") or {}).get("env") or {}
@@ -120,19 +120,13 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
     found = _diagnose_job(job, queues) if job is not None else None
     if found is not None:
         return found
-    heard = -timedelta(seconds=who.get("clock_ahead", 0.0)) + parse_time(
-        next(
-            entry["updated_on"]
-            for entry in reversed(launch["state_history"])
-            if entry["state"] == "RUNNING"
-        )
-    )
+    heard = _last_heartbeat(launch, who)
     timeout = (
         EXPIRATION_PINGS * who["ping_seconds"] if "ping_seconds" in who else _UNKNOWN_WORKER_TIMEOUT
     )
     where = who.get("host") or launch.get("host") or "another machine"
     since = f"{heard:%Y-%m-%d %H:%M:%S} UTC"
-    if server_time(launchpad) - heard <= timedelta(seconds=timeout):
+    if server_time(launchpad.connection) - heard <= timedelta(seconds=timeout):
         return Diagnosis(ProcessState.LIVE, f"last heartbeat of its worker on {where}: {since}")
     reason = f"no heartbeat from its worker on {where} since {since}"
     if job is None and was_restarted(who):
@@ -158,7 +152,7 @@ def stall_reason(
     if launch is None or launch["state"] != "RUNNING" or launch.get(LAST_CHANGE) is None:
         return None
     changed = parse_time(launch[LAST_CHANGE])
-    if server_time(launchpad) - changed <= timedelta(seconds=stall_seconds):
+    if server_time(launchpad.connection) - changed <= timedelta(seconds=stall_seconds):
         return None
     who = (launch.get("fworker") or {}).get("env") or {}
     job = batch_job_of(launch)
@@ -221,15 +215,22 @@ def has_ended(launchpad: LaunchPad, firework: dict[str, Any]) -> bool:
     )
 
 
-def server_time(launchpad: LaunchPad) -> datetime:
-    """Time by the server's clock, the common reference of all machines."""
-    return datetime.now(UTC) - timedelta(seconds=clock_ahead(launchpad.connection))
-
-
 def parse_time(value: datetime | str) -> datetime:
     """Read a time as FireWorks stores it: a date or its ISO text, always UTC."""
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _last_heartbeat(launch: dict[str, Any], who: dict[str, Any]) -> datetime:
+    """Time of the last heartbeat by the server's clock."""
+    if HEARTBEAT in launch:
+        return parse_time(launch[HEARTBEAT])
+    written = next(
+        entry["updated_on"]
+        for entry in reversed(launch["state_history"])
+        if entry["state"] == "RUNNING"
+    )
+    return parse_time(written) - timedelta(seconds=who.get("clock_ahead", 0.0))
 
 
 def _place(job: dict[str, Any]) -> str:
@@ -243,7 +244,9 @@ def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime)
     job = batch_job_of(launch)
     if job is None:
         entry = launch["state_history"][-1]
-        since = parse_time(entry.get("created_on") or entry["updated_on"])
+        since = parse_time(
+            launch.get(RESERVED_AT) or entry.get("created_on") or entry["updated_on"]
+        )
         if now - since > timedelta(seconds=SUBMISSION_SECONDS):
             reason = (
                 f"it has been reserved since {since:%Y-%m-%d %H:%M:%S} UTC, but no job was "

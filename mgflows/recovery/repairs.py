@@ -30,6 +30,7 @@ from mgflows.database.progress import require_campaign
 from mgflows.launch.campaigns import restore_deleted
 from mgflows.launch.launchpad import LOCK_HOLDER, RetryingLaunchPad, configure_fireworks
 from mgflows.launch.offline import active_runs, read_record, recover_offline
+from mgflows.launch.processes import server_time
 from mgflows.launch.workflows import prepare_database
 from mgflows.recovery.diagnosis import (
     GRACE_SECONDS,
@@ -41,7 +42,6 @@ from mgflows.recovery.diagnosis import (
     is_dead,
     last_launch,
     parse_time,
-    server_time,
     stall_reason,
 )
 from mgflows.recovery.queues import Queues
@@ -381,15 +381,22 @@ class _Search:
 
     def orphans(self) -> Iterator[Step]:
         """Waiting fireworks in no workflow, too old to be part of a running submission."""
-        before = server_time(self.launchpad) - timedelta(seconds=SUBMISSION_SECONDS)
-        planned = set(self.found.removed)
-        for fw_id in _unlinked(self.launchpad, self.fireworks_query):
-            firework = self.launchpad.fireworks.find_one({"fw_id": fw_id}, _FIELDS)
-            if (
-                firework is not None
-                and fw_id not in planned
-                and parse_time(firework["updated_on"]) < before
-            ):
+        before = server_time(self.launchpad.connection) - timedelta(seconds=SUBMISSION_SECONDS)
+        unlinked = set(_unlinked(self.launchpad, self.fireworks_query))
+        old = [
+            firework
+            for firework in self.launchpad.fireworks.find(
+                {"fw_id": {"$in": sorted(unlinked.difference(self.found.removed))}}, _FIELDS
+            )
+            if parse_time(firework["updated_on"]) < before
+        ]
+        if not old:
+            return
+        # The clock that wrote their time may be slow: a worker may just be linking them.
+        time.sleep(GRACE_SECONDS)
+        unlinked.intersection_update(_unlinked(self.launchpad, self.fireworks_query))
+        for firework in old:
+            if (fw_id := firework["fw_id"]) in unlinked:
                 yield Step(
                     Action.REMOVE,
                     "orphan",
@@ -529,7 +536,7 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
     launchpad.rerun_fw(fw_id)
     if step.problem == _LOST_RUN and not step.seen.get(_FROM_OUTSIDE):
         # To the end of the queue: the other jobs run before this one may end its worker again.
-        now = server_time(launchpad).replace(tzinfo=None).isoformat()
+        now = server_time(launchpad.connection).replace(tzinfo=None).isoformat()
         launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"created_on": now}})
     launchpad.launches.update_many(
         {"launch_id": {"$in": step.seen.get("launches", [])}, "state": {"$in": _HELD}},

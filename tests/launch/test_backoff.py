@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import fireworks.core.firework
 import pytest
 from fireworks import FWorker, LaunchPad
 from fireworks.utilities.fw_serializers import load_object_from_file
 
 from mgflows.connections import launchpad_options
 from mgflows.flows.tags import tag
-from mgflows.launch import queue_adapter, submit
+from mgflows.launch import processes, queue_adapter, submit
 from mgflows.launch.backoff import forget_unusable, record_unusable, unusable_workers
 from mgflows.launch.worker import ExitCode
 from mgflows.machine.configuration import write_configuration
+from mgflows.recovery import plan_recovery
+from mgflows.recovery.diagnosis import parse_time
 from tests.helpers import jobs
 from tests.helpers.programs import commands
 from tests.helpers.workers import run_worker
@@ -40,9 +43,11 @@ def site(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     write_configuration(site, tmp_path, sys.executable)
     script = f"echo x >> {tmp_path}/submitted; echo Submitted batch job 7"
     commands(tmp_path / "bin", monkeypatch, sbatch=script)
-    run_exists, get_fw_by_id = LaunchPad.run_exists, LaunchPad.get_fw_by_id
+    changed = ("run_exists", "get_fw_by_id", "reserve_fw", "set_reservation_id")
+    original = {name: vars(LaunchPad)[name] for name in changed}
     yield site
-    LaunchPad.run_exists, LaunchPad.get_fw_by_id = run_exists, get_fw_by_id
+    for name, function in original.items():
+        setattr(LaunchPad, name, function)
 
 
 def submit_batch_job(folder: Path, category: str) -> str | None:
@@ -84,6 +89,36 @@ def test_qlaunch_waits_longer_and_stops(
     old = datetime.now(UTC) - timedelta(hours=1)
     database.unusable_workers.update_many({}, {"$set": {"time": old}})
     assert unusable_workers(database, "md").number == 0
+
+
+def test_times_are_the_server_s(
+    site: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reservations and records of a machine whose clock is ten minutes slow."""
+
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return datetime.now(UTC) - timedelta(minutes=10)
+
+    monkeypatch.setattr(processes, "datetime", Slow)
+    monkeypatch.setattr(
+        fireworks.core.firework, "datetime", SimpleNamespace(datetime=Slow, timezone=timezone)
+    )
+    record_unusable(database, ["dft"], "reason")
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0), site)
+    load_object_from_file(str(tmp_path / "my_qadapter_dft.yaml"))
+    launchpad = LaunchPad(**launchpad_options(site, 5.0))
+    firework, _ = launchpad.reserve_fw(FWorker(), str(tmp_path))
+    launch = database.launches.find_one({})
+    monkeypatch.undo()
+    written = launch["state_history"][-1]["created_on"]
+    assert parse_time(written) < datetime.now(UTC) - timedelta(minutes=9), "it was slow"
+    last = unusable_workers(database, "dft").last
+    assert last is not None
+    assert abs(last - datetime.now(UTC)) < timedelta(minutes=1)
+    found = plan_recovery(site)
+    assert (found.steps, found.running) == ([], [firework.fw_id])
 
 
 def test_waits_grow_and_stay_below_the_time_of_a_stuck_reservation(database: Database) -> None:

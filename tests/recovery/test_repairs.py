@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,8 +30,6 @@ from tests.helpers.programs import commands, slurm_that_prints
 from tests.helpers.workers import elsewhere, everything, fw_ids, run_worker, working
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pymongo.database import Database
 
 pytestmark = [pytest.mark.mongo, pytest.mark.faults]
@@ -215,7 +216,7 @@ def test_wrong_clocks_do_no_harm(
         slow = {"state_history.$.updated_on": written.isoformat(), "fworker.env.ping_seconds": 30.0}
         database.launches.update_one(
             {"state_history.state": "RUNNING"},
-            {"$set": {**slow, "fworker.env.clock_ahead": -600.0}},
+            {"$set": {**slow, "fworker.env.clock_ahead": -600.0}, "$unset": {"heartbeat": 1}},
         )
 
         class Clock(datetime):
@@ -228,6 +229,78 @@ def test_wrong_clocks_do_no_harm(
         assert plan_recovery(settings).running == [launch["fw_id"]]
         database.launches.update_one({}, {"$set": {"fworker.env.clock_ahead": 0.0}})
         assert list(plan_recovery(settings).rerun) == [launch["fw_id"]]
+
+
+SLOW_WORKER = """
+import datetime, sys
+from types import SimpleNamespace
+from fireworks.core import firework
+from mgflows.launch import bookkeeping, processes, worker
+
+class Slow(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime.now(tz) - datetime.timedelta(minutes=10)
+
+processes.clock_ahead = lambda client: 600.0
+processes.datetime = bookkeeping.datetime = Slow
+firework.datetime = SimpleNamespace(datetime=Slow, timezone=datetime.timezone)
+sys.exit(worker.main(sys.argv[1:]))
+"""
+
+
+def test_the_clock_of_a_worker_has_no_effect(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """It is ten minutes slow, was ten minutes fast when the worker started, and dates files."""
+    settings = settings.model_copy(update={"ping_seconds": 0.2, "stall_seconds": 60.0})
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 1.0, 60.0), settings)
+    path = settings.write(tmp_path / "mgflows.yaml")
+    command = [sys.executable, "-c", SLOW_WORKER, "--settings", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as worker:
+        try:
+            wait_for(lambda: "heartbeat" in (database.launches.find_one({}) or {}))
+            launch = database.launches.find_one({})
+            then = time.time() - 600.0
+            directory = Path(launch["launch_dir"])
+            for file in (*directory.iterdir(), directory):
+                os.utime(file, (then, then))
+            elsewhere(database, launch["fw_id"])
+            seen = launch["last_change"]
+            wait_for(lambda: database.launches.find_one({})["last_change"] > seen)
+            launch = database.launches.find_one({})
+            (entry,) = [entry for entry in launch["state_history"] if entry["state"] == "RUNNING"]
+            written = diagnosis.parse_time(entry["updated_on"])
+            assert written < datetime.now(UTC) - timedelta(minutes=9), "it was slow"
+            found = plan_recovery(settings)
+            assert (found.steps, found.running) == ([], [launch["fw_id"]])
+            assert found.stalled == {}
+        finally:
+            worker.kill()
+    wait_for(lambda: plan_recovery(settings).rerun)
+
+
+def test_fireworks_that_a_slow_clock_dated_are_not_removed_while_they_are_linked(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(
+        [jobs.add(str(tmp_path / "journal"), name, 1.0, 1.0) for name in ("dead", "linked")],
+        settings,
+    )
+    database.fireworks.update_many({}, {"$set": {"updated_on": "2026-01-01T00:00:00"}})
+    ids = fw_ids(database)
+    workflow = database.workflows.find_one({"nodes": ids["linked"]})
+    database.workflows.delete_many({})
+    wait = time.sleep
+
+    def link(seconds: float) -> None:
+        # pymongo's threads sleep, too.
+        if seconds == repairs.GRACE_SECONDS:
+            database.workflows.insert_one({**workflow, "nodes": [ids["linked"]]})
+        wait(min(seconds, 0.5))
+
+    monkeypatch.setattr(repairs.time, "sleep", link)
+    assert recover(settings).removed == [ids["dead"]]
 
 
 def test_a_job_that_is_just_being_taken_is_left(
