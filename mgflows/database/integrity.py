@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mgflows.database.planned import batches
 from mgflows.errors import DamagedDataError
+from mgflows.schemas.campaign import PLANNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INDEXES",
+    "DamagedJob",
     "LostLaunch",
     "LostOutput",
     "changed_outputs",
+    "damaged_jobs",
     "lost_launches",
     "lost_outputs",
     "missing_indexes",
     "wrong_counters",
 ]
 
+TASK = "{{mgflows.launch.firetask.JobTask}}"
+"""FireWorks' name of the task of every job."""
 _UNIQUE_SUBMISSION = {
     "unique": True,
     "partialFilterExpression": {"metadata.submission": {"$exists": True}},
@@ -93,6 +98,62 @@ class LostLaunch:
     name: str
     state: str
     launch_id: int
+
+
+@dataclass(frozen=True)
+class DamagedJob:
+    """A waiting job that no worker can read, because its firework was edited.
+
+    Attributes
+    ----------
+    fw_id, name
+        Its firework.
+    spec
+        The spec with which it was submitted; None if the plan of its campaign does not hold it.
+    """
+
+    fw_id: int
+    name: str
+    spec: dict[str, Any] | None
+
+
+def damaged_jobs(database: Database, campaign: str | None = None) -> list[DamagedJob]:
+    """Waiting jobs whose task was removed or replaced in the database.
+
+    A worker that takes one stops, since its machine may lack the job's modules.
+
+    Parameters
+    ----------
+    database
+        The database.
+    campaign
+        Only this campaign; all by default.
+    """
+    query: dict[str, Any] = {
+        "state": {"$in": ["READY", "WAITING"]},
+        "spec.submission": {"$exists": True},
+        "spec._tasks.0._fw_name": {"$ne": TASK},
+    }
+    if campaign is not None:
+        query["spec.mgflows.campaign"] = campaign
+    damaged = []
+    for firework in database["fireworks"].find(query, ["fw_id", "name", "spec"]):
+        spec = _planned_spec(database, firework["spec"])
+        # Another task may be what was submitted.
+        if spec is None or spec["_tasks"] != firework["spec"].get("_tasks"):
+            damaged.append(DamagedJob(firework["fw_id"], firework.get("name", ""), spec))
+    return sorted(damaged, key=lambda job: job.fw_id)
+
+
+def _planned_spec(database: Database, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """The spec of a job in the plan of its campaign, with its submission; None without it."""
+    job, submission = spec.get("job_uuid"), spec["submission"]
+    query = {"jobs": job, "workflow": {"$exists": True}}
+    for piece in database[PLANNED].find(query, ["workflow.fireworks"]):
+        for firework in piece["workflow"]["fireworks"]:
+            if firework["spec"].get("job_uuid") == job:
+                return {**firework["spec"], "submission": submission}
+    return None
 
 
 def lost_launches(database: Database, campaign: str | None = None) -> list[LostLaunch]:

@@ -16,6 +16,7 @@ from jobflow.core.schemas import JobStoreDocument
 from monty.json import jsanitize
 
 from mgflows.errors import InputError
+from mgflows.jobs.worker import store_to_read
 from mgflows.schemas.frames import Frame, FrameRecord, FrameSummary
 from mgflows.schemas.labels import LabelDocument
 from mgflows.surrogate.correlation import LabelledSample
@@ -55,8 +56,8 @@ class ChangedLabelError(InputError):
 
 
 def current_store() -> JobStore:
-    """Return the JobStore of the running job, which must have ``expose_store=True``."""
-    return CURRENT_JOB.store
+    """Return the JobStore that the running job, with ``expose_store=True``, reads outputs from."""
+    return store_to_read(CURRENT_JOB.store)
 
 
 def store_output(

@@ -62,7 +62,8 @@ class StopRequest:
             self._job_runs = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.request(f"{signal.Signals(number).name} (walltime, preemption or a user's request)")
+        name = signal.Signals(number).name
+        self.request(f"{name} (walltime, memory limit, preemption or a user's request)")
         if self._job_runs:
             # Only once: the job's orderly end must not be interrupted again.
             self._job_runs = False

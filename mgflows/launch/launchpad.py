@@ -277,7 +277,8 @@ class WorkerLaunchPad(RetryingLaunchPad):
     def _unreadable(self, fw_id: int, error: Exception) -> BrokenEnvironment:
         self.stop.request(
             f"firework {fw_id} cannot be read on this machine "
-            f"({type(error).__name__}: {clean_text(str(error), 500)})"
+            f"({type(error).__name__}: {clean_text(str(error), 500)}); install the modules of its "
+            "job, or run mgflows heal in case the firework was edited"
         )
         return BrokenEnvironment(self.stop.reason)
 
@@ -411,8 +412,9 @@ class WorkerLaunchPad(RetryingLaunchPad):
             details = action.stored_data["_exception"]
             message = (
                 f"it was interrupted {self.settings.max_interruptions} times, the last time by "
-                f"{interruption_reason(action.stored_data)}; give it a longer walltime or let it "
-                "write checkpoints, then: mgflows heal --retry interrupted --yes"
+                f"{interruption_reason(action.stored_data)}; give it a longer walltime or "
+                "more memory, or let it write checkpoints, then: "
+                "mgflows heal --retry interrupted --yes"
             )
             details["_stacktrace"] = f"{details.get('_stacktrace', '')}\nInterrupted: {message}"
             # Without `interrupted`, so that it is not rerun automatically.

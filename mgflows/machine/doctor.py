@@ -16,6 +16,7 @@ import mgflows
 from mgflows.connections import check_database, open_database, open_job_store
 from mgflows.database.integrity import (
     changed_outputs,
+    damaged_jobs,
     lost_launches,
     lost_outputs,
     missing_indexes,
@@ -496,6 +497,11 @@ def _integrity(database: Database) -> list[Finding]:
         findings.append(("indexes", f"missing: {'; '.join(indexes)}"))
     if counters := wrong_counters(database):
         findings.append(("counters", f"missing or too small: {', '.join(counters)}"))
+    if damaged := damaged_jobs(database):
+        number = plural(len(damaged), "waiting job")
+        first = f"{damaged[0].fw_id} ({damaged[0].name})"
+        reason = f"the task of {number} was removed or replaced, first of {first}"
+        findings.append(("submitted jobs", reason))
     if launches := lost_launches(database):
         number = plural(len(launches), "ended job")
         first = f"{launches[0].fw_id} ({launches[0].name})"

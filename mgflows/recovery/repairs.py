@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mgflows.connections import check_database
 from mgflows.database.failures import ErrorCategory, Failure, read_failures
 from mgflows.database.integrity import (
+    damaged_jobs,
     lost_launches,
     lost_outputs,
     missing_indexes,
@@ -65,6 +66,7 @@ _FIELDS = {"fw_id": 1, "name": 1, "state": 1, "launches": 1, "updated_on": 1}
 _FROM_OUTSIDE = "ended_from_outside"
 _SET_ASIDE = "set_aside"
 _STARTED = "started_offline"
+_SPEC = "spec"
 _LOST_RUN = "lost run"
 
 
@@ -144,7 +146,7 @@ def _look(
         looks = [search.broken_workflows, search.lost, search.orphans]
         # One after the other, because a repair may reveal what the next one finds.
         if restore:
-            looks = [search.unprepared, search.lost_launches, *looks]
+            looks = [search.unprepared, search.damaged, search.lost_launches, *looks]
             looks += [search.lost_outputs, search.deleted]
         for look in looks:
             for step in look():
@@ -419,6 +421,19 @@ class _Search:
             reason = f"missing or too small: {text}"
             yield Step(Action.PREPARE, "wrong counter", (), database.name, reason)
 
+    def damaged(self) -> Iterator[Step]:
+        """Waiting jobs whose task was removed or replaced, so that no worker can read them."""
+        for job in damaged_jobs(self.launchpad.db, self.campaign):
+            if job.spec is None:
+                self.found.unclear[job.fw_id] = (
+                    "its task was removed or replaced in the database, and the plan of its "
+                    f"campaign does not hold it; remove it with: lpad delete_wflows -i {job.fw_id}"
+                )
+                continue
+            reason = "its task was removed or replaced in the database"
+            seen = {"fw_id": job.fw_id, "state": {"$in": ["READY", "WAITING"]}, _SPEC: job.spec}
+            yield Step(Action.RESTORE, "damaged job", (job.fw_id,), job.name, reason, seen)
+
     def lost_outputs(self) -> Iterator[Step]:
         """Completed jobs whose output or arrays were deleted."""
         planned = {*self.found.rerun}
@@ -514,7 +529,7 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
     if step.action is Action.PREPARE:
         prepare_database(launchpad)
         return True
-    if step.action is Action.RESTORE:
+    if step.action is Action.RESTORE and not step.fireworks:
         return restore_deleted(launchpad, step.seen["campaign"]) > 0
     if step.action is Action.REMOVE:
         removed = launchpad.fireworks.delete_many(
@@ -522,10 +537,13 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
         )
         return bool(removed.deleted_count)
     (fw_id,) = step.fireworks
-    seen = {key: step.seen[key] for key in step.seen.keys() - {_FROM_OUTSIDE, _STARTED}}
+    seen = {key: step.seen[key] for key in step.seen.keys() - {_FROM_OUTSIDE, _STARTED, _SPEC}}
     # A worker may have finished, or another process repaired this, in the meantime.
     if launchpad.fireworks.find_one(seen, {"_id": 1}) is None:
         return False
+    if step.action is Action.RESTORE:
+        changed = launchpad.fireworks.update_one(seen, {"$set": {"spec": step.seen[_SPEC]}})
+        return bool(changed.modified_count)
     if step.action is Action.RECORD:
         return _record_launch(launchpad, step)
     if step.action is Action.FINISH:

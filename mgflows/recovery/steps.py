@@ -36,9 +36,9 @@ class Step:
         `RERUN` makes a firework READY (or WAITING for its parents), `SET_ASIDE` marks a firework
         FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
         unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
-        belong to no workflow, `RESTORE` inserts deleted jobs again, `PREPARE` creates missing
-        indexes and counters, `COLLECT` stores the result of a job that ran offline, `RECORD`
-        inserts a deleted launch.
+        belong to no workflow, `RESTORE` inserts deleted jobs, or the spec of a damaged one, again,
+        `PREPARE` creates missing indexes and counters, `COLLECT` stores the result of a job that
+        ran offline, `RECORD` inserts a deleted launch.
     problem
         The problem in a word or two.
     fireworks

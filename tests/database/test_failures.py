@@ -102,7 +102,7 @@ def be_killed() -> None:
 
 
 def be_interrupted() -> None:
-    raise Interrupted("SIGTERM (walltime, preemption or a user's request)")
+    raise Interrupted("SIGTERM (walltime, memory limit, preemption or a user's request)")
 
 
 def look_up() -> None:

@@ -14,6 +14,7 @@ from mgflows.errors import DamagedDataError, ErrorCategory, ServiceError
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch import advance, submit
 from mgflows.launch.launchpad import RetryingLaunchPad
+from mgflows.launch.worker import ExitCode
 from mgflows.launch.workflows import prepare_database
 from mgflows.machine.doctor import Verdict, _checksums, _integrity
 from mgflows.recovery import plan_recovery, recover
@@ -164,6 +165,48 @@ def test_deleted_indexes_and_counters_are_named_and_created(
     done = run_worker(settings)
     assert "the database lacks indexes or counters, which are created" in done.stderr
     assert ran(tmp_path / "journal") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"$unset": {"spec._tasks": 1}},
+        {"$set": {"spec._tasks.0._fw_name": "{{no_such_module.Task}}"}},
+    ],
+)
+def test_an_edited_firework_is_named_and_restored(
+    damage: dict[str, Any], settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    first = jobs.add(str(tmp_path / "journal"), "first", 1.0, 2.0)
+    second = jobs.add(str(tmp_path / "journal"), "second", first.output, 2.0)
+    flow = Flow([first, second])
+    set_campaign(flow, "c1")
+    submit(flow, settings)
+    (before,) = database.fireworks.find({"spec.job_uuid": first.uuid})
+    database.fireworks.update_one({"fw_id": before["fw_id"]}, damage)
+    done = run_worker(settings, check=ExitCode.BROKEN_ENVIRONMENT)
+    assert "or run mgflows heal in case the firework was edited" in done.stderr
+    (finding,) = _integrity(database)
+    assert f"the task of 1 waiting job was removed or replaced, first of {before['fw_id']}" in (
+        finding.reason
+    )
+    (step,) = recover(settings, restore=True).steps
+    assert (step.problem, step.fireworks) == ("damaged job", (before["fw_id"],))
+    assert database.fireworks.find_one({"fw_id": before["fw_id"]})["spec"] == before["spec"]
+    run_worker(settings)
+    assert ran(tmp_path / "journal") == ["first", "second"]
+    assert not plan_recovery(settings).steps
+
+
+def test_an_edited_firework_that_is_not_planned_is_reported(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    submit(jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0), settings)
+    submission = database.fireworks.find_one({})["spec"]["submission"]
+    database.fireworks.update_one({}, {"$set": {"spec": {"submission": submission}}})
+    found = recover(settings, restore=True)
+    assert found.steps == []
+    assert "remove it with: lpad delete_wflows -i 1" in found.unclear[1]
 
 
 def test_a_deleted_workflow_ends_its_worker_at_once(
