@@ -2,18 +2,23 @@
 
     python docs/examples/training_data.py DIRECTORY --kind wide
     python docs/examples/training_data.py DIRECTORY --kind small --potential nep.txt
+    python docs/examples/training_data.py DIRECTORY --kind small --gpaw 400 --atoms 12 --each 3
 
 ``wide`` has all crystals of the shipped table for Cu-Zr-Al at 0.75 to 1.35 times their volume with
 strains of 4 % and displaced atoms, and glasses of random compositions. ``small`` has 80 frames of
 24-atom glasses and strained elements: what a small campaign with density functionals affords. The
 labels are those of the stand-in or, with ``--potential``, of a NEP: UNEP-v1 (Song et al., Nat.
 Commun. 15, 10208 (2024)), which was fitted to PBE, stands for density functionals in
-docs/how_to/training.md. A quarter of the families are test frames.
+docs/how_to/training.md. With ``--gpaw`` GPAW labels them, with a cutoff in eV and at the Gamma
+point in glasses. Labels are kept in DIRECTORY/labels.xyz: the same command resumes, and after
+``--minutes`` it writes the frames that have one. A quarter of the families are test frames.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +27,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows import Alloy
 from mgflows.eam import stand_in_calculator
-from mgflows.nep import nep_calculator, write_frames
+from mgflows.errors import LabelError
+from mgflows.methods.gpaw import GpawMethod
+from mgflows.nep import nep_calculator, read_frames, write_frames
 from mgflows.structures.crystals import crystal_prototypes
 from mgflows.surrogate import LennardJones
 from mgflows.surrogate.glasses import GlassProtocol, sample_glass
@@ -31,10 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
 SPECIES = ("Al", "Cu", "Zr")
 VOLUMES = np.array([16.6, 11.8, 23.3])
 """Of the elements, A^3 per atom."""
+GAMMA_IN_GLASSES = 0.69
+"""Spacing of k-points in 1/A: one per direction in cells wider than 6.1 A, more in crystals."""
 _ATOMS_LARGEST = 64
 
 
@@ -86,6 +96,47 @@ def glasses(
             yield frame
 
 
+def labelled(frame: Atoms, calculator: Calculator) -> Atoms:
+    """The frame with its labels."""
+    frame = frame.copy()
+    frame.calc = calculator
+    results = {
+        "energy": frame.get_potential_energy(force_consistent=True),
+        "forces": frame.get_forces(),
+        "stress": frame.get_stress(),
+    }
+    frame.calc = SinglePointCalculator(frame, **results)
+    return frame
+
+
+def gpaw_labelled(
+    frames: list[Atoms], directory: Path, cutoff: float, minutes: float, rng: np.random.Generator
+) -> list[Atoms]:
+    """The frames that have a label of GPAW after this many minutes, in random order."""
+    method = GpawMethod(cutoff=cutoff, k_spacing=GAMMA_IN_GLASSES)
+    path = directory.absolute() / "labels.xyz"
+    done = {frame.info["number"]: frame for frame in read_frames(path)} if path.exists() else {}
+    work = directory / "gpaw"
+    work.mkdir(exist_ok=True)
+    os.chdir(work)
+    end = time.monotonic() + 60.0 * minutes
+    for number in rng.permutation(len(frames)).tolist():
+        if number in done or time.monotonic() > end:
+            continue
+        calculator = method.build(frames[number])
+        try:
+            frame = labelled(frames[number], calculator)
+        except LabelError as error:
+            print(f"frame {number} has no label: {error}", flush=True)
+            continue
+        finally:
+            calculator.close()
+        frame.info["number"] = number
+        done[number] = frame
+        write_frames(path, list(done.values()))
+    return [done[number] for number in sorted(done)]
+
+
 def main() -> None:
     """Read the command line, label and write."""
     parser = argparse.ArgumentParser(
@@ -93,34 +144,40 @@ def main() -> None:
     )
     parser.add_argument("directory", type=Path)
     parser.add_argument("--kind", choices=("wide", "small"), required=True)
-    parser.add_argument("--potential", type=Path, help="a nep.txt that labels")
+    labels = parser.add_mutually_exclusive_group()
+    labels.add_argument("--potential", type=Path, help="a nep.txt that labels")
+    labels.add_argument("--gpaw", type=float, metavar="CUTOFF", help="label with GPAW; eV")
+    parser.add_argument("--minutes", type=float, default=1e6, help="of labelling with GPAW")
+    parser.add_argument("--atoms", type=int, default=24, help="of a glass of the small set")
+    parser.add_argument("--each", type=int, default=6, help="frames per family of the small set")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     if options.kind == "wide":
         frames = [*crystals(rng, 8, elements=False), *glasses(rng, 12, 100, 6, fixed=False)]
     else:
-        frames = [*crystals(rng, 6, elements=True), *glasses(rng, 12, 24, 6, fixed=True)]
-    calculator = (
-        stand_in_calculator(SPECIES)
-        if options.potential is None
-        else nep_calculator(options.potential)
-    )
+        frames = [
+            *crystals(rng, options.each, elements=True),
+            *glasses(rng, 12, options.atoms, options.each, fixed=True),
+        ]
+    directory = options.directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
     families = list(dict.fromkeys(frame.info["family"] for frame in frames))
+    if options.gpaw is not None:
+        frames = gpaw_labelled(frames, directory, options.gpaw, options.minutes, rng)
+    else:
+        calculator = (
+            stand_in_calculator(SPECIES)
+            if options.potential is None
+            else nep_calculator(options.potential)
+        )
+        frames = [labelled(frame, calculator) for frame in frames]
     sides: dict[bool, list[Atoms]] = {False: [], True: []}
     for frame in frames:
-        frame.calc = calculator
-        results = {
-            "energy": frame.get_potential_energy(),
-            "forces": frame.get_forces(),
-            "stress": frame.get_stress(),
-        }
-        frame.calc = SinglePointCalculator(frame, **results)
         sides[families.index(frame.info["family"]) % 4 == 3].append(frame)
-    options.directory.mkdir(parents=True, exist_ok=True)
     for name, is_test in (("train", False), ("test", True)):
-        write_frames(options.directory / f"{name}.xyz", sides[is_test])
-        print(f"{len(sides[is_test])} frames in {options.directory / name}.xyz")
+        write_frames(directory / f"{name}.xyz", sides[is_test])
+        print(f"{len(sides[is_test])} frames in {directory / name}.xyz")
 
 
 if __name__ == "__main__":

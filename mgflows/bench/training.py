@@ -5,8 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mgflows.bench.swap_monte_carlo import processor
 from mgflows.errors import InputError
@@ -18,6 +21,8 @@ from mgflows.nep import (
     parity,
     read_frames,
 )
+from mgflows.nep.training.settings import TrainingSettings
+from mgflows.nep.training.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 
     from mgflows.nep import Trainer, TrainingProgress
 
-__all__ = ["benchmark", "graphics_processor"]
+__all__ = ["benchmark", "graphics_processor", "thread_efficiency"]
 
 
 _PILOT_STEPS = 20
@@ -37,6 +42,11 @@ _PILOT_SHARE = 0.4
 second, which must not count."""
 _PILOT_GROWTH = 3
 _FEWEST_STEPS = 10
+_BLOCKS = 10
+"""Blocks of steps with one and with several threads in turn, so that both see the same load."""
+_QUIET_SHARE = 10.0
+"""Percentile of the times of a step that is reported: what other programs delay is above it."""
+_FRAMES_PER_BATCH = 4
 
 
 def benchmark(
@@ -132,6 +142,73 @@ def benchmark(
                 }
                 for name, part in table.by_subset.items()
             },
+        }
+
+
+def thread_efficiency(
+    frames: Path, batches: Sequence[int], n_threads: int, steps: int
+) -> Iterator[dict[str, Any]]:
+    """Time a step of mgflows' own trainer on one and on several threads.
+
+    Parameters
+    ----------
+    frames
+        Directory with ``train.xyz``; the frames with most atoms are used.
+    batches
+        Frames per step.
+    n_threads
+        Threads that are compared to one.
+    steps
+        Steps that are timed for each number of threads.
+
+    Yields
+    ------
+    dict
+        ``batch``, ``n_atoms`` per frame, ``n_threads``; ``one`` and ``several``: wall time of a
+        step in seconds, the tenth percentile; ``efficiency``: ``one / (several * n_threads)``.
+
+    Raises
+    ------
+    InputError
+        If ``train.xyz`` is missing or cannot be read.
+    """
+    largest = 0
+    chosen: list[Atoms] = []
+    for frame in read_frames(frames / "train.xyz"):
+        if len(frame) > largest:
+            largest, chosen = len(frame), []
+        if len(frame) == largest and len(chosen) < _FRAMES_PER_BATCH * max(batches):
+            chosen.append(frame)
+    species = tuple(
+        dict.fromkeys(symbol for frame in chosen for symbol in frame.get_chemical_symbols())
+    )
+    block = max(1, steps // _BLOCKS)
+    for batch in batches:
+        # One step more than is done, so that none is followed by a report.
+        n_steps = (_BLOCKS + 1) * block + 1
+        parameters = NepParameters(
+            species=species, batch=batch, generation=n_steps, output_interval=n_steps, seed=1
+        )
+        trainings = {
+            count: Training(chosen, None, parameters, TrainingSettings(), n_threads=count)
+            for count in (1, n_threads)
+        }
+        times: dict[int, list[float]] = {count: [] for count in trainings}
+        for number in range(_BLOCKS + 1):
+            for count, training in trainings.items():
+                for _ in range(block):
+                    start = time.perf_counter()
+                    training.advance()
+                    if number:  # the first block warms up
+                        times[count].append(time.perf_counter() - start)
+        one, several = (float(np.percentile(times[n], _QUIET_SHARE)) for n in (1, n_threads))
+        yield {
+            "batch": min(batch, len(chosen)),
+            "n_atoms": largest,
+            "n_threads": n_threads,
+            "one": one,
+            "several": several,
+            "efficiency": one / (several * n_threads),
         }
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mgflows.cli.options import FiniteFloat, json_option, print_json
 from mgflows.cli.tables import make_console, make_table, rounded
 from mgflows.text import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ROWS = {
     "workflows": "workflows",
@@ -255,6 +259,11 @@ def dataset(n_frames: int, n_atoms: int, directory: Path | None, as_json: bool) 
     help="Generations of the evolution strategy.",
 )
 @click.option(
+    "--threads",
+    type=click.IntRange(min=2),
+    help="Only time a step of mgflows' trainer on one and on this many threads.",
+)
+@click.option(
     "--directory",
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory of the trainings  [default: a temporary one].",
@@ -268,6 +277,7 @@ def training(
     cpu_seconds: float | None,
     command: str | None,
     generations: int,
+    threads: int | None,
     directory: Path | None,
     as_json: bool,
 ) -> None:
@@ -280,6 +290,9 @@ def training(
     from mgflows.bench.training import benchmark, graphics_processor
     from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer, Trainer
 
+    if threads is not None:
+        _show_thread_efficiency(frames, batches or (2, 8, 32), threads, steps, as_json=as_json)
+        return
     devices = devices or (("cpu", "cuda") if graphics_processor() else ("cpu",))
     trainers: list[Trainer] = [
         NepTrainer(batch=batch, steps=steps, reports=4) for batch in batches or (2,)
@@ -339,6 +352,34 @@ def training(
             )
         )
     console.print("E, F, W: RMSE of the test frames in meV/atom, meV/Å and meV/atom", style="dim")
+
+
+def _show_thread_efficiency(
+    frames: Path, batches: Sequence[int], threads: int, steps: int, *, as_json: bool
+) -> None:
+    from mgflows.bench.training import thread_efficiency
+
+    results = list(thread_efficiency(frames, batches, threads, steps))
+    if as_json:
+        print_json(results)
+        return
+    numbers = ("batch", "ms/step, 1 thread", f"ms/step, {threads} threads", "efficiency")
+    make_console().print(
+        make_table(
+            numbers,
+            (
+                (
+                    str(row["batch"]),
+                    rounded(1e3 * row["one"]),
+                    rounded(1e3 * row["several"]),
+                    f"{row['efficiency']:.2f}",
+                )
+                for row in results
+            ),
+            numbers=numbers,
+            title=f"frames of {results[0]['n_atoms']} atoms; 10th percentile of the wall time",
+        )
+    )
 
 
 @bench.command("md")

@@ -18,6 +18,7 @@ frames and settings leaves a directory as it is; with others it removes the old 
 from __future__ import annotations
 
 import errno
+import filecmp
 import logging
 import math
 import os
@@ -32,7 +33,7 @@ from mgflows import subprocesses
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import read_text, write_text
 from mgflows.nep.calculator import potential_text, validate_nep_text
-from mgflows.nep.frames import find_duplicates, frames_text
+from mgflows.nep.frames import find_duplicates, write_frames
 from mgflows.nep.parameters import Dialect, NepParameters
 from mgflows.nep.results import LossTable, read_loss
 
@@ -185,21 +186,38 @@ class Trainer(ABC):
         """
         parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
-        inputs = {"train.xyz": frames_text(train, needs_stress=self.needs_stress)}
-        if test:
-            inputs["test.xyz"] = frames_text(test, needs_stress=self.needs_stress)
-        if initial_potential is not None:
-            inputs[INITIAL_FILE] = self._check_initial(
-                parameters, potential_text(initial_potential)
-            )
+        initial = (
+            None
+            if initial_potential is None
+            else self._check_initial(parameters, potential_text(initial_potential))
+        )
         directory = Path(directory)
+        is_new = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
-        if not _can_continue(directory, parameters, inputs):
-            for pattern in (*_OUTPUTS, "train.xyz", "test.xyz", INITIAL_FILE):
-                for path in directory.glob(pattern):
-                    path.unlink()
-        for name, text in (*inputs.items(), ("nep.in", parameters.to_text(self._dialect))):
-            write_text(directory / name, text)
+        # Frame by frame, so that the text of many frames is never in memory.
+        inputs = {name: directory / f".{name}.new" for name in ("train.xyz", "test.xyz")}
+        try:
+            write_frames(inputs["train.xyz"], train, needs_stress=self.needs_stress)
+            if test:
+                write_frames(inputs["test.xyz"], test, needs_stress=self.needs_stress)
+            else:
+                del inputs["test.xyz"]
+            if initial is not None:
+                inputs[INITIAL_FILE] = directory / f".{INITIAL_FILE}.new"
+                write_text(inputs[INITIAL_FILE], initial)
+            if not _can_continue(directory, parameters, inputs):
+                for pattern in (*_OUTPUTS, "train.xyz", "test.xyz", INITIAL_FILE):
+                    for path in directory.glob(pattern):
+                        path.unlink()
+            for name, path in inputs.items():
+                os.replace(path, directory / name)
+        except BaseException:
+            for path in inputs.values():
+                path.unlink(missing_ok=True)
+            if is_new and not any(directory.iterdir()):
+                directory.rmdir()
+            raise
+        write_text(directory / "nep.in", parameters.to_text(self._dialect))
         (directory / WHOLE_FILE).unlink(missing_ok=True)
         return directory
 
@@ -369,7 +387,7 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
         )
 
 
-def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, str]) -> bool:
+def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, Path]) -> bool:
     """Whether a directory holds a training on the same frames, settings and start."""
     present = {
         name for name in ("train.xyz", "test.xyz", INITIAL_FILE) if (directory / name).exists()
@@ -377,7 +395,7 @@ def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, 
     settings = directory / (WHOLE_FILE if (directory / WHOLE_FILE).exists() else "nep.in")
     if present != set(inputs) or not settings.exists():
         return False
-    if any((directory / name).read_text(encoding="utf-8") != text for name, text in inputs.items()):
+    if not all(filecmp.cmp(path, directory / name, False) for name, path in inputs.items()):
         return False
     try:
         return NepParameters.from_text(settings.read_text(encoding="utf-8")).can_become(parameters)

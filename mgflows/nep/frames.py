@@ -23,7 +23,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.files import digest_of_arrays, write_text
+from mgflows.files import atomic_write, digest_of_arrays
 from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.extxyz import Block, add_entry, blocks
 
@@ -56,7 +56,7 @@ _TAGS = {"config_type": "subset", "family": "family", "frame_id": "frame_id"}
 """Keys of the file and of ``info``. GPUMD ignores ``config_type``; other tools group by it."""
 
 
-def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
+def write_frames(path: str | Path, frames: Sequence[Atoms], *, needs_stress: bool = True) -> None:
     """Write frames as GPUMD's extended XYZ, atomically: a crash leaves no half file.
 
     Parameters
@@ -66,6 +66,8 @@ def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
     frames
         Labelled structures; ``info["subset"]`` is written as ``config_type``, and every number or
         word in ``info`` by its name.
+    needs_stress
+        Whether a frame without stress is an error; if not, it has none in the file.
 
     Raises
     ------
@@ -73,7 +75,8 @@ def write_frames(path: str | Path, frames: Sequence[Atoms]) -> None:
         For no frames, a frame without energy, forces or stress, a value that is not finite, an
         open cell, or a structure given twice.
     """
-    write_text(path, frames_text(frames))
+    with atomic_write(path) as stream:
+        stream.writelines(_frame_texts(frames, needs_stress=needs_stress))
 
 
 def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
@@ -86,6 +89,10 @@ def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
     needs_stress
         Whether a frame without stress is an error; if not, it has none in the file.
     """
+    return "".join(_frame_texts(frames, needs_stress=needs_stress))
+
+
+def _frame_texts(frames: Sequence[Atoms], *, needs_stress: bool) -> Iterator[str]:
     if not frames:
         raise InputError("there is no frame to write", hint="give at least one labelled structure")
     duplicates = find_duplicates(frames)
@@ -96,9 +103,8 @@ def frames_text(frames: Sequence[Atoms], *, needs_stress: bool = True) -> str:
             "same structure",
             hint=f"keep one ({len(duplicates)} duplicates in {len(frames)} frames)",
         )
-    return "".join(
-        frame_text(frame, index, needs_stress=needs_stress) for index, frame in enumerate(frames)
-    )
+    for index, frame in enumerate(frames):
+        yield frame_text(frame, index, needs_stress=needs_stress)
 
 
 def read_frames(path: str | Path) -> list[Atoms]:

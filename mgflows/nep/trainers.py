@@ -108,7 +108,7 @@ class NeppoTrainer(Trainer):
             if find_spec(module) is None:
                 raise MissingDependencyError(
                     f"{module} is needed for training a potential but is not installed",
-                    hint="install it with: pip install 'mgflows[train]'",
+                    hint="install it with: pip install 'mgflows[neppo]'",
                 )
 
     def _name(self, directory: Path) -> str:  # noqa: ARG002

@@ -46,6 +46,16 @@ def test_speed_and_errors_of_each_batch(folder) -> None:
     assert all(np.isfinite([row["energy"], row["force"], row["virial"]]).all() for row in rows)
 
 
+def test_the_efficiency_of_threads(folder) -> None:
+    options = ["training", str(folder), "--threads", "2", "--batch", "2", "--steps", "10"]
+    done = CliRunner().invoke(bench, [*options, "--json"], catch_exceptions=False)
+    (row,) = json.loads(done.stdout)
+    sizes = [len(frame) for frame in read_frames(folder / "train.xyz")]
+    assert (row["batch"], row["n_threads"], row["n_atoms"]) == (2, 2, max(sizes))
+    assert row["efficiency"] == pytest.approx(row["one"] / row["several"] / 2.0)
+    assert row["one"] > 0.0
+
+
 @pytest.mark.slow
 def test_equal_cpu_time_and_the_errors_of_each_subset(folder) -> None:
     frames = read_frames(folder / "test.xyz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +14,15 @@ from mgflows.errors import InputError
 from mgflows.nep.frames import frame_labels
 from mgflows.nep.training.arrays import Basis, Structures
 from mgflows.nep.training.basis import compile_basis
+from mgflows.nep.training.growing import GrowingArray
 from mgflows.nep.training.model import Shape
 from mgflows.nep.training.neighbours import count_neighbours
 from mgflows.nep.training.threads import ThreadTeam
 from mgflows.nep.training.zbl import pair_cutoffs, repulsion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -46,13 +48,15 @@ _MAX_TYPICAL_STRESS = 1.0
 """eV/A^3 (160 GPa); the median of the largest components of the frames."""
 _MAX_ENERGY_SPREAD = 100.0
 """eV/atom, after the energies of the elements have been removed."""
+_OF_ATOMS = ("positions", "species", "forces", "force_weights")
+"""Arrays of a :class:`FrameSet` with a row per atom."""
 _SMALLEST = 1e-6
 """Relative singular value below which compositions do not determine the energies of elements."""
 
 
 @dataclass
 class FrameSet:
-    """Frames in flat arrays: about 140 bytes per atom while they are read, 70 afterwards.
+    """Frames in flat arrays: 40 bytes per atom, in memory or in a mapped file.
 
     Attributes
     ----------
@@ -99,6 +103,7 @@ class FrameSet:
         frames: Iterable[Atoms],
         parameters: NepParameters,
         subset_weights: Mapping[str, float] | None = None,
+        scratch: Path | None = None,
     ) -> FrameSet:
         """Check the frames and compute what does not depend on the potential.
 
@@ -113,45 +118,62 @@ class FrameSet:
             Species, cutoffs, ZBL, ``type_weight`` and ``force_delta``.
         subset_weights
             Further weights by ``info["subset"]``, with the meaning of ``info["weight"]``.
+        scratch
+            Directory with space for the arrays of the atoms (:mod:`mgflows.nep.training.growing`)
+            of frames that are many; None keeps them in memory.
 
         Raises
         ------
         InputError
             For a frame that cannot be trained on: names the frame, the value and the reason.
         """
-        subset_weights = subset_weights or {}
+        parts = cls._chunks(frames, parameters, subset_weights or {})
+        first, second = next(parts), next(parts, None)
+        if second is None:
+            return first
+        return cls._joined(chain([first, second], parts), scratch)
+
+    @classmethod
+    def _chunks(
+        cls,
+        frames: Iterable[Atoms],
+        parameters: NepParameters,
+        subset_weights: Mapping[str, float],
+    ) -> Iterator[FrameSet]:
         remaining = iter(frames)
-        parts: list[FrameSet] = []
         present: set[str] = set()
         start = 0
         while chunk := list(islice(remaining, _FRAMES_AT_ONCE)):
             present |= {str(frame.info.get("subset", "")) for frame in chunk}
-            parts.append(cls._of_chunk(chunk, start, parameters, subset_weights))
+            yield cls._of_chunk(chunk, start, parameters, subset_weights)
             start += len(chunk)
-        if not parts:
+        if not start:
             raise InputError(
                 "there is no frame to train on", hint="give at least one labelled structure"
             )
         _check_subsets(present, subset_weights)
-        return parts[0] if len(parts) == 1 else cls._joined(parts)
 
     @classmethod
-    def _joined(cls, parts: Sequence[FrameSet]) -> FrameSet:
-        ends = np.cumsum([part.offsets[-1] for part in parts])
-        starts = [0, *ends[:-1]]
-        offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
-        if any(part.force_weights is not None for part in parts):
-            for part in parts:
-                if part.force_weights is None:
-                    part.force_weights = np.ones(len(part.species), np.float32)
-        arrays: dict[str, Any] = {"offsets": np.concatenate([[0], *offsets])}
-        for name in [item.name for item in fields(cls) if item.name != "offsets"]:
-            if getattr(parts[0], name) is not None:
-                arrays[name] = np.concatenate([getattr(part, name) for part in parts])
-            # The parts are not needed any more: there is one array too many at a time.
-            for part in parts:
-                setattr(part, name, None)
-        return cls(**arrays)
+    def _joined(cls, parts: Iterable[FrameSet], scratch: Path | None) -> FrameSet:
+        atoms: dict[str, GrowingArray] = {}
+        frames: dict[str, list[NDArray]] = {item.name: [] for item in fields(cls)}
+        offsets = [np.zeros(1, np.int64)]
+        for part in parts:
+            offsets.append(part.offsets[1:] + offsets[-1][-1])
+            for name in _OF_ATOMS:
+                rows = getattr(part, name)
+                if rows is not None:
+                    if name not in atoms:
+                        atoms[name] = GrowingArray(rows.dtype, rows.shape[1:], scratch)
+                    atoms[name].append(rows)
+            for name in frames:
+                if name not in _OF_ATOMS:
+                    frames[name].append(getattr(part, name))
+        arrays: dict[str, Any] = {
+            name: np.concatenate(chunks) for name, chunks in frames.items() if chunks
+        }
+        arrays |= {name: rows.finish() for name, rows in atoms.items()}
+        return cls(**arrays | {"offsets": np.concatenate(offsets)})
 
     @classmethod
     def _of_chunk(
@@ -216,9 +238,14 @@ class FrameSet:
         subset_weights: Mapping[str, float] | None = None,
     ) -> None:
         """Raise what :meth:`build` would raise, and check that the energies belong together."""
-        data = cls.build(frames, parameters, subset_weights)
-        _check_stresses(frames, data)
-        fit_reference(data.energies, data.composition_of(len(parameters.species)))
+        n_species = len(parameters.species)
+        energies, composition, has_virial = [], [], []
+        for part in cls._chunks(frames, parameters, subset_weights or {}):
+            energies.append(part.energies)
+            composition.append(part.composition_of(n_species))
+            has_virial.append(part.has_virial)
+        _check_stresses(frames, np.concatenate(has_virial))
+        fit_reference(np.concatenate(energies), np.concatenate(composition))
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -239,13 +266,15 @@ def _force_weights(
     parameters: NepParameters, species: NDArray[np.int32], forces: NDArray[np.float64]
 ) -> NDArray[np.float32] | None:
     """Weights of the squared force errors by species and by the size of the force, as in GPUMD."""
+    if parameters.type_weight is None and not parameters.force_delta:
+        return None
     weights = np.ones(len(species))
     if parameters.type_weight is not None:
         weights *= np.square(parameters.type_weight)[species]
     if parameters.force_delta > 0.0:
         delta = parameters.force_delta
         weights *= delta / (delta + np.linalg.norm(forces, axis=1))
-    return None if np.all(weights == 1.0) else weights.astype(np.float32)
+    return weights.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -302,12 +331,12 @@ def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
     return _Label(energy, forces, np.nan_to_num(components), bool(np.all(np.isfinite(stress))))
 
 
-def _check_stresses(frames: Sequence[Atoms], data: FrameSet) -> None:
+def _check_stresses(frames: Sequence[Atoms], has_virial: NDArray[np.bool_]) -> None:
     """Refuse stresses that are in GPa: in half of the frames more than any campaign has."""
     stresses = [
         float(np.abs(frame.calc.results["stress"]).max())
-        for frame, has_virial in zip(frames, data.has_virial, strict=True)
-        if has_virial
+        for frame, has_stress in zip(frames, has_virial, strict=True)
+        if has_stress
     ]
     typical = float(np.median(stresses)) if stresses else 0.0
     if typical > _MAX_TYPICAL_STRESS:

@@ -101,6 +101,7 @@ def train_in_directory(
         settings,
         initial.read_text(encoding="utf-8") if initial.exists() else None,
         n_threads,
+        directory,
     )
     digest = inputs_digest(directory)
     if (directory / CHECKPOINT).exists():

@@ -24,6 +24,7 @@ from mgflows.nep.training.threads import ThreadTeam
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -76,6 +77,8 @@ class Training:
         parameters are left out. Its scaling of the descriptor is kept.
     n_threads
         Threads; the result does not depend on them.
+    scratch
+        Directory for the atoms of many frames; None keeps them in memory.
 
     Attributes
     ----------
@@ -98,6 +101,7 @@ class Training:
         settings: TrainingSettings,
         initial_potential: str | None = None,
         n_threads: int = 1,
+        scratch: Path | None = None,
     ) -> None:
         self.parameters = parameters
         self.settings = settings
@@ -105,7 +109,7 @@ class Training:
         self.step = 0
         self._rng = np.random.default_rng(parameters.seed)
         team = ThreadTeam(n_threads)
-        self._train = FrameSet.build(train, parameters, settings.subset_weights)
+        self._train = FrameSet.build(train, parameters, settings.subset_weights, scratch)
         self._batch = min(parameters.batch, len(self._train))
         self._cache = BasisCache(
             self._train, parameters, settings.cache, max(self._batch, _FRAMES_AT_ONCE), team
@@ -114,7 +118,7 @@ class Training:
         if test:
             # Errors are of all atoms alike.
             alike = replace(parameters, type_weight=None, force_delta=0.0)
-            self._test = FrameSet.build(test, alike)
+            self._test = FrameSet.build(test, alike, scratch=scratch)
             left = max(0.0, settings.cache - self._cache.total_gib)
             self._test_cache = BasisCache(self._test, parameters, left, _FRAMES_AT_ONCE, team)
         if initial_potential is None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from dataclasses import fields, replace
 
 import numpy as np
@@ -75,12 +78,46 @@ def test_frames_without_virial_and_weights(structures, add_labels) -> None:
     np.testing.assert_allclose(data.energy_weights, [2.0, 1.0])
 
 
-def test_frames_in_chunks_are_the_same(structures, monkeypatch) -> None:
+def is_mapped(array: np.ndarray | None) -> bool:
+    while array is not None and not isinstance(array, np.memmap):
+        array = array.base if isinstance(array.base, np.ndarray) else None
+    return array is not None
+
+
+def fill_after_one_chunk(monkeypatch) -> None:
+    """Let every file of a :class:`GrowingArray` take one chunk of rows."""
+
+    class Disk:
+        def __init__(self, file) -> None:
+            self.file, self.n_writes = file, 0
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+        def write(self, data) -> int:
+            self.n_writes += 1
+            if self.n_writes > 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return self.file.write(data)
+
+    make = tempfile.TemporaryFile
+    monkeypatch.setattr(
+        "mgflows.nep.training.growing.tempfile.TemporaryFile", lambda **kw: Disk(make(**kw))
+    )
+
+
+@pytest.mark.parametrize("place", ["memory", "file", "full disk"])
+def test_frames_in_chunks_are_the_same(structures, monkeypatch, tmp_path, place) -> None:
     parameters = replace(PAPER, force_delta=0.5)
     frames = [frame for frame in structures for _ in range(2)]
     whole = FrameSet.build(frames, parameters)
     monkeypatch.setattr("mgflows.nep.training.data._FRAMES_AT_ONCE", 4)
-    chunked = FrameSet.build(iter(frames), parameters)
+    if place == "full disk":
+        fill_after_one_chunk(monkeypatch)
+    scratch = None if place == "memory" else tmp_path
+    chunked = FrameSet.build(iter(frames), parameters, scratch=scratch)
+    assert is_mapped(chunked.positions) == (place == "file")
+    assert not list(tmp_path.iterdir())
     for field in fields(FrameSet):
         np.testing.assert_array_equal(getattr(chunked, field.name), getattr(whole, field.name))
     frames[5] = structures[0].copy()
