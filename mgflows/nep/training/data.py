@@ -257,9 +257,12 @@ class FrameSet:
 
     def composition_of(self, n_species: int) -> NDArray[np.float64]:
         """(n_frames, n_species) number of atoms of each species."""
-        frame = np.repeat(np.arange(len(self)), self.sizes)
-        flat = np.bincount(frame * n_species + self.species, minlength=len(self) * n_species)
-        return flat.reshape(len(self), n_species).astype(np.float64)
+        starts = self.offsets[:-1]
+        counts = [
+            np.add.reduceat(self.species == number, starts, dtype=np.int64)
+            for number in range(n_species)
+        ]
+        return np.stack(counts, axis=1).astype(np.float64)
 
 
 def _force_weights(

@@ -113,10 +113,17 @@ def test_wall_time_and_signals_save_the_state(tmp_path, emt_frames, small_parame
         trainer.train(directory)
     assert read_checkpoint(directory / CHECKPOINT)[0]["step"] == paused.value.step > 0
     assert (directory / "nep.txt").exists()
-    child = subprocess.Popen([sys.executable, "-m", "mgflows.nep.training"], cwd=directory)
-    time.sleep(4.0)
-    child.terminate()
-    assert child.wait(timeout=60) == 0
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mgflows.nep.training"],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    with child.stdout as lines:
+        assert any(line.startswith("the training continues after step") for line in lines)
+        child.terminate()
+        assert child.wait(timeout=60) == 0
     assert read_checkpoint(directory / CHECKPOINT)[0]["step"] > paused.value.step
 
 
