@@ -7,8 +7,8 @@ docs/examples/training_data.py writes. For each setting the table has the mean (
 RMSE of the test frames over the seeds, recomputed from nep.txt; the attractive holes inside 2 A
 behind a barrier of less than 5 eV, of isolated pairs and of pairs pushed together in a test glass,
 over all pairs and seeds; the CPU time; and how often a training returned to an earlier state. With
-``--melt 10`` also the largest deviation of the density, after 10 ps at 2000 K and 0 GPa, from that
-of the stand-in; the labels must be of the stand-in.
+``--melt 10`` also the largest deviation of the density, in 10 ps at 2000 K and 0 GPa, from that of
+the method of the labels: the stand-in, or the NEP of ``--labels``.
 
 Every measurement is kept in the file ``--results``; the same command resumes.
 docs/how_to/training.md has the tables.
@@ -170,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--melt", type=float, help="ps at 2000 K and 0 GPa")
+    parser.add_argument("--labels", type=Path, help="the nep.txt that made the labels")
     parser.add_argument("--only", action="append", help="measure this variant; may be repeated")
     parser.add_argument("--results", type=Path, default=Path("trainer_settings.jsonl"))
     options = parser.parse_args()
@@ -191,7 +192,11 @@ def main() -> None:
                 key = (str(directory), name, seed, options.steps, options.melt)
                 if key not in done:
                     if options.melt and expected is None:
-                        label = stand_in_calculator(species)
+                        label = (
+                            stand_in_calculator(species)
+                            if options.labels is None
+                            else nep_calculator(options.labels)
+                        )
                         expected = melt_volume(label, max(test, key=len), options.melt)
                     melt = None if expected is None else (options.melt, expected)
                     done[key] = measure(train, test, trainer, zbl, seed, melt)
