@@ -27,6 +27,8 @@ Kind = Literal["soundness", "glass", "quench", "melt", "yield"]
 
 _MICROSECONDS = {"eam": 1.6, "nep": 17.0, "calculator": 60.0}
 """Processor time per atom and step in µs, from `mgflows bench md`; a guess for ASE calculators."""
+_STATIC_MICROSECONDS = _MICROSECONDS | {"eam": 10.0}
+"""The same for minimisations, in which an embedded-atom table is an ASE calculator."""
 _GLASS_EVALUATIONS = 1300
 """Force evaluations in a relaxation and twelve strained cells of 150 atoms
 (docs/concepts/validation.md)."""
@@ -224,7 +226,8 @@ def plan_samples(
         raise InputError("there is no glass to validate on", hint="give at least one structure")
     tasks = []
     for potential in potentials:
-        cost = 1e-6 * _MICROSECONDS[_speed_class(potential)]
+        speed = _speed_class(potential)
+        dynamics, static = 1e-6 * _MICROSECONDS[speed], 1e-6 * _STATIC_MICROSECONDS[speed]
 
         def add(
             kind: Kind,
@@ -233,8 +236,10 @@ def plan_samples(
             evaluations: float,
             temperature: float | None = None,
             potential: Potential = potential,
-            cost: float = cost,
+            dynamics: float = dynamics,
+            static: float = static,
         ) -> None:
+            cost = static if kind in ("glass", "yield") else dynamics
             numbers = [seed, _KINDS.index(kind), index, round(temperature or 0.0)]
             tasks.append(
                 SampleTask(

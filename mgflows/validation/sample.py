@@ -67,7 +67,7 @@ _RDF_BINS = 300
 _SEGMENTS = 5
 _DISPLACEMENT_BINS = np.linspace(0.0, 1.0, 51)
 """A."""
-_FRAME_INTERVAL = 0.1
+_FRAME_INTERVAL = 0.2
 """ps between the frames of a melt, a fraction of the shortest relaxation times."""
 _MOST_FRAMES = 500
 _RELAXATION_TIME = 20.0

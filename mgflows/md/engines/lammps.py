@@ -253,8 +253,9 @@ class _LammpsSession(Session):
         )
         potential, species = self._engine.potential, " ".join(self._species)
         if isinstance(potential, NepPotential) and self._engine.command is None:
-            cutoff = max(_cutoff(potential), 1.0)
-            forces = [f"pair_style zero {cutoff} nocoeff", "pair_coeff * *"]
+            # LAMMPS needs a cutoff; its neighbours serve no purpose, because nep-adapters finds
+            # its own.
+            forces = ["pair_style zero 1.0 nocoeff", "pair_coeff * *"]
         elif isinstance(potential, NepPotential):
             forces = ["pair_style nep", f"pair_coeff * * {self._directory}/potential {species}"]
         else:
@@ -498,13 +499,6 @@ class _LammpsSession(Session):
 def _table(potential: Potential) -> EmbeddedAtomTable:
     assert isinstance(potential, EamPotential | StandInPotential)
     return potential.table
-
-
-def _cutoff(potential: NepPotential) -> float:
-    """Largest cutoff of a NEP in A."""
-    from mgflows.nep.calculator import read_potential
-
-    return float(np.max(read_potential(potential.text).cutoffs))
 
 
 def _tensor(voigt: Sequence[float]) -> NDArray[np.float64]:
