@@ -48,6 +48,8 @@ _LARGEST_N_MAX = (12, 8)
 """Limits of nep-adapters; calorine has none below those of the format."""
 
 
+_LARGEST_VOLUME, _LARGEST_VOLUME_PER_ATOM = 2.7e7, 1e3
+"""A^3."""
 _CHECKED_MOVE = 0.5
 """A. After a smaller move of every atom, atoms that were apart are not searched again."""
 
@@ -152,11 +154,18 @@ def _checked(base: Any, species: Sequence[str]) -> Any:
                 if "numbers" in system_changes:
                     _check_species(atoms, species)
                 check_geometry(atoms, periodic=True)
+                check_volume(atoms)
                 # Atoms coincide only after they have moved, so dynamics need not repeat the check.
                 if self._spread is None or _has_moved(self._spread, atoms):
                     check_distances(atoms)
                     self._spread = atoms.copy()
-            super().calculate(atoms, properties, system_changes)
+            try:
+                super().calculate(atoms, properties, system_changes)
+            except RuntimeError as error:
+                raise PotentialFailureError(
+                    f"the potential cannot be evaluated for {atoms.get_chemical_formula()} "
+                    f"({error})"
+                ) from error
             for name in ("energy", "forces", "stress"):
                 if name in self.results and not np.isfinite(self.results[name]).all():
                     self.results = {}
@@ -168,6 +177,26 @@ def _checked(base: Any, species: Sequence[str]) -> Any:
     CheckedCalculator.__name__ = base.__name__
     CheckedCalculator.__qualname__ = base.__qualname__
     return CheckedCalculator
+
+
+def check_volume(atoms: Atoms, name: str = "the structure") -> None:
+    """Check that the cell fits into the memory of a neighbour list.
+
+    The lists of nep-adapters divide the whole cell, so that their memory is that of the volume, in
+    vacuum too: 14 GiB and two minutes for a cube of 1000 A.
+
+    Raises
+    ------
+    InputError
+        For a cell that is both larger than a cube of 300 A and nearly empty.
+    """
+    volume = atoms.cell.volume
+    if volume > max(_LARGEST_VOLUME, _LARGEST_VOLUME_PER_ATOM * len(atoms)):
+        raise InputError(
+            f"{name} has {len(atoms)} atoms in a cell of {volume:.3g} A^3, which is nearly all "
+            "vacuum and whose neighbour list takes too much memory",
+            hint="reduce the vacuum to three times the cutoff of the potential",
+        )
 
 
 def _check_species(atoms: Atoms, species: Sequence[str]) -> None:
@@ -235,6 +264,14 @@ def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader
             f"architecture has {header.number_of_parameters} parameters and "
             f"{header.descriptor_dimension} scaling factors, {header.number_of_lines} lines; the "
             "file is cut off or of another NEP version"
+        )
+    if not text.endswith(("\n", "\r")) and len(numbers[-1][0]) < min(
+        len(words[0].lstrip("-+")) for words in numbers[:-1]
+    ):
+        raise InputError(
+            f"the potential ends with the number {numbers[-1][0]}, which is shorter than all "
+            "others, and without a line end; the file is cut off",
+            hint="copy it again; if it is whole, end it with a line end",
         )
     missing = [symbol for symbol in species or () if symbol not in header.species]
     if missing:

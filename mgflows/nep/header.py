@@ -29,6 +29,8 @@ _EXAMPLES = {
     "ANN": "ANN 30 0",
 }
 _NUMBERS_PER_FLEXIBLE_PAIR = 10
+_LARGEST_ZBL_CUTOFF = 10.0
+"""A. The repulsion is negligible beyond 2.5 A, GPUMD's limit in a training."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def read_header(text: str) -> NepHeader:
             f"line 1 of the potential declares {first[1]} species and lists {len(first) - 2}: "
             f"{' '.join(first)!r}"
         )
+    _check_species(first[2:])
     n_species = len(first) - 2
     counts = {
         "zbl": (2, 3),
@@ -177,6 +180,8 @@ def read_header(text: str) -> NepHeader:
                 "radial <= 100 must hold"
             )
     zbl = values.get("zbl")
+    if zbl is not None:
+        _check_zbl(zbl)
     return NepHeader(
         species=tuple(first[2:]),
         zbl=None if zbl is None else (zbl[0], zbl[1]),
@@ -188,6 +193,31 @@ def read_header(text: str) -> NepHeader:
         neuron=int(values["ANN"][0]),
         n_lines=1 + len(keywords),
     )
+
+
+def _check_species(species: Sequence[str]) -> None:
+    from ase.data import atomic_numbers
+
+    for symbol in species:
+        if atomic_numbers.get(symbol, 0) < 1:
+            raise InputError(
+                f"line 1 of the potential names the species {symbol!r}, which is not an element"
+            )
+        if species.count(symbol) > 1:
+            raise InputError(f"line 1 of the potential names {symbol} twice")
+
+
+def _check_zbl(zbl: Sequence[float]) -> None:
+    inner, outer = zbl[:2]
+    if not (inner == outer == 0.0 or 0.0 <= inner < outer <= _LARGEST_ZBL_CUTOFF):
+        raise InputError(
+            f"the ZBL cutoffs of the potential are {inner:g} and {outer:g} A but 0 <= inner < "
+            f"outer <= {_LARGEST_ZBL_CUTOFF:g} must hold"
+        )
+    if len(zbl) == 3 and not zbl[2] > 0.0:
+        raise InputError(
+            f"the typewise ZBL factor of the potential is {zbl[2]:g} but must be positive"
+        )
 
 
 def _numbers(line: str, number: int, keyword: str, counts: Sequence[int]) -> list[float]:

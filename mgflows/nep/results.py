@@ -13,6 +13,7 @@ from mgflows.files import read_text
 from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.calculator import (
     batch_calculator,
+    check_volume,
     fits_nep_adapters,
     nep_calculator,
     potential_text,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LossTable", "Parity", "ParityTable", "Predictions", "parity", "predict", "read_loss"]
 
+_LARGEST_STEP = 1e15
 _ATOMS_PER_BATCH = 50_000
 """Atoms evaluated in one call: bounds the memory and costs no speed."""
 
@@ -141,6 +143,7 @@ def read_loss(path: str | Path) -> LossTable:
     columns: tuple[str | None, ...] | None = None
     offset, last = 0.0, 0.0
     is_new_run = True
+    width = 0
     for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
         words = line.split()
         if not words:
@@ -153,6 +156,9 @@ def read_loss(path: str | Path) -> LossTable:
                         f"line {number} of {path} names its columns, but none is 'generation' or "
                         "'epoch'; this is not a loss file of a NEP"
                     )
+                named = [name for name in names if name is not None]
+                if twice := [name for name in named if named.count(name) > 1]:
+                    raise InputError(f"line {number} of {path} names two columns for {twice[0]}")
                 columns, is_new_run = names, True
             continue
         layout = columns or _columns_without_header(words, f"line {number} of {path}")
@@ -165,6 +171,11 @@ def read_loss(path: str | Path) -> LossTable:
             raise InputError(
                 f"line {number} of {path} has {len(words)} columns but must have {expected}"
             )
+        if columns is None and len(words) != (width := width or len(words)):
+            raise InputError(
+                f"line {number} of {path} has {len(words)} columns, but the lines before it have "
+                f"{width}; the file is of two trainers"
+            )
         try:
             row = {
                 name: float(word)
@@ -173,6 +184,10 @@ def read_loss(path: str | Path) -> LossTable:
             }
         except ValueError as error:
             raise InputError(f"line {number} of {path} cannot be read: {error}") from error
+        if not (0.0 <= row["step"] < _LARGEST_STEP and row["step"].is_integer()):
+            raise InputError(
+                f"line {number} of {path} has the step {row['step']:g} but must have a whole number"
+            )
         # A restarted trainer appends to the file and counts from zero again.
         if rows and (is_new_run or row["step"] + offset <= last):
             offset = last
@@ -263,6 +278,7 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     )
     for index, frame in enumerate(frames):
         check_geometry(frame, f"frame {index}", periodic=True)
+        check_volume(frame, f"frame {index}")
         check_distances(frame, f"frame {index}")
     if not fits_nep_adapters(header):
         return _predict_one_by_one(text, frames)

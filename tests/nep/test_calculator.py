@@ -154,6 +154,11 @@ def replaced(number: int, text: str):
         (replaced(1, "nep3_zbl 3 Cu Zr Al"), "line 1 .*only NEP version 4"),
         (replaced(1, "nep4_zbl 3 Cu Zr"), "declares 3 species and lists 2"),
         (replaced(1, "nep4 3 Cu Zr Al"), "line 2 .* 'cutoff'"),
+        (replaced(1, "nep4_zbl 3 cu Zr Al"), "species 'cu', which is not an element"),
+        (replaced(1, "nep4_zbl 3 Cu Cu Al"), "names Cu twice"),
+        (replaced(2, "zbl -1 1.8"), "ZBL cutoffs of the potential are -1 and 1.8 A"),
+        (replaced(2, "zbl 1.8 0.9"), "ZBL cutoffs of the potential are 1.8 and 0.9 A"),
+        (replaced(2, "zbl 0.9 1.8 0"), "typewise ZBL factor of the potential is 0"),
         (replaced(3, "cutoff 5 4 50"), "line 3 .* 'cutoff'"),
         (replaced(4, "n_max 40 3"), "n_max of the potential is 40"),
         (replaced(7, "ANN 11 0"), "architecture has 1165 parameters"),
@@ -166,6 +171,15 @@ def test_the_wrong_line_is_named(tiny_potential, spoil, message) -> None:
     lines = tiny_potential.read_text().splitlines()
     with pytest.raises(InputError, match=message):
         validate_nep_text("\n".join(spoil(lines)) + "\n")
+
+
+def test_a_file_that_is_cut_within_its_last_number_is_refused(tiny_potential) -> None:
+    text = "".join(f"{line}\n" for line in tiny_potential.read_text().splitlines()[:-1])
+    last = "1.234567890e+00"
+    assert read_potential(text + last).species == ("Cu", "Zr", "Al")
+    for kept in (3, 8, 11):
+        with pytest.raises(InputError, match=r"is shorter than all others, .* cut off"):
+            read_potential(text + last[:kept])
 
 
 def dialect(name: str, text: str) -> str:
@@ -299,6 +313,11 @@ def test_a_missing_species_is_named(tiny_potential) -> None:
     calculator = nep_calculator(tiny_potential)
     with pytest.raises(InputError, match="AuNi contains Au, Ni, but the potential is for Cu, Zr"):
         calculator.get_potential_energy(bulk("NiAu", "cesiumchloride", a=3.2))
+    pair = Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]], cell=[400.0] * 3, pbc=True)
+    with pytest.raises(InputError, match=r"2 atoms in a cell of 6.4e\+07 A\^3, .* vacuum"):
+        calculator.get_potential_energy(pair)
+    with pytest.raises(InputError, match="frame 0 has 2 atoms in a cell"):
+        predict(tiny_potential, [pair])
     slab = bulk("Cu", cubic=True)
     slab.pbc = (True, True, False)
     with pytest.raises(InputError, match="not periodic in three directions"):

@@ -138,6 +138,10 @@ def test_an_unfinished_line_is_left_out(tmp_path) -> None:
         (["# columns generation total", "100 1 2"], "line 2 .* 3 columns .* 2 as in its header"),
         (["# columns rmse_energy_train total", "1 2"], "none is 'generation'"),
         (["# columns generation total", "100 many"], "line 2"),
+        (["# columns generation total total", "1 2 3"], "names two columns for total"),
+        (["# columns generation total", "nan 2"], "has the step nan"),
+        (["# columns generation total", "1.5 2"], "has the step 1.5 but must have a whole"),
+        (["1 " + "0.1 " * 9, "2 " + "0.1 " * 13], "line 2 .* 14 columns, but .* before it have 10"),
     ],
 )
 def test_unknown_columns_are_refused(tmp_path, lines, message) -> None:

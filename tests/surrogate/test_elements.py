@@ -169,5 +169,5 @@ def test_unknown_elements_raise():
     for elements in ([], "CuZr"):
         with pytest.raises(InputError, match="give a list such as"):
             LennardJones.from_elements(elements)
-    with pytest.raises(InputError, match="one twice"):
+    with pytest.raises(InputError, match="contain a duplicate"):
         LennardJones.from_elements(["Cu", "Cu"])
