@@ -226,6 +226,11 @@ def deformation_tables() -> str:
 
 
 def _checked(magnitudes: Sequence[float]) -> Sequence[float]:
+    if len(set(magnitudes)) != len(magnitudes):
+        raise InputError(
+            f"the strain magnitudes {', '.join(map(str, magnitudes))} contain a duplicate",
+            hint="give each once",
+        )
     for magnitude in magnitudes:
         if not 0.0 < magnitude < 1.0:
             raise InputError(

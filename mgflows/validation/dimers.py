@@ -30,6 +30,9 @@ HARMLESS_BARRIER = 5.0
 """eV. At 2000 K the thermal energy is 0.17 eV: a barrier of 30 times that is never crossed."""
 
 
+_LEAST_POINTS = 10
+
+
 @dataclass(frozen=True, eq=False)
 class DimerCurve:
     """Energy of two atoms against their distance.
@@ -113,6 +116,11 @@ def dimer_curves(
     """
     from ase import Atoms
 
+    if not species or n_points < _LEAST_POINTS:
+        raise InputError(
+            f"dimer curves need species and {_LEAST_POINTS} distances, not {len(species)} species "
+            f"and {n_points} distances"
+        )
     if not 0.0 < distance_min < repulsive_below < distance_max <= box_length / 2.0:
         raise InputError(
             f"the distances {distance_min:g} < {repulsive_below:g} < {distance_max:g} A and half "

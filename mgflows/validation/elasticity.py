@@ -16,6 +16,7 @@ from mgflows.geometry import check_geometry
 from mgflows.structures.relaxation import minimise_positions
 from mgflows.structures.relaxation import relax as relax_structure
 from mgflows.structures.strain import apply_deformation, strain_from_voigt
+from mgflows.validation.statistics import finite_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,14 +121,15 @@ def isotropic_moduli(stiffness: ArrayLike) -> ElasticModuli:
     Raises
     ------
     InputError
-        If the stiffness is not (6, 6) or not positive definite: the structure is unstable and has
-        no moduli.
+        If the stiffness is not (6, 6), not finite or not positive definite: the structure is
+        unstable and has no moduli.
     """
     c = np.asarray(stiffness, dtype=float)
     if c.shape != (6, 6):
         raise InputError(
             f"the stiffness has the shape {c.shape}", hint="give the (6, 6) matrix in Voigt order"
         )
+    finite_array(c, "elements of the stiffness")
     lowest = np.linalg.eigvalsh((c + c.T) / 2).min()
     if not lowest > 0.0:
         raise InputError(

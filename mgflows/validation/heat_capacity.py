@@ -12,7 +12,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.validation.statistics import autocovariance, inefficiency, slope_error
+from mgflows.validation.statistics import autocovariance, finite_array, inefficiency, slope_error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -159,9 +159,10 @@ def heat_capacity_from_fluctuations(
     Raises
     ------
     InputError
-        For a temperature that is not positive or fewer than ten samples per block.
+        For a temperature that is not positive, an enthalpy that is not finite, or fewer than ten
+        samples per block.
     """
-    h = np.asarray(enthalpy, dtype=float)
+    h = finite_array(enthalpy, "enthalpies")
     if not (temperature > 0.0 and n_atoms > 0):
         raise InputError(
             f"the temperature {temperature:g} K and the number of atoms {n_atoms} must be positive"

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
+from mgflows.validation.statistics import finite_array
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -109,18 +111,19 @@ def radial_distribution(
     Raises
     ------
     InputError
-        If there is no frame, the compositions differ, or a frame is not periodic.
+        If there is no frame, the compositions differ, or a frame is not periodic or not finite.
     """
     from ase.data import atomic_numbers
 
     frames = list(frames) if isinstance(frames, Sequence) else [frames]
     if not frames:
         raise InputError("there is no frame to average", hint="give at least one structure")
-    if not (distance_max > 0.0 and n_bins > 0):
+    if not (0.0 < distance_max < np.inf and n_bins > 0):
         raise InputError(f"distance_max {distance_max:g} A and n_bins {n_bins} must be positive")
     species = list(dict.fromkeys(frames[0].get_chemical_symbols()))
     counts = _counts(frames[0], species)
     for frame in frames:
+        check_geometry(frame, "a frame")
         if not frame.pbc.all():
             raise InputError(
                 "a frame is not periodic in three directions, so its density is not defined",
@@ -192,12 +195,15 @@ def curve_distance(
     Raises
     ------
     InputError
-        If one of the curves does not cover the range.
+        If one of the curves does not cover the range, or is not a finite value for each distance.
     """
     from scipy.stats import wasserstein_distance
 
-    r_1, r_2 = np.asarray(distance_1, dtype=float), np.asarray(distance_2, dtype=float)
+    r_1, g_1 = _curve(distance_1, g_1, "first")
+    r_2, g_2 = _curve(distance_2, g_2, "second")
     low, high = distance_range
+    if not low < high:
+        raise InputError(f"the range from {low:g} to {high:g} A is empty", hint="let it rise")
     for name, r in (("first", r_1), ("second", r_2)):
         spacing = np.diff(r).max() if len(r) > 1 else 0.0
         if len(r) < 2 or r[0] > low + spacing or r[-1] < high - spacing:
@@ -206,8 +212,8 @@ def curve_distance(
                 hint="extend it or narrow distance_range",
             )
     inside = (r_1 >= low) & (r_1 <= high)
-    r, one = r_1[inside], np.asarray(g_1, dtype=float)[inside]
-    other = np.interp(r, r_2, np.asarray(g_2, dtype=float))
+    r, one = r_1[inside], g_1[inside]
+    other = np.interp(r, r_2, g_2)
     return CurveDistance(
         mean_absolute_error=float(np.abs(one - other).mean()),
         # Measured curves ripple below zero; a distribution cannot.
@@ -217,6 +223,19 @@ def curve_distance(
         distance_min=low,
         distance_max=high,
     )
+
+
+def _curve(
+    distance: ArrayLike, values: ArrayLike, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    r = finite_array(distance, f"distances of the {name} curve")
+    g = finite_array(values, f"values of the {name} curve")
+    if r.ndim != 1 or r.shape != g.shape or not (np.diff(r) > 0.0).all():
+        raise InputError(
+            f"the {name} curve has distances and values of the shapes {r.shape} and {g.shape}, or "
+            "distances that do not rise"
+        )
+    return r, g
 
 
 def _counts(frame: Atoms, species: Sequence[str]) -> NDArray[np.int64]:

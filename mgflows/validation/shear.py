@@ -194,6 +194,8 @@ def athermal_quasistatic_shear(
             f"{fit_window[1]:g}",
             hint="raise strain_max or take smaller steps",
         )
+    if not directions:
+        raise InputError("there is no shear direction", hint="give such as ('xy', 'xz', 'yz')")
     for direction in directions:
         if len(direction) != 2 or not set(direction) <= set(_AXES) or direction[0] == direction[1]:
             raise InputError(

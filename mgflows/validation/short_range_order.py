@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 from mgflows.validation.rdf import periodic_pairs
 
 if TYPE_CHECKING:
@@ -82,7 +83,15 @@ def neighbour_statistics(atoms: Atoms, shell: float = FIRST_SHELL) -> NeighbourS
         A periodic structure.
     shell
         Radius of the first shell in A.
+
+    Raises
+    ------
+    InputError
+        For a structure that is not periodic and finite, or a radius that is not positive.
     """
+    check_geometry(atoms, periodic=True)
+    if not 0.0 < shell < np.inf:
+        raise InputError(f"the radius of the shell is {shell:g} A but must be positive")
     symbols = np.array(atoms.get_chemical_symbols())
     first, second, _ = periodic_pairs(atoms, shell)
     species = list(dict.fromkeys(symbols.tolist()))
@@ -113,18 +122,27 @@ def voronoi_indices(atoms: Atoms, species: str | None = None) -> dict[str, float
         A periodic structure.
     species
         Only the cells around this element.
+
+    Raises
+    ------
+    InputError
+        For a structure that is not periodic and finite, or has no atom of the species.
     """
     from scipy.spatial import Voronoi
 
+    check_geometry(atoms, periodic=True)
+    if species is not None and species not in atoms.get_chemical_symbols():
+        raise InputError(f"{atoms.get_chemical_formula()} has no atom of {species!r}")
     cell = atoms.cell.array
     heights = abs(float(np.linalg.det(cell))) / np.linalg.norm(
         np.cross(np.roll(cell, -1, axis=0), np.roll(cell, -2, axis=0)), axis=1
     )
-    margin = np.minimum(9.0 / heights, 1.0)
+    margin = 9.0 / heights
+    layers = np.ceil(margin).astype(int)
     scaled = atoms.get_scaled_positions(wrap=True)
     points = [scaled]
-    for shift in np.ndindex(3, 3, 3):
-        offset = np.array(shift) - 1
+    for shift in np.ndindex(*(2 * layers + 1)):
+        offset = np.array(shift) - layers
         if offset.any():
             image = scaled + offset
             points.append(image[((image > -margin) & (image < 1.0 + margin)).all(axis=1)])
@@ -189,12 +207,17 @@ def structure_factor(
     Raises
     ------
     InputError
-        For q that are not positive.
+        For q that are not positive, or weights of other pairs.
     """
     wave = np.asarray(q, dtype=float)
     if not (wave > 0.0).all():
         raise InputError("the wave numbers q must be positive")
     weights = g.xray_weights if weights is None else weights
+    if unknown := [pair for pair in weights if _known(pair, g.partial) not in g.partial]:
+        raise InputError(
+            f"there is no g(r) of the pair {unknown[0]!r}",
+            hint=f"give weights of {', '.join(g.partial)}",
+        )
     total = sum(
         (weight * g.partial[_known(pair, g.partial)] for pair, weight in weights.items()),
         np.zeros_like(g.distance),

@@ -15,15 +15,42 @@ import numpy as np
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "autocovariance",
     "correlation_time",
+    "finite_array",
     "inefficiency",
     "mean_error",
     "slope_error",
 ]
+
+
+def finite_array(values: ArrayLike | Sequence[ArrayLike], name: str) -> NDArray[np.float64]:
+    """The values as an array of floats.
+
+    Parameters
+    ----------
+    values
+        Numbers of any shape.
+    name
+        How the message calls them, in the plural.
+
+    Raises
+    ------
+    InputError
+        If one of them is not a finite number.
+    """
+    array = np.asarray(values, dtype=float)
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{np.count_nonzero(~np.isfinite(array))} of the {array.size} {name} are not finite",
+            hint="leave out what failed",
+        )
+    return array
 
 
 def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.float64]:

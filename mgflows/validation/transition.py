@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, PotentialFailureError
-from mgflows.validation.statistics import autocovariance, slope_error
+from mgflows.validation.statistics import autocovariance, finite_array, slope_error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -64,11 +64,16 @@ def glass_transition(
     Raises
     ------
     InputError
-        If fewer than ten samples are on either side.
+        If fewer than ten samples are on either side, or a value is not finite.
     PotentialFailureError
-        If the two lines are parallel within their errors.
+        If the two lines are parallel within their errors, or meet outside the cooling.
     """
-    t, x = np.asarray(temperature, dtype=float), np.asarray(quantity, dtype=float)
+    t, x = finite_array(temperature, "temperatures"), finite_array(quantity, "values")
+    if t.ndim != 1 or t.shape != x.shape:
+        raise InputError(
+            f"temperatures and values have the shapes {t.shape} and {x.shape}",
+            hint="give one of each per sample",
+        )
     lines = []
     for name, chosen in (("below", t <= glass_below), ("above", t >= liquid_above)):
         if chosen.sum() < 10:
@@ -95,5 +100,10 @@ def glass_transition(
         )
     # h1 + m1 (T - c1) = h2 + m2 (T - c2)
     kink = (h1 - m1 * c1 - h2 + m2 * c2) / contrast
+    if not t.min() < kink < t.max():
+        raise PotentialFailureError(
+            f"the lines of glass and liquid meet at {kink:.0f} K, outside the cooling from "
+            f"{t.max():.0f} to {t.min():.0f} K: no glass transition can be located"
+        )
     variance = dh1**2 + dh2**2 + ((kink - c1) * dm1) ** 2 + ((kink - c2) * dm2) ** 2
     return GlassTransition(float(kink), float(np.sqrt(variance) / abs(contrast)), m1, dm1, m2, dm2)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,9 +101,12 @@ def alpha_relaxation(frames: Sequence[Atoms], interval: float, wavenumber: float
     Raises
     ------
     InputError
-        For fewer than ten frames.
+        For fewer than ten frames, frames of different size or not periodic, or an interval that
+        is not positive.
     """
-    path, n = _unwrapped(frames), len(frames)
+    if not 0.0 < wavenumber < np.inf:
+        raise InputError(f"the wave number is {wavenumber:g} 1/A but must be positive")
+    path, n = _unwrapped(frames, interval), len(frames)
     lags = np.unique(np.round(np.geomspace(1, n // 2, 60)).astype(int))
     # Blocks of origins; the last ones have no partner at the longest lags.
     edges = np.linspace(0, n - lags[-1], _BLOCKS + 1).astype(int)
@@ -136,8 +140,17 @@ def _decay_time(time: NDArray[np.float64], decay: NDArray[np.float64]) -> float:
     return float(t0 + (t1 - t0) * (y0 + 1.0) / (y0 - y1))
 
 
-def _unwrapped(frames: Sequence[Atoms]) -> NDArray[np.float64]:
+def _unwrapped(frames: Sequence[Atoms], interval: float) -> NDArray[np.float64]:
     """(n, N, 3) positions in A, continuous over the periodic boundaries, at rest on average."""
+    if not 0.0 < interval < np.inf:
+        raise InputError(f"the interval of the frames is {interval:g} fs but must be positive")
+    for index, frame in enumerate(frames):
+        check_geometry(frame, f"frame {index}", periodic=True)
+        if len(frame) != len(frames[0]):
+            raise InputError(
+                f"frame {index} has {len(frame)} atoms and the first one {len(frames[0])}",
+                hint="give the frames of one run",
+            )
     if len(frames) < 10:
         raise InputError(
             f"{len(frames)} frames are too few to follow the motion of atoms", hint="give ten"
@@ -169,9 +182,10 @@ def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str
     Raises
     ------
     InputError
-        For fewer than ten frames.
+        For fewer than ten frames, frames of different size or not periodic, or an interval that
+        is not positive.
     """
-    path, n = _unwrapped(frames), len(frames)
+    path, n = _unwrapped(frames, interval), len(frames)
     lags = np.arange(max(n // 5, 1), n // 2 + 1)
     msd = np.array([np.mean(np.sum((path[k:] - path[:-k]) ** 2, axis=2), axis=0) for k in lags])
     time = lags * interval
@@ -224,6 +238,11 @@ def fit_vogel(temperature: ArrayLike, value: ArrayLike, error: ArrayLike | None 
 
     t, y, weight = _logarithms(temperature, value, error, 4)
     line = fit_arrhenius(temperature, value, error)
+    if not line.energy > line.energy_error:
+        raise InputError(
+            "the values do not fall with the temperature within their errors, so there is no T_0",
+            hint="add lower temperatures",
+        )
     lowest = float(t.min())
 
     def law(temperature: NDArray[np.float64], a: float, b: float, t0: float) -> object:
@@ -257,10 +276,14 @@ def _logarithms(
     temperature: ArrayLike, value: ArrayLike, error: ArrayLike | None, n_least: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     t, y = np.asarray(temperature, dtype=float), np.asarray(value, dtype=float)
-    if len(np.unique(t)) < n_least or not (t > 0.0).all() or not (y > 0.0).all():
+    if t.shape != y.shape or t.ndim != 1:
+        raise InputError(f"temperatures and values have the shapes {t.shape} and {y.shape}")
+    usable = np.isfinite(t) & np.isfinite(y) & (t > 0.0) & (y > 0.0)
+    if not usable.all() or len(np.unique(t)) < n_least:
         raise InputError(
-            f"{len(np.unique(t))} temperatures with positive values do not determine the fit",
-            hint=f"give at least {n_least}",
+            f"{len(np.unique(t[usable]))} temperatures with positive values, of {len(t)}, do not "
+            "determine the fit",
+            hint=f"give at least {n_least}, all of them positive",
         )
     relative = np.ones_like(y) if error is None else np.asarray(error, dtype=float) / y
     return t, np.log(y), 1.0 / np.maximum(relative, 1e-6)

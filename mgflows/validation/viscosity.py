@@ -14,6 +14,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
+from mgflows.validation.statistics import finite_array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +129,7 @@ def green_kubo_viscosity(
         For a shape other than (n, 6), quantities that are not positive, or a run too short for
         its lag.
     """
-    runs = np.asarray(stress, dtype=float)
+    runs = finite_array(stress, "stresses")
     if runs.ndim == 2:
         usable = len(runs) // _SEGMENTS * _SEGMENTS
         segments = runs[:usable].reshape(_SEGMENTS, -1, runs.shape[-1])
@@ -139,13 +140,7 @@ def green_kubo_viscosity(
             f"the stresses have the shape {runs.shape}",
             hint="give (n, 6) Voigt stresses in eV/A^3, or several such runs of equal length",
         )
-    for name, value in (
-        ("sample interval", sample_interval),
-        ("volume", volume),
-        ("temperature", temperature),
-    ):
-        if not value > 0.0:
-            raise InputError(f"the {name} is {value:g} but must be positive")
+    _check_positive(sample_interval, volume, temperature)
     n_samples = segments.shape[1]
     n_lags = (
         min(round(max_lag / sample_interval) + 1, n_samples)
@@ -164,6 +159,16 @@ def green_kubo_viscosity(
         volume=volume,
         temperature=temperature,
     )
+
+
+def _check_positive(sample_interval: float, volume: float, temperature: float) -> None:
+    for name, value in (
+        ("sample interval", sample_interval),
+        ("volume", volume),
+        ("temperature", temperature),
+    ):
+        if not 0.0 < value < np.inf:
+            raise InputError(f"the {name} is {value:g} but must be positive and finite")
 
 
 def stress_correlations(runs: ArrayLike, n_lags: int) -> NDArray[np.float64]:
@@ -260,8 +265,26 @@ def helfand_viscosity(
         A^3 and K.
     window
         Range of lags in fs; the plateau of the Green-Kubo integral is suitable.
+
+    Raises
+    ------
+    InputError
+        For another shape, quantities that are not positive, or a window that is not within the
+        runs.
     """
-    pressure = units.ev_per_a3_to_gpa(np.asarray(runs, dtype=float))
+    pressure = units.ev_per_a3_to_gpa(finite_array(runs, "stresses"))
+    if pressure.ndim != 3 or pressure.shape[-1] != 6:
+        raise InputError(
+            f"the stresses have the shape {pressure.shape}",
+            hint="give (n_runs, n, 6) Voigt stresses in eV/A^3",
+        )
+    _check_positive(sample_interval, volume, temperature)
+    if not 0.0 <= window[0] < window[1] < (pressure.shape[1] - 3) * sample_interval:
+        raise InputError(
+            f"the window from {window[0]:g} to {window[1]:g} fs is not within runs of "
+            f"{pressure.shape[1] * sample_interval:g} fs",
+            hint="give lags that rise, shorter than the runs",
+        )
     low, high = (max(round(lag / sample_interval), 1) for lag in window)
     lags = np.unique(np.linspace(low, max(high, low + 2), 12).astype(int))
     squares = []

@@ -70,3 +70,5 @@ def test_bad_input_is_refused():
         dimer_curves(DimerEnergy(float), ("Cu",), distance_min=3.0)
     with pytest.raises(InputError, match="half the box"):
         dimer_curves(DimerEnergy(float), ("Cu",), box_length=8.0)
+    with pytest.raises(InputError, match="not 0 species and 105 distances"):
+        dimer_curves(DimerEnergy(float), ())

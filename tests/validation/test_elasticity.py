@@ -206,6 +206,8 @@ def test_bad_input_is_refused():
         isotropic_moduli(cubic_stiffness(100.0, 120.0, 30.0))
     with pytest.raises(InputError, match="shape"):
         isotropic_moduli(np.eye(3))
+    with pytest.raises(InputError, match="36 of the 36 elements of the stiffness are not finite"):
+        isotropic_moduli(np.full((6, 6), np.nan))
     with pytest.raises(InputError, match="unstable"):
         elastic_constants(atoms, IdealGas(), relax_reference=False)
 

@@ -90,3 +90,5 @@ def test_bad_input_is_refused():
         heat_capacity_from_fluctuations(np.zeros(20), 300.0, 10)
     with pytest.raises(InputError, match="temperature"):
         heat_capacity_from_fluctuations(np.zeros(200), 0.0, 10)
+    with pytest.raises(InputError, match="1 of the 200 enthalpies are not finite"):
+        heat_capacity_from_fluctuations(np.append(np.zeros(199), np.nan), 300.0, 10)

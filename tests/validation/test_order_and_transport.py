@@ -48,6 +48,7 @@ def test_voronoi_cells_of_crystals_and_of_an_icosahedron():
     """bcc: truncated octahedra, six faces of four edges and eight of six."""
     bcc = bulk("Fe", "bcc", a=2.9, cubic=True).repeat(3)
     assert voronoi_indices(bcc) == {"<0 6 0 8>": 1.0}
+    assert voronoi_indices(bulk("Fe", "bcc", a=2.9)) == {"<0 6 0 8>": 1.0}, "one atom"
     golden = (1.0 + np.sqrt(5.0)) / 2.0
     corners = [
         point
@@ -225,3 +226,38 @@ def test_a_smooth_potential_conserves_the_energy():
     atoms = bulk("Cu", "fcc", a=3.65, cubic=True).repeat(2)
     engine = AseEngine(CalculatorPotential(instance=lennard_jones("Cu")))
     assert abs(energy_drift(atoms, engine, temperature=300.0, time=0.3, seed=1)) < 0.5
+
+
+def test_values_without_a_meaning_are_refused():
+    glass = bulk("Cu", cubic=True)
+    with pytest.raises(InputError, match="Cu4 has no atom of 'Zr'"):
+        voronoi_indices(glass, "Zr")
+    with pytest.raises(InputError, match="shell is -1 A"):
+        neighbour_statistics(glass, -1.0)
+    with pytest.raises(InputError, match=r"no g\(r\) of the pair 'Zr-Zr'"):
+        structure_factor(radial_distribution(glass), [1.0], {"Zr-Zr": 1.0})
+    temperature = np.linspace(300.0, 1500.0, 61)
+    with pytest.raises(InputError, match="61 of the 61 values are not finite"):
+        glass_transition(temperature, np.full(61, np.nan))
+    with pytest.raises(InputError, match="shapes"):
+        glass_transition(temperature, temperature[1:])
+    apart = np.where(temperature < 800.0, 1e-4, 1.1e-4) * temperature + (temperature > 800.0)
+    with pytest.raises(PotentialFailureError, match=r"meet at .* outside the cooling"):
+        glass_transition(temperature, apart)
+    frames = [glass.copy() for _ in range(10)]
+    with pytest.raises(InputError, match="interval of the frames is 0 fs"):
+        diffusion_coefficients(frames, 0.0)
+    with pytest.raises(InputError, match="wave number is 0"):
+        alpha_relaxation(frames, 1.0, 0.0)
+    frames[4].positions[0] = np.nan
+    with pytest.raises(InputError, match="frame 4 has atom 0"):
+        diffusion_coefficients(frames, 1.0)
+    with pytest.raises(InputError, match="do not fall with the temperature"):
+        fit_vogel([1000.0, 1100.0, 1200.0, 1300.0], [1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(InputError, match="2 temperatures with positive values, of 3"):
+        fit_arrhenius([1000.0, 1100.0, 1200.0], [1.0, -2.0, 3.0])
+    lags = {"sample_interval": 10.0, "volume": 1e4, "temperature": 1500.0}
+    with pytest.raises(InputError, match="not within runs of 1000 fs"):
+        helfand_viscosity(np.zeros((1, 100, 6)), window=(500.0, 100.0), **lags)
+    with pytest.raises(InputError, match="stresses have the shape"):
+        helfand_viscosity(np.zeros((100, 6)), window=(100.0, 500.0), **lags)

@@ -141,3 +141,12 @@ def test_bad_input_is_refused():
     r = np.linspace(0, 6, 100)
     with pytest.raises(InputError, match="second curve"):
         curve_distance(np.linspace(0, 12, 100), np.ones(100), r, np.ones(100))
+    with pytest.raises(InputError, match="100 of the 100 values of the first curve"):
+        curve_distance(r, np.full(100, np.nan), r, np.ones(100))
+    with pytest.raises(InputError, match="distances that do not rise"):
+        curve_distance(r[::-1], np.ones(100), r, np.ones(100))
+    with pytest.raises(InputError, match="from 8 to 3 A is empty"):
+        curve_distance(r, np.ones(100), r, np.ones(100), distance_range=(8.0, 3.0))
+    atoms.positions[0, 1] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        radial_distribution(atoms)

@@ -76,6 +76,8 @@ def test_bad_input_is_refused():
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_max=0.003)
     with pytest.raises(InputError, match="strain step"):
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_step=0.0)
+    with pytest.raises(InputError, match="no shear direction"):
+        athermal_quasistatic_shear(atoms, lennard_jones("Cu"), directions=())
 
 
 class Softening(Calculator):

@@ -131,6 +131,10 @@ def test_bad_input_is_refused():
         green_kubo_viscosity(np.zeros((100, 3)), sample_interval=1.0, volume=1.0, temperature=1.0)
     with pytest.raises(InputError, match="temperature is 0"):
         green_kubo_viscosity(np.zeros((1000, 6)), sample_interval=1.0, volume=1.0, temperature=0.0)
+    broken = np.zeros((1000, 6))
+    broken[3, 2] = np.nan
+    with pytest.raises(InputError, match="1 of the 6000 stresses are not finite"):
+        green_kubo_viscosity(broken, sample_interval=1.0, volume=1.0, temperature=1.0)
     with pytest.raises(InputError, match="lags"):
         green_kubo_viscosity(np.zeros((10, 6)), sample_interval=1.0, volume=1.0, temperature=1.0)
     with pytest.raises(InputError, match="timestep is 0"):
