@@ -44,7 +44,7 @@ def blob_ids(value: Any) -> list[str]:
 
 
 class CheckedOutputs(MongoStore):
-    """A store of outputs, of which every one is compared with its checksum when it is read."""
+    """A store of outputs, each of which is compared with its checksum when it is read."""
 
     def update(self, docs: Any, key: list[str] | str | None = None) -> None:
         """Insert or replace outputs, with their checksums."""
@@ -84,7 +84,7 @@ class CheckedOutputs(MongoStore):
 
 
 class CheckedArrays(GridFSStore):
-    """A store of arrays, of which every one is compared with its checksum when it is read."""
+    """A store of arrays, each of which is compared with its checksum when it is read."""
 
     def update(
         self,
@@ -142,7 +142,7 @@ class CheckedArrays(GridFSStore):
 
 
 def _rerun(uuid: str) -> str:
-    """How to compute the output of a job again."""
+    """Hint with the command that computes the output of a job again."""
     query = json.dumps({"spec.job_uuid": uuid})
     return f"compute that job again with: lpad rerun_fws -q '{query}'"
 

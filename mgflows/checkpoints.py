@@ -35,7 +35,7 @@ _kept: ContextVar[list[Path] | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def checkpoints_kept() -> Iterator[None]:
-    """Let :func:`remove_checkpoint` take effect at the end of the block, if there is no error."""
+    """Delay :func:`remove_checkpoint` to the end of the block, and skip it after an error."""
     finished: list[Path] = []
     token = _kept.set(finished)
     try:
@@ -63,7 +63,7 @@ class RunCheckpoint:
     path
         The file.
     identity
-        Digest of everything that decides the run, such as
+        Digest of everything that determines the run, such as
         :func:`mgflows.files.digest_of_arrays` of its start; the file of another run is not used.
     """
 

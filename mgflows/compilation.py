@@ -44,7 +44,7 @@ _DAMAGED = (
     ValueError,
     pickle.UnpicklingError,
 )
-"""What reading a damaged file of compiled code may raise."""
+"""Exceptions that reading a damaged file of compiled code may raise."""
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -83,7 +83,7 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def cache_folder(sources: Path) -> Path | None:
     """Return the folder that holds the compiled code of a folder of Python files.
 
-    This is the first that can be written of: a folder in ``NUMBA_CACHE_DIR``, if that is set; the
+    This is the first writable one of: a folder in ``NUMBA_CACHE_DIR``, if that is set; the
     ``__pycache__`` of the Python files; the user's cache directory; a folder in the temporary
     directory that belongs to this user alone. None if there is none.
     """
@@ -140,7 +140,7 @@ def _digest_of_sources(folder: Path) -> str:
 
 
 class _Locator(caching._CacheLocator):
-    """Where the compiled code of one function is, and which sources it was made from."""
+    """Location of the compiled code of one function, and a stamp of its sources."""
 
     def __init__(self, function: Any, file: str) -> None:
         self._sources = Path(file).parent
@@ -168,7 +168,7 @@ class _CacheContent(caching.CompileResultCacheImpl):
 
 
 class _Cache(caching.FunctionCache):
-    """A cache that only ever saves time: files that cannot be read or written are passed over."""
+    """A cache that skips files that cannot be read or written."""
 
     _impl_class = _CacheContent
 

@@ -54,14 +54,15 @@ class MaskingFormatter(logging.Formatter):
 
 
 def clean_text(text: str, longest: int) -> str:
-    """Make the text of a foreign error safe to store and print.
+    """Make the text of any error safe to store and print.
 
     Parameters
     ----------
     text
         Any text, such as a traceback.
     longest
-        Most characters to keep: of a longer text the end and a quarter from the beginning.
+        Largest number of characters. A longer text is shortened in the middle; a quarter is kept
+        from its beginning, the rest from its end.
 
     Returns
     -------
@@ -99,7 +100,7 @@ class ErrorCategory(enum.StrEnum):
 
     @property
     def hint(self) -> str:
-        """What to do before such a job is rerun."""
+        """Remedy before such a job is rerun."""
         return _MEANINGS[self][1]
 
 
@@ -186,7 +187,7 @@ class MgflowsError(Exception):
         super().__init__("; ".join(part for part in (self.message, self.hint) if part))
 
     def to_dict(self) -> dict[str, str]:
-        """What FireWorks stores with the launch of a failed job."""
+        """Values that FireWorks stores with the launch of a failed job."""
         return {
             "error": type(self).__name__,
             "category": self.category.value,
@@ -206,7 +207,7 @@ class InputError(MgflowsError, ValueError):
 
 
 class StructureError(InputError):
-    """A structure cannot be labelled, whatever the method."""
+    """A structure cannot be labelled by any method."""
 
 
 class MissingProgramError(InputError):

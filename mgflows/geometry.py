@@ -28,14 +28,14 @@ __all__ = [
 ]
 
 SHORTEST_DISTANCE = 0.1
-"""A. No two atoms of any material are closer; potentials overflow or ignore one of them there."""
+"""A. In no material are two atoms closer; potentials overflow or ignore one of them there."""
 
 _SMALLEST_VOLUME = 1e-3
 """A^3 per atom; below it the cell is degenerate."""
 _SKEWED = 2.0
 """Product of the lattice vectors over the volume: 1.41 in a primitive fcc or hexagonal cell."""
 _WIDEST_GAP = 8.0
-"""A. No plane of a bulk metal without atoms is as thick."""
+"""A. Layers without atoms in a bulk metal are thinner."""
 _FARTHEST = 1e9
 """A. Further from the origin, double precision resolves positions to less than 1e-7 A."""
 

@@ -53,7 +53,7 @@ CATEGORIES: tuple[Category, ...] = ("sampling", "dft", "training", "md")
 
 
 class Resources(BaseModel):
-    """What the jobs of one category request from the batch system."""
+    """Resources that the jobs of one category request from the batch system."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -491,12 +491,12 @@ def materials_project_key(settings: Settings) -> str | None:
 
 
 def foreign_variables() -> dict[str, str]:
-    """The variables that tell other packages where their files are, if they are set."""
+    """The variables that name the configuration files of other packages, if they are set."""
     return {name: os.environ[name] for name in _FOREIGN_VARIABLES if os.environ.get(name)}
 
 
 def columns_of_environment() -> int | None:
-    """The width of the terminal that the variable COLUMNS sets; None without one."""
+    """The width of the terminal set by the variable COLUMNS; None if it is not set."""
     columns = os.environ.get("COLUMNS", "")
     return int(columns) if columns.isdigit() else None
 

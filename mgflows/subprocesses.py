@@ -1,9 +1,9 @@
-"""Run a program that never outlives the process that started it.
+"""Run a program that ends with the process that started it.
 
 A trainer that outlived a killed worker would keep writing into a directory that its successor uses.
 The parent-death signal of Linux prevents this, whatever kills the parent. It is set by this file,
 run as a script in between: ``python subprocesses.py PARENT_PID COMMAND...`` requests the signal and
-then becomes the command. A ``preexec_fn`` would do the same, but may deadlock where the parent has
+then becomes the command. A ``preexec_fn`` would do the same, but may deadlock if the parent has
 threads, as the launchers of FireWorks have.
 """
 
@@ -87,7 +87,7 @@ def run(
 
 
 def end_with_parent(parent: int, by: signal.Signals = signal.SIGKILL) -> bool:
-    """Have the kernel send a signal to this process when its parent ends (Linux only).
+    """Make the kernel send a signal to this process when its parent ends (Linux only).
 
     Parameters
     ----------

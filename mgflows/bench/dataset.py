@@ -1,6 +1,6 @@
 """Time and memory of datasets: import, query, freeze, load and export of many frames.
 
-Each step runs in a process of its own, so that its peak of memory is that of the step.
+Each step runs in a separate process, so that the peak memory is that of the step.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def bench_dataset(settings: Settings, n_frames: int, n_atoms: int = 150) -> list
     Parameters
     ----------
     settings
-        Settings that name the server; the benchmark uses a database of its own, and drops it.
+        Settings that name the server; the benchmark uses a temporary database there.
     n_frames
         Number of frames.
     n_atoms

@@ -42,7 +42,7 @@ def nothing(*_inputs: object) -> int:
 
 
 def families(campaign: str, n_jobs: int) -> Flow:
-    """Return a campaign of jobs that do nothing: families of one sample and its labels."""
+    """Return a campaign of jobs that do nothing, with families of one sample and its labels."""
     jobs = []
     for family in range(n_jobs // (1 + LABELS)):
         sample = nothing()

@@ -117,7 +117,7 @@ def _solid(n_atoms: int) -> Atoms:
     )
     generator = np.random.default_rng(0)
     atoms = bulk("Cu", "bcc", a=(2.0 * _VOLUME) ** (1 / 3), cubic=True).repeat(shape)
-    # Few vacancies at most.
+    # A few vacancies at most.
     atoms = atoms[np.sort(generator.permutation(len(atoms))[:n_atoms])]
     n_most = round(0.46 * n_atoms)
     symbols = ["Cu"] * n_most + ["Zr"] * n_most + ["Al"] * (n_atoms - 2 * n_most)
@@ -194,7 +194,7 @@ def _trials(potential: Potential, atoms: Atoms) -> dict[str, Callable[[int], flo
 
 
 def _evaluations(potential: NepPotential, atoms: Atoms) -> Callable[[int], float]:
-    """The library called on positions that move."""
+    """Calls of the library for moving positions."""
     import tempfile
     from pathlib import Path
 
@@ -281,7 +281,7 @@ def _seconds_per_step(run: Callable[[int], float], seconds: float) -> float:
 
 
 def default_potentials(nep: Sequence[str], eam: Sequence[str]) -> list[Potential]:
-    """The potentials of the command line; the stand-in where no table is given."""
+    """The potentials of the command line; the stand-in if no table is given."""
     from mgflows.md.potentials import EamPotential
 
     tables: list[Potential] = [EamPotential(file) for file in eam]

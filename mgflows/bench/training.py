@@ -36,10 +36,10 @@ __all__ = ["benchmark", "graphics_processor", "thread_efficiency"]
 
 
 _PILOT_STEPS = 20
-"""Steps of the shortest of the trainings that give the CPU time of a step and of the start."""
+"""Steps of the shortest training for measuring the CPU time of a step and of the start."""
 _PILOT_SHARE = 0.4
-"""Part of the CPU time that the steps of the longest one take: the start varies by tenths of a
-second, which must not count."""
+"""Fraction of the CPU time that the steps of the longest of them take, so that the variation of the
+start by tenths of a second does not matter."""
 _PILOT_GROWTH = 3
 _FEWEST_STEPS = 10
 _BLOCKS = 10

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 def advance(campaign: str | None, accept_gate: bool, directory: Path | None, as_json: bool) -> None:
     """Submit the planned jobs of CAMPAIGN, or of all, whose inputs are available.
 
-    Workers do this by themselves when they run out of jobs; where jobs of another category come
-    next, run it from cron. It may run several times at once.
+    Workers do this automatically when they run out of jobs. If the next jobs belong to another
+    category, run it from cron. Several calls may run at once.
     """
     from mgflows.launch import advance as advance_campaigns
 

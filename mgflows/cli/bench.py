@@ -248,9 +248,11 @@ def dataset(n_frames: int, n_atoms: int, directory: Path | None, as_json: bool) 
 @click.option(
     "--cpu-seconds",
     type=FiniteFloat(min=1.0),
-    help="Give each gradient trainer on the CPU the steps that take this CPU time, s.",
+    help="Train with each gradient trainer on the CPU for this CPU time, s.",
 )
-@click.option("--nep", "command", help="GPUMD's executable, to measure the evolution strategy too.")
+@click.option(
+    "--nep", "command", help="GPUMD's executable, to measure the evolution strategy as well."
+)
 @click.option(
     "--generations",
     default=400,
@@ -283,9 +285,9 @@ def training(
 ) -> None:
     """Measure the speed of the trainers and the test errors they reach, overall and by subset.
 
-    With --cpu-seconds in equal CPU time, otherwise in equal numbers of steps. Trainers that are not
-    installed are left out. FRAMES is a directory with train.xyz and test.xyz, as mgflows export
-    writes them.
+    The trainers are compared at equal CPU time with --cpu-seconds, otherwise at equal numbers of
+    steps. Trainers that are not installed are left out. FRAMES is a directory with train.xyz and
+    test.xyz, as mgflows export writes them.
     """
     from mgflows.bench.training import benchmark, graphics_processor
     from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer, Trainer

@@ -67,7 +67,7 @@ def extend(
 ) -> None:
     """Add samples, heated samples or quenches to CAMPAIGN, and train on all labels.
 
-    Each call adds as much again.
+    Each call adds the same amount again.
     """
     from mgflows.launch.changes import Extension
     from mgflows.launch.changes import extend as extend_campaign
@@ -173,7 +173,7 @@ def revalidate(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Validate a potential of CAMPAIGN again, such as with another suite."""
+    """Validate a potential of CAMPAIGN again, for example with another suite."""
     from mgflows.launch.changes import default_validation
     from mgflows.launch.changes import revalidate as revalidate_campaign
 
@@ -234,19 +234,19 @@ def rename(campaign: str, name: str, directory: Path | None, as_json: bool) -> N
 
 @click.command()
 @campaign_argument(required=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--force", is_flag=True, help="Also if datasets of other campaigns use its labels.")
 @directory_option
 @json_option
 def delete(campaign: str, yes: bool, force: bool, directory: Path | None, as_json: bool) -> None:
-    """Delete CAMPAIGN with its labels, datasets, potentials and jobs, after a question.
+    """Delete CAMPAIGN with its labels, datasets, potentials and jobs, after confirmation.
 
     --json needs --yes.
     """
     from mgflows.launch.removal import campaign_contents, delete_campaign
 
     if as_json and not yes:
-        raise InputError("--json asks no question", hint="add --yes to delete the campaign")
+        raise InputError("--json does not prompt", hint="add --yes to delete the campaign")
     database = open_database(directory)
     found = campaign_contents(database.mongo, campaign)
     if not as_json:
@@ -285,7 +285,7 @@ def _training(
     of_trainer: dict[str, Any],
     of_model: dict[str, Any],
 ) -> TrainingMaker:
-    """Replace the settings of a training that are given."""
+    """Replace those settings of a training that are given."""
     from mgflows.launch.changes import dataset_of
     from mgflows.nep import GpumdTrainer, NepParameters, NeppoTrainer, NepTrainer
 

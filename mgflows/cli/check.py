@@ -1,4 +1,4 @@
-"""``mgflows check``: the acceptance of a NEP, without a database."""
+"""``mgflows check``: the acceptance tests of a NEP, without a database."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ def check(
 ) -> None:
     """Test whether the NEP in the file POTENTIAL may be used for molecular dynamics.
 
-    A melt at 0 GPa, pairs of atoms at short range, elastic stability, and a second program that
-    evaluates the same file: 20 s for 150 atoms. A campaign makes the same tests after every
-    training. The exit code is 1 if a test failed.
+    The tests are a melt at 0 GPa, pairs of atoms at short range, elastic stability, and a second
+    program that evaluates the same file; they take 20 s for 150 atoms. A campaign runs the same
+    tests after every training. The exit code is 1 if a test failed.
     """
     from mgflows.nep.calculator import potential_text, read_potential
     from mgflows.nep.checks import out_of_range_check
@@ -193,7 +193,7 @@ def _glasses(path: Path | None, species: tuple[str, ...]) -> list[Atoms]:
 
 
 def _relaxed(potential: Path, glasses: list[Atoms], device: Device) -> list[Atoms]:
-    """Surrogate samples are compressed; a glass is at zero pressure under the potential."""
+    """Relax surrogate samples, which are compressed, to zero pressure under the potential."""
     from mgflows.errors import MgflowsError
     from mgflows.nep.calculator import nep_calculator
     from mgflows.validation.elasticity import relax_to_zero_stress
@@ -204,7 +204,7 @@ def _relaxed(potential: Path, glasses: list[Atoms], device: Device) -> list[Atom
         try:
             found.append(relax_to_zero_stress(glass, calculator))
         except MgflowsError:
-            # The tests that follow find out why.
+            # The tests that follow report the reason.
             found.append(glass)
     return found
 

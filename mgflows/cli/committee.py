@@ -1,4 +1,4 @@
-"""``mgflows committee``: errors without labels, and the frames that are worth a label."""
+"""``mgflows committee``: estimated errors without labels, and selection of frames to label."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _with(value: float | None, error: float | None) -> str:
     type=FiniteFloat(min=0.0),
     default=0.0,
     show_default=True,
-    help="Force error in eV/Å below which a structure is known well enough.",
+    help="Force error in eV/Å below which a structure needs no label.",
 )
 @click.option(
     "--upper",
@@ -240,10 +240,10 @@ def select(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Select the STRUCTURES that the committee in FOLDER should learn from.
+    """Select those of STRUCTURES whose labels improve the committee in FOLDER most.
 
-    STRUCTURES is a file of any format that ASE reads. Those selected differ from each other and
-    have large errors, estimated without labels.
+    STRUCTURES is a file of any format that ASE reads. The selected structures differ from each
+    other and have large errors, estimated without labels.
     """
     from ase.io import write
 

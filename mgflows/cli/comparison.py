@@ -86,7 +86,7 @@ def compare_locally(
     report: Path | None,
     as_json: bool,
 ) -> bool:
-    """Run and print a comparison; whether nothing failed."""
+    """Run and print a comparison; return whether nothing failed."""
     from rich.progress import Progress
 
     from mgflows.validation.run import compare_potentials
@@ -225,7 +225,7 @@ def _hours(hours: float) -> str:
 
 
 def label_energies_of(structures: Sequence[Atoms]) -> list[float | None]:
-    """Energies in eV per atom that the structures of a file carry; None where they have none."""
+    """Energies in eV per atom stored with the structures of a file; None where there are none."""
     found: list[float | None] = []
     for atoms in structures:
         results = {} if atoms.calc is None else atoms.calc.results
@@ -235,7 +235,7 @@ def label_energies_of(structures: Sequence[Atoms]) -> list[float | None]:
 
 
 def potentials_of(potential: str, against: Sequence[str], device: Device) -> list[Potential]:
-    """The potential and its peers, of different names."""
+    """The potential and its peers, with different names."""
     from mgflows.md.potentials import parse_potential
 
     found = [parse_potential(text, device) for text in (potential, *against)]

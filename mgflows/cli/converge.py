@@ -177,7 +177,7 @@ def _check_plot(path: Path, *, force: bool) -> None:
     require("matplotlib.figure", "report", "a figure")
     if path.suffix.lower() not in _PLOTS:
         raise InputError(
-            f"the plot {path} has no known format", hint=f"end its name in {', '.join(_PLOTS)}"
+            f"the plot {path} has no known format", hint=f"end its name with {', '.join(_PLOTS)}"
         )
     check_output(path, force=force)
 

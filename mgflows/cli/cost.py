@@ -1,4 +1,4 @@
-"""``mgflows cost``: what a campaign has cost and will cost."""
+"""``mgflows cost``: the cost of a campaign so far, and a forecast."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _BASES = {
 def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     """Show the cost of CAMPAIGN by stage and subset, and a forecast of the rest.
 
-    The forecast is based on finished jobs of the same stage and subset; where there are none, on
-    the pilot labels or on the estimates of the jobs (docs/how_to/costs.md).
+    The forecast is based on finished jobs of the same stage and subset or, if there are none, on
+    the pilot labels or the estimates of the jobs (docs/how_to/costs.md).
     """
     database = open_database(directory)
     name = only_campaign(database, campaign)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 @click.option(
     "--deep",
     is_flag=True,
-    help="Read every stored output and array and compare it with its checksum; without it 20 are "
-    "read.",
+    help="Compare every stored output and array with its checksum; without this option 20 are "
+    "compared.",
 )
 @directory_option
 @json_option

@@ -117,14 +117,14 @@ def _filter(options: dict[str, Any], seconds: Window) -> FrameFilter:
 
 
 def _time(text: str | None) -> tuple[Window, Window]:
-    """Windows in t* and in s; one of them is open."""
+    """Windows in t* and in s; one of them is unbounded."""
     if text is None or "s" not in text:
         return _window("--time", text), (None, None)
     return (None, None), _window("--time", text.replace("s", ""))
 
 
 def _window(option: str, text: str | None) -> Window:
-    """Read ``MIN:MAX``, either of which may be missing."""
+    """Read ``MIN:MAX``; either end may be missing."""
     if not text:
         return (None, None)
     low, separator, high = text.partition(":")

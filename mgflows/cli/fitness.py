@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 @directory_option
 @json_option
 def fitness(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """Show how well surrogate energies of CAMPAIGN predict label energies, and their cost.
+    """Show how well surrogate energies of CAMPAIGN predict label energies, and the cost of labels.
 
-    Slope and R2 are of the label energy against the surrogate energy of the same structure, over
-    all available labels. The gate was evaluated for the first labels only; `mgflows advance
-    CAMPAIGN --accept-gate` continues behind a closed gate.
+    Slope and R2 are those of the label energy against the surrogate energy of the same structure,
+    over all available labels. The gate was evaluated for the first labels only; `mgflows advance
+    CAMPAIGN --accept-gate` continues in spite of a closed gate.
     """
     database = open_database(directory)
     name = only_campaign(database, campaign)

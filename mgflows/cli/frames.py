@@ -65,9 +65,9 @@ def frames(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """List the labelled frames of CAMPAIGN, or of all, that fit the options.
+    """List the labelled frames of CAMPAIGN, or of all, that match the options.
 
-    A window is MIN:MAX, and one of both may be missing: --pressure 10: are compressed frames.
+    A window is MIN:MAX; either end may be missing: --pressure 10: selects compressed frames.
     """
     if (worst_forces or worst_energies) and potential is None:
         raise InputError(
@@ -125,7 +125,7 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> None:
     console = make_console()
     if not found:
-        console.print("no frame fits")
+        console.print("no frame matches")
         return
     numbers = ("E", "F max", "P", "g/cm³", *(("dE", "dF") if errors else ()))
     columns = ("frame", "subset", "family", "name", "cell", *numbers)
@@ -159,7 +159,7 @@ def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> No
 
 @click.group()
 def dataset() -> None:
-    """Make datasets: freeze frames, and merge, subtract or split datasets."""
+    """Freeze frames into datasets, and merge, subtract or split datasets."""
 
 
 def _split_options(function: Any) -> Any:
@@ -169,7 +169,7 @@ def _split_options(function: Any) -> Any:
             type=FiniteFloat(0.0, 1.0),
             default=0.2,
             show_default=True,
-            help="Part of the frames that is for tests.",
+            help="Fraction of test frames.",
         ),
         click.option("--seed", type=int, default=0, show_default=True, help="Seed of the splits."),
         click.option(
@@ -210,7 +210,7 @@ def freeze(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Freeze the frames of CAMPAIGN that fit the options into a dataset."""
+    """Freeze the frames of CAMPAIGN that match the options into a dataset."""
     from mgflows.jobs.freezing import FreezeSettings
 
     database = open_database(directory)

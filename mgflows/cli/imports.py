@@ -1,4 +1,4 @@
-"""``mgflows import``: labels of other programs become frames of a campaign."""
+"""``mgflows import``: import labels of other programs as frames of a campaign."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ _SHOWN = 8
     type=click.Choice(["tension", "compression"]),
     default="tension",
     show_default=True,
-    help="When the stress is positive; virials always are under compression.",
+    help="State in which the stress is positive; virials are always positive under compression.",
 )
 @click.option(
     "--dft/--not-dft",
@@ -136,7 +136,8 @@ def import_(
 
     A FILE is an extended XYZ file (ASE, GPUMD, MACE), an ASE database, a vasprun.xml or OUTCAR, a
     folder or archive of VASP calculations, or a folder of DeePMD-kit. Keys, units and signs,
-    counts and ranges are shown before anything is stored. The same command again stores nothing.
+    counts and ranges are shown before anything is stored. Running the same command again stores
+    nothing.
     """
     from mgflows.database.imports import Importer, Reading, Units
 
@@ -170,7 +171,7 @@ def import_(
     else:
         console.print(
             f"stored {plural(described.n_new, 'new frame')} in campaign [bold]{campaign}[/]; "
-            f"{described.n_known} were there already"
+            f"{described.n_known} were already stored"
         )
 
 

@@ -207,7 +207,7 @@ def _resources(scheduler: str, options: dict[str, Any], *, ask: bool) -> dict[st
 
 
 def _start_private_server(settings: Settings) -> None:
-    """Start a private server; its URI is known from then on."""
+    """Start a private server, whose URI is then known."""
     if settings.is_private:
         from mgflows.machine.mongod import PrivateMongod
 

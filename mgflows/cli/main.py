@@ -50,7 +50,7 @@ _COMMANDS = {
     "import": ("mgflows.cli.imports:import_", "Import labels of other programs."),
     "frames": (
         "mgflows.cli.frames:frames",
-        "List labelled frames, by what they are.",
+        "List labelled frames by their properties.",
     ),
     "dataset": ("mgflows.cli.frames:dataset", "Freeze, merge, subtract or split datasets."),
     "datasets": ("mgflows.cli.results:datasets", "List the datasets."),
@@ -67,7 +67,7 @@ _COMMANDS = {
     "figures": ("mgflows.cli.figures:figures", "Write each figure of a campaign to a file."),
     "reproduce": (
         "mgflows.cli.reproduce:reproduce",
-        "Show how far a paper's figures are reproduced.",
+        "Show to what extent a paper's figures are reproduced.",
     ),
     "committee": (
         "mgflows.cli.committee:committee",
@@ -75,15 +75,15 @@ _COMMANDS = {
     ),
     "learning-curve": (
         "mgflows.cli.learning_curve:learning_curve",
-        "Estimate how many labels an error needs.",
+        "Estimate the number of labels for a target error.",
     ),
-    "check": ("mgflows.cli.check:check", "Test whether a NEP may be used."),
+    "check": ("mgflows.cli.check:check", "Test a NEP before it is used for dynamics."),
     "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and other codes."),
     "converge": (
         "mgflows.cli.converge:converge",
-        "Find the cutoff and the k-mesh that labels need.",
+        "Find the cutoff and the k-mesh for converged labels.",
     ),
     "db": ("mgflows.cli.db:db", "Start, stop and check a private MongoDB server."),
     "doctor": ("mgflows.cli.doctor:doctor", "Check this machine and suggest fixes."),
@@ -94,7 +94,7 @@ _COMMANDS = {
     "heal": ("mgflows.cli.heal:heal", "Recover lost, hanging and failed jobs."),
     "completion": (
         "mgflows.cli.completion:completion",
-        "Print the completion of commands for a shell.",
+        "Print the completion script for a shell.",
     ),
 }
 
@@ -235,8 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
     """Let the first SIGTERM or SIGHUP interrupt a command as Ctrl-C does.
 
-    What a command does at Ctrl-C (keep what is done, end its processes, print a sentence) is then
-    done at the end of a session or of a batch job, too. A second signal ends the command at once.
+    The handling of Ctrl-C (keep finished work, end processes, print a sentence) then also applies
+    at the end of a session or of a batch job. A second signal ends the command at once.
     Signals that are ignored, such as SIGHUP under ``nohup``, stay ignored.
 
     Python loses an interruption that arrives in a destructor or in a callback of the import system;
@@ -306,7 +306,7 @@ def _print_error(message: str) -> None:
 
 
 def _plain_sentence(message: str) -> str:
-    """Turn a sentence of click into one of ours: no capital, no full stop."""
+    """Remove the capital and the full stop of a sentence of click."""
     message = message.rstrip(".")
     return message[:1].lower() + message[1:] if message[1:2].islower() else message
 

@@ -1,4 +1,4 @@
-"""``mgflows new``: the folder of a campaign, and what it will do, before anything is submitted."""
+"""``mgflows new``: write the folder of a campaign and show its plan, without submitting it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ LABELS = ("stand-in", "gpaw", "espresso", "cp2k", "vasp")
 _PAPER_LABEL_HOURS = 113
 """Core hours of one label with VASP (paper, Methods, "DFT Calculations")."""
 _EXPENSIVE = 10.0
-"""Core hours of a stage above which it is pointed out."""
+"""Core hours of a stage above which a note is printed."""
 _USUAL_EXCESS = (0.1, 0.35)
-"""Densities of the samples over that of the glass that need no remark; the paper has 0.21."""
+"""Range of the relative excess density of the samples over the glass without a note; 0.21 in the
+paper."""
 _NOTED_DIFFERENCE = 0.15
 """Relative difference from the default density that is pointed out."""
 
@@ -140,7 +141,7 @@ def new(
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             directory.rmdir()
-        # The user did not write the file: only the cause of its failure is of interest.
+        # The user did not write the file: report only the cause of its failure.
         if isinstance(error.__cause__, MgflowsError):
             raise error.__cause__ from None
         raise

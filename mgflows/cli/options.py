@@ -54,7 +54,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def _complete(
     context: click.Context, incomplete: str, names: Callable[[GlassDatabase], list[str]]
 ) -> list[str]:
-    """Names in the database that begin so; none if it does not answer: a shell shows no errors."""
+    """Names in the database with this prefix; none if it does not answer."""
     from mgflows.errors import MgflowsError
 
     try:
@@ -134,7 +134,7 @@ class NameOrOther(click.ParamType):
     names
         The names, which a shell completes.
     other
-        What else may be given, in capitals for the help, such as ``FILE``.
+        Any other accepted value, in capitals for the help, such as ``FILE``.
     """
 
     name = "name"
@@ -174,7 +174,7 @@ def number_list(context: click.Context, parameter: click.Parameter, value: str) 
 
 
 class Interrupted(click.exceptions.Abort):
-    """Ctrl-C in a command that has something to add about what was kept.
+    """Ctrl-C in a command that reports what was kept.
 
     Parameters
     ----------

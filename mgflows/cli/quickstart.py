@@ -28,7 +28,7 @@ def _default_directory() -> Path:
     type=click.Path(file_okay=False, path_type=Path),
     default=_default_directory,
     show_default="MGFLOWS_DIRECTORY or quickstart",
-    help="Directory of everything: database, launches, potential and report.",
+    help="Directory of the database, launches, potential and report.",
 )
 @click.option(
     "--scale",
@@ -47,8 +47,8 @@ def _default_directory() -> Path:
     "--alloy",
     "formula",
     default=None,
-    help="Another alloy of the elements of the stand-in, such as Zr50Cu40Ni10: a demonstration, "
-    "since only pairs of Cu, Zr and Al are fitted  [default: Cu46Zr46Al8].",
+    help="Another alloy of the elements of the stand-in, such as Zr50Cu40Ni10; for demonstration "
+    "only, because only pairs of Cu, Zr and Al are fitted  [default: Cu46Zr46Al8].",
 )
 @click.option(
     "--protocol",

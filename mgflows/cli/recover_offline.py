@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def recover_offline(context: click.Context, directory: Path | None, as_json: bool) -> None:
     """Store the results of jobs that ran on nodes without a path to the database.
 
-    Run it where the database and the launch directories can be reached, for example from cron. It
-    may run several times at once.
+    Run it where the database and the launch directories can be reached, for example from cron.
+    Several calls may run at once.
 
     The exit code is 1 if jobs failed or their launch directory cannot be read.
     """

@@ -37,8 +37,8 @@ def report(
 ) -> None:
     """Write the HTML report of CAMPAIGN, or of the only one.
 
-    Several campaigns, or ids of potentials, are put side by side. The report is one file and needs
-    no network.
+    Several campaigns, or ids of potentials, are shown side by side. The report is one file and
+    needs no network.
     """
     from mgflows.report import ReportData, is_report, write_report
 

@@ -1,4 +1,4 @@
-"""``mgflows reproduce``: the figures of a paper, and how far they are reproduced."""
+"""``mgflows reproduce``: the figures of a paper, and to what extent they are reproduced."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> Non
 @directory_option
 @json_option
 def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> None:
-    """List the potentials of CAMPAIGN, or of all: whether they passed their acceptance, and errors.
+    """List the potentials of CAMPAIGN, or of all, with acceptance and errors.
 
     Test errors are recomputed from nep.txt.
     """
@@ -143,7 +143,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
     default=Path(),
     help="Directory of the files  [default: the working directory].",
 )
-@click.option("--licence", default="", help="Licence of a dataset, for its README.")
+@click.option("--licence", default="", help="Licence of a dataset, for its DATASHEET.md.")
 @force_option
 @directory_option
 @json_option
@@ -159,8 +159,8 @@ def export(
 ) -> None:
     """Write the dataset or the potential with this ID, or its first digits, to files.
 
-    ID may also be a campaign: its best potential is meant, or with the format of a dataset the one
-    that this potential was trained on.
+    ID may also be the name of a campaign, which stands for its best potential or, with the format
+    of a dataset, for the dataset that this potential was trained on.
 
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them, and a
     DATASHEET.md that describes it; a potential becomes nep.txt and nep.in. Existing files of other

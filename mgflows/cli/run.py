@@ -30,9 +30,9 @@ def run(
 ) -> None:
     """Run the campaign of FOLDER on this machine; write its potential and report.
 
-    FOLDER has campaign.py; by default it is that of --directory, or the nearest folder with
-    campaign.py, here or above. After Ctrl-C, a crash or a
-    power cut, run the same command again; it resumes where it stopped.
+    FOLDER contains campaign.py; by default it is that of --directory, or the nearest folder with
+    campaign.py, here or above. After Ctrl-C, a crash or a power cut, run the same command again; it
+    resumes where it stopped.
     """
     from mgflows.machine import local_campaign
     from mgflows.machine.new_campaign import campaign_folder, load_campaign
@@ -61,9 +61,9 @@ def run(
 def submit(folder: Path | None, directory: Path | None, as_json: bool) -> None:
     """Submit the campaign of FOLDER to the database of its mgflows.yaml; run nothing.
 
-    FOLDER has campaign.py; by default it is that of --directory, or the nearest folder with
-    campaign.py, here or above. Workers take the jobs: `mgflows
-    worker` here, `qlaunch rapidfire` on a cluster. A second call adds nothing.
+    FOLDER contains campaign.py; by default it is that of --directory, or the nearest folder with
+    campaign.py, here or above. Workers run the jobs: start `mgflows worker` here or `qlaunch
+    rapidfire` on a cluster. A second call adds nothing.
     """
     from mgflows.launch import submit_campaign
     from mgflows.machine.mongod import PrivateMongod

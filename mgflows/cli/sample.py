@@ -132,8 +132,8 @@ def sample(
 
     Each frame of the extended XYZ file has the surrogate's energy and forces, e_is (eV per atom),
     the number of sweeps, its seed and its order parameters. An interrupted run keeps its finished
-    glasses in the file; the same command resumes it. Of sixteen glasses or more, sixteen at a time
-    are cooled side by side in single precision, which takes less than half the processor time.
+    glasses in the file; the same command resumes it. Batches of sixteen glasses are cooled side by
+    side in single precision, which takes less than half the processor time.
     """
     from mgflows.machine.glass_sampling import (
         GlassRequest,
@@ -199,7 +199,7 @@ def sample(
 def _composition(formula: str, n_atoms: int) -> dict[str, float]:
     from mgflows.alloy import Alloy
 
-    # The density of the samples needs the surrogate; any density serves to read the formula.
+    # The default density needs the surrogate; any density is sufficient to read the formula.
     return Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).composition
 
 

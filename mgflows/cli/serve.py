@@ -20,7 +20,7 @@ __all__ = ["serve"]
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Address to listen at. At one that other machines can reach, a token is needed.",
+    help="Address to listen at. If other machines can reach it, requests need a token.",
 )
 @click.option(
     "--port",
@@ -37,8 +37,8 @@ __all__ = ["serve"]
 def serve(directory: Path | None, host: str, port: int, token: str | None) -> None:
     """Show the campaigns of a database in a browser, until Ctrl-C.
 
-    Progress, running and failed jobs with their logs, costs, reports, structures in 3D, datasets
-    and potentials to download. Nothing can be changed (docs/how_to/live_view.md).
+    The pages show progress, running and failed jobs with their logs, costs, reports, structures in
+    3D, and datasets and potentials to download. Nothing can be changed (docs/how_to/live_view.md).
     """
     from mgflows.report.web.server import open_server
 

@@ -68,8 +68,8 @@ def status(
 ) -> None:
     """Show the progress of CAMPAIGN: jobs by stage and subset, core hours, time left, failures.
 
-    Without CAMPAIGN and with several campaigns, one line for each. `--watch --json` prints one
-    JSON object per line and update.
+    Without CAMPAIGN, several campaigns get one line each. `--watch --json` prints one JSON object
+    per line and update.
     """
     database = open_database(directory)
     names = [each.campaign for each in database.campaigns()]

@@ -23,7 +23,7 @@ __all__ = ["Cell", "format_hours", "make_console", "make_table", "print_table", 
 Cell: TypeAlias = "str | Text | float | None"
 
 _NO_LIMIT = 10_000
-"""Columns of a pipe; rich would assume 80."""
+"""Width of a pipe in columns; rich would assume 80."""
 
 
 def make_console(*, stderr: bool = False) -> Console:

@@ -1,4 +1,4 @@
-"""``mgflows validate``: properties of a glass under a potential, beside others and experiment."""
+"""``mgflows validate``: properties of a glass under potentials, compared with experiment."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _ROWS = (
     type=click.Choice(SUITES),
     default="quick",
     show_default=True,
-    help="Which quantities, and the effort.",
+    help="Quantities to measure, and the effort.",
 )
 @click.option(
     "--glasses",
@@ -74,7 +74,7 @@ _ROWS = (
 @click.option(
     "--experiments",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Own measured values, YAML; shown beside the shipped ones.",
+    help="YAML file of your own measured values, shown beside the built-in ones.",
 )
 @click.option(
     "--processes",
@@ -94,7 +94,9 @@ _ROWS = (
     is_flag=True,
     help="With --samples: average the samples finished so far and measure none.",
 )
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="HTML to write.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="HTML file of the comparison."
+)
 @force_option
 @click.option("--forecast", is_flag=True, help="Print samples and cost of the suite, and stop.")
 @click.option("--submit", "submission", metavar="NAME", help="Submit the samples as jobs.")
@@ -138,11 +140,11 @@ def validate(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Validate POTENTIAL, a nep.txt or what --against takes.
+    """Validate POTENTIAL, a nep.txt or any potential that --against accepts.
 
     Measures structure, elastic constants, quasi-static shear, dimers and, by suite, the melt.
     Without --glasses, three glasses are sampled with swap Monte Carlo on the Lennard-Jones
-    surrogate; the potential relaxes them itself. The exit code is 1 if the potential failed at a
+    surrogate and relaxed with the potential. The exit code is 1 if the potential fails for a
     quantity or a result is unphysical; attractive dimers of a peer are warnings.
 
     With --against, --experiments, --forecast, --submit, --report, --samples or --processes, with

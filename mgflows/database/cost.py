@@ -1,6 +1,6 @@
-"""What a campaign has cost and will cost, from the provenance of its documents.
+"""Cost of a campaign so far and forecast, from the provenance of its documents.
 
-Estimates are used only where nothing was measured.
+Estimates are used only if nothing was measured.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Cost:
     mean_core_seconds, largest_core_seconds
         Mean and largest processor time of one job, s.
     largest_cores
-        Most cores that one job used.
+        Largest number of cores that one job used.
     largest_memory
         Largest resident memory of one process, MiB.
     hosts
@@ -169,8 +169,8 @@ def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:
 
     Some jobs carry an estimate of their run time (``seconds`` of :func:`mgflows.flows.tags.tag`):
     coolings, quenches, trainings. Others, such as labels and collectors, have none and count as
-    one second. The two kinds are kept apart, or a finished collector would set the forecast of
-    the training behind it. In this order:
+    one second. The two kinds are treated separately; otherwise a finished collector would determine
+    the forecast of the training after it. The rules, in this order:
 
     - measured: jobs of the same stage, subset and kind are finished. Their measured over their
       estimated time scales the estimates of the remaining ones: for labels this is the mean cost
@@ -180,7 +180,7 @@ def remaining_cost(database: Database, campaign: str) -> list[RemainingCost]:
       relaxation).
     - guess: the jobs' own estimates.
 
-    Failed jobs and those behind them count only if they may still run.
+    Failed jobs and jobs that depend on them count only if they may still run.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["DatasetOperations", "store_dataset"]
 
 _NAMESPACE = uuid.UUID("7f1f2d7a-52b5-5d0f-8f4e-0f5b1c1d9a60")
-"""Of the ids of datasets that are made by hand: the same dataset has the same id."""
+"""Namespace of the ids of datasets made by hand: the same dataset has the same id."""
 
 
 class DatasetOperations:
@@ -147,7 +147,8 @@ class DatasetOperations:
         dataset
             The dataset with its frames.
         frames
-            Frames of a query or of another dataset; other labels of their structures go, too.
+            Frames of a query or of another dataset; other labels of their structures are removed as
+            well.
         """
         kept = _subtracted(dataset, list(frames))
         return self._freeze(

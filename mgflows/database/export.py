@@ -1,7 +1,7 @@
 """Datasets and potentials as files for other programs.
 
-Frames are written as they are read, label document by label document: a dataset of any size needs
-the memory of one of them, and the places of the frames.
+Frames are written as they are read, one label document after the other: for a dataset of any size
+only one document and the locations of the frames are in memory.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def write_dataset(
     }
     suffix = {"extxyz": ".xyz", "mace": ".xyz", "ase-db": ".db", "deepmd": ""}[form]
     directory = _made(directory)
-    # Files appear at their place when all are complete.
+    # Files are moved to their place when all are complete.
     with _folder_in(directory) as folder:
         written = []
         for side, is_test in _SIDES.items():
@@ -249,7 +249,7 @@ def _write_deepmd(database: GlassDatabase, frames: list[DatasetFrame], path: Pat
 
 
 def _datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str) -> str:
-    """The description that repositories such as NOMAD, ColabFit and Zenodo ask for."""
+    """The description that repositories such as NOMAD, ColabFit and Zenodo require."""
     energies = [frame.energy_per_atom for frame in dataset.frames]
     formulas = Counter(frame.formula for frame in dataset.frames if frame.formula)
     shown = [f"{formula} ({n})" for formula, n in formulas.most_common(10)]

@@ -1,11 +1,11 @@
-"""Why a job failed: an error category, from what the job left.
+"""Classification of failed jobs into error categories.
 
 mgflows' own exceptions are classified by type: FireWorks stores what their ``to_dict`` returns. The
 messages of other programs are classified by patterns, which are data (`RULES`): the first rule that
-matches the last matching line decides. Each pattern is the wording of a program as that program
-prints it; the tests provoke the failures and classify the resulting texts.
+matches the last matching line applies. Each pattern is the literal wording of a program; the tests
+provoke the failures and classify the resulting texts.
 
-Everything is read in bounded time: long texts and long lines are cut before they are searched.
+The time is bounded: long texts and long lines are shortened before they are searched.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 
 _LONGEST_REASON = 400
 _LONGEST_LINE = 500
-"""A longer line is searched at its beginning and its end only, so many characters each."""
+"""Number of characters at the beginning and at the end of a long line that are searched."""
 _MOST_LINES = 500
-"""Only so many lines at the end of a text are searched."""
+"""Number of lines at the end of a text that are searched."""
 _LONGEST_TEXT = 50_000
 _TAIL_BYTES, _TAIL_LINES = 8192, 40
 
@@ -46,7 +46,7 @@ _BY_TYPE = {
     "Interrupted": ErrorCategory.INTERRUPTED,
     "WorkerDied": ErrorCategory.WORKER_DIED,
 }
-"""Own exceptions that are not a MgflowsError with a category, by class name."""
+"""Categories of own exceptions that are not a MgflowsError, by class name."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Rule:
     Attributes
     ----------
     name
-        What it recognises.
+        Kind of message that it recognises.
     category
         The category of such errors.
     pattern
@@ -72,7 +72,7 @@ def _rule(name: str, category: ErrorCategory, *patterns: str) -> Rule:
     return Rule(name, category, re.compile("|".join(patterns)))
 
 
-# In order: the specific before the general.
+# Specific rules come before general ones.
 RULES = (
     _rule("repeated death of the worker", ErrorCategory.WORKER_DIED, r"^WorkerDied: "),
     _rule(
@@ -214,8 +214,8 @@ class Failure:
     stage
         Stage of the campaign that the job belongs to; empty if it has none.
     interruption
-        Why the job was ended from outside, if its own worker recorded it; such a job is rerun
-        without being requested.
+        Reason why the job was ended from outside, if its own worker recorded it; such a job is
+        rerun automatically.
     """
 
     fw_id: int
@@ -260,7 +260,7 @@ def _failure(firework: dict[str, Any], launch: dict[str, Any] | None) -> Failure
     directory = launch.get("launch_dir") if launch else None
     category = classify(trace)
     if category is ErrorCategory.OTHER and directory:
-        # What an external program printed is often not in the traceback.
+        # The output of an external program is often not in the traceback.
         category = classify(_end_of_errors(Path(directory)))
     details = exception.get("_details")
     own = _own_category(details) if isinstance(details, dict) else ErrorCategory.OTHER
@@ -290,7 +290,7 @@ def stored_trace(firework: dict[str, Any], launch: dict[str, Any] | None) -> str
 
 
 def _own_category(details: dict[str, Any]) -> ErrorCategory:
-    """The category of one of our own exceptions, from what FireWorks stored of it."""
+    """The category of one of our own exceptions, from the values that FireWorks stored."""
     if details.get("category") in set(ErrorCategory):
         return ErrorCategory(details["category"])
     return _BY_TYPE.get(str(details.get("error")), ErrorCategory.OTHER)
@@ -317,8 +317,8 @@ def classify(text: str) -> ErrorCategory:
     Parameters
     ----------
     text
-        What a failed job left: the traceback, or the end of its standard error. The last matching
-        line decides, since Python prints the error that was raised last at the end.
+        Traceback of a failed job, or the end of its standard error. The last matching line
+        applies, since Python prints the error that was raised last at the end.
     """
     lines = text.splitlines()[-_MOST_LINES:]
     for number in range(len(lines) - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""The samples of a campaign that have a label, joined with it, without loading any structure."""
+"""The labelled samples of a campaign with their labels, without loading any structure."""
 
 from __future__ import annotations
 

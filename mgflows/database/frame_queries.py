@@ -86,7 +86,7 @@ class FrameOperations(DocumentReader):
         else:
             criteria["metadata.mgflows.subset"] = {"$exists": True}
         if family:
-            # Frames of an import have families of their own.
+            # Imported frames have their own families.
             criteria["$or"] = [
                 {"metadata.mgflows.family": family},
                 {"output.summaries.family": family},
@@ -151,9 +151,9 @@ class FrameOperations(DocumentReader):
         """Store labels that other programs computed as frames of a campaign.
 
         Files are extended XYZ (of ASE, GPUMD or MACE), ASE databases, outputs of VASP (files,
-        folders or archives), and folders of DeePMD-kit. Every frame passes the checks of own
-        labels, and no frame is stored twice: the same call again stores nothing. The declared
-        method is a fingerprint of its own: a dataset never mixes these labels with computed ones.
+        folders or archives), and folders of DeePMD-kit. Every frame passes the same checks as
+        computed labels, and no frame is stored twice: repeating a call stores nothing. The declared
+        method has its own fingerprint: a dataset never mixes these labels with computed ones.
 
         Parameters
         ----------
@@ -162,7 +162,7 @@ class FrameOperations(DocumentReader):
         campaign
             Name of the campaign; a new one if there is none of this name.
         method
-            What computed the labels, in words.
+            Method of the labels, in words.
         reading
             Keys, units, subsets and families; see
             :class:`~mgflows.database.imports.foreign.Reading`.
@@ -215,7 +215,7 @@ class FrameOperations(DocumentReader):
         Raises
         ------
         ChangedLabelError
-            If a label job ran again since and gave another result than the one listed.
+            If a label job has run again and given another result than the one listed.
         """
         return load_atoms(self.store, frames)
 
@@ -284,9 +284,9 @@ class FrameOperations(DocumentReader):
         frames
             Frames of :meth:`frames`; by default those of the potential's dataset.
         number
-            How many.
+            Number of frames.
         by
-            Which error decides.
+            Error by which frames are ranked.
         """
         if frames is None:
             potential = self.potential(potential_id)

@@ -51,7 +51,7 @@ def records_of(
     clock
         Effective times of its campaign.
     complete
-        Compute what summaries of version 0.1 do not hold, from the frames.
+        Compute values missing in summaries of version 0.1 from the frames.
     """
     tags, output = document["metadata"]["mgflows"], document["output"]
     summaries = output["summaries"]

@@ -184,8 +184,8 @@ class GlassDatabase(FrameOperations, DatasetOperations):
     def best_potential(self, campaign: str, split: Split = "family") -> PotentialDocument:
         """Return the potential of a campaign to use, with its parity values.
 
-        That of the last generation trained on the given split. If all of them failed their
-        acceptance, an accepted one of another split is preferred.
+        It is the last generation trained on the given split. If all of them failed their
+        acceptance tests, an accepted one of another split is preferred.
 
         Parameters
         ----------
@@ -269,14 +269,14 @@ def choose_potential(
 ) -> PotentialDocument:
     """Return the potential to use.
 
-    Those of the given split that did not fail their acceptance come first, then accepted ones of
-    another split, then failed ones of the given split, then the rest: a comparison on another
-    split is not tested. Of equal ones the last generation counts.
+    Potentials of the given split that did not fail their acceptance tests come first, then accepted
+    ones of another split, then failed ones of the given split, then all others (a comparison on
+    another split is not tested). Among equal ones the last generation is chosen.
 
     Parameters
     ----------
     potentials
-        At least one potential, oldest first; of equal ones the last is returned.
+        At least one potential, oldest first.
     split
         The split of its training set.
     """

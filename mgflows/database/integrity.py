@@ -157,7 +157,7 @@ def _planned_spec(database: Database, spec: dict[str, Any]) -> dict[str, Any] | 
 
 
 def lost_launches(database: Database, campaign: str | None = None) -> list[LostLaunch]:
-    """Ended jobs whose present launch was deleted.
+    """Ended jobs whose current launch was deleted.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def changed_outputs(store: JobStore, n: int | None = None) -> tuple[list[tuple[s
     store
         The JobStore of :func:`mgflows.connections.open_job_store`, connected.
     n
-        How many outputs are read, at random; all by default.
+        Number of outputs to read, chosen at random; all by default.
 
     Returns
     -------
@@ -320,9 +320,9 @@ def missing_indexes(database: Database) -> list[str]:
 
 
 def wrong_counters(database: Database) -> dict[str, int]:
-    """FireWorks' counters that are missing or too small, and the least values that they may have.
+    """FireWorks' counters that are missing or too small, with the smallest valid values.
 
-    A counter that is too small gives an id of an existing firework or launch to a new one.
+    With a counter that is too small, a new firework or launch gets the id of an existing one.
     """
     stored = database["fw_id_assigner"].find_one({}) or {}
     needed = {}

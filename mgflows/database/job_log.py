@@ -1,4 +1,4 @@
-"""What one job left behind: its launches, the traceback of a failure, and what it printed."""
+"""Records of one job: its launches, the traceback of a failure, and its output."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class JobLog:
     launches
         Oldest first.
     traceback
-        Of the failure of the last launch; empty if it has not failed.
+        Traceback of the last launch; empty if it has not failed.
     outputs
-        ``job.out`` and ``job.err`` of the last launch to their last 100 lines; only files that are
-        not empty and that this machine can read.
+        The last 100 lines of ``job.out`` and ``job.err`` of the last launch, if the files are not
+        empty and can be read on this machine.
     """
 
     fw_id: int

@@ -1,4 +1,4 @@
-"""The plan of a campaign: which submitted jobs disappeared, and why planned jobs do not start.
+"""The plan of a campaign: deleted jobs, and reasons why planned jobs do not start.
 
 A campaign is planned as a whole at its submission, in the collection ``planned``: one document per
 workflow. Those in state ``submitted`` have fireworks in the LaunchPad.
@@ -32,7 +32,7 @@ def batches(items: Iterable[T], size: int = _BATCH) -> Iterator[list[T]]:
 
 
 def stopped_jobs(database: Database, campaign: str) -> dict[str, int]:
-    """Why planned jobs do not start by themselves; reason to number of jobs."""
+    """Reasons why planned jobs do not start, with the number of jobs."""
     reasons: Counter[str] = Counter()
     query: dict[str, Any] = {"campaign": campaign, "state": "planned", "stopped": True}
     for piece in database[PLANNED].find(query, ["reason", "groups.n"]):
@@ -41,7 +41,7 @@ def stopped_jobs(database: Database, campaign: str) -> dict[str, int]:
 
 
 def deletion_notice(campaign: str) -> str:
-    """What to print about deleted jobs of a campaign."""
+    """Message about deleted jobs of a campaign."""
     return (
         "deleted from the LaunchPad (lpad delete_wflows or reset); restore them with: "
         f"mgflows heal {campaign} --yes"
@@ -64,7 +64,8 @@ def deleted_jobs(database: Database, campaign: str) -> dict[str, list[str]]:
     Returns
     -------
     dict
-        Job uuid to the ids of the documents of ``planned`` that hold it; empty if none is deleted.
+        Job uuid to the ids of the documents of ``planned`` that contain it; empty without
+        deleted jobs.
     """
     planned, fireworks = database[PLANNED], database["fireworks"]
     submitted = {"campaign": campaign, "state": "submitted"}
@@ -95,7 +96,7 @@ def deleted_jobs(database: Database, campaign: str) -> dict[str, list[str]]:
 
 
 def finished_jobs(database: Database, jobs: Iterable[str]) -> set[str]:
-    """Those of the jobs whose own output is stored; not those that other jobs replaced."""
+    """The jobs whose own output is stored, without those that other jobs replaced."""
     finished = set()
     for some in batches(jobs):
         # The own document of a job that replaced itself has no output.

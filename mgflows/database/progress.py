@@ -58,7 +58,7 @@ class Progress:
 
     @property
     def n_total(self) -> int:
-        """Present number of fireworks; dynamic jobs add more."""
+        """Current number of fireworks; dynamic jobs add more."""
         return sum(self.states.values())
 
     @property
@@ -106,7 +106,7 @@ def campaign_progress(
 
 
 def require_campaign(database: Database, campaign: str) -> None:
-    """Raise InputError, with the known names, if nothing in the database belongs to a campaign."""
+    """Raise InputError, with the existing names, if a campaign does not exist in the database."""
     for collection, key in (
         (CAMPAIGNS, "campaign"),
         (PLANNED, "campaign"),

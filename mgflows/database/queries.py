@@ -1,4 +1,4 @@
-"""Filters of labelled frames by what they are."""
+"""Filters of labelled frames by their properties."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SIZES = (
 
 @dataclass(frozen=True)
 class FrameFilter:
-    """Windows of the properties of a frame; all must hold.
+    """Windows of the properties of a frame, all of which must be satisfied.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class FrameFilter:
     composition
         Element to the window of its atomic fraction; an element that is missing has the fraction 0.
     elements
-        The elements that a frame may hold.
+        The elements that a frame may contain.
     formula
         Chemical formula of the cell, in Hill's order.
     name

@@ -21,7 +21,7 @@ class RoundSummary:
     Attributes
     ----------
     round
-        Its number; 0 judges the first potential.
+        Its number; round 0 evaluates the first potential.
     n_labels
         Labels that all rounds so far have added.
     force_error, force_error_error
@@ -33,7 +33,7 @@ class RoundSummary:
     cpu_seconds
         Processor time of the round, s.
     outcome
-        ``continue``, or why the rounds ended.
+        ``continue``, or the reason why the rounds ended.
     reason
         The verdict in words.
     """
@@ -51,7 +51,7 @@ class RoundSummary:
 
 
 def read_rounds(database: Database, campaign: str) -> list[RoundDocument]:
-    """Return the rounds of a campaign in their order; the last of each if one ran again.
+    """Return the rounds of a campaign in their order; the latest one if a round ran again.
 
     Parameters
     ----------

@@ -81,8 +81,8 @@ class CampaignStatus:
     failures
         Name and reason of each failed job.
     stopped
-        Why jobs do not start by themselves: reason to number of jobs. Behind failed inputs or a
-        closed gate, or deleted from the LaunchPad.
+        Reason to number of jobs that do not start: because inputs failed, a gate is closed, or they
+        were deleted from the LaunchPad.
     deleted
         Number of submitted jobs that were deleted from the LaunchPad without an output.
     rounds
@@ -125,7 +125,7 @@ class CampaignStatus:
 
     @property
     def core_hours_left(self) -> float:
-        """Estimated processor time of the rest, h."""
+        """Estimated processor time of the remaining jobs, h."""
         return sum(group.core_hours_left for group in self.groups)
 
     @property

@@ -1,6 +1,6 @@
 """Embedded-atom models: the elements of Zhou, Johnson and Wadley (2004), setfl files, the stand-in.
 
-The stand-in takes the place of DFT in the quickstart.
+The stand-in replaces DFT in the quickstart.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An ASE calculator for embedded-atom models: LAMMPS' ``eam/alloy``, kept running between calls.
+"""An ASE calculator for embedded-atom models, with a persistent LAMMPS instance (``eam/alloy``).
 
 Energy, forces and stress of a new structure of 150 atoms with a cutoff of 8 A take 2 ms on one
 core, and 44 ms with matscipy.
@@ -127,7 +127,7 @@ class EmbeddedAtomCalculator(_TableCalculator):
 
 
 class TableCalculator(_TableCalculator):
-    """An embedded-atom table of others, in the format of LAMMPS' ``eam/alloy`` or ``eam/fs``.
+    """A published embedded-atom table in the format of LAMMPS' ``eam/alloy`` or ``eam/fs``.
 
     Parameters
     ----------

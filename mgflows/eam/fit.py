@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _VOLUME_STEP = 1e-3
-"""Relative; the pressure comes from the energies at plus and minus this step."""
+"""Relative step in volume for the pressure, from energies on both sides."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,12 @@ class ElementGroundState:
 def fit_cross_pairs(targets: Sequence[CrystalTarget] = TARGETS) -> dict[tuple[str, str], CrossPair]:
     """Fit scale and stretch of each unlike pair to the target crystals.
 
-    Each target crystal gets its formation energy at its volume, and no pressure there.
+    Each target crystal has its target formation energy and zero pressure at its target volume.
 
     Parameters
     ----------
     targets
-        In an order in which each has one new pair.
+        The crystals, in an order in which each adds one pair.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _fit_pair(
 
     solution = root(deviation, [1.0, 1.0], tol=1e-10)
     smaller, at_target, larger = energies(solution.x)
-    # The pressure is zero at the top of a barrier, too.
+    # The pressure is also zero at the top of a barrier.
     if not (solution.success and min(smaller, larger) > at_target):
         raise InputError(
             f"no pair function gives {target.name} {target.formation_energy:g} eV/atom at "

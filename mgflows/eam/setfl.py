@@ -40,7 +40,7 @@ class Tabulation:
 
 @dataclass(frozen=True)
 class EmbeddedAtomTable:
-    """A file of tabulated functions, checked.
+    """A checked file of tabulated functions.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class EmbeddedAtomTable:
 
 
 def read_table(path: str | Path) -> EmbeddedAtomTable:
-    """Read and check a table; its number of values decides between the two pair styles.
+    """Read and check a table; the number of values determines the pair style.
 
     Parameters
     ----------
@@ -95,8 +95,8 @@ def read_table(path: str | Path) -> EmbeddedAtomTable:
         assert n_distances > 1
     except (IndexError, ValueError, AssertionError) as error:
         raise InputError(
-            f"{path} is no embedded-atom table: line 4 must have the number of elements and their "
-            "symbols, and line 5 Nrho drho Nr dr cutoff",
+            f"{path} is not an embedded-atom table: line 4 must have the number of elements and "
+            "their symbols, and line 5 Nrho drho Nr dr cutoff",
             hint="give a file for LAMMPS' pair_style eam/alloy or eam/fs",
         ) from error
     n = len(species)
@@ -118,8 +118,8 @@ def read_table(path: str | Path) -> EmbeddedAtomTable:
 def _blocks(lines: list[str], n_species: int, element: tuple[int, int], n_distances: int) -> bool:
     """Whether the lines hold the values of all elements and pairs, and nothing after them.
 
-    An element begins with a line of its own, of which LAMMPS reads the first two words; values
-    may be on any number of lines.
+    Each element begins with a header line, of which LAMMPS reads the first two words; values may be
+    on any number of lines.
     """
     rest = iter([line.split() for line in lines if line.strip()])
 

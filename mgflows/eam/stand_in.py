@@ -1,6 +1,6 @@
 """The stand-in: a classical potential for Cu-Zr-Al in place of DFT, to try out a campaign quickly.
 
-It does not replace DFT, and its results are no statement about a real glass. The elements are those
+It does not replace DFT, and its results do not describe a real glass. The elements are those
 of Zhou, Johnson and Wadley (:mod:`mgflows.eam.zhou2004`). Their unlike pairs follow Johnson's
 mixing rule, which gives B2 CuZr a formation energy of -0.78 eV/atom and makes L1_2 ZrAl3 unstable.
 Here each pair is scaled and stretched,
@@ -133,7 +133,7 @@ def stand_in_calculator(
 def stand_in_fingerprint(
     species: Sequence[str] = SPECIES, *, johnson_mixing: bool = False
 ) -> dict[str, Any]:
-    """Everything that decides a label of the stand-in, and its hash.
+    """Everything that determines a label of the stand-in, and its hash.
 
     Returns
     -------
@@ -141,8 +141,8 @@ def stand_in_fingerprint(
         Plain JSON values: ``name``, ``description`` ("stand-in, not DFT: ..."), ``reference``,
         ``elements`` and ``cross_pairs`` with their parameters, ``cutoff`` in A, ``tabulation`` and
         ``sha256``. The hash is that of the other entries, not of the setfl file: the last digits
-        of the exponential function differ between processors, and labels from two of them belong
-        together nevertheless. The order of `species` does not matter.
+        of the exponential function differ between processors, but such labels are still
+        compatible. The order of `species` does not matter.
     """
     _check_species(species, johnson_mixing=johnson_mixing)
     pairs = [pair_key(first, second) for first, second in combinations(sorted(species), 2)]

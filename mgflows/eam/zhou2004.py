@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CUTOFF", "ZhouElement", "johnson_pair", "zhou_element", "zhou_elements", "zhou_model"]
 
 CUTOFF = 8.0
-"""A. The functions decay as exp(-beta r / r_e) r^-20 and have no end of their own.
+"""A. The functions decay as exp(-beta r / r_e) r^-20 and do not vanish at any finite distance.
 
 At 8 A no density is above 4e-7 of its value at r_e.
 """

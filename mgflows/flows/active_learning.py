@@ -1,9 +1,10 @@
 """Active learning: rounds of labels that end when the errors meet a target.
 
-Every round judges the present potential: a committee is trained on its dataset, melts and quenches
-with it give candidates, and the committee, calibrated with the test frames, estimates their errors.
-Then the rounds end, with a reason, or the candidates that teach the potential most are labelled and
-the potential is trained on. Each round is made by the job that judged the one before, so that a
+Every round evaluates the current potential: a committee is trained on its dataset, melts and
+quenches with it give candidates, and the committee, calibrated with the test frames, estimates
+their errors.
+Then the rounds end with a reason, or the most informative candidates are labelled and the training
+of the potential continues. Each round is made by the job that evaluated the previous one, so that a
 campaign has as many rounds as it needs.
 """
 
@@ -44,18 +45,18 @@ _STAGE = "feedback"
 
 @dataclass
 class ActiveLearningFlowMaker(StoredMaker):
-    """Label in rounds what the potential is uncertain about, until its errors meet a target.
+    """Label uncertain configurations in rounds until the errors of the potential meet a target.
 
     The rounds end when the target is met, the budget of labels is spent, the last round is done,
-    or no candidate is uncertain enough. The last potential is judged in any case, so that the
-    reason comes with errors.
+    or no candidate is uncertain enough. The last potential is always evaluated, so that the reason
+    is given with errors.
 
     Parameters
     ----------
     name
         Name of the flow.
     settings
-        When the rounds end, and what is labelled in each.
+        Conditions for the end of the rounds, and selection of the labels.
     n_candidates
         Configurations that are taken from each quench as candidates.
     n_members
@@ -106,11 +107,11 @@ class ActiveLearningFlowMaker(StoredMaker):
         Parameters
         ----------
         alloy, campaign, scaled_down
-            Of the campaign.
+            Alloy and name of the campaign, and in which way it is scaled down.
         inputs
-            What the datasets are made of besides the labels of the rounds.
+            Inputs of the datasets other than the labels of the rounds.
         trained
-            Output of the training before.
+            Output of the previous training.
         structures
             References to start structures of the quenches.
         gate
@@ -138,7 +139,7 @@ class ActiveLearningFlowMaker(StoredMaker):
         )
 
     def _round(self, inputs: RoundInputs, gate: str | None = None) -> Flow:
-        """Make the jobs that judge a potential."""
+        """Make the jobs that evaluate a potential."""
         feedback, committee = self._feedback(inputs.number), self.committee_maker
         if feedback is None or committee is None or self.training_maker is None:
             raise InputError(
@@ -174,17 +175,17 @@ class ActiveLearningFlowMaker(StoredMaker):
             resolve_references=False,
             expose_store=True,
             on_missing_references=OnMissing.NONE,
-            # The jobs of the next round have tags and workers of their own.
+            # The jobs of the next round have their own tags and workers.
             pass_manager_config=False,
         ),
     )
     def judge(self, inputs: RoundInputs) -> RoundDocument | Response[RoundDocument]:
-        """Judge a potential, and end the rounds or make the next one.
+        """Evaluate a potential, and end the rounds or make the next one.
 
         Parameters
         ----------
         inputs
-            What it is judged by; quenches and members that failed are left out.
+            Inputs of the evaluation; quenches and members that failed are left out.
 
         Raises
         ------
@@ -205,7 +206,7 @@ class ActiveLearningFlowMaker(StoredMaker):
         return Response(output=document, replace=following)
 
     def _next(self, inputs: RoundInputs, document: RoundDocument) -> Flow:
-        """Make the labels that a round selected, the training, and the judgement of the result."""
+        """Make the labels that a round selected, the training, and the evaluation of the result."""
         number = inputs.number + 1
         feedback = self._feedback(number)
         assert feedback is not None

@@ -67,19 +67,18 @@ class CampaignMaker(Maker):
     validation_maker
         The last stage; None leaves it out.
     selection
-        Label in rounds what the potential is uncertain about, instead of a fixed number of
-        configurations (:class:`~mgflows.flows.active_learning.ActiveLearningFlowMaker`):
-        ``"committee"``, or ``"farthest"`` and ``"random"`` for comparison. None: the paper's single
-        feedback stage.
+        Label uncertain configurations in rounds, instead of a fixed number of configurations
+        (:class:`~mgflows.flows.active_learning.ActiveLearningFlowMaker`): ``"committee"``, or
+        ``"farthest"`` and ``"random"`` for comparison. None: the paper's single feedback stage.
     target, label_budget, maximum_rounds
-        When these rounds end: errors that are small enough, most labels, most rounds
+        Conditions for the end of these rounds: target errors, largest numbers of labels and rounds
         (:class:`~mgflows.jobs.rounds.RoundSettings`). The training and the validation after them
         are the same as after a feedback stage.
     active_learning_maker
-        The rounds in detail, for what is not the default.
+        Settings of the rounds that differ from the defaults.
     teacher
-        A cheap model that labels everything first: the method of the campaign labels only what
-        students of the teacher are uncertain about or differ from it
+        A cheap model that labels everything first. The method of the campaign labels only
+        structures for which students of the teacher are uncertain or differ from it
         (:class:`~mgflows.flows.teacher.TeacherFlowMaker`).
     crystals_from_start
         Whether the first training includes the crystals, as in the paper. A short training with
@@ -251,7 +250,7 @@ class CampaignMaker(Maker):
 
     @property
     def _taught(self) -> TeacherFlowMaker:
-        """The teacher's stage with what is the campaign's."""
+        """The teacher's stage with the settings of the campaign."""
         assert self.teacher is not None
         return replace(
             self.teacher,
@@ -274,7 +273,7 @@ class CampaignMaker(Maker):
 
     @property
     def rounds_maker(self) -> ActiveLearningFlowMaker | None:
-        """The rounds of active learning with everything that is the campaign's; None without."""
+        """The rounds of active learning with the campaign's settings; None if there are none."""
         if self.selection is None and self.active_learning_maker is None:
             return None
         maker = self.active_learning_maker or ActiveLearningFlowMaker()

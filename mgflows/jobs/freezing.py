@@ -45,7 +45,7 @@ class MixedMethodsError(InputError):
 
 @dataclass(frozen=True)
 class FreezeSettings:
-    """What a dataset's splits depend on besides its frames.
+    """Settings that determine a dataset's splits together with its frames.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ class Collected:
         return self._fingerprint
 
     def add(self, frame: DatasetFrame) -> None:
-        """Add a frame, unless it is there already."""
+        """Add a frame, unless it was added before."""
         if frame.frame_id in self.frames:
             self.duplicates += 1
         else:
             self.frames[frame.frame_id] = frame
 
     def check_method(self, fingerprint: MethodFingerprint, uuid: str) -> None:
-        """Require the method of the frames before.
+        """Require the method of the previous frames.
 
         Raises
         ------
@@ -249,7 +249,7 @@ def _elements(frames: Iterable[DatasetFrame]) -> set[str]:
 def _references(
     frames: list[DatasetFrame], species: list[str], isolated_atoms: Mapping[str, float]
 ) -> ElementReferences | None:
-    """Energies of the elements that explain the energies of the frames best, in least squares."""
+    """Least-squares fit of the energies of the frames by the energies of their elements."""
     if not frames or not all(frame.formula for frame in frames):
         return None
     counts = {formula: Formula(formula).count() for formula in {frame.formula for frame in frames}}

@@ -67,7 +67,7 @@ class AseHeatingMaker(Maker):
 
     @structure_job(data="frames", output_schema=LabelDocument)
     def make(self, structure: Structure, seed: int) -> LabelDocument:
-        """Heat one structure; the seed decides velocities and noise."""
+        """Heat one structure; the seed determines velocities and noise."""
         from mgflows.md.quench import AIMD_SETTINGS, heat
 
         with record_provenance(
@@ -108,10 +108,10 @@ class AseHeatingMaker(Maker):
 class TrajectoryCheckMaker(Maker):
     """Compare the last frame of a trajectory with a single point of the same structure.
 
-    A stress of molecular dynamics may contain the kinetic part ``N k T / V``, which is no property
-    of a structure and must not be trained on. Codes differ in this, and some differ from their own
-    manual. At the end of the paper's heating it is about 1 GPa, far more than any other difference
-    between the two calculations.
+    A stress of molecular dynamics may contain the kinetic part ``N k T / V``, which is not a
+    property of a structure and must not be trained on. Codes differ in this respect, and some
+    differ from their own manual. At the end of the paper's heating it is about 1 GPa, far more than
+    any other difference between the two calculations.
 
     Parameters
     ----------

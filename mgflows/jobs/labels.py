@@ -1,4 +1,4 @@
-"""Label jobs: a structure goes in, a document with energy, forces, stress and the method comes out.
+"""Label jobs: from a structure to a document with energy, forces, stress and the method.
 
 The contract: a label Maker has ``make(structure) -> Job`` whose output is a
 :class:`~mgflows.schemas.labels.LabelDocument`. Datasets, training and validation use only that
@@ -222,7 +222,7 @@ class AseRelaxMaker(Maker):
 
 
 def prepare(structure: Structure | Atoms | None) -> Atoms:
-    """Atoms that can be labelled, with a right-handed cell and grouped by species.
+    """Return atoms for a label, with a right-handed cell and grouped by species.
 
     The order is that of VASP's input, and therefore that of every label.
 
@@ -240,12 +240,12 @@ def prepare(structure: Structure | Atoms | None) -> Atoms:
 
 @contextmanager
 def calculator_of(method: LabelMethod, atoms: Atoms) -> Iterator[Calculator]:
-    """A calculator of the method for these atoms, closed afterwards.
+    """Provide a calculator of the method for these atoms, and close it afterwards.
 
     Raises
     ------
     LabelError
-        In place of an error of the calculator's own package.
+        Replaces errors raised by the calculator's package.
     """
     calculator = method.build(atoms)
     try:

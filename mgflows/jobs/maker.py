@@ -23,7 +23,7 @@ class StoredMaker(Maker):
     retired
         Fields of earlier versions that are ignored.
     retired_arguments
-        Arguments of `make` in earlier versions that are ignored; they followed all others.
+        Arguments of `make` in earlier versions that are ignored; they came after all others.
     """
 
     retired: ClassVar[tuple[str, ...]] = ()

@@ -39,8 +39,8 @@ class LabelMakers:
 def makers_for(method: LabelMethod) -> LabelMakers:
     """The Makers of a method, with the paper's tolerances and steps.
 
-    ASE moves the atoms. A code that relaxes and heats by itself has its own Makers, such as VASP;
-    register those of another method with ``makers_for.register``.
+    ASE moves the atoms. A code that moves them itself, such as VASP, has its own Makers; register
+    those of another method with ``makers_for.register``.
 
     Examples
     --------

@@ -66,7 +66,7 @@ class OnsetMaker(Maker):
 
     @job(output_schema=OnsetDocument)
     def make(self, alloy: Alloy, seed: int) -> OnsetDocument:
-        """Measure tau_alpha(T*) and find where it leaves the Arrhenius line."""
+        """Measure tau_alpha(T*) and find where it departs from the Arrhenius line."""
         from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
         from mgflows.surrogate.supercooling import find_onset
 

@@ -18,7 +18,7 @@ _SECONDS_BETWEEN_WRITES = 0.5
 CHECKPOINTS = ("checkpoint-*", "nep")
 """Files and folders, as patterns, from which jobs resume.
 
-Whatever runs a job again copies those of its last launch into the new launch directory.
+When a job is run again, those of its last launch are copied into the new launch directory.
 """
 
 
@@ -29,9 +29,9 @@ class JobProgress:
     Parameters
     ----------
     unit
-        What is counted, such as ``"sweeps"``.
+        Unit of the count, such as ``"sweeps"``.
     directory
-        Where the file is written; the working directory by default.
+        Directory of the file; the working directory by default.
     """
 
     unit: str

@@ -45,7 +45,7 @@ class QuenchMaker(StoredMaker):
         fs.
     n_frames
         Configurations to label: a third in the melt, the others while it cools, the last at the
-        end. 1: only the final glass, as in the paper. The ends alone do not improve a potential
+        end. 1: only the final glass, as in the paper, which improves a potential less
         (docs/how_to/training.md).
     limits
         Configurations outside are refused before they are labelled.
@@ -78,7 +78,7 @@ class QuenchMaker(StoredMaker):
         Parameters
         ----------
         structure
-            Start; the melt keeps no memory of it.
+            Start of the melt, which forgets it.
         nep_txt
             The potential.
         potential_id
@@ -93,7 +93,7 @@ class QuenchMaker(StoredMaker):
         PotentialFailureError
             If the melt evaporates or collapses, the quench does not end in a glass
             (:func:`mgflows.md.quench.check_glass`), or more than half of the configurations are
-            outside the limits: such structures are not worth a label.
+            outside the limits: such structures are not labelled.
         """
         from mgflows.md import protocols
         from mgflows.md.engines import AseEngine
@@ -178,8 +178,8 @@ class QuenchMaker(StoredMaker):
         if len(allowed) < self.n_frames:
             first = f", the first at {refused[0].temperature:.0f} K: {refused[0].reason}"
             raise PotentialFailureError(
-                f"{len(refused)} of the {len(result.path)} configurations of the quench are not "
-                f"worth a label{first if refused else ''}; {self.n_frames} are required"
+                f"{len(refused)} of the {len(result.path)} configurations of the quench are "
+                f"implausible{first if refused else ''}; {self.n_frames} are required"
             )
         # From the end, so that the glass is one of them.
         spacing = len(allowed) / self.n_frames

@@ -1,7 +1,7 @@
 """Makers of version 0.1 that only set another default: use the ASE Makers with ``method=`` instead.
 
-Fireworks and campaigns of version 0.1 name these classes; the modules ``mgflows.jobs.gpaw``,
-``cp2k`` and ``espresso`` that held them lead here (:mod:`mgflows.moved`).
+Fireworks and campaigns of version 0.1 name these classes; the old modules ``mgflows.jobs.gpaw``,
+``cp2k`` and ``espresso`` redirect to this one (:mod:`mgflows.moved`).
 """
 
 from __future__ import annotations

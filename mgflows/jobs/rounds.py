@@ -1,4 +1,4 @@
-"""The judgement of a round of active learning: how good a potential is, and what to label next."""
+"""Evaluation of a round of active learning: errors of a potential, and structures to label."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ __all__ = ["RoundInputs", "RoundSettings", "judge_round"]
 
 @dataclass(frozen=True)
 class RoundSettings(MSONable):
-    """When the rounds end, and what is labelled in each.
+    """Conditions for the end of the rounds, and selection of the labels.
 
     Parameters
     ----------
     selection
-        How candidates are selected (:mod:`mgflows.nep.selection`); the verdict always comes from a
-        committee.
+        Strategy for selecting candidates (:mod:`mgflows.nep.selection`); the verdict always comes
+        from a committee.
     target
-        Errors at which the rounds end; None: the other limits alone.
+        Errors at which the rounds end; None: only the other limits.
     label_budget
-        Most configurations that are labelled in all rounds; None: no limit.
+        Largest number of configurations labelled in all rounds; None: no limit.
     maximum_rounds
-        Most rounds of labels.
+        Largest number of rounds.
     n_labels
         Configurations per round.
     window
-        Estimated force errors in eV/A of candidates: above its upper end, for one atom, a
-        configuration is not worth a label.
+        Estimated force errors in eV/A of candidates. A configuration with an atom above the upper
+        end is discarded.
     seed
         Seed of the committees, the quenches and the selection.
 
@@ -86,16 +86,16 @@ class RoundSettings(MSONable):
 
 @dataclass(frozen=True)
 class RoundInputs(MSONable):
-    """What a round is judged by, as references to outputs.
+    """Inputs of the evaluation of a round, as references to outputs.
 
     Parameters
     ----------
     campaign, alloy, scaled_down
-        Of the campaign.
+        Name and alloy of the campaign, and how it is scaled down.
     number
         Number of the round.
     potential, dataset
-        The potential that is judged, and the dataset that it was trained on.
+        The potential that is evaluated, and the dataset that it was trained on.
     members
         Committee members.
     quenches
@@ -103,7 +103,7 @@ class RoundInputs(MSONable):
     structures
         Start structures of further quenches.
     labels, samples, clock, held_out_families, trajectory_checks, chosen
-        What every dataset of the campaign is made of
+        Inputs of every dataset of the campaign
         (:class:`~mgflows.flows.training.DatasetInputs`).
     added
         Labels of all rounds.
@@ -136,18 +136,18 @@ class RoundInputs(MSONable):
 def judge_round(
     settings: RoundSettings, inputs: RoundInputs, store: JobStore, provenance: Provenance
 ) -> RoundDocument:
-    """Judge the potential of a round, and choose what is labelled next.
+    """Evaluate the potential of a round, and choose the structures to label next.
 
     Parameters
     ----------
     settings
-        When the rounds end, and what is labelled.
+        Conditions for the end of the rounds, and selection of the labels.
     inputs
-        What the potential is judged by; quenches and members without an output are left out.
+        Inputs of the evaluation; quenches and members without an output are left out.
     store
         The outputs.
     provenance
-        Of the document.
+        Provenance of the document.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def judge_round(
 
 
 class _Judgement:
-    """How good the potential of a round is, and what should be labelled next."""
+    """Errors of the potential of a round, and the structures to label next."""
 
     def __init__(self, settings: RoundSettings, inputs: RoundInputs, store: JobStore) -> None:
         self.settings, self.inputs, self.store = settings, inputs, store
@@ -170,7 +170,7 @@ class _Judgement:
         self.train, self.test = self._frames()
 
     def document(self, provenance: Provenance) -> RoundDocument:
-        """Measure everything, and decide."""
+        """Measure all errors and give the verdict."""
         settings, inputs = self.settings, self.inputs
         seed = settings.seed + inputs.number
         members = [text for text in self._members() if text]
@@ -359,7 +359,7 @@ def _candidates(
     origins: Sequence[tuple[str, int, float]],
     seed: int,
 ) -> LabelCandidates:
-    """Estimate the error where the potential is used, without what is not worth a label."""
+    """Estimate the error where the potential is used, without discarded configurations."""
     kept = [index for index in range(len(prediction)) if index not in selection.discarded]
     value, error = math.nan, None
     if kept:
@@ -393,7 +393,7 @@ def _reason(
     candidates: LabelCandidates,
     n_selected: int,
 ) -> str:
-    """Return the verdict in words: what follows, and which errors meet their targets."""
+    """Return the verdict in words: the next step, and which errors meet their targets."""
     beginning = {
         "continue": f"{plural(n_selected, 'further label')}",
         "target": "the target is met",

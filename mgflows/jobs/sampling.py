@@ -76,11 +76,11 @@ class SwapMonteCarloMaker(Maker):
     reduced_temperature_high, reduced_temperature_low
         T* at the start and at the end of the paper's protocol (10.01 and 0.01).
     schedule
-        How the temperature falls; linear in the paper.
+        Cooling schedule; linear in the paper.
     swap_fraction
         Fraction of moves that exchange two species (paper: 0.2).
     equilibration_sweeps
-        Sweeps at the high temperature after random insertion; the paper does not state its start.
+        Sweeps at the high temperature after random insertion; not stated in the paper.
     dtype
         Precision of the sampler.
     thresholds
@@ -88,8 +88,8 @@ class SwapMonteCarloMaker(Maker):
     checkpoint_interval
         Seconds between checkpoints.
     wall_time
-        Seconds after which a new job continues; None: never. Stay some minutes below the limit
-        of the queue.
+        Seconds after which a new job continues; None: never. Choose a value some minutes below the
+        limit of the queue.
     n_processes
         Processes of :meth:`make_set`; None: as many as the job has cores. The samples do not depend
         on it.
@@ -160,8 +160,8 @@ class SwapMonteCarloMaker(Maker):
         """Cool several samples in one job.
 
         They are cooled in the batches of :func:`mgflows.surrogate.glasses.batches`. A sample that
-        is cooled by itself is the one that :meth:`make` gives for its seed; one that is cooled side
-        by side with others depends on the seeds of its batch, which its provenance lists.
+        is cooled alone equals that of :meth:`make` for its seed; one that is cooled side by side
+        with others depends on the seeds of its batch, which its provenance lists.
 
         Parameters
         ----------
@@ -211,7 +211,7 @@ class SwapMonteCarloMaker(Maker):
         directory: Path,
         n_processes: int,
     ) -> list[list[SampleDocument] | None]:
-        """Cool the batches, or resume them; None for those that the wall time ended."""
+        """Cool or resume the batches; None for those that were stopped by the wall time."""
         report = JobProgress("sweeps")
         total = n_sweeps * len(seeds)
 

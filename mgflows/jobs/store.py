@@ -1,4 +1,4 @@
-"""What jobs read from the JobStore themselves.
+"""Data that jobs read from the JobStore directly.
 
 Dataset and training jobs look up many documents but need few fields of each, or need the arrays of
 one document at a time. They therefore take references unresolved and read the store, so that
@@ -72,7 +72,7 @@ def store_output(
     uuid
         Its id; a document of the same id is replaced.
     name
-        What made it.
+        Name of the job or function that made it.
     output
         The document.
     tags
@@ -95,7 +95,7 @@ def read_summaries(
 ) -> Iterator[tuple[str, dict[str, Any] | None]]:
     """Yield (uuid, document) for each reference, in order, without reading additional stores.
 
-    The document holds ``uuid``, ``metadata`` and the requested fields of the output; it is None
+    The document contains ``uuid``, ``metadata`` and the requested fields of the output; it is None
     where the job has no output because it failed.
     """
     uuids = [reference.uuid for reference in references]

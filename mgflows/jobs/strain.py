@@ -1,4 +1,4 @@
-"""Strained copies of a structure: geometry only, to be labelled by the method of the campaign."""
+"""Strained copies of a structure (geometry only), which are labelled in separate jobs."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ __all__ = ["storable_structure", "structure_job"]
 def structure_job(**settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Job]]:
     """Jobflow's ``job`` decorator for methods of Makers whose first argument is a structure.
 
-    ASE atoms become pymatgen structures, which a database can store. What is not a structure is
-    refused when the job is made. The argument may also be a list.
+    ASE atoms become pymatgen structures, which a database can store. Other objects are refused when
+    the job is made. The argument may also be a list.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def structure_job(**settings: Any) -> Callable[[Callable[..., Any]], Callable[..
 
 
 def storable_structure(structure: Any) -> Any:
-    """A pymatgen structure of ASE atoms; structures, references and None stay as they are.
+    """Return ASE atoms as a pymatgen structure; structures, references and None are unchanged.
 
     Raises
     ------

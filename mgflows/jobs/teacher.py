@@ -1,4 +1,4 @@
-"""Which labels of a teacher the method of a campaign replaces."""
+"""Choice of the labels of a teacher that are replaced by the method of a campaign."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ __all__ = ["ChosenLabelsMaker", "TeacherChoiceMaker"]
 class TeacherChoiceMaker(StoredMaker):
     """Choose the structures for which students and teacher are uncertain or disagree most.
 
-    A frame counts with the larger of two errors: the calibrated spread of the students' forces, and
-    the difference of student and teacher. Of the worst frames those are taken that differ most
-    from each other. A fifth is taken from the test frames of the students.
+    Frames are ranked by the larger of two errors: the calibrated spread of the students' forces,
+    and the difference between student and teacher. Among the worst frames, those that differ most
+    from each other are chosen. A fifth is taken from the test frames of the students.
 
     Parameters
     ----------

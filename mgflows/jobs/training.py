@@ -57,16 +57,16 @@ logger = logging.getLogger(__name__)
 
 _N_TESTS = 5
 _SEEDS = 2**31
-"""Seeds are below, so that seeds of further runs may be counted up from one."""
+"""Upper bound of the seeds, which leaves room to increment a seed for further runs."""
 _PARITY_POINTS = 20_000
 """Force components stored for parity plots, drawn at random per side; errors use all."""
 
 
 @dataclass
 class TrainingMaker(Maker):
-    """Train a NEP and test whether it may be used.
+    """Train a NEP and run its acceptance tests.
 
-    A training longer than the ``wall_time`` of its :class:`~mgflows.nep.NepTrainer` saves itself
+    A training longer than the ``wall_time`` of its :class:`~mgflows.nep.NepTrainer` saves its state
     and is continued by a new job, with the same result.
 
     Parameters
@@ -74,7 +74,7 @@ class TrainingMaker(Maker):
     name
         Name of the job.
     trainer
-        Which trainer, with its settings.
+        The trainer with its settings.
     parameters
         The model; by default the paper's (Methods, "Neuroevolutional Potential") for the species of
         the dataset.
@@ -85,7 +85,7 @@ class TrainingMaker(Maker):
     scaled_down
         In which way the training is smaller than the paper's; by default that of the campaign.
     acceptance
-        What the potential is tested for after the training (:mod:`mgflows.validation.acceptance`);
+        Tests of the potential after the training (:mod:`mgflows.validation.acceptance`);
         None leaves the tests out. A campaign does not continue with a potential that fails.
     reference
         The method of the labels, if a label takes milliseconds: the tests then measure the errors
@@ -124,12 +124,13 @@ class TrainingMaker(Maker):
         started_from, initial_potential
             Hash and text of the potential to start from; without one, from random parameters.
         directory
-            Of the training, if an earlier job began it; on a file system that both jobs share.
+            Directory of the training, if an earlier job began it; on a file system that both jobs
+            share.
 
         Raises
         ------
         ChangedLabelError
-            If a label of the dataset ran again since and gave another result.
+            If a label of the dataset has run again and given another result.
         InputError
             If ``reference`` is another method than that of the labels.
         """
@@ -244,7 +245,7 @@ class TrainingMaker(Maker):
             done += 1
             report(done, _N_TESTS, name)
 
-        # Test glasses first: they were not trained on. Without any, those of the training set.
+        # Test glasses are preferred, because they were not trained on.
         glasses = choose_glasses(test) if _has_relaxed(test) else choose_glasses([*test, *train])
         result = accept_potential(
             nep_txt,

@@ -39,8 +39,8 @@ class ValidationMaker(StoredMaker):
     suite
         Which suite of :mod:`mgflows.validation.suite`.
     reference
-        Method to compare with, run on the same glasses; None where it is too expensive, as a
-        density functional is.
+        Method to compare with, run on the same glasses; None if it is too expensive, like a density
+        functional.
     seed
         Seed of the dynamics.
     """

@@ -103,10 +103,10 @@ class VaspRelaxMaker(Maker):
     Paper, section II, subset ii; Methods, "DFT Calculations".
 
     VASP keeps the plane waves of the first cell while it relaxes the cell, so that energy and
-    stress of the last step belong to a basis that no other label has: a glass that expands by 20 %
-    in volume ends at a lower cutoff. Therefore the relaxation is repeated from its own result, with
-    the basis of the new cell, and the label is a single point of the relaxed structure, with the
-    same inputs as every other single point.
+    stress of the last step have a basis that differs from that of all other labels: a glass that
+    expands by 20 % in volume ends at a lower cutoff. Therefore the relaxation is repeated from its
+    own result, with the basis of the new cell, and the label is a single point of the relaxed
+    structure, with the same inputs as every other single point.
 
     The calculations run in the directories ``relax_1``, ``relax_2`` and ``static`` of the job.
 
@@ -225,7 +225,7 @@ class VaspRelaxMaker(Maker):
                     f"{run.scf_steps()} steps",
                     hint="raise NELM in VaspMethod(incar=...) or check the structure",
                 )
-            # A run that was stopped has fewer steps than NSW, too: only the forces show that it
+            # A stopped run also has fewer steps than NSW: only the forces show that it
             # converged. VASP prints them rounded.
             if (
                 len(run.steps) >= self.max_steps
@@ -282,7 +282,7 @@ class VaspHeatingMaker(Maker):
 
     @structure_job(data="frames", output_schema=LabelDocument)
     def make(self, structure: Structure, seed: int) -> LabelDocument:
-        """Heat one structure; the seed is that of the noise.
+        """Heat one structure with a seed for the noise.
 
         A step whose electrons did not converge is left out and named in ``failed``.
 
@@ -355,7 +355,7 @@ def _largest_force(run: VaspRun) -> float:
 
 
 def _frames(run: VaspRun, requested: Atoms) -> tuple[list[Frame], list[str]]:
-    """The steps of molecular dynamics that are labels, and the reasons against the others."""
+    """The steps of molecular dynamics that are labels, and why the others are not."""
     frames, failed = [], []
     for number in range(len(run.steps)):
         try:

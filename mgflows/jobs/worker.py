@@ -1,7 +1,7 @@
-"""What a running job takes from the settings of its worker.
+"""Values that a running job takes from the settings of its worker.
 
-Programs and devices belong to the machine on which a job runs, so that Makers do not hold them; no
-other module of the package reads settings. Jobs record the values in their provenance.
+Programs and devices depend on the machine on which a job runs, so that they are not fields of
+Makers; no other module of the package reads settings. Jobs record the values in their provenance.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def nep_device() -> Literal["cpu", "cuda"]:
 
 
 def nep_command() -> str:
-    """Return how this worker starts GPUMD's ``nep``."""
+    """Return the command with which this worker starts GPUMD's ``nep``."""
     return Settings.current().nep_command
 
 

@@ -31,7 +31,7 @@ in memory."""
 def advance_campaign(
     launchpad: LaunchPad, campaign: str, *, accept_gate: bool
 ) -> tuple[int, int, dict[str, int]]:
-    """Submit what can run; numbers of added fireworks and waiting jobs, why some are blocked."""
+    """Submit runnable pieces; return counts of added and waiting jobs, and reasons of blocks."""
     database = launchpad.db
     planned = database[PLANNED]
     for plan in database[PLANS].find({"campaign": campaign}):
@@ -39,11 +39,11 @@ def advance_campaign(
             {"key": plan["_id"], "plan": plan["plan"], "state": "draft"},
             {"$set": {"state": "planned"}},
         )
-        # Left by a submission that was killed or came second.
+        # Left by a killed submission, or by the second of two.
         planned.delete_many({"key": plan["_id"], "plan": {"$ne": plan["plan"]}})
     open_ = {"campaign": campaign, "state": "planned"}
     if accept_gate:
-        # Not those whose verdict is still to come.
+        # Not those whose verdict is still pending.
         gates = [gate for gate in planned.distinct("gate", open_) if gate is not None]
         closed = [gate for gate in gates if _verdict(launchpad, gate, set(), campaign)[1]]
         planned.update_many({**open_, "gate": {"$in": closed}}, {"$set": {"gate": None}})
@@ -95,7 +95,7 @@ def advance_campaign(
     n_added = 0
     for batch in small_batches(ready, lambda piece: piece[1]):
         some = [_id for _id, _ in batch]
-        # Another process may have submitted some meanwhile.
+        # Another process may have submitted some in the meantime.
         found = planned.find({"_id": {"$in": some}, "state": "planned"}, ["workflow"])
         n_added += insert_once(launchpad, [(piece["_id"], piece["workflow"]) for piece in found])
         planned.update_many(
@@ -106,7 +106,7 @@ def advance_campaign(
 
 
 def small_batches(items: Iterable[T], n_jobs: Callable[[T], int]) -> Iterator[list[T]]:
-    """Return the items in lists that can be held in memory."""
+    """Return the items in lists that fit in memory."""
     batch: list[T] = []
     total = 0
     for item in items:
@@ -190,7 +190,7 @@ def _states(launchpad: LaunchPad, wanted: Sequence[str]) -> dict[str, list[tuple
 def _why_wait(
     piece: dict[str, Any], failed: set[str], deleted: set[str], campaign: str
 ) -> tuple[str, bool]:
-    """Why a planned workflow cannot be submitted now (empty if it can), and if it is blocked."""
+    """Why a planned workflow cannot be submitted yet (or ""), and whether it is blocked."""
     left = set(piece["waits_for"])
     lost, gone = left & failed, left & deleted
     if gone:
@@ -215,7 +215,7 @@ def _why_wait(
 
 
 def _verdict(launchpad: LaunchPad, gate: str, failed: set[str], campaign: str) -> tuple[str, bool]:
-    """Why a gate does not let jobs pass (empty if it does), and whether they are blocked."""
+    """Why a gate is not open (empty if it is), and whether the jobs behind it are blocked."""
     if gate in failed or _settled(launchpad, [gate])[1]:
         return "the gate job failed", True
     fields = ["output.passed", "output.reason", "output.potential_id", "output.acceptance"]

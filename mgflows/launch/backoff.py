@@ -22,10 +22,10 @@ __all__ = ["UnusableWorkers", "forget_unusable", "record_unusable", "unusable_wo
 
 _COLLECTION = "unusable_workers"
 _WINDOW = timedelta(minutes=30)
-"""Older records do not count, so that a fixed machine is used again."""
+"""Age in s above which records do not count, so that a repaired machine is used again."""
 _TOLERATED = 2
 _FIRST_WAIT, _LONGEST_WAIT = 15.0, 240.0
-"""In s; shorter than the 600 s after which a reservation without a batch job counts as stuck."""
+"""Longest wait in s, below the 600 s after which a reservation without a batch job is stuck."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class UnusableWorkers:
     Attributes
     ----------
     number
-        How many, since the last one that could.
+        Their number since the last worker that could run jobs.
     reason, host
-        Of the last one; empty if there is none.
+        Reason and host of the last one; empty if there is none.
     last
         Time of the last one; None if there is none.
     """
@@ -49,14 +49,14 @@ class UnusableWorkers:
 
     @property
     def wait_seconds(self) -> float:
-        """How long to wait before the next submission, s: doubled with each worker."""
+        """Wait before the next submission, s; it doubles with each worker."""
         if self.number <= _TOLERATED:
             return 0.0
         return min(_FIRST_WAIT * 2.0 ** (self.number - _TOLERATED - 1), _LONGEST_WAIT)
 
     @property
     def until(self) -> datetime | None:
-        """When the records expire; None if there is none."""
+        """Time at which the records expire; None if there is none."""
         return self.last + _WINDOW if self.last else None
 
 

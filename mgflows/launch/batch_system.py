@@ -1,4 +1,4 @@
-"""The batch system of this machine: which one, and the name of its cluster.
+"""The batch system of this machine, and the name of its cluster.
 
 Ids of batch jobs are unique on one cluster only. Several clusters may share a database.
 """
@@ -34,12 +34,12 @@ def scheduler(configured: str = "none") -> str | None:
         return configured if configured in ("slurm", "pbs") else None
     if shutil.which("squeue"):
         return "slurm"
-    # SGE has a qstat, too.
+    # SGE also has a qstat.
     return "pbs" if shutil.which("qstat") and not shutil.which("qconf") else None
 
 
 def cluster_name(system: str | None) -> str | None:
-    """Name of the Slurm cluster, or of the PBS server; None if the batch system does not tell."""
+    """Name of the Slurm cluster, or of the PBS server; None if it is not reported."""
     if system is None:
         return None
     command, pattern = {

@@ -37,9 +37,9 @@ _ORDER = [("spec._priority", DESCENDING), ("created_on", ASCENDING)]
 
 
 def take(launchpad: WorkerLaunchPad, query: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
-    """Take the next job of a query; its document before that and the id of the new launch.
+    """Take the next job of a query; return its previous document and the id of the new launch.
 
-    None without a job. A job with a launch that is not archived stays with FireWorks.
+    None if there is no job. A job with a launch that is not archived is left to FireWorks.
     """
     launch_id = launchpad.get_new_launch_id()
     again = False
@@ -124,7 +124,7 @@ def is_simple(action: FWAction | None) -> bool:
 
 
 def complete(launchpad: WorkerLaunchPad, launch: Launch, action: FWAction) -> bool:
-    """Record the end of a job; False if its launch had lost it meanwhile."""
+    """Record the end of a job; False if it was given to another launch in the meantime."""
     fw_id = launch.fw_id
     launch.state = "COMPLETED"
     launch.action = action

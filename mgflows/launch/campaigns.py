@@ -2,9 +2,8 @@
 
 A campaign is planned as a whole when it is submitted (:mod:`mgflows.launch.plan`). Its workflows
 are kept in the collection ``planned``, compiled: a later version of mgflows does not change them.
-:func:`advance` moves those whose inputs have arrived into the LaunchPad. It keeps no state of its
-own: it may be called from anywhere, at any time, and after a kill at any point the next call
-continues.
+:func:`advance` moves those whose inputs have arrived into the LaunchPad. It keeps no state:
+it may be called from anywhere, at any time, and after a kill at any point the next call continues.
 """
 
 from __future__ import annotations
@@ -98,8 +97,8 @@ class Advance:
     n_planned
         Jobs that still wait.
     stopped
-        Why some of these will not start by themselves: a closed gate, or inputs that failed or were
-        deleted. Reason to number of jobs.
+        Reason to number of jobs that will not start: a closed gate, or inputs that failed or were
+        deleted.
     """
 
     campaign: str
@@ -194,8 +193,8 @@ def submit(
 
     A submission is identified by the campaign in the jobs' metadata and by `part`: submitting the
     same part of the same campaign again adds nothing, even from a new flow object, from two places
-    at once, or after a submission that was killed half way; fireworks that were deleted meanwhile
-    are restored. Jobs without a campaign are identified by their flow's uuid.
+    at once, or after a submission that was killed before its end; fireworks that were deleted in
+    the meantime are restored. Jobs without a campaign are identified by their flow's uuid.
 
     Parameters
     ----------
@@ -208,7 +207,7 @@ def submit(
     minimum_fraction
         Jobs that tolerate missing inputs start if at least this fraction of them is available.
     max_fireworks
-        Most connected fireworks of one workflow.
+        Largest number of connected fireworks in one workflow.
 
     Raises
     ------
@@ -273,10 +272,10 @@ def advance(
     campaign
         Only this campaign; by default all with planned jobs.
     accept_gate
-        Continue behind closed gates: of a surrogate that is not fit, or of a potential that failed
-        its acceptance. This is stored; gates whose verdict is still to come are not opened.
+        Continue in spite of closed gates: of the surrogate's fitness, or of a potential that failed
+        its acceptance tests. This is stored; gates whose verdict is pending are not opened.
     wait_seconds
-        How long to wait for the database, s.
+        Longest wait for the database, s.
 
     Returns
     -------
@@ -329,7 +328,7 @@ def restore_deleted(launchpad: LaunchPad, campaign: str) -> int:
     deleted = deleted_jobs(launchpad.db, campaign)
     pieces = sorted({piece for found in deleted.values() for piece in found})
     if pieces:
-        # After `lpad reset` the indexes are missing, too.
+        # After `lpad reset` the indexes are missing as well.
         prepare_database(launchpad)
     n_added = 0
     for some in batches(pieces, WORKFLOWS_AT_ONCE):
@@ -347,7 +346,7 @@ def restore_deleted(launchpad: LaunchPad, campaign: str) -> int:
 
 
 def _part_of(workflow: dict[str, Any], jobs: set[str]) -> dict[str, Any]:
-    """The part of a compiled workflow that holds some of its jobs, numbered from 0."""
+    """The part of a compiled workflow that contains some of its jobs, numbered from 0."""
     kept = [fw for fw in workflow["fireworks"] if fw["spec"]["job_uuid"] in jobs]
     position = {firework["fw_id"]: number for number, firework in enumerate(kept)}
     links = {

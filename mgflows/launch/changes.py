@@ -1,8 +1,8 @@
 """Changes of an existing campaign: more samples, another training or validation, more labels.
 
 Each change is a part of the campaign (:func:`mgflows.launch.submit`): it uses the stored results of
-the parts before, and the campaign's document records it in its history. The same training,
-validation or labels submitted again add nothing; the same extension adds as much again.
+previous parts, and the campaign's document records it in its history. Submitting the same training,
+validation or labels again adds nothing; the same extension adds the same amount again.
 """
 
 from __future__ import annotations
@@ -53,13 +53,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _LABEL_BATCH = 500
-"""Structures that are submitted at once: with the jobs that carry it, one of 150 atoms takes 250
-KiB."""
+"""Number of structures that are submitted at once; one of 150 atoms with its jobs takes 250 KiB."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What is added to a campaign.
+    """Additions to a campaign.
 
     Parameters
     ----------
@@ -105,7 +104,7 @@ class Extension:
 
 
 def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Submission:
-    """Sample, heat or quench more, label it, and train on all labels.
+    """Add samples, heated samples or quenches with their labels, and train on all labels.
 
     Parameters
     ----------
@@ -114,7 +113,7 @@ def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Subm
     campaign
         Name of the campaign.
     extension
-        What is added.
+        The additions.
 
     Raises
     ------
@@ -262,7 +261,7 @@ def revalidate(
     maker: ValidationMaker | None = None,
     structures: Sequence[Atoms] | None = None,
 ) -> Submission:
-    """Validate a potential again, such as with another suite.
+    """Validate a potential again, for example with another suite.
 
     Parameters
     ----------
@@ -333,7 +332,7 @@ def label(
     subset
         Subset of the frames.
     families
-        Family of each; by default each is a family of its own.
+        Family of each; by default each is a separate family.
     method
         The method, for a campaign of imported frames that has none.
 
@@ -424,7 +423,7 @@ def default_training(database: GlassDatabase, campaign: str) -> TrainingMaker:
 
 
 def default_validation(database: GlassDatabase, campaign: str) -> ValidationMaker:
-    """Return the Maker of the campaign's validation; the default where it has none."""
+    """Return the Maker of the campaign's validation, or the default one."""
     return StoredCampaign(database, campaign).validation_maker
 
 
@@ -454,5 +453,5 @@ def _part(action: str, details: Any, before: Iterable[str]) -> str:
 
 
 def _seed(seed: int, part: str) -> int:
-    """A seed of its own for a part."""
+    """The seed of a part."""
     return int(digest_of_text(str(seed), part, length=8), 16) % 2**31

@@ -16,7 +16,7 @@ __all__ = ["Finding", "Verdict", "error_as_finding", "installed_version"]
 
 
 class Verdict(enum.StrEnum):
-    """How serious a finding is.
+    """Severity of a finding.
 
     `WARNING`: an optional feature is unavailable; `ERROR`: must be fixed.
     """
@@ -35,11 +35,11 @@ class Finding:
     check
         The subject of the check.
     verdict
-        Whether it is good.
+        OK, WARNING or ERROR.
     reason
         What was found.
     hint
-        How to fix it; empty if it is good.
+        How to fix it; empty if the verdict is OK.
     """
 
     check: str

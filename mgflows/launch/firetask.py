@@ -54,9 +54,9 @@ _FIELDS = {"launch_id": 1, "state": 1, "launch_dir": 1, "finished": 1, "fworker.
 
 
 class JobError(Exception):
-    """An error of a job whose own text cannot be stored as it is.
+    """An error of a job whose original text cannot be stored.
 
-    It holds the traceback without credentials, cut to a bounded length.
+    It contains the traceback without credentials, shortened to a bounded length.
     """
 
 
@@ -78,11 +78,11 @@ class JobTask(JobFiretask):
         ServiceError
             If the worker's JobStore is in memory.
         Interrupted
-            If the process is asked to stop, or the database stays unavailable.
+            If the process receives a request to stop, or the database remains unavailable.
         SupersededError
-            If the job was given to another launch meanwhile.
+            If the job was given to another launch in the meantime.
         JobError
-            In place of an error that cannot be stored: its text has credentials, is very long or
+            Replaces an error that cannot be stored: its text contains credentials, is very long or
             is not valid UTF-8, or MongoDB cannot store its ``to_dict``.
         """
         process = os.getpid()
@@ -146,7 +146,7 @@ class JobTask(JobFiretask):
         return action
 
     def _launches(self) -> list[dict[str, Any]]:
-        """The launches of this firework; the last one is the present one."""
+        """The launches of this firework; the last one is the current one."""
         known = getattr(self.launchpad, "only_launch", None)
         if known is not None and known["fw_id"] == self.fw_id:
             return [known]
@@ -237,7 +237,7 @@ class JobTask(JobFiretask):
             try:
                 names = copy_checkpoints(directory, here)
             except OSError as error:
-                # For example of another user, who does not share files with the group.
+                # For example, files of another user that are not readable for the group.
                 logger.warning("the checkpoints in %s cannot be used: %s", directory, error)
                 continue
             if names:
@@ -245,7 +245,7 @@ class JobTask(JobFiretask):
                 return
 
     def _remember(self, action: FWAction, store: LaunchJobStore) -> None:
-        """Note on the launch that the output is stored; FireWorks removes it on completion."""
+        """Record on the launch that the output is stored; FireWorks removes this on completion."""
         try:
             store.confirm({"finished": action.to_dict()})
         except (DocumentTooLarge, OperationFailure) as error:

@@ -21,17 +21,17 @@ class Interrupted(BaseException):
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """What FireWorks stores with the launch."""
+        """Values that FireWorks stores with the launch."""
         return {"error": type(self).__name__, "interrupted": True, "reason": str(self)}
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and why.
+    """A request to this process to stop, with its reason.
 
     Attributes
     ----------
     reason
-        Why; None without a request.
+        The reason; None without a request.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ def copy_checkpoints(source: Path, target: Path) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file or folder completely or not at all: this launch may be killed, too."""
+    """Copy a file or folder completely or not at all, since this launch may also be killed."""
     partial = target.with_name(f".{target.name}.partial")
     if source.is_dir():
         shutil.copytree(source, partial)
@@ -44,7 +44,7 @@ def _copy(source: Path, target: Path) -> None:
 def printing_to_files() -> Iterator[None]:
     """Redirect file descriptors 1 and 2 to files in the current directory.
 
-    The output of child processes goes to these files, too.
+    The output of child processes also goes to these files.
     """
     saved = []
     sys.stdout.flush()
@@ -62,7 +62,7 @@ def printing_to_files() -> Iterator[None]:
                 text.flush()
             except OSError as error:
                 lost.append(f"{name}: {error.strerror}")
-                # What did not fit on a full disk must not go to the worker's own log.
+                # Output that did not fit on a full disk must not go to the worker's own log.
                 with open(os.devnull, "wb") as nowhere:
                     os.dup2(nowhere.fileno(), descriptor)
                 text.flush()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCK_SECONDS = 60
-"""A lock held longer belongs to a dead worker: at most 1000 fireworks are rewritten under it."""
+"""Age in s of a lock above which its worker is dead: at most 1000 fireworks are rewritten."""
 EXPIRATION_PINGS = 5
 """A job is considered lost after so many missed heartbeats."""
 LOCK_HOLDER = "locked_by"
@@ -59,8 +59,8 @@ class _Workflows(RetryingCollection):
     """The collection of workflows; a lock also stores its holder.
 
     FireWorks locks with a bare ``locked: true``. With the holder, a lock of a dead process can be
-    recognised, and a worker that acquired a lock but got no answer, because the server crashed just
-    then, does not wait for itself.
+    recognised, and a worker that acquired a lock without receiving the answer, because the server
+    crashed, does not wait for its own lock.
     """
 
     def __init__(self, collection: Collection, seconds: float, holder: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ class _Workflows(RetryingCollection):
 
 
 class RetryingLaunchPad(LaunchPad):
-    """A LaunchPad that waits for an unavailable database and whose locks store their holder.
+    """A LaunchPad that waits for an unavailable database and records the holders of locks.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
 
     - An interrupted job returns to READY, without its children seeing a failure, and its launch
       keeps the reason.
-    - A worker that was asked to stop takes no new job.
+    - A worker with a request to stop takes no new job.
     - Between two jobs it calls `periodic_callback`, at most every half minute, to submit jobs for
       which other workers may wait.
     - Jobs of campaigns of another version of mgflows are left to other workers.
@@ -173,7 +173,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         A failure is quick if the job ran for less, s; after `settings.max_quick_failures` of them
         in a row the worker stops.
     max_jobs
-        Most jobs that the worker takes; 0: any number.
+        Largest number of jobs that the worker takes; 0: no limit.
     timeout
         The worker takes no job after this time, s.
     """
@@ -212,7 +212,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
         """Whether there is a job for this worker."""
         self._stop_if_requested()
         if self._more_exist:
-            # A job was just taken; whether there is another one is seen when it is taken.
+            # A job was just taken; the next attempt to take one shows whether there are more.
             return True
         query = {**(fworker.query if fworker else {}), "state": "READY"}
         while True:
@@ -339,7 +339,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
     def complete_launch(
         self, launch_id: int, action: FWAction | None = None, state: str = "COMPLETED"
     ) -> dict[str, Any]:
-        """Record how a job ended, unless it was given to another launch meanwhile."""
+        """Record how a job ended, unless it was given to another launch in the meantime."""
         launch = self._launch
         if (
             launch is not None
@@ -382,7 +382,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
             return
         own = self._launch
         if own is not None and own.launch_id == launch_id and ptime is None:
-            # FireWorks sends one before each task, in a thread at once, and one at the end, too.
+            # FireWorks also sends one before each task, one from a thread, and one at the end.
             if time.monotonic() - self._last_heartbeat > self.settings.ping_seconds / 2:
                 self._last_heartbeat = time.monotonic()
                 changed = self._has_changed(launch_id, own.launch_dir)
@@ -470,7 +470,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
 def state_of_files(directory: Path) -> tuple[float, int] | None:
     """Time of the last change and total size of a directory's files; None if it cannot be read.
 
-    The time is that of the file system. At most the first 1000 files are looked at.
+    The time is that of the file system. At most the first 1000 files are examined.
     """
     newest, size = 0.0, 0
     try:

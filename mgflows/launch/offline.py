@@ -5,8 +5,8 @@ directory. `write_inputs` adds the outputs that the job reads. On the node the j
 writes its own output to a file. `recover_offline` stores the output, and FireWorks' record of how
 the job ended, in the database.
 
-The reservation is the claim: if the job was given to another launch meanwhile, the result is not
-stored.
+The reservation is decisive: if the job was given to another launch in the meantime, the result is
+not stored.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def write_inputs(settings: Settings, launchpad: LaunchPad, directory: Path) -> N
 
 
 def _inputs(store: JobStore, job: Job) -> Iterator[tuple[str | None, dict[str, Any]]]:
-    """Outputs that a job reads, with None, and their arrays, with the name of their store."""
+    """Ids of the outputs that a job reads (with None), and of their arrays (with their store)."""
     from jobflow.core.reference import find_and_get_references
 
     wanted, seen = set(job.input_uuids), set()
@@ -133,7 +133,7 @@ def _arrays(store: JobStore, output: Any) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _listed(value: Any) -> set[str]:
-    """What is listed under ``uuid`` in an output."""
+    """Value under the key ``uuid`` in an output."""
     if isinstance(value, dict):
         own = {value["uuid"]} if isinstance(value.get("uuid"), str) else set()
         return own.union(*map(_listed, value.values()))
@@ -205,7 +205,7 @@ class OfflineRun:
 
 @dataclass
 class OfflineRecovery:
-    """What `recover_offline` brought back.
+    """Results that `recover_offline` stored.
 
     Attributes
     ----------
@@ -216,7 +216,7 @@ class OfflineRecovery:
     unreadable
         Fireworks whose launch directory cannot be read, with the reason.
     superseded
-        Fireworks that were given to another launch meanwhile: the result was not stored.
+        Fireworks that were given to another launch: the result was not stored.
     """
 
     completed: list[int] = field(default_factory=list)
@@ -228,9 +228,9 @@ class OfflineRecovery:
 
 
 def recover_offline(settings: Settings, fw_ids: Collection[int] | None = None) -> OfflineRecovery:
-    """Bring the results of jobs that ran offline to the database.
+    """Store the results of jobs that ran offline in the database.
 
-    A kill at any point loses nothing: the next call does the rest. Several calls may run at once.
+    A kill at any point loses nothing: the next call continues. Several calls may run at once.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def recover_offline(settings: Settings, fw_ids: Collection[int] | None = None) -
 
 
 def repair_offline_mode() -> None:
-    """Let FireWorks read its record of an offline run in this process.
+    """Make FireWorks read its record of an offline run in this process.
 
     FireWorks 2.1 opens it without a mode, which monty refuses since 2025: ``rlaunch --offline``
     ends with a TypeError.

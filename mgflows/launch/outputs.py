@@ -1,7 +1,7 @@
 """The JobStore of one launch, which refuses the output of a job that was given to another worker.
 
-A worker that is stopped, or cut off from the database, for longer than the limit of lost runs may
-continue after its job was rerun. Its output must not replace one that later jobs have used.
+A worker that is suspended or disconnected for longer than the limit of lost runs may continue after
+its job was rerun. Its output must not replace one that later jobs have used.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class LaunchJobStore(JobStore):
         self._remove_obsolete()
 
     def _remove_obsolete(self) -> None:
-        """Remove the arrays of replaced outputs, or those of this launch if it came too late."""
+        """Remove the arrays of replaced outputs, or those of this launch if it was superseded."""
         for document, obsolete in self._outputs.written:
             if not self._outputs.is_current(document):
                 self._remove_arrays(document)

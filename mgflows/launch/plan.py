@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FIREWORKS", "Piece", "connected", "jobs_of", "plan_pieces"]
 
 MAX_FIREWORKS = 1000
-"""Most connected jobs of one workflow."""
+"""Largest number of connected jobs in one workflow."""
 _PACKED = 100
 """Independent jobs share a workflow up to this number."""
 
@@ -58,7 +58,7 @@ class Piece:
     def groups(self) -> list[dict[str, Any]]:
         """Stage, subset, number of jobs and estimated seconds of each kind of job.
 
-        Jobs with an estimate of their run time are kept apart from those without one.
+        Jobs with an estimate of their run time are listed separately from those without one.
         """
         numbers: Counter[tuple[str | None, str | None, bool]] = Counter()
         seconds: Counter[tuple[str | None, str | None, bool]] = Counter()
@@ -90,7 +90,7 @@ def plan_pieces(flow: Flow, max_fireworks: int = MAX_FIREWORKS) -> list[Piece]:
     flow
         A jobflow Flow.
     max_fireworks
-        Most jobs of one piece.
+        Largest number of jobs in one piece.
 
     Returns
     -------

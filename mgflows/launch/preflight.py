@@ -1,4 +1,4 @@
-"""Checks before the first job of a worker: a broken machine must not make a queue of jobs fail."""
+"""Checks before the first job of a worker, so that a broken machine does not fail many jobs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def preflight(
     InputError
         If there is no such campaign.
     ServiceError
-        If something is not as required.
+        If a check fails.
     """
     database = open_database(settings)
     try:

@@ -1,4 +1,4 @@
-"""The identity of a process, by which others find out whether it still runs."""
+"""The identity of a process, from which other processes determine whether it still runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def identity() -> dict[str, Any]:
-    """Describe this process so that another one can find out whether it still runs.
+    """Describe this process so that another one can determine whether it still runs.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def identity() -> dict[str, Any]:
 
 
 def clock_ahead(client: MongoClient) -> float:
-    """How far the clock of this machine is ahead of the database server's, s.
+    """Lead of this machine's clock over that of the database server, s.
 
     Times in the database are written by the clock of one machine and read by another; all of them
     are compared with the server's.

@@ -238,7 +238,7 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
 
 
 def _trainer(settings: Settings, needed: bool) -> Finding:
-    """Name the trainers of this machine, and what evaluates the potential of any of them."""
+    """List the trainers of this machine, and check for the evaluator of trained potentials."""
     if not any(checks.installed_version(name) for name in ("nep-adapters", "calorine")):
         return Finding(
             "trainer",
@@ -289,7 +289,7 @@ def _mpi() -> Finding:
 
 
 def _missing(command: str) -> str:
-    """The missing program of a command; empty if none is missing, or only a shell can tell."""
+    """The missing program of a command; empty if none is missing or this cannot be determined."""
     words = shlex.split(command)
     wanted = words[:1] + (
         words[-1:] if words and Path(words[0]).name in _LAUNCHERS and len(words) > 1 else []

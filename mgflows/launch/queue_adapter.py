@@ -80,7 +80,7 @@ class QueueAdapter(CommonAdapter):
         return answer.stdout.split().count(comment(self["_category"]))
 
     def submit_to_queue(self, script_file: str) -> str | None:
-        """Submit a batch job, unless workers of this category cannot run jobs at present."""
+        """Submit a batch job, unless workers of this category currently cannot run jobs."""
         if "_settings" in self:
             if not self._wait_until_usable():
                 return None
@@ -89,7 +89,7 @@ class QueueAdapter(CommonAdapter):
         return super().submit_to_queue(script_file)
 
     def _write_inputs(self) -> None:
-        """Write what the job of the current directory reads; the node cannot read the database."""
+        """Write the inputs of the job of the current directory, for nodes without the database."""
         settings = Settings.read(Path(self["_settings"]))
         launchpad = open_launchpad(settings)
         try:

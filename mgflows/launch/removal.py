@@ -29,7 +29,7 @@ _OF_CAMPAIGN = "metadata.mgflows.campaign"
 
 @dataclass(frozen=True)
 class CampaignContents:
-    """What a campaign has in the database.
+    """Contents of a campaign in the database.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class CampaignContents:
 
 
 def campaign_contents(database: Database, campaign: str) -> CampaignContents:
-    """Count what a campaign has in the database.
+    """Count the contents of a campaign in the database.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def campaign_contents(database: Database, campaign: str) -> CampaignContents:
 def delete_campaign(settings: Settings, campaign: str, *, force: bool = False) -> CampaignContents:
     """Delete a campaign with all its documents, arrays, fireworks and plans.
 
-    An interrupted deletion is completed by the same call: the campaign's document goes last.
+    An interrupted deletion is completed by the same call: the campaign's document is deleted last.
 
     Parameters
     ----------
@@ -123,13 +123,13 @@ def delete_campaign(settings: Settings, campaign: str, *, force: bool = False) -
     campaign
         Name of the campaign.
     force
-        Delete it although datasets of other campaigns list its labels, which can then not be
-        loaded any more.
+        Delete it although datasets of other campaigns list its labels, which can then no longer be
+        loaded.
 
     Returns
     -------
     CampaignContents
-        What there was.
+        The contents before the deletion.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def delete_campaign(settings: Settings, campaign: str, *, force: bool = False) -
                 hint="delete those first, or use --force (force=True), after which these datasets "
                 "cannot be loaded any more",
             )
-        # Without its plans no job of it can be submitted again meanwhile.
+        # Without its plans none of its jobs can be submitted again in the meantime.
         database[_PLANS].delete_many({"campaign": campaign})
         database[PLANNED].delete_many({"campaign": campaign})
         _delete_fireworks(launchpad, campaign)
@@ -163,7 +163,7 @@ def delete_campaign(settings: Settings, campaign: str, *, force: bool = False) -
 
 
 def rename_campaign(settings: Settings, campaign: str, name: str) -> None:
-    """Give a campaign another name, in all its documents.
+    """Change the name of a campaign in all its documents.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def rename_campaign(settings: Settings, campaign: str, name: str) -> None:
                 hint="wait until they have, or delete those that failed with: lpad defuse_fws",
             )
         record_change(database, campaign, "rename", f"{campaign}/{name}", old=campaign, new=name)
-        # Each of these documents changes at once with its checksum.
+        # Each of these documents is changed together with its checksum.
         for document in database["outputs"].find(
             {_OF_CAMPAIGN: campaign, "output.campaign": campaign}
         ):
@@ -215,7 +215,7 @@ def rename_campaign(settings: Settings, campaign: str, name: str) -> None:
                 {"_id": key}, {"$set": {**plan, "_id": key, "campaign": name}}, upsert=True
             )
             database[_PLANS].delete_one({"_id": plan["_id"]})
-        # The campaign's document goes last: an interrupted call can be repeated.
+        # The campaign's document is changed last: an interrupted call can be repeated.
         changes: dict[str, Any] = {"campaign": name}
         stored = database[CAMPAIGNS].find_one({"campaign": campaign}, ["settings.name"])
         if stored is not None and "name" in stored.get("settings", {}):

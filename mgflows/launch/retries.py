@@ -1,4 +1,4 @@
-"""Database access that waits for an unavailable server: an outage costs time, never a result.
+"""Database access that waits for an unavailable server, so that an outage loses no result.
 
 pymongo waits for a server before it sends a request, and repeats a read whose connection broke; it
 repeats a write only on replica sets. Here every repeated write has the same effect as a single one
@@ -40,19 +40,19 @@ _REPEATED = frozenset(
 
 
 def with_retries(action: Callable[[], T], seconds: float) -> T:
-    """Access the database, repeatedly while its connection breaks.
+    """Access the database, and retry while the connection is broken.
 
     Parameters
     ----------
     action
         The access; two calls must have the same effect as one.
     seconds
-        How long to try, s.
+        Longest time of retries, s.
 
     Raises
     ------
     pymongo.errors.AutoReconnect
-        If the database stays unavailable.
+        If the database remains unavailable.
     """
     deadline = time.monotonic() + seconds
     while True:

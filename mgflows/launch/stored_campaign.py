@@ -1,4 +1,4 @@
-"""What a campaign has in the database, as references that new jobs can use."""
+"""Stored results of a campaign, as references that new jobs can use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _HAS_SUBSET = {
 
 
 class StoredCampaign:
-    """What a campaign has in the database, as references that new jobs can use.
+    """Stored results of a campaign, as references that new jobs can use.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class StoredCampaign:
 
     @property
     def validation_maker(self) -> ValidationMaker:
-        """The validation of the campaign; the default where it has none."""
+        """The validation of the campaign, or the default one."""
         if "@class" not in self.document.settings or self.maker.validation_maker is None:
             return ValidationMaker()
         return self.maker.validation_maker.validation_maker
@@ -180,7 +180,7 @@ class StoredCampaign:
 
     @property
     def sample_counts(self) -> Counter[int]:
-        """Number of samples by cooling length, with those that failed."""
+        """Number of samples by cooling length, failed ones included."""
         planned = Counter(dict(self.maker.sampling_maker.samples))
         for change in self.document.history:
             if change.action == "extend":
@@ -190,7 +190,7 @@ class StoredCampaign:
 
     @property
     def quench_counts(self) -> Counter[float]:
-        """Number of quenched glasses by cooling rate, with those that failed."""
+        """Number of quenched glasses by cooling rate, failed ones included."""
         maker = self.feedback_maker
         planned = Counter(dict.fromkeys(maker.cooling_rates, maker.n_glasses))
         for change in self.document.history:
@@ -226,7 +226,7 @@ class StoredCampaign:
 
     @property
     def labels(self) -> list[OutputReference]:
-        """All labels of the campaign's own method."""
+        """All labels by the method of the campaign."""
         fingerprint = self.document.fingerprint
         query: dict[str, Any] = {"output.summaries": {"$exists": True}}
         if fingerprint is not None:

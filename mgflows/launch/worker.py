@@ -1,4 +1,4 @@
-"""A worker: runs jobs from the LaunchPad with FireWorks' rapidfire until none is left.
+"""A worker, which runs jobs from the LaunchPad with FireWorks' rapidfire until none is left.
 
 ``python -m mgflows.launch.worker --directory DIR`` starts one with the settings that
 `Settings.load(DIR)` finds.
@@ -51,7 +51,7 @@ _PAUSE_SECONDS = 60.0
 
 
 class ExitCode(enum.IntEnum):
-    """How a worker ended."""
+    """Exit codes of a worker."""
 
     DONE = 0
     UNUSABLE = 2
@@ -150,7 +150,7 @@ def work(
     home = Path.cwd()
 
     def submit_planned() -> bool:
-        """Submit the planned jobs that can run now; whether there were any."""
+        """Submit the planned jobs that can run now; return whether there were any."""
         seconds = settings.outage_seconds
         return any(
             each.n_added
@@ -379,8 +379,8 @@ def worker(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a worker as a program; see :func:`worker`.
 
-    The exit code is an `ExitCode`. If a job left a thread behind that does not end, the process
-    ends all the same.
+    The exit code is an `ExitCode`. The process ends even if a thread that a job started is still
+    running.
     """
     try:
         return int(worker.main(arguments, prog_name="mgflows worker", standalone_mode=False) or 0)
@@ -424,7 +424,7 @@ def _categories(category: str | list[str]) -> list[str]:
 
 
 def _check_firework(launchpad: LaunchPad, fw_id: int) -> None:
-    """Raise InputError if there is no such firework, or it is not to be run."""
+    """Raise InputError if there is no such firework or it must not be run."""
     found = launchpad.fireworks.find_one({"fw_id": fw_id}, {"state": 1})
     if found is None:
         raise InputError(
@@ -439,7 +439,7 @@ def _check_firework(launchpad: LaunchPad, fw_id: int) -> None:
 
 
 def _prepare_again(launchpad: LaunchPad) -> None:
-    """Create indexes and counters that were deleted: they keep two workers from doing the same."""
+    """Create deleted indexes and counters, which prevent two workers from doing the same work."""
     from pymongo.errors import OperationFailure
 
     from mgflows.database.integrity import missing_indexes, wrong_counters
@@ -462,7 +462,7 @@ def _prepare_again(launchpad: LaunchPad) -> None:
 
 
 def _report_unusable(settings: Settings, categories: list[str], reason: str) -> None:
-    """Record in the database that this worker cannot run jobs, for those that submit others."""
+    """Record in the database that this worker cannot run jobs, for qlaunch."""
     from pymongo.errors import PyMongoError
 
     from mgflows.launch.backoff import record_unusable
@@ -495,7 +495,7 @@ def _report_usable(settings: Settings, categories: list[str]) -> None:
 
 
 def _end_in_spite_of_threads(code: int) -> None:
-    """End the process at once if a job left a thread behind that would keep it alive."""
+    """End the process at once if a thread that a job started would keep it alive."""
     left = [
         thread
         for thread in threading.enumerate()
@@ -512,7 +512,7 @@ def _end_in_spite_of_threads(code: int) -> None:
 
 
 def _leave_empty_directory(launches: Path, home: Path) -> None:
-    """Remove the launch directory of a job that this worker did not take in the end."""
+    """Remove the launch directory of a job that this worker finally did not take."""
     here = Path.cwd()
     os.chdir(home)
     if here.parent == launches.resolve() and not any(here.iterdir()):

@@ -42,7 +42,7 @@ def to_workflows(
 
     They are those that :func:`mgflows.launch.submit` inserts. The spec of each firework gets the
     job's `manager_config` (such as `_category`, `_priority`) and its metadata, so that
-    ``spec.mgflows.campaign`` and the like can be queried. No store goes into it.
+    ``spec.mgflows.campaign`` and similar keys can be queried. It contains no store.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def to_workflows(
         Whether jobs may refer to outputs of jobs that are not in `flow`; these must be in the
         JobStore when the job runs.
     max_fireworks
-        Most connected fireworks of one workflow.
+        Largest number of connected fireworks in one workflow.
 
     Raises
     ------
@@ -95,9 +95,9 @@ def compile_piece(piece: Piece, name: str) -> dict[str, Any]:
 def insert_once(launchpad: LaunchPad, workflows: Sequence[tuple[str, dict[str, Any]]]) -> int:
     """Insert compiled workflows, each under a unique key.
 
-    The order of the writes makes it safe to be killed anywhere, and to do the same from several
-    places: fireworks that no worker takes (WAITING), then their workflows, under a unique index,
-    and then the roots become READY. A later call finishes or removes what an earlier one left.
+    The order of the writes makes a kill at any point, and concurrent calls, safe: fireworks that no
+    worker takes (WAITING), then their workflows, under a unique index, and then the roots become
+    READY. A later call finishes or removes what an earlier one left.
 
     Parameters
     ----------

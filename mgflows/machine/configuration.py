@@ -32,16 +32,16 @@ _HINT = "choose a directory that is yours and has space"
 _Q_TYPES = {"slurm": "SLURM", "pbs": "PBS", "sge": "SGE", "lsf": "LoadSharingFacility"}
 """FireWorks' names of the batch systems."""
 _SIGNAL_SECONDS = 120
-"""A job is signalled so long before the end of its walltime, s."""
+"""Time in s before the end of the walltime at which a job is signalled."""
 _LAST_START = 0.9
 """A packed worker takes no new job after this fraction of its walltime."""
 
 
 class _PlainDumper(yaml.SafeDumper):
-    """YAML for human readers: equal parts are written out."""
+    """YAML without references: equal parts are written out."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        """Never refer to a part written before."""
+        """Never refer to an earlier part."""
         return True
 
 
@@ -90,12 +90,12 @@ def render(settings: Settings, folder: Path, python: str) -> dict[str, str]:
 
 
 def refuse_foreign_files(folder: Path) -> None:
-    """Make sure that a folder without ``mgflows.yaml`` holds no files of the names written here.
+    """Make sure that a folder without ``mgflows.yaml`` has no files that would be overwritten.
 
     Raises
     ------
     InputError
-        If it does, such as the configuration of another project that uses FireWorks.
+        If it has, such as the configuration of another project that uses FireWorks.
     """
     names = ("my_launchpad.yaml", "FW_config.yaml", "jobflow.yaml", "atomate2.yaml", "env.sh")
     found = [
@@ -136,7 +136,7 @@ def write_configuration(settings: Settings, folder: Path, python: str) -> list[P
 
 
 def _launchpad(settings: Settings) -> dict[str, Any]:
-    # FireWorks requires the name of the database in uri_mode, too.
+    # FireWorks also requires the name of the database in uri_mode.
     return {
         "host": settings.uri,
         "uri_mode": True,

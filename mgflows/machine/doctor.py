@@ -1,4 +1,4 @@
-"""Check whether this machine is ready; each finding comes with its fix."""
+"""Checks of this machine; each finding states how to fix it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _FEW_FILES, _ENOUGH_FILES = 1024, 4096
 _SKEW_SECONDS = 5.0
 _SAMPLED_OUTPUTS = 20
 _SHOWN_UUIDS = 20
-# The extras for users; the others are for developers, or combine these.
+# The extras for users; the other extras are for developers or combine these.
 _EXTRAS = ("mongod", "train", "md", "report", "gpaw", "vasp")
 _PURPOSES = {
     "mongod": "a private database",

@@ -1,4 +1,4 @@
-"""Sample glasses on this machine without a database: processes side by side, resumable.
+"""Sample glasses on this machine without a database, in parallel processes and resumable.
 
 Every finished glass, and a checkpoint of every unfinished cooling, is a file in a folder next to
 the output. The output is assembled from them at the end, and also when the run is interrupted.
@@ -40,14 +40,14 @@ _CHECKPOINT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class GlassRequest:
-    """Everything that determines the glasses.
+    """All parameters that determine the glasses.
 
     Parameters
     ----------
     lj, alloy, protocol
         Surrogate, composition with number of atoms and density, and the cooling.
     n_glasses
-        Number of glasses; it decides which of them are cooled side by side.
+        Number of glasses; it determines which of them are cooled side by side.
     seed
         Seed of all glasses; glass i uses stream i of it.
     inherent
@@ -75,7 +75,7 @@ class GlassRequest:
 
 
 def unfinished_folder(output: Path) -> Path:
-    """Folder of the run that writes `output`, as long as it is not finished."""
+    """Folder of the unfinished run that writes `output`."""
     return output.with_name(f"{output.name}.unfinished")
 
 
@@ -117,7 +117,7 @@ def sample_glasses(
     Parameters
     ----------
     request
-        What to sample.
+        The glasses to sample.
     output
         The file; an existing one is replaced.
     n_workers

@@ -56,9 +56,8 @@ class LocalLauncher:
     campaign
         Only jobs of this campaign; all by default.
     max_restarts
-        How often the server may crash, and how often workers may crash without running a job,
-        before the launcher gives up. A job that crashes its worker is set aside
-        (`settings.max_worker_deaths`).
+        Number of crashes of the server, and of workers without a running job, after which the
+        launcher stops. A job that crashes its worker is set aside (`settings.max_worker_deaths`).
     stop_seconds
         Time for workers to end cleanly, s.
     """
@@ -195,7 +194,7 @@ class LocalLauncher:
         )
 
     def _advance(self) -> bool:
-        """Submit the planned jobs that can run now; whether there were any."""
+        """Submit the planned jobs that can run now; return whether there were any."""
         added = False
         for each in advance(self.settings, self.campaign):
             added |= each.n_added > 0
@@ -206,7 +205,7 @@ class LocalLauncher:
         return added
 
     def _look_for_lost(self, progress: Progress) -> None:
-        """Check from time to time that the jobs for which idle workers wait still run."""
+        """Check periodically that the jobs for which idle workers wait are still running."""
         idle = progress.n_active > 0 and not progress.states.get("READY", 0)
         if idle and time.monotonic() - self._recovered > _LOOK_SECONDS:
             self.recover()
@@ -228,7 +227,7 @@ class LocalLauncher:
     def _watch_server(self) -> threading.Thread | None:
         """Start the private server, and a thread that restarts it if it dies.
 
-        A thread, because the loop over `run` may be waiting for the server in the meantime.
+        It is a thread because the loop over `run` may be waiting for the server.
         """
         if self._server is None:
             return None
@@ -289,7 +288,7 @@ class LocalLauncher:
     def _note_end(
         self, worker: subprocess.Popen[bytes], end: str, *, by_launcher: bool = False
     ) -> None:
-        """Note on the launch of a dead worker how it ended, for the reason of a recovery."""
+        """Record on the launch of a dead worker how it ended, as the reason of a recovery."""
         with contextlib.suppress(ServiceError, PyMongoError):
             database = open_database(self.settings)
             try:

@@ -1,4 +1,4 @@
-"""A campaign in a folder of one machine: its private database, its jobs, and the files it leaves.
+"""A campaign in a folder of one machine: its private database, its jobs, and its result files.
 
 `mgflows quickstart` and `mgflows run` call these functions in order; their progress display is in
 `mgflows.cli.running`.
@@ -49,12 +49,12 @@ _SHOWN_FAILURES = 3
 
 @dataclass(frozen=True)
 class LocalCampaign:
-    """A campaign of a folder that is in the database.
+    """A submitted campaign of a folder.
 
     Attributes
     ----------
     directory
-        Directory of everything.
+        The folder, which contains all files.
     settings
         Settings of the directory.
     database
@@ -62,7 +62,7 @@ class LocalCampaign:
     document
         The campaign.
     submission
-        What was submitted; `submission.is_new` is False if the campaign was submitted before.
+        Result of the submission; `is_new` is False if the campaign was submitted before.
     """
 
     directory: Path
@@ -83,14 +83,14 @@ def check_packages() -> None:
 
 
 def check_directory(directory: Path) -> None:
-    """Create the directory, and refuse one that cannot hold the campaign.
+    """Create the directory, and refuse an unsuitable one.
 
     Raises
     ------
     ServiceError
         If it cannot be created or written, or the disk is full.
     InputError
-        If it holds files of something else that the results would overwrite.
+        If it contains other files that the results would overwrite.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def check_directory(directory: Path) -> None:
 
 
 def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -> LocalCampaign:
-    """Start the private database of a directory and submit the campaign, or find it there.
+    """Start the private database of a directory and submit the campaign if it is new.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def number_of_workers(settings: Settings, requested: int | None) -> int:
 
 
 def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]:
-    """Write potential, frames, report and summary of the campaign, as the database holds them.
+    """Write potential, frames, report and summary of the campaign from the database.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ def _wall_seconds(directory: Path) -> float:
 
 
 def _potential_to_use(database: GlassDatabase, campaign: str) -> PotentialDocument | None:
-    """The last generation on the default split, an accepted one if there is one."""
+    """The last generation on the default split, preferably an accepted one."""
     from mgflows.database.glass import choose_potential
 
     potentials = [each for each in database.potentials(campaign) if each.split == "family"]

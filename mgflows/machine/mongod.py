@@ -124,8 +124,8 @@ class PrivateMongod:
             pid = int(self.pid_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        # The number may belong to another process by now, or to the server of the original of a
-        # copied directory: only a process that holds the lock file of this data counts.
+        # The number may now belong to another process, or to the server of the original of a copied
+        # directory: only a process that has the lock file of this data open counts.
         return pid if is_alive(pid) and self._holds_lock(pid) else None
 
     def _holds_lock(self, pid: int) -> bool:
@@ -142,7 +142,7 @@ class PrivateMongod:
         return False
 
     def status(self) -> MongodStatus:
-        """Whether the server runs, and where its files are."""
+        """State of the server and the location of its files."""
         pid = self.pid()
         existing = next(path for path in (self.home, *self.home.parents) if path.exists())
         return MongodStatus(
@@ -152,7 +152,7 @@ class PrivateMongod:
     def start(self) -> str:
         """Start the server unless it is running, and wait until it answers.
 
-        Files of a killed server (lock, socket, pid file) do no harm: mongod recovers its journal.
+        Files of a killed server (lock, socket, pid file) are harmless: mongod recovers its journal.
 
         Returns
         -------
@@ -162,7 +162,7 @@ class PrivateMongod:
         Raises
         ------
         ServiceError
-            If there is no usable mongod, no space, no permission, or the server does not come up.
+            If there is no usable mongod, no space, no permission, or the server does not start.
         """
         try:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -280,7 +280,7 @@ class PrivateMongod:
             client.close()
 
     def _start_error(self, output: str, log_start: int) -> ServiceError:
-        """The reason why mongod did not start, from what it printed and logged."""
+        """The reason why mongod did not start, from its output and log."""
         with open(self.log, "rb") if self.log.exists() else open(os.devnull, "rb") as stream:
             stream.seek(log_start)
             text = output + stream.read(_LONGEST_LOG).decode(errors="replace")
@@ -324,7 +324,7 @@ class PrivateMongod:
         return ServiceError(f"MongoDB did not start: {errors[0]}", hint=f"see {self.log}")
 
     def _make_socket_directory(self) -> Path:
-        """Create the folder of the socket; one in a short path if the own path is too long."""
+        """Create the folder of the socket; one with a short path if the default is too long."""
         path = self.socket.parent
         if len(os.fsencode(path / "mongod.sock")) > LONGEST_SOCKET_PATH:
             # mkdtemp is 0700 with an unpredictable name: no other user can create a socket there.

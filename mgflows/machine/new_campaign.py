@@ -1,7 +1,7 @@
-"""A folder for a campaign of any alloy: ``campaign.py``, ``mgflows.yaml``, and what it will cost.
+"""A folder for a campaign of any alloy: ``campaign.py``, ``mgflows.yaml``, and its estimated cost.
 
-`mgflows new` writes the folder and shows what the surrogate, the density and the stages will be
-before anything is submitted; `mgflows run` and `mgflows submit` read ``campaign.py`` again.
+`mgflows new` writes the folder and shows the surrogate, the density and the stages before anything
+is submitted; `mgflows run` and `mgflows submit` read ``campaign.py`` again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _VARIABLE = "campaign"
 
 @dataclass(frozen=True)
 class CampaignRequest:
-    """What a new campaign is made from.
+    """Input of a new campaign.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class StageCost:
     core_hours
         Sum of the estimates of the jobs, of which `n_unknown` have none.
     n_unknown
-        Jobs without an estimate, such as labels, whose cost the first labels tell.
+        Jobs without an estimate, such as labels, whose cost is known after the first ones.
     """
 
     stage: str
@@ -154,14 +154,14 @@ def demonstration(formula: str, scale: str, seed: int = 0) -> CampaignMaker:
 
 
 def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
-    """Return the import and the expression of a label method, as they stand in ``campaign.py``.
+    """Return the import and the expression of a label method, as written into ``campaign.py``.
 
     Parameters
     ----------
     labels
         As in :class:`CampaignRequest`.
     alloy
-        The alloy, whose elements decide how the stand-in mixes them.
+        The alloy, whose elements determine the mixing rule of the stand-in.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
 
 
 def _require_stand_in(alloy: Alloy) -> None:
-    """Raise InputError for an element that the stand-in lacks, with what else can label it."""
+    """Raise InputError for an element that the stand-in lacks; the hint lists other methods."""
     from mgflows.eam.zhou2004 import zhou_elements
 
     missing = [symbol for symbol in alloy.species if symbol not in zhou_elements()]
@@ -226,7 +226,7 @@ def write_campaign(directory: Path, request: CampaignRequest) -> Path:
     directory
         The folder; made if it is missing.
     request
-        What the campaign is made from.
+        Input of the campaign.
 
     Returns
     -------
@@ -280,8 +280,8 @@ def campaign_folder(named: Path | None, directory: Path | None) -> Path:
     named
         The folder, if it was named.
     directory
-        What else may name it, such as an option; then the variable ``MGFLOWS_DIRECTORY``. Without
-        any it is the nearest folder with ``campaign.py``: the current one or one above it.
+        The folder given by an option; otherwise the variable ``MGFLOWS_DIRECTORY``. Without any of
+        these it is the nearest folder with ``campaign.py``: the current one or one above it.
 
     Raises
     ------
@@ -342,7 +342,7 @@ def load_campaign(directory: Path) -> CampaignMaker:
 
 
 def _line(error: Exception, path: Path) -> str:
-    """Where in the file an error arose, as ``, line 12``."""
+    """Line of the file in which an error arose, as ``, line 12``."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f", line {error.lineno}"
     lines = [

@@ -1,4 +1,4 @@
-"""Whether a structure is still a condensed metal: its volume against that of its elements."""
+"""Check that a structure is a condensed metal, from its volume and that of its elements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def elemental_volume(atoms: Atoms) -> float:
 
 
 def volume_ratio(atoms: Atoms) -> float:
-    """Volume of a periodic structure over :func:`elemental_volume`; nan where that is unknown."""
+    """Volume of a periodic structure over :func:`elemental_volume`; nan if that is unknown."""
     return float(abs(atoms.cell.volume) / len(atoms) / elemental_volume(atoms))
 
 
@@ -55,7 +55,7 @@ def check_condensed(atoms: Atoms, temperature: float) -> None:
 
 
 def check_volume(atoms: Atoms, volume: float, temperature: float) -> None:
-    """Check a volume that the atoms have had, as :func:`check_condensed` does the present one.
+    """Check an earlier volume of the atoms, as :func:`check_condensed` checks the current one.
 
     Parameters
     ----------

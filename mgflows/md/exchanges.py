@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExchangeSettings:
-    """How often exchanges are tried.
+    """Frequency of trial exchanges.
 
     Parameters
     ----------

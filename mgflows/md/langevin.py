@@ -189,7 +189,7 @@ class LangevinNPT:
         self._update_forces()
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that decides the further steps, random generator included, as arrays."""
+        """The state that determines further steps, random generator included, as arrays."""
         return {
             "positions": self._positions.copy(),
             "cell": self._cell.copy(),

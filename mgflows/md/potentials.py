@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Potential(ABC):
-    """What the atoms interact with, apart from the program that integrates their motion."""
+    """Interaction of the atoms, independent of the program that integrates their motion."""
 
     @property
     @abstractmethod
@@ -124,7 +124,7 @@ class NepPotential(Potential):
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Of the first line."""
+        """Elements in the first line of the file."""
         return read_potential(self.text).species
 
     @property
@@ -175,7 +175,7 @@ class EamPotential(Potential):
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Of line 4."""
+        """Elements in line 4 of the file."""
         return self.table.species
 
     @property

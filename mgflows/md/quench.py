@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
-"""Of the paper's heating (Methods, "DFT Calculations")."""
+"""Settings of the paper's heating (Methods, "DFT Calculations")."""
 
 _COOLING, _HOLD = 1, 2
 """Stages of :func:`mgflows.md.protocols.quench`."""

@@ -53,7 +53,7 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What an engine measures at equal intervals.
+    """Quantities that an engine measures at equal intervals.
 
     Parameters
     ----------

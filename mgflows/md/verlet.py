@@ -121,7 +121,7 @@ class VelocityVerlet:
         self.evaluation = self._evaluate(self.atoms)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that decides the further steps, random generator included, as arrays."""
+        """The state that determines further steps, random generator included, as arrays."""
         return {
             "positions": self.atoms.positions.copy(),
             "cell": self.atoms.cell.array.copy(),

@@ -184,7 +184,7 @@ class AseMethod:
             _try(self, tuple(sorted(set(species))))
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:  # noqa: ARG002
-        """Everything that decides the labels of this method.
+        """Everything that determines the labels of this method.
 
         Raises
         ------

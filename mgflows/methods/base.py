@@ -1,4 +1,4 @@
-"""What every label method provides, the checks of its input, and the rule for k-meshes."""
+"""The protocol of label methods, checks of their input, and the rule for k-meshes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LabelMethod(Protocol):
         """
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """Everything that decides the labels.
+        """Everything that determines the labels.
 
         It includes the potentials of these species, as far as this machine has them.
         """

@@ -150,7 +150,7 @@ class EspressoMethod(ProgramMethod):
 
     @property
     def second_attempt(self) -> dict[str, Any]:
-        """What the documentation of pw.x recommends for electrons that do not converge."""
+        """Settings that the documentation of pw.x recommends if the electrons do not converge."""
         return {
             "mixing_beta": 0.3,
             "diagonalization": "cg",
@@ -347,7 +347,7 @@ class EspressoCalculator(ProgramCalculator, Espresso):
 
 
 def read_report(output: Path) -> CalculationReport:
-    """What an output of pw.x reports about its last self-consistent calculation.
+    """Values that an output of pw.x reports about its last self-consistent calculation.
 
     The k-mesh is found from the list of k-points, which pw.x prints for fewer than a hundred; it is
     None otherwise.

@@ -163,7 +163,7 @@ class GpawMethod(ParallelMethod):
         return GpawCalculator(self, k_mesh(atoms.cell.array, self.k_spacing), self._command())
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """Everything that decides the labels, with name and sha256 of the PAW data sets.
+        """Everything that determines the labels, with name and sha256 of the PAW data sets.
 
         Version and data sets are left out where GPAW is not installed, such as on a machine that
         only submits jobs.

@@ -56,7 +56,7 @@ _ERROR_MESSAGES = (
     r"(?m)^(?P<message>.*(?:[Oo]ut of memory|[Cc]annot allocate|[Ee]rror allocating|ALLOCATE).*)$",
     r"(?m)^(?P<message>.*(?:allocate memory|not found|No such file).*)$",
 )
-"""How programs print an error, most specific first."""
+"""Patterns of error messages of programs, most specific first."""
 _OUT_OF_MEMORY = r"out of memory|cannot allocate|error allocating|allocate memory"
 """Messages of a program that ran out of memory, in any case."""
 _RETRIED = r"cholesky|too many bands are not converged"
@@ -117,9 +117,9 @@ class ProgramMethod(ParallelMethod, ABC):
     program: ClassVar[str]
     """Name of the program in messages."""
     install_hint: ClassVar[str]
-    """How to install the program."""
+    """Instructions to install the program."""
     version_pattern: ClassVar[str]
-    """Where the program prints its version: a regular expression with one group."""
+    """Regular expression, with one group, for the version that the program prints."""
     version_arguments: ClassVar[tuple[str, ...]] = ()
     """Arguments with which it prints its version, given an empty input."""
 
@@ -147,7 +147,7 @@ class ProgramMethod(ParallelMethod, ABC):
 
     @abstractmethod
     def deciding_settings(self) -> dict[str, Any]:
-        """The settings that decide a label."""
+        """The settings that determine a label."""
 
     @abstractmethod
     def data_directory_or_none(self) -> Path | None:
@@ -196,7 +196,7 @@ class ProgramMethod(ParallelMethod, ABC):
         return k_mesh(atoms.cell.array, self.k_spacing)
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """Everything that decides the labels; potentials by name and sha256.
+        """Everything that determines the labels; potentials by name and sha256.
 
         The version is the one that the last calculation in this process printed, otherwise the one
         that the program prints without input; ``unknown`` where it is not installed. An element
@@ -467,7 +467,7 @@ def _printed_error(*files: Path) -> str:
 
 @functools.cache
 def _printed_version(command: str, arguments: tuple[str, ...]) -> str:
-    """What the program prints, given an empty input."""
+    """Output of the program for an empty input."""
     words = shlex.split(command)
     program = shutil.which(words[0])
     if program is None:

@@ -134,7 +134,7 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer(ABC):
-    """What GPUMD and neppo have in common.
+    """Common part of the trainers of GPUMD and neppo.
 
     Attributes
     ----------
@@ -281,7 +281,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _complete(self, parameters: NepParameters, seed: int | None) -> NepParameters:
-        """The parameters with what this trainer decides."""
+        """The parameters, with those that this trainer sets."""
 
     @abstractmethod
     def _check_initial(self, parameters: NepParameters, text: str) -> str:
@@ -309,7 +309,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _command(self, directory: Path, first_step: int) -> list[str]:
-        """What to run in the directory."""
+        """Command to run in the directory."""
 
     @abstractmethod
     def _environment(self) -> dict[str, str]:
@@ -352,7 +352,7 @@ class Trainer(ABC):
                 log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
             )
             if not end and shutil.disk_usage(directory).free < _SMALLEST_FREE_BYTES:
-                # The trainer had no space for its last words either.
+                # A full disk may also have prevented the last lines of the log.
                 raise ServiceError(
                     f"the training in {directory} failed: {os.strerror(errno.ENOSPC)}",
                     hint="free some space and train again; the training resumes",

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 Device = Literal["cpu", "cuda"]
-"""Where a potential is evaluated."""
+"""Devices on which a potential can be evaluated."""
 
 _LARGEST_N_MAX = (12, 8)
 """Limits of nep-adapters; calorine has none below those of the format."""

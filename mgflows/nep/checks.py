@@ -46,9 +46,9 @@ _LARGEST_ENERGY_DIFFERENCE = 0.1
 _LARGEST_FORCE_DIFFERENCE = 1.0
 """meV/A, likewise; the programs differ by less than 0.1."""
 _LARGEST_FRACTION = 0.05
-"""Of the atoms of hot dynamics outside the descriptors of the training frames."""
+"""Largest fraction of atoms of hot dynamics outside the descriptors of the training frames."""
 _MARGIN = 0.02
-"""Of the range of a descriptor component that counts as inside."""
+"""Margin around the range of a descriptor component, relative to its width."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Quantity = Literal["energy", "force", "virial"]
-"""What a spread is of."""
+"""Quantities that have a spread."""
 
 _FILE = "committee.json"
 _N_BOOTSTRAP = 500

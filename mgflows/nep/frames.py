@@ -179,7 +179,7 @@ def _describe(frame: Atoms, index: int) -> str:
 
 
 def families_of(frames: Sequence[Atoms]) -> list[str]:
-    """The family of each frame; a frame that names none is a family of its own."""
+    """The family of each frame; a frame without one is a separate family."""
     return [str(frame.info.get("family") or f"frame {i}") for i, frame in enumerate(frames)]
 
 

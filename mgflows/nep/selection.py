@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "SelectionStrategy", "SpreadWindow", "describe", "select_frames"]
 
 SelectionStrategy = Literal["committee", "farthest", "random"]
-"""How candidates are chosen."""
+"""Strategies for choosing candidates."""
 
 _POOL = 3
 """Candidates per choice among which the farthest are taken."""

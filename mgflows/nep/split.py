@@ -45,7 +45,7 @@ def split_frames(
 
     ``family``: a sample and all its descendants lie on the same side. Families join the test set in
     random order as long as each brings the test fractions of the subsets closer to
-    ``test_fraction``. The error is that for a glass never seen.
+    ``test_fraction``. The error is that for an unseen glass.
 
     Parameters
     ----------

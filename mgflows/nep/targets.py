@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 Grouping = Literal["all", "subset", "decade"]
-"""How frames are grouped: not at all, by subset, or by decade of effective time."""
+"""Grouping of frames: none, by subset, or by decade of effective time."""
 
 GLASS_SUBSETS = ("lj_surrogate", "dft_minimized", "expanded_compressed", "distorted")
 """Subsets whose frames have the structure of their sample, and so its effective time. Heated frames
@@ -256,7 +256,7 @@ def check_targets(
     Parameters
     ----------
     target
-        What is wanted.
+        The targets.
     force
         Calibrated force error where the potential is used, and its standard error, meV/A.
     groups

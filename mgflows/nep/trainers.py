@@ -159,7 +159,7 @@ class GpumdTrainer(Trainer):
         in a job ``nep_command`` of its worker's settings.
     takes_seed
         Whether this ``nep`` has the keyword ``seed`` (since late 2026); others stop at it. The
-        summation order on a GPU varies all the same.
+        summation order on a GPU still varies.
     """
 
     starts_from_potential: ClassVar[bool] = False

@@ -234,7 +234,7 @@ def _last_heartbeat(launch: dict[str, Any], who: dict[str, Any]) -> datetime:
 
 
 def _place(job: dict[str, Any]) -> str:
-    """Where the queue of a batch job is, as far as it is known."""
+    """Location of the queue of a batch job, as far as it is known."""
     if job.get("cluster"):
         return f" of the cluster {job['cluster']}"
     return f", submitted on {job['host']}" if job.get("host") else ""

@@ -474,7 +474,7 @@ def _is_unrecorded(workflow: dict[str, Any], firework: dict[str, Any]) -> bool:
 
 
 def _deaths(launchpad: LaunchPad, fw_id: int) -> int:
-    """How often in a row the worker of a firework died, up to its present launch."""
+    """Number of consecutive deaths of the worker of a firework, up to its current launch."""
     fields = {"state": 1, "lost": 1, _FROM_OUTSIDE: 1, _SET_ASIDE: 1}
     launches = launchpad.launches.find({"fw_id": fw_id}, fields).sort("launch_id", -1)
     number = 0
@@ -488,7 +488,7 @@ def _deaths(launchpad: LaunchPad, fw_id: int) -> int:
 
 
 def _unlinked(launchpad: LaunchPad, query: dict[str, Any]) -> list[int]:
-    """Fireworks that no worker has taken and that belong to no workflow."""
+    """Fireworks that no worker has taken and that are in no workflow."""
     free = {
         row["fw_id"]
         for row in launchpad.fireworks.find(

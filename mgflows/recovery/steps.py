@@ -1,4 +1,4 @@
-"""What a recovery found, and the steps that repair it."""
+"""Findings of a recovery, and the steps that repair them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Step:
 
 @dataclass
 class Recovery:
-    """What was found, and what was or would be done.
+    """Findings, and the steps that were or would be taken.
 
     Attributes
     ----------

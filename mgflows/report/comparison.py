@@ -1,4 +1,4 @@
-"""One HTML page of a comparison of potentials, without references to anything outside it."""
+"""A comparison of potentials as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
         alloy=[
             (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
         ],
-        lede=f"Properties under {', '.join(names)}, beside experiment. Suite {result.suite}.",
+        lede=f"Properties under {', '.join(names)} and experiment. Suite {result.suite}.",
         tables=[quantity_table(result)],
         panels=comparison_panels(result),
         notes_title="Failures, convergence and sources",
@@ -72,8 +72,8 @@ def quantity_table(result: Comparison) -> Table:
         "Quantities",
         ["quantity", *names, "experiment"],
         rows,
-        note="Mean and standard error over samples, with their number. Of one sample the error is "
-        "that over time.",
+        note="Mean and standard error over samples, with their number. For a single sample the "
+        "error is that over time.",
     )
 
 

@@ -31,7 +31,7 @@ class Panel:
     drawing
         The figure.
     caption
-        Explanation, and what is scaled down.
+        Explanation, and how the quantity is scaled down.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Section:
     panels, tables
         Figures and tables.
     missing
-        What is missing and why, one sentence each.
+        Missing results with the reason, one sentence each.
     """
 
     anchor: str

@@ -177,7 +177,7 @@ class ReportData:
 
     @property
     def method_name(self) -> str:
-        """Name of the labelling method on axes: ``DFT`` only where it is one."""
+        """Name of the labelling method on axes; ``DFT`` only for density functionals."""
         if self.is_dft:
             return "DFT"
         return "stand-in" if self.is_stand_in else "label"

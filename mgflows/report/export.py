@@ -1,4 +1,4 @@
-"""Figures of a report as separate files in the size of a journal's column, with their data."""
+"""Figures of a report as separate files of a journal column's width, with their data."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ FigureFormat = Literal["pdf", "png", "svg"]
 
 _INCHES = {"cm": 1.0 / 2.54, "mm": 1.0 / 25.4, "in": 1.0, "pt": 1.0 / 72.0}
 _WIDTHS = (2.0, 20.0)
-"""Inches within which labels fit and a page ends."""
+"""Allowed widths in inches: labels fit, and the figure fits a page."""
 _DESIGN_WIDTH = 5.0
-"""Inches for which the sizes of texts are chosen."""
+"""Width in inches for which the text sizes are chosen."""
 _SMALLEST_TEXT = 0.8
 """Factor on the sizes of texts in narrow figures: 6.8 pt for labels, 6 pt in insets."""
 _RESOLUTION = 300
@@ -151,7 +151,7 @@ def _write(
 
 
 def figure_data(figure: Figure, title: str = "") -> str:
-    """Return what a figure shows as CSV: one row per point, with the labels of axes and series.
+    """Return the data of a figure as CSV: one row per point, with the labels of axes and series.
 
     Parameters
     ----------
@@ -162,8 +162,8 @@ def figure_data(figure: Figure, title: str = "") -> str:
 
     Notes
     -----
-    Error bars have their half lengths in ``x_error`` and ``y_error``. Of an image or a density
-    map each cell is a point, with its value in ``value``.
+    ``x_error`` and ``y_error`` are half lengths of error bars. Each cell of an image or a density
+    map is a point with its value in ``value``.
     """
     buffer = io.StringIO()
     if title:

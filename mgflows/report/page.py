@@ -1,4 +1,4 @@
-"""The HTML page of a report: one file without references to anything outside it."""
+"""The HTML page of a report, one self-contained file."""
 
 from __future__ import annotations
 

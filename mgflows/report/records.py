@@ -1,4 +1,4 @@
-"""Values that figures draw and that no single document has: documents joined, and derived means."""
+"""Values for figures that combine several documents, and derived means."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ _SHEAR_WINDOW = (0.004, 0.006)
 def relaxation_of(
     family: str, label: LabelDocument, sample: SampleDocument | None
 ) -> RelaxationRecord | None:
-    """Join a relaxation with its sample; None if it does not record what it changed."""
+    """Join a relaxation with its sample; None if it does not record its changes."""
     relaxation = label.relaxation
     if relaxation is None or relaxation.similarity is None:
         return None

@@ -1,7 +1,7 @@
-"""How far a paper's figures are reproduced: stored values, and those of a campaign.
+"""Reproduction of a paper's figures: stored values, and those of a campaign.
 
-``wadowski2025.yaml`` lists every figure of the paper, the number it prints where it prints one, and
-values that commands of this repository computed. A value of a campaign has the campaign's protocol,
+``wadowski2025.yaml`` lists every figure of the paper, the number it prints, if any, and values that
+commands of this repository computed. A value of a campaign has the campaign's protocol,
 which may be much smaller than the paper's.
 """
 
@@ -35,19 +35,19 @@ class Value:
     Parameters
     ----------
     quantity, unit
-        What it is.
+        Name and unit of the quantity.
     value, error
-        Ours, and its standard error; None if it is not known.
+        Our value and its standard error; None if it is not known.
     protocol
-        How ours was computed.
+        How our value was computed.
     source
-        The file, or the campaign, it was read from.
+        File or campaign from which it was read.
     paper
         The number that the paper prints; None if it prints none.
     relation
-        How ours should compare with it.
+        Relation to the paper's number: equality, or a bound.
     excerpt
-        Text of the file that has the value.
+        Text of the file that contains the value.
     """
 
     quantity: str
@@ -62,12 +62,12 @@ class Value:
 
     @property
     def deviation(self) -> float | None:
-        """Ours minus the paper's; None if the paper prints no number."""
+        """Our value minus the paper's; None if the paper prints no number."""
         return None if self.paper is None else self.value - self.paper
 
     @property
     def agrees(self) -> bool | None:
-        """Whether it agrees within two standard errors; None if that cannot be decided."""
+        """Whether the values agree within two standard errors; None if this cannot be decided."""
         if self.deviation is None or self.error is None:
             return None
         tolerance = _TOLERANCE * self.error
@@ -89,11 +89,11 @@ class Figure:
     paper
         The paper's protocol.
     command
-        What computes it.
+        Command that computes it.
     missing
-        What the values lack of the paper's protocol.
+        Parts of the paper's protocol that the values lack.
     schematic
-        Whether there is nothing to compute.
+        Whether the figure is a sketch without values.
     values
         The numbers.
     """
@@ -108,7 +108,7 @@ class Figure:
 
     @property
     def status(self) -> Status:
-        """How far it is reproduced: one value that differs decides."""
+        """Status of the reproduction; a single value that differs makes it ``differs``."""
         if self.schematic:
             return "schematic"
         if not self.values:
@@ -126,7 +126,7 @@ class Reproduction:
     Parameters
     ----------
     title, authors, data
-        The paper, and where its data are.
+        The paper, and the place of its data.
     tables
         A sentence on its tables.
     figures
@@ -182,7 +182,7 @@ def with_campaign(reproduction: Reproduction, data: ReportData) -> Reproduction:
 
 
 def _missing(data: ReportData) -> str:
-    """What the campaign lacks of the paper's protocol, in words."""
+    """Parts of the paper's protocol that the campaign lacks, in words."""
     labels = "" if data.is_dft else "DFT"
     return "; ".join(filter(None, (labels, data.campaign.scaled_down)))
 

@@ -107,7 +107,7 @@ def write_side_by_side(entries: Sequence[Entry], path: str | Path) -> Path:
     Parameters
     ----------
     entries
-        What to compare, in the order of the columns.
+        Campaigns and potentials to compare, in the order of the columns.
     path
         The file; an existing one is replaced.
 
@@ -132,7 +132,7 @@ def write_side_by_side(entries: Sequence[Entry], path: str | Path) -> Path:
         lede=f"{listed(names)} side by side.",
         tables=tables,
         panels=[*_own_panels(entries), *comparison_panels(result)],
-        notes_title="Read this first",
+        notes_title="Notes",
         notes=_notes(entries),
         notes_first=True,
     )
@@ -244,7 +244,7 @@ def _own_panels(entries: Sequence[Entry]) -> list[Panel]:
 
 
 def _comparison(entries: Sequence[Entry]) -> Comparison:
-    """The stored validations in the form of a comparison, with experiment for one alloy."""
+    """The stored validations as a comparison, with experiment if there is one alloy."""
     compositions = [entry.data.campaign.alloy.composition for entry in entries]
     same = all(composition == compositions[0] for composition in compositions)
     return Comparison(
@@ -320,8 +320,8 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
         )
     if len({entry.potential.dataset_id for entry in entries if entry.potential}) > 1:
         notes.append(
-            "The datasets differ: each potential was tested on frames of its own, so that a lower "
-            "error need not mean a better potential."
+            "The datasets differ: each potential was tested on its own frames, so a lower error "
+            "does not necessarily mean a better potential."
         )
     for entry in entries:
         if warning := acceptance_warning(entry.potential):

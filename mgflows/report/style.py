@@ -111,7 +111,7 @@ def known_subsets(subsets: Sequence[str]) -> list[str]:
 
 
 def subset_style(subset: str) -> SubsetStyle:
-    """Return the style of a subset; those of imported frames share one, under their own name."""
+    """Return the style of a subset; subsets of imported frames share one, under their own names."""
     return SUBSET_STYLES.get(subset) or SubsetStyle(subset, MUTED, "X")
 
 
@@ -137,7 +137,7 @@ def render(
 
 
 def describe(figure: Figure) -> str:
-    """Return what a figure shows in words, as alternative text: axes, ranges and series."""
+    """Describe a figure in words, as alternative text: axes, ranges and series."""
     sentences = []
     for axes in figure.axes:
         if not axes.get_visible() or not axes.has_data():
@@ -208,7 +208,7 @@ def drawn(
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that is drawn when it is needed: for a page, or into a file of its own.
+    """A figure that is drawn on demand: for a page, or into a separate file.
 
     Parameters
     ----------
@@ -227,10 +227,10 @@ class Drawing:
 
 
 def points(size: float) -> float:
-    """Return a size in points as it is in the figure that is being drawn.
+    """Return the size in points for the figure that is currently drawn.
 
-    Narrow figures have smaller texts and markers (:func:`drawn`), but texts of 6 points at least,
-    which journals ask for.
+    Narrow figures have smaller texts and markers (:func:`drawn`), but texts of at least 6 points,
+    which journals require.
 
     Parameters
     ----------

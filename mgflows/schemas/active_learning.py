@@ -11,7 +11,7 @@ from mgflows.nep.targets import GroupErrors, TargetResult
 from mgflows.schemas.provenance import Provenance
 
 Outcome = Literal["continue", "target", "budget", "rounds", "exhausted"]
-"""What follows a round: further labels, or the end for this reason."""
+"""Decision after a round: further labels, or the end with its reason."""
 
 
 class CommitteeMemberDocument(BaseModel):
@@ -26,7 +26,7 @@ class CommitteeMemberDocument(BaseModel):
 
 
 class SelectedFrame(BaseModel):
-    """A configuration that is worth a label."""
+    """A configuration that was selected for labelling."""
 
     family: str = Field(description="the quench it comes from")
     number: int = Field(description="position among the configurations of the quench")
@@ -48,7 +48,7 @@ class LabelCandidates(BaseModel):
         "frames"
     )
     n_discarded: int = Field(
-        description="of these, those with an estimated error above the window: not worth a label"
+        description="candidates with an estimated error above the window, which are not labelled"
     )
     n_known: int = Field(description="of these, those with an estimated error below the window")
     force_error: float = Field(

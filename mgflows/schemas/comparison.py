@@ -18,7 +18,7 @@ class ValidationSampleDocument(BaseModel):
 
     validation: str = Field(description="name of the validation")
     potential: str = Field(description="name of the potential in it")
-    potential_digest: str = Field(description="sha256 of what decides its forces")
+    potential_digest: str = Field(description="sha256 of everything that determines its forces")
     suite: str = Field(description="name of the suite")
     kind: str = Field(description="soundness, glass, quench, melt or yield")
     index: int = Field(description="number among those of the same kind and temperature, from 0")

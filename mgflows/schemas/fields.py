@@ -1,4 +1,4 @@
-"""How documents store objects of the numerical packages: as plain dictionaries."""
+"""Fields for objects of the numerical packages, stored as plain dictionaries."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ImportedFile(BaseModel):
 
 
 class ImportDocument(BaseModel):
-    """What was read from files, checked, and stored as labels of a campaign."""
+    """Record of frames that were read from files, checked, and stored as labels."""
 
     campaign: str = Field(description="campaign of the frames")
     files: list[ImportedFile] = Field(description="the sources, in their order")

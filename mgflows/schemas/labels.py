@@ -1,4 +1,4 @@
-"""Labels: energies, forces and virials of structures by one method, whatever the code."""
+"""Labels: energies, forces and virials of structures by one method of any code."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class MethodFingerprint(BaseModel):
 
 
 class Relaxation(BaseModel):
-    """How a relaxation ended and what it changed."""
+    """Result of a relaxation and its changes of the structure."""
 
     n_steps: int | None = Field(None, description="ionic steps")
     largest_force: float | None = Field(None, description="largest force left, eV/A")

@@ -25,7 +25,7 @@ _MAXIMUM_PRESSURE = 1000.0
 
 
 class CalculationReport(BaseModel):
-    """What a code reports about one calculation, and what was requested; None if unknown."""
+    """Values that a code reports about one calculation, and requested ones; None if unknown."""
 
     free_energy: bool | None = Field(
         None, description="whether the energy is the free energy that forces and stress derive from"

@@ -15,7 +15,7 @@ from mgflows.surrogate.supercooling import SupercoolingClock
 
 
 class Acceptance(BaseModel):
-    """How often moves of one kind were accepted while cooling."""
+    """Acceptance of moves of one kind during a cooling."""
 
     reduced_temperature: list[float] = Field(description="temperature T* of each block of sweeps")
     accepted_fraction: list[float | None] = Field(

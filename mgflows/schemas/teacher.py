@@ -1,4 +1,4 @@
-"""Labels of a teacher, and which of them the method of the campaign replaces."""
+"""Labels of a teacher, and the structures that are labelled again by the campaign's method."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class TeacherChoiceDocument(BaseModel):
     """The structures for which student and teacher are uncertain or disagree most."""
 
     campaign: str = Field(description="campaign")
-    teacher: str = Field(description="what the teacher is, in words; its labels are no reference")
+    teacher: str = Field(
+        description="description of the teacher; its labels are not reference data"
+    )
     dataset_id: str = Field(description="dataset of the teacher's labels")
     potential_id: str = Field(description="the student, trained on that dataset")
     n_members: int = Field(description="students of the committee")

@@ -35,7 +35,7 @@ Split = Literal["family", "paper"]
 
 
 class DatasetFrame(BaseModel):
-    """One entry of a dataset: the place of the frame and its side of each split."""
+    """One entry of a dataset: the location of a frame and its side of each split."""
 
     frame_id: str = Field(description="hash of the frame")
     uuid: str = Field(description="job whose output holds it")
@@ -69,7 +69,7 @@ class DatasetFrame(BaseModel):
         Parameters
         ----------
         summary
-            What is known of the frame.
+            Summary of the frame.
         uuid, number, subset, family, log10_time
             As in the fields.
         """
@@ -97,7 +97,7 @@ class CrystalSource(BaseModel):
 
 
 class ElementReferences(BaseModel):
-    """Energies of the elements: where the energies of a dataset have their zero."""
+    """Energies of the elements, the zero of energy of a dataset."""
 
     fitted: dict[str, float] = Field(
         description="element to its energy in eV in a least-squares fit of the energies of all "
@@ -108,8 +108,8 @@ class ElementReferences(BaseModel):
         "as for one composition; the smallest solution is given then"
     )
     spread: float = Field(
-        description="root mean square of what the fit leaves, meV per atom: the energy that the "
-        "structures explain"
+        description="root mean square residual of the fit, meV per atom: the energy that depends "
+        "on the structures"
     )
     isolated_atoms: dict[str, float] = Field(
         default_factory=dict,
@@ -139,7 +139,7 @@ class DatasetDocument(BaseModel):
     held_out_families: list[str] = Field(description="families that are entirely in the test set")
     test_fraction: float = Field(description="requested fraction of test frames")
     split_seed: int = Field(description="seed of the splits")
-    fingerprint: MethodFingerprint = Field(description="the one method of all labels")
+    fingerprint: MethodFingerprint = Field(description="the method of all labels")
     fingerprint_digest: str = Field(description="its hash")
     mixed_methods: list[str] = Field(
         default_factory=list,
@@ -272,7 +272,7 @@ class PotentialDocument(BaseModel):
         description="'train' or 'test' to labels and predictions, stored in the additional "
         "store 'data'"
     )
-    method: str = Field(description="what the labels are, in words")
+    method: str = Field(description="method of the labels, in words")
     teacher: str | None = Field(
         None,
         description="cheap model whose labels it was first trained on, in words; none without one",

@@ -9,7 +9,7 @@ from mgflows.schemas.provenance import Provenance
 
 
 class RefusedFrame(BaseModel):
-    """A configuration of a quench that is not worth a label."""
+    """An implausible configuration of a quench, which is not labelled."""
 
     time: float = Field(description="fs since the start of the melt")
     temperature: float = Field(description="thermostat temperature, K")
@@ -40,7 +40,7 @@ class QuenchDocument(BaseModel):
         default_factory=list, description="their thermostat temperatures, K"
     )
     refused: list[RefusedFrame] = Field(
-        default_factory=list, description="configurations that are not worth a label"
+        default_factory=list, description="implausible configurations, which are not labelled"
     )
     exchanges: list[ExchangeCount] = Field(
         default_factory=list, description="by pair of elements; empty for dynamics alone"

@@ -160,7 +160,7 @@ def test_frames_are_listed_filtered_and_written(database, settings, tmp_path, mo
     table = tmp_path / "frames.csv"
     assert "wrote" in run("--subset", "distorted", "--pressure", ":100", "--csv", str(table))
     assert table.read_text().startswith("frame_id,")
-    assert "no frame fits" in run("--composition", "Ni=0.1:")
+    assert "no frame matches" in run("--composition", "Ni=0.1:")
     assert json.loads(run("--time", "1:s", "--json")) == [], "no glass of a second"
 
 

@@ -3,8 +3,8 @@
 Format: https://docs.deepmodeling.com/projects/deepmd/en/stable/data/system.html. A system has
 ``type.raw`` and ``type_map.raw``, and sets of frames in ``set.*/coord.npy`` (A), ``box.npy`` (A),
 ``energy.npy`` (eV), ``force.npy`` (eV/A) and ``virial.npy`` (eV, positive when compressed). In a
-mixed system ``set.*/real_atom_types.npy`` has the types of each frame. It is so small a format that
-dpdata, with its dependencies, is not needed to read it.
+mixed system ``set.*/real_atom_types.npy`` has the types of each frame. The format is simple enough
+to be read without dpdata and its dependencies.
 """
 
 from __future__ import annotations

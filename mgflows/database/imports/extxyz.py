@@ -1,4 +1,4 @@
-"""Foreign extended XYZ files and ASE databases: which keys hold the label."""
+"""Extended XYZ files and ASE databases of other programs, and detection of their keys."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def _labelled(
 def _choose_keys(found: Mapping[str, Any], reading: Reading) -> dict[str, str]:
     """Return the key of each quantity.
 
-    The energy decides: where it is one of MACE's ``REF_`` keys, the forces must be as well, since
-    two labels must not be mixed.
+    If the energy has one of MACE's ``REF_`` keys, the forces must have one as well, since two
+    labels must not be mixed.
     """
     names: dict[str, str] = {}
     for name in found:

@@ -1,4 +1,4 @@
-"""Labelled structures of other programs, in mgflows' units and signs, before they are checked."""
+"""Labelled structures of other programs in the units and signs of mgflows, before the checks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read and grouped.
+    """Settings for reading and grouping files.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ class ForeignFrame:
         Atoms with a single-point calculator in eV, eV/A and eV/A^3 (positive under tension); None
         if they cannot be read.
     problem
-        Why they cannot be read.
+        Reason why they cannot be read.
     info
         Words and numbers of the frame by key.
     keys
@@ -198,11 +198,11 @@ def labelled_atoms(
     atoms
         Species, positions, cell and periodicity, in the unit of length.
     energy, forces
-        Of the cell, and (n, 3).
+        Energy of the cell, and (n, 3) forces.
     stress
         (3, 3), (9,) or (6,) in ASE's Voigt order; None without one.
     virial
-        The same, in the unit of energy; where there is a stress as well, both must agree.
+        Likewise, in the unit of energy; where there is a stress as well, both must agree.
     given
         Their units.
 

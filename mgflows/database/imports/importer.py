@@ -32,13 +32,13 @@ __all__ = ["Importer"]
 
 _FRAMES_PER_DOCUMENT = 100
 _NAMESPACE = uuid.UUID("3a0c5f8e-6c0e-5b7a-9d0c-6a1f0f4f2b11")
-"""Of the ids of imported documents, which are the same when the same frames are imported again."""
+"""Namespace of the ids of imported documents: the same frames give the same ids."""
 
 Progress = Callable[[str, int], None]
 
 
 class Importer:
-    """Read files twice: to describe what is in them, and to store it.
+    """Read files twice: to describe their contents, and to store them.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Importer:
     campaign
         Name of the campaign; a new one is registered if there is none of this name.
     method
-        What computed the labels, in words: functional, cutoff, code. It is part of the fingerprint.
+        Method of the labels, in words: functional, cutoff, code. It is part of the fingerprint.
     reading
         How the files are read and grouped.
     is_dft
@@ -295,7 +295,7 @@ class Importer:
 
 
 def _campaign_of(name: str, described: ImportDocument) -> CampaignDocument:
-    """A campaign of imported frames alone; its alloy has their mean composition and density."""
+    """A campaign of imported frames only; its alloy has their mean composition and density."""
     from ase.formula import Formula
 
     counts: defaultdict[str, float] = defaultdict(float)

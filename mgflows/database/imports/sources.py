@@ -1,4 +1,4 @@
-"""Which reader reads a file."""
+"""Choice of the reader of a file."""
 
 from __future__ import annotations
 

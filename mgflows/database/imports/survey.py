@@ -1,4 +1,4 @@
-"""Check foreign frames, and describe what they are before anything is stored."""
+"""Check frames of other programs, and describe them before anything is stored."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OWN_KEYS = frozenset(
     ("config_type", "subset", "family", "frame_id", "file", "folder", "path", "system", "step")
 ) | {"calculation", "log10_time", "pbc"}
 _MINIMUM_SPREAD, _MINIMUM_FRAMES = 0.02, 20
-"""Relative spread of the volumes, and frames, from which the sign of the pressure is judged."""
+"""Smallest relative spread of the volumes, and number of frames, to check the pressure's sign."""
 
 
 class RefusedFrameError(InputError):
@@ -61,7 +61,7 @@ class CheckedFrame:
 
 
 def check_frame(foreign: ForeignFrame, reading: Reading, *, geometry: bool = True) -> CheckedFrame:
-    """Apply the checks of own labels to a foreign frame, and group its atoms by species.
+    """Apply the checks of computed labels to an imported frame, and group its atoms by species.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def check_frame(foreign: ForeignFrame, reading: Reading, *, geometry: bool = Tru
 
 
 def _grouped(atoms: Atoms) -> Atoms:
-    """The atoms grouped by species in a right-handed cell, as own labels are, with their label."""
+    """The atoms with their label, grouped by species in a right-handed cell."""
     order = np.argsort(atoms.numbers, kind="stable")
     grouped = right_handed(atoms)[order]
     results: dict[str, Any] = dict(atoms.calc.results)
@@ -147,14 +147,14 @@ def _word(value: Any) -> str:
 
 @dataclass
 class Survey:
-    """What was read so far, one frame at a time; it holds hashes but no frames.
+    """Summary of the frames read so far; it contains their hashes but no frames.
 
     Parameters
     ----------
     declared
         The method that the user declares.
     known_frames, known_structures
-        Hashes of the frames and structures that the campaign has already.
+        Hashes of the frames and structures that are already in the campaign.
     refused_before
         Places of the frames that an earlier survey of the same files refused; the geometry of the
         others is not checked again.
@@ -239,7 +239,7 @@ class Survey:
         return len(self._families)
 
     def warnings(self) -> Iterator[str]:
-        """What the user should check, one sentence each."""
+        """Points that the user should check, one sentence each."""
         if self.refused:
             number = sum(self.refused.values())
             yield f"{number} of {self.n_read} frames do not pass the checks and are left out"
@@ -338,6 +338,6 @@ class Survey:
 
 
 def _reason(message: str) -> str:
-    """The reason without formulas and numbers, so that those of several frames are one."""
+    """The reason without formulas and numbers, which is then the same for several frames."""
     without_formulas = re.sub(r"\b(?:[A-Z][a-z]?\d*)*[A-Z][a-z]?\d+\w*", "a cell", message)
     return re.sub(r"-?\d+(\.\d+)?(e[+-]?\d+)?", "N", without_formulas)

@@ -66,7 +66,7 @@ def is_archive(path: Path) -> bool:
 def read_vasp(path: Path) -> Iterator[ForeignFrame]:
     """Yield every ionic step of every calculation in a file, a folder or an archive.
 
-    Of a folder with both, ``vasprun.xml`` is read and not ``OUTCAR``. Steps whose electrons did not
+    ``vasprun.xml`` is preferred to ``OUTCAR`` in a folder with both. Steps whose electrons did not
     converge are yielded with that report, so that they can be refused; a calculation that cannot be
     read is yielded as a problem.
 
@@ -87,7 +87,7 @@ def read_vasp(path: Path) -> Iterator[ForeignFrame]:
 
 
 def _outputs(path: Path) -> Iterator[tuple[str, Path]]:
-    """Names within the source, and files, of the outputs to read."""
+    """Outputs to read: their names within the source, and files."""
     if path.is_dir():
         files = {
             each.relative_to(path).as_posix(): each
@@ -280,7 +280,7 @@ def _open_text(file: Path) -> Iterator[IO[str]]:
 
 
 def _settings(tags: dict[str, Any]) -> dict[str, Any]:
-    """The tags that decide a label, written alike whichever file they come from."""
+    """The tags that determine a label, in the same form for all files."""
     found = {tag: _plain(tag, tags.get(tag)) for tag in _DECIDING}
     for tag, defaults in _OPTIONAL.items():
         value = tags.get(tag)

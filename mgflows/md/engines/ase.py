@@ -39,8 +39,8 @@ __all__ = ["AseEngine"]
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _LARGEST_DISAGREEMENT = 1e-5
-"""eV per atom, between the energy changes of exchanges and those of the calculator; rounding in
-single precision is below 1e-7."""
+"""Largest difference in eV per atom between the energy changes of exchanges and those of the
+calculator; rounding errors in single precision are below 1e-7."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class AseEngine(Engine):
     Parameters
     ----------
     potential
-        Any.
+        Any potential.
     thermostat_time
         Relaxation time in fs of the thermostat at constant volume.
     exchanges
-        Exchanges of unlike atoms, at the temperature of the thermostat; None: dynamics alone.
+        Exchanges of unlike atoms, at the temperature of the thermostat; None: only dynamics.
 
     Examples
     --------

@@ -89,7 +89,7 @@ class Run:
 
 @dataclass
 class Chunk:
-    """What one piece of a stage gave.
+    """Results of one piece of a stage.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ class Session(ABC):
     """A running simulation of one engine."""
 
     atom_steps: float = 3e5
-    """Atoms times steps of one chunk, a few seconds of work: the interval between progress
-    reports, and the delay of a stop at the wall time."""
+    """Atoms times steps of one chunk, a few seconds of work, which is the interval between
+    progress reports and the delay of a stop at the wall time."""
 
     def period(self, stage: Stage) -> int:  # noqa: ARG002
         """Steps of which every chunk of a stage must be a multiple."""
@@ -129,7 +129,7 @@ class Session(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release what the session holds."""
+        """Release the resources of the session."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Engine(ABC):
     Parameters
     ----------
     potential
-        What the atoms interact with.
+        Interaction of the atoms.
     """
 
     potential: Potential
@@ -174,7 +174,7 @@ class Engine(ABC):
 
     @abstractmethod
     def check(self, atoms: Atoms, stages: Sequence[Stage], npt: NPTSettings) -> None:
-        """Refuse what this engine cannot run, before anything runs."""
+        """Refuse stages that this engine cannot run, before anything runs."""
 
     def run(
         self,
@@ -192,17 +192,17 @@ class Engine(ABC):
         Parameters
         ----------
         atoms
-            Start, not changed; constraints are ignored. Where it has no velocities, they are
-            drawn at the temperature of the first stage, the same ones for every engine.
+            Start, not changed; constraints are ignored. If it has no velocities, they are drawn at
+            the temperature of the first stage, the same ones for every engine.
         stages
-            Such as :func:`mgflows.md.protocols.quench` makes.
+            Stages, such as those of :func:`mgflows.md.protocols.quench`.
         npt
             Timestep, pressure and, for :class:`AseEngine`, frictions.
         seed
-            Decides velocities and noise.
+            Seed of velocities and noise.
         checkpoint
             File (``.npz``), written atomically at most every ten seconds and removed at the end.
-            If it is there from an interrupted run of the same atoms, stages, seed, potential and
+            If it exists from an interrupted run of the same atoms, stages, seed, potential and
             engine, this run resumes from it.
         wall_time
             Seconds after which the run writes its checkpoint and stops with
@@ -240,7 +240,7 @@ class Engine(ABC):
             earlier = saved.read()
         record = _Record(lengths, earlier)
         if record.last is not None:
-            # Of a finished run whose checkpoint was kept.
+            # From a finished run whose checkpoint was kept.
             return self._result(moving, record, record.last, npt)
         with self._session(moving, npt, seed, record.state) as session:
             size = max(int(session.atom_steps / len(atoms)), 1)
@@ -427,7 +427,7 @@ def _check_rows(chunk: Chunk, atoms: Atoms, stage: Stage) -> None:
 
 
 def _identity(atoms: Atoms, protocol: str) -> str:
-    """Digest of everything that decides a run."""
+    """Digest of everything that determines a run."""
     arrays = [atoms.numbers, atoms.positions, atoms.cell.array, atoms.get_masses()]
     if atoms.has("momenta"):
         arrays.append(atoms.get_momenta())

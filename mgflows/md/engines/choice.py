@@ -16,7 +16,7 @@ __all__ = ["fastest_engine"]
 
 
 def fastest_engine(potential: Potential) -> Engine:
-    """LAMMPS for embedded-atom tables where it is installed, otherwise :class:`AseEngine`.
+    """LAMMPS for embedded-atom tables if it is installed, otherwise :class:`AseEngine`.
 
     LAMMPS runs an embedded-atom table 5 to 70 times faster than an ASE calculator does. For a NEP
     on a CPU all engines spend nearly all their time in the potential

@@ -3,9 +3,9 @@
 Integrators: ``nve``; ``nvt_bdp`` (stochastic velocity rescaling); ``npt_scr`` (stochastic cell
 rescaling, Bernetti and Bussi, J. Chem. Phys. 153, 114107 (2020), doi:10.1063/5.0020514).
 
-GPUMD has no restart of its own kind: it starts again from a structure with velocities. Its noise
-cannot be seeded, so that two runs differ, and a resumed run is equal to an uninterrupted one
-within the statistical errors only.
+GPUMD has no restart files: it starts again from a structure with velocities. Its noise cannot be
+seeded, so that two runs differ, and a resumed run agrees with an uninterrupted one within the
+statistical errors only.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 __all__ = ["GpumdEngine"]
 
 _ELASTIC_CONSTANT = 100.0
-"""GPa; converts the relaxation time of the barostat, like any estimate of the right magnitude."""
+"""Typical bulk modulus in GPa, for converting the relaxation time of the barostat."""
 _SHEAR_CONSTANT = 30.0
 _LOG_LINES = 5
 
 
 @dataclass(frozen=True)
 class GpumdEngine(Engine):
-    """GPUMD.
+    """Molecular dynamics by GPUMD.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class GpumdEngine(Engine):
         Further lines of ``run.in`` before every ``run``, such as ``compute_rdf 10 400 100``, whose
         output :func:`~mgflows.md.engines.gpumd_files.read_rdf` reads.
     directory
-        Where GPUMD runs; its files are kept there, in one folder per launch. None: a temporary
-        directory.
+        Working directory of GPUMD, which keeps its files, in one folder per launch. None: a
+        temporary directory.
 
     Examples
     --------
@@ -193,7 +193,7 @@ class _GpumdSession(Session):
         return chunk
 
     def evaluate(self) -> Evaluation:
-        """Energy, forces and stress of the present configuration."""
+        """Energy, forces and stress of the current configuration."""
         folder = self._launch(
             [
                 ("time_step", 0.0),
@@ -245,7 +245,7 @@ class _GpumdSession(Session):
         return ["npt_scr", *temperatures, coupling, *pressure, barostat]
 
     def _launch(self, commands: list[Sequence[object]]) -> Path:
-        """Run GPUMD in a folder of its own; return the folder."""
+        """Run GPUMD in a new folder; return the folder."""
         self._n_launches += 1
         folder = self._root / f"launch-{self._n_launches:05d}"
         shutil.rmtree(folder, ignore_errors=True)

@@ -52,7 +52,7 @@ _ENSEMBLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("nvt_ber", "nvt_nhc", "nvt_lan", "nvt_bdp", "nvt_bao"), ("rrr",)),
     **dict.fromkeys(("npt_ber", "npt_scr"), ("r" * 6, "r" * 10, "r" * 16)),
 }
-"""The same for the kinds of ``ensemble`` (src/integrate/integrate.cu)."""
+"""Likewise for the kinds of ``ensemble`` (src/integrate/integrate.cu)."""
 _KEYWORDS = (*_GRAMMAR, "ensemble", "dump_xyz")
 
 

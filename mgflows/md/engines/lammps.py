@@ -242,7 +242,7 @@ class _LammpsSession(Session):
         self._folder.cleanup()
 
     def _begin(self) -> list[str]:
-        """What sets LAMMPS up, in the library once and in every process of the executable."""
+        """Set-up commands, once for the library and for every process of the executable."""
         if self._started and self._engine.command is None:
             return []
         self._fixes, self._stage = [], None

@@ -132,7 +132,7 @@ STEPPING_TAGS = frozenset(
         "RANDOM_SEED",
     ]
 )
-"""Tags that decide which structures a calculation visits, not their labels.
+"""Tags that determine which structures a calculation visits, not their labels.
 
 They belong to the Makers, not to the method.
 """
@@ -144,7 +144,7 @@ _VERSIONS: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class VaspMethod:
-    """Everything that decides a VASP label.
+    """All settings that determine a VASP label.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ class VaspMethod:
 
     @property
     def deciding_tags(self) -> dict[str, Any]:
-        """The tags that decide a label."""
+        """The tags that determine a label."""
         return {tag: value for tag, value in self.tags.items() if tag not in NEUTRAL_TAGS}
 
     def k_mesh(self, cell: ArrayLike) -> tuple[int, int, int]:
@@ -277,7 +277,7 @@ class VaspMethod:
         return name if potential is None else f"{name} sha256:{potential_digest(potential)}"
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
-        """Everything that decides the labels.
+        """Everything that determines the labels.
 
         It has the hash of each POTCAR that this machine has. The version is that of the last
         calculation in this process; it is empty before the first one.

@@ -131,7 +131,7 @@ class VaspRun:
 
     @property
     def corrections(self) -> list[str]:
-        """What custodian changed, one phrase per change."""
+        """Changes by custodian, one phrase each."""
         found = []
         for record in self.task.custodian or []:
             for correction in record.corrections or []:

@@ -34,7 +34,7 @@ class Structures(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """What depends on positions alone, for the atoms of several frames.
+    """Quantities that depend on positions only, for the atoms of several frames.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class WorkItems(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the gradient needs of the evaluation, for each atom of a batch.
+    """Quantities from the evaluation that the gradient needs, for each atom of a batch.
 
     Attributes
     ----------

@@ -119,7 +119,7 @@ class RepulsiveCore:
 
 
 def _dimers(parameters: NepParameters, radius: float) -> tuple[FrameSet, NDArray[np.float32]]:
-    """All pairs at all distances, with the least force as label, and the axis of the pairs."""
+    """All pairs at all distances, with the smallest allowed force as label, and their axis."""
     radii = core_radii(parameters.species, radius)
     n_pairs, n_frames = len(radii), len(_FRACTIONS)
     pairs = combinations_with_replacement(range(len(parameters.species)), 2)

@@ -525,6 +525,6 @@ class BasisCache:
 
 
 def most_neighbours(data: FrameSet) -> tuple[int, int]:
-    """Most neighbours of an atom within the radial and the angular cutoff."""
+    """Largest number of neighbours of an atom within the radial and the angular cutoff."""
     radial, angular = data.largest.max(axis=0)
     return int(radial), int(angular)

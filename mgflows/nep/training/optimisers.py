@@ -18,7 +18,7 @@ _EPSILON = 1e-8
 
 
 class Optimiser(Protocol):
-    """What the training loop needs."""
+    """Interface of an optimiser for the training loop."""
 
     def update(self, gradient: NDArray[np.float64]) -> NDArray[np.float64]:
         """The step against the gradient for a learning rate of 1."""

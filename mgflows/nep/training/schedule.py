@@ -10,7 +10,7 @@ __all__ = ["CosineSchedule"]
 
 @dataclass(frozen=True)
 class CosineSchedule:
-    """Half a cosine from the rate ``first`` at step ``start`` to ``last`` at step ``end``."""
+    """Half a cosine, from the rate ``first`` at step ``start`` to ``last`` at step ``end``."""
 
     first: float
     last: float

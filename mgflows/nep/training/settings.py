@@ -20,7 +20,7 @@ _LARGEST_CORE = 2.2
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
-    """How a NEP is fitted; the file ``training.json``.
+    """Settings of the fit of a NEP; the file ``training.json``.
 
     Attributes
     ----------

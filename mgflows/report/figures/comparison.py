@@ -1,4 +1,4 @@
-"""Figures of several potentials beside experiment."""
+"""Figures of several potentials, with experiment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODULI = {"E": "young_modulus", "B": "bulk_modulus", "G": "shear_modulus"}
 
 
 def draw_distribution(figure: Figure, result: Comparison) -> None:
-    """Fig. 4a: X-ray weighted g(r), the standard error over samples shaded."""
+    """Fig. 4a: X-ray weighted g(r) with the standard error over samples as a shaded band."""
     axes = style.single_axes(figure, "distance r (Å)", "X-ray g(r)")
     onset = 10.0
     for model, color, _ in _styled(result):
@@ -55,7 +55,7 @@ def draw_structure_factor(figure: Figure, result: Comparison) -> None:
 
 
 def draw_moduli(figure: Figure, result: Comparison) -> None:
-    """Fig. 4b: elastic moduli beside experiment."""
+    """Fig. 4b: elastic moduli with experiment."""
     axes = style.single_axes(figure, "", "modulus (GPa)")
     n = len(result.models)
     width = 0.8 / n
@@ -180,8 +180,8 @@ def draw_shear_moduli(figure: Figure, result: Comparison) -> None:
 
 
 def draw_landscape(figure: Figure, result: Comparison) -> None:
-    """Fig. 6b: energies of the glasses, less their mean offset, over the label energies."""
-    axes = style.single_axes(figure, "label energy (eV/atom)", "energy less its offset (eV/atom)")
+    """Fig. 6b: energies of the glasses without their mean offset against the label energies."""
+    axes = style.single_axes(figure, "label energy (eV/atom)", "energy minus offset (eV/atom)")
     for model, color, marker in _styled(result):
         if energies := model.curves.get("energies"):
             x, y = (np.array(energies[name], dtype=float) for name in ("label", "energy"))
@@ -240,7 +240,7 @@ def draw_stress_strain(figure: Figure, result: Comparison) -> None:
 
 
 def draw_cold_curves(figure: Figure, result: Comparison) -> None:
-    """Energy of a glass scaled from 0.7 to 1.3 of its volume."""
+    """Energy of a glass scaled to 0.7 to 1.3 times its volume."""
     axes = style.single_axes(figure, "volume over that of the glass", "energy (eV/atom)")
     for model, color, _ in _styled(result):
         if curve := model.curves.get("cold"):

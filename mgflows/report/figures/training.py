@@ -40,7 +40,7 @@ _LOSS_ERRORS: tuple[tuple[str, str, Any, str], ...] = tuple(
 
 
 def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
-    """Fig. 3a: frames of each subset, the test frames hatched.
+    """Fig. 3a: frames of each subset, with the test frames hatched.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
 def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
     """Fig. 3b: predicted against label energies of the glasses, all frames (inset), residuals.
 
-    Test frames are open. Crystals span several eV, beside which the glasses are one point: the
-    large axes show the range of the other subsets.
+    Test frames are open symbols. Crystals span several eV, a range in which the glasses are a
+    single point; the large axes show the range of the other subsets.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
 def _glass_range(
     sides: Mapping[str, tuple[NDArray[np.str_], NDArray[np.float64], NDArray[np.float64]]],
 ) -> tuple[float, float]:
-    """Range of the energies of all frames but crystals; of all if there are no others."""
+    """Range of the energies of all frames except crystals; of all if there are no others."""
     subsets, reference, predicted = (
         np.concatenate(each) for each in zip(*sides.values(), strict=True)
     )
@@ -179,7 +179,7 @@ def _glass_range(
 
 
 def draw_parity_by_side(figure: Figure, parity: Mapping[str, ParityTable]) -> None:
-    """Figs. S2a-c: energies, force components and virials, training and test frames apart.
+    """Figs. S2a-c: energies, force components and virials, for training and for test frames.
 
     Parameters
     ----------

@@ -39,7 +39,8 @@ def draw_radial_distribution(
 ) -> None:
     """Fig. 4a: radial distribution function of the potential and of the reference.
 
-    X-ray weighted, as a diffractometer sees it; documents of version 0.1 have the total one only.
+    They are X-ray weighted, as measured by diffraction; documents of version 0.1 only have the
+    total one.
 
     Parameters
     ----------
@@ -460,7 +461,7 @@ def _draw_curve(
     label: str | None = None,
     linewidth: float = 1.4,
 ) -> None:
-    """Draw the reference as a broad pale band and the potential as a thin line on it."""
+    """Draw the reference as a broad pale band and the potential as a thin line on top of it."""
     if model == "reference":
         axes.plot(
             x, y, color=style.INK, alpha=0.3, linewidth=2.6 * linewidth, zorder=2, label=label

@@ -1,4 +1,4 @@
-"""Whether the potential passed its tests: the first lines on a potential."""
+"""Acceptance tests of the potential, at the beginning of its section."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OWN = ("melt energy error", "melt force error")
 
 
 def acceptance_warning(potential: PotentialDocument | None) -> str:
-    """The notice at the top of the page: why the potential must not be used; empty if it may."""
+    """The notice at the top of the page if the potential must not be used; empty otherwise."""
     if potential is None or potential.acceptance is None or potential.acceptance.passed:
         return ""
     return (

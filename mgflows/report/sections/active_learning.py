@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def rounds(data: ReportData) -> Section:
-    """Labels, errors and cost of the rounds, and the errors by subset and decade of the last."""
+    """Labels, errors and cost of the rounds, and errors of the last one by subset and decade."""
     section = Section("rounds", "Rounds", "Active learning")
     last = data.rounds[-1]
     section.paragraphs.append(sentence(f"After round {last.round}, {last.reason}"))
@@ -33,10 +33,10 @@ def rounds(data: ReportData) -> Section:
                 "CPU time (s)",
             ],
             [_row(each) for each in data.rounds],
-            "Every round judges the potential that the labels before gave. Candidates are "
-            "configurations along melts and quenches with that potential; their error is the "
-            "spread of a committee, calibrated with the test frames. Test forces: the worst "
-            "subset.",
+            "Every round evaluates the potential trained on the labels of the previous rounds. "
+            "Candidates are configurations along melts and quenches with that potential; their "
+            "error is the spread of a committee, calibrated with the test frames. Test forces: the "
+            "worst subset.",
         )
     )
     for title, groups in (

@@ -101,7 +101,7 @@ def provenance(data: ReportData) -> Section:
         )
     else:
         section.missing.append(
-            "The database holds no finished job of this campaign yet, so its cost is unknown."
+            "The database contains no finished job of this campaign yet, so its cost is unknown."
         )
     failed = data.fireworks.get(_FAILED, 0)
     if failed:

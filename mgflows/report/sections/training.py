@@ -36,8 +36,9 @@ def database(data: ReportData) -> Section:
         else ""
     )
     section.paragraphs.append(
-        f"The dataset holds {total} labelled frames{families}; {style.subset_style(largest).label} "
-        f"frames are the largest subset ({100 * counts[largest] / total:.0f}%)."
+        f"The dataset contains {total} labelled frames{families}; "
+        f"{style.subset_style(largest).label} frames are the largest subset "
+        f"({100 * counts[largest] / total:.0f}%)."
     )
     absent = [look.label for subset, look in style.SUBSET_STYLES.items() if subset not in counts]
     if absent:

@@ -53,7 +53,7 @@ def structure(data: ReportData) -> Section:
     reference = _reference_name(document)
     distributions = radial_distributions_of(document)
     if not distributions:
-        section.missing.append("The validation holds no radial distribution function.")
+        section.missing.append("The validation contains no radial distribution function.")
     else:
         section.paragraphs.append(
             _describe_structure(distributions, document.summary.rdf_mean_absolute_error)
@@ -102,7 +102,7 @@ def structure(data: ReportData) -> Section:
             )
     elasticity = elasticity_of(document)
     if elasticity is None:
-        section.missing.append("The validation holds no elastic constants.")
+        section.missing.append("The validation contains no elastic constants.")
     else:
         words = []
         for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
@@ -240,7 +240,7 @@ def energetics(data: ReportData) -> Section:
                 )
             )
     else:
-        section.missing.append("The validation holds no athermal quasistatic shear.")
+        section.missing.append("The validation contains no athermal quasistatic shear.")
     if landscape is not None and len(landscape[0]) > 1:
         labels, predicted = landscape
         fit = fit_line(labels.tolist(), predicted.tolist())
@@ -272,7 +272,7 @@ def energetics(data: ReportData) -> Section:
         )
     else:
         section.missing.append(
-            "The validation holds too few relaxed glasses, or no reference, to compare energies."
+            "The validation contains too few relaxed glasses, or no reference, to compare energies."
         )
     if any(s.curves for s in shear):
         section.panels.append(
@@ -321,7 +321,7 @@ def soundness(data: ReportData) -> Section:
         )
     else:
         section.missing.append(
-            _NO_VALIDATION if document is None else "The validation holds no dimer curves."
+            _NO_VALIDATION if document is None else "The validation contains no dimer curves."
         )
     if document is not None:
         failures = document.summary.failures

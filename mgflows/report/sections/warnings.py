@@ -1,4 +1,4 @@
-"""What a reader must know first: checks that failed, in one sentence each."""
+"""Failed checks, one sentence each, at the beginning of the report."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["failed_checks"]
 
 _LARGEST_DENSITY_CHANGE = 0.1
-"""Relative: a quench that ends further from the density of the relaxed samples is no glass."""
+"""Largest relative difference between the density of a quench and that of the relaxed samples."""
 _LARGEST_SLOPE_ERROR = 0.5
-"""Of the supercooling clock, relative: above it effective times have no meaning."""
+"""Largest relative error of the slope of the supercooling clock for meaningful effective times."""
 
 
 def failed_checks(data: ReportData) -> list[str]:
     """Return the failed checks of a campaign, the most serious first.
 
-    The verdict of the acceptance is a notice of its own.
+    The verdict of the acceptance tests is a separate notice.
     """
     found = [*_quenches(data)]
     if data.validation is not None:

@@ -1,4 +1,4 @@
-"""Who may read the live view: this machine, or holders of a token."""
+"""Access to the live view: from this machine, or with a token."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Access:
     token: str | None
 
     def check(self) -> Response | None:
-        """Return the answer to a request that is refused or redirected; None if it may pass."""
+        """Return the response to a request that is refused or redirected; None if it is allowed."""
         request = flask.request
         if self.token is None:
             if _host_name(request.host) in _LOOPBACK_NAMES:

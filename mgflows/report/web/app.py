@@ -30,7 +30,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _LONGEST_MASKED = 4_000_000
-"""Characters; longer pages, the reports of large campaigns, have no texts of foreign programs."""
+"""Characters; longer pages are reports of large campaigns, without output of other programs."""
 
 
 def create_app(database: GlassDatabase, token: str | None = None) -> flask.Flask:
@@ -150,7 +150,7 @@ def _add_results(app: flask.Flask, database: GlassDatabase) -> None:
 
     @app.get("/style.css")
     def style() -> flask.Response:
-        """The style sheet of the report, and what the live view adds."""
+        """The style sheet of the report, and the additions of the live view."""
         report = resources.files("mgflows.report") / "report.css"
         own = resources.files("mgflows.report.web") / "live_view.css"
         text = "\n".join(sheet.read_text(encoding="utf-8") for sheet in (report, own))

@@ -1,4 +1,4 @@
-"""What the pages of the live view show: the values of their templates, from the usual queries."""
+"""Content of the pages of the live view: values for their templates, from the usual queries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SECONDS_BETWEEN_REFRESHES = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """Jobs as a bar: per state its name, its number, and the begin and width of its part in %."""
+    """Jobs as a bar: name, number, and start and width in % of each state."""
 
     parts: tuple[tuple[str, int, float, float], ...]
 
@@ -101,7 +101,7 @@ def campaign(database: GlassDatabase, name: str) -> dict[str, Any]:
 
 
 def job(database: GlassDatabase, name: str, fw_id: int) -> dict[str, Any]:
-    """One job: its launches, its failure and what it printed."""
+    """One job: its launches, its failure and its output."""
     name = database.campaign(name).campaign
     log = read_job_log(database.mongo, name, fw_id)
     failures = {failure.fw_id: failure for failure in read_failures(database.mongo, name)}
@@ -165,7 +165,7 @@ def structure(shown: ShownStructure) -> dict[str, Any]:
 def _warnings(
     data: ReportData, status: CampaignStatus, best: PotentialDocument | None
 ) -> list[tuple[str, str, bool]]:
-    """Headings and texts of what a reader must know first, and whether it is a failure."""
+    """Headings and texts of warnings, and whether each is a failure."""
     found = [
         ("Failed.", acceptance_warning(best), True),
         *(

@@ -65,7 +65,7 @@ class Reports:
             return last.text
 
     def _state(self, campaign: str) -> Hashable:
-        """What changes whenever the report would."""
+        """A value that changes whenever the report would change."""
         mongo = self._database.mongo
         failed = {"spec.mgflows.campaign": campaign, "state": "FIZZLED"}
         document = mongo[CAMPAIGNS].find_one({"campaign": campaign}, ["history"]) or {}

@@ -28,7 +28,7 @@ class LiveView:
     server
         Waitress's server; its ``run`` blocks until Ctrl-C.
     address
-        What to open in a browser, with the token.
+        Address to open in a browser, with the token.
     """
 
     server: object
@@ -53,7 +53,7 @@ def open_server(
     database
         The database.
     host
-        Address to listen at. At one that other machines can reach, requests need a token.
+        Address to listen at. If other machines can reach it, requests need a token.
     port
         Its port; 0 takes a free one.
     token

@@ -50,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class ShownStructure:
-    """A structure with what is known of it, as name and value."""
+    """A structure with its properties, as name and value."""
 
     title: str
     atoms: Atoms
