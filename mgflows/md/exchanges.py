@@ -1,10 +1,10 @@
 """Monte Carlo exchanges of unlike atoms between steps of molecular dynamics.
 
-Exchanges lead a liquid past barriers that take diffusion far longer: they sample the canonical
-ensemble together with a thermostat and reach deeper glasses than dynamics alone (Berthier et al.,
-J. Stat. Mech. 2019, 064004, doi:10.1088/1742-5468/ab1910). Two atoms of different elements change
-places and keep their velocities, so that the kinetic energy stays and Metropolis' rule takes the
-change of the potential energy.
+With exchanges a liquid crosses barriers much faster than by diffusion: together with a thermostat
+they sample the canonical ensemble and reach deeper glasses than dynamics alone (Berthier et al., J.
+Stat. Mech. 2019, 064004, doi:10.1088/1742-5468/ab1910). Two atoms of different elements exchange
+positions and keep their velocities, so that the kinetic energy is unchanged and the Metropolis rule
+uses the change of the potential energy.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class ExchangeSettings:
         Raises
         ------
         InputError
-            If the structure has one element alone, or lacks an element of a pair.
+            If the structure has only one element, or lacks an element of a pair.
         """
         present = tuple(dict.fromkeys(symbols))
         if self.pairs is None:
@@ -106,7 +106,7 @@ class ExchangeSettings:
 
 
 class Exchanges(Protocol):
-    """Tries exchanges under one potential, for structures of the same atoms in the same order."""
+    """Exchanges under one potential, for structures of the same atoms in the same order."""
 
     def run(
         self,
@@ -171,13 +171,13 @@ class CalculatorExchanges:
 
 
 def exchanges_for(potential: Potential, atoms: Atoms) -> Exchanges:
-    """The fastest way to try exchanges.
+    """Return the fastest implementation of exchanges for a potential.
 
     Parameters
     ----------
     potential
-        A NEP has local energy differences, unless the project's own implementation does not
-        evaluate it.
+        For a NEP, local energy differences are used if the implementation in mgflows can evaluate
+        it.
     atoms
         Structure with a calculator of this potential.
     """

@@ -1,4 +1,4 @@
-"""Forces on arrays: what the integrators call at every step.
+"""Evaluation of forces on arrays, which the integrators call at every step.
 
 ASE's calculators compare the structure with the last one, copy it and convert units at every
 call. For a NEP of 150 atoms that costs a third of the evaluation; an integrator changes all
@@ -32,14 +32,14 @@ class Evaluation(NamedTuple):
 
 
 class ForceField(Protocol):
-    """Evaluates the positions and the cell that an :class:`~ase.Atoms` object has now."""
+    """Evaluates the current positions and cell of an :class:`~ase.Atoms` object."""
 
     def __call__(self, atoms: Atoms) -> Evaluation:
         """Evaluate ``atoms``, whose species are always the same."""
 
 
 def force_field(atoms: Atoms) -> ForceField:
-    """The fastest way to evaluate a structure with its calculator.
+    """Return the fastest evaluation of a structure with its calculator.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which structures of molecular dynamics with a trained potential are worth a label."""
+"""Limits of structures from molecular dynamics with a trained potential that are labelled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["GLASS_LIMITS", "FrameLimits", "closest_pair"]
 
 @dataclass(frozen=True)
 class FrameLimits:
-    """Limits of a structure that is worth a label.
+    """Limits beyond which a structure is not labelled.
 
     The defaults hold for melts up to 2500 K: under the stand-in and under UNEP-v1, Cu-Zr-Al has
     volume ratios of 1.07 to 1.17, closest pairs of 0.65 or more, forces of 7 eV/A or less and
@@ -43,7 +43,7 @@ class FrameLimits:
     largest_pressure: float = 10.0
 
     def violations(self, atoms: Atoms, *, pressure: bool = True) -> list[str]:
-        """Return what is outside the limits, in words; empty if nothing is.
+        """Return the violated limits in words; empty if there are none.
 
         Parameters
         ----------
@@ -75,14 +75,15 @@ class FrameLimits:
 
 
 GLASS_LIMITS = FrameLimits(closest_pair=0.6, largest_force=15.0)
-"""Of the end of a quench. Volume of a glass at room temperature over that of its elements: 0.8 for
-Pd-Ni-P to 1.03 in reality. A potential that errs by less than the limits is corrected by the labels
-of its glasses; beyond, the structure is porous or crushed. At 300 K the largest forces in Cu-Zr-Al
+"""Limits at the end of a quench. The volume of real glasses at room temperature over that of their
+elements is 0.8 (Pd-Ni-P) to 1.03. Within the limits, errors of a potential are corrected by labels
+of its glasses; outside of them, the structure is porous or collapsed. At 300 K the largest forces
+in Cu-Zr-Al
 are 2 to 4 eV/A, and the closest pairs are at 0.75 of their radii."""
 
 
 def closest_pair(atoms: Atoms) -> tuple[str, float, float]:
-    """Return the pair of atoms that is closest for its radii.
+    """Return the pair of atoms that is closest relative to its radii.
 
     Parameters
     ----------

@@ -1,15 +1,15 @@
 """Langevin molecular dynamics at constant temperature and pressure, under any ASE calculator.
 
-Langevin-Hoover dynamics: every atom and the cell feel friction and noise (Quigley and Probert,
+Langevin-Hoover dynamics: friction and noise act on every atom and on the cell (Quigley and Probert,
 J. Chem. Phys. 120, 11432 (2004), doi:10.1063/1.1755657), integrated by BAOAB splitting
 (Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990). It is the
 ensemble of VASP's Langevin thermostat with ISIF = 3, which the paper heats with (Methods, "DFT
 Calculations").
 
-Why not an integrator of ASE: the complete state, random generator included, can be saved, and a
-resumed run is bitwise equal to an uninterrupted one; ASE's ``LangevinBAOAB`` and its barostats do
-not offer this. Nose-Hoover chains oscillate under the paper's ramps (2000 K in 120 fs) and have
-no initial state at T = 0, and Berendsen's barostat samples no ensemble.
+Unlike with ASE's ``LangevinBAOAB`` and barostats, the complete state, random generator included,
+can be saved, and a resumed run is bitwise equal to an uninterrupted one. Nose-Hoover chains
+oscillate under the paper's ramps (2000 K in 120 fs) and have no initial state at T = 0, and
+Berendsen's barostat samples no ensemble.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["LangevinNPT", "NPTSettings"]
 
 _TYPICAL_BULK_MODULUS = 100.0
-"""GPa; converts the period of the cell into its mass. It affects how fast the cell responds, not
-the averages."""
+"""GPa; converts the period of the cell into its mass, which affects the response time of the cell
+but not the averages."""
 _LARGEST_VOLUME_CHANGE = 3.0
 """A condensed metal whose volume changes by this factor is outside the range of any potential."""
 
@@ -52,8 +52,8 @@ class NPTSettings:
     pressure
         External pressure in GPa.
     friction, lattice_friction
-        Of the atoms and of the cell, in 1/ps (VASP's LANGEVIN_GAMMA and LANGEVIN_GAMMA_L). With
-        5/ps the atoms lag behind a ramp of 100 K/ps by about 30 K.
+        Frictions of the atoms and of the cell, in 1/ps (VASP's LANGEVIN_GAMMA and
+        LANGEVIN_GAMMA_L). With 5/ps the atoms lag behind a ramp of 100 K/ps by about 30 K.
     lattice_period
         Period in fs with which the volume of a metal (bulk modulus 100 GPa) oscillates; sets the
         mass of the cell. VASP's default PMASS = 1000 gives 400 fs for 150 atoms of Cu-Zr-Al.
@@ -114,7 +114,7 @@ class LangevinNPT:
     Attributes
     ----------
     evaluation
-        Energy, forces and stress of the present positions, without the kinetic part.
+        Energy, forces and stress of the current positions, without the kinetic part.
 
     Raises
     ------
@@ -217,7 +217,7 @@ class LangevinNPT:
     def temperature(self) -> float:
         """Kinetic temperature in K, ``2 E_kin / (3 N k_B)``.
 
-        The noise drives the centre of mass too, so that all 3 N momenta count.
+        The noise also acts on the centre of mass, so that all 3 N momenta count.
         """
         return 2.0 * self.kinetic_energy / (self._n_momenta * units.BOLTZMANN)
 

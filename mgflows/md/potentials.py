@@ -49,12 +49,12 @@ class Potential(ABC):
     @property
     @abstractmethod
     def species(self) -> tuple[str, ...] | None:
-        """Supported elements; None if they are found out by a calculation only."""
+        """Supported elements; None if only a calculation can show them."""
 
     @property
     @abstractmethod
     def digest(self) -> str:
-        """Hash of everything that decides its forces, as far as that is known."""
+        """Hash of everything that determines the forces, as far as it is known."""
 
     @abstractmethod
     def calculator(self) -> Calculator:
@@ -87,7 +87,7 @@ class NepPotential(Potential):
     file
         ``nep.txt``, as a path or its text.
     device
-        Where the ASE calculator and the library of LAMMPS evaluate it.
+        Device of the ASE calculator and of the library of LAMMPS.
 
     Raises
     ------
@@ -117,7 +117,7 @@ class NepPotential(Potential):
 
     @property
     def specification(self) -> str:
-        """``nep:FILE``; the text itself where there is no file."""
+        """``nep:FILE``, or the text itself if there is no file."""
         if isinstance(self.file, str) and "\n" in self.file:
             return self.file
         return f"nep:{Path(self.file).absolute()}"
@@ -133,7 +133,7 @@ class NepPotential(Potential):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def calculator(self) -> Calculator:
-        """By nep-adapters or calorine."""
+        """Calculator of nep-adapters or calorine."""
         return nep_calculator(self.text, self.device)
 
 
@@ -248,7 +248,7 @@ class CalculatorPotential(Potential):
         Its keyword arguments, plain JSON values. A relative path to a file that exists here becomes
         absolute, because jobs run in other directories.
     instance
-        A calculator that exists already; it cannot be built again in another process.
+        An existing calculator; it cannot be built again in another process.
     """
 
     calculator_path: str = ""
@@ -343,7 +343,7 @@ def parse_potential(text: str, device: Device = "cpu") -> Potential:
         ``calculator:MODULE:CLASS`` for an ASE calculator, with keyword arguments as JSON after a
         question mark, or ``stand-in``. ``NAME=`` in front of a file names it in tables.
     device
-        Where a NEP is evaluated.
+        Device on which a NEP is evaluated.
 
     Raises
     ------

@@ -16,7 +16,7 @@ Ensemble = Literal["nve", "nvt", "npt"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of dynamics in one ensemble.
+    """A period of dynamics in one ensemble.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Stage:
     Raises
     ------
     InputError
-        For values that make no dynamics.
+        For invalid values.
     """
 
     ensemble: Ensemble
@@ -128,7 +128,7 @@ def hold(
     temperature
         K.
     time, equilibration_time
-        ps sampled, and before that.
+        ps that are sampled, and ps before them.
     n_frames
         Configurations at equal intervals of ``time``.
     ensemble, shape, sample_every
@@ -171,7 +171,7 @@ def ramp(
     temperature_start, temperature_end
         K.
     rate
-        K/ps, positive for heating and cooling alike.
+        K/ps, positive both for heating and for cooling.
     shape, sample_every, n_frames
         As for :class:`Stage`.
 
@@ -226,7 +226,7 @@ def quench(
     Raises
     ------
     InputError
-        For temperatures or times that make no cooling.
+        For temperatures or times that do not define a cooling.
     """
     if not temperature_high > temperature_low > 0.0:
         raise InputError(

@@ -60,10 +60,10 @@ AIMD_SETTINGS = NPTSettings(timestep=1.0, friction=20.0, lattice_friction=5.0)
 _COOLING, _HOLD = 1, 2
 """Stages of :func:`mgflows.md.protocols.quench`."""
 _LARGEST_PRESSURE = 3.0
-"""GPa off the external pressure, of the mean over the last tenth of a quench; thermal noise of
-single samples of 150 atoms is 0.4."""
+"""Largest difference in GPa between the external pressure and the mean over the last tenth of a
+quench; thermal noise of single samples of 150 atoms is 0.4."""
 _PRESSURE_TIME = 2.0
-"""ps. In shorter runs the cell, with a period of 0.4 ps, has not relaxed."""
+"""Shortest run in ps for this check: the cell, with a period of 0.4 ps, must relax."""
 _FRAME_COLUMNS = ("positions", "cell", "momenta", "energy", "free_energy", "forces", "stress")
 
 
@@ -78,7 +78,7 @@ class PathFrame:
     time
         fs since the start.
     temperature
-        Of the thermostat, in K.
+        Temperature of the thermostat, in K.
     """
 
     atoms: Atoms
@@ -149,7 +149,7 @@ class HoldResult:
 
 @dataclass(frozen=True, eq=False)
 class HeatResult:
-    """A heating trajectory whose every step is a labelled frame.
+    """A heating trajectory in which every step is a labelled frame.
 
     Parameters
     ----------
@@ -178,8 +178,8 @@ def quench(
 ) -> QuenchResult:
     """Equilibrate a melt, cool it linearly and optionally hold it at the low temperature.
 
-    NPT throughout. The cell keeps its shape (a liquid does not restore it); velocities are drawn
-    at the high temperature.
+    All stages are NPT. The shape of the cell is fixed (a liquid does not restore it); velocities
+    are drawn at the high temperature.
 
     Parameters
     ----------
@@ -355,7 +355,7 @@ def heat(
     NPT with a cell of free volume and shape. The defaults are the paper's AIMD (Methods, "DFT
     Calculations"): 0 to 2000 K in about 120 steps of 1 fs, friction 20/ps for the atoms and 5/ps
     for the lattice, no external pressure. The atoms lag behind the ramp by about
-    ``1 / friction``, because the friction heats kinetic and potential energy alike: here 50 fs or
+    ``1 / friction``, because kinetic and potential energy are both heated: here 50 fs or
     800 K, so that the last frame has about 1200 K.
 
     Parameters
@@ -365,7 +365,7 @@ def heat(
     calculator
         Any ASE calculator with forces and stress.
     temperature_start, temperature_end
-        Of the thermostat, in K; velocities are drawn at the first.
+        Temperatures of the thermostat in K; velocities are drawn at the first.
     n_steps
         Number of steps, and of frames.
     npt
@@ -374,7 +374,7 @@ def heat(
         Decides velocities and noise.
     checkpoint
         File (``.npz``) that is written at most every ten seconds, and removed at the end. If it
-        is there from an interrupted run of the same atoms, seed and protocol, this run resumes
+        exists from an interrupted run of the same atoms, seed and protocol, this run resumes
         from it: bitwise, if the results of the calculator do not depend on its history.
     progress
         Called with (steps done, steps in all) at every step.
@@ -472,7 +472,7 @@ class _Recorder:
 
 
 def _identity(atoms: Atoms, protocol: Sequence[float]) -> str:
-    """Digest of everything that decides a heating, apart from the calculator."""
+    """Digest of everything that determines a heating, except the calculator."""
     arrays = (atoms.numbers, atoms.positions, atoms.cell.array, np.array(protocol, dtype=float))
     return digest_of_arrays([(values, 12) for values in arrays])
 

@@ -1,4 +1,4 @@
-"""Velocity Verlet at constant energy, or with a thermostat that leaves the dynamics alone.
+"""Velocity Verlet at constant energy, or with a thermostat that hardly affects the dynamics.
 
 The thermostat is stochastic velocity rescaling (Bussi, Donadio and Parrinello, J. Chem. Phys. 126,
 014101 (2007), doi:10.1063/1.2408420, Eq. A7): all velocities are multiplied by one factor, so that
@@ -53,7 +53,7 @@ class VelocityVerlet:
     Attributes
     ----------
     evaluation
-        Energy, forces and stress of the present positions, without the kinetic part.
+        Energy, forces and stress of the current positions, without the kinetic part.
 
     Raises
     ------

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["AseMethod"]
 
 _TRIAL_SPACING = 3.0
-"""A between neighbours in the trial structure, near the nearest-neighbour distance of metals."""
+"""Distance in A between neighbours in the trial structure, typical of metals."""
 _TRIED: set[tuple[str, str, tuple[str, ...]]] = set()
 """Calculators, with keyword arguments and elements, that labelled the trial structure."""
 
 
 @dataclass(frozen=True)
 class AseMethod:
-    """Any ASE calculator, named so that a document can store it and another machine can build it.
+    """Any ASE calculator, specified by name so that it can be stored and built on other machines.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ class AseMethod:
         Keyword arguments for it, as plain JSON values. A relative path to a file that exists here
         becomes absolute, because jobs run in other directories.
     is_dft
-        Whether the labels are density-functional results, which decides their name in reports.
+        Whether the labels are density-functional results, which determines their name in reports.
     description
         One line for reports.
     details
         Import path of a function that takes the same keyword arguments and returns, as a
-        dictionary, what else decides the labels, such as built-in parameters. The keys of its
-        entry ``elements``, if it has one, are the elements of the calculator.
+        dictionary, further data that determine the labels, such as built-in parameters. The keys of
+        its entry ``elements``, if it has one, are the elements of the calculator.
     n_cores
         Cores that one calculation uses, for the cost ledger.
     elements
         The elements that the calculator can label. None: as `details` has them; otherwise a
         calculator that is not DFT is tried on a small structure of the alloy before a campaign is
-        submitted. Give them where the calculator runs on the workers only.
+        submitted. Give them if the calculator only works on the workers.
     files
         Sha256 of each file in `kwargs`. It is recorded when the method is made; a job refuses a
         file that has changed since.
@@ -215,10 +215,10 @@ class AseMethod:
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """Whether the energy is a free energy, the only thing that all calculators report.
+        """Whether the energy is a free energy; calculators report nothing else in a common form.
 
-        A potential without electrons has one energy only, whether its calculator calls it free or
-        not.
+        A potential without electrons has one energy only, even if its calculator does not name it a
+        free energy.
         """
         if "free_energy" in calculator.results:
             return CalculationReport(free_energy=True)

@@ -61,8 +61,8 @@ class LabelMethod(Protocol):
     def build(self, atoms: Atoms) -> Calculator:
         """A new calculator for these atoms.
 
-        What depends on the cell, such as the k-mesh, is fixed here. A calculator with a ``close``
-        method is closed after use.
+        Settings that depend on the cell, such as the k-mesh, are fixed here. A calculator with a
+        ``close`` method is closed after use.
         """
 
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
@@ -72,7 +72,7 @@ class LabelMethod(Protocol):
         """
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """What the code reports about its last calculation."""
+        """Report of the code on its last calculation."""
 
     def check_species(self, species: Sequence[str]) -> None:
         """Check that the method can label all of these elements.
@@ -80,15 +80,15 @@ class LabelMethod(Protocol):
         Raises
         ------
         InputError
-            If an element is missing, as far as this machine can decide: a machine that only
-            submits jobs need not have the code or its data files.
+            If an element is missing, as far as this can be determined: a machine that only submits
+            jobs need not have the code or its data files.
         """
 
 
 def check_species(method: LabelMethod, species: Sequence[str]) -> None:
     """Check that these are elements and that a method can label all of them.
 
-    A method without ``check_species`` is taken to label every element.
+    A method without ``check_species`` is assumed to label every element.
 
     Raises
     ------

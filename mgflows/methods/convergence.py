@@ -39,9 +39,9 @@ FORCE_THRESHOLD = 0.005
 STRESS_THRESHOLD = 0.1
 """GPa, pressure and deviator; our choice, 0.1 % of the bulk modulus of the glass."""
 _EXPANSION = 1.03
-"""Factor on the lengths, for the energy that a potential has to learn.
+"""Factor on the lengths, for an energy difference that matters for a potential.
 
-The total energy shifts with the cutoff by a constant per atom, which has no meaning.
+The total energy shifts with the cutoff by a constant per atom, which is irrelevant.
 """
 _WORDS = {"cutoff": "eV", "k_spacing": "1/A"}
 
@@ -147,8 +147,8 @@ def convergence(
 ) -> Convergence:
     """Label one cell with a series of settings.
 
-    The stress counts as much as the forces: a cutoff that is too low shifts the pressure by GPa
-    where the forces are accurate.
+    The stress is as important as the forces: a cutoff that is too low can shift the pressure by
+    several GPa although the forces are accurate.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def convergence(
     parameter
         ``"cutoff"`` or ``"k_spacing"``; the other keeps the method's value.
     values
-        At least two, in any order. Of k-spacings with the same mesh the largest is used.
+        At least two, in any order. Among k-spacings with the same mesh the largest is used.
     show
         Called with one line per calculation.
 

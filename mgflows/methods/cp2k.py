@@ -1,6 +1,6 @@
-"""CP2K as a label method: atomate2's input set, its way of running CP2K, and pymatgen's parser.
+"""CP2K as a label method, with atomate2's input set and runner, and pymatgen's parser.
 
-atomate2's ``StaticMaker`` cannot be called as it is: in 0.1.5 its task document fails on every
+atomate2's ``StaticMaker`` cannot be used: in 0.1.5 its task document fails on every
 spin-restricted calculation (``'int' object has no attribute 'upper'``), and pymatgen drops the
 k-points if the first of them is Gamma.
 """
@@ -50,7 +50,7 @@ __all__ = ["Cp2kCalculator", "Cp2kMethod", "read_output"]
 _FUNCTIONALS = {"PBE": "GTH-PBE", "BLYP": "GTH-BLYP", "LDA": "GTH-PADE"}
 """The pseudopotentials of CP2K that were made with each functional."""
 _ORBITALS_PER_ATOM = 5
-"""Empty orbitals beyond the occupied ones: the rest of a d shell.
+"""Number of empty orbitals above the occupied ones, for the remainder of a d shell.
 
 At 0.1 eV the occupation of the last one is far below 1e-6.
 """
@@ -65,9 +65,9 @@ class Cp2kMethod(ProgramMethod):
     Parameters
     ----------
     cutoff
-        Of the finest grid of the density, eV; 600 Ry.
+        Cutoff of the finest grid of the density, eV; 600 Ry.
     relative_cutoff
-        Of the grid that a Gaussian is mapped to, eV; 60 Ry.
+        Cutoff of the grid that a Gaussian is mapped to, eV; 60 Ry.
     functional
         ``PBE``, ``BLYP`` or ``LDA``, with the GTH pseudopotentials made with it.
     basis
@@ -151,7 +151,7 @@ class Cp2kMethod(ProgramMethod):
         return {"mixing": 0.1, "max_scf_steps": 2 * self.max_scf_steps}
 
     def deciding_settings(self) -> dict[str, Any]:
-        """The settings that decide a label."""
+        """The settings that determine a label."""
         return {
             "functional": self.functional,
             "basis": self.basis,
@@ -308,7 +308,7 @@ class Cp2kCalculator(ProgramCalculator, Calculator):
     Attributes
     ----------
     report
-        What CP2K reports about its last calculation.
+        Report of CP2K on its last calculation.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -382,7 +382,7 @@ class Cp2kCalculator(ProgramCalculator, Calculator):
 
 
 def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], CalculationReport]:
-    """Results in an output of CP2K, and what it reports about the calculation.
+    """Read the results in an output of CP2K, and its report on the calculation.
 
     Energy in eV, forces in eV/A, stress in eV/A^3 with ASE's sign.
 
@@ -444,9 +444,9 @@ def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], Calculation
 def _kpoints(mesh: tuple[int, int, int]) -> Any:
     """An explicit Gamma-centred mesh, one of each pair k and -k with the weight of both.
 
-    Explicit, because pymatgen reduces Gamma-centred meshes by the symmetry of the crystal, which
-    CP2K does not restore in forces and stress; with Gamma last, because pymatgen drops all points
-    if it comes first.
+    The mesh is explicit because pymatgen reduces Gamma-centred meshes by the symmetry of the
+    crystal, which CP2K does not restore in forces and stress. Gamma is last because pymatgen drops
+    all points if it comes first.
     """
     from pymatgen.io.vasp.inputs import Kpoints, KpointsSupportedModes
 

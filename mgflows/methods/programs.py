@@ -58,9 +58,9 @@ _ERROR_MESSAGES = (
 )
 """Patterns of error messages of programs, most specific first."""
 _OUT_OF_MEMORY = r"out of memory|cannot allocate|error allocating|allocate memory"
-"""Messages of a program that ran out of memory, in any case."""
+"""Messages of a program that ran out of memory (case-insensitive)."""
 _RETRIED = r"cholesky|too many bands are not converged"
-"""Messages, in any case, after which other mixing or another eigensolver may help.
+"""Messages (case-insensitive) after which other mixing or another eigensolver may help.
 
 The first is pw.x's for a subspace that is not positive definite.
 """
@@ -99,9 +99,9 @@ class ProgramMethod(ParallelMethod, ABC):
     Parameters
     ----------
     command
-        The program. A path relative to the present directory becomes absolute.
+        The program. A path relative to the current directory becomes absolute.
     launcher
-        How MPI programs are started, used for more than one rank.
+        Command that starts MPI programs, used for more than one rank.
     n_ranks, n_threads
         MPI ranks, and OpenMP threads of each.
     keep_wave_functions
@@ -143,7 +143,7 @@ class ProgramMethod(ParallelMethod, ABC):
     @property
     @abstractmethod
     def second_attempt(self) -> dict[str, Any]:
-        """Changed settings of the second attempt, which leave the converged density the same."""
+        """Changed settings of the second attempt, which do not affect the converged density."""
 
     @abstractmethod
     def deciding_settings(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ class ProgramMethod(ParallelMethod, ABC):
         )
 
     def report(self, calculator: ProgramCalculator) -> CalculationReport:
-        """What the code reports about its last calculation."""
+        """Report of the code on its last calculation."""
         return calculator.report
 
     @property
@@ -250,7 +250,7 @@ class ProgramCalculator(ABC):
     mesh
         Divisions of the k-mesh.
     report
-        What the program reports about its last calculation.
+        Report of the program on its last calculation.
     """
 
     method: Any
@@ -320,8 +320,8 @@ def parallel_command(
     command
         The program with its own options.
     launcher
-        How MPI programs are started, with ``{n_ranks}`` in it. It is used for more than one rank,
-        or if it does not contain the number (``srun``).
+        Command that starts MPI programs, with ``{n_ranks}`` in it. It is used for more than one
+        rank, or if it does not contain the number (``srun``).
     n_ranks
         MPI ranks.
     n_threads
@@ -351,7 +351,7 @@ def parallel_command(
 
 
 def absolute_path(path: str | None) -> str | None:
-    """The path, absolute: a job runs in another directory than the one it was written in."""
+    """The absolute path, because jobs run in other directories."""
     return None if path is None else str(Path(path).expanduser().absolute())
 
 
@@ -364,7 +364,7 @@ def absolute_command(command: str) -> str:
 
 
 def require_program(command: str, launcher: str, n_ranks: int, hint: str) -> None:
-    """Check that a program, and its launcher where one is needed, are installed.
+    """Check that a program, and its launcher if one is needed, are installed.
 
     Raises
     ------
@@ -384,7 +384,7 @@ def require_program(command: str, launcher: str, n_ranks: int, hint: str) -> Non
 def fresh_directory(name: str) -> Path:
     """Make a directory of that name here, numbered if there is one already.
 
-    The files of an earlier calculation stay.
+    The files of earlier calculations are kept.
     """
     number = 1
     while True:
@@ -472,7 +472,7 @@ def _printed_version(command: str, arguments: tuple[str, ...]) -> str:
     program = shutil.which(words[0])
     if program is None:
         return ""
-    # pw.x writes what it read, and why it stops, into the directory where it runs.
+    # pw.x writes its input and the reason of its stop into its working directory.
     with tempfile.TemporaryDirectory() as directory:
         try:
             return subprocess.run(

@@ -1,18 +1,18 @@
-"""Training a NEP in a directory: what all trainers have in common.
+"""Training a NEP in a directory: the common part of all trainers.
 
 All trainers share one interface, the directory: ``prepare`` writes ``nep.in``, ``train.xyz`` and
 ``test.xyz``, ``train`` runs the trainer there as a separate process and leaves ``nep.txt``,
 ``loss.out`` and ``training.log``. The same directory can be carried to another machine and run
 there by hand.
 
-Which file is the potential: ``nep.txt`` as the trainer leaves it after the last step. neppo also
-writes ``nep_best.txt``, the report with the lowest *test* loss; it is left where it is, because a
-potential chosen by its test error has no unbiased test error any more, and at the end of the
-learning rate schedule the two hardly differ.
+The potential is ``nep.txt`` after the last step. neppo also writes ``nep_best.txt``, that of the
+report with the lowest *test* loss. It is not used, because a potential chosen by its test error no
+longer has an unbiased test error, and at the end of the learning rate schedule the two hardly
+differ.
 
-Interruptions: ``train`` in a directory with an unfinished training continues it from the last
-report; in one with a finished training it returns the result at once. ``prepare`` with the same
-frames and settings leaves a directory as it is; with others it removes the old results first.
+After an interruption, ``train`` in a directory with an unfinished training continues from the last
+report; in a directory with a finished training it returns the result at once. ``prepare`` with the
+same frames and settings does not change a directory; with others it removes the old results first.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class TrainingResult:
     nep_txt
         Contents of ``nep.txt``.
     parameters
-        What was requested, as in ``nep.in``.
+        The requested parameters, as in ``nep.in``.
     loss
         Loss curve of the whole training, over all interruptions.
     directory
-        Where it ran.
+        Directory of the training.
     trainer_version
         Name and version, such as ``neppo 1.0``.
     first_step
@@ -165,12 +165,12 @@ class Trainer(ABC):
             Made if absent. Results of a training on other frames or with other settings are removed
             from it.
         parameters
-            The model; see the trainer for what it takes from there.
+            The model; each trainer documents the fields that it uses.
         train, test
             Labelled structures (see :mod:`mgflows.nep.frames`); without test frames there are no
             test errors.
         seed
-            Takes the place of the trainer's own seed.
+            Replaces the trainer's own seed.
         initial_potential
             Path or text of a ``nep.txt`` of the same architecture to start from.
 
@@ -285,7 +285,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _check_initial(self, parameters: NepParameters, text: str) -> str:
-        """The potential to start from, if this trainer can."""
+        """The potential to start from, if this trainer supports it."""
 
     @abstractmethod
     def check_installation(self) -> None:
@@ -305,7 +305,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def _is_restartable(self, directory: Path, parameters: NepParameters) -> bool:
-        """Whether the directory holds what this trainer needs to continue."""
+        """Whether the directory contains the files that this trainer needs to continue."""
 
     @abstractmethod
     def _command(self, directory: Path, first_step: int) -> list[str]:
@@ -388,7 +388,7 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
 
 
 def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, Path]) -> bool:
-    """Whether a directory holds a training on the same frames, settings and start."""
+    """Whether a directory contains a training with the same frames, settings and start."""
     present = {
         name for name in ("train.xyz", "test.xyz", INITIAL_FILE) if (directory / name).exists()
     }
@@ -412,7 +412,7 @@ def _report(
 ) -> int:
     """Report the lines of ``loss.out`` after the second of ``steps``; return the last one.
 
-    The first of ``steps`` is where this run began.
+    The first of ``steps`` is the start of this run.
     """
     first_step, reported = steps
     path = directory / "loss.out"

@@ -51,11 +51,11 @@ _LARGEST_N_MAX = (12, 8)
 _LARGEST_VOLUME, _LARGEST_VOLUME_PER_ATOM = 2.7e7, 1e3
 """A^3."""
 _CHECKED_MOVE = 0.5
-"""A. After a smaller move of every atom, atoms that were apart are not searched again."""
+"""Move of the atoms in A below which distances are not checked again."""
 
 
 def potential_text(potential: str | Path) -> str:
-    """The text of a potential that is given as its text or as the path of its file.
+    """The text of a potential that is given as text or as the path of its file.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def potential_text(potential: str | Path) -> str:
 def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
     """An ASE calculator for a NEP: eV, eV/A, and eV/A^3 with the ASE sign of the stress.
 
-    nep-adapters evaluates it, on ``OMP_NUM_THREADS`` CPU cores (by default one); calorine
-    where nep-adapters is not installed or cannot evaluate the model. The calculator raises
+    It is evaluated by nep-adapters on ``OMP_NUM_THREADS`` CPU cores (by default one), or by
+    calorine if nep-adapters is not installed or cannot evaluate the model. The calculator raises
     :class:`~mgflows.errors.InputError` for a structure that is not finite and
     :class:`~mgflows.errors.PotentialFailureError` for results that are not.
 
@@ -231,8 +231,8 @@ def _check_gpu() -> None:
 def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader:
     """Check a ``nep.txt`` line by line and return its header.
 
-    Readers of this format are known to fail silently, or to continue with shifted numbers, when a
-    line is missing.
+    Other readers of this format can fail silently, or continue with shifted numbers, when a line is
+    missing.
 
     Parameters
     ----------
@@ -288,12 +288,12 @@ def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepPar
     Parameters
     ----------
     text, species
-        As for :func:`read_potential`, which takes more dialects.
+        As for :func:`read_potential`, which accepts more dialects.
 
     Returns
     -------
     NepParameters
-        Species and architecture as in the file; what concerns the training has its default.
+        Species and architecture as in the file; training parameters have their defaults.
 
     Raises
     ------

@@ -42,7 +42,7 @@ Outcome = Literal["passed", "warning", "failed", "skipped"]
 """``skipped``: not measured, with the reason in the sentence."""
 
 _LARGEST_ENERGY_DIFFERENCE = 0.1
-"""meV/atom between two calculators: one reads single precision, which is 5e-7 of -5 eV/atom."""
+"""Largest difference in meV/atom between two calculators, of which one has single precision."""
 _LARGEST_FORCE_DIFFERENCE = 1.0
 """meV/A, likewise; the programs differ by less than 0.1."""
 _LARGEST_FRACTION = 0.05
@@ -58,17 +58,17 @@ class Check:
     Parameters
     ----------
     name
-        Such as ``"melt density"``.
+        Name, such as ``"melt density"``.
     outcome
-        A potential with a failed check is not accepted; a warning is a hint.
+        A potential with a failed check is not accepted; a warning does not affect acceptance.
     sentence
         The result in words.
     value
-        What was measured; None where it could not be.
+        Measured value; None if it could not be measured.
     smallest, largest
         Limits of the value; None for none.
     unit
-        Of the three.
+        Unit of the value and its limits.
     """
 
     name: str
@@ -113,11 +113,11 @@ class WorstFrame:
     Parameters
     ----------
     frame_id, subset, family
-        Of the frame; empty where it has none.
+        Identifiers of the frame; empty if it has none.
     energy_error
         Prediction minus label in meV/atom.
     force_rmse
-        Over the components of the frame in meV/A.
+        RMSE over the force components of the frame in meV/A.
     """
 
     frame_id: str
@@ -165,7 +165,7 @@ def predict_independently(
 def agreement_checks(potential: str | Path, frames: Sequence[Atoms]) -> list[Check]:
     """Compare two programs on the same structures.
 
-    A file that two programs read differently is not the potential that was tested.
+    If two programs read a file differently, the tests of one are not valid for the other.
 
     Parameters
     ----------
@@ -346,7 +346,7 @@ def _with_own_evaluator(text: str, frames: Sequence[Atoms]) -> Predictions:
             copy, energy=0.0, forces=np.zeros((len(copy), 3)), stress=np.zeros(6)
         )
         unlabelled.append(copy)
-    # The fit sees labels minus ZBL: with labels of zero, minus ZBL.
+    # The fit uses labels minus ZBL: with labels of zero, minus ZBL.
     data = FrameSet.build(unlabelled, model.parameters)
     evaluator = Evaluator(model, BasisCache(data, model.parameters, 1.0, len(frames)))
     found = evaluator.predict(np.arange(len(frames)), model.flat)

@@ -2,7 +2,7 @@
 
 The members are trained on families that are drawn with replacement (bagging, Breiman,
 DOI 10.1007/BF00058655) and from different initial parameters. Their standard deviation for a
-structure, the *spread*, indicates the error but is too small as a rule: the members share labels
+structure, the *spread*, indicates the error but is usually too small: the members share labels
 and architecture. :meth:`Committee.calibrated` scales it with the errors of frames that no member
 was trained on, as in Imbalzano et al., DOI 10.1063/5.0036522.
 
@@ -116,7 +116,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """A point of a reliability diagram: frames (energy, virial) or atoms (force) of like spread.
+    """A point of a reliability diagram: frames (energy, virial) or atoms (force) of similar spread.
 
     Attributes
     ----------
@@ -135,18 +135,18 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Scales of a committee's spreads, and how reliable the scaled spreads are.
+    """Scales of a committee's spreads, and the reliability of the scaled spreads.
 
     Attributes
     ----------
     scales
-        By quantity; the virial is missing where no frame has a stress.
+        Scales by quantity; the virial is missing if no frame has a stress.
     reliability
         Bins of equal counts by quantity, in the order of the spread.
     rank_correlation
         Spearman's coefficient between spread and error of frames, by quantity.
     n_frames, n_families
-        What the calibration was made from.
+        Frames and families of the calibration.
     seed
         Seed of the bootstrap.
     """
@@ -257,10 +257,10 @@ class Committee:
         Parameters
         ----------
         frames
-            Labelled frames; ``info["family"]`` names what belongs together.
+            Labelled frames; ``info["family"]`` groups related frames.
         potential
-            The potential whose errors the spread is to indicate, such as the one trained on all
-            frames; the mean of the committee by default.
+            The potential whose errors are estimated, such as the one trained on all frames; the
+            mean of the committee by default.
         seed
             Seed of the bootstrap over families.
 
@@ -292,7 +292,7 @@ class Committee:
         Raises
         ------
         InputError
-            If the directory holds no committee, or not all of it.
+            If the directory contains no committee, or an incomplete one.
         """
         path = Path(directory) / _FILE
         try:
@@ -376,7 +376,7 @@ def train_committee(
     Parameters
     ----------
     directory
-        Gets ``member_1`` and so on, and what :meth:`Committee.save` writes.
+        Directory for ``member_1`` and so on, and the files of :meth:`Committee.save`.
     parameters
         Model of all members.
     frames

@@ -1,7 +1,7 @@
 """Monte Carlo exchanges of unlike atoms under a NEP, with local energy differences.
 
-A trial costs the site energies of two atoms and their neighbours: independent of the size of the
-cell, where LAMMPS' ``fix atom/swap`` evaluates all atoms.
+A trial evaluates the site energies of two atoms and their neighbours. The cost does not depend on
+the size of the cell, whereas LAMMPS' ``fix atom/swap`` evaluates all atoms.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class NepExchanges:
     Raises
     ------
     InputError
-        For a potential that the project's own implementation does not evaluate: one with another
-        architecture than :class:`~mgflows.nep.NepTrainer` trains.
+        For a potential with another architecture than those of
+        :class:`~mgflows.nep.NepTrainer`.
     """
 
     def __init__(self, text: str, symbols: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ class NepExchanges:
         pairs: Sequence[tuple[str, str]],
         counts: NDArray[np.int64],
     ) -> tuple[NDArray[np.int64], float]:
-        """Try exchanges at fixed places.
+        """Try exchanges at fixed positions.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class NepExchanges:
         order
             (n,): atom i is now at ``positions[order[i]]``.
         change
-            Of the potential energy, eV.
+            Change of the potential energy, eV.
         """
         places = self._kernels.survey(
             np.ascontiguousarray(positions), np.ascontiguousarray(cell), self._kinds, self._model

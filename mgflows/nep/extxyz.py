@@ -1,4 +1,4 @@
-"""The syntax of extended XYZ files, read frame by frame: what the keys mean is up to the caller.
+"""The syntax of extended XYZ files, read frame by frame; the caller interprets the keys.
 
 A frame is a line with the number of atoms, a line with ``key=value`` entries, and a line per atom
 whose columns the entry ``Properties`` names.
@@ -37,7 +37,7 @@ _ENTRY = re.compile(
     """,
     re.VERBOSE,
 )
-"""``key=value`` of a comment line, the value quoted where it has blanks; or a word alone."""
+"""``key=value`` of a comment line, with a value in quotes if it has blanks; or a single word."""
 
 
 _TRUTH = {
@@ -145,7 +145,7 @@ class Block:
 
     @property
     def periodic(self) -> list[bool]:
-        """Whether each lattice vector is periodic; all are where the file does not say."""
+        """Whether each lattice vector is periodic; all are if the file does not state it."""
         text = self.entries.get("pbc", "T T T")
         words = text.replace(",", " ").split()
         if len(words) == 1 and len(words[0]) == 3:
@@ -194,7 +194,7 @@ def add_entry(entries: dict[str, str], key: str, value: str) -> None:
 
 
 def blocks(path: Path) -> Iterator[Block]:
-    """Yield the frames of a file, of which one is in memory at a time.
+    """Yield the frames of a file with one in memory at a time.
 
     Parameters
     ----------

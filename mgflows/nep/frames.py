@@ -46,8 +46,8 @@ __all__ = [
 ]
 
 _ASYMMETRY_TOLERANCE, _SMALLEST_ASYMMETRY = 1e-3, 1e-5
-"""Asymmetry of a stress tensor that rounding and single precision explain: relative, and in eV/A^3
-(2 MPa)."""
+"""Largest asymmetry of a stress tensor that is attributed to rounding and single precision:
+relative, and in eV/A^3 (2 MPa)."""
 _READ_ELSEWHERE = frozenset(
     ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial")
 )
@@ -57,7 +57,7 @@ _TAGS = {"config_type": "subset", "family": "family", "frame_id": "frame_id"}
 
 
 def write_frames(path: str | Path, frames: Sequence[Atoms], *, needs_stress: bool = True) -> None:
-    """Write frames as GPUMD's extended XYZ, atomically: a crash leaves no half file.
+    """Write frames as GPUMD's extended XYZ, atomically: a crash leaves no incomplete file.
 
     Parameters
     ----------
@@ -110,16 +110,16 @@ def _frame_texts(frames: Sequence[Atoms], *, needs_stress: bool) -> Iterator[str
 def read_frames(path: str | Path) -> list[Atoms]:
     """Read frames from GPUMD's extended XYZ.
 
-    Of ``energy=`` and ``free_energy=``, which ASE writes for density functionals, the second is
-    taken: forces and stress are its derivatives. Keys are compared without case, as by GPUMD; of
-    the same key given twice both values must agree. Other keys are kept in ``info``, numbers as
+    ``free_energy=``, which ASE writes for density functionals, is preferred to ``energy=``, because
+    forces and stress are its derivatives. Keys are case-insensitive, as in GPUMD; if a key is given
+    twice, both values must agree. Other keys are kept in ``info``, numbers as
     numbers.
 
     Parameters
     ----------
     path
         File to read; blank lines between frames are skipped. ``subset``, ``family`` and
-        ``frame_id`` are empty strings where the file has none.
+        ``frame_id`` are empty strings if the file has none.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def frame_labels(
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
     """Energy (eV), forces (n, 3) in eV/A and stress (3, 3) in eV/A^3 of a frame, checked.
 
-    The energy is the free energy where the frame has one: forces and stress are its derivatives.
+    The energy is the free energy if the frame has one: forces and stress are its derivatives.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _row(tensor: NDArray[np.float64]) -> str:
 
 
 def _other_info(frame: Atoms) -> dict[str, object]:
-    """Numbers and words of ``info`` under names that the format can hold."""
+    """Numbers and words of ``info`` with names that the format allows."""
     taken = {*_TAGS, *_TAGS.values(), *_READ_ELSEWHERE, "forces", "force"}
     found: dict[str, object] = {}
     for key, value in frame.info.items():
@@ -383,7 +383,7 @@ def _number(text: str) -> float | str:
 
 
 def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | None:
-    """Stress (3, 3) in eV/A^3 from ``stress=`` or ``virial=``; None where a frame has neither."""
+    """Stress (3, 3) in eV/A^3 from ``stress=`` or ``virial=``; None if a frame has neither."""
     tensors = {}
     for key in ("stress", "virial"):
         if key in pairs:

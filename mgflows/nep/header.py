@@ -1,8 +1,8 @@
-"""The header of a ``nep.txt``: the architecture of a potential as its file states it.
+"""The header of a ``nep.txt``, which states the architecture of the potential.
 
-The dialects are those that nep-adapters and calorine evaluate: NEP4 with or without ZBL, the
-latter universal, typewise or flexible; common cutoffs or those of each species; any further
-invariants in the ``l_max`` line. What the trainers of mgflows can train is less
+The dialects are those that nep-adapters and calorine evaluate: NEP4 with or without a universal,
+typewise or flexible ZBL; common cutoffs or one for each species; any further invariants in the
+``l_max`` line. The trainers of mgflows support fewer
 (:class:`mgflows.nep.parameters.NepParameters`).
 """
 
@@ -45,14 +45,14 @@ class NepHeader:
         Inner and outer cutoff of the universal Ziegler-Biersack-Littmark repulsion in A; (0, 0)
         if every pair has its own ten parameters at the end of the file (flexible); None for none.
     zbl_factor
-        Of the typewise cutoffs, which replace the outer one by this factor times the sum of the
-        covalent radii where that is shorter; None for none.
+        Factor of the typewise cutoffs, which replace the outer one by this factor times the sum of
+        the covalent radii if that is shorter; None for none.
     cutoffs
         Radial and angular cutoff in A, once or for each species.
     n_max, basis_size
         Highest radial and angular indices of the descriptor and of the Chebyshev basis.
     l_max
-        Highest l of the three-body terms, then one number for each further invariant, zero where
+        Highest l of the three-body terms, then one number for each further invariant, zero if
         it is absent: four-body, five-body, and those of later releases.
     neuron
         Neurons of the hidden layer.

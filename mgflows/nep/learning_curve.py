@@ -1,4 +1,4 @@
-"""Test errors against the number of training frames, and how many frames a target needs.
+"""Test errors against the number of training frames, and forecast of the frames for a target.
 
 For every seed the families are put into a random order, and each training set is the beginning of
 it, so that larger sets contain smaller ones. All trainings have the same number of steps and are
@@ -49,9 +49,9 @@ ErrorName = Literal["energy", "force", "virial"]
 _N_BOOTSTRAP = 500
 _LARGEST_EXTRAPOLATION = 10.0
 _FITTED_SIZES = 4
-"""Largest training sets that the power law is fitted to."""
+"""Number of the largest training sets used in the fit of the power law."""
 _FLAT = 2.0
-"""Standard errors by which the exponent must exceed zero."""
+"""Number of standard errors by which the exponent must exceed zero."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class LearningPoint:
 
 @dataclass(frozen=True)
 class LabelForecast:
-    """Frames that an error needs, by the power law.
+    """Number of frames for a target error, from the power law.
 
     Attributes
     ----------
@@ -152,12 +152,12 @@ class LearningCurve:
         return n_frames, means, scatters
 
     def forecast(self, quantity: ErrorName, target: float) -> LabelForecast:
-        """Estimate how many frames a test error needs.
+        """Estimate the number of frames for a target test error.
 
         Parameters
         ----------
         quantity
-            Which error.
+            The error.
         target
             Its target in meV/atom (energy, virial) or meV/A (force).
 
@@ -195,7 +195,7 @@ class LearningCurve:
         is_flat = not exponent > (_FLAT * exponent_error if len(seeds) > 1 else 0.0)
         unit = "meV/A" if quantity == "force" else "meV/atom"
         if is_reached:
-            # The smallest measured set is a fact, not an extrapolation.
+            # The smallest sufficient set was measured, not extrapolated.
             enough = int(n_frames[np.flatnonzero(means <= target)[0]])
             needed = min(needed, enough)
             verdict = f"{target:g} {unit} is reached: {enough} frames are enough"
@@ -237,7 +237,7 @@ def nested_sets(
     Parameters
     ----------
     frames
-        Labelled frames; ``info["family"]`` names what belongs together.
+        Labelled frames; ``info["family"]`` groups related frames.
     fractions
         Fractions of the families, in (0, 1].
     seed
@@ -288,7 +288,7 @@ def learning_curve(
     Parameters
     ----------
     directory
-        Gets ``points.json`` and the directory of the running training.
+        Directory for ``points.json`` and the running training.
     parameters
         The model.
     train, test

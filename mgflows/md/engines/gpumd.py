@@ -271,7 +271,7 @@ class _GpumdSession(Session):
         return folder
 
     def _take(self, frame: Atoms, values: NDArray[np.float64]) -> None:
-        """Make a written configuration the present one."""
+        """Read a written configuration as the current one."""
         if not (np.isfinite(frame.positions).all() and np.isfinite(values).all()):
             raise PotentialFailureError("the positions are not finite; the potential fails")
         self._atoms.positions = frame.positions

@@ -1,7 +1,7 @@
 """Files of GPUMD: model.xyz, run.in, thermo.out, rdf.out, viscosity.out, restart.xyz.
 
 Formats as documented at gpumd.org for version 5 and in the headers that versions since 2026 write;
-older files without headers are read too.
+older files without headers can also be read.
 """
 
 from __future__ import annotations

@@ -59,16 +59,16 @@ _PS = 1e3 * ase.units.fs
 """ASE's unit of time in one ps: velocities in A/ps are ASE's times this."""
 _LOG_LINES = 5
 _ATOM_STEPS = {(True, True): 3e6, (False, True): 3e5, (True, False): 3e7, (False, False): 3e6}
-"""Atoms times steps of a chunk by (embedded atoms, library): a few seconds; half a minute for a
-process of its own."""
+"""Atoms times steps of a chunk by (embedded atoms, library): a few seconds in the library, and half
+a minute in a separate process."""
 _LAST = "write_dump all custom {0}/last.dump id type x y z {1} modify sort id format float %.17g"
 _BROKEN_DYNAMICS = ("Lost atoms", "Non-numeric", "Out of range atoms", "outside of neighbor")
-"""Parts of the messages with which LAMMPS ends a run whose atoms fly apart."""
+"""Parts of LAMMPS' messages for a run whose atoms fly apart."""
 
 
 @dataclass(frozen=True)
 class LammpsEngine(Engine):
-    """LAMMPS.
+    """Molecular dynamics by LAMMPS.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class LammpsEngine(Engine):
 
     @property
     def name(self) -> str:
-        """Program and how it evaluates the potential."""
+        """Name of the program and of the evaluation of the potential."""
         if not isinstance(self.potential, NepPotential):
             return f"lammps {_table(self.potential).style}"
         return "lammps fix external" if self.command is None else "lammps pair nep"
@@ -214,7 +214,7 @@ class _LammpsSession(Session):
         return chunk
 
     def evaluate(self) -> Evaluation:
-        """Energy, forces and stress of the present configuration."""
+        """Energy, forces and stress of the current configuration."""
         commands = self._begin()
         commands += [
             "fix still all nve",
@@ -420,7 +420,7 @@ class _LammpsSession(Session):
 
     @functools.cached_property
     def _nep(self) -> tuple[Atoms, ForceField]:
-        """A structure with the NEP, and what evaluates it."""
+        """A structure with the NEP, and its evaluator."""
         atoms = self._atoms.copy()
         atoms.calc = self._engine.potential.calculator()
         return atoms, force_field(atoms)
@@ -456,7 +456,7 @@ class _LammpsSession(Session):
         }
 
     def _write_inputs(self) -> None:
-        """The structure and the potential, where LAMMPS reads them."""
+        """Write the structure and the potential into the directory of LAMMPS."""
         potential = self._engine.potential
         text = potential.text if isinstance(potential, NepPotential) else _table(potential).text
         (self._directory / "potential").write_text(text, encoding="utf-8")

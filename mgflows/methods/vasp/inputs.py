@@ -65,7 +65,7 @@ def static_handlers() -> tuple[ErrorHandler, ...]:
 
     The others change ALGO, mixing, bands or cores; the document names each change. The settings
     that VASP ran with are compared with the requested ones afterwards
-    (:mod:`mgflows.methods.vasp.outputs`): this comparison is the guarantee, the list only helps.
+    (:mod:`mgflows.methods.vasp.outputs`): this comparison, not the list, is the guarantee.
     """
     return (
         VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS]),
@@ -79,7 +79,7 @@ def static_handlers() -> tuple[ErrorHandler, ...]:
 def relax_handlers() -> tuple[ErrorHandler, ...]:
     """The handlers of single points and of the minimiser's errors.
 
-    A relaxation that used all its steps continues from where it stopped.
+    A relaxation that used all its steps continues from its last structure.
     """
     return (
         VaspErrorHandler(errors_subset_to_catch=[*_HARMLESS_ERRORS, *_RELAXATION_ERRORS]),

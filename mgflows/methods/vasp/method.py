@@ -152,7 +152,7 @@ class VaspMethod:
         1/A, see :func:`mgflows.methods.base.k_mesh`; the paper's value.
     incar
         Changes to :data:`GLASS_INCAR`, for every kind of calculation; None removes a tag. Parallel
-        settings such as NCORE and KPAR go here, too.
+        settings such as NCORE and KPAR are also given here.
     potcar
         POTCAR symbol of an element, such as ``{"Zr": "Zr"}``. An element that is neither here nor
         in :data:`GLASS_POTCAR` has that of atomate2's table.
@@ -162,7 +162,7 @@ class VaspMethod:
         One line for reports; made from the settings by default.
     n_cores
         Cores that one calculation uses, for the cost ledger. ``vasp_command`` in mgflows.yaml
-        decides how many VASP really uses.
+        determines how many VASP really uses.
 
     Raises
     ------
@@ -305,7 +305,7 @@ class VaspMethod:
         InputError
             If no POTCAR is known for an element.
         MissingFileError
-            If it is missing where others are found.
+            If it is missing although others are found.
         """
         found = self.find_potentials(species)
         missing = [element for element, single in found.items() if single is None]
@@ -335,7 +335,7 @@ class VaspMethod:
         return VaspCalculator(self)
 
     def report(self, calculator: VaspCalculator) -> CalculationReport:
-        """What VASP reports about its last calculation."""
+        """Report of VASP on its last calculation."""
         return calculator.report
 
     def remember_version(self, version: str) -> None:

@@ -1,4 +1,4 @@
-"""The outputs of VASP: compared with what was requested, and turned into labels.
+"""The outputs of VASP: comparison with the requested settings, and conversion to labels.
 
 Everything is read from VASP's outputs through the parser of atomate2 and emmet. Nothing is taken
 from the input structure, whose order of atoms may differ.
@@ -144,14 +144,14 @@ class VaspRun:
         return found
 
     def report(self, requested: Atoms, step: int = -1) -> CalculationReport:
-        """What VASP reports about a step, for the gate of :mod:`mgflows.schemas.quality`.
+        """Report of VASP on a step, for the gate of :mod:`mgflows.schemas.quality`.
 
         Parameters
         ----------
         requested
-            The input structure, whose cell decides the k-mesh.
+            The input structure, whose cell determines the k-mesh.
         step
-            Which ionic step.
+            Index of the ionic step.
         """
         kpoints = self.calculation.input.kpoints
         divisions = (
@@ -176,7 +176,7 @@ class VaspRun:
         Raises
         ------
         WrongSettingsError
-            If a tag that decides a label differs from the method, the INCAR has a tag that the
+            If a tag that determines a label differs from the method, the INCAR has a tag that the
             method does not have, or a POTCAR is another one.
         """
         found = [*self._other_settings(), *self._additional_tags(), *self._other_potentials()]

@@ -47,7 +47,7 @@ class VaspCalculator(Calculator):
     Attributes
     ----------
     report
-        What VASP reports about its last calculation.
+        Report of VASP on its last calculation.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
@@ -152,7 +152,7 @@ def run_vasp_maker(
     InputError
         If VASP or the POTCAR of an element is missing.
     LabelError
-        If custodian gave up, or the outputs cannot be read.
+        If custodian stopped without success, or the outputs cannot be read.
     """
     check_geometry(atoms_from_structure(structure))
     check_ready(
@@ -161,7 +161,7 @@ def run_vasp_maker(
     maker = maker_class(
         input_set_generator=generator,
         run_vasp_kwargs=run_vasp_kwargs,
-        # What did not converge is refused by our gate, which gives the reason.
+        # Unconverged calculations are refused by our gate, which gives the reason.
         stop_children_kwargs={"handle_unsuccessful": False},
         **maker_kwargs,
     )
@@ -177,7 +177,7 @@ def run_vasp_maker(
 
 
 def _failure(error: Exception, directory: Path, method: VaspMethod) -> LabelError:
-    """Why a calculation gave no document; custodian reports only the number of its attempts."""
+    """The reason why a calculation gave no document; custodian only reports its attempts."""
     reported = f"{type(error).__name__}: {' '.join(str(error).split())}"
     try:
         run = VaspRun.from_directory(directory, method)
