@@ -43,6 +43,8 @@ INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
     ("fireworks", [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)], {}),
     ("fireworks", [("spec.submission", 1)], {"sparse": True}),
     ("fireworks", [("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)], {}),
+    # Jobs of another task than mgflows' are few.
+    ("fireworks", [("spec._tasks._fw_name", 1)], {}),
     # One workflow per submission, also if several processes submit at once.
     ("workflows", [("metadata.submission", 1)], _UNIQUE_SUBMISSION),
     # One output per job: the second of two writers is refused.
@@ -132,7 +134,7 @@ def damaged_jobs(database: Database, campaign: str | None = None) -> list[Damage
     query: dict[str, Any] = {
         "state": {"$in": ["READY", "WAITING"]},
         "spec.submission": {"$exists": True},
-        "spec._tasks.0._fw_name": {"$ne": TASK},
+        "spec._tasks._fw_name": {"$ne": TASK},
     }
     if campaign is not None:
         query["spec.mgflows.campaign"] = campaign

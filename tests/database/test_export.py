@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +90,20 @@ def test_deepmd_folders_are_imported_again_without_a_new_structure(
     # Positive under compression, in eV.
     pressure = virial[0].reshape(3, 3).trace() / 3 / abs(np.linalg.det(box[0])) * 160.2176634
     assert any(abs(pressure - each) < 1e-4 for each in own)
+
+
+@pytest.mark.parametrize("form", ["extxyz", "ase-db", "deepmd"])
+def test_exported_files_follow_the_umask(glass_database, dataset, tmp_path, form):
+    """They are moved from a private folder, and members of a group can read them."""
+    before = os.umask(0o027)
+    try:
+        target = tmp_path / "out"
+        write_dataset(glass_database, dataset.dataset_id, "family", target, form=form)
+    finally:
+        os.umask(before)
+    for path in (target, *target.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode == (0o750 if path.is_dir() else 0o640), path
 
 
 def test_nothing_is_replaced_by_another_content(glass_database, dataset, tmp_path):

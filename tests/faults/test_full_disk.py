@@ -16,6 +16,7 @@ from mgflows.database.failures import classify
 from mgflows.errors import ErrorCategory
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.launch import submit
+from mgflows.launch.backoff import unusable_workers
 from mgflows.launch.worker import ExitCode
 from mgflows.recovery import recover
 from tests.helpers import jobs
@@ -133,7 +134,10 @@ def test_not_even_a_directory_fits(site: Settings, database: Database, tmp_path:
     assert "No space left on device" in worker.stderr
     assert "Traceback" not in worker.stderr
     assert states(database) == {"READY": 4}
+    # After several of these qlaunch waits longer, and stops.
+    assert "No space left on device" in unusable_workers(database, "sampling").reason
     assert run_worker(site).returncode == ExitCode.DONE
+    assert unusable_workers(database, "sampling").number == 0
     assert sorted(jobs.ran(journal)) == names
 
 
