@@ -8,9 +8,12 @@ from ase.build import bulk
 from pymatgen.analysis.elasticity import ElasticTensor
 
 from mgflows.eam import stand_in_setfl
+from mgflows.md import protocols
+from mgflows.md.engines import LammpsEngine
 from mgflows.md.potentials import StandInPotential
 from mgflows.validation.elasticity import elastic_constants
-from mgflows.validation.rdf import radial_distribution
+from mgflows.validation.rdf import curve_distance, radial_distribution
+from mgflows.validation.statistics import mean_error
 from tests.helpers.lammps_reference import open_lammps
 
 SPECIES = ("Cu", "Zr", "Al")
@@ -124,3 +127,62 @@ def test_partials_equal_those_of_a_lammps_script(glass, tmp_path):
         )
         factor = n_a / (n_a - 1.0) if a == b else 1.0
         assert np.mean(np.abs(rows[:, column] - factor * curve)) < 5e-3
+
+
+@pytest.mark.slow
+@pytest.mark.physics
+def test_density_and_xray_distribution_equal_those_of_a_lammps_script(glass, tmp_path):
+    """Of the glass held at 300 K and 0 GPa: another thermostat, script and analysis."""
+    table = stand_in_setfl(tmp_path / "model.eam.alloy")
+    lmp = open_lammps()
+    start(lmp, glass.atoms, table)
+    lmp.commands_string(
+        f"""
+        timestep 0.002
+        velocity all create 600 4711
+        fix move all npt temp 300 300 0.1 iso 0 0 1.0
+        run 2000
+        reset_timestep 0
+        comm_modify cutoff 10.0
+        compute rdf all rdf 60 1 1 1 2 2 2 1 3 2 3 3 3 cutoff 6.0
+        fix rdf all ave/time 10 400 4000 c_rdf[*] mode vector file {tmp_path}/rdf
+        variable vol equal vol
+        fix volume all ave/time 10 1 10 v_vol file {tmp_path}/volume
+        run 4000
+        """
+    )
+    lmp.close()
+    volume = np.loadtxt(tmp_path / "volume")[:, 1]
+    rows = np.loadtxt(tmp_path / "rdf", skiprows=4)
+    numbers = [glass.atoms.get_chemical_symbols().count(symbol) for symbol in SPECIES]
+    charges = np.array([29.0, 40.0, 13.0]) * numbers
+    xray = np.zeros(60)
+    for column, (a, b) in zip(
+        range(2, 14, 2), ((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2)), strict=True
+    ):
+        # LAMMPS leaves an atom out of its own surroundings in the density of like pairs.
+        factor = (numbers[a] - 1.0) / numbers[a] if a == b else 2.0
+        xray += factor * charges[a] * charges[b] / charges.sum() ** 2 * rows[:, column]
+
+    stages = protocols.hold(300.0, 8.0, equilibration_time=4.0, n_frames=40)
+    run = LammpsEngine(StandInPotential()).run(glass.atoms, stages, seed=1)
+    last = int(run.samples.stage.max())
+    held, frames = run.trace(last), run.frames[last]
+    error = np.hypot(mean_error(held.volume), mean_error(volume) / len(glass.atoms))
+    assert abs(held.volume.mean() - volume.mean() / len(glass.atoms)) < 4.0 * error
+    assert error < 2e-3 * held.volume.mean()
+    curves = [radial_distribution(part, distance_max=6.0, n_bins=60) for part in halves(frames)]
+    noise = distance(curves[0].distance, curves[0].xray, curves[1].distance, curves[1].xray)
+    own = radial_distribution(frames, distance_max=6.0, n_bins=60)
+    found = distance(own.distance, own.xray, rows[:, 1], xray)
+    assert found < 2.0 * noise
+    # A glass 2 % denser would be seen.
+    assert distance(own.distance, own.xray, rows[:, 1] * 0.98 ** (1 / 3), xray) > 2.0 * found
+
+
+def halves(frames):
+    return frames[: len(frames) // 2], frames[len(frames) // 2 :]
+
+
+def distance(*curves):
+    return curve_distance(*curves, distance_range=(2.3, 5.9)).mean_absolute_error
