@@ -59,7 +59,7 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
         cell without a volume; names the first atom concerned.
     """
     if len(atoms) == 0:
-        raise InputError(f"{name} has no atoms")
+        raise InputError(f"{name} has no atoms", hint="give at least one")
     wrong = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(wrong):
         x, y, z = atoms.positions[wrong[0]]

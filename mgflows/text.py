@@ -1,4 +1,4 @@
-"""Sentences for people: counts with nouns, and lists."""
+"""Sentences for people: counts with nouns, lists, and rounded numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["listed", "plural", "sentence"]
+__all__ = ["format_hours", "listed", "plural", "rounded", "sentence"]
 
 
 def plural(number: int, noun: str) -> str:
@@ -34,3 +34,15 @@ def sentence(text: str) -> str:
     """Return the text with a capital letter and a full stop; an empty text stays empty."""
     text = text.strip()
     return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def rounded(value: float | None) -> str:
+    """Return a number with three significant digits, at least; nothing for None."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"
+
+
+def format_hours(hours: float) -> str:
+    """Return a time in h; small ones as ``<0.001``."""
+    return "<0.001" if 0.0 < hours < 0.001 else rounded(hours)

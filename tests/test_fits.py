@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mgflows.fits import fit_line
+from mgflows.fits import fit_line, least_squares_line
 
 
 def test_a_line_is_found_exactly() -> None:
@@ -33,3 +33,7 @@ def test_slope_its_error_and_r2_are_those_of_scipy() -> None:
 )
 def test_nothing_to_fit(x: list[float], y: list[float]) -> None:
     assert fit_line(x, y) is None
+
+
+def test_two_points_determine_a_line() -> None:
+    assert least_squares_line([1.0, 3.0], [5.0, 1.0]) == pytest.approx((-2.0, 7.0))

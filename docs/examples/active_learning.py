@@ -26,7 +26,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mgflows.files import write_text
 from mgflows.nep import NepParameters, NepTrainer, parity, predict, read_frames
 from mgflows.nep.committee import train_committee
-from mgflows.nep.selection import SelectionStrategy, select_frames
+from mgflows.nep.selection import SelectionSettings, SelectionStrategy, select_frames
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -107,11 +107,10 @@ def run(
         selection = select_frames(
             [train[index] for index in left],
             following - len(chosen),
-            strategy=strategy,  # type: ignore[arg-type]
+            SelectionSettings(strategy, seed=seed + 1000 * number),  # type: ignore[arg-type]
             committee=committee,
             potential=potential,
             known=labelled,
-            seed=seed + 1000 * number,
         )
         chosen += [left[index] for index in selection.chosen]
     return rows

@@ -37,7 +37,7 @@ from mgflows.surrogate import (
     find_inherent_structure,
     fit_supercooling_clock,
 )
-from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
+from mgflows.surrogate.alpha_relaxation import RelaxationSettings, measure_relaxation_times
 from mgflows.surrogate.glasses import GlassProtocol
 from mgflows.surrogate.supercooling import find_onset
 from mgflows.surrogate.swap_monte_carlo import random_configuration
@@ -211,7 +211,7 @@ def relax(table: str, effort: Effort, seed: int) -> dict[str, Any]:
         effort.temperatures[table],
         n_runs=effort.n_runs,
         seed=seed,
-        longest_time=500.0,
+        settings=RelaxationSettings(longest_time=500.0),
     )
     return {
         "temperatures": relaxation.reduced_temperatures.tolist(),

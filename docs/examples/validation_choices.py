@@ -40,7 +40,7 @@ def sample(n_glasses: int) -> list[Atoms]:
     alloy = Alloy.cuzral()
     glasses = []
     for stream in range(n_glasses):
-        sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), alloy, 0, stream=stream)
+        sampler = SwapMonteCarlo.from_alloy(LennardJones.cuzral(), alloy, (0, stream))
         sampler.equilibrate()
         sampler.cool(10_000)
         glasses.append(sampler.atoms)

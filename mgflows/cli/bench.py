@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mgflows.cli.options import FiniteFloat, json_option, print_json
-from mgflows.cli.tables import make_console, make_table, rounded
-from mgflows.text import plural
+from mgflows.cli.tables import make_console, make_table
+from mgflows.text import plural, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

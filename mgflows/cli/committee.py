@@ -248,7 +248,7 @@ def select(
     from ase.io import write
 
     from mgflows.nep.committee import Committee
-    from mgflows.nep.selection import SpreadWindow, select_frames
+    from mgflows.nep.selection import SelectionSettings, SpreadWindow, select_frames
 
     window = SpreadWindow(lower, math.inf if upper is None else upper)
     members = Committee.load(folder)
@@ -257,11 +257,9 @@ def select(
     selection = select_frames(
         candidates,
         number,
-        strategy=strategy,
+        SelectionSettings(strategy, window, seed),
         committee=members,
-        window=window,
         known=read_structures(known) if known is not None else (),
-        seed=seed,
     )
     chosen = []
     for index in selection.chosen:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mgflows.cli.options import print_json
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
-from mgflows.text import plural
+from mgflows.text import format_hours, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mgflows.validation.comparison import Comparison, Estimate
     from mgflows.validation.experiments import Experiment
 
-__all__ = ["compare_locally", "print_forecast", "submit_comparison"]
+__all__ = ["ComparisonRequest", "compare_locally", "print_forecast", "submit_comparison"]
 
 _WORDS = {
     "soundness": "checks of soundness",
@@ -34,53 +34,86 @@ _DETAILS = ("coordination", "warren_cowley")
 """Quantities of pairs, which only --json prints."""
 
 
-def print_forecast(
-    potentials: Sequence[Potential], glasses: Sequence[Atoms], suite: str, first: int, as_json: bool
-) -> None:
+@dataclass(frozen=True)
+class ComparisonRequest:
+    """What a comparison measures.
+
+    Attributes
+    ----------
+    potentials, glasses
+        Potentials, and the structures that all of them get.
+    suite
+        Name of the suite.
+    seed
+        Seed of every random choice.
+    first
+        Number of samples of each kind that exist already.
+    """
+
+    potentials: Sequence[Potential]
+    glasses: Sequence[Atoms]
+    suite: str
+    seed: int
+    first: int = 0
+
+    @property
+    def label_energies(self) -> list[float | None]:
+        """Energies in eV per atom stored with the glasses; None where there are none."""
+        found: list[float | None] = []
+        for atoms in self.glasses:
+            results = {} if atoms.calc is None else atoms.calc.results
+            energy = results.get("free_energy", results.get("energy"))
+            found.append(None if energy is None else float(energy) / len(atoms))
+        return found
+
+
+def print_forecast(request: ComparisonRequest, *, as_json: bool) -> None:
     """Print the samples of a suite and their cost."""
     from mgflows.validation.plan import forecast, plan_samples
 
+    names = [potential.name for potential in request.potentials]
     tasks = plan_samples(
-        suite, potentials, n_glasses=len(glasses), glass_atoms=len(glasses[0]), first=first
+        request.suite,
+        request.potentials,
+        n_glasses=len(request.glasses),
+        glass_atoms=len(request.glasses[0]),
+        first=request.first,
     )
     found = forecast(tasks)
     if as_json:
         print_json(
             {
-                "suite": suite,
-                "potentials": [potential.name for potential in potentials],
+                "suite": request.suite,
+                "potentials": names,
                 "samples": {kind: n for kind, (n, _) in found.items()},
                 "core_hours": {kind: round(hours, 3) for kind, (_, hours) in found.items()},
                 "longest_hours": round(max(task.seconds for task in tasks) / 3600.0, 3),
             }
         )
         return
-    rows = [(_WORDS[kind], str(n), _hours(hours)) for kind, (n, hours) in found.items()]
+    rows = [(_WORDS[kind], str(n), format_hours(hours)) for kind, (n, hours) in found.items()]
     total = sum(hours for _, hours in found.values())
-    rows.append(("all", str(len(tasks)), _hours(total)))
+    rows.append(("all", str(len(tasks)), format_hours(total)))
     console = make_console()
     console.print(
         make_table(
             ("samples", "number", "core hours"),
             rows,
             numbers=("number", "core hours"),
-            title=f"suite {suite}: {', '.join(potential.name for potential in potentials)}",
+            title=f"suite {request.suite}: {', '.join(names)}",
         )
     )
     longest = max(task.seconds for task in tasks) / 3600.0
-    console.print(f"The longest sample takes about {_hours(longest)} h on one core.", style="dim")
+    console.print(
+        f"The longest sample takes about {format_hours(longest)} h on one core.", style="dim"
+    )
 
 
 def compare_locally(
-    potentials: Sequence[Potential],
-    glasses: Sequence[Atoms],
+    request: ComparisonRequest,
     *,
-    suite: str,
-    seed: int,
     experiments: Sequence[Experiment],
-    label_energies: Sequence[float | None],
     n_processes: int,
-    device: Device,
     samples: Path | None,
     finished_only: bool,
     report: Path | None,
@@ -89,10 +122,10 @@ def compare_locally(
     """Run and print a comparison; return whether nothing failed."""
     from rich.progress import Progress
 
-    from mgflows.validation.run import compare_potentials
+    from mgflows.validation.run import KeptSamples, References, compare_potentials
 
     if not as_json and not finished_only:
-        print_forecast(potentials, glasses, suite, 0, as_json=False)
+        print_forecast(request, as_json=False)
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("validating", total=None)
@@ -101,16 +134,13 @@ def compare_locally(
             progress.update(bar, description=sample, completed=done, total=total)
 
         result = compare_potentials(
-            potentials,
-            glasses,
-            suite=suite,
-            seed=seed,
-            label_energies=label_energies,
-            experiments=experiments,
+            request.potentials,
+            request.glasses,
+            suite=request.suite,
+            seed=request.seed,
+            references=References(request.label_energies, experiments),
             n_processes=n_processes,
-            device=device,
-            samples=samples,
-            finished_only=finished_only,
+            samples=None if samples is None else KeptSamples(samples, finished_only),
             progress=show,
         )
     if report is not None:
@@ -127,26 +157,19 @@ def compare_locally(
 
 
 def submit_comparison(
-    name: str,
-    potentials: Sequence[Potential],
-    glasses: Sequence[Atoms],
-    *,
-    suite: str,
-    seed: int,
-    first: int,
-    label_energies: Sequence[float | None],
-    directory: Path | None,
-    as_json: bool,
+    name: str, request: ComparisonRequest, directory: Path | None, *, as_json: bool
 ) -> None:
     """Submit the samples and their collector to the database of the settings."""
     from mgflows.flows.comparison import ComparisonFlowMaker
     from mgflows.launch import submit
     from mgflows.settings import Settings
 
-    maker = ComparisonFlowMaker.of_suite(name, suite, seed=seed, first=first)
-    flow = maker.make(potentials, glasses, label_energies)
-    print_forecast(potentials, glasses, suite, first, as_json=as_json)
-    submission = submit(flow, Settings.load(directory), part=f"samples from {first + 1}")
+    maker = ComparisonFlowMaker.of_suite(
+        name, request.suite, seed=request.seed, first=request.first
+    )
+    flow = maker.make(request.potentials, request.glasses, request.label_energies)
+    print_forecast(request, as_json=as_json)
+    submission = submit(flow, Settings.load(directory), part=f"samples from {request.first + 1}")
     if not as_json:
         n_jobs = submission.n_added + submission.n_planned
         make_console().print(
@@ -218,20 +241,6 @@ def _cell(estimate: Estimate | None) -> str:
         return "-"
     error = f" +- {estimate.error:.2g}" if estimate.error else ""
     return f"{estimate.value:.4g}{error} ({estimate.n_samples})"
-
-
-def _hours(hours: float) -> str:
-    return f"{hours:.2g}" if hours < 100.0 else f"{hours:.0f}"
-
-
-def label_energies_of(structures: Sequence[Atoms]) -> list[float | None]:
-    """Energies in eV per atom stored with the structures of a file; None where there are none."""
-    found: list[float | None] = []
-    for atoms in structures:
-        results = {} if atoms.calc is None else atoms.calc.results
-        energy = results.get("free_energy", results.get("energy"))
-        found.append(None if energy is None else float(energy) / len(atoms))
-    return found
 
 
 def potentials_of(potential: str, against: Sequence[str], device: Device) -> list[Potential]:

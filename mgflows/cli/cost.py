@@ -15,7 +15,8 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import format_hours, make_console, make_table, rounded
+from mgflows.cli.tables import make_console, make_table
+from mgflows.text import format_hours, rounded
 
 if TYPE_CHECKING:
     from pathlib import Path

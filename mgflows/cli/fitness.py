@@ -15,7 +15,7 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.tables import make_console, make_table
-from mgflows.text import plural
+from mgflows.text import format_hours, plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,5 +132,5 @@ def _verdict(gate: FitnessDocument | None) -> str:
         f"gate {'open' if gate.passed else 'closed'}: {gate.reason}\n"
         f"{plural(cost.n_labels, 'pilot label')} took {cost.core_seconds_each:.3g} core s each; at "
         f"this cost the {sum(cost.evaluations.values())} evaluations behind the gate take at most "
-        f"{cost.core_hours_left:.3g} core hours"
+        f"{format_hours(cost.core_hours_left)} core hours"
     )

@@ -22,10 +22,10 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.paths import check_output, force_option
-from mgflows.cli.tables import make_console, make_table, print_table, rounded
+from mgflows.cli.tables import make_console, make_table, print_table
 from mgflows.errors import InputError
 from mgflows.files import atomic_write
-from mgflows.text import plural
+from mgflows.text import plural, rounded
 
 if TYPE_CHECKING:
     from mgflows.database import FrameRecord, GlassDatabase

@@ -14,9 +14,9 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import make_console, make_table, rounded
+from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
-from mgflows.text import plural
+from mgflows.text import plural, rounded
 
 if TYPE_CHECKING:
     from rich.console import Console

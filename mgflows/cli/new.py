@@ -12,9 +12,9 @@ import click
 
 from mgflows.cli.options import FiniteFloat, NameOrOther, json_option, print_json
 from mgflows.cli.paths import check_output, force_option
-from mgflows.cli.tables import format_hours, make_console, make_table
+from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import MgflowsError
-from mgflows.text import listed, plural
+from mgflows.text import format_hours, listed, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

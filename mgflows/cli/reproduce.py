@@ -15,7 +15,8 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import make_console, print_table, rounded
+from mgflows.cli.tables import make_console, print_table
+from mgflows.text import rounded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,8 +18,8 @@ from mgflows.cli.options import (
     open_database,
     print_json,
 )
-from mgflows.cli.tables import format_hours, make_console, make_table
-from mgflows.text import plural
+from mgflows.cli.tables import make_console, make_table
+from mgflows.text import format_hours, plural
 from mgflows.units import duration
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _round_table(rounds: Sequence[RoundSummary]) -> Table:
                 f"{each.force_error:.3g}"
                 + ("" if each.force_error_error is None else f" ± {each.force_error_error:.2g}"),
                 f"{each.scale:.2f}",
-                f"{each.cpu_seconds / 3600.0:.2g}",
+                format_hours(each.cpu_seconds / 3600.0),
                 each.outcome,
             )
             for each in rounds

@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
+from mgflows.text import rounded
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Cell", "format_hours", "make_console", "make_table", "print_table", "rounded"]
+__all__ = ["Cell", "make_console", "make_table", "print_table"]
 
 Cell: TypeAlias = "str | Text | float | None"
 
@@ -131,18 +133,6 @@ def print_table(
             f"not shown for lack of space: {', '.join(left_out)}; a pipe or --json has everything",
             style="dim",
         )
-
-
-def rounded(value: float | None) -> str:
-    """Return a number with three significant digits, at least; nothing for None."""
-    if value is None:
-        return ""
-    return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"
-
-
-def format_hours(hours: float) -> str:
-    """Return a time in h; small ones as ``<0.001``."""
-    return "<0.001" if 0.0 < hours < 0.001 else rounded(hours)
 
 
 def _words(cell: str | float | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mgflows.cli import comparison
 from mgflows.cli.glasses import (
     check_species,
     common_species,
@@ -151,8 +153,11 @@ def validate(
     the suite paper, and for potentials other than a nep.txt, the suite is measured as independent
     samples, which are averaged for each potential and shown beside experiment.
     """
+    from mgflows.validation.experiments import load_experiments
+
     if report is not None:
         check_output(report, force=force, option="--report")
+    common = _Common(potential, suite, glasses, formula, seed, device)
     if (
         against
         or forecast
@@ -172,101 +177,69 @@ def validate(
                 f"--reference {reference} belongs to the validation of one NEP",
                 hint="use --against for several potentials",
             )
-        _compare(
-            context,
-            (potential, against, device),
-            (suite, glasses, formula, seed),
-            (experiments, processes, report, samples, finished),
-            (forecast, submission, first, directory),
-            as_json=as_json,
-        )
+        if finished and samples is None:
+            raise InputError("--finished needs --samples", hint="name the folder of the samples")
+        if first and submission is None:
+            raise InputError(f"--add-from {first} needs --submit", hint="name the validation")
+        measured = load_experiments(experiments)
+        request = _comparison(common, against, first)
+        if forecast:
+            comparison.print_forecast(request, as_json=as_json)
+        elif submission is not None:
+            comparison.submit_comparison(submission, request, directory, as_json=as_json)
+        else:
+            passed = comparison.compare_locally(
+                request,
+                experiments=measured,
+                n_processes=processes,
+                samples=samples,
+                finished_only=finished,
+                report=report,
+                as_json=as_json,
+            )
+            context.exit(0 if passed else 1)
         return
-    _validate(context, Path(potential), suite, glasses, formula, reference, device, seed, as_json)
+    _validate(context, common, reference, as_json=as_json)
 
 
-def _compare(
-    context: click.Context,
-    models: tuple[str, tuple[str, ...], Device],
-    protocol: tuple[str, Path | None, str | None, int],
-    output: tuple[Path | None, int, Path | None, Path | None, bool],
-    submission: tuple[bool, str | None, int, Path | None],
-    *,
-    as_json: bool,
-) -> None:
-    """Validate several potentials by independent samples."""
-    from mgflows.cli import comparison
-    from mgflows.validation.experiments import load_experiments
+@dataclass(frozen=True)
+class _Common:
+    """Options of both kinds of validation."""
 
-    potential, against, device = models
-    suite, glasses, formula, seed = protocol
-    experiments, processes, report, samples, finished = output
-    if finished and samples is None:
-        raise InputError("--finished needs --samples", hint="name the folder of the samples")
-    forecast, name, first, directory = submission
-    potentials = comparison.potentials_of(potential, against, device)
-    measured = load_experiments(experiments)
-    if first and name is None:
-        raise InputError(f"--add-from {first} needs --submit", hint="name the validation")
-    if glasses is not None:
-        structures = read_structures(glasses)
+    potential: str
+    suite: str
+    glasses: Path | None
+    formula: str | None
+    seed: int
+    device: Device
+
+
+def _comparison(
+    common: _Common, against: tuple[str, ...], first: int
+) -> comparison.ComparisonRequest:
+    """The comparison of several potentials, whose glasses are sampled where none are given."""
+    potentials = comparison.potentials_of(common.potential, against, common.device)
+    if common.glasses is not None:
+        structures = read_structures(common.glasses)
     else:
         known = [p.species for p in potentials if p.species is not None]
-        if not known and formula is None:
+        if not known and common.formula is None:
             raise InputError(
                 f"the elements of {potentials[0].name} are not known",
                 hint="give --glasses or --formula",
             )
-        common = tuple(s for s in (known or [()])[0] if all(s in other for other in known))
-        if known and not common:
+        shared = tuple(s for s in (known or [()])[0] if all(s in other for other in known))
+        if known and not shared:
             raise InputError(
                 f"{' and '.join(p.name for p in potentials)} have no species in common",
                 hint="give other potentials",
             )
-        structures = sample_glasses(common, formula, seed)
-    if forecast:
-        comparison.print_forecast(potentials, structures, suite, first, as_json)
-        return
-    energies = comparison.label_energies_of(structures)
-    if name is not None:
-        comparison.submit_comparison(
-            name,
-            potentials,
-            structures,
-            suite=suite,
-            seed=seed,
-            first=first,
-            label_energies=energies,
-            directory=directory,
-            as_json=as_json,
-        )
-        return
-    passed = comparison.compare_locally(
-        potentials,
-        structures,
-        suite=suite,
-        seed=seed,
-        experiments=measured,
-        label_energies=energies,
-        n_processes=processes,
-        device=device,
-        samples=samples,
-        finished_only=finished,
-        report=report,
-        as_json=as_json,
-    )
-    context.exit(0 if passed else 1)
+        structures = sample_glasses(shared, common.formula, common.seed)
+    return comparison.ComparisonRequest(potentials, structures, common.suite, common.seed, first)
 
 
 def _validate(
-    context: click.Context,
-    potential: Path,
-    suite: str,
-    glasses: Path | None,
-    formula: str | None,
-    reference: str | None,
-    device: Device,
-    seed: int,
-    as_json: bool,
+    context: click.Context, common: _Common, reference: str | None, *, as_json: bool
 ) -> None:
     """Validate one NEP, beside at most one reference."""
     from rich.progress import Progress
@@ -274,11 +247,15 @@ def _validate(
     from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
     from mgflows.validation.suite import run_suite
 
+    potential = Path(common.potential)
     species = read_potential(potential_text(potential)).species
     known = common_species(species, reference)
-    structures = _read(glasses, species) if glasses else sample_glasses(known, formula, seed)
-    calculator = nep_calculator(potential, device)
-    other = reference_calculator(reference, structures, device)
+    if common.glasses is not None:
+        structures = _read(common.glasses, species)
+    else:
+        structures = sample_glasses(known, common.formula, common.seed)
+    calculator = nep_calculator(potential, common.device)
+    other = reference_calculator(reference, structures, common.device)
 
     console = make_console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -287,7 +264,9 @@ def _validate(
         def show(stage: str, done: int, total: int) -> None:
             progress.update(task, description=stage, completed=done, total=total)
 
-        result = run_suite(calculator, structures, other, suite=suite, seed=seed, progress=show)
+        result = run_suite(
+            calculator, structures, other, suite=common.suite, seed=common.seed, progress=show
+        )
     if as_json:
         print_json(
             {

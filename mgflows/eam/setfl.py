@@ -111,7 +111,8 @@ def read_table(path: str | Path) -> EmbeddedAtomTable:
     raise InputError(
         f"{path} does not have the values of {n} elements with Nrho = {n_densities} and Nr = "
         f"{n_distances}, neither of eam/alloy nor of eam/fs; the file is cut off or of another "
-        "format"
+        "format",
+        hint="download the file again, or give a table in one of these formats",
     )
 
 

@@ -227,7 +227,7 @@ class ActiveLearningFlowMaker(StoredMaker):
             ]
         new = [label.output for label in labels]
         added = [*inputs.added, *new]
-        training = self.training_maker.make(
+        training = self.training_maker.with_scale(inputs.scaled_down).make(
             inputs.alloy,
             inputs.campaign,
             DatasetInputs(
@@ -241,7 +241,6 @@ class ActiveLearningFlowMaker(StoredMaker):
             stage=_STAGE,
             generation=number,
             previous=TrainingOutput(inputs.dataset, inputs.potential),
-            scaled_down=inputs.scaled_down,
         )
         judgement = self._round(
             replace(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from jobflow import OutputReference
 
-    from mgflows.flows.outputs import LabelOutput, SamplingOutput
+    from mgflows.flows.outputs import LabelOutput, SamplingOutput, TrainingOutput
     from mgflows.flows.teacher import TeacherFlowMaker
     from mgflows.jobs.training import TrainingMaker
     from mgflows.methods.base import LabelMethod
@@ -43,6 +43,17 @@ if TYPE_CHECKING:
 __all__ = ["CampaignMaker"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The label stage of a campaign: its flow, what a dataset is made of, and all its labels."""
+
+    flow: Flow
+    labels: LabelOutput
+    inputs: DatasetInputs
+    everything: list[OutputReference]
+    student: OutputReference | None = None
 
 
 @dataclass
@@ -156,83 +167,25 @@ class CampaignMaker(Maker):
 
         sampling = self.sampling_maker.make(self.alloy)
         glasses: SamplingOutput = sampling.output
-        everything: list[OutputReference] = []
-        start = None
-        if self.teacher is not None:
-            labelling = self._taught.make(
-                self.alloy,
-                self.name,
-                glasses,
-                self.label_maker,
-                _without_tests(self._training(self.training_maker)),
-                scaled_down=self.scaled_down,
-            )
-            labels: LabelOutput = labelling.output.labels
-            start = labelling.output.student
-            inputs = DatasetInputs(
-                labels=[],
-                samples=list(glasses.samples.values()),
-                held_out_families=labels.held_out_families,
-                chosen=[labelling.output.chosen],
-            )
-        else:
-            labelling = self.label_maker.make(self.alloy, glasses.samples, glasses.n_sweeps)
-            labels = labelling.output
-            everything = [*labels.labels, *labels.crystal_labels]
-            inputs = DatasetInputs(
-                labels=labels.labels if self._crystals_join_later else everything,
-                samples=list(glasses.samples.values()),
-                held_out_families=labels.held_out_families,
-                trajectory_checks=labels.trajectory_checks,
-            )
+        labelled = self._label(glasses)
         training = self._training(self.training_maker).make(
-            self.alloy, self.name, inputs, start=start, scaled_down=self.scaled_down
+            self.alloy, self.name, labelled.inputs, start=labelled.student
         )
-        flows, trained = [sampling, labelling, training], training.output
+        flows, trained = [sampling, labelled.flow, training], training.output
         gate = None
         if self.feedback_maker:
             # The paper starts from relaxed glasses (section II, step ii); without any, from the
             # samples.
-            starts = labels.relaxed or glasses.samples
+            starts = labelled.labels.relaxed or glasses.samples
             if (
                 self.training_maker.training_maker.acceptance is not None
                 and not self.continue_with_failed_potential
             ):
                 gate = trained.potential.uuid
             structures = [start.structure for start in starts.values()]
-            joined = replace(inputs, labels=everything, clock=glasses.clock)
-            rounds = self.rounds_maker
-            if rounds is not None:
-                feedback = rounds.make(
-                    self.alloy,
-                    self.name,
-                    joined,
-                    trained,
-                    structures,
-                    scaled_down=self.scaled_down,
-                    gate=gate,
-                )
-                joined = replace(joined, chosen=[*joined.chosen, feedback.output])
-                # The last round's potential is the start, and its end the gate.
-                trained = replace(trained, potential=feedback.output)
-                gate = feedback.output.uuid
-                generation = rounds.settings.maximum_rounds + 1
-            else:
-                feedback = self.feedback_maker.make(trained.potential, structures, gate=gate)
-                joined = replace(joined, labels=[*everything, *feedback.output.labels.values()])
-                generation = 1
-            retraining = self._training(self.retraining_maker).make(
-                self.alloy,
-                self.name,
-                joined,
-                stage="feedback",
-                generation=generation,
-                previous=trained,
-                scaled_down=self.scaled_down,
-                gate=gate,
-            )
-            flows += [feedback, retraining]
-            trained = retraining.output
+            inputs = replace(labelled.inputs, labels=labelled.everything, clock=glasses.clock)
+            fed_back, trained, gate = self._feed_back(inputs, trained, structures, gate)
+            flows += fed_back
         output = {
             "dataset": trained.dataset,
             "potential": trained.potential,
@@ -240,13 +193,85 @@ class CampaignMaker(Maker):
         }
         if self.validation_maker:
             validation = self.validation_maker.make(
-                trained.potential, labels.relaxed, glasses.n_sweeps, gate=gate
+                trained.potential, labelled.labels.relaxed, glasses.n_sweeps, gate=gate
             )
             flows.append(validation)
             output["validation"] = validation.output
         flow = Flow(flows, output=output, name=self.name)
         set_campaign(flow, self.name)
         return flow
+
+    def _label(self, glasses: SamplingOutput) -> _Labelled:
+        """Make the label stage, of the teacher where there is one."""
+        if self.teacher is not None:
+            flow = self._taught.make(
+                self.alloy,
+                self.name,
+                glasses,
+                self.label_maker,
+                _without_tests(self._training(self.training_maker)),
+            )
+            labels: LabelOutput = flow.output.labels
+            inputs = DatasetInputs(
+                labels=[],
+                samples=list(glasses.samples.values()),
+                held_out_families=labels.held_out_families,
+                chosen=[flow.output.chosen],
+            )
+            return _Labelled(flow, labels, inputs, [], student=flow.output.student)
+        flow = self.label_maker.make(self.alloy, glasses.samples, glasses.n_sweeps)
+        labels = flow.output
+        everything = [*labels.labels, *labels.crystal_labels]
+        inputs = DatasetInputs(
+            labels=labels.labels if self._crystals_join_later else everything,
+            samples=list(glasses.samples.values()),
+            held_out_families=labels.held_out_families,
+            trajectory_checks=labels.trajectory_checks,
+        )
+        return _Labelled(flow, labels, inputs, everything)
+
+    def _feed_back(
+        self,
+        inputs: DatasetInputs,
+        trained: TrainingOutput,
+        structures: list[OutputReference],
+        gate: str | None,
+    ) -> tuple[list[Flow], TrainingOutput, str | None]:
+        """Make the feedback or the rounds of active learning, and the training that follows.
+
+        Returned are the flows, the output of that training and the gate of what follows it.
+        """
+        assert self.feedback_maker is not None
+        rounds = self.rounds_maker
+        if rounds is not None:
+            feedback = rounds.make(
+                self.alloy,
+                self.name,
+                inputs,
+                trained,
+                structures,
+                scaled_down=self.scaled_down,
+                gate=gate,
+            )
+            inputs = replace(inputs, chosen=[*inputs.chosen, feedback.output])
+            # The last round's potential is the start, and its end the gate.
+            trained = replace(trained, potential=feedback.output)
+            gate = feedback.output.uuid
+            generation = rounds.settings.maximum_rounds + 1
+        else:
+            feedback = self.feedback_maker.make(trained.potential, structures, gate=gate)
+            inputs = replace(inputs, labels=[*inputs.labels, *feedback.output.labels.values()])
+            generation = 1
+        retraining = self._training(self.retraining_maker).make(
+            self.alloy,
+            self.name,
+            inputs,
+            stage="feedback",
+            generation=generation,
+            previous=trained,
+            gate=gate,
+        )
+        return [feedback, retraining], retraining.output, gate
 
     @property
     def _taught(self) -> TeacherFlowMaker:
@@ -260,7 +285,8 @@ class CampaignMaker(Maker):
         )
 
     def _training(self, maker: TrainingFlowMaker) -> TrainingFlowMaker:
-        """A training whose potentials name the teacher."""
+        """A training whose potentials name the teacher and the scale of the campaign."""
+        maker = maker.with_scale(self.scaled_down)
         if self.teacher is None:
             return maker
         teacher = self.teacher.description

@@ -25,7 +25,7 @@ from mgflows.structures.crystals import choose_crystals, crystal_prototypes
 from mgflows.surrogate.correlation import choose_pilots
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from mgflows.alloy import Alloy
     from mgflows.methods.base import LabelMethod
@@ -169,7 +169,7 @@ class LabelFlowMaker(Maker):
         relaxed_families, held_out = self._choose(families)
         heated = relaxed_families[::-1][: self.n_heated]
         pilots = self._pilots(families, n_sweeps)
-        members = _Members(self.resources)
+        members = _Members(self.resources, pilots)
 
         single_points = {
             family: members.add(
@@ -179,19 +179,17 @@ class LabelFlowMaker(Maker):
                 subset="lj_surrogate",
                 family=family,
                 priority=10 if family in pilots else 1,
-                is_pilot=family in pilots,
             )
             for family, sample in samples.items()
         }
 
         relaxed: dict[str, OutputReference] = {}
         trajectory_checks: list[OutputReference] = []
-        heating_seeds = iter(
-            np.random.SeedSequence(self.seed)
-            .generate_state(len(relaxed_families) + len(held_out))
-            .tolist()
-        )
         if self.relax_maker:
+            seeds = np.random.SeedSequence(self.seed).generate_state(
+                len(relaxed_families) + len(held_out)
+            )
+            heating_seeds = iter(seeds.tolist())
             for family in (*relaxed_families, *held_out):
                 relax = self.relax_maker.make(samples[family].structure)
                 relaxed[family] = members.add(
@@ -214,31 +212,8 @@ class LabelFlowMaker(Maker):
                         evaluations=self.heating_maker.n_steps,
                     )
                     if self.trajectory_check_maker and not trajectory_checks:
-                        again = self.label_maker.make(heating.output.structure)
-                        members.add(again, "label last frame", kind="static", family=family)
-                        check = self.trajectory_check_maker.make(heating.output, again.output)
-                        trajectory_checks.append(
-                            members.add(check, self.trajectory_check_maker.name, family=family)
-                        )
-            for crystal in self._crystals(alloy):
-                family = f"crystal-{crystal.name}".replace(" ", "-")
-                relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
-                pin = {
-                    "name": crystal.name,
-                    "identifier": crystal.identifier,
-                    "source": crystal.source,
-                }
-                members.add(
-                    relax, "relax", kind="relax", subset="crystal", family=family, crystal=pin
-                )
-                self._strain(
-                    members,
-                    self.crystal_maker,
-                    relax.output.structure,
-                    "crystal",
-                    family,
-                    crystal=pin,
-                )
+                        trajectory_checks.append(self._check_trajectory(members, heating, family))
+            self._add_crystals(members, alloy)
             if self.similarity_maker and relaxed:
                 similarity = self.similarity_maker.make(
                     list(relaxed.values()), [samples[family] for family in relaxed]
@@ -255,6 +230,35 @@ class LabelFlowMaker(Maker):
             trajectory_checks=trajectory_checks,
         )
         return Flow(jobs, output=output, name=self.name)
+
+    def _check_trajectory(self, members: _Members, heating: Job, family: str) -> OutputReference:
+        """Compare the last frame of a heating with a single point."""
+        assert self.trajectory_check_maker is not None
+        again = self.label_maker.make(heating.output.structure)
+        members.add(again, "label last frame", kind="static", family=family)
+        check = self.trajectory_check_maker.make(heating.output, again.output)
+        return members.add(check, self.trajectory_check_maker.name, family=family)
+
+    def _add_crystals(self, members: _Members, alloy: Alloy) -> None:
+        """Relax and strain the crystals."""
+        assert self.relax_maker is not None
+        for crystal in self._crystals(alloy):
+            family = f"crystal-{crystal.name}".replace(" ", "-")
+            relax = self.relax_maker.make(structure_from_atoms(crystal.atoms()))
+            pin = {
+                "name": crystal.name,
+                "identifier": crystal.identifier,
+                "source": crystal.source,
+            }
+            members.add(relax, "relax", kind="relax", subset="crystal", family=family, crystal=pin)
+            self._strain(
+                members,
+                self.crystal_maker,
+                relax.output.structure,
+                "crystal",
+                family,
+                crystal=pin,
+            )
 
     def _strain(
         self,
@@ -373,12 +377,13 @@ class LabelFlowMaker(Maker):
 class _Members:
     """The jobs of the stage, their outputs, and the evaluations that wait behind the gate."""
 
-    def __init__(self, resources: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, resources: dict[str, dict[str, Any]], pilots: Collection[str]) -> None:
         self.labels: list[OutputReference] = []
         self.crystal_labels: list[OutputReference] = []
         self.evaluations: Counter[str] = Counter()
         self.n_relaxations: Counter[str] = Counter()
         self._resources = resources
+        self._pilots = pilots
         self._jobs: list[tuple[Job, bool, dict[str, str] | None, dict[str, Any]]] = []
 
     def add(
@@ -391,7 +396,6 @@ class _Members:
         family: str | None = None,
         priority: int = 0,
         evaluations: int = 1,
-        is_pilot: bool = False,
         crystal: dict[str, str] | None = None,
     ) -> OutputReference:
         """Add a job and return its output.
@@ -401,6 +405,7 @@ class _Members:
         """
         job.name = f"{name} {family}" if family else name
         category = "dft" if kind else "sampling"
+        is_pilot = subset == "lj_surrogate" and family in self._pilots
         tags = {
             "category": category,
             "subset": subset,

@@ -106,15 +106,13 @@ class TeacherFlowMaker(StoredMaker):
         glasses: SamplingOutput,
         label_maker: LabelFlowMaker,
         training_maker: TrainingFlowMaker,
-        *,
-        scaled_down: str = "",
     ) -> Flow:
         """Make a flow whose output is a :class:`TeacherOutput`.
 
         Parameters
         ----------
-        alloy, campaign, scaled_down
-            Alloy and name of the campaign, and in which way it is scaled down.
+        alloy, campaign
+            Alloy and name of the campaign.
         glasses
             Output of the sampling.
         label_maker
@@ -143,7 +141,6 @@ class TeacherFlowMaker(StoredMaker):
             ),
             stage=_STAGE,
             generation=-1,
-            scaled_down=scaled_down,
         )
         for each in all_jobs(training):
             each.name = f"teacher: {each.name.removesuffix(' -1')}"

@@ -9,49 +9,18 @@ from jobflow import Flow, Maker
 
 from mgflows.flows.outputs import TrainingOutput
 from mgflows.flows.tags import Schedule, tag
-from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.nep import NepParameters
 from mgflows.nep.trainers import GpumdTrainer
 from mgflows.nep.training.trainer import NepTrainer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jobflow import OutputReference
 
     from mgflows.alloy import Alloy
 
 __all__ = ["DatasetInputs", "TrainingFlowMaker"]
-
-
-@dataclass(frozen=True)
-class DatasetInputs:
-    """Inputs of a dataset; see :meth:`mgflows.jobs.dataset.DatasetMaker.make`.
-
-    Parameters
-    ----------
-    labels
-        Outputs of the label jobs.
-    samples
-        Outputs of the sampling jobs.
-    clock
-        Output of the supercooling job.
-    held_out_families
-        Families that are entirely in the test set.
-    trajectory_checks
-        Outputs of the jobs that compared a trajectory with a single point.
-    chosen
-        Outputs that list further labels: of the last round of active learning, of the choice that
-        replaces labels of a teacher.
-    """
-
-    labels: Sequence[OutputReference]
-    samples: Sequence[OutputReference] = ()
-    clock: OutputReference | None = None
-    held_out_families: Sequence[str] = ()
-    trajectory_checks: Sequence[OutputReference] = ()
-    chosen: Sequence[OutputReference] = ()
 
 
 @dataclass
@@ -75,6 +44,24 @@ class TrainingFlowMaker(Maker):
     training_maker: TrainingMaker = field(default_factory=TrainingMaker)
     comparison_maker: TrainingMaker | None = None
 
+    def with_scale(self, scaled_down: str) -> TrainingFlowMaker:
+        """Return the same Maker for potentials of a campaign that is smaller than the paper's.
+
+        Parameters
+        ----------
+        scaled_down
+            In which way it is smaller; trainings that state it themselves stay as they are.
+        """
+
+        def scaled(maker: TrainingMaker) -> TrainingMaker:
+            return replace(maker, scaled_down=maker.scaled_down or scaled_down)
+
+        return replace(
+            self,
+            training_maker=scaled(self.training_maker),
+            comparison_maker=self.comparison_maker and scaled(self.comparison_maker),
+        )
+
     def make(
         self,
         alloy: Alloy,
@@ -85,7 +72,6 @@ class TrainingFlowMaker(Maker):
         generation: int = 0,
         previous: TrainingOutput | None = None,
         start: OutputReference | None = None,
-        scaled_down: str = "",
         gate: str | None = None,
     ) -> Flow:
         """Make a flow whose output is a :class:`~mgflows.flows.outputs.TrainingOutput`.
@@ -106,21 +92,11 @@ class TrainingFlowMaker(Maker):
         start
             Potential to start from whose dataset is not continued, such as the student of a
             teacher.
-        scaled_down
-            In which way the training is smaller than the paper's, unless its Maker states it.
         gate
             Uuid of the training whose potential must have passed its acceptance.
         """
         dataset = self.dataset_maker.make(
-            campaign=campaign,
-            species=list(alloy.species),
-            labels=list(inputs.labels),
-            samples=list(inputs.samples),
-            clock=inputs.clock,
-            held_out_families=list(inputs.held_out_families),
-            previous=previous.dataset if previous else None,
-            trajectory_checks=list(inputs.trajectory_checks),
-            **({"chosen": list(inputs.chosen)} if inputs.chosen else {}),
+            campaign, list(alloy.species), inputs, previous.dataset if previous else None
         )
         dataset.name = f"dataset {generation}"
         jobs = [tag(dataset, stage=stage, category="sampling", gate=gate)]
@@ -128,7 +104,6 @@ class TrainingFlowMaker(Maker):
         def train(
             maker: TrainingMaker, name: str, start: OutputReference | None, priority: int
         ) -> OutputReference:
-            maker = replace(maker, scaled_down=maker.scaled_down or scaled_down)
             training = maker.make(dataset.output, generation=generation, **_start(maker, start))
             training.name = name
             schedule = Schedule(priority=priority, seconds=_seconds(maker))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jobflow import JobConfig, OnMissing, OutputReference, job
+from monty.json import MSONable
 
 from mgflows.errors import InputError
 from mgflows.jobs.freezing import Collected, FreezeSettings, MixedMethodsError, freeze
@@ -22,11 +23,40 @@ from mgflows.schemas.provenance import maker_settings, record_provenance
 from mgflows.schemas.training import CrystalSource, DatasetDocument, DatasetFrame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["DatasetMaker", "MixedMethodsError"]
+__all__ = ["DatasetInputs", "DatasetMaker", "MixedMethodsError"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetInputs(MSONable):
+    """Inputs of a dataset.
+
+    Parameters
+    ----------
+    labels
+        Outputs of the label jobs; missing ones are counted, not fatal.
+    samples
+        Outputs of the sampling jobs; families of ordered samples are left out.
+    clock
+        Output of the supercooling job: the effective time of each family.
+    held_out_families
+        Families that are entirely in the test set (the paper's two new AIMD trajectories).
+    trajectory_checks
+        Outputs of the jobs that compared a trajectory with a single point.
+    chosen
+        Outputs that list further label jobs: of the last round of active learning, whose dataset
+        replaces the previous one, and of the choice that replaces labels of a teacher.
+    """
+
+    labels: Sequence[OutputReference]
+    samples: Sequence[OutputReference] = ()
+    clock: OutputReference | None = None
+    held_out_families: Sequence[str] = ()
+    trajectory_checks: Sequence[OutputReference] = ()
+    chosen: Sequence[OutputReference] = ()
 
 
 @dataclass
@@ -61,6 +91,16 @@ class DatasetMaker(StoredMaker):
 
     retired_arguments: ClassVar[tuple[str, ...]] = ("scaled_down",)
 
+    @classmethod
+    def convert_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Collect the references of an earlier version, which were arguments of their own."""
+        if "labels" not in arguments:
+            return arguments
+        names = [field.name for field in fields(DatasetInputs)]
+        given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+        others = {name: value for name, value in arguments.items() if name not in names}
+        return {**others, "inputs": DatasetInputs(**given)}
+
     @job(
         data="frames",
         output_schema=DatasetDocument,
@@ -72,13 +112,8 @@ class DatasetMaker(StoredMaker):
         self,
         campaign: str,
         species: list[str],
-        labels: list[OutputReference],
-        samples: list[OutputReference] | None = None,
-        clock: OutputReference | None = None,
-        held_out_families: list[str] | None = None,
+        inputs: DatasetInputs,
         previous: OutputReference | None = None,
-        trajectory_checks: list[OutputReference] | None = None,
-        chosen: list[OutputReference] | None = None,
     ) -> DatasetDocument:
         """Freeze a dataset.
 
@@ -88,22 +123,11 @@ class DatasetMaker(StoredMaker):
             Name of the campaign.
         species
             Element symbols in the order of the potential's types.
-        labels
-            Outputs of the label jobs; missing ones are counted, not fatal.
-        samples
-            Outputs of the sampling jobs; families of ordered samples are left out.
-        clock
-            Output of the supercooling job: the effective time of each family.
-        held_out_families
-            Families that are entirely in the test set (the paper's two new AIMD trajectories).
+        inputs
+            Inputs of the dataset.
         previous
             An earlier dataset of the campaign: its frames keep their side of the splits, so that a
             warm start is never tested on frames it was trained on.
-        trajectory_checks
-            Outputs of the jobs that compared a trajectory with a single point.
-        chosen
-            Outputs that list further label jobs: of the last round of active learning, whose
-            dataset replaces `previous`, and of the choice that replaces labels of a teacher.
 
         Raises
         ------
@@ -113,8 +137,8 @@ class DatasetMaker(StoredMaker):
             If too few labels succeeded, or the stresses of a trajectory contain the kinetic part.
         """
         store = current_store()
-        held_out = set(held_out_families or [])
-        for each in chosen or []:
+        labels, held_out = list(inputs.labels), set(inputs.held_out_families)
+        for each in inputs.chosen:
             found = _first(store, each, ["label_uuids", "dataset_uuid", "held_out_families"])
             if not found:
                 raise InputError(
@@ -122,7 +146,7 @@ class DatasetMaker(StoredMaker):
                     "database",
                     hint="rerun it: mgflows heal",
                 )
-            labels = [*labels, *map(OutputReference, found["label_uuids"])]
+            labels += map(OutputReference, found["label_uuids"])
             held_out |= set(found.get("held_out_families", []))
             if "dataset_uuid" in found:
                 previous = OutputReference(found["dataset_uuid"])
@@ -132,9 +156,9 @@ class DatasetMaker(StoredMaker):
         with record_provenance(
             seed=self.split_seed, settings=settings, parents=[label.uuid for label in labels]
         ) as provenance:
-            _refuse_kinetic_stresses(store, trajectory_checks or [])
-            ordered = set() if self.include_ordered else _ordered_families(store, samples or [])
-            times = _first(store, clock, ["families"]).get("families", {})
+            _refuse_kinetic_stresses(store, inputs.trajectory_checks)
+            ordered = set() if self.include_ordered else _ordered_families(store, inputs.samples)
+            times = _first(store, inputs.clock, ["families"]).get("families", {})
             earlier = {
                 entry["frame_id"]: entry["test"] for entry in _earlier_frames(store, previous)
             }

@@ -68,7 +68,7 @@ class AseHeatingMaker(Maker):
     @structure_job(data="frames", output_schema=LabelDocument)
     def make(self, structure: Structure, seed: int) -> LabelDocument:
         """Heat one structure; the seed determines velocities and noise."""
-        from mgflows.md.quench import AIMD_SETTINGS, heat
+        from mgflows.md.quench import AIMD_SETTINGS, HeatingRamp, heat
 
         with record_provenance(
             seed=seed, settings=maker_settings(self), n_cores=self.method.n_cores
@@ -78,8 +78,7 @@ class AseHeatingMaker(Maker):
                 result = heat(
                     atoms,
                     calculator,
-                    temperature_end=self.temperature_end,
-                    n_steps=self.n_steps,
+                    HeatingRamp(temperature_end=self.temperature_end, n_steps=self.n_steps),
                     npt=replace(AIMD_SETTINGS, timestep=self.timestep),
                     seed=seed,
                     checkpoint=Path.cwd() / _CHECKPOINT,

@@ -11,7 +11,7 @@ from jobflow import Maker
 if TYPE_CHECKING:
     from jobflow import Job
 
-__all__ = ["StoredMaker", "drop_retired_arguments"]
+__all__ = ["StoredMaker", "update_arguments"]
 
 
 @dataclass
@@ -30,6 +30,11 @@ class StoredMaker(Maker):
     retired_arguments: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    def convert_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return named arguments of `make` in an earlier version as those of this one."""
+        return arguments
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Invert ``as_dict``, of this version or an earlier one."""
         return super().from_dict(
@@ -37,18 +42,22 @@ class StoredMaker(Maker):
         )
 
 
-def drop_retired_arguments(job: Job) -> None:
-    """Remove arguments that the Maker of a stored job no longer takes.
+def update_arguments(job: Job) -> None:
+    """Convert the arguments of a stored job to those that its Maker takes now.
 
-    They are removed before their references are resolved.
+    Retired ones are removed before their references are resolved.
     """
     maker = job.maker
-    if not isinstance(maker, StoredMaker) or not maker.retired_arguments:
+    if not isinstance(maker, StoredMaker):
         return
-    job.function_kwargs = {
-        name: value
-        for name, value in job.function_kwargs.items()
-        if name not in maker.retired_arguments
-    }
+    job.function_kwargs = maker.convert_arguments(
+        {
+            name: value
+            for name, value in job.function_kwargs.items()
+            if name not in maker.retired_arguments
+        }
+    )
+    if not maker.retired_arguments:
+        return
     n_arguments = len(inspect.signature(job.function).parameters)
     job.function_args = job.function_args[:n_arguments]

@@ -10,7 +10,7 @@ from jobflow import Maker, job
 
 from mgflows.jobs.progress import JobProgress
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.schemas.sampling import OnsetDocument
+from mgflows.schemas.sampling import OnsetDocument, RelaxationTable
 from mgflows.surrogate import LennardJones
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ class OnsetMaker(Maker):
     @job(output_schema=OnsetDocument)
     def make(self, alloy: Alloy, seed: int) -> OnsetDocument:
         """Measure tau_alpha(T*) and find where it departs from the Arrhenius line."""
-        from mgflows.surrogate.alpha_relaxation import measure_relaxation_times
+        from mgflows.surrogate.alpha_relaxation import (
+            RelaxationSettings,
+            measure_relaxation_times,
+        )
         from mgflows.surrogate.supercooling import find_onset
 
         lj = self.lennard_jones or LennardJones.for_species(alloy.species)
@@ -78,7 +81,7 @@ class OnsetMaker(Maker):
                 self.reduced_temperatures,
                 n_runs=self.n_runs,
                 seed=seed,
-                longest_time=self.longest_time,
+                settings=RelaxationSettings(longest_time=self.longest_time),
                 progress=JobProgress("runs"),
             )
             onset = find_onset(
@@ -100,13 +103,13 @@ class OnsetMaker(Maker):
             e_is=energy,
             e_is_error=error,
             reduced_activation_energy=onset.reduced_activation_energy,
-            relaxation={
-                "reduced_temperature": times.reduced_temperatures.tolist(),
-                "log_relaxation_time": times.log_relaxation_times.tolist(),
-                "log_error": times.log_errors.tolist(),
-                "e_is": times.e_is.tolist(),
-                "e_is_error": times.e_is_errors.tolist(),
-            },
+            relaxation=RelaxationTable(
+                reduced_temperature=times.reduced_temperatures.tolist(),
+                log_relaxation_time=times.log_relaxation_times.tolist(),
+                log_error=times.log_errors.tolist(),
+                e_is=times.e_is.tolist(),
+                e_is_error=times.e_is_errors.tolist(),
+            ),
             surrogate=lj,
             provenance=provenance,
         )

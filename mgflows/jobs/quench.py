@@ -15,7 +15,7 @@ from mgflows.md.exchanges import ExchangeSettings  # noqa: TC001 (get_type_hints
 from mgflows.md.frame_limits import FrameLimits
 from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.schemas.provenance import maker_settings, record_provenance
-from mgflows.schemas.validation import ExchangeCount, QuenchDocument, RefusedFrame
+from mgflows.schemas.validation import ExchangeCount, QuenchDocument, QuenchTrace, RefusedFrame
 
 if TYPE_CHECKING:
     from ase.calculators.calculator import Calculator
@@ -141,12 +141,12 @@ class QuenchMaker(StoredMaker):
             temperature_high=self.temperature_high,
             temperature_low=self.temperature_low,
             density=float(trace.density[-1]),
-            trace={
-                "time": trace.time.tolist(),
-                "temperature": trace.temperature.tolist(),
-                "density": trace.density.tolist(),
-                "energy": trace.potential_energy.tolist(),
-            },
+            trace=QuenchTrace(
+                time=trace.time.tolist(),
+                temperature=trace.temperature.tolist(),
+                density=trace.density.tolist(),
+                energy=trace.potential_energy.tolist(),
+            ),
             provenance=provenance,
         )
 
@@ -179,7 +179,8 @@ class QuenchMaker(StoredMaker):
             first = f", the first at {refused[0].temperature:.0f} K: {refused[0].reason}"
             raise PotentialFailureError(
                 f"{len(refused)} of the {len(result.path)} configurations of the quench are "
-                f"implausible{first if refused else ''}; {self.n_frames} are required"
+                f"implausible{first if refused else ''}; {self.n_frames} are required",
+                hint="train longer or label more, or lower n_frames",
             )
         # From the end, so that the glass is one of them.
         spacing = len(allowed) / self.n_frames

@@ -12,7 +12,12 @@ from mgflows.errors import InputError
 from mgflows.jobs.store import iterate_frames, read_summaries
 from mgflows.nep.checks import out_of_range_fraction
 from mgflows.nep.committee import Committee
-from mgflows.nep.selection import SelectionStrategy, SpreadWindow, select_frames
+from mgflows.nep.selection import (
+    SelectionSettings,
+    SelectionStrategy,
+    SpreadWindow,
+    select_frames,
+)
 from mgflows.nep.targets import ErrorTarget, certificate, check_targets, root_mean_square
 from mgflows.schemas.active_learning import LabelCandidates, Outcome, RoundDocument, SelectedFrame
 from mgflows.schemas.labels import atoms_from_structure
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
     from mgflows.alloy import Alloy
     from mgflows.nep.committee import CommitteePredictions
     from mgflows.nep.selection import Selection
-    from mgflows.nep.targets import TargetResult
+    from mgflows.nep.targets import GroupErrors, Grouping, TargetResult
     from mgflows.schemas.provenance import Provenance
 
 __all__ = ["RoundInputs", "RoundSettings", "judge_round"]
@@ -172,51 +177,26 @@ class _Judgement:
     def document(self, provenance: Provenance) -> RoundDocument:
         """Measure all errors and give the verdict."""
         settings, inputs = self.settings, self.inputs
-        seed = settings.seed + inputs.number
         members = [text for text in self._members() if text]
-        if len(members) < 2:
-            raise InputError(
-                f"{len(members)} of {len(inputs.members)} members of the committee were trained, "
-                "but a spread needs two",
-                hint="rerun the failed trainings: mgflows heal",
-            )
-        committee = Committee(tuple(members)).calibrated(
-            self.test, potential=self.nep_txt, seed=seed
-        )
+        committee = self._committee(members)
         calibration = committee.calibration
         assert calibration is not None
-        groups = {"potential": self.nep_txt, "committee": committee, "seed": seed}
-        by_subset = certificate(self.test, by="subset", **groups)
-        has_times = any("log10_time" in frame.info for frame in self.test)
-        by_decade = certificate(self.test, by="decade", **groups) if has_times else []
-
         quenches = self._quenches()
-        structures, origins = [], []
-        for family, quench in quenches.items():
-            for number, structure in enumerate(quench.structures):
-                structures.append(atoms_from_structure(structure))
-                origins.append((family, number, quench.temperatures[number]))
-        if not structures:
-            raise InputError(
-                f"none of {plural(len(inputs.quenches), 'quench')} with potential "
-                f"{self.potential_id} gave a structure",
-                hint="see why in mgflows status; train longer, or add labels with mgflows label",
-            )
-        n_requested = inputs.n_requested
-        budget = math.inf if settings.label_budget is None else settings.label_budget - n_requested
+        structures, origins = self._candidates(quenches)
+        budget = math.inf
+        if settings.label_budget is not None:
+            budget = settings.label_budget - inputs.n_requested
         selection = select_frames(
             structures,
             max(1, int(min(settings.n_labels, budget))),
-            strategy=settings.selection,
+            SelectionSettings(settings.selection, settings.window, self.seed),
             committee=committee,
-            window=settings.window,
             potential=self.nep_txt,
             known=self.train,
-            seed=seed,
         )
         scale = calibration.scales["force"]
         candidates = _candidates(
-            committee.predict(structures), selection, scale.value, scale.error, origins, seed
+            committee.predict(structures), selection, scale.value, scale.error, origins, self.seed
         ).model_copy(
             update={
                 "n_quenches": len(inputs.quenches),
@@ -225,29 +205,9 @@ class _Judgement:
                 "n_refused": sum(len(quench.refused) for quench in quenches.values()),
             }
         )
-        grouped = (
-            by_decade if settings.target and settings.target.energy_by == "decade" else by_subset
-        )
-        if settings.target and settings.target.energy_by == "all":
-            grouped = certificate(self.test, by="all", **groups)
-        targets = (
-            check_targets(
-                settings.target, (candidates.force_error, candidates.force_error_error), grouped
-            )
-            if settings.target
-            else []
-        )
-        is_met = bool(targets) and all(each.is_met for each in targets)
-        is_sound = not candidates.n_discarded and not candidates.n_failed
-        outcome: Outcome = "continue"
-        if is_met and is_sound:
-            outcome = "target"
-        elif budget <= 0:
-            outcome = "budget"
-        elif inputs.number >= settings.maximum_rounds:
-            outcome = "rounds"
-        elif not selection.chosen:
-            outcome = "exhausted"
+        certificates = self._certificates(committee)
+        targets = self._targets(candidates, certificates)
+        outcome = self._outcome(targets, candidates, budget, selection)
         selected = [
             SelectedFrame(
                 family=origins[index][0],
@@ -269,10 +229,10 @@ class _Judgement:
             dataset_id=self.dataset.dataset_id,
             dataset_uuid=inputs.dataset.uuid,
             n_labels=n_labels,
-            n_failed_labels=n_requested - n_labels,
+            n_failed_labels=inputs.n_requested - n_labels,
             label_uuids=[reference.uuid for reference in inputs.added],
-            by_subset=by_subset,
-            by_decade=by_decade,
+            by_subset=certificates["subset"],
+            by_decade=certificates["decade"],
             scales=calibration.scales,
             rank_correlation=_known(calibration.rank_correlation.get("force")),
             n_members=len(members),
@@ -281,7 +241,9 @@ class _Judgement:
             selected=selected,
             outcome=outcome,
             passed=outcome != "continue",
-            reason=_reason(outcome, settings, n_requested, targets, candidates, len(selected)),
+            reason=_reason(
+                outcome, settings, inputs.n_requested, targets, candidates, len(selected)
+            ),
             cpu_seconds={
                 "labels": self._cpu(inputs.new),
                 "training": self._cpu([inputs.dataset, inputs.potential]),
@@ -290,6 +252,84 @@ class _Judgement:
             },
             provenance=provenance,
         )
+
+    @property
+    def seed(self) -> int:
+        """Seed of this round."""
+        return self.settings.seed + self.inputs.number
+
+    def _committee(self, members: list[str]) -> Committee:
+        """The committee with its spread calibrated on the test frames."""
+        if len(members) < 2:
+            raise InputError(
+                f"{len(members)} of {len(self.inputs.members)} members of the committee were "
+                "trained, but a spread needs two",
+                hint="rerun the failed trainings: mgflows heal",
+            )
+        return Committee(tuple(members)).calibrated(
+            self.test, potential=self.nep_txt, seed=self.seed
+        )
+
+    def _certificates(self, committee: Committee) -> dict[str, list[GroupErrors]]:
+        """Test errors by subset, by decade of cooling where that is known, and of all frames."""
+        groupings: list[Grouping] = ["subset"]
+        if any("log10_time" in frame.info for frame in self.test):
+            groupings.append("decade")
+        if self.settings.target and self.settings.target.energy_by == "all":
+            groupings.append("all")
+        found: dict[str, list[GroupErrors]] = {"decade": []}
+        for by in groupings:
+            found[by] = certificate(
+                self.test, by=by, potential=self.nep_txt, committee=committee, seed=self.seed
+            )
+        return found
+
+    def _candidates(
+        self, quenches: dict[str, QuenchDocument]
+    ) -> tuple[list[Atoms], list[tuple[str, int, float]]]:
+        """Configurations of the quenches with their family, number and temperature."""
+        structures, origins = [], []
+        for family, quench in quenches.items():
+            for number, structure in enumerate(quench.structures):
+                structures.append(atoms_from_structure(structure))
+                origins.append((family, number, quench.temperatures[number]))
+        if not structures:
+            raise InputError(
+                f"none of {plural(len(self.inputs.quenches), 'quench')} with potential "
+                f"{self.potential_id} gave a structure",
+                hint="see why in mgflows status; train longer, or add labels with mgflows label",
+            )
+        return structures, origins
+
+    def _targets(
+        self, candidates: LabelCandidates, certificates: dict[str, list[GroupErrors]]
+    ) -> list[TargetResult]:
+        """The errors of this round against those that were asked for."""
+        target = self.settings.target
+        if target is None:
+            return []
+        return check_targets(
+            target,
+            (candidates.force_error, candidates.force_error_error),
+            certificates[target.energy_by],
+        )
+
+    def _outcome(
+        self,
+        targets: list[TargetResult],
+        candidates: LabelCandidates,
+        budget: float,
+        selection: Selection,
+    ) -> Outcome:
+        """Whether the rounds continue, and why not."""
+        is_met = bool(targets) and all(each.is_met for each in targets)
+        if is_met and not candidates.n_discarded and not candidates.n_failed:
+            return "target"
+        if budget <= 0:
+            return "budget"
+        if self.inputs.number >= self.settings.maximum_rounds:
+            return "rounds"
+        return "continue" if selection.chosen else "exhausted"
 
     def _frames(self) -> tuple[list[Atoms], list[Atoms]]:
         """Training and test frames, with their effective times."""

@@ -141,9 +141,7 @@ class TrainingMaker(Maker):
         device = nep_device()
         parameters = self.parameters or NepParameters(species=tuple(dataset.species))
         folder = Path(directory) if directory else Path.cwd() / "nep"
-        trainer = self.trainer
-        if isinstance(trainer, GpumdTrainer) and trainer.command is None:
-            trainer = replace(trainer, command=nep_command())
+        trainer = self._trainer()
         settings = maker_settings(
             self,
             trainer=trainer,
@@ -165,18 +163,8 @@ class TrainingMaker(Maker):
                 seed=self.seed,
                 initial_potential=initial_potential,
             )
-            report = JobProgress("steps")
-
-            def show(state: TrainingProgress) -> None:
-                report(
-                    state.step,
-                    state.n_steps,
-                    f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} "
-                    f"meV/A; {duration(state.seconds_left)} left",
-                )
-
             try:
-                result = trainer.train(folder, progress=show)
+                result = trainer.train(folder, progress=_Display())
             except TrainingPausedError as paused:
                 logger.info("%s; a new job continues it", paused.message)
                 rest = self.make(
@@ -215,6 +203,12 @@ class TrainingMaker(Maker):
             scaled_down=self.scaled_down,
             provenance=provenance,
         )
+
+    def _trainer(self) -> NepTrainer | NeppoTrainer | GpumdTrainer:
+        """The trainer with the command of this machine."""
+        if isinstance(self.trainer, GpumdTrainer) and self.trainer.command is None:
+            return replace(self.trainer, command=nep_command())
+        return self.trainer
 
     def _check_reference(self, dataset: DatasetDocument) -> None:
         if self.reference is None:
@@ -288,6 +282,21 @@ def materialise(
     train = [atoms[entry.frame_id] for entry in dataset.frames if not entry.test[split]]
     test = [atoms[entry.frame_id] for entry in dataset.frames if entry.test[split]]
     return train, test
+
+
+class _Display:
+    """Shows the steps of a training as the progress of the job."""
+
+    def __init__(self) -> None:
+        self._report = JobProgress("steps")
+
+    def __call__(self, state: TrainingProgress) -> None:
+        self._report(
+            state.step,
+            state.n_steps,
+            f"test {1e3 * state.energy_test:.1f} meV/atom, {1e3 * state.force_test:.0f} meV/A; "
+            f"{duration(state.seconds_left)} left",
+        )
 
 
 def _errors(table: Predictions) -> dict[str, ErrorStatistics]:

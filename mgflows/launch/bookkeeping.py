@@ -21,9 +21,7 @@ from pymongo import ASCENDING, DESCENDING, UpdateMany, UpdateOne
 from mgflows.launch.retries import with_retries
 
 if TYPE_CHECKING:
-    from fireworks import FWAction, FWorker
-
-    from mgflows.launch.launchpad import WorkerLaunchPad
+    from fireworks import FWAction, FWorker, LaunchPad
 
 __all__ = ["complete", "give_back", "heartbeat", "is_simple", "read", "start", "take"]
 
@@ -36,7 +34,7 @@ clock. The times of files are those of other clocks: of the node, or of a file s
 _ORDER = [("spec._priority", DESCENDING), ("created_on", ASCENDING)]
 
 
-def take(launchpad: WorkerLaunchPad, query: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
+def take(launchpad: LaunchPad, query: dict[str, Any]) -> tuple[dict[str, Any], int] | None:
     """Take the next job of a query; return its previous document and the id of the new launch.
 
     None if there is no job. A job with a launch that is not archived is left to FireWorks.
@@ -64,7 +62,7 @@ def take(launchpad: WorkerLaunchPad, query: dict[str, Any]) -> tuple[dict[str, A
     return None if document is None else (document, launch_id)
 
 
-def give_back(launchpad: WorkerLaunchPad, fw_id: int, launch_id: int) -> None:
+def give_back(launchpad: LaunchPad, fw_id: int, launch_id: int) -> None:
     """Make a job READY again that was taken and has not started."""
     launchpad.fireworks.update_one(
         {"fw_id": fw_id, "state": "RUNNING", "launches": [launch_id]},
@@ -78,7 +76,7 @@ def read(document: dict[str, Any]) -> Firework:
 
 
 def start(
-    launchpad: WorkerLaunchPad,
+    launchpad: LaunchPad,
     firework: Firework,
     launch_id: int,
     fworker: FWorker,
@@ -123,7 +121,7 @@ def is_simple(action: FWAction | None) -> bool:
     )
 
 
-def complete(launchpad: WorkerLaunchPad, launch: Launch, action: FWAction) -> bool:
+def complete(launchpad: LaunchPad, launch: Launch, action: FWAction) -> bool:
     """Record the end of a job; False if it was given to another launch in the meantime."""
     fw_id = launch.fw_id
     launch.state = "COMPLETED"
@@ -181,7 +179,7 @@ def complete(launchpad: WorkerLaunchPad, launch: Launch, action: FWAction) -> bo
     return True
 
 
-def heartbeat(launchpad: WorkerLaunchPad, launch_id: int, *, changed: bool) -> None:
+def heartbeat(launchpad: LaunchPad, launch_id: int, *, changed: bool) -> None:
     """Record a heartbeat of a running launch, and whether files in its directory have changed."""
     launchpad.launches.update_one(
         {"launch_id": launch_id, "state": "RUNNING"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from jobflow import Flow, OutputReference
@@ -122,45 +122,13 @@ def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Subm
     """
     stored = StoredCampaign(database, campaign)
     part = _part("extend", vars(extension), stored.history)
-    maker = stored.maker
-    flows: list[Flow | Job] = []
-    labels: list[OutputReference] = []
-    samples, clock, checks = stored.samples, stored.clock, list[OutputReference]()
+    added = _Added(dict(stored.samples), stored.clock)
     if extension.samples:
-        sampling = replace(
-            maker.sampling_maker,
-            samples=extension.samples,
-            coolings=(),
-            onset_maker=None,
-            seed=_seed(maker.sampling_maker.seed, part),
-        )
-        sampled = sampling.make(maker.alloy, existing=stored.sample_counts)
-        glasses = sampled.output
-        labelling = replace(
-            maker.label_maker,
-            n_crystals=0,
-            n_held_out=0,
-            fitness_maker=None,
-            similarity_maker=None,
-            trajectory_check_maker=None,
-            seed=_seed(maker.label_maker.seed, part),
-        ).make(maker.alloy, glasses.samples, glasses.n_sweeps)
-        flows += [sampled, labelling]
-        labels += labelling.output.labels
-        samples = {**samples, **glasses.samples}
-        if stored.coolings:
-            again = maker.sampling_maker.clock_maker.make(
-                samples=list(samples.values()),
-                families=list(samples),
-                coolings=stored.coolings,
-                onset=stored.onset,
-            )
-            flows.append(tag(again, stage="sampling", category="sampling"))
-            clock = again.output
+        _sample(stored, extension, part, added)
     if extension.n_heated:
         heated = _heat(stored, extension.n_heated, part)
-        flows += heated
-        labels += [job.output for job in heated]
+        added.flows += heated
+        added.labels += [job.output for job in heated]
     if extension.cooling_rates:
         feedback = replace(
             stored.feedback_maker,
@@ -172,33 +140,78 @@ def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Subm
             [start.structure for start in (stored.relaxed or stored.samples).values()],
             existing=stored.quench_counts,
         )
-        flows.append(feedback)
-        labels += feedback.output.labels.values()
+        added.flows.append(feedback)
+        added.labels += feedback.output.labels.values()
     if extension.train:
-        inputs = DatasetInputs(
-            labels=[*stored.labels, *labels],
-            samples=list(samples.values()),
-            clock=clock,
+        _train(stored, extension, added)
+    return stored.submit(Flow(added.flows, name=part), part, "extend", vars(extension))
+
+
+@dataclass
+class _Added:
+    """Samples and clock of an extended campaign, and the new flows with their labels."""
+
+    samples: dict[str, OutputReference]
+    clock: OutputReference | None
+    flows: list[Flow | Job] = field(default_factory=list)
+    labels: list[OutputReference] = field(default_factory=list)
+
+
+def _sample(stored: StoredCampaign, extension: Extension, part: str, added: _Added) -> None:
+    """Add samples with their labels, and measure their effective times together with the others."""
+    maker = stored.maker
+    sampled = replace(
+        maker.sampling_maker,
+        samples=extension.samples,
+        coolings=(),
+        onset_maker=None,
+        seed=_seed(maker.sampling_maker.seed, part),
+    ).make(maker.alloy, existing=stored.sample_counts)
+    glasses = sampled.output
+    labelling = replace(
+        maker.label_maker,
+        n_crystals=0,
+        n_held_out=0,
+        fitness_maker=None,
+        similarity_maker=None,
+        trajectory_check_maker=None,
+        seed=_seed(maker.label_maker.seed, part),
+    ).make(maker.alloy, glasses.samples, glasses.n_sweeps)
+    added.flows += [sampled, labelling]
+    added.labels += labelling.output.labels
+    added.samples |= glasses.samples
+    if stored.coolings:
+        again = maker.sampling_maker.clock_maker.make(
+            samples=list(added.samples.values()),
+            families=list(added.samples),
+            coolings=stored.coolings,
+            onset=stored.onset,
+        )
+        added.flows.append(tag(again, stage="sampling", category="sampling"))
+        added.clock = again.output
+
+
+def _train(stored: StoredCampaign, extension: Extension, added: _Added) -> None:
+    """Train on all labels, and validate the potential."""
+    maker = stored.maker
+    training = maker.retraining_maker.with_scale(maker.scaled_down).make(
+        maker.alloy,
+        stored.campaign,
+        DatasetInputs(
+            labels=[*stored.labels, *added.labels],
+            samples=list(added.samples.values()),
+            clock=added.clock,
             held_out_families=stored.held_out_families,
-            trajectory_checks=checks,
+        ),
+        stage="feedback",
+        generation=stored.last_generation + 1,
+        previous=stored.last_training,
+    )
+    added.flows.append(training)
+    if extension.validate and maker.validation_maker and stored.relaxed:
+        added.flows.append(
+            maker.validation_maker.make(training.output.potential, stored.relaxed, stored.n_sweeps)
         )
-        training = maker.retraining_maker.make(
-            maker.alloy,
-            campaign,
-            inputs,
-            stage="feedback",
-            generation=stored.last_generation + 1,
-            previous=stored.last_training,
-            scaled_down=maker.scaled_down,
-        )
-        flows.append(training)
-        if extension.validate and maker.validation_maker and stored.relaxed:
-            flows.append(
-                maker.validation_maker.make(
-                    training.output.potential, stored.relaxed, stored.n_sweeps
-                )
-            )
-    return stored.submit(Flow(flows, name=part), part, "extend", vars(extension))
 
 
 def retrain(

@@ -25,7 +25,7 @@ from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
 from mgflows.checkpoints import checkpoints_kept
 from mgflows.errors import InputError, ServiceError, clean_text, mask_credentials
-from mgflows.jobs.maker import drop_retired_arguments
+from mgflows.jobs.maker import update_arguments
 from mgflows.launch.interruption import Interrupted, stop_request
 from mgflows.launch.job_files import copy_checkpoints, printing_to_files
 from mgflows.launch.offline import OfflineRun
@@ -156,7 +156,7 @@ class JobTask(JobFiretask):
     def _compute(self, job: Job, store: JobStore) -> FWAction:
         """Run the job and store its output."""
         try:
-            drop_retired_arguments(job)
+            update_arguments(job)
             with stop_request.job():
                 response = job.run(store=store)
         except (DocumentTooLarge, OperationFailure) as error:
@@ -320,7 +320,9 @@ def as_flow(flow: Flow | Job | Sequence[Flow | Job], allow_external_references: 
     try:
         return get_flow(flow, allow_external_references=allow_external_references)
     except ValueError as error:
-        raise InputError(f"the flow is not complete: {error}") from error
+        raise InputError(
+            f"the flow is not complete: {error}", hint="add the jobs whose outputs it refers to"
+        ) from error
 
 
 def compile_jobs(jobs: Iterable[tuple[Job, Sequence[str]]], name: str) -> Workflow:

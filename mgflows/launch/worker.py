@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,9 @@ from mgflows.settings import CATEGORIES, Settings, batch_job
 from mgflows.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from fireworks import LaunchPad
+    from fireworks import FWorker, LaunchPad
 
 # As a program, this module is __main__.
 logger = logging.getLogger("mgflows.launch.worker")
@@ -98,100 +99,41 @@ def work(
     ServiceError
         If the database does not answer at the start, or this machine cannot run the jobs.
     """
-    import jobflow
-    from fireworks import FWorker
-    from fireworks.core.rocket_launcher import launch_rocket, rapidfire
-
-    from mgflows.launch.campaigns import advance
-    from mgflows.launch.firetask import refuse_store_in_memory
     from mgflows.launch.interruption import stop_request
     from mgflows.launch.launchpad import (
         BrokenEnvironment,
         EnoughJobs,
         WorkerLaunchPad,
         WorkerStopped,
-        configure_fireworks,
     )
-    from mgflows.launch.preflight import preflight
-    from mgflows.launch.processes import clock_ahead, identity
-    from mgflows.launch.retries import RetryingJobStore, with_retries
 
-    check_database(settings)
-    settings.directory.mkdir(parents=True, exist_ok=True)
     categories = _categories(category)
-    try:
-        preflight(settings, campaign, categories)
-    except ServiceError as error:
-        _report_unusable(settings, categories, str(error))
-        raise
-    configure_fireworks(settings.ping_seconds)
-    stop_request.listen()
-    store = RetryingJobStore(
-        open_job_store(settings, settings.outage_seconds), settings.outage_seconds
-    )
-    refuse_store_in_memory(store)
-    jobflow.SETTINGS.JOB_STORE = store
+    _prepare(settings, campaign, categories)
     launchpad = WorkerLaunchPad(settings, stop_request, max_jobs=n_launches, timeout=timeout)
     _prepare_again(launchpad)
     if fw_id is not None:
         _check_firework(launchpad, fw_id)
-    me = {
-        **identity(),
-        "ping_seconds": settings.ping_seconds,
-        "clock_ahead": clock_ahead(launchpad.connection),
-    }
-    worker = FWorker(
-        name=f"{me['host']}:{me['pid']}",
-        category=category,
-        query={"spec.mgflows.campaign": campaign} if campaign else {},
-        env=me,
-    )
+    submit_planned = partial(_submit_planned, settings, campaign)
+    launchpad.periodic_callback = submit_planned
+    worker = _describe(settings, launchpad, campaign, category)
     launches = settings.directory / "launches"
     home = Path.cwd()
-
-    def submit_planned() -> bool:
-        """Submit the planned jobs that can run now; return whether there were any."""
-        seconds = settings.outage_seconds
-        return any(
-            each.n_added
-            for each in with_retries(
-                lambda: advance(settings, campaign, wait_seconds=seconds), seconds
-            )
-        )
-
-    launchpad.periodic_callback = submit_planned
     try:
         launches.mkdir(parents=True, exist_ok=True)
         with settings.in_use():
-            while fw_id is None:
-                rapidfire(
-                    launchpad,
-                    worker,
-                    m_dir=str(launches),
-                    nlaunches=0,
-                    sleep_time=SLEEP_SECONDS,
-                    strm_lvl="WARNING",
-                )
-                if not submit_planned():
-                    break
-            else:
-                launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
-                submit_planned()
+            _run_jobs(launchpad, worker, launches, submit_planned, fw_id)
     except BrokenEnvironment as stopped:
-        logger.error("this worker stops: %s", stopped)
-        _report_unusable(settings, categories, str(stopped))
-        return ExitCode.BROKEN_ENVIRONMENT
+        return _unusable(settings, categories, str(stopped))
     except OSError as error:
         # No job was taken if not even its directory could be made.
         if error.errno not in _UNWRITABLE:
             raise
-        reason = (
+        return _unusable(
+            settings,
+            categories,
             f"{launches} cannot be written: {error.strerror}; free some space there or choose "
-            "another directory"
+            "another directory",
         )
-        logger.error("this worker stops: %s", reason)
-        _report_unusable(settings, categories, reason)
-        return ExitCode.BROKEN_ENVIRONMENT
     except EnoughJobs as stopped:
         logger.info("this worker stops: %s", stopped)
     except WorkerStopped as stopped:
@@ -209,6 +151,99 @@ def work(
         "" if launchpad.n_completed or launchpad.n_failed else ": none is ready for this worker",
     )
     return ExitCode.SOME_FAILED if launchpad.n_failed else ExitCode.DONE
+
+
+def _prepare(settings: Settings, campaign: str | None, categories: list[str]) -> None:
+    """Check database and machine, and set up FireWorks, the signals and the store of outputs."""
+    import jobflow
+
+    from mgflows.launch.firetask import refuse_store_in_memory
+    from mgflows.launch.interruption import stop_request
+    from mgflows.launch.launchpad import configure_fireworks
+    from mgflows.launch.preflight import preflight
+    from mgflows.launch.retries import RetryingJobStore
+
+    check_database(settings)
+    settings.directory.mkdir(parents=True, exist_ok=True)
+    try:
+        preflight(settings, campaign, categories)
+    except ServiceError as error:
+        _report_unusable(settings, categories, str(error))
+        raise
+    configure_fireworks(settings.ping_seconds)
+    stop_request.listen()
+    store = RetryingJobStore(
+        open_job_store(settings, settings.outage_seconds), settings.outage_seconds
+    )
+    refuse_store_in_memory(store)
+    jobflow.SETTINGS.JOB_STORE = store
+
+
+def _describe(
+    settings: Settings, launchpad: LaunchPad, campaign: str | None, category: str | list[str]
+) -> FWorker:
+    """Return this worker as the launches name it."""
+    from fireworks import FWorker
+
+    from mgflows.launch.processes import clock_ahead, identity
+
+    me = {
+        **identity(),
+        "ping_seconds": settings.ping_seconds,
+        "clock_ahead": clock_ahead(launchpad.connection),
+    }
+    return FWorker(
+        name=f"{me['host']}:{me['pid']}",
+        category=category,
+        query={"spec.mgflows.campaign": campaign} if campaign else {},
+        env=me,
+    )
+
+
+def _submit_planned(settings: Settings, campaign: str | None) -> bool:
+    """Submit the planned jobs that can run now; return whether there were any."""
+    from mgflows.launch.campaigns import advance
+    from mgflows.launch.retries import with_retries
+
+    seconds = settings.outage_seconds
+    return any(
+        each.n_added
+        for each in with_retries(lambda: advance(settings, campaign, wait_seconds=seconds), seconds)
+    )
+
+
+def _run_jobs(
+    launchpad: LaunchPad,
+    worker: FWorker,
+    launches: Path,
+    submit_planned: Callable[[], bool],
+    fw_id: int | None,
+) -> None:
+    """Run one firework, or all of this worker until no planned one can follow."""
+    from fireworks.core.rocket_launcher import launch_rocket, rapidfire
+
+    if fw_id is not None:
+        launch_rocket(launchpad, worker, fw_id=fw_id, strm_lvl="WARNING")
+        submit_planned()
+        return
+    while True:
+        rapidfire(
+            launchpad,
+            worker,
+            m_dir=str(launches),
+            nlaunches=0,
+            sleep_time=SLEEP_SECONDS,
+            strm_lvl="WARNING",
+        )
+        if not submit_planned():
+            return
+
+
+def _unusable(settings: Settings, categories: list[str], reason: str) -> ExitCode:
+    """Report that this worker cannot run jobs."""
+    logger.error("this worker stops: %s", reason)
+    _report_unusable(settings, categories, reason)
+    return ExitCode.BROKEN_ENVIRONMENT
 
 
 def work_offline(settings: Settings, category: str | list[str] = "") -> ExitCode:

@@ -419,7 +419,8 @@ def probe_mongod(executable: Path) -> tuple[int, int, int]:
     if done.returncode != 0 or version is None:
         raise ServiceError(
             f"{executable} is not a working mongod "
-            f"({(done.stderr or done.stdout).strip()[:200] or 'no output'})"
+            f"({(done.stderr or done.stdout).strip()[:200] or 'no output'})",
+            hint="use another mongod (setting `mongod`)",
         )
     major, minor, patch = (int(part) for part in version.groups())
     return major, minor, patch

@@ -79,7 +79,8 @@ def check_volume(atoms: Atoms, volume: float, temperature: float) -> None:
         raise PotentialFailureError(
             f"the structure {process} at {temperature:.0f} K: {mass_density:.2f} g/cm3, a volume "
             f"of {ratio:.2f} times that of its elements ({_SMALLEST_RATIO:g} to "
-            f"{_LARGEST_RATIO:g} is allowed)"
+            f"{_LARGEST_RATIO:g} is allowed)",
+            hint="train the potential on such structures, or lower the temperature",
         )
 
 

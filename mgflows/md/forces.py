@@ -72,7 +72,8 @@ class _NepArrays:
         if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
             raise PotentialFailureError(
                 "positions are not finite; the potential fails for this structure, or the "
-                "timestep is too long"
+                "timestep is too long",
+                hint="shorten the timestep, or train the potential on such structures",
             )
         # A box has the lattice vectors as columns: ax bx cx ay by cy az bz cz.
         found = self._model.predict_arrays(self._types, positions, cell.T.reshape(9))
@@ -88,6 +89,7 @@ def _checked(found: Evaluation) -> Evaluation:
     if not (np.isfinite(found.forces).all() and np.isfinite(found.stress).all()):
         raise PotentialFailureError(
             "forces or stress are not finite; the potential fails for this structure, or two "
-            "atoms are at the same place"
+            "atoms are at the same place",
+            hint="check the distances between the atoms",
         )
     return found

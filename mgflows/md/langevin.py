@@ -291,7 +291,8 @@ class LangevinNPT:
         if not 1.0 / _LARGEST_VOLUME_CHANGE < growth < _LARGEST_VOLUME_CHANGE:
             raise PotentialFailureError(
                 f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; "
-                "the potential does not hold the structure together"
+                "the potential does not hold the structure together",
+                hint="train the potential on such structures, or lower the temperature",
             )
         self.evaluation = self._evaluate(self.atoms)
 

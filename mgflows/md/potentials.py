@@ -34,7 +34,15 @@ __all__ = [
 
 
 class Potential(ABC):
-    """Interaction of the atoms, independent of the program that integrates their motion."""
+    """Interaction of the atoms, independent of the program that integrates their motion.
+
+    Attributes
+    ----------
+    device
+        Device that evaluates it.
+    """
+
+    device: Device = "cpu"
 
     @property
     @abstractmethod

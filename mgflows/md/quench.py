@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AIMD_SETTINGS",
     "HeatResult",
+    "HeatingRamp",
     "HoldResult",
     "NPTSettings",
     "PathFrame",
@@ -145,6 +146,46 @@ class HoldResult:
         """
         first, _, last = np.array_split(self.trace.volume, 3)
         return float(last.mean() / first.mean() - 1.0) if len(first) and len(last) else 0.0
+
+
+@dataclass(frozen=True)
+class HeatingRamp:
+    """A linear ramp of the thermostat. The defaults are the paper's (Methods, "DFT Calculations").
+
+    Parameters
+    ----------
+    temperature_start, temperature_end
+        Temperatures of the thermostat in K.
+    n_steps
+        Number of steps, and of frames.
+
+    Raises
+    ------
+    InputError
+        For negative temperatures or no steps.
+    """
+
+    temperature_start: float = 0.0
+    temperature_end: float = 2000.0
+    n_steps: int = 120
+
+    def __post_init__(self) -> None:
+        if self.temperature_start < 0.0 or self.temperature_end < 0.0:
+            raise InputError(
+                f"the temperatures {self.temperature_start:g} and {self.temperature_end:g} K must "
+                "not be negative"
+            )
+        if self.n_steps < 1:
+            raise InputError(
+                f"a heating of {self.n_steps} steps is not possible",
+                hint="the paper takes about 120 of 1 fs",
+            )
+
+    @property
+    def temperatures(self) -> NDArray[np.float64]:
+        """(n_steps,) temperature of the thermostat at each step, in K."""
+        ramp = np.arange(1, self.n_steps + 1) / self.n_steps
+        return self.temperature_start + (self.temperature_end - self.temperature_start) * ramp
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,10 +382,8 @@ def hold(
 def heat(
     atoms: Atoms,
     calculator: Calculator,
+    ramp: HeatingRamp | None = None,
     *,
-    temperature_start: float = 0.0,
-    temperature_end: float = 2000.0,
-    n_steps: int = 120,
     npt: NPTSettings = AIMD_SETTINGS,
     seed: int,
     checkpoint: Path | None = None,
@@ -364,10 +403,8 @@ def heat(
         A relaxed structure, not changed.
     calculator
         Any ASE calculator with forces and stress.
-    temperature_start, temperature_end
-        Temperatures of the thermostat in K; velocities are drawn at the first.
-    n_steps
-        Number of steps, and of frames.
+    ramp
+        Temperatures and number of steps; velocities are drawn at the first temperature.
     npt
         Timestep, pressure and frictions.
     seed
@@ -382,28 +419,19 @@ def heat(
     Raises
     ------
     InputError
-        For negative temperatures or no steps.
+        If the structure is not finite or not periodic.
     PotentialFailureError
         If the structure evaporates, collapses or flies apart.
     """
-    if temperature_start < 0.0 or temperature_end < 0.0:
-        raise InputError(
-            f"the temperatures {temperature_start:g} and {temperature_end:g} K must not be negative"
-        )
-    if n_steps < 1:
-        raise InputError(
-            f"a heating of {n_steps} steps is not possible",
-            hint="the paper takes about 120 of 1 fs",
-        )
-    ramp = np.arange(1, n_steps + 1) / n_steps
-    schedule = temperature_start + (temperature_end - temperature_start) * ramp
+    ramp = ramp or HeatingRamp()
+    start, n_steps, schedule = ramp.temperature_start, ramp.n_steps, ramp.temperatures
     saved, earlier = None, None
     if checkpoint:
-        protocol = (n_steps, temperature_start, temperature_end, *astuple(npt), seed)
+        protocol = (n_steps, start, ramp.temperature_end, *astuple(npt), seed)
         saved = RunCheckpoint(checkpoint, _identity(atoms, protocol))
         earlier = saved.read()
     state, rows, frames = _unpacked(earlier, atoms)
-    dynamics = _start(atoms, calculator, temperature_start, seed, npt, isotropic=False, state=state)
+    dynamics = _start(atoms, calculator, start, seed, npt, isotropic=False, state=state)
     recorder = _Recorder(dynamics, rows)
     for step in range(len(frames) + 1, n_steps + 1):
         dynamics.step(schedule[step - 1])

@@ -185,7 +185,10 @@ def k_mesh(cell: ArrayLike, k_spacing: float) -> tuple[int, int, int]:
         )
     vectors = np.asarray(cell, dtype=float)
     if not abs(np.linalg.det(vectors)) > 0.0:
-        raise InputError("the cell has no volume; a k-mesh needs three independent lattice vectors")
+        raise InputError(
+            "the cell has no volume; a k-mesh needs three independent lattice vectors",
+            hint="set the cell of the structure",
+        )
     lengths = 2.0 * np.pi * np.linalg.norm(np.linalg.inv(vectors), axis=0)
     first, second, third = (max(1, round(float(length) / k_spacing)) for length in lengths)
     return first, second, third

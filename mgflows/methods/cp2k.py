@@ -402,7 +402,8 @@ def read_output(output: Path, n_atoms: int) -> tuple[dict[str, Any], Calculation
     text = output.read_text(encoding="utf-8", errors="replace") if output.is_file() else ""
     if "SCF run NOT converged" in text:
         raise NotConvergedError(
-            f"the electronic self-consistency did not converge in {_last_step(text)} steps"
+            f"the electronic self-consistency did not converge in {_last_step(text)} steps",
+            hint="raise max_scf_steps of Cp2kMethod, or check the structure",
         )
     unit = re.search(r"STRESS\| Analytical stress tensor \[(\w+)\]", text)
     if "ENERGY| Total FORCE_EVAL" not in text or "ATOMIC FORCES in" not in text or unit is None:

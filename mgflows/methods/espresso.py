@@ -129,7 +129,8 @@ class EspressoMethod(ProgramMethod):
             )
         if self.n_ranks % self.n_pools:
             raise InputError(
-                f"n_pools is {self.n_pools}, which does not divide the {self.n_ranks} ranks"
+                f"n_pools is {self.n_pools}, which does not divide the {self.n_ranks} ranks",
+                hint="give a divisor of the number of ranks",
             )
 
     @property
@@ -327,7 +328,10 @@ class EspressoCalculator(ProgramCalculator, Espresso):
         if wrong := wrong_ranks(ranks and ranks[1], self.method.n_ranks, self.method.launcher):
             raise wrong
         if "convergence NOT achieved" in text:
-            raise NotConvergedError(_not_converged(text))
+            raise NotConvergedError(
+                _not_converged(text),
+                hint="raise max_scf_steps of EspressoMethod, or check the structure",
+            )
         if code is not None or "JOB DONE." not in text:
             raise failure_of(code, output, errors, self.directory / "CRASH")
         self.results = self.template.read_results(self.directory)

@@ -412,7 +412,7 @@ def failure_of(code: int | None, *files: Path) -> LabelError:
     message = "; ".join(part for part in (_ending(code), _printed_error(*files)) if part)
     killed = code in (-_SIGKILL, 128 + _SIGKILL)
     if killed or re.search(_OUT_OF_MEMORY, message, re.IGNORECASE):
-        return OutOfMemoryError(message)
+        return OutOfMemoryError(message, hint="give it more memory or more nodes")
     return LabelError(message)
 
 

@@ -371,7 +371,8 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
         if unknown:
             raise InputError(
                 f"frame {index} contains {unknown[0]}, which is not among the species "
-                f"{', '.join(parameters.species)} of the potential"
+                f"{', '.join(parameters.species)} of the potential",
+                hint="add it to the species, or leave the frame out",
             )
     shared = [
         (first, second)

@@ -171,7 +171,8 @@ def _checked(base: Any, species: Sequence[str]) -> Any:
                     self.results = {}
                     raise PotentialFailureError(
                         f"the {name} of {self.atoms.get_chemical_formula()} is not finite; the "
-                        "potential fails for this structure, or two atoms are at the same place"
+                        "potential fails for this structure, or two atoms are at the same place",
+                        hint="check the distances between the atoms",
                     )
 
     CheckedCalculator.__name__ = base.__name__
@@ -256,14 +257,16 @@ def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader
         if len(words) != 1 or not _is_finite(words[0]):
             raise InputError(
                 f"line {n_header + offset + 1} of the potential is "
-                f"{lines[n_header + offset][:40]!r} but must be one finite number"
+                f"{lines[n_header + offset][:40]!r} but must be one finite number",
+                hint="copy or train the potential again",
             )
     if len(numbers) != header.number_of_lines:
         raise InputError(
             f"the potential has {len(numbers)} numbers after its header (line {n_header}), but its "
             f"architecture has {header.number_of_parameters} parameters and "
             f"{header.descriptor_dimension} scaling factors, {header.number_of_lines} lines; the "
-            "file is cut off or of another NEP version"
+            "file is cut off or of another NEP version",
+            hint="copy or train the potential again",
         )
     if not text.endswith(("\n", "\r")) and len(numbers[-1][0]) < min(
         len(words[0].lstrip("-+")) for words in numbers[:-1]

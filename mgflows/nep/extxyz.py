@@ -73,7 +73,8 @@ class Block:
             yield
         except (ValueError, IndexError, KeyError) as error:
             raise InputError(
-                f"the frame at line {self.line} of {path} cannot be read: {error}"
+                f"the frame at line {self.line} of {path} cannot be read: {error}",
+                hint="correct the frame or leave it out",
             ) from error
 
     @cached_property
@@ -229,7 +230,8 @@ def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:
         except ValueError as error:
             raise InputError(
                 f"line {number} of {path} is {line.rstrip()[:60]!r} but must be the number of "
-                "atoms of a frame"
+                "atoms of a frame",
+                hint="give frames in extended XYZ",
             ) from error
         if n_atoms < 1:
             raise InputError(
@@ -241,7 +243,8 @@ def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:
         if len(lines) < 1 + n_atoms:
             raise InputError(
                 f"line {number} of {path} declares {n_atoms} atoms, but "
-                f"{max(0, len(lines) - 1)} lines are left; the file is cut off"
+                f"{max(0, len(lines) - 1)} lines are left; the file is cut off",
+                hint="copy the file again",
             )
         yield Block(number, lines[0], lines[1:])
         number += len(lines)

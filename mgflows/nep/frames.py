@@ -135,7 +135,7 @@ def read_frames(path: str | Path) -> list[Atoms]:
     """
     frames = list(iter_frames(path))
     if not frames:
-        raise InputError(f"{path} holds no frame")
+        raise InputError(f"{path} holds no frame", hint="give a file with at least one frame")
     return frames
 
 
@@ -249,7 +249,8 @@ def _symmetric(
     if asymmetry > max(_ASYMMETRY_TOLERANCE * largest, _SMALLEST_ASYMMETRY * volume):
         raise InputError(
             f"{what} has a {name} that is not symmetric (off by {asymmetry:.2g}); a stress that "
-            "exerts a torque is a mistake in its source"
+            "exerts a torque is a mistake in its source",
+            hint="correct it where it was calculated, or leave the frame out",
         )
     return (tensor + tensor.T) / 2
 

@@ -151,7 +151,8 @@ def read_header(text: str) -> NepHeader:
     if first[1] != str(len(first) - 2):
         raise InputError(
             f"line 1 of the potential declares {first[1]} species and lists {len(first) - 2}: "
-            f"{' '.join(first)!r}"
+            f"{' '.join(first)!r}",
+            hint="correct the number or the list",
         )
     _check_species(first[2:])
     n_species = len(first) - 2

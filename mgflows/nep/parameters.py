@@ -144,7 +144,8 @@ class NepParameters:
         _check_species(self.species)
         if self.version != 4:
             raise InputError(
-                f"version is {self.version}, but the trainers support only NEP version 4"
+                f"version is {self.version}, but the trainers support only NEP version 4",
+                hint="set version 4",
             )
         self._check_descriptor()
         for name in _WEIGHTS:

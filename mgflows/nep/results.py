@@ -154,7 +154,8 @@ def read_loss(path: str | Path) -> LossTable:
                 if "step" not in names:
                     raise InputError(
                         f"line {number} of {path} names its columns, but none is 'generation' or "
-                        "'epoch'; this is not a loss file of a NEP"
+                        "'epoch'; this is not a loss file of a NEP",
+                        hint="give the loss.out of a training",
                     )
                 named = [name for name in names if name is not None]
                 if twice := [name for name in named if named.count(name) > 1]:
@@ -294,7 +295,8 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
         if not np.isfinite(force).all():
             raise PotentialFailureError(
                 f"the forces on frame {index} ({frame.get_chemical_formula()}) are not finite; two "
-                "of its atoms are at the same place, or the potential fails for it"
+                "of its atoms are at the same place, or the potential fails for it",
+                hint="leave the frame out",
             )
     virial = np.concatenate(virials) if virials else np.empty((0, 3, 3))
     virial = (virial + virial.transpose(0, 2, 1)) / 2

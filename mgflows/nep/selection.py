@@ -36,7 +36,14 @@ if TYPE_CHECKING:
 
     from mgflows.nep.committee import Committee
 
-__all__ = ["Selection", "SelectionStrategy", "SpreadWindow", "describe", "select_frames"]
+__all__ = [
+    "Selection",
+    "SelectionSettings",
+    "SelectionStrategy",
+    "SpreadWindow",
+    "describe",
+    "select_frames",
+]
 
 SelectionStrategy = Literal["committee", "farthest", "random"]
 """Strategies for choosing candidates."""
@@ -70,6 +77,33 @@ class SpreadWindow:
 
 
 @dataclass(frozen=True)
+class SelectionSettings:
+    """How candidates are chosen.
+
+    Attributes
+    ----------
+    strategy
+        See the top of this module.
+    window
+        Range of calibrated force errors; no limits by default.
+    seed
+        Seed of ``random``.
+    """
+
+    strategy: SelectionStrategy = "committee"
+    window: SpreadWindow = SpreadWindow()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        strategies = get_args(SelectionStrategy)
+        if self.strategy not in strategies:
+            raise InputError(
+                f"the selection {self.strategy!r} is unknown",
+                hint=f"choose one of {', '.join(strategies)}",
+            )
+
+
+@dataclass(frozen=True)
 class Selection:
     """Chosen candidates, and why others were not considered.
 
@@ -95,14 +129,12 @@ class Selection:
 def select_frames(
     candidates: Sequence[Atoms],
     n: int,
+    settings: SelectionSettings | None = None,
     *,
-    strategy: SelectionStrategy = "committee",
     committee: Committee | None = None,
-    window: SpreadWindow | None = None,
     potential: str | Path | None = None,
     known: Sequence[Atoms] = (),
     further_errors: NDArray[np.float64] | None = None,
-    seed: int = 0,
 ) -> Selection:
     """Choose structures to label.
 
@@ -112,13 +144,11 @@ def select_frames(
         Periodic structures; labels are not needed.
     n
         Number to choose.
-    strategy
-        See the top of this module.
+    settings
+        Strategy, window and seed; the defaults of :class:`SelectionSettings` if None.
     committee
         Needed by ``committee``; its force scale is used if it is calibrated. With it, all
         strategies discard candidates above the window.
-    window
-        Range of calibrated force errors; no limits by default.
     potential
         Potential whose descriptors are used; the first of the committee by default.
     known
@@ -126,55 +156,35 @@ def select_frames(
     further_errors
         (n_candidates,) force errors in eV/A that are known otherwise, such as the difference from
         another model: a candidate counts with the larger one.
-    seed
-        Seed of ``random``.
 
     Raises
     ------
     InputError
         For no candidates, or a strategy without what it needs.
     """
-    if strategy not in get_args(SelectionStrategy):
-        raise InputError(
-            f"the selection is {strategy!r} but must be one of: "
-            f"{', '.join(get_args(SelectionStrategy))}"
-        )
+    settings = settings or SelectionSettings()
+    strategy = settings.strategy
     if n < 1:
         raise InputError(f"the number of frames to select is {n} but must be at least 1")
     if not candidates:
-        raise InputError("there are no candidates to select from")
-    window = window or SpreadWindow()
+        raise InputError("there are no candidates to select from", hint="give structures")
     errors = np.full(len(candidates), np.nan)
     discarded: dict[int, str] = {}
     too_well_known: list[int] = []
-    allowed = list(range(len(candidates)))
     if committee is not None:
-        scale = 1.0
-        if committee.calibration is not None:
-            scale = committee.calibration.scales["force"].value
-        prediction = committee.predict(candidates)
-        errors, largest = scale * prediction.force_spread, scale * prediction.largest_force_spread
-        if further_errors is not None:
-            errors = np.maximum(errors, further_errors)
-        for index in allowed:
-            if largest[index] > window.upper:
-                discarded[index] = (
-                    f"the force error of an atom is {largest[index]:.3g} eV/A by the committee, "
-                    f"above {window.upper:g}"
-                )
-            elif errors[index] < window.lower:
-                too_well_known.append(index)
-        allowed = [index for index in allowed if index not in discarded]
+        errors, largest = _force_errors(committee, candidates, further_errors)
+        discarded, too_well_known = _outside(settings.window, errors, largest)
+    elif strategy == "committee":
+        raise InputError(
+            "the selection by a committee needs a committee",
+            hint="train one, or select with 'farthest' or 'random'",
+        )
+    allowed = [index for index in range(len(candidates)) if index not in discarded]
     if strategy == "committee":
-        if committee is None:
-            raise InputError(
-                "the selection by a committee needs a committee",
-                hint="train one, or select with 'farthest' or 'random'",
-            )
         left = set(allowed) - set(too_well_known)
         allowed = sorted(left, key=lambda index: (-errors[index], index))[: _POOL * n]
     if strategy == "random":
-        order = np.random.default_rng(seed).permutation(len(allowed))[:n]
+        order = np.random.default_rng(settings.seed).permutation(len(allowed))[:n]
         chosen = [allowed[position] for position in order]
     elif len(allowed) <= n and strategy == "committee":
         chosen = allowed
@@ -193,6 +203,39 @@ def select_frames(
     else:
         chosen = []
     return Selection(chosen, discarded, too_well_known, errors)
+
+
+def _force_errors(
+    committee: Committee,
+    candidates: Sequence[Atoms],
+    further_errors: NDArray[np.float64] | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Calibrated force errors of the candidates, and the largest one of an atom of each."""
+    scale = 1.0
+    if committee.calibration is not None:
+        scale = committee.calibration.scales["force"].value
+    prediction = committee.predict(candidates)
+    errors, largest = scale * prediction.force_spread, scale * prediction.largest_force_spread
+    if further_errors is not None:
+        errors = np.maximum(errors, further_errors)
+    return errors, largest
+
+
+def _outside(
+    window: SpreadWindow, errors: NDArray[np.float64], largest: NDArray[np.float64]
+) -> tuple[dict[int, str], list[int]]:
+    """Reasons by index of the candidates above a window, and the indices of those below it."""
+    discarded: dict[int, str] = {}
+    known: list[int] = []
+    for index, (error, of_an_atom) in enumerate(zip(errors, largest, strict=True)):
+        if of_an_atom > window.upper:
+            discarded[index] = (
+                f"the force error of an atom is {of_an_atom:.3g} eV/A by the committee, above "
+                f"{window.upper:g}"
+            )
+        elif error < window.lower:
+            known.append(index)
+    return discarded, known
 
 
 def describe(potential: str | Path, structures: Sequence[Atoms]) -> NDArray[np.float64]:

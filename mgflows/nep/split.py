@@ -83,7 +83,7 @@ def split_frames(
             hint="give one of each per frame",
         )
     if n_frames == 0:
-        raise InputError("there are no frames to split")
+        raise InputError("there are no frames to split", hint="give labelled frames")
     frame_ids = [name or f"frame {index}" for index, name in enumerate(frame_ids)]
     families = [
         name or f"family of {identity}" for name, identity in zip(families, frame_ids, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,40 @@ if TYPE_CHECKING:
 
     from mgflows.validation.comparison import Comparison, Estimate
 
-__all__ = ["comparison_panels", "quantity_table", "write_comparison", "write_page"]
+__all__ = ["Page", "comparison_panels", "quantity_table", "write_comparison", "write_page"]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Content of a page that compares.
+
+    Parameters
+    ----------
+    kind
+        What is compared, in one word.
+    names
+        Names of what is compared.
+    alloy
+        Symbols and amounts of the heading.
+    lede
+        First sentence.
+    tables, panels
+        Tables and figures.
+    notes_title, notes
+        Heading and sentences of the notes.
+    notes_first
+        Put the notes before the tables instead of at the end.
+    """
+
+    kind: str
+    names: Sequence[str]
+    alloy: Sequence[tuple[str, str]]
+    lede: str
+    tables: Sequence[Table]
+    panels: Sequence[Panel]
+    notes_title: str
+    notes: Sequence[str]
+    notes_first: bool = False
 
 
 def write_comparison(result: Comparison, path: str | Path) -> Path:
@@ -42,8 +76,7 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
         If the file cannot be written.
     """
     names = [model.name for model in result.models]
-    return write_page(
-        path,
+    page = Page(
         kind="validation",
         names=names,
         alloy=[
@@ -55,6 +88,7 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
         notes_title="Failures, convergence and sources",
         notes=_notes(result),
     )
+    return write_page(path, page)
 
 
 def quantity_table(result: Comparison) -> Table:
@@ -77,39 +111,15 @@ def quantity_table(result: Comparison) -> Table:
     )
 
 
-def write_page(
-    path: str | Path,
-    *,
-    kind: str,
-    names: Sequence[str],
-    alloy: Sequence[tuple[str, str]],
-    lede: str,
-    tables: Sequence[Table],
-    panels: Sequence[Panel],
-    notes_title: str,
-    notes: Sequence[str],
-    notes_first: bool = False,
-) -> Path:
+def write_page(path: str | Path, page: Page) -> Path:
     """Write a page that compares, atomically.
 
     Parameters
     ----------
     path
         The file; an existing one is replaced.
-    kind
-        What is compared, in one word.
-    names
-        Names of what is compared.
-    alloy
-        Symbols and amounts of the heading.
-    lede
-        First sentence.
-    tables, panels
-        Tables and figures.
-    notes_title, notes
-        Heading and sentences of the notes.
-    notes_first
-        Put the notes before the tables instead of at the end.
+    page
+        Its content.
 
     Raises
     ------
@@ -126,15 +136,7 @@ def write_page(
     template = environment.from_string((folder / "comparison.html.j2").read_text(encoding="utf-8"))
     text = template.render(
         css=(folder / "report.css").read_text(encoding="utf-8") + style.theme_rules(),
-        kind=kind,
-        names=names,
-        alloy=alloy,
-        lede=lede,
-        tables=tables,
-        panels=panels,
-        notes_title=notes_title,
-        notes=notes,
-        notes_first=notes_first,
+        **vars(page),
         version=mgflows.__version__,
     )
     path = Path(path).absolute()

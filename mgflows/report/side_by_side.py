@@ -10,7 +10,7 @@ import numpy as np
 
 from mgflows.errors import InputError
 from mgflows.report import style
-from mgflows.report.comparison import comparison_panels, quantity_table, write_page
+from mgflows.report.comparison import Page, comparison_panels, quantity_table, write_page
 from mgflows.report.content import Panel, Table, compact, slope_with_error
 from mgflows.report.data import ReportData
 from mgflows.report.figures import comparison as figures
@@ -19,7 +19,7 @@ from mgflows.report.records import elasticity_of, landscape_of, shear_of, viscos
 from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.report.sections.warnings import failed_checks
 from mgflows.surrogate.correlation import measure_fitness
-from mgflows.text import listed
+from mgflows.text import format_hours, listed
 from mgflows.validation.comparison import Comparison, Estimate, ModelResults
 from mgflows.validation.experiments import experiments_for, load_experiments
 
@@ -124,8 +124,7 @@ def write_side_by_side(entries: Sequence[Entry], path: str | Path) -> Path:
     if result.models:
         tables.append(quantity_table(result))
     names = [entry.name for entry in entries]
-    return write_page(
-        path,
+    page = Page(
         kind="comparison",
         names=names,
         alloy=formula_parts(alloys[0]) if len(alloys) == 1 else [(", ".join(alloys), "")],
@@ -136,6 +135,7 @@ def write_side_by_side(entries: Sequence[Entry], path: str | Path) -> Path:
         notes=_notes(entries),
         notes_first=True,
     )
+    return write_page(path, page)
 
 
 def _potential(database: GlassDatabase, name: str, campaigns: set[str]) -> PotentialDocument:
@@ -170,7 +170,7 @@ def _table(entries: Sequence[Entry]) -> Table:
         ("virial RMSE, test (meV/atom)", lambda e: _error(e, "virial_rmse")),
         (
             "processor time of the campaign (h)",
-            lambda e: f"{sum(cost.cpu_seconds for cost in e.data.costs) / 3600.0:.3g}",
+            lambda e: format_hours(sum(cost.cpu_seconds for cost in e.data.costs) / 3600.0),
         ),
     ]
     return Table(

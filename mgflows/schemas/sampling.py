@@ -84,6 +84,16 @@ class SurrogateCoolingDocument(BaseModel):
     provenance: Provenance
 
 
+class RelaxationTable(BaseModel):
+    """Relaxation times and inherent energies of the liquid, over temperature."""
+
+    reduced_temperature: list[float] = Field(description="T*")
+    log_relaxation_time: list[float] = Field(description="ln tau_alpha in t*")
+    log_error: list[float] = Field(description="its standard error")
+    e_is: list[float] = Field(description="inherent-structure energy, eV per atom")
+    e_is_error: list[float] = Field(description="its standard error, eV per atom")
+
+
 class OnsetDocument(BaseModel):
     """The onset of supercooling: where tau_alpha of the surrogate leaves its Arrhenius line."""
 
@@ -98,11 +108,7 @@ class OnsetDocument(BaseModel):
     reduced_activation_energy: float = Field(
         description="slope of ln tau_alpha against 1/T* in the hot liquid"
     )
-    relaxation: dict[str, list[float]] = Field(
-        description="columns over temperature: reduced_temperature, log_relaxation_time (ln "
-        "tau_alpha in "
-        "t*), log_error, e_is and e_is_error (eV per atom)"
-    )
+    relaxation: RelaxationTable = Field(description="the measured relaxation times")
     surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
     provenance: Provenance
 

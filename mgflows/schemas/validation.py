@@ -24,6 +24,15 @@ class ExchangeCount(BaseModel):
     accepted: int = Field(description="accepted exchanges")
 
 
+class QuenchTrace(BaseModel):
+    """Columns over a quench."""
+
+    time: list[float] = Field(default_factory=list, description="fs")
+    temperature: list[float] = Field(default_factory=list, description="K")
+    density: list[float] = Field(default_factory=list, description="g/cm^3")
+    energy: list[float] = Field(default_factory=list, description="potential energy, eV per atom")
+
+
 class QuenchDocument(BaseModel):
     """A glass quenched from the melt with a trained potential."""
 
@@ -50,10 +59,7 @@ class QuenchDocument(BaseModel):
     temperature_high: float = Field(description="K")
     temperature_low: float = Field(description="K")
     density: float = Field(description="mass density at the end, g/cm^3")
-    trace: dict[str, list[float]] = Field(
-        description="columns over the run: time (fs), temperature (K), density (g/cm^3), energy "
-        "(eV per atom)"
-    )
+    trace: QuenchTrace = Field(description="samples of the whole run")
     provenance: Provenance
 
 

@@ -477,7 +477,8 @@ def _answer(url: str, parameters: dict[str, str] | None, timeout: float) -> dict
         )
         raise InputError(
             f"{url} answered {response.status_code} "
-            f"({'; '.join(filter(None, reasons)) or 'no reason given'})"
+            f"({'; '.join(filter(None, reasons)) or 'no reason given'})",
+            hint="try again later, use another provider, or a saved file",
         )
     return answer
 

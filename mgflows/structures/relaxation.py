@@ -304,7 +304,8 @@ class _Descent:
         if not (np.isfinite(force) and np.isfinite(stress)):
             raise PotentialFailureError(
                 "forces or stress are not finite; the potential fails for this structure, or two "
-                "atoms are at the same place"
+                "atoms are at the same place",
+                hint="check the distances between the atoms",
             )
         return force, stress
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AlphaRelaxation",
+    "RelaxationSettings",
     "RelaxationTimes",
     "mean_squared_displacement",
     "measure_relaxation",
@@ -133,15 +134,31 @@ class RelaxationTimes:
         return float(energy), float(error)
 
 
+@dataclass(frozen=True)
+class RelaxationSettings:
+    """Settings of a measurement of the alpha relaxation.
+
+    Parameters
+    ----------
+    wavenumber
+        In units of the inverse reference diameter; 7.5 is near the first peak of S(k) of Cu-Zr-Al.
+    n_origins
+        Number of time origins.
+    longest_time
+        Longest reduced time span in the search for the relaxation time.
+    """
+
+    wavenumber: float = 7.5
+    n_origins: int = 20
+    longest_time: float = 1e4
+
+
 def measure_relaxation(
     lj: LennardJones,
     atoms: Atoms,
     reduced_temperature: float,
     seed: int,
-    *,
-    wavenumber: float = 7.5,
-    n_origins: int = 20,
-    longest_time: float = 1e4,
+    settings: RelaxationSettings | None = None,
 ) -> AlphaRelaxation:
     """Equilibrate a liquid for ten relaxation times and measure its relaxation.
 
@@ -159,18 +176,16 @@ def measure_relaxation(
         Temperature of the measurement.
     seed
         Seed of the dynamics.
-    wavenumber
-        In units of the inverse reference diameter; 7.5 is near the first peak of S(k) of Cu-Zr-Al.
-    n_origins
-        Number of time origins.
-    longest_time
-        Longest reduced time span in the search for the relaxation time.
+    settings
+        Wavenumber, time origins and limit; the defaults of :class:`RelaxationSettings` if None.
 
     Raises
     ------
     MgflowsError
         If the liquid does not relax within ``longest_time``: too cold, or crystallised.
     """
+    settings = settings or RelaxationSettings()
+    wavenumber, longest_time = settings.wavenumber, settings.longest_time
     md = SurrogateMolecularDynamics(lj, atoms, seed)
     md.run(5.0, 10.0, sample_every=250)
     *_, tau = _decay_in_full(md, reduced_temperature, wavenumber, 1.0, longest_time, n_origins=2)
@@ -181,7 +196,7 @@ def measure_relaxation(
         energies.append(find_inherent_structure(md.atoms, lj, 1e-6)[1])
 
     times, scattering, msd, tau = _decay_in_full(
-        md, reduced_temperature, wavenumber, 3.0 * tau, longest_time, n_origins, minimise
+        md, reduced_temperature, wavenumber, 3.0 * tau, longest_time, settings.n_origins, minimise
     )
     return AlphaRelaxation(
         float(reduced_temperature),
@@ -265,9 +280,7 @@ def measure_relaxation_times(
     *,
     n_runs: int = 4,
     seed: int = 0,
-    wavenumber: float = 7.5,
-    n_origins: int = 20,
-    longest_time: float = 1e4,
+    settings: RelaxationSettings | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RelaxationTimes:
     """Measure tau_alpha(T) in independent runs, with errors from their spread.
@@ -282,7 +295,7 @@ def measure_relaxation_times(
         Independent runs per temperature, two or more.
     seed
         Seed; run r of temperature i has the seed ``(seed, i, r)``.
-    wavenumber, n_origins, longest_time
+    settings
         As in :func:`measure_relaxation`.
     progress
         Called with the runs done and the total number of runs.
@@ -300,16 +313,7 @@ def measure_relaxation_times(
         for r in range(n_runs):
             run_seed = int(np.random.SeedSequence([seed, i, r]).generate_state(1)[0])
             atoms = random_configuration(lj, alloy, run_seed)
-            run = measure_relaxation(
-                lj,
-                atoms,
-                temperature,
-                run_seed,
-                wavenumber=wavenumber,
-                n_origins=n_origins,
-                longest_time=longest_time,
-            )
-            row.append(run)
+            row.append(measure_relaxation(lj, atoms, temperature, run_seed, settings))
             if progress is not None:
                 progress(i * n_runs + r + 1, len(reduced_temperatures) * n_runs)
         runs.append(tuple(row))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -16,9 +16,30 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from mgflows.surrogate.lennard_jones import LennardJones
+__all__ = ["LennardJonesCalculator", "LennardJonesResult", "PairParameters", "evaluate"]
 
-__all__ = ["LennardJonesCalculator", "LennardJonesResult", "evaluate"]
+
+class PairParameters(Protocol):
+    """What the sum over pairs needs of :class:`mgflows.surrogate.LennardJones`."""
+
+    @property
+    def sigma(self) -> NDArray[np.float64]:
+        """(n_species, n_species) in A."""
+
+    @property
+    def epsilon(self) -> NDArray[np.float64]:
+        """(n_species, n_species) in eV."""
+
+    @property
+    def cutoff_factor(self) -> float:
+        """Cutoff of each pair over its sigma."""
+
+    @property
+    def cutoff(self) -> NDArray[np.float64]:
+        """(n_species, n_species) in A."""
+
+    def types(self, atoms: Atoms) -> NDArray[np.int64]:
+        """Indices of the species of the atoms."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,7 @@ class LennardJonesResult:
         return float(self.energies.sum())
 
 
-def evaluate(lj: LennardJones, atoms: Atoms) -> LennardJonesResult:
+def evaluate(lj: PairParameters, atoms: Atoms) -> LennardJonesResult:
     """Energies, forces and virial of a configuration in any cell, by an explicit sum over images.
 
     Raises
@@ -117,7 +138,7 @@ class LennardJonesCalculator(Calculator):
         "stress",
     ]
 
-    def __init__(self, lj: LennardJones) -> None:
+    def __init__(self, lj: PairParameters) -> None:
         super().__init__()
         self.lj = lj
 

@@ -18,7 +18,14 @@ from mgflows.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["CRYSTALS", "MetalCrystal", "crystal_number_density", "lennard_jones_parameters"]
+__all__ = [
+    "CRYSTALS",
+    "METALLOIDS",
+    "MetalCrystal",
+    "Metalloid",
+    "crystal_number_density",
+    "lennard_jones_parameters",
+]
 
 _A12, _A6 = 12.13188, 14.45392
 NEIGHBOUR_DISTANCE = (2.0 * _A12 / _A6) ** (1.0 / 6.0)
@@ -102,10 +109,35 @@ CRYSTALS: Mapping[str, MetalCrystal] = {
 """Crystals of the metals common in metallic glasses and high-entropy alloys."""
 
 
+class Metalloid(NamedTuple):
+    """Properties of a metalloid.
+
+    Attributes
+    ----------
+    covalent_radius
+        Covalent radius in A.
+    cohesive_energy
+        Cohesive energy of the element at 0 K, eV per atom.
+    """
+
+    covalent_radius: float
+    cohesive_energy: float
+
+
+# Radii: B. Cordero et al., Dalton Trans. 2832 (2008), doi:10.1039/b801115j (carbon: sp3). Cohesive
+# energies: Kittel, chapter 3, table 1.
+METALLOIDS: Mapping[str, Metalloid] = {
+    "B": Metalloid(0.84, 5.81),
+    "C": Metalloid(0.76, 7.37),
+    "Si": Metalloid(1.11, 4.63),
+    "P": Metalloid(1.07, 3.43),
+    "Ge": Metalloid(1.20, 3.85),
+}
+"""The metalloids common in metallic glasses."""
+
+
 def _crystal(symbol: str) -> MetalCrystal:
     if symbol not in CRYSTALS:
-        from mgflows.surrogate.metalloids import METALLOIDS
-
         raise InputError(
             f"no crystal data for {symbol!r}",
             hint=(

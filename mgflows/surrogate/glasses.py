@@ -216,8 +216,7 @@ def sample_glass(
         sampler = SwapMonteCarlo.from_alloy(
             lj,
             alloy,
-            seed,
-            stream=stream,
+            (seed, stream),
             swap_fraction=protocol.swap_fraction,
             dtype=protocol.dtype,
         )

@@ -12,6 +12,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.geometry import check_distances, check_geometry
+from mgflows.surrogate.pair_tables import read_pair_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -283,9 +284,14 @@ class LennardJones:
 
         The format is that of :func:`mgflows.surrogate.pair_tables.read_pair_table`.
         """
-        from mgflows.surrogate.pair_tables import read_pair_table
-
-        return read_pair_table(path)
+        table = read_pair_table(path)
+        return cls.from_species(
+            table.sigma,
+            table.epsilon,
+            pairs=table.pairs,
+            cutoff_factor=table.cutoff_factor,
+            reference=table.reference,
+        )
 
     @classmethod
     def for_species(

@@ -23,43 +23,22 @@ from __future__ import annotations
 
 import itertools
 from statistics import fmean
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from mgflows import units
 from mgflows.errors import InputError
-from mgflows.surrogate.elements import COHESIVE_ENERGY, NEIGHBOUR_DISTANCE
+from mgflows.surrogate.elements import (
+    COHESIVE_ENERGY,
+    METALLOIDS,
+    NEIGHBOUR_DISTANCE,
+    Metalloid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["METALLOIDS", "MIXING_ENTHALPIES", "Metalloid", "metalloid_parameters"]
 
-
-class Metalloid(NamedTuple):
-    """Properties of a metalloid.
-
-    Attributes
-    ----------
-    covalent_radius
-        Covalent radius in A.
-    cohesive_energy
-        Cohesive energy of the element at 0 K, eV per atom.
-    """
-
-    covalent_radius: float
-    cohesive_energy: float
-
-
-# Radii: B. Cordero et al., Dalton Trans. 2832 (2008), doi:10.1039/b801115j (carbon: sp3). Cohesive
-# energies: Kittel, chapter 3, table 1.
-METALLOIDS: Mapping[str, Metalloid] = {
-    "B": Metalloid(0.84, 5.81),
-    "C": Metalloid(0.76, 7.37),
-    "Si": Metalloid(1.11, 4.63),
-    "P": Metalloid(1.07, 3.43),
-    "Ge": Metalloid(1.20, 3.85),
-}
-"""The metalloids common in metallic glasses."""
 
 # A. Takeuchi and A. Inoue, Mater. Trans. 46, 2817 (2005), doi:10.2320/matertrans.46.2817.
 MIXING_ENTHALPIES: Mapping[str, Mapping[str, float]] = {

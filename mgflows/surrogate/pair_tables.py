@@ -19,6 +19,7 @@ A pair without sigma or without epsilon has the mixed value.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,38 @@ from ase.data import atomic_numbers
 
 from mgflows.errors import InputError, MissingFileError
 from mgflows.files import read_text
-from mgflows.surrogate.lennard_jones import LennardJones
 
-__all__ = ["read_pair_table"]
+__all__ = ["PairTable", "read_pair_table"]
 
 _KEYS = ("species", "pairs", "cutoff_factor", "reference")
 _HINT = "see the format in the documentation of mgflows.surrogate.pair_tables"
 
 
-def read_pair_table(path: Path | str) -> LennardJones:
-    """Read a surrogate from a YAML file.
+@dataclass(frozen=True)
+class PairTable:
+    """Parameters of a Lennard-Jones mixture; see :meth:`LennardJones.from_species`.
+
+    Parameters
+    ----------
+    sigma, epsilon
+        Diameters in A and well depths in eV, by species.
+    pairs
+        Both by pair, for pairs that are not mixed.
+    cutoff_factor
+        Cutoff of each pair over its sigma.
+    reference
+        Species whose sigma and epsilon are the units; empty for the default.
+    """
+
+    sigma: dict[str, float]
+    epsilon: dict[str, float]
+    pairs: dict[tuple[str, str], tuple[float, float]]
+    cutoff_factor: float
+    reference: str
+
+
+def read_pair_table(path: Path | str) -> PairTable:
+    """Read the parameters of a surrogate from a YAML file.
 
     Parameters
     ----------
@@ -54,7 +77,9 @@ def read_pair_table(path: Path | str) -> LennardJones:
     try:
         content = yaml.safe_load(read_text(path))
     except FileNotFoundError as error:
-        raise MissingFileError(f"the pair table {path} does not exist") from error
+        raise MissingFileError(
+            f"the pair table {path} does not exist", hint="give the path of a YAML file"
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the pair table {path} cannot be read ({reason})", hint=_HINT) from error
@@ -87,7 +112,7 @@ def read_pair_table(path: Path | str) -> LennardJones:
             given.get("sigma", (sigma[a] + sigma[b]) / 2.0),
             given.get("epsilon", math.sqrt(epsilon[a] * epsilon[b])),
         )
-    return LennardJones.from_species(
+    return PairTable(
         sigma,
         epsilon,
         pairs=pairs,

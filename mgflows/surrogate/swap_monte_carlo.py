@@ -57,8 +57,9 @@ class SwapMonteCarlo:
         The surrogate.
     atoms
         Start configuration in A in a periodic orthorhombic box; species in any order.
-    seed, stream
-        Seed of the random numbers; streams of one seed are independent.
+    seed
+        Seed of the random numbers, or a pair ``(seed, stream)``; streams of one seed are
+        independent, and the seed alone is stream 0.
     exchange_pairs
         Pairs of species that may exchange positions; by default those adjacent in diameter among
         the species present.
@@ -92,9 +93,8 @@ class SwapMonteCarlo:
         self,
         lj: LennardJones,
         atoms: Atoms,
-        seed: int,
+        seed: int | tuple[int, int],
         *,
-        stream: int = 0,
         exchange_pairs: Sequence[tuple[str, str]] | None = None,
         max_displacement: float = 0.15,
         swap_fraction: float = 0.2,
@@ -120,7 +120,7 @@ class SwapMonteCarlo:
         self.cooling: Cooling | None = None
         self._template = Atoms(numbers=atoms.numbers, cell=atoms.cell, pbc=True)
         self._order = np.argsort(reduced.types, kind="stable")
-        self._random_state = all_pairs.seed_random_state(seed, stream)
+        self._random_state = all_pairs.seed_random_state(*_seed_and_stream(seed))
         counts = np.bincount(reduced.types, minlength=len(lj.species))
         present = [species for species, count in zip(lj.species, counts, strict=True) if count]
         self.exchange_pairs = lj.exchanges_of(present, exchange_pairs)
@@ -134,18 +134,20 @@ class SwapMonteCarlo:
             )
 
     @classmethod
-    def from_alloy(cls, lj: LennardJones, alloy: Alloy, seed: int, **settings: Any) -> Self:
+    def from_alloy(
+        cls, lj: LennardJones, alloy: Alloy, seed: int | tuple[int, int], **settings: Any
+    ) -> Self:
         """Start from atoms inserted at random in the alloy's box; :meth:`equilibrate` melts it.
 
         Parameters
         ----------
         lj, alloy, seed
             Surrogate, composition with number of atoms and density, and seed of both the insertion
-            and the sampling.
+            and the sampling. Streams of one seed start from the same insertion.
         settings
             As in :class:`SwapMonteCarlo`.
         """
-        return cls(lj, random_configuration(lj, alloy, seed), seed, **settings)
+        return cls(lj, random_configuration(lj, alloy, _seed_and_stream(seed)[0]), seed, **settings)
 
     @property
     def n_atoms(self) -> int:
@@ -578,6 +580,10 @@ def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[An
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
+
+
+def _seed_and_stream(seed: int | tuple[int, int]) -> tuple[int, int]:
+    return seed if isinstance(seed, tuple) else (seed, 0)
 
 
 def _check_swap_fraction(swap_fraction: float) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from mgflows.errors import MgflowsError
 from mgflows.fits import fit_line
 from mgflows.validation.dimers import DIMERS
+from mgflows.validation.quantities import QUANTITIES, Quantity
 from mgflows.validation.rdf import curve_distance
 from mgflows.validation.transport import fit_arrhenius, fit_vogel
 from mgflows.validation.viscosity import viscosity_from_correlations
@@ -28,50 +29,6 @@ _WANTED_ERROR = 0.05
 """Relative standard error below which a quantity counts as converged."""
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Title and unit of a quantity."""
-
-    title: str
-    unit: str
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "density": Quantity("density, 300 K", "g/cm3"),
-    "density_0K": Quantity("density, 0 K", "g/cm3"),
-    "melt_density": Quantity("density of the melt", "g/cm3"),
-    "thermal_expansion_glass": Quantity("linear thermal expansion, glass", "1e-6/K"),
-    "thermal_expansion_liquid": Quantity("linear thermal expansion, liquid", "1e-6/K"),
-    "glass_transition": Quantity("glass transition", "K"),
-    "glass_transition_volume": Quantity("glass transition, volume", "K"),
-    "glass_transition_enthalpy": Quantity("glass transition, enthalpy", "K"),
-    "heat_capacity_fluctuations": Quantity("heat capacity of the melt, fluctuations", "J/mol/K"),
-    "heat_capacity_slope": Quantity("heat capacity of the melt, slope", "J/mol/K"),
-    "bulk_modulus": Quantity("bulk modulus B", "GPa"),
-    "shear_modulus": Quantity("shear modulus G", "GPa"),
-    "young_modulus": Quantity("Young's modulus E", "GPa"),
-    "poisson_ratio": Quantity("Poisson's ratio", ""),
-    "shear_modulus_aqs": Quantity("G from quasi-static shear", "GPa"),
-    "yield_stress": Quantity("largest shear stress", "GPa"),
-    "yield_strain": Quantity("shear strain at the largest stress", ""),
-    "delta_cb": Quantity("neighbours kept on relaxation, Delta_CB", ""),
-    "displacement": Quantity("mean displacement on relaxation", "A"),
-    "viscosity": Quantity("viscosity", "mPa s"),
-    "viscosity_helfand": Quantity("viscosity, Helfand moment", "mPa s"),
-    "activation_energy": Quantity("activation energy of the viscosity", "eV"),
-    "vogel_temperature": Quantity("Vogel temperature", "K"),
-    "diffusion": Quantity("self-diffusion", "1e-9 m2/s"),
-    "relaxation_time": Quantity("alpha relaxation time", "ps"),
-    "coordination": Quantity("neighbours within 4 A", ""),
-    "warren_cowley": Quantity("Warren-Cowley parameter", ""),
-    "icosahedra": Quantity("fraction of <0 0 12 0>", ""),
-    "energy_slope": Quantity("slope of energies against the labels", ""),
-    "energy_offset": Quantity("mean energy less that of the labels", "eV/atom"),
-    "rdf_distance": Quantity("X-ray g(r): mean distance to the first potential", ""),
-    "energy_drift": Quantity("energy drift at constant energy", "meV/atom/ps"),
-}
-"""Quantities of samples and experiments. The name of a pair or an element follows after a space, as
-in ``diffusion Cu``."""
 _PER_TEMPERATURE = (
     "melt_density",
     "viscosity",

@@ -218,55 +218,18 @@ def elastic_constants(
     reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)
     stress_reference = reference.get_stress()
 
-    def column(component: int, size: float) -> _Column:
-        deformation = size * strain_from_voigt(np.eye(6)[component])
-        stretched, squeezed = (
-            apply_deformation(reference, np.eye(3) + sign * deformation) for sign in (1.0, -1.0)
-        )
-        stretched.calc = squeezed.calc = calculator
-        asymmetry = 0.0
-        if relax_ions:
-            affine = stretched.positions.copy(), squeezed.positions.copy()
-            minimise_positions(stretched, force_tolerance)
-            squeezed.positions -= stretched.positions - affine[0]
-        stress_stretched = stretched.get_stress()
-        dissipated = _dissipated(reference, stretched, deformation)
-        if relax_ions:
-            minimise_positions(squeezed, force_tolerance)
-            moved = stretched.positions - affine[0] + squeezed.positions - affine[1]
-            asymmetry = float(np.linalg.norm(moved, axis=1).max())
-        stress_squeezed = squeezed.get_stress()
-        dissipated = max(dissipated, _dissipated(reference, squeezed, -deformation), key=abs)
-        curvature = np.abs(stress_stretched + stress_squeezed - 2.0 * stress_reference).max()
-        constants = (stress_stretched - stress_squeezed) / (2.0 * size)
-        elastic = reference.get_volume() * np.abs(constants).max() * size**2 / 2.0
-        return _Column(
-            constants,
-            float(curvature / (2.0 * size)),
-            relax_ions
-            and (
-                abs(dissipated) > _LARGEST_DISSIPATION * elastic or asymmetry > _LARGEST_ASYMMETRY
-            ),
-        )
-
     strains = np.full(6, float(strain))
     columns = []
     for component in range(6):
-        size = float(strain)
-        best = column(component, size)
-        while (
-            best.rearranged or best.nonlinearity > _WANTED_NONLINEARITY
-        ) and size > _SMALLEST_STRAIN:
-            size /= 2.0
-            other = column(component, size)
-            if (other.rearranged, other.curvature) < (best.rearranged, best.curvature):
-                best, strains[component] = other, size
-        if best.rearranged or best.nonlinearity > _LARGEST_NONLINEARITY:
-            raise PotentialFailureError(
-                f"atoms rearrange under every strain of component {component + 1} from "
-                f"{strain:g} down to {size:g}: the structure has no elastic constants"
-            )
-        columns.append(best)
+        column, strains[component] = _smallest_curvature(
+            reference,
+            stress_reference,
+            calculator,
+            component,
+            strain,
+            force_tolerance if relax_ions else None,
+        )
+        columns.append(column)
         if progress:
             progress(2 * component + 2, 12)
 
@@ -298,6 +261,72 @@ class _Column:
         """Curvature in units of the largest constant."""
         largest = float(np.abs(self.constants).max())
         return self.curvature / largest if largest > 0.0 else 0.0
+
+
+def _smallest_curvature(
+    reference: Atoms,
+    stress_reference: NDArray[np.float64],
+    calculator: Calculator,
+    component: int,
+    strain: float,
+    force_tolerance: float | None,
+) -> tuple[_Column, float]:
+    """Column of the stiffness and its strain, halved until the stresses are symmetric."""
+    size = chosen = float(strain)
+    best = _column(reference, stress_reference, calculator, component, size, force_tolerance)
+    while (best.rearranged or best.nonlinearity > _WANTED_NONLINEARITY) and size > _SMALLEST_STRAIN:
+        size /= 2.0
+        other = _column(reference, stress_reference, calculator, component, size, force_tolerance)
+        if (other.rearranged, other.curvature) < (best.rearranged, best.curvature):
+            best, chosen = other, size
+    if best.rearranged or best.nonlinearity > _LARGEST_NONLINEARITY:
+        raise PotentialFailureError(
+            f"atoms rearrange under every strain of component {component + 1} from {strain:g} "
+            f"down to {size:g}: the structure has no elastic constants",
+            hint="anneal the structure, or lower force_tolerance",
+        )
+    return best, chosen
+
+
+def _column(
+    reference: Atoms,
+    stress_reference: NDArray[np.float64],
+    calculator: Calculator,
+    component: int,
+    size: float,
+    force_tolerance: float | None,
+) -> _Column:
+    """Central difference of the stress for one Voigt strain.
+
+    The stress of the reference is given; ions are clamped without a tolerance of the forces.
+    """
+    deformation = size * strain_from_voigt(np.eye(6)[component])
+    stretched, squeezed = (
+        apply_deformation(reference, np.eye(3) + sign * deformation) for sign in (1.0, -1.0)
+    )
+    stretched.calc = squeezed.calc = calculator
+    asymmetry = 0.0
+    if force_tolerance is not None:
+        affine = stretched.positions.copy(), squeezed.positions.copy()
+        minimise_positions(stretched, force_tolerance)
+        squeezed.positions -= stretched.positions - affine[0]
+    stress_stretched = stretched.get_stress()
+    dissipated = _dissipated(reference, stretched, deformation)
+    if force_tolerance is not None:
+        minimise_positions(squeezed, force_tolerance)
+        moved = stretched.positions - affine[0] + squeezed.positions - affine[1]
+        asymmetry = float(np.linalg.norm(moved, axis=1).max())
+    stress_squeezed = squeezed.get_stress()
+    dissipated = max(dissipated, _dissipated(reference, squeezed, -deformation), key=abs)
+    curvature = np.abs(stress_stretched + stress_squeezed - 2.0 * stress_reference).max()
+    constants = (stress_stretched - stress_squeezed) / (2.0 * size)
+    elastic = reference.get_volume() * np.abs(constants).max() * size**2 / 2.0
+    return _Column(
+        constants,
+        float(curvature / (2.0 * size)),
+        force_tolerance is not None
+        and (abs(dissipated) > _LARGEST_DISSIPATION * elastic or asymmetry > _LARGEST_ASYMMETRY),
+    )
 
 
 def _dissipated(reference: Atoms, strained: Atoms, deformation: NDArray[np.float64]) -> float:

@@ -11,6 +11,7 @@ import yaml
 
 from mgflows.errors import InputError
 from mgflows.files import read_text
+from mgflows.validation.quantities import QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Experiment", "experiments_for", "load_experiments"]
 
+_HINT = "see the format in docs/how_to/validation.md"
 _LARGEST_DIFFERENCE = 0.005
 """Largest difference of any atomic fraction at which two compositions count as the same."""
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
@@ -30,7 +32,7 @@ class Experiment:
     Parameters
     ----------
     quantity
-        A name in :data:`mgflows.validation.comparison.QUANTITIES`.
+        A name in :data:`mgflows.validation.quantities.QUANTITIES`.
     composition
         Formula of the alloy.
     value, error
@@ -109,17 +111,15 @@ def _parse(text: str, where: str) -> list[Experiment]:
     try:
         entries = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{where} is not YAML: {error}") from error
+        raise InputError(f"{where} is not YAML: {error}", hint=_HINT) from error
     if not isinstance(entries, list):
-        raise InputError(f"{where} must be a list of measured values")
+        raise InputError(f"{where} must be a list of measured values", hint=_HINT)
     return [_entry(entry, f"entry {number} of {where}") for number, entry in enumerate(entries, 1)]
 
 
 def _entry(entry: Any, where: str) -> Experiment:
-    from mgflows.validation.comparison import QUANTITIES
-
     if not isinstance(entry, dict):
-        raise InputError(f"{where} is {entry!r}, not a mapping")
+        raise InputError(f"{where} is {entry!r}, not a mapping", hint=_HINT)
     conditions = entry.get("conditions") or {}
     values = {key: value for key, value in entry.items() if key != "conditions"}
     values["temperature"] = conditions.get("temperature")
@@ -130,7 +130,7 @@ def _entry(entry: Any, where: str) -> Experiment:
     if missing or unknown:
         words = [f"lacks {', '.join(missing)}"] * bool(missing)
         words += [f"has the unknown fields {', '.join(unknown)}"] * bool(unknown)
-        raise InputError(f"{where} {' and '.join(words)}")
+        raise InputError(f"{where} {' and '.join(words)}", hint=_HINT)
     if values["quantity"] not in QUANTITIES:
         raise InputError(
             f"{where} has the unknown quantity {values['quantity']!r}",
@@ -138,15 +138,21 @@ def _entry(entry: Any, where: str) -> Experiment:
         )
     for name in ("value", "error", "temperature"):
         if values[name] is not None and not isinstance(values[name], int | float):
-            raise InputError(f"{name} of {where} is {values[name]!r}, not a number")
+            raise InputError(f"{name} of {where} is {values[name]!r}, not a number", hint=_HINT)
     if values["value"] is None:
-        raise InputError(f"{where} has no value")
+        raise InputError(f"{where} has no value", hint=_HINT)
     if not isinstance(values["verified"], bool):
-        raise InputError(f"verified of {where} is {values['verified']!r}, not true or false")
+        raise InputError(
+            f"verified of {where} is {values['verified']!r}, not true or false", hint=_HINT
+        )
     if not _DOI.fullmatch(str(values["doi"])):
-        raise InputError(f"the DOI {values['doi']!r} of {where} does not begin with 10.")
+        raise InputError(
+            f"the DOI {values['doi']!r} of {where} does not begin with 10.", hint=_HINT
+        )
     if not _fractions(str(values["composition"])):
-        raise InputError(f"the composition {values['composition']!r} of {where} is not a formula")
+        raise InputError(
+            f"the composition {values['composition']!r} of {where} is not a formula", hint=_HINT
+        )
     values["value"] = float(values["value"])
     return Experiment(**values)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.fits import least_squares_line
 from mgflows.validation.statistics import autocovariance, finite_array, inefficiency, slope_error
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def heat_capacity_from_cooling(
     slopes, errors = np.empty(n_windows), np.full(n_windows, np.nan)
     for index in range(n_windows):
         members = np.flatnonzero(window == index)
-        slopes[index] = np.polyfit(t[members], h[members], 1)[0]
+        slopes[index] = least_squares_line(t[members], h[members])[0]
         if enough[index]:
             errors[index] = slope_error(t[members], covariance, scale[members])
     return HeatCapacityCurve(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from mgflows.validation.sample import Sample, measure_sample
 from mgflows.validation.sample_files import SampleFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -31,9 +32,41 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["compare_potentials", "composition_of", "unique_names"]
+__all__ = ["KeptSamples", "References", "compare_potentials", "composition_of", "unique_names"]
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class References:
+    """Values that the potentials are compared with.
+
+    Parameters
+    ----------
+    label_energies
+        Energies in eV per atom of the glasses by the labelling method.
+    experiments
+        Measured values; those of another composition are left out.
+    """
+
+    label_energies: Sequence[float | None] | None = None
+    experiments: Sequence[Experiment] = ()
+
+
+@dataclass(frozen=True)
+class KeptSamples:
+    """A folder for finished samples.
+
+    Parameters
+    ----------
+    folder
+        Samples that it holds are not measured again, and the others are added to it.
+    finished_only
+        Average the samples in the folder and measure none.
+    """
+
+    folder: Path
+    finished_only: bool = False
 
 
 def compare_potentials(
@@ -42,12 +75,9 @@ def compare_potentials(
     *,
     suite: str | SuiteProtocol = "quick",
     seed: int = 0,
-    label_energies: Sequence[float | None] | None = None,
-    experiments: Sequence[Experiment] = (),
+    references: References | None = None,
     n_processes: int = 1,
-    device: Device = "cpu",
-    samples: Path | None = None,
-    finished_only: bool = False,
+    samples: KeptSamples | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Measure the same samples under several potentials and average them.
@@ -64,19 +94,12 @@ def compare_potentials(
         Name or protocol.
     seed
         Seed of all random numbers, the same for every potential.
-    label_energies
-        Energies in eV per atom of the glasses by the labelling method.
-    experiments
-        Measured values; those of another composition are left out.
+    references
+        Values to compare with.
     n_processes
         Samples measured at the same time.
-    device
-        Where NEPs are evaluated.
     samples
-        Folder for finished samples: those that it holds are not measured again, and the others are
-        added to it.
-    finished_only
-        Average the samples in that folder and measure none.
+        Folder for finished samples.
     progress
         Called with (sample, samples done, samples planned).
 
@@ -86,6 +109,8 @@ def compare_potentials(
         For no glass, several compositions, a glass that does not fill a periodic cell, or a
         potential that lacks an element; with ``finished_only`` if no sample is finished.
     """
+    references = references or References()
+    finished_only = samples is not None and samples.finished_only
     composition = composition_of(glasses)
     for number, glass in enumerate(glasses, start=1):
         check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
@@ -100,7 +125,7 @@ def compare_potentials(
     files = None
     if samples is not None:
         labelled = {text: (given[text], name) for text, name in by_text.items()}
-        files = SampleFiles(samples, glasses, protocol, labelled)
+        files = SampleFiles(samples.folder, glasses, protocol, labelled)
     planned = _planned(potentials, glasses, protocol, seed, first=0)
     n_planned = dict.fromkeys(names, 0)
     done: list[tuple[str, SampleTask, Sample | None]] = []
@@ -111,14 +136,14 @@ def compare_potentials(
             n_planned[by_text[task.potential]] += 1
         stored = {task: sample for task in planned if files and (sample := files.read(task))}
         open_ = [] if finished_only else [task for task in planned if task not in stored]
-        measured = _measured(open_, given, glasses, protocol, n_processes, device, files)
+        measured = _measured(open_, given, glasses, protocol, n_processes, files)
         for task, sample in itertools.chain(stored.items(), measured):
             done.append((by_text[task.potential], task, sample))
             if progress:
                 progress(f"{by_text[task.potential]}: {task.key}", len(done), total)
-        if not done:
+        if not done and samples is not None:
             raise InputError(
-                f"no sample of this validation is finished in {samples}",
+                f"no sample of this validation is finished in {samples.folder}",
                 hint="measure some first, with the same potentials, glasses, suite and seed",
             )
         done.sort(key=lambda entry: (names.index(entry[0]), entry[1].index))
@@ -127,8 +152,8 @@ def compare_potentials(
             suite=suite if isinstance(suite, str) else "own",
             protocol=protocol,
             composition=composition,
-            label_energies=label_energies,
-            experiments=[each for each in experiments if each.is_of(composition)],
+            label_energies=references.label_energies,
+            experiments=[each for each in references.experiments if each.is_of(composition)],
             names=names,
         )
         for model in result.models:
@@ -224,7 +249,6 @@ def _measured(
     glasses: Sequence[Atoms],
     protocol: SuiteProtocol,
     n_processes: int,
-    device: Device,
     files: SampleFiles | None,
 ) -> Iterator[tuple[SampleTask, Sample | None]]:
     checkpoints = {} if files is None else {task: files.checkpoint(task) for task in tasks}
@@ -240,8 +264,9 @@ def _measured(
         return
     # The longest first, so that the processes finish at about the same time.
     ordered = sorted(tasks, key=lambda task: -task.seconds)
+    devices = {text: potential.device for text, potential in potentials.items()}
     measure = partial(
-        _in_process, [_plain(glass) for glass in glasses], protocol, device, checkpoints
+        _in_process, [_plain(glass) for glass in glasses], protocol, devices, checkpoints
     )
     for index, (sample, reason) in run_in_processes(measure, ordered, n_processes):
         if sample is None:
@@ -254,14 +279,14 @@ def _measured(
 def _in_process(
     glasses: Sequence[Atoms],
     protocol: SuiteProtocol,
-    device: Device,
+    devices: Mapping[str, Device],
     checkpoints: dict[SampleTask, Path],
     task: SampleTask,
     progress: Callable[[int], None],  # noqa: ARG001 - a sample has no steps to count
 ) -> tuple[Sample | None, str]:
     """The sample, or the reason why it failed."""
     try:
-        potential = parse_potential(task.potential, device)
+        potential = parse_potential(task.potential, devices[task.potential])
         checkpoint = checkpoints.get(task)
         return measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint), ""
     except MgflowsError as error:

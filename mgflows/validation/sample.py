@@ -26,7 +26,7 @@ from mgflows.validation.heat_capacity import (
 from mgflows.validation.landscape import energies_per_atom
 from mgflows.validation.plan import protocol_of
 from mgflows.validation.rdf import radial_distribution
-from mgflows.validation.shear import athermal_quasistatic_shear
+from mgflows.validation.shear import ShearSettings, athermal_quasistatic_shear
 from mgflows.validation.short_range_order import (
     neighbour_statistics,
     neutron_weights,
@@ -282,8 +282,8 @@ def _glass(given: _Given, sample: Sample) -> None:
     shear = athermal_quasistatic_shear(
         elastic.atoms,
         calculator,
+        ShearSettings(strain_max=protocol.shear_strain),
         directions=protocol.shear_directions,  # type: ignore[arg-type]
-        strain_max=protocol.shear_strain,
         relax_reference=False,
     )
     for curve in shear.curves:
@@ -304,9 +304,8 @@ def _yield(given: _Given, sample: Sample) -> None:
     shear = athermal_quasistatic_shear(
         given.atoms,
         given.potential.calculator(),
+        ShearSettings(strain_step=protocol.yield_step, strain_max=protocol.yield_strain),
         directions=protocol.shear_directions[:1],  # type: ignore[arg-type]
-        strain_step=protocol.yield_step,
-        strain_max=protocol.yield_strain,
     )
     (curve,) = shear.curves
     sample.curves["stress-strain"] = {

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ShearCurve",
     "ShearResult",
+    "ShearSettings",
     "athermal_quasistatic_shear",
     "elastic_slope",
     "plastic_events",
@@ -132,16 +133,66 @@ class ShearResult:
         return found
 
 
+@dataclass(frozen=True)
+class ShearSettings:
+    """Steps of a quasi-static shear and the fit of its modulus.
+
+    Parameters
+    ----------
+    strain_step, strain_max
+        Engineering strains; the paper's fit needs 0.006.
+    fit_window
+        Strains of the linear fit, both included (paper: 0.004 to 0.006). Plastic events inside it
+        are left out of the fit, see :func:`elastic_slope`.
+    force_tolerance
+        eV/A, of all minimisations.
+
+    Raises
+    ------
+    InputError
+        For a step that is not positive, or a window with fewer than two strains in it.
+    """
+
+    strain_step: float = 5e-4
+    strain_max: float = 6e-3
+    fit_window: tuple[float, float] = (0.004, 0.006)
+    force_tolerance: float = FORCE_TOLERANCE
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.strain_step <= self.strain_max:
+            raise InputError(
+                f"the strain step is {self.strain_step:g} but must be positive and at most "
+                f"strain_max, {self.strain_max:g}",
+                hint="the usual step is 5e-4",
+            )
+        if (n_strains := self.in_window.sum()) < 2:
+            low, high = self.fit_window
+            raise InputError(
+                f"{n_strains} strains lie in the fit window {low:g} to {high:g}",
+                hint="raise strain_max or take smaller steps",
+            )
+
+    @property
+    def strains(self) -> NDArray[np.float64]:
+        """(n,) strains, from 0 to the largest."""
+        n_steps = round(self.strain_max / self.strain_step)
+        return np.arange(n_steps + 1, dtype=np.float64) * self.strain_step
+
+    @property
+    def in_window(self) -> NDArray[np.bool_]:
+        """(n,) whether a strain is in the fit window."""
+        low, high = self.fit_window
+        half_step = self.strain_step / 2.0
+        return (self.strains > low - half_step) & (self.strains < high + half_step)
+
+
 def athermal_quasistatic_shear(
     atoms: Atoms,
     calculator: Calculator,
+    settings: ShearSettings | None = None,
     *,
     directions: Sequence[Direction] = ("xy",),
-    strain_step: float = 5e-4,
-    strain_max: float = 6e-3,
-    fit_window: tuple[float, float] = (0.004, 0.006),
     relax_reference: bool = True,
-    force_tolerance: float = FORCE_TOLERANCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> ShearResult:
     """Simple shear ``F = 1 + strain a b`` in steps at constant volume.
@@ -155,45 +206,24 @@ def athermal_quasistatic_shear(
         Any periodic structure; not changed. Constraints are not obeyed.
     calculator
         Any ASE calculator with forces and stress.
+    settings
+        Strains and tolerances; the defaults of :class:`ShearSettings` if None.
     directions
         Shear directions; all start from the same reference. A small glass is anisotropic: average
         over several directions.
-    strain_step, strain_max
-        Engineering strains; the paper's fit needs 0.006.
-    fit_window
-        Strains of the linear fit, both included (paper: 0.004 to 0.006). Plastic events inside it
-        are left out of the fit, see :func:`elastic_slope`.
     relax_reference
         First relax cell and ions to zero stress.
-    force_tolerance
-        eV/A, of all minimisations.
     progress
         Called with (steps done, steps in all).
 
     Raises
     ------
     InputError
-        For an unknown direction, a step that is not positive, a window with fewer than two
-        strains in it, or a structure that is not finite.
+        For an unknown direction, or a structure that is not finite.
     PotentialFailureError
         If the relaxation of the reference does not converge.
     """
-    if not 0.0 < strain_step <= strain_max:
-        raise InputError(
-            f"the strain step is {strain_step:g} but must be positive and at most strain_max, "
-            f"{strain_max:g}",
-            hint="the usual step is 5e-4",
-        )
-    n_steps = round(strain_max / strain_step)
-    strain = np.arange(n_steps + 1, dtype=np.float64) * strain_step
-    half_step = strain_step / 2.0
-    in_window = (strain > fit_window[0] - half_step) & (strain < fit_window[1] + half_step)
-    if in_window.sum() < 2:
-        raise InputError(
-            f"{in_window.sum()} strains lie in the fit window {fit_window[0]:g} to "
-            f"{fit_window[1]:g}",
-            hint="raise strain_max or take smaller steps",
-        )
+    settings = settings or ShearSettings()
     if not directions:
         raise InputError("there is no shear direction", hint="give such as ('xy', 'xz', 'yz')")
     for direction in directions:
@@ -203,48 +233,69 @@ def athermal_quasistatic_shear(
                 hint="give two different axes such as 'xy'",
             )
 
-    reference = zero_stress_reference(atoms, calculator, force_tolerance, relax=relax_reference)
-    volume = reference.get_volume()
+    reference = zero_stress_reference(
+        atoms, calculator, settings.force_tolerance, relax=relax_reference
+    )
+    n_strains = len(settings.strains)
     curves = []
     for number, direction in enumerate(directions):
-        along, gradient = _AXES[direction[0]], _AXES[direction[1]]
-        increment = np.eye(3)
-        increment[along, gradient] = strain_step
-        sheared, failure = reference.copy(), ""
-        points: list[tuple[float, float]] = []
-        for step in range(n_steps + 1):
-            if step:
-                sheared = apply_deformation(sheared, increment)
-            sheared.calc = calculator
-            try:
-                if step or not relax_reference:
-                    minimise_positions(sheared, force_tolerance)
-            except PotentialFailureError as error:
-                failure = f"the curve ends at a strain of {strain[max(step - 1, 0)]:g}: {error}"
-                break
-            stress = units.ev_per_a3_to_gpa(sheared.get_stress(voigt=False)[along, gradient])
-            points.append((float(stress), float(sheared.get_potential_energy())))
+
+        def count(done: int, before: int = number * n_strains) -> None:
             if progress:
-                progress(number * (n_steps + 1) + step + 1, len(directions) * (n_steps + 1))
-        n = len(points)
-        stresses, energies = np.array(points).reshape(n, 2).T
-        events = plastic_events(strain[:n], stresses, energies, volume)
-        inside = in_window[:n]
-        slope = np.nan
-        if inside.sum() == in_window.sum():
-            slope = elastic_slope(strain[:n][inside], stresses[inside], events[inside])
-            if not slope > 0.0:
-                slope = np.nan
+                progress(before + done, len(directions) * n_strains)
+
         curves.append(
-            ShearCurve(
-                direction, strain[:n], stresses, energies / len(atoms), slope, events, failure
-            )
+            _shear(reference, calculator, settings, direction, relaxed=relax_reference, count=count)
         )
     moduli = np.array([curve.shear_modulus for curve in curves])
     moduli = moduli[np.isfinite(moduli)]
     spread = moduli.std(ddof=1) / np.sqrt(len(moduli)) if len(moduli) > 1 else np.nan
     mean = float(moduli.mean()) if len(moduli) else float("nan")
-    return ShearResult(tuple(curves), mean, float(spread), fit_window)
+    return ShearResult(tuple(curves), mean, float(spread), settings.fit_window)
+
+
+def _shear(
+    reference: Atoms,
+    calculator: Calculator,
+    settings: ShearSettings,
+    direction: Direction,
+    *,
+    relaxed: bool,
+    count: Callable[[int], None],
+) -> ShearCurve:
+    """Shear along one direction, up to the first minimisation that does not converge."""
+    along, gradient = _AXES[direction[0]], _AXES[direction[1]]
+    increment = np.eye(3)
+    increment[along, gradient] = settings.strain_step
+    strain = settings.strains
+    sheared, failure = reference.copy(), ""
+    points: list[tuple[float, float]] = []
+    for step in range(len(strain)):
+        if step:
+            sheared = apply_deformation(sheared, increment)
+        sheared.calc = calculator
+        try:
+            if step or not relaxed:
+                minimise_positions(sheared, settings.force_tolerance)
+        except PotentialFailureError as error:
+            failure = f"the curve ends at a strain of {strain[max(step - 1, 0)]:g}: {error}"
+            break
+        stress = units.ev_per_a3_to_gpa(sheared.get_stress(voigt=False)[along, gradient])
+        points.append((float(stress), float(sheared.get_potential_energy())))
+        count(step + 1)
+    n = len(points)
+    stresses, energies = np.array(points).reshape(n, 2).T
+    events = plastic_events(strain[:n], stresses, energies, reference.get_volume())
+    in_window = settings.in_window
+    inside = in_window[:n]
+    slope = np.nan
+    if inside.sum() == in_window.sum():
+        slope = elastic_slope(strain[:n][inside], stresses[inside], events[inside])
+        if not slope > 0.0:
+            slope = np.nan
+    return ShearCurve(
+        direction, strain[:n], stresses, energies / len(reference), slope, events, failure
+    )
 
 
 def plastic_events(

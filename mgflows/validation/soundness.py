@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.fits import least_squares_line
 from mgflows.geometry import at_rest, with_volume
 from mgflows.md import protocols
 from mgflows.md.langevin import NPTSettings
@@ -121,5 +122,8 @@ def energy_drift(
     )
     energy = 1e3 * (run.samples.potential_energy + run.samples.kinetic_energy) / len(atoms)
     if not np.isfinite(energy).all():
-        raise PotentialFailureError("the energy is not finite in dynamics at constant energy")
-    return float(np.polyfit(run.samples.step * 1e-3, energy, 1)[0])
+        raise PotentialFailureError(
+            "the energy is not finite in dynamics at constant energy",
+            hint="train the potential on hotter structures",
+        )
+    return least_squares_line(run.samples.step * 1e-3, energy)[0]

@@ -24,6 +24,7 @@ from mgflows.validation.elasticity import ElasticResult, elastic_constants
 from mgflows.validation.heat_capacity import heat_capacity_from_cooling
 from mgflows.validation.landscape import energies_per_atom, energy_correlation
 from mgflows.validation.rdf import (
+    CurveDistance,
     curve_distance,
     radial_distribution,
 )
@@ -37,7 +38,7 @@ from mgflows.validation.suite_settings import (
     SuiteSettings,
     describe_protocol,
 )
-from mgflows.validation.viscosity import green_kubo_viscosity, sample_stress
+from mgflows.validation.viscosity import StressSampling, green_kubo_viscosity, sample_stress
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -138,36 +139,13 @@ def run_suite(
         raise InputError(
             f"the suite {suite!r} is unknown", hint=f"choose one of {', '.join(SUITES)}"
         )
-    if not glasses:
-        raise InputError("there is no glass to validate on", hint="give at least one structure")
-    for number, glass in enumerate(glasses, start=1):
-        formula = glass.get_chemical_formula()
-        # Coincident atoms are failures of this glass in the stages below, not of all glasses.
-        check_bulk(glass, f"glass {number} ({formula})")
-    if any(glass.constraints for glass in glasses):
-        logger.warning("constraints of the glasses are ignored: all atoms move")
+    _check_glasses(glasses)
     settings = SUITES[suite]
-    species = list(
-        dict.fromkeys(symbol for glass in glasses for symbol in glass.get_chemical_symbols())
-    )
     calculators = {"model": potential_calculator} | (
         {} if reference_calculator is None else {"reference": reference_calculator}
     )
-    stages_each = (
-        min(settings.n_elastic, len(glasses))
-        + min(settings.n_shear, len(glasses))
-        + 1
-        + (settings.melt_hold_time > 0.0)
-        + (settings.viscosity_temperature is not None)
-    )
-    run = _Run(n_stages=2 + stages_each * len(calculators), progress=progress)
-
-    dimers: dict[str, DimerCurve] = {}
-    with run.stage("dimers"):
-        dimers = dimer_curves(potential_calculator, species)
-        unsafe = [curve.verdict for curve in dimers.values() if not curve.safe]
-        if unsafe:
-            raise PotentialFailureError("; ".join(unsafe))
+    run = _Run(2 + _n_stages(settings, len(glasses)) * len(calculators), progress)
+    dimers = _dimers(run, potential_calculator, glasses)
     energies: dict[str, list[float]] = {}
     correlation = None
     with run.stage("energies"):
@@ -183,22 +161,8 @@ def run_suite(
         for who, calculator in calculators.items()
     }
     model, reference = properties["model"], properties.get("reference")
-    distance = None
-    if (
-        reference is not None
-        and model.radial_distribution is not None
-        and reference.radial_distribution is not None
-    ):
-        ours, theirs = model.radial_distribution, reference.radial_distribution
-        distance = curve_distance(ours.distance, ours.xray, theirs.distance, theirs.xray)
-    if reference is not None and model.melt is not None and reference.melt is not None:
-        error = model.melt.density / reference.melt.density - 1.0
-        if abs(error) > _LARGEST_DENSITY_ERROR:
-            run.fail(
-                "model: melt",
-                f"the melt at {model.melt.temperature:g} K has {model.melt.density:.2f} g/cm3, "
-                f"{error:+.0%} against the reference's {reference.melt.density:.2f}",
-            )
+    if reference is not None:
+        _check_density(run, model, reference)
     return ValidationResult(
         suite=suite,
         protocol=describe_protocol(suite, settings, glasses),
@@ -208,12 +172,71 @@ def run_suite(
         model=model,
         reference=reference,
         dimers=dimers,
-        rdf_distance=distance,
+        rdf_distance=_rdf_distance(model, reference),
         energy_correlation=correlation,
         energies=energies,
         failures=run.failures,
         cpu_seconds=run.cpu_seconds,
     )
+
+
+def _check_glasses(glasses: Sequence[Atoms]) -> None:
+    if not glasses:
+        raise InputError("there is no glass to validate on", hint="give at least one structure")
+    for number, glass in enumerate(glasses, start=1):
+        # Coincident atoms are failures of this glass in its stages, not of all glasses.
+        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
+    if any(glass.constraints for glass in glasses):
+        logger.warning("constraints of the glasses are ignored: all atoms move")
+
+
+def _n_stages(settings: SuiteSettings, n_glasses: int) -> int:
+    """Stages of one potential."""
+    return (
+        min(settings.n_elastic, n_glasses)
+        + min(settings.n_shear, n_glasses)
+        + 1
+        + (settings.melt_hold_time > 0.0)
+        + (settings.viscosity_temperature is not None)
+    )
+
+
+def _dimers(run: _Run, calculator: Calculator, glasses: Sequence[Atoms]) -> dict[str, DimerCurve]:
+    """Dimer curves of all pairs of the glasses; unsafe ones are a failure."""
+    found: dict[str, DimerCurve] = {}
+    with run.stage("dimers"):
+        found = dimer_curves(
+            calculator,
+            list(dict.fromkeys(s for glass in glasses for s in glass.get_chemical_symbols())),
+        )
+        unsafe = [curve.verdict for curve in found.values() if not curve.safe]
+        if unsafe:
+            raise PotentialFailureError("; ".join(unsafe))
+    return found
+
+
+def _rdf_distance(
+    model: GlassProperties, reference: GlassProperties | None
+) -> CurveDistance | None:
+    """Distance of the X-ray weighted g(r) of model and reference."""
+    ours = model.radial_distribution
+    theirs = None if reference is None else reference.radial_distribution
+    if ours is None or theirs is None:
+        return None
+    return curve_distance(ours.distance, ours.xray, theirs.distance, theirs.xray)
+
+
+def _check_density(run: _Run, model: GlassProperties, reference: GlassProperties) -> None:
+    """Record a melt whose density is not that of the reference as a failure."""
+    if model.melt is None or reference.melt is None:
+        return
+    error = model.melt.density / reference.melt.density - 1.0
+    if abs(error) > _LARGEST_DENSITY_ERROR:
+        run.fail(
+            "model: melt",
+            f"the melt at {model.melt.temperature:g} K has {model.melt.density:.2f} g/cm3, "
+            f"{error:+.0%} against the reference's {reference.melt.density:.2f}",
+        )
 
 
 def _measure(
@@ -347,16 +370,21 @@ def _viscosity(
     melt = MeltState.from_hold(held, temperature)
     melt.check()
     atoms = with_volume(held.atoms, held.trace.volume.mean() * len(held.atoms))
+    sampling = StressSampling()
     stress = sample_stress(
         atoms,
         calculator,
         temperature=temperature,
-        n_steps=round(settings.viscosity_time * 1e3 / 2.0),
+        n_steps=round(settings.viscosity_time * 1e3 / sampling.timestep),
+        sampling=sampling,
         seed=stress_seed,
     )
     return {
         "viscosity": green_kubo_viscosity(
-            stress, sample_interval=4.0, volume=atoms.get_volume(), temperature=temperature
+            stress,
+            sample_interval=sampling.interval,
+            volume=atoms.get_volume(),
+            temperature=temperature,
         ),
         "viscosity_melt": melt,
         "viscosity_pressure": float(-units.ev_per_a3_to_gpa(stress[:, :3].mean())),

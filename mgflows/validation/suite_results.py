@@ -77,7 +77,8 @@ class MeltState:
             raise PotentialFailureError(
                 f"the melt at {self.temperature:g} K {change} by {abs(self.volume_drift):.0%} "
                 f"within the hold, with a mean density of {self.density:.2f} g/cm3; the potential "
-                "does not keep a liquid together"
+                "does not keep a liquid together",
+                hint="train the potential on melts",
             )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.fits import least_squares_line
 from mgflows.validation.statistics import autocovariance, finite_array, slope_error
 
 if TYPE_CHECKING:
@@ -83,20 +84,21 @@ def glass_transition(
                 hint="cool more slowly, sample more often or move the limits",
             )
         abscissa, ordinate = t[chosen], x[chosen]
-        slope, _ = np.polyfit(abscissa, ordinate, 1)
+        slope, _ = least_squares_line(abscissa, ordinate)
         center, height = float(abscissa.mean()), float(ordinate.mean())
         covariance = autocovariance(ordinate - height - slope * (abscissa - center), 2)
         n = len(abscissa)
         height_error = np.sqrt((covariance[0] + 2.0 * covariance[1:].sum()) / n)
         lines.append(
-            (float(slope), slope_error(abscissa, covariance), center, height, float(height_error))
+            (slope, slope_error(abscissa, covariance), center, height, float(height_error))
         )
     (m1, dm1, c1, h1, dh1), (m2, dm2, c2, h2, dh2) = lines
     contrast = m2 - m1
     if abs(contrast) < _SMALLEST_CONTRAST * np.hypot(dm1, dm2):
         raise PotentialFailureError(
             f"the slopes of glass and liquid, {m1:.3g} and {m2:.3g} per K, do not differ by more "
-            "than twice their error: no glass transition can be located"
+            "than twice their error: no glass transition can be located",
+            hint="cool through a wider range of temperatures",
         )
     # h1 + m1 (T - c1) = h2 + m2 (T - c2)
     kink = (h1 - m1 * c1 - h2 + m2 * c2) / contrast

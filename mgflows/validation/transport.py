@@ -10,6 +10,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError
+from mgflows.fits import least_squares_line
 from mgflows.geometry import check_geometry
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str
     for symbol in dict.fromkeys(symbols.tolist()):
         curve = msd[:, symbols == symbol].mean(axis=1)
         # A^2/fs is 1e-5 m^2/s.
-        found[symbol] = float(np.polyfit(time, curve, 1)[0]) / 6.0 * 1e4
+        found[symbol] = least_squares_line(time, curve)[0] / 6.0 * 1e4
     return found
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
+from mgflows.fits import least_squares_line
 from mgflows.geometry import check_geometry
 from mgflows.validation.statistics import finite_array
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "StressSampling",
     "ViscosityResult",
     "autocorrelation",
     "green_kubo_viscosity",
@@ -291,10 +293,55 @@ def helfand_viscosity(
     for run in pressure:
         moment = np.cumsum(shear_components(run), axis=0) * sample_interval
         squares.append([np.mean((moment[k:] - moment[:-k]) ** 2) for k in lags])
-    slope = np.polyfit(lags * sample_interval, np.mean(squares, axis=0), 1)[0]
+    slope, _ = least_squares_line(lags * sample_interval, np.mean(squares, axis=0))
     unit = 1e18 * 1e-15 * 1e-30 * 1e3
     thermal = units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature
     return float(volume / (2.0 * thermal) * slope * unit)
+
+
+@dataclass(frozen=True)
+class StressSampling:
+    """Dynamics of :func:`sample_stress` and the spacing of its samples.
+
+    Parameters
+    ----------
+    equilibration_steps
+        Steps before the first sample.
+    timestep
+        fs.
+    sample_every
+        Steps between samples; the stress decorrelates within about 10 fs.
+    thermostat_time
+        Relaxation time of the kinetic energy in fs.
+
+    Raises
+    ------
+    InputError
+        If a time or interval is not positive, or the number of steps negative.
+    """
+
+    equilibration_steps: int = 1000
+    timestep: float = 2.0
+    sample_every: int = 2
+    thermostat_time: float = 500.0
+
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("timestep", self.timestep),
+            ("sampling interval", self.sample_every),
+            ("time of the thermostat", self.thermostat_time),
+        ):
+            if not value > 0:
+                raise InputError(f"the {name} is {value:g} but must be positive")
+        if self.equilibration_steps < 0:
+            raise InputError(
+                f"the equilibration has {self.equilibration_steps} steps but must have 0 or more"
+            )
+
+    @property
+    def interval(self) -> float:
+        """Time between two samples in fs."""
+        return self.timestep * self.sample_every
 
 
 def sample_stress(
@@ -303,10 +350,7 @@ def sample_stress(
     *,
     temperature: float,
     n_steps: int,
-    equilibration_steps: int = 1000,
-    timestep: float = 2.0,
-    sample_every: int = 2,
-    thermostat_time: float = 500.0,
+    sampling: StressSampling | None = None,
     seed: int,
 ) -> NDArray[np.float64]:
     """(n, 6) Voigt stresses in eV/A^3, kinetic part included, of a melt at constant volume.
@@ -323,19 +367,17 @@ def sample_stress(
         Any ASE calculator with forces and stress.
     temperature
         K.
-    n_steps, equilibration_steps
-        Numbers of steps that are sampled, and of the equilibration before them.
-    timestep, thermostat_time
-        fs.
-    sample_every
-        Steps between samples; the stress decorrelates within about 10 fs.
+    n_steps
+        Steps sampled.
+    sampling
+        Dynamics and spacing of the samples; the defaults of :class:`StressSampling` if None.
     seed
         Seed of velocities and thermostat noise.
 
     Raises
     ------
     InputError
-        If a number of steps, time or temperature is not positive, or the structure is not finite
+        If the number of steps or the temperature is not positive, or the structure is not finite
         or not periodic.
     PotentialFailureError
         If the stress becomes infinite or undefined.
@@ -344,12 +386,8 @@ def sample_stress(
     from ase.md.bussi import Bussi
     from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
 
-    for name, value in (
-        ("temperature", temperature),
-        ("number of steps", n_steps),
-        ("timestep", timestep),
-        ("sampling interval", sample_every),
-    ):
+    sampling = sampling or StressSampling()
+    for name, value in (("temperature", temperature), ("number of steps", n_steps)):
         if not value > 0:
             raise InputError(f"the {name} is {value:g} but must be positive")
     check_geometry(atoms, periodic=True)
@@ -362,20 +400,21 @@ def sample_stress(
     Stationary(melt)
     dynamics = Bussi(
         melt,
-        timestep * ase.units.fs,
+        sampling.timestep * ase.units.fs,
         temperature_K=temperature,
-        taut=thermostat_time * ase.units.fs,
+        taut=sampling.thermostat_time * ase.units.fs,
         rng=generator,
     )
-    dynamics.run(equilibration_steps)
+    dynamics.run(sampling.equilibration_steps)
     stresses = []
-    for sample in range(n_steps // sample_every):
-        dynamics.run(sample_every)
+    for sample in range(n_steps // sampling.sample_every):
+        dynamics.run(sampling.sample_every)
         stress = melt.get_stress(include_ideal_gas=True)
         if not np.isfinite(stress).all():
             raise PotentialFailureError(
-                f"the stress is not finite after {(sample + 1) * sample_every} steps at "
-                f"{temperature:g} K; the potential fails for this melt"
+                f"the stress is not finite after {(sample + 1) * sampling.sample_every} steps at "
+                f"{temperature:g} K; the potential fails for this melt",
+                hint="shorten the timestep, or train the potential on melts",
             )
         stresses.append(stress)
     return np.array(stresses)

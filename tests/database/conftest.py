@@ -9,7 +9,7 @@ from jobflow import Flow, run_locally
 from mgflows.alloy import Alloy
 from mgflows.database import GlassDatabase
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
 from mgflows.launch.campaigns import register_campaign
 from mgflows.schemas.campaign import CampaignDocument
@@ -56,7 +56,9 @@ def glass_database(settings, campaign_document, tmp_path, monkeypatch) -> GlassD
                 tag(job, stage="labels", category="dft", subset=subset, family=f"mc-{number}")
             )
     dataset = DatasetMaker().make(
-        CAMPAIGN, ["Cu", "Al"], [job.output for job in labels], held_out_families=["mc-4"]
+        CAMPAIGN,
+        ["Cu", "Al"],
+        DatasetInputs([job.output for job in labels], held_out_families=["mc-4"]),
     )
     flow = Flow([*labels, tag(dataset, stage="training", category="sampling")])
     set_campaign(flow, CAMPAIGN)

@@ -13,7 +13,7 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import InputError
 from mgflows.flows.campaign import CampaignMaker
 from mgflows.flows.scales import stand_in_campaign
-from mgflows.jobs.maker import drop_retired_arguments
+from mgflows.jobs.maker import update_arguments
 from mgflows.launch.campaigns import submit_campaign
 from mgflows.report.data import ReportData
 from mgflows.schemas.training import SUBSETS
@@ -120,7 +120,7 @@ def test_every_stored_firework_becomes_a_job_again(stored):
 def test_the_arguments_of_every_stored_firework_fit_and_its_references_are_resolved(stored):
     for firework in stored.mongo.fireworks.find():
         job = MontyDecoder().process_decoded(firework["spec"]["_tasks"][0]["job"])
-        drop_retired_arguments(job)
+        update_arguments(job)
         if job.config.resolve_references:
             job = job.resolve_args(stored.store)
         bound = inspect.signature(job.function).bind(*job.function_args, **job.function_kwargs)

@@ -37,7 +37,7 @@ NAMES: dict[str, Any] = {
     "SupercoolingMaker": sampling.SupercoolingMaker,
     "compare_structures": similarity.compare_structures,
     "curve_distance": rdf.curve_distance,
-    "athermal_quasistatic_shear": shear.athermal_quasistatic_shear,
+    "ShearSettings": shear.ShearSettings,
     "SuiteProtocol": plan.SuiteProtocol,
     **{
         each.__name__: each

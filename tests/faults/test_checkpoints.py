@@ -25,7 +25,7 @@ from mgflows.checkpoints import checkpoints_kept
 from mgflows.connections import open_job_store, open_launchpad
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.clock import SurrogateMDMaker
-from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.heating import AseHeatingMaker
 from mgflows.jobs.labels import AseMethod, AseRelaxMaker
 from mgflows.jobs.sampling import SwapMonteCarloMaker
@@ -188,7 +188,7 @@ def training() -> list[Job]:
         for seed in range(3)
     ]
     dataset = DatasetMaker(test_fraction=0.3).make(
-        "long", ["Cu", "Al"], [label.output for label in labels]
+        "long", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
     )
     tag(dataset, stage="training", category="sampling")
     small = NepParameters(

@@ -152,5 +152,5 @@ def test_a_campaign_with_a_teacher_labels_with_its_own_method_afterwards() -> No
     (chooser,) = [each for each in jobs if each.name == "label what was chosen"]
     assert isinstance(chooser.maker.label_maker.method, GpawMethod)
     (dataset,) = [each for each in jobs if each.name == "dataset 0"]
-    assert [each.uuid for each in dataset.function_kwargs["chosen"]] == [chooser.uuid]
+    assert [each.uuid for each in dataset.function_args[2].chosen] == [chooser.uuid]
     assert len({each.name for each in jobs}) == len(jobs)

@@ -27,7 +27,7 @@ from mgflows.errors import InputError
 from mgflows.flows.feedback import FeedbackFlowMaker
 from mgflows.flows.labels import LabelFlowMaker
 from mgflows.flows.tags import all_jobs, set_campaign, tag
-from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.store import load_label
 from mgflows.jobs.vasp import VaspHeatingMaker, VaspLabelMaker
 from mgflows.methods.vasp.method import VaspMethod
@@ -169,8 +169,10 @@ def test_samples_become_a_dataset(mock_vasp: Callable[..., None], tmp_path: Path
         DatasetMaker().make(
             "vasp",
             ["Cu", "Zr", "Al"],
-            [*labels.output.labels, *labels.output.crystal_labels],
-            held_out_families=labels.output.held_out_families,
+            DatasetInputs(
+                [*labels.output.labels, *labels.output.crystal_labels],
+                held_out_families=labels.output.held_out_families,
+            ),
         ),
         stage="training",
         category="sampling",

@@ -132,13 +132,12 @@ def _potcar_symbols(directory: Path) -> list[str]:
 def _visit(atoms: Atoms, incar: dict[str, Any]) -> tuple[list[Atoms], list[float] | None]:
     """Labelled structures along the way, and for molecular dynamics the kinetic energies."""
     if incar.get("IBRION") == 0:
-        from mgflows.md.quench import AIMD_SETTINGS, heat
+        from mgflows.md.quench import AIMD_SETTINGS, HeatingRamp, heat
 
         result = heat(
             atoms,
             atoms.calc,
-            temperature_end=incar["TEEND"],
-            n_steps=incar["NSW"],
+            HeatingRamp(temperature_end=incar["TEEND"], n_steps=incar["NSW"]),
             npt=replace(AIMD_SETTINGS, timestep=incar["POTIM"]),
             seed=incar["RANDOM_SEED"][0]
             if isinstance(incar["RANDOM_SEED"], list)

@@ -9,7 +9,7 @@ from jobflow import Flow, job
 
 from mgflows.errors import InputError
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.jobs.dataset import DatasetMaker, MixedMethodsError
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker, MixedMethodsError
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
 from mgflows.jobs.store import load_label
 from mgflows.jobs.training import materialise
@@ -43,7 +43,7 @@ def _flow(method, families=10, **arguments):
     ]
     dataset = tag(
         DatasetMaker(split_seed=1).make(
-            "c", ["Cu", "Al"], [label.output for label in labels], **arguments
+            "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels], **arguments)
         ),
         stage="training",
         category="sampling",
@@ -79,7 +79,9 @@ def test_the_same_frames_have_the_same_id_everywhere(run, method):
 def test_methods_do_not_mix(run, store, method):
     other = AseMethod("ase.calculators.emt.EMT", {"asap_cutoff": True})
     labels = [_label(method, "a"), _label(other, "b")]
-    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    dataset = DatasetMaker().make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
+    )
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")
     run(flow, ensure_success=False)
@@ -89,14 +91,16 @@ def test_methods_do_not_mix(run, store, method):
 
 def test_failed_labels_are_counted_and_too_many_are_refused(run, store, method):
     labels = [_label(method, f"family-{number}", broken=number in (2, 5)) for number in range(8)]
-    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    dataset = DatasetMaker().make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
+    )
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")
     document = run(flow, ensure_success=False)
     assert sorted(document["missing"]) == sorted(labels[number].uuid for number in (2, 5))
     assert document["n_frames"] == 18
     strict = DatasetMaker(minimum_fraction=0.9).make(
-        "c", ["Cu", "Al"], [label.output for label in labels]
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
     )
     with pytest.raises(InputError, match="2 of 8 label jobs"):
         strict.run(store)
@@ -104,9 +108,11 @@ def test_failed_labels_are_counted_and_too_many_are_refused(run, store, method):
 
 def test_a_later_dataset_keeps_the_sides_of_an_earlier_one(run, store, method):
     labels = [_label(method, f"family-{number}") for number in range(12)]
-    early = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels[:8]])
+    early = DatasetMaker().make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels[:8]])
+    )
     late = DatasetMaker().make(
-        "c", ["Cu", "Al"], [label.output for label in labels], previous=early.output
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels]), early.output
     )
     flow = Flow([*labels, early, late])
     set_campaign(flow, "c")
@@ -136,7 +142,9 @@ def test_frames_come_back_as_they_were_labelled(run, store, method):
 def test_frames_of_other_origin_keep_the_name_of_their_subset(run, method):
     labels = [_label(method, f"family-{number}") for number in range(5)]
     labels += [_label(method, f"own-{number}", subset="my-own") for number in range(5)]
-    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    dataset = DatasetMaker().make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
+    )
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")
     document = DatasetDocument.model_validate(run(flow))
@@ -169,10 +177,10 @@ def test_ordered_samples_stay_out_of_training_unless_requested(run, store, metho
     )
     references = [*(sample.output for sample in samples), several.output]
     without = DatasetMaker().make(
-        "c", ["Cu", "Al"], [label.output for label in labels], samples=references
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels], samples=references)
     )
     everything = DatasetMaker(include_ordered=True).make(
-        "c", ["Cu", "Al"], [label.output for label in labels], samples=references
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels], samples=references)
     )
     flow = Flow([*labels, *samples, several, without, everything])
     set_campaign(flow, "c")
@@ -201,7 +209,9 @@ def test_a_dataset_names_the_crystals_whose_frames_it_has(run, method):
     for label, pin in zip(labels, (*pins, pins[0]), strict=True):
         label.metadata["mgflows"]["crystal"] = pin
     labels += [_label(method, f"family-{number}") for number in range(6)]
-    dataset = DatasetMaker().make("c", ["Cu", "Al"], [label.output for label in labels])
+    dataset = DatasetMaker().make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
+    )
     flow = Flow([*labels, dataset])
     set_campaign(flow, "c")
     document = DatasetDocument.model_validate(run(flow, ensure_success=False))

@@ -5,7 +5,7 @@ from ase.build import bulk
 from jobflow import Flow
 
 from mgflows.flows.tags import set_campaign, tag
-from mgflows.jobs.dataset import DatasetMaker
+from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.nep import NepParameters, NepTrainer
@@ -32,7 +32,9 @@ def _flow(method, trainer: NepTrainer) -> Flow:
         )
         for family in range(4)
     ]
-    dataset = DatasetMaker(split_seed=1).make("c", ["Cu", "Al"], [label.output for label in labels])
+    dataset = DatasetMaker(split_seed=1).make(
+        "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
+    )
     parameters = NepParameters(
         ("Cu", "Al"), cutoff=(4.0, 4.0), n_max=(2, 2), basis_size=(2, 2), l_max=(2, 0, 0), neuron=4
     )

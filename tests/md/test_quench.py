@@ -12,6 +12,7 @@ from mgflows.md import protocols
 from mgflows.md.condensed import elemental_volume, volume_ratio
 from mgflows.md.quench import (
     AIMD_SETTINGS,
+    HeatingRamp,
     NPTSettings,
     QuenchResult,
     Trace,
@@ -32,7 +33,7 @@ def alloy():
 
 
 def test_heat_labels_every_step_without_the_kinetic_stress(alloy):
-    result = heat(alloy, lennard_jones("Cu", "Al"), n_steps=60, seed=4)
+    result = heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=60), seed=4)
     assert len(result.frames) == len(result.trace.time) == 60
     assert result.trace.set_temperature[-1] == 2000.0
     for index in (0, 29, 59):
@@ -60,8 +61,7 @@ def test_heat_follows_its_ramp(alloy):
     result = heat(
         alloy,
         lennard_jones("Cu", "Al"),
-        temperature_end=600.0,
-        n_steps=1000,
+        HeatingRamp(temperature_end=600.0, n_steps=1000),
         npt=replace(AIMD_SETTINGS, timestep=3.0),
         seed=5,
     )
@@ -75,7 +75,8 @@ def test_heat_follows_its_ramp(alloy):
 
 def test_heat_and_quench_are_repeatable(alloy):
     one, two, other = (
-        heat(alloy, lennard_jones("Cu", "Al"), n_steps=10, seed=seed) for seed in (7, 7, 8)
+        heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=10), seed=seed)
+        for seed in (7, 7, 8)
     )
     np.testing.assert_array_equal(one.frames[-1].positions, two.frames[-1].positions)
     assert np.abs(one.frames[-1].positions - other.frames[-1].positions).max() > 1e-4
@@ -101,12 +102,12 @@ def test_interrupted_heating_resumes_bitwise(alloy, tmp_path, monkeypatch):
         if step == 7:
             raise KeyboardInterrupt
 
-    whole = heat(alloy, lennard_jones("Cu", "Al"), n_steps=12, seed=7)
+    whole = heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=12), seed=7)
     with pytest.raises(KeyboardInterrupt):
         heat(
             alloy,
             lennard_jones("Cu", "Al"),
-            n_steps=12,
+            HeatingRamp(n_steps=12),
             seed=7,
             checkpoint=checkpoint,
             progress=stop,
@@ -115,7 +116,7 @@ def test_interrupted_heating_resumes_bitwise(alloy, tmp_path, monkeypatch):
     resumed = heat(
         alloy,
         lennard_jones("Cu", "Al"),
-        n_steps=12,
+        HeatingRamp(n_steps=12),
         seed=7,
         checkpoint=checkpoint,
         progress=lambda step, _total: steps.append(step),
@@ -144,13 +145,20 @@ def test_an_unusable_checkpoint_is_ignored(kind, alloy, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=1, checkpoint=path, progress=stop)
+        heat(
+            alloy,
+            lennard_jones("Cu", "Al"),
+            HeatingRamp(n_steps=5),
+            seed=1,
+            checkpoint=path,
+            progress=stop,
+        )
     if kind == "broken":
         path.write_bytes(path.read_bytes()[:1000])
     result = heat(
         alloy,
         lennard_jones("Cu", "Al"),
-        n_steps=5,
+        HeatingRamp(n_steps=5),
         seed=2,
         checkpoint=path,
         progress=lambda step, _total: steps.append(step),
@@ -158,7 +166,7 @@ def test_an_unusable_checkpoint_is_ignored(kind, alloy, tmp_path, monkeypatch):
     assert steps == [1, 2, 3, 4, 5]
     assert np.array_equal(
         result.trace.pressure,
-        heat(alloy, lennard_jones("Cu", "Al"), n_steps=5, seed=2).trace.pressure,
+        heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=5), seed=2).trace.pressure,
     )
 
 
@@ -267,7 +275,7 @@ def test_a_drifting_volume_shows(alloy):
 
 def test_start_is_not_changed(alloy):
     before = alloy.copy()
-    heat(alloy, lennard_jones("Cu", "Al"), n_steps=2, seed=0)
+    heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=2), seed=0)
     assert alloy == before
     assert alloy.calc is None
 
@@ -280,6 +288,6 @@ def test_bad_settings_are_refused(alloy):
     with pytest.raises(InputError, match=r"not those of a quench.*protocols\.quench"):
         quench(alloy, lennard_jones("Cu", "Al"), protocols.hold(300.0, 1.0), seed=0)
     with pytest.raises(InputError, match="0 steps"):
-        heat(alloy, lennard_jones("Cu", "Al"), n_steps=0, seed=0)
+        heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(n_steps=0), seed=0)
     with pytest.raises(InputError, match="negative"):
-        heat(alloy, lennard_jones("Cu", "Al"), temperature_end=-1.0, seed=0)
+        heat(alloy, lennard_jones("Cu", "Al"), HeatingRamp(temperature_end=-1.0), seed=0)

@@ -8,7 +8,7 @@ import pytest
 from mgflows.errors import InputError
 from mgflows.nep import NepTrainer
 from mgflows.nep.committee import Committee, train_committee
-from mgflows.nep.selection import SpreadWindow, describe, select_frames
+from mgflows.nep.selection import SelectionSettings, SpreadWindow, describe, select_frames
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,9 @@ def test_the_committee_chooses_what_it_is_uncertain_about(committee, candidates)
     np.testing.assert_allclose(free.force_errors, scale * prediction.force_spread)
     upper = 0.99 * scale * prediction.largest_force_spread[12]
     assert upper > scale * prediction.largest_force_spread[:12].max()
-    selection = select_frames(candidates, 2, committee=committee, window=SpreadWindow(upper=upper))
+    selection = select_frames(
+        candidates, 2, SelectionSettings(window=SpreadWindow(upper=upper)), committee=committee
+    )
     assert list(selection.discarded) == [12]
     assert "eV/A by the committee" in selection.discarded[12]
     assert len(set(selection.chosen)) == 2
@@ -58,11 +60,16 @@ def test_the_committee_chooses_what_it_is_uncertain_about(committee, candidates)
 def test_candidates_that_are_known_well_enough_are_left_out(committee, candidates) -> None:
     errors = select_frames(candidates, 1, committee=committee).force_errors
     lower = float(np.sort(errors)[8])
-    selection = select_frames(candidates, 20, committee=committee, window=SpreadWindow(lower=lower))
+    selection = select_frames(
+        candidates, 20, SelectionSettings(window=SpreadWindow(lower=lower)), committee=committee
+    )
     assert sorted(selection.known) == sorted(np.flatnonzero(errors < lower))
     assert sorted(selection.chosen) == sorted(np.flatnonzero(errors >= lower))
     everything = select_frames(
-        candidates, 3, committee=committee, window=SpreadWindow(lower=10.0 * errors.max())
+        candidates,
+        3,
+        SelectionSettings(window=SpreadWindow(lower=10.0 * errors.max())),
+        committee=committee,
     )
     assert everything.chosen == []
 
@@ -75,22 +82,24 @@ def test_farthest_points_of_a_line_are_its_ends_and_its_middle(committee, emt_fr
         atoms.set_cell(atoms.cell * (1.0 + strain), scale_atoms=True)
         line.append(atoms)
     potential = committee.potentials[0]
-    selection = select_frames(line, 3, strategy="farthest", potential=potential)
+    selection = select_frames(line, 3, SelectionSettings("farthest"), potential=potential)
     assert set(selection.chosen[:2]) == {0, 8}
     assert selection.chosen[2] in (3, 4, 5)
     # With one end known, the other is the farthest.
     selection = select_frames(
-        line[:8], 1, strategy="farthest", potential=potential, known=[line[8]]
+        line[:8], 1, SelectionSettings("farthest"), potential=potential, known=[line[8]]
     )
     assert selection.chosen == [0]
 
 
 def test_random_choices_depend_on_the_seed_alone(candidates) -> None:
-    first = select_frames(candidates, 5, strategy="random", seed=1).chosen
-    assert first == select_frames(candidates, 5, strategy="random", seed=1).chosen
-    assert first != select_frames(candidates, 5, strategy="random", seed=2).chosen
+    first = select_frames(candidates, 5, SelectionSettings("random", seed=1)).chosen
+    assert first == select_frames(candidates, 5, SelectionSettings("random", seed=1)).chosen
+    assert first != select_frames(candidates, 5, SelectionSettings("random", seed=2)).chosen
     assert len(set(first)) == 5
-    assert sorted(select_frames(candidates, 99, strategy="random").chosen) == list(range(13))
+    assert sorted(select_frames(candidates, 99, SelectionSettings("random")).chosen) == list(
+        range(13)
+    )
 
 
 def test_descriptors_are_means_per_element(committee, emt_frames) -> None:
@@ -108,11 +117,11 @@ def test_what_is_missing_is_named(committee, candidates) -> None:
     with pytest.raises(InputError, match="needs a committee"):
         select_frames(candidates, 1)
     with pytest.raises(InputError, match="needs a potential"):
-        select_frames(candidates, 1, strategy="farthest")
+        select_frames(candidates, 1, SelectionSettings("farthest"))
     with pytest.raises(InputError, match="no candidates"):
         select_frames([], 1, committee=committee)
-    with pytest.raises(InputError, match="'best' but must be one of"):
-        select_frames(candidates, 1, strategy="best")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'best' is unknown.*choose one of"):
+        SelectionSettings("best")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="at least 1"):
         select_frames(candidates, 0, committee=committee)
     with pytest.raises(InputError, match=r"0\.3 to 0\.1"):

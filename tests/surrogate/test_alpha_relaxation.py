@@ -6,6 +6,7 @@ import pytest
 from mgflows import Alloy
 from mgflows.errors import InputError, MgflowsError
 from mgflows.surrogate.alpha_relaxation import (
+    RelaxationSettings,
     mean_squared_displacement,
     measure_relaxation,
     measure_relaxation_times,
@@ -54,7 +55,7 @@ def test_relaxation_times_and_inherent_energies_of_the_consistent_table(consiste
 
 def test_a_liquid_too_cold_to_relax_raises(consistent, liquid):
     with pytest.raises(MgflowsError, match="has not relaxed"):
-        measure_relaxation(consistent, liquid, 0.5, seed=1, longest_time=8.0)
+        measure_relaxation(consistent, liquid, 0.5, 1, RelaxationSettings(longest_time=8.0))
 
 
 def test_one_run_has_no_error(consistent):

@@ -58,7 +58,7 @@ def test_order_and_species_of_the_atoms_are_kept(lj: LennardJones) -> None:
 def test_same_seed_same_run_and_other_streams_differ(lj: LennardJones) -> None:
     atoms = random_configuration(lj, Alloy.cuzral(), seed=1)
     runs = [
-        SwapMonteCarlo(lj, atoms, seed, stream=stream).run(20, 5.0).tolist()
+        SwapMonteCarlo(lj, atoms, (seed, stream)).run(20, 5.0).tolist()
         for seed, stream in ((7, 0), (7, 0), (8, 0), (7, 1))
     ]
     assert runs[0] == runs[1]

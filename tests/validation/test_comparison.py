@@ -19,7 +19,12 @@ from mgflows.md.potentials import (
 from mgflows.validation.comparison import QUANTITIES, compare
 from mgflows.validation.experiments import Experiment, load_experiments
 from mgflows.validation.plan import PROTOCOLS, SampleTask, SuiteProtocol, forecast, plan_samples
-from mgflows.validation.run import compare_potentials, unique_names
+from mgflows.validation.run import (
+    KeptSamples,
+    References,
+    compare_potentials,
+    unique_names,
+)
 from mgflows.validation.sample import Sample
 from tests.helpers.calculators import lennard_jones
 from tests.helpers.potentials import random_potential
@@ -108,8 +113,7 @@ def test_a_potential_ten_percent_too_strong_beside_the_right_one(disordered):
         [pair(0.4), pair(0.44)],
         glasses,
         suite=protocol,
-        label_energies=labels,
-        experiments=[measured],
+        references=References(labels, [measured]),
         progress=lambda *state: seen.append(state),
     )
     one, other = (model.estimates for model in result.models)
@@ -150,9 +154,10 @@ def test_finished_samples_are_kept_and_averaged_at_any_time(disordered, tmp_path
     )
     glasses = [disordered.copy() for _ in range(2)]
     glasses[1].rattle(0.02, seed=1)
-    settings = {"suite": protocol, "samples": tmp_path / "samples"}
+    settings = {"suite": protocol, "samples": KeptSamples(tmp_path / "samples")}
+    finished = settings | {"samples": KeptSamples(tmp_path / "samples", finished_only=True)}
     with pytest.raises(InputError, match="no sample of this validation is finished"):
-        compare_potentials([pair(0.4)], glasses, **settings, finished_only=True)
+        compare_potentials([pair(0.4)], glasses, **finished)
 
     def stop(sample, done, total):
         if done == 3:
@@ -160,7 +165,7 @@ def test_finished_samples_are_kept_and_averaged_at_any_time(disordered, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         compare_potentials([pair(0.4)], glasses, **settings, progress=stop)
-    part = compare_potentials([pair(0.4)], glasses, **settings, finished_only=True).models[0]
+    part = compare_potentials([pair(0.4)], glasses, **finished).models[0]
     assert (part.n_done, part.n_planned) == (3, 4)
     assert part.estimates["bulk_modulus"].n_samples == 2
     # Nothing moves in the relaxed glass; the atoms of the displaced one return to it.

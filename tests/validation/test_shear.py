@@ -13,6 +13,7 @@ from mgflows.validation.elasticity import elastic_constants, relax_to_zero_stres
 from mgflows.validation.shear import (
     ShearCurve,
     ShearResult,
+    ShearSettings,
     athermal_quasistatic_shear,
     elastic_slope,
 )
@@ -40,7 +41,11 @@ def test_stress_is_the_derivative_of_the_energy(disordered):
     """dE/dstrain = V stress, for a disordered structure whose atoms relax at every step."""
     calculator = lennard_jones("Cu", "Zr")
     result = athermal_quasistatic_shear(
-        disordered, calculator, directions=("xz",), relax_reference=False, force_tolerance=3e-5
+        disordered,
+        calculator,
+        ShearSettings(force_tolerance=3e-5),
+        directions=("xz",),
+        relax_reference=False,
     )
     (curve,) = result.curves
     assert result.shear_modulus == curve.shear_modulus > 0.0
@@ -60,9 +65,8 @@ def test_progress_counts_every_step():
     athermal_quasistatic_shear(
         bulk("Cu", "fcc", a=3.65),
         lennard_jones("Cu"),
+        ShearSettings(strain_max=1e-3, fit_window=(0.0, 1e-3)),
         directions=("xy", "xz"),
-        strain_max=1e-3,
-        fit_window=(0.0, 1e-3),
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == [(k, 6) for k in range(1, 7)]
@@ -73,9 +77,9 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="direction 'xx'"):
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), directions=("xx",))
     with pytest.raises(InputError, match="fit window"):
-        athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_max=0.003)
+        ShearSettings(strain_max=0.003)
     with pytest.raises(InputError, match="strain step"):
-        athermal_quasistatic_shear(atoms, lennard_jones("Cu"), strain_step=0.0)
+        ShearSettings(strain_step=0.0)
     with pytest.raises(InputError, match="no shear direction"):
         athermal_quasistatic_shear(atoms, lennard_jones("Cu"), directions=())
 
@@ -134,8 +138,7 @@ def test_events_of_a_glass_are_where_its_stress_drops(disordered):
     result = athermal_quasistatic_shear(
         disordered,
         lennard_jones("Cu", "Zr"),
-        strain_step=2e-3,
-        strain_max=0.12,
+        ShearSettings(strain_step=2e-3, strain_max=0.12),
         relax_reference=False,
     )
     (curve,) = result.curves

@@ -7,6 +7,7 @@ from ase.build import bulk
 from mgflows import units
 from mgflows.errors import InputError
 from mgflows.validation.viscosity import (
+    StressSampling,
     autocorrelation,
     green_kubo_viscosity,
     sample_stress,
@@ -101,8 +102,7 @@ def test_sampled_stress_holds_the_kinetic_part():
         IdealGas(),
         temperature=1000.0,
         n_steps=800,
-        equilibration_steps=0,
-        thermostat_time=20.0,
+        sampling=StressSampling(equilibration_steps=0, thermostat_time=20.0),
         seed=1,
     )
     expected = units.BOLTZMANN * 1000.0 * len(atoms) / atoms.get_volume()
@@ -118,7 +118,7 @@ def test_sampling_is_repeatable():
             lennard_jones("Cu"),
             temperature=500.0,
             n_steps=20,
-            equilibration_steps=10,
+            sampling=StressSampling(equilibration_steps=10),
             seed=5,
         )
         for _ in range(2)
@@ -138,4 +138,4 @@ def test_bad_input_is_refused():
     with pytest.raises(InputError, match="lags"):
         green_kubo_viscosity(np.zeros((10, 6)), sample_interval=1.0, volume=1.0, temperature=1.0)
     with pytest.raises(InputError, match="timestep is 0"):
-        sample_stress(bulk("Cu"), IdealGas(), temperature=1.0, n_steps=1, timestep=0.0, seed=0)
+        StressSampling(timestep=0.0)

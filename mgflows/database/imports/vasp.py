@@ -125,7 +125,10 @@ def _members(path: Path) -> Iterator[tuple[list[str], Any]]:
                 def extract(name: str) -> IO[bytes]:
                     stream = packed.extractfile(name)
                     if stream is None:
-                        raise InputError(f"{name} in {path} is not a file")
+                        raise InputError(
+                            f"{name} in {path} is not a file",
+                            hint="extract the archive, and import the folder",
+                        )
                     return stream
 
                 yield [member.name for member in packed if member.isfile()], extract

@@ -420,7 +420,8 @@ def _check_rows(chunk: Chunk, atoms: Atoms, stage: Stage) -> None:
     for row in chunk.rows:
         if not np.isfinite(row).all():
             raise PotentialFailureError(
-                "energy or stress are not finite; the potential fails, or the timestep is too long"
+                "energy or stress are not finite; the potential fails, or the timestep is too long",
+                hint="shorten the timestep, or train the potential on such structures",
             )
         if stage.ensemble == "npt":
             check_volume(atoms, row[6], row[3])

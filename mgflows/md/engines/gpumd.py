@@ -267,13 +267,19 @@ class _GpumdSession(Session):
                 hint="check the command and the GPU, then run again",
             )
         if not (folder / "thermo.out").is_file():
-            raise ServiceError(f"GPUMD wrote no thermo.out; its output ends with: {end}")
+            raise ServiceError(
+                f"GPUMD wrote no thermo.out; its output ends with: {end}",
+                hint="check that the command is gpumd and not nep",
+            )
         return folder
 
     def _take(self, frame: Atoms, values: NDArray[np.float64]) -> None:
         """Read a written configuration as the current one."""
         if not (np.isfinite(frame.positions).all() and np.isfinite(values).all()):
-            raise PotentialFailureError("the positions are not finite; the potential fails")
+            raise PotentialFailureError(
+                "the positions are not finite; the potential fails",
+                hint="shorten the timestep, or train the potential on such structures",
+            )
         self._atoms.positions = frame.positions
         # restart.xyz has six digits; the last line of thermo.out has the same cell with more.
         precise = values[9:].reshape(3, 3)

@@ -129,7 +129,10 @@ def read_model(path: Path) -> list[Atoms]:
     try:
         frames = read(path, ":", format="extxyz")
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"{path} cannot be read as a structure of GPUMD ({error})") from error
+        raise InputError(
+            f"{path} cannot be read as a structure of GPUMD ({error})",
+            hint="give a file that GPUMD wrote",
+        ) from error
     for frame in frames:
         if "mass" in frame.arrays:
             frame.set_masses(frame.arrays.pop("mass"))
@@ -283,15 +286,19 @@ def _rows(path: Path, widths: Sequence[int]) -> NDArray[np.float64]:
         try:
             values = [float(word) for word in line.split()]
         except ValueError as error:
-            raise InputError(f"line {number} of {path} is not numeric: {line[:40]!r}") from error
+            raise InputError(
+                f"line {number} of {path} is not numeric: {line[:40]!r}",
+                hint="give a file that GPUMD wrote",
+            ) from error
         if len(values) not in widths or (rows and len(values) != len(rows[0])):
             raise InputError(
                 f"line {number} of {path} has {len(values)} columns; the file is cut off or of "
-                "another program"
+                "another program",
+                hint="run GPUMD again",
             )
         rows.append(values)
     if not rows:
-        raise InputError(f"{path} has no values")
+        raise InputError(f"{path} has no values", hint="run GPUMD again")
     return np.array(rows)
 
 

@@ -400,7 +400,8 @@ class _LammpsSession(Session):
             if n_local != len(atoms):
                 raise PotentialFailureError(
                     f"{len(atoms) - n_local} of {len(atoms)} atoms left the cell; the potential "
-                    "fails, or the timestep is too long"
+                    "fails, or the timestep is too long",
+                    hint="shorten the timestep, or train the potential on such structures",
                 )
             order = np.argsort(ids[:n_local])
             atoms.arrays["positions"][:] = x[order] - np.asarray(low)

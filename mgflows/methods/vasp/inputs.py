@@ -19,7 +19,7 @@ from custodian.vasp.handlers import (
 )
 from pymatgen.io.vasp import Kpoints
 
-from mgflows.methods.vasp.method import GLASS_POTCAR, VaspMethod
+from mgflows.methods.vasp.settings import GLASS_POTCAR, VaspSettings
 
 if TYPE_CHECKING:
     from custodian.custodian import ErrorHandler
@@ -103,7 +103,7 @@ def molecular_dynamics_handlers() -> tuple[ErrorHandler, ...]:
 class _GlassInputs:
     """Base of the three generators: INCAR, k-mesh and POTCAR come from `method` only."""
 
-    method: VaspMethod
+    method: VaspSettings
     config_dict: dict[str, Any]
     user_incar_settings: dict[str, Any]
     structure: Any
@@ -136,7 +136,7 @@ class GlassStaticSetGenerator(_GlassInputs, StaticSetGenerator):
         The settings.
     """
 
-    method: VaspMethod = field(default_factory=VaspMethod)
+    method: VaspSettings = field(default_factory=VaspSettings)
     auto_ismear: bool = False
 
 
@@ -156,7 +156,7 @@ class GlassRelaxSetGenerator(_GlassInputs, RelaxSetGenerator):
         Ionic steps.
     """
 
-    method: VaspMethod = field(default_factory=VaspMethod)
+    method: VaspSettings = field(default_factory=VaspSettings)
     force_tolerance: float = 1e-2
     relax_cell: bool = True
     max_steps: int = 500
@@ -189,7 +189,7 @@ class GlassMDSetGenerator(_GlassInputs, MDSetGenerator):
         First number of RANDOM_SEED.
     """
 
-    method: VaspMethod = field(default_factory=VaspMethod)
+    method: VaspSettings = field(default_factory=VaspSettings)
     ensemble: str = "npt"
     start_temp: float = 0.0
     end_temp: float = 2000.0

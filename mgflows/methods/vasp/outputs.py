@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mgflows import units
 from mgflows.errors import LabelError, WrongSettingsError
-from mgflows.methods.vasp.method import NEUTRAL_TAGS, STEPPING_TAGS
+from mgflows.methods.vasp.settings import NEUTRAL_TAGS, STEPPING_TAGS
 from mgflows.schemas.labels import MethodFingerprint, atoms_from_structure, symmetric_stress
 from mgflows.schemas.quality import CalculationReport
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from emmet.core.tasks import TaskDoc
 
-    from mgflows.methods.vasp.method import VaspMethod
+    from mgflows.methods.vasp.settings import VaspSettings
 
 __all__ = ["VaspRun", "naming_files"]
 
@@ -48,10 +48,10 @@ class VaspRun:
 
     task: TaskDoc
     directory: Path
-    method: VaspMethod
+    method: VaspSettings
 
     @classmethod
-    def from_directory(cls, directory: str | Path, method: VaspMethod) -> VaspRun:
+    def from_directory(cls, directory: str | Path, method: VaspSettings) -> VaspRun:
         """Read the files of a calculation, as atomate2 does after it has run one.
 
         Raises
@@ -182,7 +182,9 @@ class VaspRun:
         found = [*self._other_settings(), *self._additional_tags(), *self._other_potentials()]
         if found:
             raise WrongSettingsError(
-                f"VASP ran with other settings than those requested: {'; '.join(found)}"
+                f"VASP ran with other settings than those requested: {'; '.join(found)}",
+                hint="remove these tags from atomate2's settings (~/.atomate2.yaml), or set them "
+                "in VaspMethod(incar=...)",
             )
 
     def fingerprint(self) -> MethodFingerprint:

@@ -21,8 +21,8 @@ from mgflows.errors import (
 from mgflows.geometry import right_handed
 from mgflows.methods.base import check_geometry
 from mgflows.methods.programs import fresh_directory
-from mgflows.methods.vasp.method import NEUTRAL_TAGS, VaspMethod
 from mgflows.methods.vasp.outputs import VaspRun, naming_files
+from mgflows.methods.vasp.settings import NEUTRAL_TAGS, VaspSettings
 from mgflows.schemas.labels import Frame, atoms_from_structure, structure_from_atoms
 from mgflows.schemas.quality import CalculationReport, violations
 
@@ -52,7 +52,7 @@ class VaspCalculator(Calculator):
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
-    def __init__(self, method: VaspMethod) -> None:
+    def __init__(self, method: VaspSettings) -> None:
         super().__init__()
         self.method = method
         self.report = CalculationReport()
@@ -119,7 +119,7 @@ def sort_structure(structure: Structure | None) -> Structure:
 
 
 def run_static(
-    method: VaspMethod, structure: Structure, run_vasp_kwargs: dict[str, Any]
+    method: VaspSettings, structure: Structure, run_vasp_kwargs: dict[str, Any]
 ) -> VaspRun:
     """A single point in the current directory."""
     from atomate2.vasp.jobs.core import StaticMaker
@@ -138,7 +138,7 @@ def run_static(
 def run_vasp_maker(
     maker_class: type[Maker],
     generator: Any,
-    method: VaspMethod,
+    method: VaspSettings,
     structure: Structure,
     run_vasp_kwargs: dict[str, Any],
     **maker_kwargs: Any,
@@ -176,7 +176,7 @@ def run_vasp_maker(
     return VaspRun(response.output, directory, method)
 
 
-def _failure(error: Exception, directory: Path, method: VaspMethod) -> LabelError:
+def _failure(error: Exception, directory: Path, method: VaspSettings) -> LabelError:
     """The reason why a calculation gave no document; custodian only reports its attempts."""
     reported = f"{type(error).__name__}: {' '.join(str(error).split())}"
     try:
@@ -187,13 +187,14 @@ def _failure(error: Exception, directory: Path, method: VaspMethod) -> LabelErro
         tried = f", also not with {'; '.join(run.corrections)}" if run.corrections else ""
         return NotConvergedError(
             "the electronic self-consistency did not converge after "
-            f"{run.scf_steps()} steps{tried} ({reported})"
+            f"{run.scf_steps()} steps{tried} ({reported})",
+            hint="raise NELM in VaspMethod(incar=...) or check the structure",
         )
     return LabelError(f"custodian gave up VASP's calculation ({reported})")
 
 
 def check_ready(
-    method: VaspMethod, species: Sequence[str], run_vasp_kwargs: dict[str, Any]
+    method: VaspSettings, species: Sequence[str], run_vasp_kwargs: dict[str, Any]
 ) -> None:
     """Check that a calculation can start.
 

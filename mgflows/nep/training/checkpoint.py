@@ -51,5 +51,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"the checkpoint {path} cannot be read: {error}") from error
+        raise InputError(
+            f"the checkpoint {path} cannot be read: {error}",
+            hint="delete it to train from the start",
+        ) from error
     return meta, arrays

@@ -307,7 +307,8 @@ def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
     if not frame.cell.volume / len(frame) > 1.0:
         raise InputError(
             f"{name} has {frame.cell.volume / len(frame):.3g} A^3 per atom; a NEP needs a periodic "
-            "cell with lengths in A"
+            "cell with lengths in A",
+            hint="set the cell of the frame, in A",
         )
     largest = float(np.abs(forces).max())
     if largest > _MAX_FORCE:

@@ -17,7 +17,7 @@ import numpy as np
 from mgflows.compilation import njit
 from mgflows.nep.training.basis import radial_functions
 from mgflows.nep.training.harmonics import solid_harmonics
-from mgflows.nep.training.kernels import _invariants, _sum_harmonics
+from mgflows.nep.training.kernels import invariants, sum_harmonics
 from mgflows.nep.training.neighbours import list_neighbours
 from mgflows.nep.training.zbl import pair_energy
 
@@ -155,8 +155,8 @@ def compile_exchanges(shape: Shape) -> ExchangeKernels:
         """Unscaled descriptor of an atom."""
         radial = flat[:at_angular].reshape((n_species, n_radial, t_radial))[kind]
         angular = flat[at_angular:at_hidden].reshape((n_species, n_angular, t_angular))[kind]
-        _sum_harmonics(angular, angular_sums, s, n_angular, t_angular, n_components)
-        _invariants(
+        sum_harmonics(angular, angular_sums, s, n_angular, t_angular, n_components)
+        invariants(
             radial, radial_sums, s, q, n_radial, n_angular, t_radial, l_max,
             has_four_body, has_five_body,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import resource
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mgflows.errors import ServiceError
@@ -110,32 +111,7 @@ def train_in_directory(
             training.restore(meta, arrays)
             logger.info("the training continues after step %d", training.step)
 
-    def save(*, delivered: bool) -> None:
-        meta, arrays = training.state()
-        meta["inputs"] = digest
-        is_finished = training.is_finished and delivered
-        meta["finished_generation"] = parameters.generation if is_finished else None
-        try:
-            write_checkpoint(directory / CHECKPOINT, meta, arrays)
-        except OSError as error:
-            # The last checkpoint is intact; the training may still end well.
-            logger.warning("the checkpoint of step %d cannot be written: %s", training.step, error)
-
-    def write_results() -> bool:
-        try:
-            write_text(directory / "nep.txt", training.potential())
-            write_text(directory / "loss.out", loss_text(training.rows, parameters.output_interval))
-        except OSError as error:
-            if training.is_finished:
-                save(delivered=False)
-                raise ServiceError(
-                    f"the trained potential cannot be written to {directory}: {error}",
-                    hint="free some space and train in the same directory again",
-                ) from error
-            logger.warning("the report of step %d cannot be written: %s", training.step, error)
-            return False
-        return True
-
+    files = _Files(directory, training, parameters, digest)
     logger.info(
         "%d training and %d test frames, %d steps of %d frames, seed %s; set-up took %.1f s "
         "and at most %.0f MiB",
@@ -158,13 +134,54 @@ def train_in_directory(
         if training.is_finished:
             break
         if row is not None or stopping:
-            write_results()
+            files.write_results()
         if row is not None or stopping or now - last_save >= settings.checkpoint_interval:
-            save(delivered=False)
+            files.save(delivered=False)
             last_save = time.monotonic()
         if stopping:
             logger.info("the training stops after step %d and can be continued", training.step)
             return False
-    write_results()
-    save(delivered=True)
+    files.write_results()
+    files.save(delivered=True)
     return True
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a training writes into its directory."""
+
+    directory: Path
+    training: Training
+    parameters: NepParameters
+    digest: str
+
+    def save(self, *, delivered: bool) -> None:
+        """Write the checkpoint; `delivered`: the results of this step are written."""
+        training = self.training
+        meta, arrays = training.state()
+        meta["inputs"] = self.digest
+        is_finished = training.is_finished and delivered
+        meta["finished_generation"] = self.parameters.generation if is_finished else None
+        try:
+            write_checkpoint(self.directory / CHECKPOINT, meta, arrays)
+        except OSError as error:
+            # The last checkpoint is intact; the training may still end well.
+            logger.warning("the checkpoint of step %d cannot be written: %s", training.step, error)
+
+    def write_results(self) -> None:
+        """Write potential and loss, which must succeed after the last step only."""
+        training = self.training
+        try:
+            write_text(self.directory / "nep.txt", training.potential())
+            write_text(
+                self.directory / "loss.out",
+                loss_text(training.rows, self.parameters.output_interval),
+            )
+        except OSError as error:
+            if training.is_finished:
+                self.save(delivered=False)
+                raise ServiceError(
+                    f"the trained potential cannot be written to {self.directory}: {error}",
+                    hint="free some space and train in the same directory again",
+                ) from error
+            logger.warning("the report of step %d cannot be written: %s", training.step, error)

@@ -65,7 +65,7 @@ _FOUR_FIVE = np.float32(4.0) * FIVE_BODY
 
 
 @numba.njit(fastmath=True, inline="always")
-def _sum_harmonics(
+def sum_harmonics(
     coefficients: NDArray[np.float32],
     sums: NDArray[np.float32],
     s: NDArray[np.float32],
@@ -83,7 +83,7 @@ def _sum_harmonics(
 
 
 @numba.njit(fastmath=True, inline="always")
-def _invariants(
+def invariants(
     coefficients: NDArray[np.float32],
     radial_sums: NDArray[np.float32],
     s: NDArray[np.float32],
@@ -249,10 +249,10 @@ def compile_kernels(shape: Shape) -> Kernels:
                 at_memory = item_start[item] + local
                 s, h, q = all_sums[at_memory], all_hidden[at_memory], all_descriptors[at_memory]
                 slope = all_slopes[at_memory]
-                _sum_harmonics(
+                sum_harmonics(
                     angular_all[kind], angular_sums[i], s, n_angular, t_angular, n_components
                 )
-                _invariants(
+                invariants(
                     radial_all[kind], radial_sums[i], s, q, n_radial, n_angular, t_radial, l_max,
                     has_four_body, has_five_body,
                 )  # fmt: skip
@@ -449,7 +449,7 @@ def compile_kernels(shape: Shape) -> Kernels:
                         for c in range(any_components):
                             change_angular[at + k, c] += w * y[c] + v * dy[0, c]
                 # Change of the descriptor when the neighbours are displaced.
-                _sum_harmonics(
+                sum_harmonics(
                     angular_all[kind], change_angular, ds, n_angular, t_angular, n_components
                 )
                 for n in range(n_radial):
@@ -530,10 +530,8 @@ def compile_kernels(shape: Shape) -> Kernels:
             i = atoms[item]
             s = np.empty((n_angular, n_components), np.float32)
             kind = species[i]
-            _sum_harmonics(
-                angular_all[kind], angular_sums[i], s, n_angular, t_angular, n_components
-            )
-            _invariants(
+            sum_harmonics(angular_all[kind], angular_sums[i], s, n_angular, t_angular, n_components)
+            invariants(
                 radial_all[kind], radial_sums[i], s, descriptors[item], n_radial, n_angular,
                 t_radial, l_max, has_four_body, has_five_body,
             )  # fmt: skip

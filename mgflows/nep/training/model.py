@@ -274,7 +274,10 @@ class NepModel:
         parts["threshold"][:] = networks[:, n_weights : n_weights + whole.n_neurons]
         parts["output"][:] = networks[:, n_weights + whole.n_neurons :]
         if not np.all(np.isfinite(flat)) or not np.all(np.isfinite(scaler)):
-            raise InputError("the potential has numbers too large for single precision")
+            raise InputError(
+                "the potential has numbers too large for single precision",
+                hint="start from another potential, or from random parameters",
+            )
         # Constants stay in double precision: single precision would round large reference energies.
         reference = np.full(shape.n_species, -shift)
         if not np.any(parts["hidden"][:, -1]):

@@ -112,7 +112,10 @@ class TrainingSettings:
         try:
             values: dict[str, Any] = json.loads(text)
         except ValueError as error:
-            raise InputError(f"training.json is not valid JSON: {error}") from error
+            raise InputError(
+                f"training.json is not valid JSON: {error}",
+                hint="correct it, or delete it to train with the defaults",
+            ) from error
         known = {item.name for item in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:

@@ -129,7 +129,6 @@ def draw_supercooling(
         figure, "log₁₀ cooling time (t*)", "inherent-structure energy per atom (ε)"
     )
     times = np.array([time for time, _ in clock.energies])
-    statistics = np.array([mean_and_error(values) for _, values in clock.energies])
     ends = [*np.log10(times), *(g.log10_time_high for g in groups)]
     span = np.array(
         [
@@ -137,6 +136,31 @@ def draw_supercooling(
             max(ends, default=1.0) + 0.6,
         ]
     )
+    _draw_law(axes, clock, span)
+    _draw_groups(axes, groups, float(span.mean()))
+    if clock.log10_onset_time is not None:
+        axes.axvline(clock.log10_onset_time, color=style.ONSET, linewidth=1.2)
+        axes.annotate(
+            "onset",
+            (clock.log10_onset_time, 0.04),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color=style.INK,
+        )
+    axes.set_xlim(*span)
+    axes.legend(loc="upper right")
+    shift = float(np.log10(seconds_per_reduced_time))
+    seconds = axes.secondary_xaxis(
+        "top", functions=(lambda x: np.add(x, shift), lambda x: np.subtract(x, shift))
+    )
+    seconds.set_xlabel("log₁₀ time (s)")
+
+
+def _draw_law(axes: Axes, clock: Clock, span: NDArray[np.float64]) -> None:
+    """The log law with its fit window, its interval and the energies it was fitted to."""
+    times = np.array([time for time, _ in clock.energies])
+    statistics = np.array([mean_and_error(values) for _, values in clock.energies])
     low, high = clock.log10_window
     axes.axvspan(low, high, color=style.GRID, alpha=0.55, linewidth=0, zorder=0)
     fan = np.linspace(float(span[0]), float(span[1]), 60)
@@ -171,6 +195,10 @@ def draw_supercooling(
             zorder=3,
             label="molecular dynamics",
         )
+
+
+def _draw_groups(axes: Axes, groups: Sequence[EffectiveTimeRecord], middle: float) -> None:
+    """The Monte Carlo coolings by length; labels are left of the points after the middle."""
     ordered = sorted(groups, key=lambda group: group.n_sweeps)
     for color, group in zip(style.cooling_colors(len(ordered)), ordered, strict=True):
         interval = [
@@ -187,7 +215,7 @@ def draw_supercooling(
             markersize=style.points(6),
             zorder=4,
         )
-        is_late = group.log10_time > span.mean()
+        is_late = group.log10_time > middle
         axes.annotate(
             f"{style.scientific(group.n_sweeps)} sweeps",
             (group.log10_time, group.e_is_reduced),
@@ -197,23 +225,6 @@ def draw_supercooling(
             va="center",
             color=style.INK,
         )
-    if clock.log10_onset_time is not None:
-        axes.axvline(clock.log10_onset_time, color=style.ONSET, linewidth=1.2)
-        axes.annotate(
-            "onset",
-            (clock.log10_onset_time, 0.04),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
-            color=style.INK,
-        )
-    axes.set_xlim(*span)
-    axes.legend(loc="upper right")
-    shift = float(np.log10(seconds_per_reduced_time))
-    seconds = axes.secondary_xaxis(
-        "top", functions=(lambda x: np.add(x, shift), lambda x: np.subtract(x, shift))
-    )
-    seconds.set_xlabel("log₁₀ time (s)")
 
 
 def draw_energy_correlation(

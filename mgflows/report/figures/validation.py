@@ -425,10 +425,14 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
     for rate, color in zip(rates, style.cooling_colors(len(rates)), strict=True):
         for number, quench in enumerate(q for q in ordered if q.cooling_rate == rate):
             # The equilibration of the melt comes before the highest temperature.
-            begin = int(np.argmax(_smoothed(quench.trace["temperature"])))
+            begin = int(np.argmax(_smoothed(quench.trace.temperature)))
             temperature, densities, energies = (
-                _smoothed(quench.trace[column])[begin:]
-                for column in ("temperature", "density", "energy")
+                _smoothed(column)[begin:]
+                for column in (
+                    quench.trace.temperature,
+                    quench.trace.density,
+                    quench.trace.energy,
+                )
             )
             label = f"{rate:g} K/ps" if number == 0 else None
             density.plot(

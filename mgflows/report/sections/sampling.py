@@ -18,7 +18,7 @@ from mgflows.report.content import (
 from mgflows.report.figures import sampling as figures
 from mgflows.report.statistics import mean_and_error
 from mgflows.surrogate.correlation import measure_fitness
-from mgflows.text import plural
+from mgflows.text import format_hours, plural
 
 if TYPE_CHECKING:
     from mgflows.report.data import ReportData
@@ -212,7 +212,7 @@ def _verdict(gate: FitnessDocument) -> str:
         f"{'open' if gate.passed else 'closed'}: {gate.reason}. These labels took "
         f"{cost.core_seconds_each:.3g} s of processor time each; at this cost the "
         f"{sum(cost.evaluations.values())} evaluations of glasses behind the gate take at most "
-        f"{cost.core_hours_left:.3g} core hours."
+        f"{format_hours(cost.core_hours_left)} core hours."
     )
 
 

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mgflows.report.data import ReportData
-    from mgflows.schemas.training import DatasetDocument, ErrorStatistics, PotentialDocument
+    from mgflows.schemas.training import (
+        DatasetDocument,
+        ErrorStatistics,
+        ParityTable,
+        PotentialDocument,
+    )
 
 _WORSE = 1.1
 """Errors that differ by less are the same: training is random."""
@@ -98,84 +103,90 @@ def potential(data: ReportData) -> Section:
             "missing."
         )
     else:
-        section.panels.extend(
-            [
-                Panel(
-                    "energy-parity",
-                    "Fig. 3b",
-                    "Energies",
-                    style.Drawing(
-                        lambda figure: figures.draw_energy_parity(figure, parity),
-                        "energy-parity",
-                        height=5.2,
-                    ),
-                    "Energy per atom by the potential against the labels, "
-                    f"{best.n_train} training and {best.n_test} test frames of the {best.split} "
-                    "split, in the range of the glasses; the inset shows all frames with the "
-                    f"crystals. Below: prediction less label. {note}",
-                ),
-                Panel(
-                    "virial-parity",
-                    "Fig. S2d",
-                    "Virials",
-                    style.Drawing(
-                        lambda figure: figures.draw_virial_parity(figure, parity),
-                        "virial-parity",
-                        height=3.0,
-                    ),
-                    f"The six components of the virial per atom, positive when compressed. {note}",
-                ),
-                Panel(
-                    "force-parity",
-                    "Fig. 3c",
-                    "Forces",
-                    style.Drawing(
-                        lambda figure: figures.draw_force_parity(figure, parity),
-                        "force-parity",
-                        height=3.0,
-                    ),
-                    "Logarithmic density of force components by the potential against the "
-                    "labels. Very many components are drawn as a random selection; the errors "
-                    f"are of all. {note}",
-                ),
-                Panel(
-                    "parity-by-side",
-                    "Fig. S2a–c",
-                    "Training and test frames",
-                    style.Drawing(
-                        lambda figure: figures.draw_parity_by_side(figure, parity),
-                        "parity-by-side",
-                        height=2.2,
-                    ),
-                    "Energies per atom, force components and virials per atom by the potential "
-                    f"against the labels, of training and test frames. {note}",
-                ),
-            ]
-        )
+        section.panels.extend(_parity_panels(best, parity, note))
     losses = _losses(data, best)
     if losses:
-        section.panels.append(
-            Panel(
-                "loss",
-                "Fig. 3d",
-                "Loss of the training",
-                style.Drawing(
-                    lambda figure: figures.draw_loss(figure, *losses), "loss", height=2.8
-                ),
-                "Left: the loss and its regularisation terms, where they are not zero; right: "
-                "errors of energy and virial per atom and of the forces, over the batches of the "
-                "training and over all test frames."
-                + (
-                    " The vertical line marks the end of the first training, before the feedback."
-                    if len(losses) > 1
-                    else ""
-                )
-                + " The trainer's errors differ in batches and precision from those of the table, "
-                f"which were recomputed from nep.txt. {note}",
-            )
-        )
+        section.panels.append(_loss_panel(losses, note))
     _add_feedback(section, data)
     return section
+
+
+def _parity_panels(
+    best: PotentialDocument, parity: Mapping[str, ParityTable], note: str
+) -> list[Panel]:
+    """Figs. 3b, 3c and S2: the potential against the labels."""
+    return [
+        Panel(
+            "energy-parity",
+            "Fig. 3b",
+            "Energies",
+            style.Drawing(
+                lambda figure: figures.draw_energy_parity(figure, parity),
+                "energy-parity",
+                height=5.2,
+            ),
+            "Energy per atom by the potential against the labels, "
+            f"{best.n_train} training and {best.n_test} test frames of the {best.split} "
+            "split, in the range of the glasses; the inset shows all frames with the "
+            f"crystals. Below: prediction less label. {note}",
+        ),
+        Panel(
+            "virial-parity",
+            "Fig. S2d",
+            "Virials",
+            style.Drawing(
+                lambda figure: figures.draw_virial_parity(figure, parity),
+                "virial-parity",
+                height=3.0,
+            ),
+            f"The six components of the virial per atom, positive when compressed. {note}",
+        ),
+        Panel(
+            "force-parity",
+            "Fig. 3c",
+            "Forces",
+            style.Drawing(
+                lambda figure: figures.draw_force_parity(figure, parity),
+                "force-parity",
+                height=3.0,
+            ),
+            "Logarithmic density of force components by the potential against the "
+            "labels. Very many components are drawn as a random selection; the errors "
+            f"are of all. {note}",
+        ),
+        Panel(
+            "parity-by-side",
+            "Fig. S2a–c",
+            "Training and test frames",
+            style.Drawing(
+                lambda figure: figures.draw_parity_by_side(figure, parity),
+                "parity-by-side",
+                height=2.2,
+            ),
+            "Energies per atom, force components and virials per atom by the potential "
+            f"against the labels, of training and test frames. {note}",
+        ),
+    ]
+
+
+def _loss_panel(losses: list[Mapping[str, list[float | None]]], note: str) -> Panel:
+    """Fig. 3d: the loss of the training."""
+    return Panel(
+        "loss",
+        "Fig. 3d",
+        "Loss of the training",
+        style.Drawing(lambda figure: figures.draw_loss(figure, *losses), "loss", height=2.8),
+        "Left: the loss and its regularisation terms, where they are not zero; right: "
+        "errors of energy and virial per atom and of the forces, over the batches of the "
+        "training and over all test frames."
+        + (
+            " The vertical line marks the end of the first training, before the feedback."
+            if len(losses) > 1
+            else ""
+        )
+        + " The trainer's errors differ in batches and precision from those of the table, "
+        f"which were recomputed from nep.txt. {note}",
+    )
 
 
 def _losses(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mgflows.report.data import ReportData
+    from mgflows.report.records import Pair, Shear
     from mgflows.schemas.validation import RadialDistributionCurve, ValidationDocument
     from mgflows.validation.experiments import Experiment
 
@@ -50,93 +51,88 @@ def structure(data: ReportData) -> Section:
             "The last potential has not been validated; the following results are of potential "
             f"{document.potential_id}."
         )
+    _add_distributions(section, data, document)
+    _add_elasticity(section, data, document)
+    return section
+
+
+def _add_distributions(section: Section, data: ReportData, document: ValidationDocument) -> None:
+    """Fig. 4a: radial distribution functions."""
     reference = _reference_name(document)
     distributions = radial_distributions_of(document)
     if not distributions:
         section.missing.append("The validation contains no radial distribution function.")
-    else:
-        section.paragraphs.append(
-            _describe_structure(distributions, document.summary.rdf_mean_absolute_error)
+        return
+    section.paragraphs.append(
+        _describe_structure(distributions, document.summary.rdf_mean_absolute_error)
+    )
+    note = _note(
+        data,
+        f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 "
+        "atoms beside a measured curve",
+    )
+    section.panels.append(
+        Panel(
+            "rdf",
+            "Fig. 4a",
+            "Radial distribution function",
+            style.Drawing(
+                lambda figure: figures.draw_radial_distribution(figure, distributions, reference),
+                "rdf",
+            ),
+            ("X-ray weighted" if figures.is_xray_weighted(distributions) else "Unweighted total")
+            + " g(r) at 300 K of the potential"
+            + (f" and of the reference ({document.reference})" if len(distributions) > 1 else "")
+            + f". {note}",
         )
-        note = _note(
-            data,
-            f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 "
-            "atoms beside a measured curve",
-        )
+    )
+    if any(curve.partial for curve in distributions.values()):
         section.panels.append(
             Panel(
-                "rdf",
-                "Fig. 4a",
-                "Radial distribution function",
+                "partials",
+                "Fig. 4a, resolved",
+                "Partial radial distribution functions",
                 style.Drawing(
-                    lambda figure: figures.draw_radial_distribution(
-                        figure, distributions, reference
-                    ),
-                    "rdf",
+                    lambda figure: figures.draw_partials(figure, distributions), "partials"
                 ),
-                (
-                    "X-ray weighted"
-                    if figures.is_xray_weighted(distributions)
-                    else "Unweighted total"
-                )
-                + " g(r) at 300 K of the potential"
-                + (
-                    f" and of the reference ({document.reference})"
-                    if len(distributions) > 1
-                    else ""
-                )
-                + f". {note}",
+                f"g(r) by pair of species. {note}",
             )
         )
-        if any(curve.partial for curve in distributions.values()):
-            section.panels.append(
-                Panel(
-                    "partials",
-                    "Fig. 4a, resolved",
-                    "Partial radial distribution functions",
-                    style.Drawing(
-                        lambda figure: figures.draw_partials(figure, distributions), "partials"
-                    ),
-                    f"g(r) by pair of species. {note}",
-                )
-            )
+
+
+def _add_elasticity(section: Section, data: ReportData, document: ValidationDocument) -> None:
+    """Fig. 4b: elastic constants."""
+    reference = _reference_name(document)
     elasticity = elasticity_of(document)
     if elasticity is None:
         section.missing.append("The validation contains no elastic constants.")
-    else:
-        words = []
-        for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
-            values = [
-                elasticity.moduli[model][name] for model in MODELS if model in elasticity.moduli
-            ]
-            numbers = " against ".join(
-                with_error(*value, digits=1 if unit else 3) for value in values
-            )
-            words.append(f"{name} = {numbers}{unit}")
-        order = (
-            ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
-        )
-        section.paragraphs.append(
-            "Elastic constants (Voigt–Reuss–Hill) over "
-            f"{plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
-        )
-        note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
-        measured, sources = _measured_moduli(data)
-        errors = "; error bars are standard errors over glasses" if elasticity.n_glasses > 1 else ""
-        section.panels.append(
-            Panel(
+        return
+    words = []
+    for name, unit in (("E", " GPa"), ("B", " GPa"), ("G", " GPa"), ("ν", "")):
+        values = [elasticity.moduli[model][name] for model in MODELS if model in elasticity.moduli]
+        numbers = " against ".join(with_error(*value, digits=1 if unit else 3) for value in values)
+        words.append(f"{name} = {numbers}{unit}")
+    order = ", the potential against the reference" if len(elasticity.moduli) == len(MODELS) else ""
+    section.paragraphs.append(
+        "Elastic constants (Voigt–Reuss–Hill) over "
+        f"{plural(elasticity.n_glasses, 'glass')}{order}: {listed(words)}."
+    )
+    note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
+    measured, sources = _measured_moduli(data)
+    errors = "; error bars are standard errors over glasses" if elasticity.n_glasses > 1 else ""
+    section.panels.append(
+        Panel(
+            "elasticity",
+            "Fig. 4b",
+            "Elastic constants",
+            style.Drawing(
+                lambda figure: figures.draw_elasticity(figure, elasticity, measured, reference),
                 "elasticity",
-                "Fig. 4b",
-                "Elastic constants",
-                style.Drawing(
-                    lambda figure: figures.draw_elasticity(figure, elasticity, measured, reference),
-                    "elasticity",
-                ),
-                "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
-                f"with atoms relaxed in every strained cell{errors}.{sources} {note}",
-            )
+            ),
+            "Young's (E), bulk (B) and shear modulus (G) and Poisson's ratio (ν) at 0 K, "
+            f"with atoms relaxed in every strained cell{errors}.{sources} {note}",
         )
-    return section
+    )
 
 
 def dynamics(data: ReportData) -> Section:
@@ -209,71 +205,9 @@ def energetics(data: ReportData) -> Section:
         section.missing.append(_NO_VALIDATION)
         return section
     reference = _reference_name(document)
-    shear, landscape = shear_of(document), landscape_of(document)
-    if any(s.moduli for s in shear):
-        words = []
-        for model in MODELS:
-            values = [s.moduli[model] for s in shear if model in s.moduli]
-            if values:
-                words.append(
-                    f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} "
-                    f"({plural(len(values), 'glass')})"
-                )
-        section.paragraphs.append(
-            f"Athermal quasistatic shear gives a shear modulus of {listed(words)}."
-        )
-        note = _note(data, f"{plural(len(shear), 'glass')} of {document.summary.n_atoms} atoms")
-        if any(s.energy is not None for s in shear):
-            section.panels.append(
-                Panel(
-                    "shear-moduli",
-                    "Fig. 6a",
-                    "Shear modulus and energy",
-                    style.Drawing(
-                        lambda figure: figures.draw_shear_moduli(
-                            figure, shear, data.method_name, reference
-                        ),
-                        "shear-moduli",
-                    ),
-                    "Shear modulus of each glass from the slope of its stress-strain curve, "
-                    f"against its energy. {note}",
-                )
-            )
-    else:
-        section.missing.append("The validation contains no athermal quasistatic shear.")
-    if landscape is not None and len(landscape[0]) > 1:
-        labels, predicted = landscape
-        fit = fit_line(labels.tolist(), predicted.tolist())
-        section.paragraphs.append(
-            f"For {plural(len(labels), 'relaxed glass')} the energies of the potential and of "
-            f"the reference differ by {1e3 * root_mean_square(predicted - labels):.1f} meV/atom "
-            "(RMS)"
-            + (
-                f"; the slope is {slope_with_error(fit.slope, fit.slope_error)} (1 is perfect)."
-                if fit is not None
-                else "."
-            )
-        )
-        section.panels.append(
-            Panel(
-                "landscape",
-                "Fig. 6b",
-                "Energies of relaxed glasses",
-                style.Drawing(
-                    lambda figure: figures.draw_landscape(
-                        figure, labels, predicted, data.method_name
-                    ),
-                    "landscape",
-                ),
-                "Energy per atom of glasses relaxed by the label method; the grey diagonal "
-                "is perfect agreement, the dashed line a fit. "
-                f"{_note(data, plural(len(labels), 'glass'))}",
-            )
-        )
-    else:
-        section.missing.append(
-            "The validation contains too few relaxed glasses, or no reference, to compare energies."
-        )
+    shear = shear_of(document)
+    _add_shear(section, data, document, shear)
+    _add_landscape(section, data, landscape_of(document))
     if any(s.curves for s in shear):
         section.panels.append(
             Panel(
@@ -289,6 +223,83 @@ def energetics(data: ReportData) -> Section:
             )
         )
     return section
+
+
+def _add_shear(
+    section: Section, data: ReportData, document: ValidationDocument, shear: list[Shear]
+) -> None:
+    """Fig. 6a: shear moduli."""
+    if not any(s.moduli for s in shear):
+        section.missing.append("The validation contains no athermal quasistatic shear.")
+        return
+    reference = _reference_name(document)
+    words = []
+    for model in MODELS:
+        values = [s.moduli[model] for s in shear if model in s.moduli]
+        if values:
+            words.append(
+                f"{with_error(*mean_and_error(values))} GPa with {_NAMES[model]} "
+                f"({plural(len(values), 'glass')})"
+            )
+    section.paragraphs.append(
+        f"Athermal quasistatic shear gives a shear modulus of {listed(words)}."
+    )
+    note = _note(data, f"{plural(len(shear), 'glass')} of {document.summary.n_atoms} atoms")
+    if any(s.energy is not None for s in shear):
+        section.panels.append(
+            Panel(
+                "shear-moduli",
+                "Fig. 6a",
+                "Shear modulus and energy",
+                style.Drawing(
+                    lambda figure: figures.draw_shear_moduli(
+                        figure, shear, data.method_name, reference
+                    ),
+                    "shear-moduli",
+                ),
+                "Shear modulus of each glass from the slope of its stress-strain curve, "
+                f"against its energy. {note}",
+            )
+        )
+
+
+def _add_landscape(
+    section: Section,
+    data: ReportData,
+    landscape: Pair | None,
+) -> None:
+    """Fig. 6b: energies of relaxed glasses."""
+    if landscape is None or len(landscape[0]) < 2:
+        section.missing.append(
+            "The validation contains too few relaxed glasses, or no reference, to compare energies."
+        )
+        return
+    labels, predicted = landscape
+    fit = fit_line(labels.tolist(), predicted.tolist())
+    section.paragraphs.append(
+        f"For {plural(len(labels), 'relaxed glass')} the energies of the potential and of "
+        f"the reference differ by {1e3 * root_mean_square(predicted - labels):.1f} meV/atom "
+        "(RMS)"
+        + (
+            f"; the slope is {slope_with_error(fit.slope, fit.slope_error)} (1 is perfect)."
+            if fit is not None
+            else "."
+        )
+    )
+    section.panels.append(
+        Panel(
+            "landscape",
+            "Fig. 6b",
+            "Energies of relaxed glasses",
+            style.Drawing(
+                lambda figure: figures.draw_landscape(figure, labels, predicted, data.method_name),
+                "landscape",
+            ),
+            "Energy per atom of glasses relaxed by the label method; the grey diagonal "
+            "is perfect agreement, the dashed line a fit. "
+            f"{_note(data, plural(len(labels), 'glass'))}",
+        )
+    )
 
 
 def soundness(data: ReportData) -> Section:
@@ -350,9 +361,7 @@ def _add_quenches(section: Section, data: ReportData) -> None:
         + _labelled_frames(data)
     )
     traced = [
-        q
-        for q in data.quenches
-        if q.trace.get("temperature") and q.trace.get("density") and q.trace.get("energy")
+        q for q in data.quenches if q.trace.temperature and q.trace.density and q.trace.energy
     ]
     if traced:
         rates = " to ".join(dict.fromkeys(f"{rate:g}" for rate in (min(by_rate), max(by_rate))))
