@@ -1,5 +1,7 @@
 """Checkpoint files of interrupted runs: written at intervals, atomic, tied to one run.
 
+A run may also hold the lock of its folder (:func:`only_process`).
+
 The checkpoint of a finished run is removed with :func:`remove_checkpoint`. In a worker it stays
 until the output of the job is stored: a job that is killed after its computation and before that
 finds the finished state again.
@@ -7,6 +9,7 @@ finds the finished state again.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import time
 import zipfile
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgflows.errors import InputError
 from mgflows.files import atomic_write
 
 if TYPE_CHECKING:
@@ -24,9 +28,45 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["RunCheckpoint", "checkpoints_kept", "remove_checkpoint"]
+__all__ = ["LOCK", "RunCheckpoint", "checkpoints_kept", "only_process", "remove_checkpoint"]
 
 logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+"""Name of the file in a folder that :func:`only_process` locks."""
+
+
+@contextmanager
+def only_process(folder: Path, activity: str, *, hint: str) -> Iterator[None]:
+    """Hold the lock of a folder, so that no other process works in it at the same time.
+
+    The system releases the lock when the process ends, however it ends. File systems without locks
+    are used without.
+
+    Parameters
+    ----------
+    folder
+        An existing folder; the lock is its file :data:`LOCK`, since NFS locks only files that are
+        open for writing.
+    activity
+        What the other process does, such as ``"training in"``.
+    hint
+        The remedy.
+
+    Raises
+    ------
+    InputError
+        If another process holds the lock.
+    """
+    with (folder / LOCK).open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another process is {activity} {folder}", hint=hint) from None
+        except OSError as error:
+            logger.debug("%s cannot be locked: %s", folder, error)
+        yield
+
 
 _SECONDS_BETWEEN_WRITES = 10.0
 _kept: ContextVar[list[Path] | None] = ContextVar("kept", default=None)

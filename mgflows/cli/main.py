@@ -203,10 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
         with _interruption_by_signals(received):
             code: Any = cli.main(args=arguments, prog_name="mgflows", standalone_mode=False)
     except click.exceptions.Abort as stopped:
-        number = received[0] if received else signal.SIGINT
-        by = f" by {number.name}" if received else ""
-        _print_error(str(stopped) or f"interrupted{by}")
-        code = 128 + number
+        code = _end_interrupted(received, str(stopped))
     except click.UsageError as error:
         if error.ctx is not None:
             click.echo(error.ctx.get_usage(), err=True)
@@ -221,7 +218,10 @@ def main(arguments: list[str] | None = None) -> None:
         code = 141
     except Exception as error:  # noqa: BLE001 - printed without passwords
         message = _explanation(error)
-        if message is None:
+        if received:
+            # What an interruption broke, such as the import of a package that caught it.
+            code = _end_interrupted(received)
+        elif message is None:
             # A bug: the traceback that Python would print, but without passwords.
             click.echo(mask_credentials(traceback.format_exc()), err=True, nl=False)
             code = 1
@@ -231,9 +231,17 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _end_interrupted(received: list[signal.Signals], message: str = "") -> int:
+    """Print that the command was interrupted, and return its exit code."""
+    number = received[0] if received else signal.SIGINT
+    by = "" if number == signal.SIGINT else f" by {number.name}"
+    _print_error(message or f"interrupted{by}")
+    return 128 + number
+
+
 @contextmanager
 def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
-    """Let the first SIGTERM or SIGHUP interrupt a command as Ctrl-C does.
+    """Let the first SIGTERM or SIGHUP interrupt a command as Ctrl-C does, and record signals.
 
     The handling of Ctrl-C (keep finished work, end processes, print a sentence) then also applies
     at the end of a session or of a batch job. A second signal ends the command at once.
@@ -244,7 +252,7 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, defaults[number])
         received.append(signal.Signals(number))
         raise KeyboardInterrupt
 
@@ -259,11 +267,16 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _MOMENT)
 
     earlier_hook = sys.unraisablehook
+    defaults: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
     handled = [
         number
-        for number in (signal.SIGTERM, signal.SIGHUP)
+        for number, default in defaults.items()
         if threading.current_thread() is threading.main_thread()
-        and signal.getsignal(number) is signal.SIG_DFL
+        and signal.getsignal(number) is default
     ]
     for number in handled:
         signal.signal(number, interrupt)
@@ -274,7 +287,7 @@ def _interruption_by_signals(received: list[signal.Signals]) -> Iterator[None]:
     finally:
         sys.unraisablehook = earlier_hook
         for number in handled:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, defaults[number])
 
 
 def _explanation(error: Exception) -> str | None:

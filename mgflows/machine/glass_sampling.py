@@ -6,17 +6,15 @@ the output. The output is assembled from them at the end, and also when the run 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mgflows.checkpoints import only_process
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import atomic_write, write_text
 from mgflows.structures.order import analyse_order
@@ -24,7 +22,7 @@ from mgflows.surrogate.glasses import batches, sample_glass, sample_replicas
 from mgflows.surrogate.processes import run_in_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mgflows.alloy import Alloy
@@ -135,7 +133,7 @@ def sample_glasses(
     finished_glasses(request, output)
     folder = unfinished_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with only_process(folder, "sampling into", hint="choose another --output"):
         write_text(folder / _SETTINGS, json.dumps(request.settings, indent=2))
         try:
             _cool_all(request, folder, n_workers, progress)
@@ -234,19 +232,3 @@ def _glass_file(folder: Path, stream: int) -> Path:
 
 def _glass_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("glass-*.xyz"))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Refuse a second run of the same output."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is sampling into {folder}", hint="choose another --output"
-            ) from None
-        yield
-    finally:
-        os.close(handle)

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mgflows import subprocesses
+from mgflows.checkpoints import LOCK, only_process
 from mgflows.errors import InputError, ServiceError
 from mgflows.files import read_text, write_text
 from mgflows.nep.calculator import potential_text, validate_nep_text
@@ -39,6 +40,7 @@ from mgflows.nep.results import LossTable, read_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from ase import Atoms
 
@@ -181,8 +183,8 @@ class Trainer(ABC):
         Raises
         ------
         InputError
-            For frames that cannot be trained on, a frame in both sets, or a potential of another
-            architecture; nothing is written then.
+            For frames that cannot be trained on, a frame in both sets, a potential of another
+            architecture, or a directory in which another process trains; nothing is written then.
         """
         parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
@@ -194,6 +196,25 @@ class Trainer(ABC):
         directory = Path(directory)
         is_new = not directory.exists()
         directory.mkdir(parents=True, exist_ok=True)
+        try:
+            with _alone_in(directory):
+                self._write_inputs(directory, parameters, train, test, initial)
+        except BaseException:
+            if is_new:
+                (directory / LOCK).unlink(missing_ok=True)
+                if not any(directory.iterdir()):
+                    directory.rmdir()
+            raise
+        return directory
+
+    def _write_inputs(
+        self,
+        directory: Path,
+        parameters: NepParameters,
+        train: Sequence[Atoms],
+        test: Sequence[Atoms],
+        initial: str | None,
+    ) -> None:
         # Frame by frame, so that the text of many frames is never in memory.
         inputs = {name: directory / f".{name}.new" for name in ("train.xyz", "test.xyz")}
         try:
@@ -214,12 +235,9 @@ class Trainer(ABC):
         except BaseException:
             for path in inputs.values():
                 path.unlink(missing_ok=True)
-            if is_new and not any(directory.iterdir()):
-                directory.rmdir()
             raise
         write_text(directory / "nep.in", parameters.to_text(self._dialect))
         (directory / WHOLE_FILE).unlink(missing_ok=True)
-        return directory
 
     def train(
         self, directory: str | Path, progress: Callable[[TrainingProgress], None] | None = None
@@ -236,7 +254,7 @@ class Trainer(ABC):
         Raises
         ------
         InputError
-            If the directory lacks an input file.
+            If the directory lacks an input file, or another process trains in it.
         MissingDependencyError
             If neppo is not installed.
         ServiceError
@@ -247,6 +265,12 @@ class Trainer(ABC):
         for name in ("nep.in", "train.xyz"):
             if not (directory / name).is_file():
                 raise InputError(f"{directory} has no {name}", hint="call prepare first")
+        with _alone_in(directory):
+            return self._train(directory, progress)
+
+    def _train(
+        self, directory: Path, progress: Callable[[TrainingProgress], None] | None
+    ) -> TrainingResult:
         whole = directory / WHOLE_FILE
         parameters = NepParameters.from_text(
             read_text(whole if whole.exists() else directory / "nep.in")
@@ -363,6 +387,13 @@ class Trainer(ABC):
             )
         report()
         return cpu_seconds
+
+
+def _alone_in(directory: Path) -> AbstractContextManager[None]:
+    """Refuse a second training in a directory: each would replace the files of the other."""
+    return only_process(
+        directory, "training in", hint="wait until it ends, or train in another directory"
+    )
 
 
 def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Sequence[Atoms]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mgflows.cli import main as main_module
 from mgflows.cli.main import _interruption_by_signals
 
 DATA = Path(__file__).parents[1] / "data"
@@ -165,3 +167,18 @@ def test_an_interruption_that_python_ignores_is_repeated():
 
     with pytest.raises(KeyboardInterrupt):
         run()
+
+
+def test_what_an_interruption_broke_is_no_bug(monkeypatch, capsys):
+    """As a package that catches Ctrl-C while it is imported, and lacks a name afterwards."""
+
+    def broken(**_: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise NameError("name 'coroutines' is not defined")
+
+    monkeypatch.setattr(main_module.cli, "main", broken)
+    with pytest.raises(SystemExit) as end:
+        main_module.main(["datasets"])
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"

@@ -47,6 +47,31 @@ def test_what_a_training_leaves(trained, emt_frames) -> None:
     assert result.cpu_seconds > 0.0
 
 
+@pytest.mark.faults
+def test_a_second_training_in_the_directory_is_refused(
+    tmp_path, emt_frames, small_parameters
+) -> None:
+    """Its inputs would replace those of the first, whose potential it would report as its own."""
+    trainer = replace(TRAINER, steps=50, reports=1)
+    arguments = (tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
+    refusals = []
+
+    def start_another(_: object) -> None:
+        for start in (
+            lambda: replace(trainer, seed=2).prepare(*arguments),
+            lambda: trainer.train(tmp_path),
+        ):
+            with pytest.raises(InputError, match="another process is training in") as refused:
+                start()
+            refusals.append(refused.value.hint)
+
+    result = trainer.train(trainer.prepare(*arguments), start_another)
+    assert refusals == ["wait until it ends, or train in another directory"] * 2
+    assert result.parameters.seed == 1
+    # The lock ends with the training.
+    assert trainer.train(trainer.prepare(*arguments)).nep_txt == result.nep_txt
+
+
 def test_the_loss_file_is_that_of_gpumd(trained) -> None:
     lines = (trained[0].directory / "loss.out").read_text().splitlines()
     assert lines[2].split()[:5] == ["#", "columns", "generation", "total", "l1"]
