@@ -219,7 +219,7 @@ def only_campaign(database: GlassDatabase, name: str | None) -> str:
     """
     if name is not None:
         known_campaign(database, name)
-        return database.campaign(name).campaign
+        return name
     names = [campaign.campaign for campaign in database.campaigns()]
     if len(names) == 1:
         return names[0]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mgflows.database import CampaignStatus, GlassDatabase
     from mgflows.database.rounds import RoundSummary
+    from mgflows.schemas.campaign import CampaignDocument
 
 _SHOWN_RUNNING = 10
 _SHOWN_FAILURES = 5
@@ -142,9 +143,17 @@ def _repeat(
 def _as_json(database: GlassDatabase, name: str, state: CampaignStatus) -> dict[str, Any]:
     groups = [asdict(group) | {"total": group.total} for group in state.groups]
     summary = {key: getattr(state, key) for key in _SUMMARY}
-    document = database.campaign(name)
-    described = {"scaled_down": document.scaled_down, "teacher": document.teacher}
+    document = _document(database, name)
+    described = {
+        key: "" if document is None else getattr(document, key)
+        for key in ("scaled_down", "teacher")
+    }
     return asdict(state) | {"groups": groups, **summary, **described}
+
+
+def _document(database: GlassDatabase, name: str) -> CampaignDocument | None:
+    """The campaign's document; jobs that were submitted alone, such as a comparison, have none."""
+    return next((each for each in database.campaigns() if each.campaign == name), None)
 
 
 def _overview(states: dict[str, CampaignStatus]) -> Table:
@@ -169,14 +178,17 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
-    document = database.campaign(name)
+    document = _document(database, name)
     left = f"{format_hours(state.core_hours_left)} to come"
     if state.seconds_left:
         running = plural(state.states.get("RUNNING", 0), "job")
         left += f", about {duration(state.seconds_left)} with {running} at a time"
     spent = format_hours(state.core_hours)
     lines: list[RenderableType] = [
-        Text.assemble((name, "bold"), f"  {document.alloy.name}, labels: {document.method}"),
+        Text.assemble(
+            (name, "bold"),
+            "" if document is None else f"  {document.alloy.name}, labels: {document.method}",
+        ),
         _group_table(state),
         Padding(ProgressBar(total=max(state.total, 1), completed=state.completed, width=60), 0),
         Text(
@@ -203,9 +215,9 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
     ]
     if (more := len(state.failures) - _SHOWN_FAILURES) > 0:
         lines.append(Text(f"and {more} more; list them by category with: mgflows heal", "dim"))
-    if document.teacher:
+    if document is not None and document.teacher:
         lines.append(Text(f"first labelled by a teacher: {document.teacher}", style="dim"))
-    if document.scaled_down:
+    if document is not None and document.scaled_down:
         lines.append(Text(document.scaled_down, style="dim"))
     return Group(*lines)
 

@@ -94,16 +94,19 @@ class GlassDatabase(FrameOperations, DatasetOperations):
         return CampaignDocument.model_validate(document)
 
     def status(self, campaign: str) -> CampaignStatus:
-        """Return the progress of a campaign, its cost and the time left."""
-        return campaign_status(self.mongo, self.campaign(campaign).campaign)
+        """Return the progress of a campaign or of jobs submitted alone, with cost and time left."""
+        require_campaign(self.mongo, campaign)
+        return campaign_status(self.mongo, campaign)
 
     def cost(self, campaign: str) -> list[Cost]:
         """Return the cost of the documents of a campaign, by stage and subset."""
-        return campaign_cost(self.mongo, self.campaign(campaign).campaign)
+        require_campaign(self.mongo, campaign)
+        return campaign_cost(self.mongo, campaign)
 
     def remaining_cost(self, campaign: str) -> list[RemainingCost]:
         """Estimate the cost of the remaining jobs from measured costs, by stage and subset."""
-        return remaining_cost(self.mongo, self.campaign(campaign).campaign)
+        require_campaign(self.mongo, campaign)
+        return remaining_cost(self.mongo, campaign)
 
     def samples(self, campaign: str | None = None) -> dict[str, SampleDocument]:
         """Return the samples by family, shortest cooling first."""

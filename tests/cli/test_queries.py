@@ -6,14 +6,19 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from jobflow import Flow
 
 from mgflows.alloy import Alloy
 from mgflows.connections import open_database
 from mgflows.database import CampaignStatus, GlassDatabase, GroupStatus
-from mgflows.launch.campaigns import register_campaign
+from mgflows.flows.tags import set_campaign, tag
+from mgflows.launch.campaigns import register_campaign, submit
 from mgflows.schemas.campaign import CampaignDocument
+from tests.helpers import jobs
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mgflows.settings import Settings
 
 COMMANDS = ("status", "cost", "fitness", "datasets", "potentials", "report", "heal", "advance")
@@ -66,6 +71,25 @@ def test_an_unknown_campaign_is_an_error_with_the_list(run, campaigns, name: str
         assert (code, out) == (2, ""), command
         assert f"there is no campaign {name!r}" in said
         assert "its campaigns: alpha, beta" in said
+
+
+def test_jobs_submitted_without_a_campaign_document_have_a_status_and_a_cost(
+    run, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after `mgflows validate --submit NAME`, which refers to `mgflows status NAME`."""
+    use(settings, monkeypatch)
+    job = jobs.add(str(tmp_path / "journal"), "a", 1.0, 2.0)
+    flow = Flow([tag(job, stage="validation", category="md")])
+    set_campaign(flow, "comparison")
+    submit(flow, settings)
+    code, out, said = run("status", "comparison", "--json")
+    assert code == 0, said
+    state = json.loads(out)
+    assert (state["total"], state["completed"], state["scaled_down"]) == (1, 0, "")
+    code, out, _ = run("status", "comparison")
+    assert code == 0
+    assert "0 of 1 job done" in out
+    assert run("cost", "comparison")[0] == 0
 
 
 def test_watching_prints_json_until_the_end_also_of_several_campaigns(
