@@ -388,7 +388,7 @@ def _read_points(path: Path, identity: str) -> dict[str, LearningPoint]:
         ) from error
     if found != identity:
         raise InputError(
-            f"{path} holds a learning curve of other frames or settings",
+            f"{path} contains a learning curve of other frames or settings",
             hint="give another directory, or remove it",
         )
     return points

@@ -18,19 +18,19 @@ from mgflows.nep.parameters import NepParameters
 
 
 def run(directory: Path, device: str, initial_potential: Path | None, first_step: int) -> None:
-    """Train by the ``nep.in`` of a directory and write neppo's files into it.
+    """Train with the ``nep.in`` of a directory and write neppo's files into it.
 
     Parameters
     ----------
     directory
-        Holds ``nep.in``, ``train.xyz`` and, if there are test frames, ``test.xyz``.
+        Contains ``nep.in``, ``train.xyz`` and, if there are test frames, ``test.xyz``.
     device
-        As torch calls it: ``cpu``, ``cuda`` or ``cuda:1``.
+        Torch's name of the device: ``cpu``, ``cuda`` or ``cuda:1``.
     initial_potential
         A ``nep.txt`` to start from instead of random parameters; its descriptor scaling is kept.
     first_step
-        Steps done before an interruption. The learning rate continues where it was; AdamW's moments
-        start from zero, as after each of neppo's stages.
+        Steps done before an interruption. The schedule of the learning rate continues from there;
+        AdamW's moments start from zero, as after each of neppo's stages.
     """
     import torch
     from ase.io import read
@@ -80,9 +80,9 @@ def speed_up() -> None:
 
     They take more than half of a short training on a CPU.
 
-    The neighbour lists come from ASE, which needs 30 ms for 150 atoms where matscipy needs 2 ms.
-    Reports evaluate 100 frames at once, which suits a GPU; on a CPU ten fit into the cache and take
-    half the time per frame.
+    The neighbour lists come from ASE, which needs 30 ms for 150 atoms; matscipy needs 2 ms.
+    Reports evaluate 100 frames at once, which suits a GPU; on a CPU, ten frames fit into the cache
+    and take half the time per frame.
     """
     import neppo.graph
     import neppo.trainer

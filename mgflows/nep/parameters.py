@@ -35,11 +35,11 @@ _WEIGHTS = (
 
 @dataclass(frozen=True)
 class NepParameters:
-    """A NEP4 model with ZBL repulsion, and how it is trained.
+    """A NEP4 model with ZBL repulsion, and the settings of its training.
 
     The defaults are the paper's (Methods, "Neuroevolutional Potential").
 
-    Every value is written out, because the trainers' own defaults have moved between releases:
+    Every value is written out, because the trainers' own defaults differ between releases:
     GPUMD's ``n_max 4 4`` and ``basis_size 8 8`` of the paper's time are ``6 6`` and ``6 6`` since
     April 2026.
 
@@ -92,15 +92,16 @@ class NepParameters:
     learning_rate
         First and last learning rate of neppo's cosine schedule. None: neppo's own (0.01, 0.0001).
     loss_form
-        neppo only: weigh mean squared errors or their roots. None: neppo's own (``mse``).
+        neppo only: whether the loss contains mean squared errors or their roots. None: neppo's own
+        (``mse``).
     seed
-        Seed of the initial parameters and the batches. neppo: 42 if None. GPUMD has the keyword
-        since late 2026 only.
+        Seed of the initial parameters and the batches. neppo: 42 if None. GPUMD has had the
+        keyword since late 2026.
 
     Raises
     ------
     InputError
-        For a value that the trainers would refuse, or would take and mean something else.
+        For a value that the trainers would refuse or misinterpret.
     """
 
     species: tuple[str, ...]
@@ -314,9 +315,9 @@ class NepParameters:
         Raises
         ------
         InputError
-            For a line that cannot be read or a keyword that a NEP potential for glasses has no use
-            for, naming the line, and for a keyword left out whose default differs between the
-            trainers and their releases.
+            For a line that cannot be read or a keyword that mgflows does not support, naming the
+            line, and for a missing keyword whose default differs between the trainers and their
+            releases.
         """
         values: dict[str, Any] = {}
         for number, line in enumerate(text.splitlines(), start=1):
@@ -369,7 +370,7 @@ _ARCHITECTURE = (
     "species", "version", "zbl", "zbl_factor", "cutoff", "n_max", "basis_size", "l_max", "neuron",
 )  # fmt: skip
 _NEUTRAL: dict[str, Any] = {"lambda_shear": 1.0, "type_weight": None, "force_delta": 0.0}
-"""Values of keywords that are written only if they are another."""
+"""Values of keywords that are written only if they differ from these."""
 _REFUSED = {
     "save_potential": "mgflows keeps the potential of the last step; remove the line",
     "fine_tune": "start from a potential with prepare(..., initial_potential=) instead",
@@ -377,7 +378,7 @@ _REFUSED = {
     "import_q_scaler": "a training from an initial potential keeps its scaler; remove the line",
     "model_type": "mgflows trains potential energies only",
     "charge_mode": "mgflows trains models without charges only",
-    "use_typewise_cutoff": "it is gone from GPUMD; give common cutoffs",
+    "use_typewise_cutoff": "GPUMD no longer has it; give common cutoffs",
     "weight_decay": "use lambda_2, or train with neppo itself",
 }
 """Keywords of trainers that are refused, with the reason and the remedy."""
@@ -439,7 +440,7 @@ def _reader(kind: type, count: int = 1) -> Callable[[list[str]], Any]:
 
 
 def _read_l_max(arguments: list[str]) -> tuple[int, int, int]:
-    # GPUMD takes any non-zero value for "with this term", and has further four-body terms behind
+    # GPUMD takes any non-zero value for "with this term", and has further four-body terms after
     # the fifth value.
     numbers = [int(argument) for argument in arguments]
     if not 1 <= len(numbers) <= 3:
@@ -467,7 +468,7 @@ _READERS: dict[str, Callable[[list[str]], Any]] = {
 
 
 def _example(keyword: str) -> str:
-    """The line as it stands in the paper's nep.in, or with neppo's default."""
+    """The line of the paper's nep.in, or the line with neppo's default."""
     examples = {
         "lambda_1": "0.05", "lambda_2": "0.05", "lambda_shear": "5", "force_delta": "0.5",
         "type_weight": "1 1 2", "use_typewise_cutoff_zbl": "0.7",

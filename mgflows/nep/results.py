@@ -32,12 +32,12 @@ __all__ = ["LossTable", "Parity", "ParityTable", "Predictions", "parity", "predi
 
 _LARGEST_STEP = 1e15
 _ATOMS_PER_BATCH = 50_000
-"""Atoms evaluated in one call: bounds the memory and costs no speed."""
+"""Atoms evaluated in one call: limits the memory without loss of speed."""
 
 
 @dataclass(frozen=True)
 class LossTable:
-    """The loss curve of a training. Columns that a trainer does not write are NaN.
+    """The loss curve of a training; NaN for columns that the trainer does not write.
 
     ``step`` continues over restarts. The RMSEs of a GPUMD run are those of one batch with the mean
     energy error removed: they do not agree with :func:`parity` and are meant for plotting only.
@@ -90,7 +90,7 @@ _GNEP: tuple[str | None, ...] = (
 )
 """GPUMD's gradient trainer: learning rate and time instead of the regularisation terms."""
 _COLUMNS_BY_COUNT: dict[int, tuple[str | None, ...]] = {
-    # generation, loss, L1, L2, and (dipole, train, test): nothing that a potential has.
+    # generation, loss, L1, L2, and (dipole, train, test): not a potential.
     6: ("step", "total", "l1", "l2", None, None),
     10: _POTENTIAL,
     14: (*_POTENTIAL[:7], None, None, *_POTENTIAL[7:], None, None),
@@ -119,11 +119,11 @@ _TORCHNEP_NAMES = {
 def read_loss(path: str | Path) -> LossTable:
     """Read the ``loss.out`` of GPUMD's ``nep`` and ``gnep``, of neppo, torchnep or mgflows.
 
-    The names of the columns come from the header where there is one, and from the number of
-    columns for files of ``nep`` without. Those of ``gnep`` have ten columns too, without a header;
-    they are known by the learning rate in the ninth column, which is written with seven decimals
-    where every other number has five. An unfinished last line is left out, so that a file can be
-    read while it grows.
+    The names of the columns come from the header where there is one, and from the number of columns
+    for files of ``nep`` without a header. Files of ``gnep`` have no header and also ten columns;
+    they are recognised by the learning rate in the ninth column, which is written with seven
+    decimals where every other number has five. An unfinished last line is left out, so that a file
+    can be read while it grows.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def read_loss(path: str | Path) -> LossTable:
     Raises
     ------
     InputError
-        For a file whose columns are not certain; guessing would mislabel them.
+        For a file whose columns cannot be identified with certainty.
     """
     try:
         text = read_text(path)
@@ -222,11 +222,11 @@ def _columns_without_header(words: Sequence[str], where: str) -> tuple[str | Non
     decimals = [len(word.partition(".")[2]) for word in words[1:]]
     if decimals == [5] * 7 + [7, 5]:
         return _GNEP
-    # nep writes all columns alike; other ten columns with a learning rate are not certain.
+    # nep writes all columns alike; any other layout of ten columns is unknown.
     if len(set(decimals)) == 1 or decimals[7] == decimals[8]:
         return _POTENTIAL
     raise InputError(
-        f"{where} has ten columns of neither GPUMD's nep nor its gnep",
+        f"{where} has ten columns, which are those of neither GPUMD's nep nor its gnep",
         hint="give a file with a header that names its columns",
     )
 
@@ -350,7 +350,7 @@ class Parity:
     Attributes
     ----------
     n_frames, n_atoms
-        What the errors were computed from.
+        Numbers of frames and atoms that the errors were computed from.
     energy_rmse, energy_mae, virial_rmse, virial_mae
         meV/atom.
     force_rmse, force_mae
@@ -385,7 +385,7 @@ class ParityTable:
     subsets
         (n_frames,) the subset of each frame.
     labels, predictions
-        What was compared, in the order of the frames.
+        The values compared, in the order of the frames.
     """
 
     overall: Parity
@@ -406,8 +406,8 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
     potential
         Path or text of a ``nep.txt``.
     frames
-        Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not count in
-        the errors of the virial.
+        Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not
+        contribute to the errors of the virial.
 
     Raises
     ------

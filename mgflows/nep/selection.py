@@ -1,10 +1,10 @@
-"""Which candidates to label next: those that a committee is uncertain about and that differ.
+"""Selection of candidates to label: uncertain ones that differ from each other.
 
-Three strategies, so that the first can be compared with what costs nothing:
+There are three strategies; the last two serve as a comparison for the first:
 
 ``committee``
     Candidates with a force spread inside a window; of the most uncertain ones, those farthest from
-    each other and from the frames that are known.
+    each other and from the known frames.
 ``farthest``
     Farthest-point sampling: each choice is the candidate farthest from the known frames and from
     those chosen before (Gonzalez, DOI 10.1016/0304-3975(85)90224-5).
@@ -59,9 +59,9 @@ class SpreadWindow:
     Attributes
     ----------
     lower
-        Mean over the atoms below which a candidate is known well enough.
+        Mean over the atoms below which a candidate needs no label.
     upper
-        Largest error of an atom above which a candidate is not a structure worth a label: an
+        Largest error of an atom above which a candidate is implausible and is not labelled: an
         exploded trajectory, or atoms that overlap.
     """
 
@@ -83,7 +83,7 @@ class SelectionSettings:
     Attributes
     ----------
     strategy
-        See the top of this module.
+        See the module docstring.
     window
         Range of calibrated force errors; no limits by default.
     seed
@@ -105,7 +105,7 @@ class SelectionSettings:
 
 @dataclass(frozen=True)
 class Selection:
-    """Chosen candidates, and why others were not considered.
+    """Chosen candidates, and the reasons why others were not considered.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ def select_frames(
     potential
         Potential whose descriptors are used; the first of the committee by default.
     known
-        Labelled frames to keep a distance from.
+        Labelled frames from which the choice keeps a distance.
     further_errors
         (n_candidates,) force errors in eV/A that are known otherwise, such as the difference from
         another model: a candidate counts with the larger one.
@@ -160,7 +160,7 @@ def select_frames(
     Raises
     ------
     InputError
-        For no candidates, or a strategy without what it needs.
+        For no candidates, or if the strategy needs a committee or potential that is missing.
     """
     settings = settings or SelectionSettings()
     strategy = settings.strategy

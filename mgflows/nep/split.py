@@ -34,18 +34,18 @@ def split_frames(
     held_out_families: Collection[str] = (),
     earlier: Mapping[str, bool] | None = None,
 ) -> NDArray[np.bool_]:
-    """Decide for every frame whether it is a test frame.
+    """Divide frames into training and test frames.
 
     The result does not depend on the order of the frames.
 
     ``paper``: frames of the subsets (i)-(iv) and (vii) are divided at random, subset by subset;
-    every crystal is trained on, and every AIMD frame but those of the held-out trajectories.
-    Relatives of a test frame, such as the same glass strained by 0.4 %, are then usually trained
-    on, so that the test error is an interpolation error.
+    all crystals are in the training set, and all AIMD frames except those of the held-out
+    trajectories. Relatives of a test frame, such as the same glass strained by 0.4 %, are then
+    usually in the training set, so that the test error is an interpolation error.
 
-    ``family``: a sample and all its descendants lie on the same side. Families join the test set in
-    random order as long as each brings the test fractions of the subsets closer to
-    ``test_fraction``. The error is that for an unseen glass.
+    ``family``: a sample and all its descendants are in the same set. Families are added to the
+    test set in random order as long as each brings the test fractions of the subsets closer to
+    ``test_fraction``. The test error is that for an unseen glass.
 
     Parameters
     ----------
@@ -59,10 +59,10 @@ def split_frames(
     seed
         Seed of the random order.
     held_out_families
-        ``paper``: their AIMD frames, ``family``: all their frames are test frames.
+        Families whose AIMD frames (``paper``) or all frames (``family``) are test frames.
     earlier
         Roles from an earlier data set by frame id, True for test. They are kept, so that no
-        potential is tested on frames that the potential it was started from has been trained on.
+        potential is tested on training frames of the potential from which it was started.
 
     Returns
     -------
@@ -188,6 +188,6 @@ def _divide_families(
 
 
 def _random(seed: int, purpose: str) -> np.random.Generator:
-    """An independent stream per purpose: the split of a subset does not depend on the others."""
+    """A random generator per purpose: the split of a subset does not depend on the others."""
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:4], "little")
     return np.random.default_rng(np.random.SeedSequence([seed, word]))

@@ -1,8 +1,8 @@
 """Errors by subset or by decade of effective time, and whether they meet a target.
 
-The certificate of a potential: errors of frames that it was not trained on, beside the errors that
-a committee estimates for the same frames, per decade of supercooling. An estimate that holds in
-every decade may be believed where there are no labels.
+The certificate of a potential compares its errors for frames outside the training set with the
+errors that a committee estimates for the same frames, per decade of supercooling. An estimate that
+is correct in every decade can be trusted where there are no labels.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ Grouping = Literal["all", "subset", "decade"]
 
 GLASS_SUBSETS = ("lj_surrogate", "dft_minimized", "expanded_compressed", "distorted")
 """Subsets whose frames have the structure of their sample, and so its effective time. Heated frames
-forget it."""
+lose it."""
 
 _N_BOOTSTRAP = 500
 
 
 @dataclass(frozen=True)
 class ErrorTarget:
-    """Errors at which labels are enough.
+    """Errors below which no further labels are needed.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class ErrorTarget:
 
 @dataclass(frozen=True)
 class GroupErrors:
-    """Errors of a group of frames, and what the committee estimates for them.
+    """Errors of a group of frames, and the estimates of the committee.
 
     Attributes
     ----------
@@ -165,7 +165,7 @@ def certificate(
     subsets: Sequence[str] | None = None,
     seed: int = 0,
 ) -> list[GroupErrors]:
-    """Return errors of labelled frames by group, and what a committee estimates for them.
+    """Return errors of labelled frames by group, and the estimates of a committee.
 
     The spreads of a group are scaled with the errors of all *other* groups, so that the estimate is
     a prediction. A single group is scaled with its own.
@@ -174,14 +174,14 @@ def certificate(
     ----------
     frames
         Labelled frames that neither the potential nor the committee was trained on;
-        ``info["family"]`` names what belongs together, ``info["subset"]`` the subset and
+        ``info["family"]`` names the family, ``info["subset"]`` the subset and
         ``info["log10_time"]`` the effective time. Frames without one have no decade.
     by
         Groups.
     potential
         Text or path of the potential; the mean of the committee by default.
     committee
-        Gives the estimates.
+        Committee that estimates the errors.
     subsets
         Only frames of these subsets; for decades :data:`GLASS_SUBSETS` by default.
     seed
@@ -287,7 +287,7 @@ def root_mean_square(
     squares
         (n,) squares.
     families
-        (n,) what belongs together.
+        (n,) family of each value.
     weights
         (n,) weights; equal by default.
     seed
@@ -352,7 +352,7 @@ def _estimate(
     inside: NDArray[np.bool_],
     outside: NDArray[np.bool_],
 ) -> float:
-    """Root mean square of the spreads inside, scaled with the errors outside."""
+    """Root mean square spread in a group, scaled with the errors of the other groups."""
     below = float(np.sum((weights * spreads)[outside]))
     if not below > 0.0:
         return math.nan

@@ -33,19 +33,19 @@ logger = logging.getLogger(__name__)
 class NeppoTrainer(Trainer):
     """neppo: AdamW on one CPU core or on a CUDA device.
 
-    It reaches in minutes what takes the evolution strategy hours.
+    It reaches in minutes the errors for which the evolution strategy takes hours.
 
-    An interrupted training resumes from the last report with the learning rate that was due;
-    AdamW's moments start from zero. A warm start keeps the scaling of the descriptor of the initial
+    An interrupted training resumes from the last report with the scheduled learning rate; AdamW's
+    moments start from zero. A warm start keeps the scaling of the descriptor of the initial
     potential.
 
     Parameters
     ----------
     steps, batch, learning_rate
-        Steps of AdamW, frames per step, and the ends of the cosine schedule of the learning rate.
-        They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters, which mean
-        something else for GPUMD. The defaults suit a CPU core, where small batches learn more per
-        second (docs/how_to/training.md); on a GPU batches of 32 and more are faster.
+        Steps of AdamW, frames per step, and the first and last learning rate of the cosine
+        schedule. They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters,
+        which mean something else for GPUMD. The defaults suit a CPU core, where small batches learn
+        more per second (docs/how_to/training.md); on a GPU batches of 32 and more are faster.
     seed
         Seed of the initial parameters and the batches. The same seed gives the same potential on
         the same machine; on a GPU it is only known to give the same errors within a few percent.
@@ -53,7 +53,7 @@ class NeppoTrainer(Trainer):
         Lines of ``loss.out``. Each costs an evaluation of all frames, about as much as a third of
         an epoch of training.
     device
-        As torch calls it: ``cpu``, ``cuda``, ``cuda:1``.
+        Torch's name of the device: ``cpu``, ``cuda``, ``cuda:1``.
     n_threads
         Threads of torch on the CPU. More than one is many times *slower* when the cores are shared.
     """
@@ -148,9 +148,9 @@ class GpumdTrainer(Trainer):
 
     The executable is the user's own.
 
-    An interrupted training resumes from ``nep.restart`` for the generations that are left. It
-    cannot start from a potential: the strategy needs the variances too, which only ``nep.restart``
-    holds.
+    An interrupted training resumes from ``nep.restart`` for the remaining generations. It cannot
+    start from a potential, because the strategy also needs the variances, which only
+    ``nep.restart`` contains.
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ class GpumdTrainer(Trainer):
         The executable with its arguments, such as ``srun -n 1 /opt/gpumd/nep``. None: ``nep``, and
         in a job ``nep_command`` of its worker's settings.
     takes_seed
-        Whether this ``nep`` has the keyword ``seed`` (since late 2026); others stop at it. The
-        summation order on a GPU still varies.
+        Whether this ``nep`` has the keyword ``seed`` (since late 2026); others stop with
+        an error. The summation order on a GPU still varies.
     """
 
     starts_from_potential: ClassVar[bool] = False
@@ -242,7 +242,7 @@ class GpumdTrainer(Trainer):
     ) -> float:
         if first_step == 0:
             return super()._run(directory, parameters, first_step, progress)
-        # nep counts from zero after a restart, so that only the rest is requested; the
+        # nep counts from zero after a restart, so that only the remaining steps are requested; the
         # whole is kept in case this run is killed, too.
         (directory / WHOLE_FILE).write_text(parameters.to_text("gpumd"), encoding="utf-8")
         (directory / "nep.in").write_text(

@@ -1,4 +1,4 @@
-"""Repairs of campaigns: lost runs, stuck reservations, stale locks, and retries of failed jobs.
+"""Repair of campaigns: lost runs, stuck reservations, stale locks, and retries of failed jobs.
 
 Names are imported on first use, because importing FireWorks takes seconds.
 """

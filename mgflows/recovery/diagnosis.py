@@ -1,9 +1,9 @@
-"""Whether a job still runs: its process, its batch job or its heartbeats, in this order.
+"""Whether a job still runs, by its process, its batch job or its heartbeats, in this order.
 
-A worker that is killed leaves its firework RUNNING or RESERVED. Its identity is on the launch
-(:func:`mgflows.launch.processes.identity`). The best available evidence decides: the process, if
-this machine can see it; else the batch job, if this machine can query its queue; and only for a
-worker outside of batch jobs, the time since its last heartbeat.
+A worker that is killed leaves its firework RUNNING or RESERVED. Its identity is stored with the
+launch (:func:`mgflows.launch.processes.identity`). The best available evidence decides: the
+process, if this machine can see it; else the batch job, if this machine can query its queue; and
+only for a worker outside of batch jobs, the time since its last heartbeat.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ __all__ = [
 ]
 
 GRACE_SECONDS = 5.0
-"""A state that lasts longer was left behind by a dead worker: a worker makes two writes between
-taking a firework and storing its launch, one between the last write and unlocking a workflow."""
+"""Age in s above which an intermediate state was left by a dead worker: a worker makes two writes
+between taking a firework and storing its launch, and one between the last write and unlocking a
+workflow."""
 SUBMISSION_SECONDS = 600.0
 """Between reserving a firework and storing its job id, qlaunch waits for sbatch or qsub; between
 adding fireworks and linking them in a workflow there are two writes."""
 _UNKNOWN_WORKER_TIMEOUT = 4 * 3600.0
-"""FireWorks' own rule (RUN_EXPIRATION_SECS), for workers without an identity, in s."""
+"""FireWorks' limit in s (RUN_EXPIRATION_SECS), for workers without an identity."""
 
 WORKER_EXIT = "worker_exit"
 """Key of a launch: how its worker ended, as noted by the program that started the worker."""
@@ -90,15 +91,15 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
     Parameters
     ----------
     launchpad
-        Where its launches are.
+        The LaunchPad with its launches.
     firework
         Its document, at least `fw_id`, `launches` and `updated_on`.
     queues
-        The batch system of this machine; made after `firework` was read.
+        The batch system of this machine; created after `firework` was read.
     """
     launch = last_launch(launchpad, firework)
     if launch is None:
-        # Reserved; its launch is not stored yet or never will be.
+        # Reserved; its launch is not stored yet, or its worker died before storing it.
         age = server_time(launchpad.connection) - parse_time(firework["updated_on"])
         if age > timedelta(seconds=GRACE_SECONDS):
             return Diagnosis(ProcessState.LOST, "its worker died while taking it", True)
@@ -143,7 +144,7 @@ def diagnose(launchpad: LaunchPad, firework: dict[str, Any], queues: Queues) -> 
 def stall_reason(
     launchpad: LaunchPad, firework: dict[str, Any], stall_seconds: float
 ) -> str | None:
-    """Why a running firework seems to hang; None if it does not.
+    """The reason why a running firework seems to hang; None if it does not.
 
     A job hangs if no file in its launch directory has changed for `stall_seconds`; its worker
     records the time of the last change with each heartbeat.
@@ -185,7 +186,7 @@ def last_launch(launchpad: LaunchPad, firework: dict[str, Any]) -> dict[str, Any
 
 
 def batch_job_of(launch: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The batch job that a launch runs in or is reserved for; None if there is none on record."""
+    """The batch job that a launch runs in or is reserved for; None if none is recorded."""
     if launch is None:
         return None
     who = (launch.get("fworker") or {}).get("env") or {}
@@ -270,7 +271,7 @@ def _diagnose_reservation(launch: dict[str, Any], queues: Queues, now: datetime)
 
 
 def _diagnose_job(job: dict[str, Any], queues: Queues) -> Diagnosis | None:
-    """What the queue reports about the batch job of a worker; None if it cannot be queried."""
+    """State of a worker's batch job in the queue; None if it cannot be queried."""
     found = queues.state(job)
     if found is None:
         return None

@@ -1,6 +1,6 @@
-"""The states of batch jobs: Slurm through `squeue`, PBS Pro, OpenPBS and Torque through `qstat -f`.
+"""The states of batch jobs, from `squeue` (Slurm) or `qstat -f` (PBS Pro, OpenPBS and Torque).
 
-Nothing is concluded from a queue that does not answer or that belongs to another cluster.
+No conclusion is drawn from a queue that does not answer or that belongs to another cluster.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class JobState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One job as the queue reports it.
+    """A job and its state in the queue.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class QueuedJob:
     word
         The queue's own word for the state.
     restarts
-        How often it was requeued and started again; None if the queue does not report it.
+        Number of times it was requeued and started again; None if the queue does not report it.
     """
 
     id: str
@@ -111,7 +111,7 @@ def parse_squeue(text: str) -> dict[str, QueuedJob]:
 def parse_qstat(text: str) -> dict[str, QueuedJob]:
     """Parse ``qstat -f ID ...``.
 
-    Not the JSON of ``-F json``: Torque has only the text, and PBS does not escape the jobs'
+    The JSON of ``-F json`` is not used: Torque has only the text, and PBS does not escape the jobs'
     environments in its JSON.
 
     Returns
@@ -196,7 +196,7 @@ class Queues:
         if not job.get("cluster"):
             return job.get("host") in (None, socket.gethostname())
         if self.cluster is None:
-            # PBS answers for ids that name its own server only.
+            # PBS reports only jobs whose id names its own server.
             return self.scheduler == "pbs" and "." in str(job["id"])
         # PBS names its server with or without the domain.
         return str(job["cluster"]).split(".")[0] == self.cluster.split(".")[0]

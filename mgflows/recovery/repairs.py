@@ -1,8 +1,8 @@
-"""Repair what dead workers left behind: never a job that still runs, always with the reason.
+"""Repair of the states that dead workers leave in the database, with the reason of each repair.
 
 A killed worker leaves its firework RUNNING or RESERVED, and perhaps a locked, half-written
-workflow. :mod:`mgflows.recovery.diagnosis` determines whether a job still runs. One engine finds
-the problems (`plan_recovery`) and repairs them (`recover`).
+workflow. :mod:`mgflows.recovery.diagnosis` determines whether a job still runs; running jobs are
+left alone. `plan_recovery` finds the problems, and `recover` repairs them.
 
 A job that keeps killing its worker (by a segmentation fault or lack of memory) is set aside after
 `max_worker_deaths` deaths in a row, so that it does not stop all others.
@@ -77,7 +77,7 @@ def recover(
     retry: bool | Collection[ErrorCategory] = False,
     restore: bool = False,
 ) -> Recovery:
-    """Rerun everything that an interruption, a crash or a kill stopped.
+    """Rerun all jobs that were stopped by an interruption, a crash or a kill.
 
     Parameters
     ----------
@@ -86,8 +86,8 @@ def recover(
     campaign
         Only this campaign; all by default.
     retry
-        Which jobs that failed by themselves are rerun, too: those of some error categories, all
-        (True) or none.
+        Error categories of failed jobs that are also rerun; True for all failed jobs, False for
+        none.
     restore
         Whether jobs that were deleted from the LaunchPad are inserted again.
 
@@ -113,7 +113,7 @@ def plan_recovery(
     retry: bool | Collection[ErrorCategory] = False,
     restore: bool = True,
 ) -> Recovery:
-    """Return what :func:`recover` would do now; changes nothing.
+    """Return the repairs that :func:`recover` would make now, without making them.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _look(
             require_campaign(launchpad.db, campaign)
         search = _Search(launchpad, settings, campaign, found)
         looks = [search.broken_workflows, search.lost, search.orphans]
-        # One after the other, because a repair may reveal what the next one finds.
+        # In this order, because a repair may reveal a problem that the next one finds.
         if restore:
             looks = [search.unprepared, search.damaged, search.lost_launches, *looks]
             looks += [search.lost_outputs, search.deleted]
@@ -175,7 +175,7 @@ def _launchpad(settings: Settings) -> Iterator[LaunchPad]:
 
 
 class _Search:
-    """Finds the problems of one campaign, or of all; changes nothing."""
+    """Search for the problems of one campaign, or of all; does not write to the database."""
 
     def __init__(
         self, launchpad: LaunchPad, settings: Settings, campaign: str | None, found: Recovery
@@ -188,7 +188,7 @@ class _Search:
         self.found = found
 
     def broken_workflows(self) -> Iterator[Step]:
-        """Workflows that are locked by a dead process or half written."""
+        """Workflows that are locked by a dead process or incompletely written."""
         launchpad, queues = self.launchpad, Queues(self.settings.scheduler)
         removed: set[int] = set()
         unfinished = {**self.workflows_query, "state": {"$ne": "COMPLETED"}}
@@ -520,7 +520,7 @@ def _second_chance(failure: Failure, retry: bool | Collection[ErrorCategory]) ->
 
 
 def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
-    """Do a step, unless the state it is based on has changed; whether it was done."""
+    """Do a step unless its initial state has changed; return whether it was done."""
     if step.action is Action.COLLECT:
         collected = recover_offline(settings, step.fireworks)
         return bool(collected.completed or collected.failed or collected.interrupted)
@@ -553,7 +553,7 @@ def _apply(launchpad: LaunchPad, step: Step, settings: Settings) -> bool:
         return _set_aside(launchpad, step)
     launchpad.rerun_fw(fw_id)
     if step.problem == _LOST_RUN and not step.seen.get(_FROM_OUTSIDE):
-        # To the end of the queue: the other jobs run before this one may end its worker again.
+        # Moved to the end of the queue, so that the others run before it can kill its worker again.
         now = server_time(launchpad.connection).replace(tzinfo=None).isoformat()
         launchpad.fireworks.update_one({"fw_id": fw_id}, {"$set": {"created_on": now}})
     launchpad.launches.update_many(
@@ -610,7 +610,7 @@ def _unlock(launchpad: LaunchPad, step: Step) -> bool:
     lock = {"_id": step.seen["_id"], LOCK_HOLDER: step.seen[LOCK_HOLDER]}
     if launchpad.workflows.find_one(lock, {"_id": 1}) is None:
         return False
-    # FireWorks derives the consequences of an end when the state changes: it has to change again.
+    # FireWorks updates the children of a firework when its state changes, so it is set again.
     launchpad.fireworks.update_many(
         {"fw_id": {"$in": list(step.fireworks)}}, {"$set": {"state": "RUNNING"}}
     )

@@ -34,13 +34,13 @@ class Step:
     ----------
     action
         `RERUN` makes a firework READY (or WAITING for its parents), `SET_ASIDE` marks a firework
-        FIZZLED that keeps killing its worker, `FINISH` records a known end everywhere, `UNLOCK`
-        unlocks a workflow and completes a half-written update, `REMOVE` deletes fireworks that
+        that keeps killing its worker as FIZZLED, `FINISH` records a known end everywhere, `UNLOCK`
+        unlocks a workflow and completes an interrupted update, `REMOVE` deletes fireworks that
         belong to no workflow, `RESTORE` inserts deleted jobs, or the spec of a damaged one, again,
         `PREPARE` creates missing indexes and counters, `COLLECT` stores the result of a job that
         ran offline, `RECORD` inserts a deleted launch.
     problem
-        The problem in a word or two.
+        The problem in one or two words.
     fireworks
         The fireworks concerned; none for deleted jobs.
     name
@@ -48,7 +48,7 @@ class Step:
     reason
         The cause.
     seen
-        What was read when this was decided; if it has changed meanwhile, nothing is done.
+        The state on which the decision is based; if it has changed since, the step is skipped.
     """
 
     action: Action
@@ -68,7 +68,7 @@ class Recovery:
     steps
         The repairs, in order.
     failures
-        Jobs that failed by themselves and were left as they are.
+        Jobs that failed with an error and are not rerun.
     running
         Fireworks whose worker runs, or which may run on a machine that cannot be queried from here.
     unclear
@@ -116,12 +116,12 @@ class Recovery:
 
     @property
     def removed(self) -> list[int]:
-        """Fireworks in no workflow, left by a process that died while it added them."""
+        """Fireworks in no workflow, left by a process that died while adding them."""
         return [
             fw_id for step in self.steps if step.action is Action.REMOVE for fw_id in step.fireworks
         ]
 
     @property
     def changed(self) -> bool:
-        """Whether there is any repair."""
+        """Whether there are any repairs."""
         return bool(self.steps)

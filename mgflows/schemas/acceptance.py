@@ -23,7 +23,7 @@ class CheckRecord(BaseModel):
         "measured"
     )
     sentence: str = Field(description="the result in words")
-    value: float | None = Field(None, description="what was measured, in `unit`")
+    value: float | None = Field(None, description="the measured value, in `unit`")
     smallest: float | None = Field(None, description="lower limit of the value, in `unit`")
     largest: float | None = Field(None, description="upper limit of the value, in `unit`")
     unit: str = Field("", description="unit of value and limits; empty for ratios")
@@ -48,9 +48,9 @@ class AcceptanceRecord(BaseModel):
     worst_frames: list[WorstFrameRecord] = Field(
         default_factory=list, description="test frames with the largest force and energy errors"
     )
-    settings: AcceptanceSettings = Field(description="what was measured, and the limits")
+    settings: AcceptanceSettings = Field(description="the measurements and the limits")
     reference: str = Field(
-        "", description="the method whose melt was compared, in words; empty without one"
+        "", description="the method of the melt used for comparison, in words; empty without one"
     )
     cpu_seconds: float = Field(description="processor time, s")
 
@@ -71,5 +71,5 @@ class AcceptanceRecord(BaseModel):
 
     @property
     def warnings(self) -> list[str]:
-        """Hints, in words."""
+        """Warnings, in words."""
         return [check.sentence for check in self.checks if check.outcome == "warning"]

@@ -1,4 +1,4 @@
-"""Active learning: members of a committee, and the rounds of a campaign that chooses its labels."""
+"""Active learning: the members of a committee and the rounds of a campaign."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class LabelCandidates(BaseModel):
 
 
 class RoundDocument(BaseModel):
-    """One round of active learning: how good the potential is, and what is labelled next.
+    """One round of active learning: the quality of the potential, and the labels that follow.
 
     The rounds of a campaign are outputs of one job that replaces itself: index 1 is round 0, which
-    judges the potential before any further label.
+    evaluates the potential before any further label.
     """
 
     campaign: str = Field(description="campaign")
-    round: int = Field(description="rounds of labels before, 0 for the first potential")
+    round: int = Field(description="number of earlier rounds of labels, 0 for the first potential")
     selection: str = Field(description="how candidates are selected: committee, farthest or random")
-    potential_id: str = Field(description="the potential that is judged")
+    potential_id: str = Field(description="the potential that is evaluated")
     nep_txt: str = Field(description="the same, as text")
     dataset_id: str = Field(description="dataset it was trained on")
     dataset_uuid: str = Field(description="job that froze the dataset")
@@ -90,7 +90,7 @@ class RoundDocument(BaseModel):
         None, description="Spearman's coefficient of spread and error of the forces of test frames"
     )
     n_members: int = Field(description="potentials of the committee that were trained")
-    candidates: LabelCandidates = Field(description="where the potential is used")
+    candidates: LabelCandidates = Field(description="configurations that the potential visits")
     targets: list[TargetResult] = Field(description="errors and their targets")
     selected: list[SelectedFrame] = Field(description="configurations that are labelled next")
     outcome: Outcome = Field(description="what follows")

@@ -27,25 +27,25 @@ class CampaignChange(BaseModel):
     )
     part: str = Field("", description="name of the part of the campaign that was submitted")
     details: dict[str, Any] = Field(
-        default_factory=dict, description="what was requested: files, numbers, settings"
+        default_factory=dict, description="the request: files, numbers, settings"
     )
     at: str = Field(description="UTC, ISO 8601")
     mgflows_version: str = Field(description="version that made the change")
 
 
 class CampaignDocument(BaseModel):
-    """One run of the whole method for one alloy, with what was added to it since.
+    """One run of the whole method for one alloy, with later additions.
 
-    All but the name and the history is written once, at submission.
+    All fields except the name and the history are written once, at submission.
     """
 
     campaign: str = Field(description="name, unique in the database")
     alloy: Annotated[Alloy, AsDict] = Field(description="the alloy")
-    method: str = Field(description="what labels the structures, in words")
+    method: str = Field(description="the method of the labels, in words")
     fingerprint: MethodFingerprint | None = Field(
         None, description="the method of the labels; none where the label Maker does not name it"
     )
-    settings: dict[str, Any] = Field(description="the CampaignMaker, as monty encodes it")
+    settings: dict[str, Any] = Field(description="the CampaignMaker, encoded by monty")
     settings_digest: str = Field(
         description="hash of the alloy and the settings: equal when the same campaign is "
         "submitted again"

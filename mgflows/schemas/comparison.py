@@ -1,4 +1,4 @@
-"""Validations by independent samples: one document per sample, and their averages."""
+"""Validation by independent samples: one document per sample, and the averages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class ValidationSampleDocument(BaseModel):
     potential_digest: str = Field(description="sha256 of everything that determines its forces")
     suite: str = Field(description="name of the suite")
     kind: str = Field(description="soundness, glass, quench, melt or yield")
-    index: int = Field(description="number among those of the same kind and temperature, from 0")
+    index: int = Field(
+        description="number among the samples of the same kind and temperature, from 0"
+    )
     temperature: float | None = Field(None, description="K, of a melt")
     n_atoms: int = Field(description="atoms")
     composition: dict[str, float] = Field(description="atomic fractions")
@@ -54,7 +56,7 @@ class EstimateDocument(BaseModel):
     n_samples: int = Field(description="samples averaged")
     correlation_time: float | None = Field(None, description="ps, of averages over time")
     temperature: float | None = Field(None, description="K, of quantities of melts")
-    verdict: str = Field("", description="converged, or what is missing")
+    verdict: str = Field("", description="converged, or the reason why it is not")
 
 
 class ModelDocument(BaseModel):
@@ -83,14 +85,14 @@ class ExperimentDocument(BaseModel):
     value: float = Field(description="in the unit of the quantity")
     error: float | None = Field(None, description="in the same unit")
     temperature: float | None = Field(None, description="K")
-    sample: str = Field("", description="how it was made and measured")
+    sample: str = Field("", description="how the sample was made and measured")
     doi: str = Field(description="of the publication")
     read_in: str = Field(description="where the value was read")
     verified: bool = Field(description="whether it was read in the publication itself")
 
 
 class ComparisonDocument(BaseModel):
-    """Several potentials and experiment side by side."""
+    """Comparison of several potentials with each other and with experiment."""
 
     validation: str = Field(description="name of the validation")
     suite: str = Field(description="name of the suite")

@@ -15,8 +15,8 @@ __all__ = ["AsDict", "without_class_keys"]
 class AsDict:
     """Annotation of a field whose class has ``as_dict`` and ``from_dict``.
 
-    The document holds the object; MongoDB holds its dictionary, without the keys by which monty
-    would rebuild the object while it reads the document.
+    The document contains the object; MongoDB stores its dictionary, without the keys by which
+    monty would rebuild the object when reading the document.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Fitness of the surrogate: energies against labels, their cost, changes on relaxation."""
+"""Fitness of the surrogate: energies against labels, cost of labels, changes on relaxation."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class RateRecord(BaseModel):
 
 
 class CostForecast(BaseModel):
-    """Cost of the pilot labels, and the cost of the labels behind the gate estimated from it."""
+    """Cost of the pilot labels, and the estimated cost of the labels that follow the gate."""
 
     n_labels: int = Field(description="labels measured")
     core_hours: float = Field(description="processor time of all of them, h")
@@ -81,7 +81,7 @@ class CostForecast(BaseModel):
         relaxations: Mapping[str, int],
         steps_per_relaxation: int,
     ) -> Self:
-        """Estimate the cost of the labels to come from that of the measured ones.
+        """Estimate the cost of the remaining labels from that of the measured ones.
 
         Parameters
         ----------

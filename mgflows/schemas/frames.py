@@ -1,4 +1,4 @@
-"""Labelled structures (frames) and what queries need of them."""
+"""Labelled structures (frames) and their summaries for queries."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["MAXIMUM_FORCE", "Frame", "FrameRecord", "FrameSummary", "symmetric_stress"]
 
 MAXIMUM_FORCE = 100.0
-"""A force above this (eV/A) is a failed label; the paper's most compressed frames stay below 20."""
+"""Force (eV/A) above which a label has failed; the paper's most compressed frames are below 20."""
 
 
 class Frame(BaseModel):
     """One labelled structure in compact form."""
 
-    name: str = Field("", description="which member of its set, such as a deformation; or empty")
+    name: str = Field("", description="name within its set, such as a deformation; or empty")
     step: int | None = Field(None, description="number of the time step of a trajectory, from 1")
     numbers: list[int] = Field(description="(n,) atomic numbers")
     positions: list[list[float]] = Field(description="(n, 3) A")
@@ -237,7 +237,7 @@ class FrameRecord(FrameSummary, frozen=True):
 def symmetric_stress(stress: ArrayLike) -> NDArray[np.float64]:
     """Return the Voigt vector of a stress that a code reports.
 
-    Rounding makes the tensors of some codes slightly asymmetric; their mean is taken.
+    Rounding makes the tensors of some codes slightly asymmetric; they are symmetrised.
 
     Parameters
     ----------

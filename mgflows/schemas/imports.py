@@ -42,9 +42,9 @@ class ImportDocument(BaseModel):
     )
     units: dict[str, str] = Field(description="units and signs of the files")
     n_read: int = Field(0, description="frames in the files")
-    n_accepted: int = Field(0, description="frames that passed the checks, each once")
-    n_new: int = Field(0, description="accepted frames that the campaign did not have")
-    n_known: int = Field(0, description="accepted frames that the campaign had already")
+    n_accepted: int = Field(0, description="distinct frames that passed the checks")
+    n_new: int = Field(0, description="accepted frames that were new to the campaign")
+    n_known: int = Field(0, description="accepted frames that were already in the campaign")
     n_repeated: int = Field(0, description="further copies of a frame in the files")
     n_relabelled: int = Field(
         0, description="accepted frames whose structure has another label, in the files or before"
@@ -63,7 +63,7 @@ class ImportDocument(BaseModel):
         default_factory=dict, description="chemical formula of the cell to accepted frames"
     )
     n_families: int = Field(0, description="families of the accepted frames")
-    family_source: str = Field("", description="what the families are, in words")
+    family_source: str = Field("", description="meaning of the families, in words")
     ranges: dict[str, Range] = Field(
         default_factory=dict,
         description="of accepted frames: atoms, energy_per_atom (eV), maximum_force (eV/A), "
@@ -76,5 +76,5 @@ class ImportDocument(BaseModel):
     unused_keys: list[str] = Field(
         default_factory=list, description="keys of the files that are not stored"
     )
-    warnings: list[str] = Field(default_factory=list, description="what to check, in words")
+    warnings: list[str] = Field(default_factory=list, description="points to check, in words")
     provenance: Provenance

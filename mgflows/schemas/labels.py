@@ -40,10 +40,10 @@ _STAND_IN = "ase:mgflows.eam.stand_in_calculator"
 
 
 class MethodFingerprint(BaseModel):
-    """Everything that determines a label; a dataset has labels of one fingerprint."""
+    """All settings that determine a label; the labels of a dataset have the same fingerprint."""
 
     code: str = Field(
-        description="what computed the label, such as 'vasp' or 'ase:ase.calculators.emt.EMT'"
+        description="code of the label, such as 'vasp' or 'ase:ase.calculators.emt.EMT'"
     )
     version: str = Field(description="its version")
     settings: dict[str, Any] = Field(
@@ -55,7 +55,7 @@ class MethodFingerprint(BaseModel):
         description="pseudopotential or data set of each element of the label: its name and hash",
     )
     is_dft: bool = Field(
-        False, description="false for a stand-in or a classical or machine-learned potential"
+        False, description="false for a stand-in, a classical or a machine-learned potential"
     )
     is_stand_in: bool = Field(
         False, description="true for the embedded-atom model that takes the place of a DFT code"
@@ -108,7 +108,7 @@ class Relaxation(BaseModel):
     """Result of a relaxation and its changes of the structure."""
 
     n_steps: int | None = Field(None, description="ionic steps")
-    largest_force: float | None = Field(None, description="largest force left, eV/A")
+    largest_force: float | None = Field(None, description="largest remaining force, eV/A")
     energy_per_atom_before: float | None = Field(
         None, description="label energy of the initial structure, eV per atom"
     )
@@ -144,9 +144,9 @@ class Trajectory(BaseModel):
 
 
 class LabelDocument(BaseModel):
-    """Structures labelled by one method: one, or the several that one job labelled.
+    """One or several structures that one job labelled by one method.
 
-    This is the contract that every label Maker fulfils.
+    It is the output of every label Maker.
     """
 
     structure: Structure | None = Field(
@@ -164,7 +164,7 @@ class LabelDocument(BaseModel):
     fingerprint: MethodFingerprint = Field(description="the method")
     fingerprint_digest: str = Field(description="its hash")
     quality: LabelQuality | None = Field(
-        None, description="what was checked before the label was stored; none for a set"
+        None, description="checks made before the label was stored; none for a set"
     )
     failed: list[str] = Field(
         default_factory=list, description="members that could not be labelled, with the reason"
@@ -206,7 +206,7 @@ class LabelDocument(BaseModel):
         provenance
             Its origin.
         report
-            What the code reports about the calculation.
+            Report of the code about the calculation.
         requested
             The structure to be labelled.
         relaxation
@@ -249,7 +249,7 @@ class LabelDocument(BaseModel):
         frames
             The labelled structures.
         fingerprint
-            The one method of all.
+            The method of all frames.
         provenance
             Their origin.
         failed
@@ -257,7 +257,7 @@ class LabelDocument(BaseModel):
         trajectory
             For steps of molecular dynamics.
         summaries
-            Summaries of the frames, where they have families of their own.
+            Summaries of the frames, if their families differ from that of the job.
 
         Raises
         ------
@@ -318,7 +318,7 @@ class LabelDocument(BaseModel):
 
     @property
     def last_structure(self) -> Structure | None:
-        """The last labelled structure, by the name that fireworks of version 0.1 use."""
+        """The last labelled structure, under the name used by fireworks of version 0.1."""
         return self.structure
 
 

@@ -109,7 +109,7 @@ def record_provenance(
     packages: tuple[str, ...] = (),
     n_cores: int | None = None,
 ) -> Iterator[Provenance]:
-    """Measure a computation: the record is complete once the block has ended.
+    """Measure a computation; the record is complete after the end of the block.
 
     Processor time is that of this process and of the child processes that it has waited for, as
     ``subprocess.run`` and process pools do: MPI ranks that ``mpirun`` starts on this machine
@@ -125,9 +125,8 @@ def record_provenance(
         Distributions whose versions are recorded besides the usual ones.
     n_cores
         Cores that the computation uses: MPI ranks times threads per rank, on all machines.
-        None: the cores available to this process, which is more than the computation uses where
-        workers share a machine,
-        and less where it starts ranks on other machines.
+        None: the cores available to this process, which is too many where workers share a machine
+        and too few where the computation starts ranks on other machines.
 
     Yields
     ------

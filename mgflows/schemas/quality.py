@@ -1,4 +1,4 @@
-"""Checks of every label before it is stored: the report of the code against the request."""
+"""Checks of every label before it is stored: the code's report is compared with the request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LabelQuality(CalculationReport):
     """The report of a label that passed all checks, and which checks were possible."""
 
     checked: list[str] = Field(description="checks that were made and passed")
-    not_checked: list[str] = Field(description="checks for which the code reports nothing")
+    not_checked: list[str] = Field(description="checks for which the code reports no values")
 
     @classmethod
     def from_report(cls, report: CalculationReport, *, requested: bool) -> LabelQuality:
@@ -61,7 +61,7 @@ class LabelQuality(CalculationReport):
         Parameters
         ----------
         report
-            What the code reports.
+            Report of the code.
         requested
             Whether the requested structure is known.
         """

@@ -35,13 +35,13 @@ class SampleDocument(BaseModel):
     e_is_reduced: float = Field(description="the same in units of epsilon of the reference species")
     pressure_lj: float = Field(description="surrogate (virial) pressure of the snapshot, GPa")
     n_sweeps: int = Field(description="length of the cooling run in sweeps (N moves each)")
-    protocol: str = Field("paper", description="how it was cooled: 'paper' or 'efficient'")
+    protocol: str = Field("paper", description="cooling protocol: 'paper' or 'efficient'")
     reduced_cooling_rate: float = Field(description="temperature drop per sweep, T* per sweep")
     reduced_temperature_high: float = Field(description="T* at the start")
     reduced_temperature_low: float = Field(description="T* at the end")
     swap_fraction: float = Field(description="fraction of moves that exchange two species")
     replicas: int = Field(
-        1, description="samples that were cooled side by side, in single precision if several"
+        1, description="samples that were cooled simultaneously, in single precision if several"
     )
     acceptance: dict[str, Acceptance] = Field(
         description="acceptance by move, such as 'displacement Cu' or 'exchange Cu-Al'; the mean "
@@ -50,8 +50,7 @@ class SampleDocument(BaseModel):
     order: OrderParameters = Field(description="order parameters of the inherent structure")
     ordered: bool = Field(
         description="true for a crystal or Frank-Kasper phase by the order parameters; such "
-        "samples "
-        "are not trained on"
+        "samples are not used in training"
     )
     surrogate: Annotated[LennardJones, AsDict] = Field(description="the surrogate")
     provenance: Provenance

@@ -1,4 +1,4 @@
-"""The own trainer: the NEP4 of the paper fitted on CPU cores with exact gradients.
+"""The trainer of mgflows: the NEP4 of the paper fitted on CPU cores with exact gradients.
 
 Read in this order: :mod:`~mgflows.nep.training.basis` (radial functions),
 :mod:`~mgflows.nep.training.harmonics` (angular functions and invariants),

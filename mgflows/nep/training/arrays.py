@@ -107,7 +107,7 @@ class Memory(NamedTuple):
     descriptor
         (n_atoms, dimension) scaled descriptor.
     slope
-        (n_atoms, dimension) derivative of the site energy in the unscaled descriptor.
+        (n_atoms, dimension) derivative of the site energy with respect to the unscaled descriptor.
     """
 
     sums: NDArray[np.float32]
@@ -122,7 +122,7 @@ class BatchPrediction(NamedTuple):
     Attributes
     ----------
     energies, virials
-        (n,) and (n, 6) eV; reference energies and ZBL left out.
+        (n,) and (n, 6) eV, without reference energies and ZBL.
     forces
         (n_atoms, 3) eV/A, frame after frame.
     """
@@ -138,7 +138,7 @@ class LossSlopes(NamedTuple):
     Attributes
     ----------
     energy, force, virial
-        (n_frames,), (n_atoms, 3) and (n_frames, 6): in the energies, forces and virials.
+        (n_frames,), (n_atoms, 3) and (n_frames, 6): with respect to energies, forces and virials.
     """
 
     energy: NDArray[np.float32]

@@ -64,9 +64,9 @@ def radial_functions(
 def compile_basis(k_radial: int, k_angular: int, l_max: int) -> Callable[..., Any]:
     """Compile the function that computes the constants of many frames; the code is cached on disk.
 
-    Its arguments are which of the frames to do, the frames, the
-    :class:`~mgflows.nep.training.arrays.Structures` that they belong to, the two cutoffs in A, the
-    place of each frame in the atoms and in the radial and the angular neighbours (n, 3), and the
+    Its arguments are the positions in the list of frames to compute, the list of frames, their
+    :class:`~mgflows.nep.training.arrays.Structures`, the two cutoffs in A, the first atom, radial
+    neighbour and angular neighbour of each frame (n, 3), and the
     :class:`~mgflows.nep.training.arrays.Basis` to write to.
     """
     n_components = n_harmonics(l_max)

@@ -1,4 +1,4 @@
-"""The file from which an interrupted training continues, bit by bit as if nothing had happened."""
+"""The file from which an interrupted training continues with bitwise identical results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray
     path
         The file.
     meta
-        Anything that JSON can hold, numbers of any length included.
+        Values that JSON can represent, including integers of any length.
     arrays
         Named arrays.
     """

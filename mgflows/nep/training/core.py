@@ -1,11 +1,10 @@
-"""A repulsive core: what a potential must do where no data set has frames.
+"""A repulsive core: a condition on the potential at distances that no frames contain.
 
-Frames of glasses and crystals hold no pair much closer than the first peak of g(r). Between that
-distance and the one at which the ZBL repulsion is felt, a fit is free, and it often is attractive:
-two atoms of a hot melt that enter such a hole never come out again. The core adds a condition that
-needs no label: two atoms of any two species, alone and closer than ``radius``, repel each other
-with at least ``5 eV/A^2`` times the distance that is missing to ``radius``. The loss has the
-one-sided term
+Frames of glasses and crystals contain no pair much closer than the first peak of g(r). Between that
+distance and the range of the ZBL repulsion, the labels do not determine the potential, and it is
+often attractive: two atoms of a hot melt that enter such a hole do not leave it. The core adds a
+condition that needs no label: an isolated pair of atoms at a distance r below ``radius`` repels
+with a force of at least ``5 eV/A^2`` times ``radius - r``. The loss has the one-sided term
 
 ``L = (weight/s_f) <min(0, F - F_least)^2>``
 
@@ -42,7 +41,7 @@ __all__ = ["RepulsiveCore", "core_radii"]
 _STIFFNESS = 5.0
 """eV/A^2."""
 _FRACTIONS = np.linspace(0.4, 1.0, 25)
-"""Distances as fractions of the radius of the core; below, the ZBL repulsion is tens of eV."""
+"""Distances as fractions of the core radius; below them, the ZBL repulsion is tens of eV."""
 _COVALENT_FRACTION = 0.85
 _DISTANCES_PER_STEP = 2
 
@@ -77,7 +76,7 @@ class RepulsiveCore:
     weight
         Weight of the term, relative to that of the forces of frames.
     seed
-        Of the distances; the step is mixed in, so that there is no state to save.
+        Seed of the distances; combined with the step, so that there is no state to save.
     team
         Threads.
     """
@@ -88,7 +87,7 @@ class RepulsiveCore:
         self._seed = seed
         self._factor = weight / FORCE_SCALE
         data, self._axes = _dimers(model.parameters, radius)
-        # A frame holds all pairs at one distance.
+        # A frame contains all pairs at one distance.
         self._targets = data.forces.reshape(len(data), -1, 2, 3)
         cache = BasisCache(data, model.parameters, 1.0, _DISTANCES_PER_STEP, team)
         self._evaluator = Evaluator(model, cache)
@@ -96,7 +95,7 @@ class RepulsiveCore:
     def gradient(
         self, flat: NDArray[np.float32], step: int
     ) -> tuple[float, NDArray[np.float64] | float]:
-        """The term and its gradient in the parameters ``flat`` in a step."""
+        """The term and its gradient with respect to the parameters ``flat`` in a step."""
         generator = np.random.default_rng((self._seed, step))
         frames = generator.choice(len(self._targets), _DISTANCES_PER_STEP, replace=False)
         forces = self._evaluator.predict(frames, flat).forces

@@ -37,7 +37,7 @@ _GIB = 2.0**30
 _FRAMES_AT_ONCE = 500
 """Frames that are in memory as structures while a :class:`FrameSet` is built."""
 _MIN_DISTANCE = 0.3
-"""A; atoms closer than this coincide, or the positions are not in A."""
+"""A; atoms closer than this coincide, or the positions are in another unit."""
 _MAX_WEIGHT = 100.0
 """Limit of GPUMD's ``weight=``."""
 _MAX_FORCE = 1000.0
@@ -73,14 +73,15 @@ class FrameSet:
     virials
         (n_frames, 6) eV: xx, yy, zz, xy, yz, zx, positive when compressed, label minus ZBL.
     has_virial
-        (n_frames,) frames without a stress take no part in the fit of the virials.
+        (n_frames,) False for frames without a stress, which do not enter the fit of the virials.
     weights, energy_weights
-        (n_frames,) factors of all squared errors of a frame, and of that of its energy in addition.
+        (n_frames,) factors of all squared errors of a frame; additional factors of its squared
+        energy error.
     force_weights
         (n_atoms,) further factors of the squared force errors of an atom, or None for 1.
     counts, largest
-        (n_frames, 2) neighbours within the radial and the angular cutoff: of all atoms together,
-        and of the atom that has most.
+        (n_frames, 2) neighbours within the radial and the angular cutoff: total over all atoms,
+        and the largest number of an atom.
     """
 
     offsets: NDArray[np.int64]
@@ -125,7 +126,7 @@ class FrameSet:
         Raises
         ------
         InputError
-            For a frame that cannot be trained on: names the frame, the value and the reason.
+            For a frame that cannot be used; the message names the frame, the value and the reason.
         """
         parts = cls._chunks(frames, parameters, subset_weights or {})
         first, second = next(parts), next(parts, None)
@@ -237,7 +238,7 @@ class FrameSet:
         parameters: NepParameters,
         subset_weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Raise what :meth:`build` would raise, and check that the energies belong together."""
+        """Raise the errors of :meth:`build`, and check that the energies have the same zero."""
         n_species = len(parameters.species)
         energies, composition, has_virial = [], [], []
         for part in cls._chunks(frames, parameters, subset_weights or {}):
@@ -336,7 +337,7 @@ def _read(frame: Atoms, index: int, species: Sequence[str]) -> _Label:
 
 
 def _check_stresses(frames: Sequence[Atoms], has_virial: NDArray[np.bool_]) -> None:
-    """Refuse stresses that are in GPa: in half of the frames more than any campaign has."""
+    """Refuse stresses in GPa, recognised by a median above that of any campaign."""
     stresses = [
         float(np.abs(frame.calc.results["stress"]).max())
         for frame, has_stress in zip(frames, has_virial, strict=True)
@@ -370,10 +371,10 @@ def fit_reference(
     composition: NDArray[np.float64],
     weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
-    """Energies of the elements, in eV, that explain the energies of frames best.
+    """Energies of the elements, in eV, from a fit to the energies of frames.
 
-    Least squares in the energy per atom. Where the compositions do not determine the elements, all
-    have the same energy as far as the data allow.
+    Least squares in the energy per atom. If the compositions do not determine the energies of all
+    elements, the energies are as equal as the data allow.
 
     Parameters
     ----------
@@ -429,7 +430,7 @@ class BasisCache:
     limit
         GiB to keep.
     batch
-        Most frames that are needed at once.
+        Largest number of frames that are needed at once.
     team
         Threads that compute.
     """
@@ -457,7 +458,7 @@ class BasisCache:
         self.total_gib = float(size.sum()) / _GIB
         kept = np.cumsum(size) <= limit * _GIB
         n_kept = int(kept.sum())
-        # Room for the frames of a batch that are not kept.
+        # Space for the frames of a batch that are not kept.
         rest = np.column_stack([data.sizes, data.counts])[n_kept:]
         room = np.zeros(3, np.int64)
         if len(rest):

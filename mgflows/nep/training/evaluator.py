@@ -1,8 +1,8 @@
 """Predictions of a batch and the gradient of its loss, on several threads.
 
-The atoms of the frames are cut into work items of at most 64 atoms, by a rule that does not depend
-on the number of threads; every item has separate results, which are added in the order of the
-items. The numbers are therefore the same bit by bit for any number of threads.
+The atoms of the frames are divided into work items of at most 64 atoms, by a rule that does not
+depend on the number of threads; every item has separate results, which are added in the order of
+the items. The results are therefore bitwise identical for any number of threads.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Evaluator:
         )
 
     def gradient(self, flat: NDArray[np.float32], loss: BatchLoss) -> NDArray[np.float64]:
-        """Gradient in the parameters of the loss of the batch that was predicted last."""
+        """Gradient of the loss of the last predicted batch with respect to the parameters."""
         if self._items is None:
             raise RuntimeError("predict must come before gradient")
         items = self._items

@@ -1,9 +1,9 @@
-"""Energy changes when two unlike atoms exchange their places, from the atoms around them alone.
+"""Energy changes of an exchange of two unlike atoms, computed from their neighbours alone.
 
 In :mod:`mgflows.nep.training.basis` the descriptor of an atom is linear algebra on the sums of
 basis functions over its neighbours of each species. If a neighbour changes its species, its term
-moves from one sum to another; the distances stay. An exchange therefore changes the site energies
-of two atoms and their neighbours, whatever the size of the cell.
+moves from one sum to another; the distances do not change. An exchange therefore changes the site
+energies of the two atoms and their neighbours only, independently of the size of the cell.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Model(NamedTuple):
     cutoffs
         (2,) radial and angular cutoff, A.
     charges, inner, outer
-        Of its ZBL part, see :func:`~mgflows.nep.training.zbl.pair_cutoffs`.
+        ZBL repulsion, see :func:`~mgflows.nep.training.zbl.pair_cutoffs`.
     """
 
     flat: NDArray[np.float32]
@@ -53,19 +53,19 @@ class Model(NamedTuple):
 
 
 class Places(NamedTuple):
-    """The places of the atoms: what depends on them, and the atoms that are there now.
+    """The sites of a structure, the quantities that depend on them, and their present atoms.
 
     Attributes
     ----------
     species
-        (n,) species of the atom at each place.
+        (n,) species of the atom at each site.
     first, neighbour, distance
-        (n + 1,) range of the neighbours of each place, and (m,) the neighbouring places and their
+        (n + 1,) range of the neighbours of each site, and (m,) the neighbouring sites and their
         distances in A.
     radial
         (m, k_radial) radial functions.
     angular_edge
-        (m,) position of the neighbour in the next two; -1 beyond the angular cutoff.
+        (m,) position of the neighbour in the next two arrays; -1 beyond the angular cutoff.
     angular, harmonics
         (m', k_angular) radial functions and (m', n_components) harmonics.
     radial_sums, angular_sums
@@ -245,9 +245,9 @@ def compile_exchanges(shape: Shape) -> ExchangeKernels:
         model, places
             The potential and the structure; ``places`` is updated.
         place_of
-            (n_atoms,) place of each atom, updated.
+            (n_atoms,) site of each atom, updated.
         counts
-            (n_pairs, 2) trials and accepted ones, to which these are added.
+            (n_pairs, 2) attempted and accepted exchanges, updated.
         """
         species, first = places.species, places.first
         flat, scaler = model.flat, model.scaler

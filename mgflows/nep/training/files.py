@@ -1,4 +1,4 @@
-"""The directory of a training: which files there are, and running the training in it."""
+"""The directory of a training: its files, and a training in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NEUTRAL = ("cache", "checkpoint_interval")
 
 
 def inputs_digest(directory: Path) -> str:
-    """Hash of all that determines the training, except the number of steps and reports."""
+    """Hash of all inputs of the training except the numbers of steps and reports."""
     digest = hashlib.sha256()
     for name in (*_FRAMES, INITIAL):
         path = directory / name
@@ -69,8 +69,8 @@ def train_in_directory(
     Parameters
     ----------
     directory
-        Holds ``nep.in``, ``train.xyz`` and, where there are any, ``test.xyz``, ``training.json``
-        and ``nep_initial.txt``. ``nep.txt``, ``loss.out`` and ``checkpoint.npz`` are written to it.
+        Contains ``nep.in``, ``train.xyz`` and optionally ``test.xyz``, ``training.json`` and
+        ``nep_initial.txt``. ``nep.txt``, ``loss.out`` and ``checkpoint.npz`` are written to it.
     n_threads
         Threads; the result does not depend on them.
     wall_time
@@ -165,7 +165,7 @@ class _Files:
         try:
             write_checkpoint(self.directory / CHECKPOINT, meta, arrays)
         except OSError as error:
-            # The last checkpoint is intact; the training may still end well.
+            # The last checkpoint is intact; the training may still finish.
             logger.warning("the checkpoint of step %d cannot be written: %s", training.step, error)
 
     def write_results(self) -> None:

@@ -1,4 +1,4 @@
-"""Energy, forces and virial of labelled frames, and the gradient of a loss in the parameters.
+"""Energies, forces and virials of labelled frames, and the gradient of a loss.
 
 Forward, for each atom i: the descriptor from the sums of basis functions, the network, and from its
 derivatives the coefficients ``A = dU_i/d(sums)``, with which every neighbour contributes the force
@@ -48,7 +48,8 @@ class Kernels(NamedTuple):
     Attributes
     ----------
     evaluate
-        Energies, forces and virials of work items, and what ``differentiate`` needs of them.
+        Energies, forces and virials of work items, and intermediate results for
+        ``differentiate``.
     differentiate
         Gradient of a loss for the same work items.
     describe
@@ -180,9 +181,10 @@ def _change_of_invariants(
 def compile_kernels(shape: Shape) -> Kernels:
     """Compile the functions for these sizes; the code is cached on disk.
 
-    Speed rests on the form of the inner loops. Where the sum is over the inner index, a constant
-    length lets the compiler unroll it and vectorise the loop around it; where the inner loop itself
-    is to be vectorised, its length (``any_``) must not be known, or it is unrolled to scalar code.
+    The speed depends on the form of the inner loops. Where the sum is over the inner index, a
+    constant length lets the compiler unroll the inner loop and vectorise the outer one. Where the
+    inner loop itself is to be vectorised, its length (``any_``) must be unknown at compile time,
+    because it is otherwise unrolled to scalar code.
     """
     n_species, n_radial, n_angular, k_radial, k_angular, l_max = shape[:6]
     has_four_body, has_five_body, n_neurons = bool(shape[6]), bool(shape[7]), shape[8]

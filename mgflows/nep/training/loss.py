@@ -1,18 +1,17 @@
-"""The loss of a batch and its derivatives in energies, forces and virials.
+"""The loss of a batch and its derivatives with respect to energies, forces and virials.
 
 ``L = (lambda_e / s_e) <w w_e (dE/N)^2> + (lambda_f / s_f) <w dF^2>``
 ``+ (lambda_v / s_v) <w (dW/N)^2>``
 
 with the means over the frames of the batch, over all force components of the batch, and over the
 six virial components of the frames that have a virial. ``type_weight``, ``force_delta`` and
-``lambda_shear`` of the parameters weigh forces and shear components as in GPUMD. From the energy
-errors their weighted mean
-over the batch is removed first, as GPUMD does it: the zero of the energy is found at the end, in
-one pass over all frames, and does not disturb the descent. The scales ``s_e = 0.002 eV^2``,
-``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that weights mean the same to
-both trainers. They make ``lambda_e = 1`` weigh a squared energy error 30 times a squared force
-error: a gradient method needs a smaller one than the evolution strategy of the paper, whose weights
-multiply RMSEs and not their squares.
+``lambda_shear`` of the parameters weight forces and shear components as in GPUMD. The weighted mean
+of the energy errors over the batch is removed first, as in GPUMD: the zero of the energy is
+determined at the end, in one pass over all frames, and does not disturb the descent. The scales
+``s_e = 0.002 eV^2``, ``s_f = 0.06 (eV/A)^2`` and ``s_v = 0.06 eV^2`` are those of neppo, so that
+weights have the same meaning for both trainers. With them, ``lambda_e = 1`` weights a squared
+energy error 30 times as much as a squared force error: a gradient method needs a smaller value than
+the evolution strategy of the paper, whose weights multiply RMSEs and not their squares.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """The loss of a batch and what follows from it.
+    """The loss of a batch, its derivatives and the sums for error statistics.
 
     Attributes
     ----------
     total
         The loss.
     slopes
-        Its derivatives in the predictions.
+        Its derivatives with respect to the predictions.
     squares, counts
         (3,) weighted sums of the squared errors (eV/atom, eV/A, eV/atom) and of the weights.
     energy_sum
@@ -86,7 +85,7 @@ def batch_loss(
     data, frames
         The frames of the batch.
     reference
-        (len(data),) energies in eV that the network need not explain.
+        (len(data),) energies in eV that are added to those of the network.
     prediction
         Energies, forces and virials of these frames.
     weights

@@ -121,11 +121,11 @@ class NepModel:
     Attributes
     ----------
     parameters
-        Architecture; what concerns the training is not used.
+        Architecture; the settings of the training are not used.
     flat
         (n_parameters,) float32, laid out as :attr:`Shape.blocks`.
     scaler
-        (dimension,) float32: what the descriptor is multiplied by before it enters the network.
+        (dimension,) float32: factors of the descriptor at the input of the network.
     reference
         (n_species,) energies in eV that are added to the site energies. ``nep.txt`` has no place
         for them except in the networks, see :meth:`to_text`.
@@ -173,8 +173,8 @@ class NepModel:
         Parameters
         ----------
         largest_neighbours
-            Most neighbours of an atom within the radial and the angular cutoff; calculators size
-            their lists by it.
+            Largest number of neighbours of an atom within the radial and the angular cutoff;
+            calculators allocate their lists for it.
         """
         p, shape = self.parameters, self.shape
         radial, angular = largest_neighbours
@@ -212,7 +212,7 @@ class NepModel:
 
     @classmethod
     def reduced(cls, text: str, parameters: NepParameters) -> NepModel:
-        """A potential to start from: the species of ``parameters`` out of a ``nep.txt``.
+        """A potential to start from: the part of a ``nep.txt`` for the species of ``parameters``.
 
         Raises
         ------
@@ -236,7 +236,7 @@ class NepModel:
 
     @classmethod
     def from_text(cls, text: str, species: Sequence[str] | None = None) -> NepModel:
-        """Read a ``nep.txt``; with ``species`` keep these alone, in this order.
+        """Read a ``nep.txt``; with ``species``, keep only these, in this order.
 
         Raises
         ------

@@ -37,8 +37,8 @@ def list_neighbours(
     first
         (n + 1,) result: the neighbours of atom i are ``first[i]`` to ``first[i + 1]``.
     index, vector
-        (m,) and (m, 3) results: neighbour and vector to it. Neighbours beyond the m-th are counted
-        only.
+        (m,) and (m, 3) results: neighbour and vector to it. Neighbours beyond the m-th are only
+        counted.
     """
     n = len(positions)
     inverse = np.linalg.inv(cell)

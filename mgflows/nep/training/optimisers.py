@@ -1,4 +1,4 @@
-"""SOAP and Adam, in numpy, with a state that can be saved and restored bit by bit."""
+"""SOAP and Adam in numpy, with a state that can be saved and restored exactly."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SOAP:
     The coefficients of the radial functions and the weights of the hidden layer are matrices, one
     per species. For a matrix with the gradient G, the running means of ``G G^T`` and ``G^T G`` have
     eigenvectors Q and P; Adam acts on ``Q^T G P``. The eigenvectors are recomputed every
-    ``interval`` updates. All other parameters get Adam.
+    ``interval`` updates. All other parameters are updated by Adam.
 
     Parameters
     ----------

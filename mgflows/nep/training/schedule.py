@@ -1,4 +1,4 @@
-"""The learning rate along a training."""
+"""The learning rate during a training."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ class CosineSchedule:
         return self.last + 0.5 * (self.first - self.last) * (1.0 + math.cos(math.pi * progress))
 
     def shortened(self, step: int) -> CosineSchedule:
-        """Brought to its end from ``step`` on, within a tenth of the steps done."""
+        """The schedule that ends within a tenth of the steps done, counted from ``step``."""
         end = min(self.end, step + max(1, step // 10))
         return CosineSchedule(self.rate(step), self.last, step, end)

@@ -1,4 +1,4 @@
-"""Settings of the own trainer, besides those in ``nep.in``."""
+"""Settings of the trainer of mgflows in addition to those in ``nep.in``."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ class TrainingSettings:
         ``soap`` (arXiv:2409.11321) or ``adam``.
     core_radius
         A; isolated pairs of atoms closer than this must repel each other
-        (:mod:`mgflows.nep.training.core`), so that no melt falls into an attractive hole at
-        distances that the frames do not have. None: only the ZBL repulsion of the parameters acts
-        there, as in the paper.
+        (:mod:`mgflows.nep.training.core`), so that a melt has no attractive holes at distances that
+        the frames do not contain. None: only the ZBL repulsion of the parameters acts there, as in
+        the paper.
     core_weight
         Weight of this condition, relative to that of the forces of frames.
     energy_reference
         Whether energies of the elements, from a least-squares fit to the training energies, are
         removed before the training; the potential contains them, in one neuron per species. None:
-        if they differ by more than 10 eV, as total energies do. A network learns smaller
-        differences by itself.
+        if they differ by more than 10 eV, as total energies do. The network learns
+        smaller differences.
     subset_weights
         Weights of frames by subset, which multiply the errors like ``weight=`` of a frame.
     gradient_clip
         Largest norm of the gradient of a step; None for no limit.
     averaging
-        Decay per step of the running mean of the parameters that is delivered; 0 delivers the last.
+        Decay per step of the running mean of the parameters, which is the result; 0 for the last
+        parameters.
     plateau
         Steps without a decrease of the mean training loss by a hundredth after which the learning
         rate is brought to its end, within a tenth of the steps done, and the training stops. None:

@@ -1,8 +1,8 @@
 """Sharing compiled work between threads.
 
 The compiled functions release Python's global lock, so that plain threads run them side by side.
-There is no OpenMP, whose waiting threads occupy cores that other jobs need and which does not
-survive a fork.
+OpenMP is not used: its waiting threads occupy cores that other jobs need, and it does not work
+after a fork.
 """
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ class ThreadTeam:
     def run(self, function: Callable[..., None], n_items: int, *arguments: Any) -> None:
         """Call ``function(items, *arguments)`` until every item of ``range(n_items)`` is done once.
 
-        The items must be independent of each other: which thread does which depends on the number
-        of threads.
+        The items must be independent of each other: their distribution over the threads varies.
         """
         items: NDArray[np.int64] = np.arange(n_items)
         if self._pool is None or n_items < 2:

@@ -1,4 +1,4 @@
-"""The own trainer behind the directory interface that all trainers share."""
+"""The trainer of mgflows with the directory interface that all trainers share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainingPausedError(MgflowsError):
     step, n_steps
         Steps done and requested.
     directory
-        Where it stopped.
+        Directory of the training.
     """
 
     def __init__(self, directory: Path, step: int, n_steps: int) -> None:
@@ -53,16 +53,17 @@ class TrainingPausedError(MgflowsError):
 
 @dataclass(frozen=True, kw_only=True)
 class NepTrainer(Trainer):
-    """The trainer of mgflows: exact gradients in numba, SOAP, on CPU cores. No torch, no compiler.
+    """The trainer of mgflows: exact gradients in numba and SOAP, on CPU cores.
 
-    docs/how_to/training.md has its errors and times. The same seed gives the same potential, bit
-    by bit, on the same machine for any number of threads and interruptions.
+    It needs neither torch nor a compiler. docs/how_to/training.md lists its errors and times. On
+    the same machine, the same seed gives a bitwise identical potential for any number of threads
+    and interruptions.
 
     Parameters
     ----------
     steps, batch, learning_rate
-        Steps of the optimiser, frames per step, and the ends of the cosine schedule of the learning
-        rate. They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters.
+        Steps of the optimiser, frames per step, and the first and last learning rate of the cosine
+        schedule. They replace ``generation``, ``batch`` and ``learning_rate`` of the parameters.
     loss_weights
         Weights of energy, force and virial in the loss of :mod:`mgflows.nep.training.loss`. They
         replace ``lambda_e``, ``lambda_f`` and ``lambda_v`` of the parameters, whose defaults are

@@ -1,4 +1,4 @@
-"""The training loop: batches, steps, reports, and what makes an interruption harmless."""
+"""The training loop: batches, steps, reports, and its state for continuation."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _FRAMES_AT_ONCE = 16
 _SNAPSHOT_INTERVAL = 100
 """Steps between two states to which a failed step returns."""
 _FRAMES_FOR_ZERO = 50
-"""Training frames from which a report finds the zero of the energy."""
+"""Training frames from which a report determines the zero of the energy."""
 _MAX_RESTORES = 20
 _PLATEAU_DECREASE = 0.01
 _LARGE_SPREAD = 10.0
-"""eV; the network learns smaller differences between the energies of elements by itself, at errors
-that are as small or smaller (docs/how_to/training.md)."""
+"""eV; the network learns smaller differences between the energies of elements, with errors that are
+as small or smaller (docs/how_to/training.md)."""
 _DEFAULT_RATES = (2e-2, 1e-4)
 
 
@@ -65,8 +65,8 @@ class Training:
     Parameters
     ----------
     train, test
-        Labelled frames (see :mod:`mgflows.nep.training.data`), each read once; without test frames
-        None or nothing.
+        Labelled frames (see :mod:`mgflows.nep.training.data`), each read once; None or an empty
+        sequence for no test frames.
     parameters
         The model; ``generation`` are the steps, ``batch``, ``learning_rate``, ``seed``,
         ``output_interval`` and the weights of the loss are used as well.
@@ -257,7 +257,7 @@ class Training:
         return self._schedule.end
 
     def advance(self) -> LossRow | None:
-        """Do one step; return a line of the loss curve where one is due."""
+        """Do one step; return a line of the loss curve after the steps that have a report."""
         frames = self._next_batch()
         prediction = self._evaluator.predict(frames, self._flat)
         loss = batch_loss(
@@ -302,7 +302,7 @@ class Training:
         return np.array(batch, np.int64)
 
     def _regularise(self, gradient: NDArray[np.float64]) -> tuple[float, float]:
-        """Add the gradient of the L1 and L2 terms, with GPUMD's form, and return the terms."""
+        """Add the gradient of the L1 and L2 terms in GPUMD's form, and return the terms."""
         flat, n = self._flat.astype(np.float64), len(self._flat)
         l1 = l2 = 0.0
         if self.parameters.lambda_1:
@@ -384,7 +384,7 @@ class Training:
         return row
 
     def _find_energy_zero(self) -> None:
-        """Remove the mean energy error: of all training frames at the end, of some before."""
+        """Remove the mean energy error: of all training frames at the end, of a part before."""
         usable = self._usable
         if not self.is_finished:
             usable = usable[:: math.ceil(len(usable) / _FRAMES_FOR_ZERO)]

@@ -51,8 +51,8 @@ def pair_cutoffs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Nuclear charges, and the inner and outer cutoffs of all pairs of species.
 
-    The outer cutoff of a model with a ``zbl_factor`` is that times the sum of the covalent radii
-    where it is shorter; its inner cutoff is zero, as in nep-adapters and calorine. Otherwise the
+    With a ``zbl_factor``, the outer cutoff is this factor times the sum of the covalent radii where
+    that is shorter, and the inner cutoff is zero, as in nep-adapters and calorine. Otherwise the
     inner cutoff is half of the outer one. Without ZBL all cutoffs are zero.
 
     Returns
