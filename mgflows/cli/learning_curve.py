@@ -21,6 +21,10 @@ from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ase import Atoms
+
     from mgflows.nep.learning_curve import ErrorName, LearningCurve
 
 
@@ -91,6 +95,7 @@ def learning_curve(
             raise InputError(f"--target-{name} is {value:g} but must be positive")
     check_output_directory(output)
     train, test = read_dataset(source, directory)
+    _check_targets(targets, train, test, fractions)
     species = sorted({symbol for frame in train for symbol in frame.get_chemical_symbols()})
     log = make_console(stderr=True)
     try:
@@ -126,6 +131,29 @@ def learning_curve(
     console = make_console()
     for forecast in forecasts:
         console.print(f"{forecast.quantity}: {forecast.verdict}", soft_wrap=True, markup=False)
+
+
+def _check_targets(
+    targets: Mapping[ErrorName, float],
+    train: Sequence[Atoms],
+    test: Sequence[Atoms],
+    fractions: Sequence[float],
+) -> None:
+    """Raise InputError, before hours of training, if no forecast could be made."""
+    from mgflows.nep.learning_curve import nested_sets
+
+    if "virial" in targets and not any(
+        frame.calc is not None and "stress" in frame.calc.results for frame in test
+    ):
+        raise InputError(
+            "--target-virial needs test frames with stresses, and there are none",
+            hint="leave it out",
+        )
+    if targets and (n_sizes := len(nested_sets(train, fractions, 0))) < 3:
+        raise InputError(
+            f"the forecast for a target needs three sizes, but the fractions give {n_sizes}",
+            hint="give more --fractions, or frames of more families",
+        )
 
 
 def _print(curve: LearningCurve) -> None:

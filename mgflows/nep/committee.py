@@ -340,22 +340,26 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
             hint="give frames of at least two families",
         )
     rng = np.random.default_rng(seed)
-    while True:
-        drawn = rng.integers(len(distinct), size=len(distinct))
-        counts = dict(zip(distinct, np.bincount(drawn, minlength=len(distinct)), strict=True))
-        bag = []
-        for name, frame in zip(names, frames, strict=True):
-            if counts[name]:
-                copy = frame.copy()
-                copy.calc = frame.calc
-                if counts[name] > 1:
-                    weight = float(copy.info.get("weight", 1.0))
-                    copy.info["weight"] = weight * math.sqrt(counts[name])
-                bag.append(copy)
-        if {symbol for frame in bag for symbol in frame.symbols} == {
-            symbol for frame in frames for symbol in frame.symbols
-        }:
-            return bag
+    drawn = rng.integers(len(distinct), size=len(distinct))
+    counts = dict(zip(distinct, np.bincount(drawn, minlength=len(distinct)).tolist(), strict=True))
+    families_with: dict[str, list[str]] = {}
+    for name, frame in zip(names, frames, strict=True):
+        for symbol in set(frame.symbols):
+            families_with.setdefault(symbol, []).append(name)
+    for symbol in sorted(families_with):
+        if not any(counts[name] for name in families_with[symbol]):
+            # Another draw could lack another element, and so on.
+            counts[str(rng.choice(sorted(set(families_with[symbol]))))] = 1
+    bag = []
+    for name, frame in zip(names, frames, strict=True):
+        if counts[name]:
+            copy = frame.copy()
+            copy.calc = frame.calc
+            if counts[name] > 1:
+                weight = float(copy.info.get("weight", 1.0))
+                copy.info["weight"] = weight * math.sqrt(counts[name])
+            bag.append(copy)
+    return bag
 
 
 def train_committee(

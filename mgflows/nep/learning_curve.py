@@ -43,6 +43,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_NO_ERROR = 1e-9
+"""meV/atom or meV/A, in place of zero in a power law."""
 ErrorName = Literal["energy", "force", "virial"]
 """Root mean square errors: meV/atom, meV/A and meV/atom."""
 
@@ -164,7 +166,8 @@ class LearningCurve:
         Raises
         ------
         InputError
-            For a target that is not positive, or fewer than three sizes.
+            For a target that is not positive, fewer than three sizes, or errors that are not known,
+            as those of virials where the test frames have no stresses.
         """
         if not (math.isfinite(target) and target > 0.0):
             raise InputError(f"the target of the {quantity} is {target:g} but must be positive")
@@ -174,6 +177,11 @@ class LearningCurve:
                 hint="give more fractions",
             )
         n_frames, means, _ = self.mean(quantity)
+        if not np.isfinite(means).all():
+            raise InputError(
+                f"the {quantity} errors of the test frames are not known",
+                hint="leave out their target, or give test frames with this label",
+            )
         exponent, needed = _power_law(self.points, self.sizes, quantity, target)
         seeds = sorted({point.seed for point in self.points})
         rng = np.random.default_rng(0)
@@ -365,7 +373,7 @@ def _power_law(
         rows.append(
             (
                 np.mean([math.log(point.n_frames) for point in values]),
-                np.mean([math.log(getattr(point, quantity)) for point in values]),
+                np.mean([math.log(getattr(point, quantity) or _NO_ERROR) for point in values]),
             )
         )
     line = fit_line(*np.array(rows).T)

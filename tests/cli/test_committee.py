@@ -75,6 +75,10 @@ def test_learning_curve(run, data) -> None:
     [
         (("learning-curve", "data", "--target-force", "-3"), "--target-force is -3"),
         (("learning-curve", "data", "--fractions", "all"), "'all' is not a list of numbers"),
+        (
+            ("learning-curve", "data", "--fractions", "0.5,1", "--target-energy", "1"),
+            "needs three sizes, but the fractions give 2",
+        ),
         (("learning-curve", "data/train.xyz"), "not a folder with train.xyz and test.xyz"),
         (("committee", "select", "data", "data/train.xyz"), "mgflows committee train"),
         (("committee", "train", "data", "--potential", "none.txt"), "none.txt cannot be read"),

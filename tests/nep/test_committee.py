@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
 
 from mgflows.errors import InputError
 from mgflows.nep import NepTrainer, nep_calculator, predict
@@ -70,6 +72,17 @@ def test_the_same_seed_gives_the_same_committee_and_finished_members_are_kept(
     train_committee(tmp_path, small_parameters, frames, n_members=3, trainer=TRAINER, seed=4)
     assert (tmp_path / "member_1" / "nep.txt").stat().st_mtime_ns == before
     assert Committee.load(tmp_path).potentials == committee.potentials
+
+
+def test_a_bag_has_all_elements_however_many_families_there_are() -> None:
+    """One crystal per element: one draw in 10^9 has them all."""
+    frames = [bulk(symbol, "fcc", a=4.0) for symbol in chemical_symbols[1:25]]
+    for number, frame in enumerate(frames):
+        frame.info["family"] = f"crystal-{number}"
+        frame.calc = SinglePointCalculator(frame, energy=0.0)
+    bag = bag_families(frames, 0)
+    assert {frame.symbols[0] for frame in bag} == set(chemical_symbols[1:25])
+    assert max(frame.info.get("weight", 1.0) for frame in bag) > 1.0
 
 
 def test_a_bag_draws_families_and_weighs_repeated_ones(emt_frames) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,16 @@ def test_errors_that_do_not_fall_are_not_extrapolated() -> None:
     forecast = made_up(lambda n: 5.0 + 0.0 * n).forecast("energy", 1.0)
     assert math.isinf(forecast.n_frames)
     assert "do not help" in forecast.verdict
+
+
+def test_errors_without_a_label_and_errors_of_zero() -> None:
+    """Frames without stresses have no virial errors: that is no error that does not fall."""
+    curve = made_up(lambda n: 40.0 * n**-0.5)
+    unknown = LearningCurve(tuple(replace(each, virial=math.nan) for each in curve.points), 100)
+    with pytest.raises(InputError, match="the virial errors of the test frames are not known"):
+        unknown.forecast("virial", 1.0)
+    none = LearningCurve(tuple(replace(each, energy=0.0) for each in curve.points), 100)
+    assert none.forecast("energy", 1.0).is_reached
 
 
 def test_more_than_ten_times_the_largest_set_is_not_promised() -> None:
