@@ -1,4 +1,4 @@
-"""The front of the repository: links, workflows and what names the supported Python versions."""
+"""Files of the repository: links, workflows and the supported Python versions."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def run(
 ) -> Callable[..., tuple[int, str, str]]:
     """Run a command in an empty directory.
 
-    Returns exit code, standard output and standard error in one line. ``run.here`` runs it in the
+    Returns exit code, standard output, and standard error in one line. ``run.here`` runs it in the
     current directory.
     """
     monkeypatch.chdir(tmp_path)

@@ -58,7 +58,7 @@ def test_a_good_and_a_bad_potential(tmp_path, run):
 @pytest.mark.physics
 @pytest.mark.parametrize("scale", [0.85, 1.15])
 def test_a_glass_under_pressure_is_relaxed_before_its_melt_is_compared(tmp_path, run, scale):
-    """Without, the melt of a glass at 0.85 of its volume seems to expand by a third."""
+    """Without relaxation, the melt of a glass at 0.85 of its volume seems to expand by a third."""
     (tmp_path / "good.txt").write_text(good_potential())
     glass = next(frame for frame in frames(0) if frame.info["subset"] == "dft_minimized").copy()
     glass.set_cell(glass.cell.array * scale ** (1 / 3), scale_atoms=True)

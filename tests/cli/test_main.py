@@ -153,7 +153,7 @@ def test_a_bug_keeps_its_traceback_but_not_the_password(run, monkeypatch):
 
 
 def test_an_interruption_that_python_ignores_is_repeated():
-    """As one that arrives in a destructor, such as that of a file that is read from a database."""
+    """Python ignores exceptions in destructors, such as that of a file read from a database."""
 
     class Destructor:
         def __del__(self):
@@ -169,8 +169,8 @@ def test_an_interruption_that_python_ignores_is_repeated():
         run()
 
 
-def test_what_an_interruption_broke_is_no_bug(monkeypatch, capsys):
-    """As a package that catches Ctrl-C while it is imported, and lacks a name afterwards."""
+def test_an_error_caused_by_an_interruption_is_not_a_bug(monkeypatch, capsys):
+    """A package that catches Ctrl-C during its import, for example, lacks a name afterwards."""
 
     def broken(**_: object) -> None:
         with contextlib.suppress(KeyboardInterrupt):

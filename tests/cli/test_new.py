@@ -97,7 +97,9 @@ def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
         (("submit", "nowhere"), "mgflows new FORMULA"),
     ],
 )
-def test_what_cannot_work_is_refused_and_leaves_nothing(run, tmp_path, arguments, words) -> None:
+def test_impossible_campaigns_are_refused_and_leave_nothing(
+    run, tmp_path, arguments, words
+) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert words in err
@@ -116,7 +118,7 @@ def test_new_starts_the_database(run, tmp_path) -> None:
         PrivateMongod.from_settings(Settings.load(tmp_path / "pd")).stop()
 
 
-def test_new_without_a_database_that_starts_says_why(run, tmp_path, monkeypatch) -> None:
+def test_new_reports_why_its_database_does_not_start(run, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("MGFLOWS_MONGOD", str(tmp_path / "nothing"))
     code, out, err = run("new", "Zr50Cu50", "--scale", "tiny", "-C", "zr")
     assert code == 0, err

@@ -40,7 +40,7 @@ def test_a_compressed_file_is_read(tmp_path: Path) -> None:
     assert len(read_structures(path)) == 1
 
 
-def test_what_is_no_structure_is_named(tmp_path: Path) -> None:
+def test_files_without_a_structure_are_named(tmp_path: Path) -> None:
     for name, content, words in (
         ("empty.xyz", b"", "empty.xyz is empty"),
         ("glass.foo", b"1\n\nCu 0 0 0\n", "no format has the ending '.foo'"),

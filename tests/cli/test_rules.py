@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The names of all commands that are no groups."""
+    """The names of all commands that are not groups."""
     if not isinstance(command, click.Group):
         yield path
         return
@@ -107,7 +107,7 @@ def test_finite_sets_are_choices(path) -> None:
 @every_command
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_numbers_must_be_finite(path, value) -> None:
-    """click takes both for numbers, and nan is within all limits."""
+    """click accepts nan and inf as numbers, and nan passes every comparison with a limit."""
     command = command_of(path)
     for parameter in command.params:
         if isinstance(parameter.type, click.types.FloatParamType):
@@ -210,7 +210,7 @@ def test_every_way_to_name_the_directory_finds_the_same_campaign(
         (("status", "-C", str(stored), "--json"), None, None),
         (("status", "--json"), str(stored), None),
         (("status", "--json"), None, stored / "launches" / "launcher_1"),
-        # What a command is given takes precedence.
+        # The argument of a command takes precedence.
         (("-C", "nowhere", "status", "--directory", str(stored), "--json"), "nowhere", None),
     ]
     for arguments, variable, folder in ways:

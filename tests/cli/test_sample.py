@@ -212,7 +212,7 @@ def test_density_and_exchanges_are_those_of_the_alloy(run) -> None:
     assert "both --reduced-density and --mass-density" in printed
 
 
-def test_any_alloy_from_a_table_of_ones_own(run, tmp_path: Path) -> None:
+def test_any_alloy_from_a_table_of_the_user(run, tmp_path: Path) -> None:
     (tmp_path / "table.yaml").write_text(
         "species:\n  Pd: {sigma: 2.52, epsilon: 0.45}\n  P: {sigma: 1.96, epsilon: 0.2}\n"
     )

@@ -63,7 +63,7 @@ def test_failures_decide_the_exit_code(tmp_path, glass, run):
 
 
 @pytest.mark.parametrize("reference", ["peer", "stand-in"])
-def test_potentials_that_know_more_species_than_the_glass(tmp_path, glass, run, reference):
+def test_potentials_with_more_species_than_the_glass(tmp_path, glass, run, reference):
     """Both sides may have species that the glass does not contain, in any order."""
     species = ("Zr", "Ni", "Cu", "Al")
     (tmp_path / "nep.txt").write_text(random_potential(species))

@@ -173,7 +173,7 @@ def test_spent_is_summed_by_stage_and_subset(ledger: GlassDatabase) -> None:
     assert (label.mean_core_seconds, label.largest_core_seconds) == pytest.approx((24.0, 36.0))
 
 
-def test_the_rest_is_forecast_from_what_was_measured(ledger: GlassDatabase) -> None:
+def test_the_remaining_cost_is_forecast_from_measured_jobs(ledger: GlassDatabase) -> None:
     rest = ledger.remaining_cost(CAMPAIGN)
     forecast = {
         (each.stage, each.subset, each.basis): (

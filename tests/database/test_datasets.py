@@ -46,7 +46,7 @@ def imported(database, tmp_path, structures, campaign=CAMPAIGN, offset=0.0, subs
     database.import_frames([path], campaign, "EMT of my own", reading=Reading(subset=subset))
 
 
-def test_windows_select_frames_by_what_they_are(glass_database):
+def test_windows_select_frames_by_their_properties(glass_database):
     records = glass_database.frames(CAMPAIGN, where=FrameFilter())
     assert len(records) == 30
     middle = float(np.median([record.energy_per_atom for record in records]))
@@ -165,7 +165,7 @@ def test_methods_never_mix_silently(glass_database, tmp_path):
 
 
 def test_a_structure_labelled_twice_enters_once_when_frozen(glass_database, tmp_path):
-    """Before, the dataset passed and its training failed after all labels were paid for."""
+    """Otherwise the training would fail after all labels had been computed."""
     records = glass_database.frames(CAMPAIGN)
     structures = glass_database.load(records[:4])
     imported(glass_database, tmp_path, structures, offset=3e-6)
@@ -230,7 +230,7 @@ def test_the_recipes_of_the_documentation_work(glass_database, monkeypatch):
 
     page = Path(__file__).parents[2] / "docs" / "how_to" / "queries.md"
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
-    # No potential is trained here: tests/launch/test_changes.py asks for the worst frames.
+    # No potential is trained here: tests/launch/test_changes.py queries the worst frames.
     blocks = [block for block in blocks if "worst_frames" not in block]
     assert len(blocks) == 4
 
@@ -255,7 +255,7 @@ def test_the_recipes_of_the_documentation_work(glass_database, monkeypatch):
 
 
 def test_datasets_are_made_on_the_command_line(glass_database, tmp_path):
-    """Frozen by a query, taken apart, put together and divided again."""
+    """Frozen by a query, subtracted, merged and split again."""
     glass_database.settings.write(tmp_path / "mgflows.yaml")
 
     def run(*arguments: str) -> dict:

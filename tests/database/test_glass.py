@@ -16,7 +16,7 @@ pytestmark = pytest.mark.mongo
 CAMPAIGN = "test-campaign"
 
 
-def test_frames_are_found_by_what_they_are(glass_database):
+def test_frames_are_found_by_their_properties(glass_database):
     assert len(glass_database.frames()) == 30
     assert len(glass_database.frames(subset="distorted")) == 15
     assert len(glass_database.frames(subset=["distorted", "lj_surrogate"], family="mc-3")) == 6
@@ -133,7 +133,7 @@ def test_impossible_queries_are_refused(glass_database):
         glass_database.validations(potential_id="zzzz")
 
 
-def test_status_and_cost_are_what_the_documents_say(glass_database):
+def test_status_and_cost_agree_with_the_documents(glass_database):
     documents = [
         d
         for d in glass_database.mongo["outputs"].find()

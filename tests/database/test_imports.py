@@ -297,7 +297,7 @@ def test_a_wrong_sign_of_the_stress_is_noticed(settings, tmp_path):
     assert [warning for warning in wrong.warnings if "sign of the stress" in warning]
 
 
-def test_frames_that_no_own_label_would_pass_are_refused_with_a_reason(settings, tmp_path, frames):
+def test_frames_that_fail_the_label_checks_are_refused_with_a_reason(settings, tmp_path, frames):
     overlapping, open_, hot, unlabelled = (labelled(number) for number in range(10, 14))
     results = dict(overlapping.calc.results)
     overlapping.positions[1] = overlapping.positions[0] + 0.1

@@ -80,7 +80,7 @@ def test_small_campaigns_and_those_without_a_judge_have_no_gate() -> None:
         assert gated == {"feedback", "validation"}
 
 
-def test_what_computes_nothing_needs_no_node(small: Flow) -> None:
+def test_jobs_without_computation_need_no_node(small: Flow) -> None:
     light = {
         job.name.split(" mc-")[0].split(" crystal-")[0]
         for job in label_jobs(small)

@@ -50,7 +50,7 @@ def main() -> None:
             once[keyword] = parameters
             if keyword == "run":
                 run(atoms, once, dumps, thermo)
-                # What holds for one run only.
+                # Settings of one run only.
                 dumps = []
                 for name in ("ensemble", "dump_thermo", "dump_restart"):
                     once.pop(name, None)

@@ -85,7 +85,7 @@ def verdict(journal: str, passed: bool, reason: str) -> dict[str, object]:
 
 @job
 def large(journal: str, name: str, megabytes: int) -> list[str]:
-    """Return an output of so many MB."""
+    """Return an output of a given size in MB."""
     _note(journal, name)
     return ["x" * 1_000_000] * megabytes
 

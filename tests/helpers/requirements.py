@@ -3,7 +3,7 @@
 ``pytest.mark.needs("slurm", "cp2k")`` names what a test needs. The markers ``mongo``, ``slurm`` and
 ``gpu`` imply it. Where one is missing, the test is skipped with the reason and the package to
 install; with ``MGFLOWS_TEST_ALL=1`` in the environment (continuous integration) it fails instead.
-What no package installs (a GPU, the right to mount) is always a skip.
+Tests that need what no package installs (a GPU, the right to mount) are always skipped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Requirement:
     is_present
         Looks for it.
     installable
-        Whether packages provide it, so that `MGFLOWS_TEST_ALL` can insist on it.
+        Whether packages provide it, so that it is required with `MGFLOWS_TEST_ALL`.
     """
 
     what: str

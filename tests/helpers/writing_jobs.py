@@ -12,7 +12,7 @@ from tests.helpers.jobs import _note
 
 @job
 def write(journal: str, name: str, n_bytes: int) -> int:
-    """Leave a file of so many bytes in the launch directory."""
+    """Write a file of a given number of bytes in the launch directory."""
     Path("trajectory.bin").write_bytes(b"x" * n_bytes)
     _note(journal, name)
     return n_bytes
@@ -20,7 +20,7 @@ def write(journal: str, name: str, n_bytes: int) -> int:
 
 @job
 def say(journal: str, name: str, n_bytes: int) -> int:
-    """Print so many bytes."""
+    """Print a given number of bytes."""
     sys.stdout.write("x" * n_bytes)
     _note(journal, name)
     return n_bytes

@@ -91,7 +91,7 @@ def test_a_relaxation_ends_in_the_minimum_of_the_crystal(run, method):
     assert output.energy_per_atom < output.relaxation.energy_per_atom_before
 
 
-def test_an_unconverged_relaxation_is_no_label(run, method, atoms):
+def test_an_unconverged_relaxation_is_not_a_label(run, method, atoms):
     assert (
         run(
             AseRelaxMaker(method=method, max_steps=2).make(structure_from_atoms(atoms)),
@@ -165,7 +165,7 @@ def test_heating_resumes_from_the_previous_launch(store, method, atoms, tmp_path
     ("calculator", "passed"),
     [("ase.calculators.emt.EMT", True), ("tests.helpers.kinetic_emt.KineticEMT", False)],
 )
-def test_stresses_that_hold_the_kinetic_part_are_found(run, store, atoms, calculator, passed):
+def test_stresses_with_the_kinetic_part_are_detected(run, store, atoms, calculator, passed):
     heating = AseHeatingMaker(method=AseMethod(calculator), n_steps=40).make(
         structure_from_atoms(atoms), seed=1
     )
@@ -197,7 +197,7 @@ def test_a_job_whose_parent_failed_fails_with_a_reason(run, store, method, atoms
 
 
 class TestMethod:
-    def test_fingerprints_see_the_content_of_files(self, tmp_path):
+    def test_fingerprints_depend_on_the_content_of_files(self, tmp_path):
         table = tmp_path / "table"
         table.write_text("one")
         method = AseMethod("ase.calculators.emt.EMT", {"label": str(table)})

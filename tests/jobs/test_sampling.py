@@ -59,7 +59,7 @@ def test_small_cells_are_cooled_dated_and_compared(run, n_atoms, counts):
     assert sample.structure.composition.as_dict() == counts
     relaxed = atoms_from_structure(sample.inherent_structure)
     assert LennardJones.cuzral().energy(relaxed) / n_atoms == pytest.approx(sample.e_is, abs=1e-10)
-    # Whatever order there is: a cell repeated has the same.
+    # A repeated cell has the same order.
     order = analyse_order(relaxed.repeat((2, 1, 2))).as_dict()
     for name in (
         "q6_solid_fraction",
@@ -94,7 +94,7 @@ def test_small_cells_are_cooled_dated_and_compared(run, n_atoms, counts):
 
 
 def test_a_cooling_that_runs_out_of_time_hands_over_and_ends_the_same(run, store):
-    """As many jobs as it takes, and bitwise the sample of the uninterrupted run."""
+    """Several jobs give bitwise the sample of an uninterrupted run."""
     whole = run(SwapMonteCarloMaker().make(ALLOY, n_sweeps=40_000, seed=7))
     job = SwapMonteCarloMaker(wall_time=0.3).make(ALLOY, n_sweeps=40_000, seed=7)
     pieces = run(job)

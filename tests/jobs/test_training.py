@@ -52,7 +52,7 @@ def _flow(method, trainer: NepTrainer) -> Flow:
 
 @pytest.mark.slow
 def test_a_training_that_runs_out_of_time_hands_over_and_ends_the_same(run, store, method) -> None:
-    """As many jobs as it takes, and bitwise the potential of the uninterrupted training."""
+    """Several jobs give bitwise the potential of an uninterrupted training."""
     trainer = NepTrainer(steps=2, reports=1)
     whole = PotentialDocument.model_validate(run(_flow(method, trainer)))
     flow = _flow(method, NepTrainer(steps=2, reports=1, wall_time=1e-3))

@@ -51,7 +51,7 @@ SILICON = VaspMethod(
     },
     k_spacing=0.288,
 )
-"""What aiida-vasp's runs were asked for."""
+"""Settings of aiida-vasp's runs."""
 OLD_SILICON = VaspMethod(
     incar={
         "GGA": None,
@@ -169,7 +169,7 @@ class TestRealOutputs:
             assert atoms.get_volume() == pytest.approx(step["structure"].volume, rel=1e-7)
             assert relaxation.scf_converged(number)
 
-    def test_another_functional_is_no_label(self, replay: Any) -> None:
+    def test_another_functional_is_not_a_label(self, replay: Any) -> None:
         with pytest.raises(
             LabelError,
             match=r"ran with other settings than those requested: GGA is (?i:PS) and not PE; "
@@ -192,19 +192,19 @@ class TestRealOutputs:
             is ErrorCategory.NOT_CONVERGED
         )
 
-    def test_an_unconverged_relaxation_is_no_label(self, replay: Any) -> None:
+    def test_an_unconverged_relaxation_is_not_a_label(self, replay: Any) -> None:
         with pytest.raises(
             LabelError,
             match=r"a force of 2\.\d+ eV/A left after 5 steps.*its files are in .*relax_1",
         ):
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=5), replay("ionic-unconverged"))
 
-    def test_a_relaxation_that_was_stopped_is_no_label(self, replay: Any) -> None:
+    def test_a_relaxation_that_was_stopped_is_not_a_label(self, replay: Any) -> None:
         """Fewer steps than NSW, which pymatgen regards as converged."""
         with pytest.raises(LabelError, match="a force of 2"):
             made(VaspRelaxMaker(method=OLD_SILICON, max_steps=500), replay("ionic-unconverged"))
 
-    def test_a_run_that_was_cut_off_is_no_label(self, replay: Any, tmp_path: Path) -> None:
+    def test_a_run_that_was_cut_off_is_not_a_label(self, replay: Any, tmp_path: Path) -> None:
         with pytest.raises(LabelError, match=r"VASP gave no usable result .*its files are in"):
             made(VaspLabelMaker(method=OLD_SILICON), replay("unfinished"))
         with pytest.raises(LabelError, match="as those of a run that was cut off"):
@@ -354,7 +354,7 @@ class TestStandIn:
             is ErrorCategory.NOT_CONVERGED
         )
 
-    def test_a_heating_that_stopped_early_is_no_label(
+    def test_a_heating_that_stopped_early_is_not_a_label(
         self, monkeypatch: pytest.MonkeyPatch, structure: Structure
     ) -> None:
         def run_vasp(**_: Any) -> None:

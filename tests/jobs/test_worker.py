@@ -1,4 +1,4 @@
-"""What a job takes from its worker."""
+"""Settings that a job takes from its worker."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_clean_text_is_short_and_can_be_stored_and_printed() -> None:
     "unit", ["x", "POTCAR ", "a://b:", "mongodb://u:p@", "density ", "No such file or directory: ("]
 )
 def test_long_lines_are_read_in_bounded_work(unit: str) -> None:
-    """The characters that the rules see do not grow with the line."""
+    """The number of characters examined does not grow with the line."""
     line = unit * (5_000_000 // len(unit))
     assert len(last_words(f"ValueError: {line}")) <= 400
     assert classify(f"Traceback\nValueError: {line}\nOSError: [Errno 28] {line}") is (

@@ -1,4 +1,4 @@
-"""How often a worker waits for the database, counted by pymongo's command listener."""
+"""Number of times a worker waits for the database, counted by pymongo's command listener."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_memory_is_per_node_in_both_systems(memory: str, slurm: str, pbs: str) -
         assert line in adapter.get_script_str("/").splitlines()
 
 
-def test_a_memory_that_is_no_size_is_refused() -> None:
+def test_a_memory_that_is_not_a_size_is_refused() -> None:
     with pytest.raises(InputError, match=r"resources\.dft\.memory .*'64 apples'"):
         Settings.checked({"resources": {"dft": {"memory": "64 apples"}}})
 

@@ -83,7 +83,7 @@ def test_all_engines_give_the_same_energy_forces_and_stress(pair, alloy):
 
 @pytest.mark.physics
 @pytest.mark.parametrize("engine", [AseEngine(EAM), LammpsEngine(EAM)], ids=lambda e: e.name)
-def test_constant_energy_is_constant(engine, alloy):
+def test_the_energy_is_conserved(engine, alloy):
     run = engine.run(alloy, protocols.nve(0.4, 600.0), npt=NPTSettings(timestep=1.0), seed=2)
     energy = run.samples.potential_energy + run.samples.kinetic_energy
     assert np.ptp(energy) / len(alloy) < 1e-4
@@ -246,7 +246,7 @@ def test_what_gpumd_cannot_do_is_refused_before_it_starts(alloy):
 
 
 @pytest.mark.faults
-def test_programs_that_fail_are_reported_with_their_words(alloy, tmp_path):
+def test_programs_that_fail_are_reported_with_their_messages(alloy, tmp_path):
     with pytest.raises(ServiceError, match=r"[Uu]nrecognized pair style"):
         LammpsEngine(NEP, command="lmp").evaluate(alloy)
     script = tmp_path / "gpumd"

@@ -180,7 +180,7 @@ def test_exchanges_keep_velocities_and_energy(alloy) -> None:
     np.testing.assert_allclose(dynamics.evaluation.forces, before.get_forces(), atol=1e-12)
 
 
-def test_a_potential_that_is_not_the_calculators_is_noticed(alloy, monkeypatch) -> None:
+def test_a_potential_that_differs_from_the_calculator_is_detected(alloy, monkeypatch) -> None:
     class Wrong(CalculatorExchanges):
         def run(self, *args, **kwargs):
             order, change = super().run(*args, **kwargs)

@@ -68,7 +68,7 @@ class TestPrepare:
             (None, "the upstream job failed"),
         ],
     )
-    def test_what_is_no_structure_is_refused(self, structure, words):
+    def test_objects_that_are_not_structures_are_refused(self, structure, words):
         with pytest.raises(InputError, match=words) as caught:
             prepare(structure)
         assert caught.value.hint
@@ -108,7 +108,7 @@ class TestJobs:
             ("cell.xyz", "a str is not a structure"),
         ],
     )
-    def test_what_is_no_structure_makes_no_job(self, structure, words):
+    def test_objects_that_are_not_structures_make_no_job(self, structure, words):
         for make in (AseLabelMaker().make, VaspRelaxMaker().make):
             with pytest.raises(InputError, match=words):
                 make(structure)
@@ -232,6 +232,6 @@ class TestStress:
         with pytest.raises(LabelError, match=r"shape \(9,\)"):
             symmetric_stress(np.zeros(9))
 
-    def test_the_pressure_of_overlapping_atoms_is_no_label(self):
+    def test_the_pressure_of_overlapping_atoms_is_not_a_label(self):
         with pytest.raises(LabelError, match=r"the pressure of 14586 GPa is beyond 1000"):
             label(Atoms("Cu", cell=[1.2] * 3, pbc=True))

@@ -121,7 +121,7 @@ class TestElements:
             check_species(AseMethod("not.installed.Calculator"), ["Cu"])
 
     @pytest.mark.parametrize("method", [EspressoMethod(), Cp2kMethod(), GpawMethod(), VaspMethod()])
-    def test_what_is_no_element_is_refused_by_every_method(self, method):
+    def test_strings_that_are_not_elements_are_refused_by_every_method(self, method):
         with pytest.raises(InputError, match="'X', 'Cu2' is not a chemical element"):
             check_species(method, ["Cu", "X", "Cu2"])
 
@@ -155,7 +155,7 @@ class TestResults:
             ("fails", "RuntimeError: CUDA error: invalid device ordinal"),
         ],
     )
-    def test_what_is_no_label_is_refused_in_one_sentence(self, pair, kind, words):
+    def test_results_that_are_not_labels_are_refused_in_one_sentence(self, pair, kind, words):
         method = AseMethod(ODD, {"kind": kind}, description="odd")
         with pytest.raises(LabelError, match=words) as caught:
             label(method, pair)

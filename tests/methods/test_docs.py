@@ -1,4 +1,4 @@
-"""The Python examples of the pages on label codes, run as they stand."""
+"""The Python examples of the pages on label codes, run unchanged."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_recorded_calculation_becomes_its_label(program, recorded, method, pai
     program("pw.x", f"cat {output}")
     document = label(method, pair)
     text = output.read_text()
-    # Independent of ASE's parser: the numbers as they stand in the file, in Ry and bohr.
+    # Independent of ASE's parser: the numbers in the file, in Ry and bohr.
     energy = float(re.search(r"!    total energy\s+=\s+(\S+) Ry", text)[1])
     forces = np.array(re.findall(r"type +\d+ +force = +(\S+) +(\S+) +(\S+)", text), dtype=float)
     kbar = float(re.search(r"\(kbar\)\s+P=\s*(\S+)", text)[1])
@@ -149,7 +149,7 @@ def test_a_second_attempt_that_converges_is_recorded(program, recorded, method, 
     ]
 
 
-def test_an_output_for_another_mesh_is_no_label(program, recorded, method, pair):
+def test_an_output_for_another_mesh_is_not_a_label(program, recorded, method, pair):
     program("pw.x", f"cat {recorded('espresso/converged.pwo')}")
     with pytest.raises(LabelError, match="the k-mesh is 2x2x2 but 4x4x4 was requested"):
         label(

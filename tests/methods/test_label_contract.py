@@ -1,4 +1,4 @@
-"""The examples of docs/how_to/label_contract.md, run as they stand."""
+"""The examples of docs/how_to/label_contract.md, run unchanged."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_files_of_other_editors_give_the_same_potential(
     assert energies[0] == energies[1]
 
 
-def test_the_repulsion_holds_two_close_atoms_apart(tiny_potential) -> None:
+def test_the_repulsion_keeps_two_close_atoms_apart(tiny_potential) -> None:
     calculator = nep_calculator(tiny_potential)
     for pair in ("Cu2", "CuZr", "ZrAl"):
         energies = []

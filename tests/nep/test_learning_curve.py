@@ -37,7 +37,7 @@ def test_a_power_law_is_recovered_and_extrapolated() -> None:
     assert "of this kind are needed" in forecast.verdict
 
 
-def test_a_reached_target_says_how_many_frames_were_enough() -> None:
+def test_a_reached_target_reports_how_many_frames_were_enough() -> None:
     forecast = made_up(lambda n: 40.0 * n**-0.5, noise=0.0).forecast("force", 20 * 40.0 * 150**-0.5)
     assert forecast.is_reached
     assert forecast.n_frames == pytest.approx(150, rel=1e-6)
@@ -51,7 +51,7 @@ def test_errors_that_do_not_fall_are_not_extrapolated() -> None:
 
 
 def test_errors_without_a_label_and_errors_of_zero() -> None:
-    """Frames without stresses have no virial errors: that is no error that does not fall."""
+    """Frames without stresses have no virial errors, which is not the same as errors that do not fall."""
     curve = made_up(lambda n: 40.0 * n**-0.5)
     unknown = LearningCurve(tuple(replace(each, virial=math.nan) for each in curve.points), 100)
     with pytest.raises(InputError, match="the virial errors of the test frames are not known"):
@@ -60,7 +60,7 @@ def test_errors_without_a_label_and_errors_of_zero() -> None:
     assert none.forecast("energy", 1.0).is_reached
 
 
-def test_more_than_ten_times_the_largest_set_is_not_promised() -> None:
+def test_nothing_is_extrapolated_beyond_ten_times_the_largest_set() -> None:
     forecast = made_up(lambda n: 40.0 * n**-0.5).forecast("energy", 0.1)
     assert math.isinf(forecast.n_frames)
     assert forecast.verdict.startswith("more than 6400 frames")

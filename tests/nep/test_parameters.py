@@ -157,7 +157,7 @@ def test_a_bad_value_is_named(changes, message) -> None:
         replace(CUZRAL, **changes)
 
 
-def test_what_can_be_continued() -> None:
+def test_trainings_that_can_be_continued() -> None:
     assert CUZRAL.can_become(replace(CUZRAL, generation=200_000, output_interval=10))
     assert not CUZRAL.can_become(replace(CUZRAL, generation=50_000))
     assert not CUZRAL.can_become(replace(CUZRAL, neuron=20))

@@ -37,7 +37,7 @@ def candidates(emt_frames):
     return [*familiar, *hot, exploded]
 
 
-def test_the_committee_chooses_what_it_is_uncertain_about(committee, candidates) -> None:
+def test_the_committee_chooses_uncertain_candidates(committee, candidates) -> None:
     free = select_frames(candidates, 4, committee=committee)
     scale = committee.calibration.scales["force"].value
     prediction = committee.predict(candidates)
@@ -57,7 +57,7 @@ def test_the_committee_chooses_what_it_is_uncertain_about(committee, candidates)
     assert selection.chosen[0] == pool[0]
 
 
-def test_candidates_that_are_known_well_enough_are_left_out(committee, candidates) -> None:
+def test_candidates_with_small_errors_are_left_out(committee, candidates) -> None:
     errors = select_frames(candidates, 1, committee=committee).force_errors
     lower = float(np.sort(errors)[8])
     selection = select_frames(

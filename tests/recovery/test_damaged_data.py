@@ -1,4 +1,4 @@
-"""Damage of the database by hand: named, repaired by a rerun, and never passed on in silence."""
+"""Damage of the database by hand: reported, repaired by a rerun, and never used silently."""
 
 from __future__ import annotations
 

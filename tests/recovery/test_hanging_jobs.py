@@ -101,7 +101,7 @@ def test_a_killed_rlaunch_of_fireworks_is_recognised_at_once(
 
 
 @pytest.mark.parametrize("how", ["raises", "returns"])
-def test_a_process_that_a_job_forked_is_no_second_worker(
+def test_a_process_that_a_job_forked_is_not_a_second_worker(
     how: str, settings: Settings, database: Database, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"

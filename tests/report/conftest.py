@@ -1,4 +1,4 @@
-"""A campaign that never ran, with numbers of the size a small one has."""
+"""An invented campaign with numbers typical of a small one."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def campaign() -> CampaignDocument:
 
 @pytest.fixture(scope="session")
 def full(campaign: CampaignDocument) -> ReportData:
-    """A campaign that went all the way."""
+    """A completed campaign."""
     generator = np.random.default_rng(11)
     samples = _samples(generator)
     frames = _frames(generator, [family for family, _ in samples])
@@ -163,7 +163,7 @@ def full(campaign: CampaignDocument) -> ReportData:
 
 @pytest.fixture
 def empty(campaign: CampaignDocument) -> ReportData:
-    """A campaign of which nothing has run."""
+    """A campaign without a finished job."""
     return ReportData(campaign=campaign)
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.mongo
 
 
 class Filler:
-    """Puts documents into the store as jobs do."""
+    """Put documents into the store as jobs do."""
 
     def __init__(self, settings: Settings, campaign: str) -> None:
         self.store = open_job_store(settings)

@@ -1,4 +1,4 @@
-"""Figures show the numbers they are given."""
+"""Figures show the numbers of their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live view of a stored campaign, to which a job failed and another runs."""
+"""The live view of a stored campaign, with a failed job and a running one."""
 
 from __future__ import annotations
 

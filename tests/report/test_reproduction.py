@@ -1,4 +1,4 @@
-"""The list of the paper's figures: complete, and every stored number is where it says."""
+"""The list of the paper's figures is complete, and every stored number is in its source."""
 
 from __future__ import annotations
 

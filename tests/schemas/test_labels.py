@@ -71,7 +71,7 @@ def test_the_label_of_moving_atoms_has_no_kinetic_part(atoms, method):
     )
 
 
-def test_the_frame_id_sees_every_change_and_no_storage(atoms):
+def test_the_frame_id_depends_on_every_value_and_not_on_storage(atoms):
     frame = Frame.from_atoms(atoms)
     assert Frame.model_validate(json.loads(frame.model_dump_json())).frame_id == frame.frame_id
     moved = frame.model_copy(

@@ -66,7 +66,7 @@ def test_a_good_label_lists_its_checks(atoms):
         ({"cutoff": 400.0}, "400 eV but 450 eV"),
     ],
 )
-def test_what_the_code_admits_is_refused(atoms, change, words):
+def test_faults_that_the_code_reports_are_refused(atoms, change, words):
     with pytest.raises(LabelError, match=words):
         label(atoms, GOOD.model_copy(update=change), atoms.copy())
 

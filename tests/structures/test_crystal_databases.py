@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print no log of requests."""
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ DOCUMENTS = [
 
 @pytest.fixture
 def requested(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A stand-in for mp-api, which is not needed otherwise; what it was requested."""
+    """A stand-in for mp-api, which is otherwise not needed; returns the recorded requests."""
     queries: list[dict[str, Any]] = []
 
     class MPRester:

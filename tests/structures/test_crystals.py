@@ -145,7 +145,7 @@ def test_without_lattice_parameters_the_volume_is_that_of_the_elements(crystal: 
         ("Al2Zr3 tP20", (7.63, 7.63, 6.998), 1e-3),
         ("Al3Cu2 D5_13", (4.106, 4.106, 5.094), 1e-4),
         # "First-principles calculation of structural energetics of Al-TM (TM = Ti, Zr, Hf)
-        # intermetallics", as quoted in public scripts: what scaling must come near to.
+        # intermetallics", as quoted in public scripts: the values that scaling must approximate.
         ("Al2Zr C14", (5.28, 5.28, 8.75), 0.03),
         ("Al4Zr5 hP18", (8.43, 8.43, 5.74), 0.03),
         ("AlZr2 B8_2", (4.89, 4.89, 5.90), 0.03),

@@ -35,7 +35,7 @@ def jammed(n: int = 150, seed: int = 0) -> Atoms:
 
 
 @pytest.mark.parametrize("element", ["Cu", "Fe", "Ti"])
-def test_close_packed_and_bcc_crystals_are_seen_hot_and_in_any_cell(element):
+def test_close_packed_and_bcc_crystals_are_detected_hot_and_in_any_cell(element):
     atoms = bulk(element).repeat((5, 5, 6))
     atoms.rattle(0.12, seed=1)
     order = analyse_order(atoms)
@@ -51,7 +51,7 @@ def test_a_random_alloy_on_a_lattice_is_a_crystal():
     assert analyse_order(atoms).crystalline
 
 
-def test_a_laves_phase_hides_from_q6_and_is_seen_by_its_rings():
+def test_a_laves_phase_is_detected_by_its_rings_and_not_by_q6():
     atoms = LAVES.repeat((2, 2, 2))
     order = analyse_order(atoms)
     assert order.q6_solid_fraction == 0.0

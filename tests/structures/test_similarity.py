@@ -142,7 +142,7 @@ def test_average_over_samples(glass):
     assert math.isnan(average_similarity([one]).delta_cb_error)
 
 
-def test_what_was_taken_out_is_stated(glass):
+def test_removed_motions_are_reported(glass):
     relaxed = glass.copy()
     gradient = 1.05 * np.array([[1.0, 0.02, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     relaxed.set_cell(glass.cell.array @ gradient.T, scale_atoms=True)

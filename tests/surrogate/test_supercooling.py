@@ -174,7 +174,7 @@ class TestOnset:
         assert 1 / onset.reduced_temperature == pytest.approx(0.45, abs=1e-3)
         assert onset.ratios[-1] == pytest.approx(1.0, abs=1e-4)
 
-    def test_no_departure_is_no_onset(self):
+    def test_without_a_departure_there_is_no_onset(self):
         onset = find_onset(
             self.temperatures, 7 / self.temperatures, self.errors * 1e-3, arrhenius_above=4.0
         )

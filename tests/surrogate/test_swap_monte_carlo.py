@@ -1,4 +1,4 @@
-"""The sampler as a user sees it: order of atoms, restarts, schedules, refusals."""
+"""The interface of the sampler: order of atoms, restarts, schedules, refusals."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_attraction_at_contact_is_a_hole_at_the_smallest_distance():
 @pytest.mark.parametrize(
     ("height", "safe", "words"), [(7.1, True, "out of reach"), (0.3, False, "can enter it")]
 )
-def test_the_barrier_tells_harmless_holes_from_dangerous_ones(height, safe, words):
+def test_the_barrier_separates_harmless_from_dangerous_holes(height, safe, words):
     """A Gaussian wall at 1.7 A in front of a Gaussian hole at 1.3 A."""
 
     def energy(r):

@@ -170,7 +170,7 @@ def test_an_event_at_any_step_is_left_out(threshold):
     assert moduli[1] == pytest.approx(moduli[0], rel=5e-3)
 
 
-def test_a_stress_that_falls_is_no_modulus():
+def test_a_falling_stress_gives_no_modulus():
     class Unstable(Softening):
         """The stress falls steadily with the strain, and the energy with it."""
 

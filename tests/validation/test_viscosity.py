@@ -94,7 +94,7 @@ def test_a_run_shorter_than_its_memory_is_not_converged():
 
 
 @pytest.mark.physics
-def test_sampled_stress_holds_the_kinetic_part():
+def test_sampled_stress_contains_the_kinetic_part():
     """Without forces the mean normal stress is minus the ideal-gas pressure."""
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat((2, 2, 2))
     stress = sample_stress(

@@ -1,4 +1,4 @@
-"""Structures that a NEP sees in use: a skewed glass, a crystal of two atoms, a close pair."""
+"""Structures typical of the use of a NEP: a skewed glass, a crystal of two atoms, a close pair."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_predictions_agree_with_nep_adapters(name, structures) -> None:
     evaluator, data = evaluator_of(model, structures)
     prediction = evaluator.predict(np.arange(len(structures)), model.flat)
     expected = predict(model.to_text((300, 200)), structures)
-    # The labels minus what the fit sees of them is the ZBL part.
+    # The labels minus the values used in the fit are the ZBL part.
     labels = [frame.calc.results for frame in structures]
     energies = prediction.energies + [label["energy"] for label in labels] - data.energies
     forces = prediction.forces + np.concatenate([label["forces"] for label in labels]) - data.forces

@@ -51,7 +51,7 @@ def test_what_a_training_leaves(trained, emt_frames) -> None:
 def test_a_second_training_in_the_directory_is_refused(
     tmp_path, emt_frames, small_parameters
 ) -> None:
-    """Its inputs would replace those of the first, whose potential it would report as its own."""
+    """It would replace the inputs of the first and report the potential of the first as its own."""
     trainer = replace(TRAINER, steps=50, reports=1)
     arguments = (tmp_path, small_parameters, emt_frames[:20], emt_frames[20:])
     refusals = []
@@ -206,7 +206,7 @@ def test_other_inputs_start_over(tmp_path, emt_frames, small_parameters) -> None
     changed.train(directory)
     changed.prepare(tmp_path, small_parameters, emt_frames[:2], emt_frames[3:4])
     assert not any(path.exists() for path in outputs)
-    # A torn checkpoint, as no atomic write leaves it.
+    # An incomplete checkpoint, which an atomic write never leaves.
     changed.train(directory)
     (directory / CHECKPOINT).write_bytes(b"PK")
     assert changed.train(directory).first_step == 0

@@ -155,7 +155,7 @@ def test_total_energies_are_learned_as_well_as_cohesive_energies(
     assert 1e3 * np.sqrt(square) < 2.0 * errors(trained, emt_frames[20:]).force_rmse
 
 
-def test_weights_decide_what_is_learned(emt_frames, parameters) -> None:
+def test_weights_determine_what_is_learned(emt_frames, parameters) -> None:
     train = [frame.copy() for frame in emt_frames[:20]]
     for copy, frame in zip(train, emt_frames, strict=False):
         copy.calc = frame.calc
