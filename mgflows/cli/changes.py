@@ -39,7 +39,7 @@ SUITES = ("tiny", "quick", "standard")
     "--samples",
     multiple=True,
     metavar="SWEEPS:N",
-    help="N further samples cooled in SWEEPS, such as 1e6:10; repeatable.",
+    help="N further samples, cooled in this number of sweeps, such as 1e6:10; repeatable.",
 )
 @click.option("--heat", "n_heated", type=click.IntRange(0), default=0, help="Heat N more samples.")
 @click.option(
@@ -92,7 +92,7 @@ def extend(
     help="Dataset to train on  [default: the last one].",
 )
 @click.option("--split", type=click.Choice(["family", "paper"]), help="Split of the dataset.")
-@click.option("--trainer", type=click.Choice(["own", "neppo", "gpumd"]), help="Which trainer.")
+@click.option("--trainer", type=click.Choice(["own", "neppo", "gpumd"]), help="Trainer.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of the optimiser.")
 @click.option("--batch", type=click.IntRange(1), help="Frames per step.")
 @click.option("--neuron", type=click.IntRange(1), help="Neurons of the hidden layer.")

@@ -37,13 +37,13 @@ _LARGEST_PRESSURE = 3.0
     type=NameOrOther(["stand-in"], "FILE"),
     default=None,
     help="Method of the labels: 'stand-in' or another nep.txt. It runs the same melt and labels "
-    "the frames of the potential's own.",
+    "the frames of the melt with the potential.",
 )
 @click.option(
     "--train",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Training frames (extended XYZ): how far the melt leaves their range.",
+    help="Training frames (extended XYZ), to measure how far the melt leaves their range.",
 )
 @click.option(
     "--trajectory",

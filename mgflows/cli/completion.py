@@ -8,7 +8,7 @@ import click
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    r"""Print the script that completes mgflows commands in SHELL.
+    """Print the script that completes mgflows commands in SHELL.
 
     It completes commands, options, choices, files, and the names of campaigns, datasets and
     potentials. To install it, add one line to the shell's start-up file:
@@ -17,13 +17,13 @@ def completion(shell: str) -> None:
     bash  ~/.bashrc:  eval "$(mgflows completion bash)"
     zsh   ~/.zshrc:   eval "$(mgflows completion zsh)"
     fish  ~/.config/fish/config.fish:  mgflows completion fish | source
-    """
+    """  # noqa: D301 - click needs the character itself
     from click.shell_completion import get_completion_class
 
     from mgflows.cli.main import cli
 
     kind = get_completion_class(shell)
     assert kind is not None
-    # The source is a template: unlike `source()`, this does not start the shell to ask its version.
+    # Unlike `source()`, the template does not start the shell to find its version.
     script = kind(cli, {}, "mgflows", "_MGFLOWS_COMPLETE")
     click.echo(script.source_template % script.source_vars())

@@ -20,13 +20,13 @@ __all__ = ["filter_options", "select_frames"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _WINDOWS = {
-    "energy": "eV per atom",
-    "largest-force": "largest force on an atom, eV/Å",
-    "pressure": "GPa, positive under compression",
-    "density": "g/cm³",
-    "atoms": "atoms in the cell",
-    "sweeps": "cooling length of the sample in sweeps",
-    "rate": "cooling rate of a quench with a potential, K/ps",
+    "energy": "Energy, eV per atom",
+    "largest-force": "Largest force on an atom, eV/Å",
+    "pressure": "Pressure, GPa, positive under compression",
+    "density": "Mass density, g/cm³",
+    "atoms": "Atoms in the cell",
+    "sweeps": "Cooling length of the sample in sweeps",
+    "rate": "Cooling rate of a quench with a potential, K/ps",
 }
 
 
@@ -39,7 +39,7 @@ def filter_options(function: F) -> F:
         click.option(
             "--time",
             metavar="MIN:MAX",
-            help="Effective time: a number in t*, or in seconds with an s, such as 1e5s: .",
+            help="Effective time in t*, or with an s in seconds (1e5s: selects 1e5 s and more).",
         ),
         *(
             click.option(f"--{name}", metavar="MIN:MAX", help=f"{unit}.")

@@ -189,7 +189,7 @@ def _split_options(function: Any) -> Any:
     "--keep",
     metavar="DATASET",
     shell_complete=complete_datasets,
-    help="Frames of this dataset keep their sides.",
+    help="Frames of this dataset keep their side of the splits.",
 )
 @click.option(
     "--accept-methods",
@@ -271,7 +271,7 @@ def merge(
 def subtract(
     identifier: str, others: tuple[str, ...], directory: Path | None, as_json: bool
 ) -> None:
-    """Freeze DATASET without the structures of other datasets; the rest keep their sides."""
+    """Freeze DATASET without the structures of other datasets; the sides of the splits stay."""
     database = open_database(directory)
     left_out = [frame for each in others for frame in database.dataset(each).frames]
     _show(database.subtract(database.dataset(identifier), left_out), as_json)

@@ -47,7 +47,7 @@ _SHOWN = 8
 @click.option(
     "--method",
     required=True,
-    help="What computed the labels, such as 'VASP 6.4, PBE, 450 eV': part of their fingerprint.",
+    help="Method of the labels, such as 'VASP 6.4, PBE, 450 eV': part of their fingerprint.",
 )
 @click.option("--subset", help="Subset of all frames.")
 @click.option(

@@ -47,7 +47,7 @@ _NOTED_DIFFERENCE = 0.15
     type=NameOrOther(LABELS, "FILE|IMPORT"),
     default="stand-in",
     show_default=True,
-    help="What labels the structures: the stand-in (an embedded-atom model, for demonstrations), a "
+    help="Method of the labels: the stand-in (an embedded-atom model, for demonstrations), a "
     "DFT code, the path of a nep.txt, or the import path of an ASE calculator.",
 )
 @click.option(
@@ -109,9 +109,9 @@ def new(
 ) -> None:
     """Write the folder of a campaign for the alloy FORMULA, such as Zr46Cu30Ni14Al10.
 
-    It gets campaign.py, a short program to edit, and mgflows.yaml with a private database, which is
-    started. Prints the surrogate, the density, the crystals and the cost by stage. Nothing is
-    submitted: do that with `mgflows run` or `mgflows submit`.
+    The folder contains campaign.py, a short program to edit, and mgflows.yaml with a private
+    database, which is started. Prints the surrogate, the density, the crystals and the cost by
+    stage. Nothing is submitted: do that with `mgflows run` or `mgflows submit`.
     """
     from mgflows.alloy import Alloy
     from mgflows.machine.new_campaign import (

@@ -114,7 +114,7 @@ def campaign_argument(*, required: bool = False) -> Callable[[F], F]:
 
 
 class FiniteFloat(click.FloatRange):
-    """A number within limits; ``nan`` and ``inf``, which click takes for numbers, are refused."""
+    """A number within limits; ``nan`` and ``inf``, which click accepts, are refused."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -124,6 +124,10 @@ class FiniteFloat(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number", param, ctx)
         return number
+
+    def _describe_range(self) -> str:
+        """The limits for the help; click itself prints ``x<=None`` where there are none."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 class NameOrOther(click.ParamType):

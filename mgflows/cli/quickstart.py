@@ -55,7 +55,7 @@ def _default_directory() -> Path:
     type=click.Choice(["paper", "efficient"]),
     default="paper",
     show_default=True,
-    help="How the surrogate is cooled, as in `mgflows sample`.",
+    help="Cooling protocol of the surrogate, as in `mgflows sample`.",
 )
 @click.option(
     "--sampler",

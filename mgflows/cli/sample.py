@@ -92,7 +92,7 @@ _NOTED_EXCESS = 0.15
     type=click.Choice(["paper", "efficient"]),
     default="paper",
     show_default=True,
-    help="How the temperature falls: as in the paper, or from the onset of supercooling, which "
+    help="Temperature schedule: that of the paper, or from the onset of supercooling, which "
     "takes a fraction of the sweeps for the same depth.",
 )
 @click.option(

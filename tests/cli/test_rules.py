@@ -86,6 +86,7 @@ def test_help_is_complete_and_fits_80_columns(path, run) -> None:
     code, out, _ = run(*path, "--help")
     assert code == 0
     assert all(len(line) <= 80 for line in out.splitlines())
+    assert not any(word in out for word in ("None", "\\b"))
     for parameter in command_of(path).params:
         if isinstance(parameter, click.Option):
             assert parameter.help, parameter.name

@@ -51,7 +51,7 @@ def test_errors_that_do_not_fall_are_not_extrapolated() -> None:
 
 
 def test_errors_without_a_label_and_errors_of_zero() -> None:
-    """Frames without stresses have no virial errors, which is not the same as errors that do not fall."""
+    """Without stresses there are no virial errors; this is not an error that does not fall."""
     curve = made_up(lambda n: 40.0 * n**-0.5)
     unknown = LearningCurve(tuple(replace(each, virial=math.nan) for each in curve.points), 100)
     with pytest.raises(InputError, match="the virial errors of the test frames are not known"):
