@@ -68,6 +68,11 @@ class Rule:
     pattern: re.Pattern[str]
 
 
+_GROUP = "Exception Group Traceback (most recent call last):"
+_BORDER = re.compile(r"^ *(\| |\+ (?=Exception Group))")
+_RULER = re.compile(r"^ *\+-")
+
+
 def _rule(name: str, category: ErrorCategory, *patterns: str) -> Rule:
     return Rule(name, category, re.compile("|".join(patterns)))
 
@@ -320,7 +325,7 @@ def classify(text: str) -> ErrorCategory:
         Traceback of a failed job, or the end of its standard error. The last matching line
         applies, since Python prints the error that was raised last at the end.
     """
-    lines = text.splitlines()[-_MOST_LINES:]
+    lines = _without_borders(text.splitlines()[-_MOST_LINES:])
     for number in range(len(lines) - 1, -1, -1):
         # File names and source lines of a traceback do not describe the error.
         if any(line.startswith('  File "') for line in lines[max(0, number - 1) : number + 1]):
@@ -342,7 +347,16 @@ def last_words(trace: str) -> str:
     str
         At most 400 characters, without credentials; empty if there is no error.
     """
-    lines = clean_text(trace, _LONGEST_TEXT).splitlines()
+    printed = clean_text(trace, _LONGEST_TEXT).splitlines()
+    lines = _without_borders(printed)
+    if lines != printed:
+        # An exception group ends with the errors that it holds, each with its own frames.
+        begin = next(number for number, line in enumerate(lines) if line.startswith(_GROUP))
+        lines = [
+            line
+            for line in lines[begin:]
+            if not line.startswith((" ", _GROUP, "Traceback (most recent call last):"))
+        ]
     # The message begins after the last frame; its own lines may be indented.
     frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
     begin = frames[-1] + 1 if frames else 0
@@ -350,6 +364,13 @@ def last_words(trace: str) -> str:
         begin += 1
     words = " ".join(" ".join(lines[begin:]).split())
     return words if len(words) <= _LONGEST_REASON else words[: _LONGEST_REASON - 1] + "…"
+
+
+def _without_borders(lines: list[str]) -> list[str]:
+    """Remove the borders that Python prints around the members of an exception group."""
+    if not any(_GROUP in line for line in lines):
+        return lines
+    return [_BORDER.sub("", line) for line in lines if not _RULER.match(line)]
 
 
 def interruption_reason(stored_data: dict[str, Any] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import subprocess
 import traceback
 from pathlib import Path
@@ -139,6 +140,27 @@ def test_real_errors_are_classified(provoke: Callable[[], None], category: Error
     # numpy prints its subclass of MemoryError under another name.
     assert caught.type.__name__ in last_words(trace)
     assert "\n" not in last_words(trace)
+
+
+def test_an_exception_group_is_named_with_its_members() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    members: list[Exception] = []
+    for error in (ValueError("no minimum"), OSError(errno.ENOSPC, "No space left on device")):
+        try:
+            fail(error)
+        except Exception as caught:
+            members.append(caught)
+    assert all(member.__traceback__ for member in members)
+    with pytest.raises(ExceptionGroup) as raised:
+        fail(ExceptionGroup("two labels", members))
+    trace = "".join(traceback.format_exception(raised.value))
+    assert last_words(trace) == (
+        "ExceptionGroup: two labels (2 sub-exceptions) ValueError: no minimum "
+        "OSError: [Errno 28] No space left on device"
+    )
+    assert classify(trace) is ErrorCategory.DISK_FULL
 
 
 def test_a_calculator_without_its_program(tmp_path: Path) -> None:
