@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mgflows.md.potentials import Potential
     from mgflows.nep.calculator import Device
     from mgflows.validation.comparison import Comparison, Estimate
-    from mgflows.validation.experiments import Experiment
 
 __all__ = ["ComparisonRequest", "compare_locally", "print_forecast", "submit_comparison"]
 
@@ -48,6 +47,8 @@ class ComparisonRequest:
         Seed of every random choice.
     first
         Number of samples of each kind that exist already.
+    experiments
+        Own file of measured values and curves.
     """
 
     potentials: Sequence[Potential]
@@ -55,6 +56,7 @@ class ComparisonRequest:
     suite: str
     seed: int
     first: int = 0
+    experiments: Path | None = None
 
     @property
     def label_energies(self) -> list[float | None]:
@@ -112,7 +114,6 @@ def print_forecast(request: ComparisonRequest, *, as_json: bool) -> None:
 def compare_locally(
     request: ComparisonRequest,
     *,
-    experiments: Sequence[Experiment],
     n_processes: int,
     samples: Path | None,
     finished_only: bool,
@@ -122,8 +123,14 @@ def compare_locally(
     """Run and print a comparison; return whether nothing failed."""
     from rich.progress import Progress
 
+    from mgflows.validation.experiments import load_curves, load_experiments
     from mgflows.validation.run import KeptSamples, References, compare_potentials
 
+    references = References(
+        request.label_energies,
+        load_experiments(request.experiments),
+        load_curves(request.experiments),
+    )
     if not as_json and not finished_only:
         print_forecast(request, as_json=False)
     console = make_console(stderr=True)
@@ -138,7 +145,7 @@ def compare_locally(
             request.glasses,
             suite=request.suite,
             seed=request.seed,
-            references=References(request.label_energies, experiments),
+            references=references,
             n_processes=n_processes,
             samples=None if samples is None else KeptSamples(samples, finished_only),
             progress=show,
@@ -167,14 +174,18 @@ def submit_comparison(
     maker = ComparisonFlowMaker.of_suite(
         name, request.suite, seed=request.seed, first=request.first
     )
+    if request.experiments is not None:
+        maker.comparison_maker.experiments = str(request.experiments.absolute())
     flow = maker.make(request.potentials, request.glasses, request.label_energies)
     print_forecast(request, as_json=as_json)
     submission = submit(flow, Settings.load(directory), part=f"samples from {request.first + 1}")
     if not as_json:
         n_jobs = submission.n_added + submission.n_planned
         make_console().print(
-            f"{name}: {plural(n_jobs, 'job')} submitted; see mgflows status {name}",
+            f"{name}: {plural(n_jobs, 'job')} submitted; see mgflows status {name}, then mgflows "
+            f"report {name}",
             markup=False,
+            soft_wrap=True,
         )
 
 
@@ -212,6 +223,10 @@ def _print(result: Comparison) -> None:
     for what, verdict in open_.items():
         console.print(f"{what}: {verdict}", style="dim", markup=False)
     used = dict.fromkeys(experiment for *_, experiment in result.rows() if experiment is not None)
+    for curve in result.measured_curves:
+        console.print(
+            f"{curve.quantity.replace('_', ' ')}: {curve.source}", style="dim", markup=False
+        )
     for experiment in used:
         console.print(
             f"{experiment.quantity} {experiment.value:g}: {experiment.source}",

@@ -11,7 +11,7 @@ from mgflows.cli.options import (
     campaign_argument,
     directory_option,
     json_option,
-    only_campaign,
+    only_submission,
     open_database,
     print_json,
 )
@@ -43,7 +43,7 @@ def cost(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     the pilot labels or the estimates of the jobs (docs/how_to/costs.md).
     """
     database = open_database(directory)
-    name = only_campaign(database, campaign)
+    name = only_submission(database, campaign)
     spent, remaining = database.cost(name), database.remaining_cost(name)
     hours = {
         "core_hours": sum(each.core_hours for each in spent),

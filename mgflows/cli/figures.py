@@ -10,6 +10,7 @@ import click
 from mgflows.cli.options import (
     campaign_argument,
     directory_option,
+    experiments_option,
     json_option,
     only_campaign,
     open_database,
@@ -48,6 +49,7 @@ __all__ = ["figures"]
     show_default=True,
     help="Directory of the files.",
 )
+@experiments_option
 @force_option
 @json_option
 def figures(
@@ -57,6 +59,7 @@ def figures(
     width: str,
     with_data: bool,
     output: Path,
+    experiments: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -69,7 +72,7 @@ def figures(
     database = open_database(directory)
     name = only_campaign(database, campaign)
     paths = write_figures(
-        ReportData.from_database(database, name),
+        ReportData.from_database(database, name, experiments),
         output,
         form=form,
         width=inches,

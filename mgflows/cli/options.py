@@ -32,10 +32,12 @@ __all__ = [
     "complete_potentials",
     "complete_results",
     "directory_option",
+    "experiments_option",
     "json_option",
     "known_campaign",
     "number_list",
     "only_campaign",
+    "only_submission",
     "open_database",
     "print_json",
 ]
@@ -47,6 +49,11 @@ directory_option = click.option(
     help="Directory with mgflows.yaml, such as that of a quickstart  [default: the one that "
     "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the nearest folder with mgflows.yaml, here or "
     "above].",
+)
+experiments_option = click.option(
+    "--experiments",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file of your own measured values and curves, shown beside the built-in values.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -211,6 +218,17 @@ def known_campaign(database: GlassDatabase, name: str | None) -> str | None:
     if name is not None:
         require_campaign(database.mongo, name)
     return name
+
+
+def only_submission(database: GlassDatabase, name: str | None) -> str:
+    """Return the campaign or submitted validation of a name; without a name, the only campaign.
+
+    Raises
+    ------
+    InputError
+        If there is nothing of this name, or several campaigns and no name.
+    """
+    return known_campaign(database, name) or only_campaign(database, name)
 
 
 def only_campaign(database: GlassDatabase, name: str | None) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import directory_option, open_database
+from mgflows.cli.options import directory_option, experiments_option, open_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +34,20 @@ __all__ = ["serve"]
     help="Token that requests need, at least 16 characters  [default: a random one if --host is "
     "not this machine only].",
 )
-def serve(directory: Path | None, host: str, port: int, token: str | None) -> None:
+@experiments_option
+def serve(
+    directory: Path | None, host: str, port: int, token: str | None, experiments: Path | None
+) -> None:
     """Show the campaigns of a database in a browser, until Ctrl-C.
 
-    The pages show progress, running and failed jobs with their logs, costs, reports, structures in
-    3D, and datasets and potentials to download. Nothing can be changed (docs/how_to/live_view.md).
+    Progress, running and failed jobs with their logs, costs, reports, comparisons of potentials,
+    structures in 3D, datasets and potentials to download. Nothing can be changed
+    (docs/how_to/live_view.md).
     """
     from mgflows.report.web.server import open_server
 
     database = open_database(directory)
-    view = open_server(database, host, port, token)
+    view = open_server(database, host, port, token, experiments)
     click.echo(f"live view of {database.settings.shown_uri}, read-only; Ctrl-C stops it")
     click.echo(view.address)
     try:

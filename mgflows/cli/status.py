@@ -14,7 +14,7 @@ from mgflows.cli.options import (
     campaign_argument,
     directory_option,
     json_option,
-    only_campaign,
+    only_submission,
     open_database,
     print_json,
 )
@@ -76,7 +76,7 @@ def status(
     names = [each.campaign for each in database.campaigns()]
     several = campaign is None and len(names) > 1
     if not several:
-        names = [only_campaign(database, campaign)]
+        names = [only_submission(database, campaign)]
 
     def look() -> tuple[dict[str, CampaignStatus], bool]:
         states = {name: database.status(name) for name in names}
@@ -190,7 +190,10 @@ def _details(database: GlassDatabase, name: str, state: CampaignStatus) -> Rende
             "" if document is None else f"  {document.alloy.name}, labels: {document.method}",
         ),
         _group_table(state),
-        Padding(ProgressBar(total=max(state.total, 1), completed=state.completed, width=60), 0),
+        Padding(
+            ProgressBar(total=max(state.total, 1), completed=state.completed, width=60),
+            expand=False,
+        ),
         Text(
             f"{state.completed} of {plural(state.total, 'job')} done; {spent} core hours spent, "
             f"{left}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,13 @@ from mgflows.cli.glasses import (
     reference_calculator,
     sample_glasses,
 )
-from mgflows.cli.options import NameOrOther, directory_option, json_option, print_json
+from mgflows.cli.options import (
+    NameOrOther,
+    directory_option,
+    experiments_option,
+    json_option,
+    print_json,
+)
 from mgflows.cli.paths import check_output, force_option, read_structures
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
@@ -73,11 +79,7 @@ _ROWS = (
     help="Another potential: nep:FILE, eam:FILE, calculator:MODULE:CLASS or stand-in; repeatable. "
     "nep:NAME=FILE names it in the tables.",
 )
-@click.option(
-    "--experiments",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="YAML file of your own measured values, shown beside the built-in ones.",
-)
+@experiments_option
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -181,8 +183,9 @@ def validate(
             raise InputError("--finished needs --samples", hint="name the folder of the samples")
         if first and submission is None:
             raise InputError(f"--add-from {first} needs --submit", hint="name the validation")
-        measured = load_experiments(experiments)
-        request = _comparison(common, against, first)
+        # Invalid entries are refused before anything runs.
+        load_experiments(experiments)
+        request = replace(_comparison(common, against, first), experiments=experiments)
         if forecast:
             comparison.print_forecast(request, as_json=as_json)
         elif submission is not None:
@@ -190,7 +193,6 @@ def validate(
         else:
             passed = comparison.compare_locally(
                 request,
-                experiments=measured,
                 n_processes=processes,
                 samples=samples,
                 finished_only=finished,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mgflows.database.glass import GlassDatabase
     from mgflows.schemas.training import DatasetDocument, DatasetFrame, PotentialDocument, Split
 
-__all__ = ["DatasetFormat", "PotentialFormat", "write_dataset", "write_potential"]
+__all__ = ["DatasetFormat", "PotentialFormat", "datasheet", "write_dataset", "write_potential"]
 
 DatasetFormat = Literal["extxyz", "mace", "ase-db", "deepmd"]
 PotentialFormat = Literal["nep", "gpumd", "lammps"]
@@ -107,7 +107,7 @@ def write_dataset(
             writers[form](database, frames, path)
             written.append(path)
         readme = folder / "DATASHEET.md"
-        write_text(readme, _datasheet(dataset, split, form, licence))
+        write_text(readme, datasheet(dataset, split, form, licence))
         return _moved([*written, readme], directory, overwrite)
 
 
@@ -248,8 +248,20 @@ def _write_deepmd(database: GlassDatabase, frames: list[DatasetFrame], path: Pat
         flush(formula)
 
 
-def _datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str) -> str:
-    """The description that repositories such as NOMAD, ColabFit and Zenodo require."""
+def datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str = "") -> str:
+    """Return the description that repositories such as NOMAD, ColabFit and Zenodo ask for.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, with its list of frames.
+    split
+        Which split the files have.
+    form
+        Their format.
+    licence
+        Licence of the data, if the owner has chosen one.
+    """
     energies = [frame.energy_per_atom for frame in dataset.frames]
     formulas = Counter(frame.formula for frame in dataset.frames if frame.formula)
     shown = [f"{formula} ({n})" for formula, n in formulas.most_common(10)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import hashlib
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -16,6 +17,7 @@ from mgflows.database.rounds import read_rounds
 from mgflows.database.status import CampaignStatus, campaign_status
 from mgflows.errors import InputError
 from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
+from mgflows.schemas.comparison import ComparisonDocument, ValidationSampleDocument
 from mgflows.schemas.fitness import FitnessDocument, FitnessRecord, SimilarityDocument
 from mgflows.schemas.labels import LabelDocument
 from mgflows.schemas.sampling import SampleDocument, SampleSetDocument, SupercoolingDocument
@@ -265,6 +267,54 @@ class GlassDatabase(FrameOperations, DatasetOperations):
             potential_id = self.potential(potential_id).potential_id
         criteria = {"output.potential_id": potential_id} if potential_id else {}
         return self._documents(ValidationDocument, campaign, criteria=criteria, load=True)
+
+    def comparisons(self, campaign: str | None = None) -> list[ComparisonDocument]:
+        """Return the comparisons of potentials that `mgflows validate --submit` stored.
+
+        Parameters
+        ----------
+        campaign
+            Only those in which a potential of this campaign is compared.
+
+        Returns
+        -------
+        The last document of each validation, oldest first; their curves are loaded by
+        :meth:`comparison` only.
+        """
+        criteria: dict[str, Any] = {}
+        if campaign is not None:
+            digests = [
+                hashlib.sha256(potential.nep_txt.encode()).hexdigest()
+                for potential in self.potentials(self.campaign(campaign).campaign)
+            ]
+            compared = self.store.docs_store.distinct(
+                "output.validation",
+                {
+                    "output.@class": ValidationSampleDocument.__name__,
+                    "output.potential_digest": {"$in": digests},
+                },
+            )
+            criteria["output.validation"] = {"$in": compared}
+        found = self._documents(ComparisonDocument, None, criteria=criteria, empty={"curves": {}})
+        return list({document.validation: document for document in found}.values())
+
+    def comparison(self, validation: str) -> ComparisonDocument:
+        """Return the last comparison of one validation, with its curves.
+
+        Raises
+        ------
+        InputError
+            If there is no such validation, or it has no result yet.
+        """
+        criteria = {"output.validation": validation}
+        found = self._documents(ComparisonDocument, None, criteria=criteria, load=True)
+        if not found:
+            known = ", ".join(each.validation for each in self.comparisons()) or "none yet"
+            raise InputError(
+                f"there is no stored comparison {validation!r}",
+                hint=f"the comparisons are: {known}; submit one with: mgflows validate --submit",
+            )
+        return found[-1]
 
 
 def choose_potential(

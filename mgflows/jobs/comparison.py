@@ -17,6 +17,7 @@ from mgflows.schemas.comparison import (
     ComparisonDocument,
     EstimateDocument,
     ExperimentDocument,
+    MeasuredCurveDocument,
     ModelDocument,
     SampleCurve,
     ValidationSampleDocument,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from mgflows.validation.comparison import Comparison
+    from mgflows.validation.experiments import MeasuredCurve
     from mgflows.validation.plan import SampleTask
     from mgflows.validation.sample import Sample
 
@@ -213,7 +215,7 @@ class ComparisonMaker(StoredMaker):
         InputError
             If the database contains no sample.
         """
-        from mgflows.validation.experiments import load_experiments
+        from mgflows.validation.experiments import load_curves, load_experiments
 
         with record_provenance(
             settings=maker_settings(self, validation=validation, names=names)
@@ -224,7 +226,13 @@ class ComparisonMaker(StoredMaker):
                     f"the validation {validation} has no sample: all of them failed",
                     hint="see the reasons with mgflows status, fix them and rerun",
                 )
-            result = comparison_of(documents, self.suite, load_experiments(self.experiments), names)
+            result = comparison_of(
+                documents,
+                self.suite,
+                load_experiments(self.experiments),
+                names,
+                measured_curves=load_curves(self.experiments),
+            )
         return comparison_document(validation, result, names, planned, provenance=provenance)
 
 
@@ -251,6 +259,7 @@ def comparison_of(
     suite: str,
     experiments: list[Any],
     names: Sequence[str] = (),
+    measured_curves: Sequence[MeasuredCurve] = (),
 ) -> Comparison:
     """Average stored samples of the potentials in their order; the first is under test."""
     from mgflows.validation.comparison import compare
@@ -270,6 +279,7 @@ def comparison_of(
         composition=composition,
         label_energies=[energies.get(k) for k in range(max(energies, default=-1) + 1)],
         experiments=[each for each in experiments if each.is_of(composition)],
+        measured_curves=[each for each in measured_curves if each.is_of(composition)],
         names=names,
     )
 
@@ -312,6 +322,10 @@ def comparison_document(
         composition=result.composition,
         models=models,
         experiments=[ExperimentDocument(**asdict(each)) for each in result.experiments],
+        measured_curves=[
+            MeasuredCurveDocument(**{**asdict(each), "x": list(each.x), "y": list(each.y)})
+            for each in result.measured_curves
+        ],
         curves={
             model.name: {name: SampleCurve(columns=curve) for name, curve in model.curves.items()}
             for model in found

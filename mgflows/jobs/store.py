@@ -212,8 +212,13 @@ def load_frames(store: JobStore, uuid: str) -> StoredFrames:
     )
     output = (document or {}).get("output") or {}
     reference = output.get("frames")
+    if output.get("summaries") and isinstance(reference, list) and all(map(_is_inline, reference)):
+        return StoredFrames(
+            [Frame.model_validate(each) for each in reference],
+            [FrameSummary.model_validate(each) for each in output["summaries"]],
+        )
     if not isinstance(reference, dict) or "blob_uuid" not in reference:
-        # A single label, or one of an earlier version.
+        # One of an earlier version.
         label = load_label(store, uuid)
         return StoredFrames(label.frames, label.summaries)
     blob = store.additional_stores[reference["store"]].query_one(
@@ -228,6 +233,11 @@ def load_frames(store: JobStore, uuid: str) -> StoredFrames:
         [Frame.model_validate(each) for each in blob["data"]],
         [FrameSummary.model_validate(each) for each in output["summaries"]],
     )
+
+
+def _is_inline(frame: Any) -> bool:
+    """Whether a frame is in the document itself, as that of a single label is."""
+    return isinstance(frame, dict) and isinstance(frame.get("numbers"), list)
 
 
 def iterate_frames(

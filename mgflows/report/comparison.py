@@ -16,13 +16,22 @@ from mgflows.report import style
 from mgflows.report.content import Panel, Table
 from mgflows.report.figures import comparison as figures
 from mgflows.text import plural, sentence
+from mgflows.validation.quantities import QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mgflows.validation.comparison import Comparison, Estimate
 
-__all__ = ["Page", "comparison_panels", "quantity_table", "write_comparison", "write_page"]
+__all__ = [
+    "Page",
+    "comparison_notes",
+    "comparison_panels",
+    "quantity_table",
+    "render_comparison",
+    "write_comparison",
+    "write_page",
+]
 
 
 @dataclass(frozen=True)
@@ -75,24 +84,47 @@ def write_comparison(result: Comparison, path: str | Path) -> Path:
     ServiceError
         If the file cannot be written.
     """
+    return _write(path, render_comparison(result))
+
+
+def render_comparison(result: Comparison, validation: str = "") -> str:
+    """Render a comparison as the text of an HTML page.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    validation
+        Its name, if it is stored.
+    """
     names = [model.name for model in result.models]
+    stored = f" Validation {validation}." if validation else ""
     page = Page(
         kind="validation",
         names=names,
         alloy=[
             (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
         ],
-        lede=f"Properties under {', '.join(names)} and experiment. Suite {result.suite}.",
+        lede=f"Properties under {', '.join(names)} and experiment. Suite {result.suite}." + stored,
         tables=[quantity_table(result)],
         panels=comparison_panels(result),
         notes_title="Failures, convergence and sources",
-        notes=_notes(result),
+        notes=comparison_notes(result),
     )
-    return write_page(path, page)
+    return _render(page)
 
 
-def quantity_table(result: Comparison) -> Table:
-    """The quantities of a comparison, one row each."""
+def quantity_table(result: Comparison, *, with_pairs: bool = True) -> Table:
+    """The quantities of a comparison, one row each.
+
+    Parameters
+    ----------
+    result
+        The comparison.
+    with_pairs
+        Include neighbours and Warren-Cowley parameters, which have a row for each pair of elements.
+    """
+    pairs = tuple(QUANTITIES[name].title for name in ("coordination", "warren_cowley"))
     names = [model.name for model in result.models]
     rows = [
         [
@@ -101,6 +133,7 @@ def quantity_table(result: Comparison) -> Table:
             "" if experiment is None else f"{experiment.value:g}",
         ]
         for title, unit, estimates, experiment in result.rows()
+        if with_pairs or not title.startswith(pairs)
     ]
     return Table(
         "Quantities",
@@ -128,20 +161,24 @@ def write_page(path: str | Path, page: Page) -> Path:
     ServiceError
         If the file cannot be written.
     """
+    return _write(path, _render(page))
+
+
+def _render(page: Page) -> str:
     jinja2 = errors.require("jinja2", "report", "the HTML report")
     folder = resources.files("mgflows.report")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     template = environment.from_string((folder / "comparison.html.j2").read_text(encoding="utf-8"))
-    text = template.render(
-        css=(folder / "report.css").read_text(encoding="utf-8") + style.theme_rules(),
-        **vars(page),
-        version=mgflows.__version__,
-    )
+    css = (folder / "report.css").read_text(encoding="utf-8") + style.theme_rules()
+    return str(template.render(css=css, version=mgflows.__version__, **vars(page)))
+
+
+def _write(path: str | Path, text: str) -> Path:
     path = Path(path).absolute()
     try:
-        write_text(path, str(text))
+        write_text(path, text)
     except OSError as error:
         raise ServiceError(
             f"the report cannot be written to {path}: {error.strerror}",
@@ -262,7 +299,8 @@ def comparison_panels(result: Comparison) -> list[Panel]:
     return panels
 
 
-def _notes(result: Comparison) -> list[str]:
+def comparison_notes(result: Comparison) -> list[str]:
+    """Failures, warnings, what has not converged, and the sources of measured values."""
     notes = [
         f"{model.name}: {model.n_done} of {plural(model.n_planned, 'sample')} have a result."
         for model in result.models
@@ -279,12 +317,24 @@ def _notes(result: Comparison) -> list[str]:
     used = dict.fromkeys(each for *_, each in result.rows() if each is not None)
     notes += [
         sentence(
-            f"{each.quantity.replace('_', ' ')} {each.value:g} of {each.composition} "
-            f"({each.sample}): {each.source}"
+            f"{each.quantity.replace('_', ' ')} {each.value:g} of {each.composition}"
+            f"{_sample(each.sample)}: {each.source}"
         )
         for each in used
     ]
+    notes += [
+        sentence(
+            f"measured {each.quantity.replace('_', ' ')} of {each.composition}"
+            f"{_sample(each.sample)}: {each.source}"
+        )
+        for each in result.measured_curves
+    ]
     return notes or ["Nothing failed."]
+
+
+def _sample(sample: str) -> str:
+    """How a sample was made, in brackets; empty if that is not known."""
+    return f" ({sample})" if sample else ""
 
 
 def _cell(estimate: Estimate | None) -> str:

@@ -11,19 +11,24 @@ from mgflows.database.glass import choose_potential
 from mgflows.jobs.store import join_labels
 from mgflows.report import records
 from mgflows.schemas.training import subset_order
+from mgflows.validation.experiments import load_curves, load_experiments
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mgflows.database import FrameRecord, GlassDatabase
     from mgflows.database.cost import Cost
     from mgflows.report.records import RelaxationRecord, StageCost
     from mgflows.schemas.active_learning import RoundDocument
     from mgflows.schemas.campaign import CampaignDocument
+    from mgflows.schemas.comparison import ComparisonDocument
     from mgflows.schemas.fitness import FitnessDocument, SimilarityDocument
     from mgflows.schemas.labels import MethodFingerprint
     from mgflows.schemas.sampling import SampleDocument, SupercoolingDocument
     from mgflows.schemas.training import DatasetDocument, PotentialDocument, Split
     from mgflows.schemas.validation import QuenchDocument, ValidationDocument
     from mgflows.surrogate.correlation import LabelledSample
+    from mgflows.validation.experiments import Experiment, MeasuredCurve
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class ReportData:
         The verdict of the first labels; none before it, or without a gate.
     datasets, potentials, quenches, validations
         Documents of the later stages.
+    comparisons
+        Stored comparisons with other potentials, in which one of the campaign takes part.
+    experiments, measured_curves
+        Measured values and curves of the alloy.
     costs
         Cost by stage.
     fireworks
@@ -70,23 +79,39 @@ class ReportData:
     rounds: list[RoundDocument] = field(default_factory=list)
     quenches: list[QuenchDocument] = field(default_factory=list)
     validations: list[ValidationDocument] = field(default_factory=list)
+    comparisons: list[ComparisonDocument] = field(default_factory=list)
+    experiments: list[Experiment] = field(default_factory=list)
+    measured_curves: list[MeasuredCurve] = field(default_factory=list)
     costs: list[StageCost] = field(default_factory=list)
     fireworks: dict[str, int] = field(default_factory=dict)
     failures: list[tuple[str, str]] = field(default_factory=list)
     wall_seconds: float | None = None
 
     @classmethod
-    def from_database(cls, database: GlassDatabase, campaign: str) -> Self:
+    def from_database(
+        cls, database: GlassDatabase, campaign: str, experiments: str | Path | None = None
+    ) -> Self:
         """Read a campaign from the database.
 
         Parity values, which are large, are loaded only for the potential that is shown.
 
+        Parameters
+        ----------
+        database
+            The database.
+        campaign
+            Name of the campaign.
+        experiments
+            Own file of measured values and curves, beside the shipped values.
+
         Raises
         ------
         InputError
-            If there is no such campaign.
+            If there is no such campaign, or the file is wrong.
         """
+        measured, curves = load_experiments(experiments), load_curves(experiments)
         description = database.campaign(campaign)
+        composition = description.alloy.composition
         status = database.status(campaign)
         samples = database.samples(campaign)
         relaxations = [
@@ -106,6 +131,11 @@ class ReportData:
             rounds=database.rounds(campaign),
             quenches=database.quenches(campaign),
             validations=database.validations(campaign),
+            comparisons=[
+                database.comparison(each.validation) for each in database.comparisons(campaign)
+            ],
+            experiments=[each for each in measured if each.is_of(composition)],
+            measured_curves=[each for each in curves if each.is_of(composition)],
             fireworks=status.states,
             failures=status.failures,
             costs=_costs(database, campaign),

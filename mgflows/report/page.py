@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from mgflows import errors
 from mgflows.errors import ServiceError
 from mgflows.files import write_text
-from mgflows.report.sections import active_learning, provenance, sampling, training, validation
+from mgflows.report.sections import (
+    active_learning,
+    comparison,
+    provenance,
+    sampling,
+    training,
+    validation,
+)
 from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.report.sections.warnings import failed_checks
 from mgflows.report.style import theme_rules
@@ -130,6 +137,8 @@ def report_sections(data: ReportData) -> list[Section]:
     builders = list(_SECTIONS)
     if data.rounds:
         builders.insert(builders.index(training.potential) + 1, active_learning.rounds)
+    if data.comparisons:
+        builders.insert(builders.index(validation.soundness) + 1, comparison.comparisons)
     return [build(data) for build in builders]
 
 

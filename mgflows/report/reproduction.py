@@ -220,6 +220,7 @@ def _values_of(data: ReportData) -> dict[str, list[Value]]:
     _add_sampling(data, add)
     _add_training(data, add)
     _add_validation(data, add)
+    _add_comparisons(data, add)
     return found
 
 
@@ -282,6 +283,51 @@ def _add_training(data: ReportData, add: Any) -> None:
     add("3b", "test error of the energy", "meV/atom", errors.energy_rmse, protocol=protocol)
     add("3c", "test error of the forces", "meV/A", errors.force_rmse, protocol=protocol)
     add("S2", "test error of the virial", "meV/atom", errors.virial_rmse, protocol=protocol)
+    if total := potential.loss.get("total"):
+        steps = potential.loss["step"][-1] if potential.loss.get("step") else len(total)
+        trained = f"{potential.trainer.trainer}, {steps:.0f} steps"
+        add("3d", "total loss at the end", "", total[-1], protocol=trained)
+
+
+_COMPARED = (
+    ("4a", "X-ray g(r): mean distance to experiment", "rdf_distance_measured"),
+    ("4b", "Young's modulus", "young_modulus"),
+    ("4b", "bulk modulus", "bulk_modulus"),
+    ("4b", "shear modulus", "shear_modulus"),
+    ("4b", "Poisson's ratio", "poisson_ratio"),
+    ("5a", "viscosity", "viscosity"),
+    ("5b", "specific heat of the melt, slope", "heat_capacity_slope"),
+    ("5b", "specific heat of the melt, fluctuations", "heat_capacity_fluctuations"),
+    ("6a", "shear modulus from quasi-static shear", "shear_modulus_aqs"),
+    ("6b", "slope of e(potential) against e(label)", "energy_slope"),
+)
+"""Figure, title and quantity of estimates of stored comparisons."""
+_PAPER_DISTANCE = 0.091
+"""Mean absolute difference of the X-ray g(r) to experiment (paper, section III, "Structure")."""
+
+
+def _add_comparisons(data: ReportData, add: Any) -> None:
+    """Values of the potential under test, the first one, in stored comparisons."""
+    from mgflows.validation.quantities import QUANTITIES
+
+    for document in data.comparisons:
+        model = document.models[0]
+        for figure, title, quantity in _COMPARED:
+            for key, estimate in model.estimates.items():
+                if key.partition(" ")[0] != quantity:
+                    continue
+                at = "" if estimate.temperature is None else f" at {estimate.temperature:.0f} K"
+                add(
+                    figure,
+                    f"{title}{at}",
+                    QUANTITIES[quantity].unit,
+                    estimate.value,
+                    estimate.error,
+                    protocol=f"{model.name} in validation {document.validation}, suite "
+                    f"{document.suite}, {plural(estimate.n_samples, 'sample')}",
+                    paper=_PAPER_DISTANCE if quantity == "rdf_distance_measured" else None,
+                    relation="at most",
+                )
 
 
 def _add_validation(data: ReportData, add: Any) -> None:
@@ -290,6 +336,13 @@ def _add_validation(data: ReportData, add: Any) -> None:
         return
     summary, model = validation.summary, validation.summary.model
     suite = f"suite {validation.suite}"
+    add(
+        "4a",
+        "X-ray g(r): mean distance to the label method",
+        "",
+        summary.rdf_mean_absolute_error,
+        protocol=f"{suite}, one glass",
+    )
     elastic = f"{suite}, {plural(model.n_elastic, 'glass')}"
     for quantity, unit, value, spread in (
         ("Young's modulus", "GPa", model.young_modulus, model.young_modulus_std),

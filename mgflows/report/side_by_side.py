@@ -21,7 +21,6 @@ from mgflows.report.sections.warnings import failed_checks
 from mgflows.surrogate.correlation import measure_fitness
 from mgflows.text import format_hours, listed
 from mgflows.validation.comparison import Comparison, Estimate, ModelResults
-from mgflows.validation.experiments import experiments_for, load_experiments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +65,9 @@ class Entry:
         return {} if self.potential is None else self.potential.errors.get("test", {})
 
 
-def read_entries(database: GlassDatabase, names: Sequence[str]) -> list[Entry]:
+def read_entries(
+    database: GlassDatabase, names: Sequence[str], experiments: str | Path | None = None
+) -> list[Entry]:
     """Read campaigns and potentials from the database.
 
     Parameters
@@ -75,6 +76,8 @@ def read_entries(database: GlassDatabase, names: Sequence[str]) -> list[Entry]:
         The database.
     names
         Names of campaigns, or ids of potentials or the beginnings of them.
+    experiments
+        Own file of measured values and curves.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def read_entries(database: GlassDatabase, names: Sequence[str]) -> list[Entry]:
         potential = None if name in campaigns else _potential(database, name, campaigns)
         campaign = name if potential is None else potential.campaign
         if campaign not in found:
-            found[campaign] = ReportData.from_database(database, campaign)
+            found[campaign] = ReportData.from_database(database, campaign, experiments)
         data = found[campaign]
         if potential is None:
             entry = Entry.of_campaign(data)
@@ -253,7 +256,8 @@ def _comparison(entries: Sequence[Entry]) -> Comparison:
         ),
         composition=compositions[0],
         models=[_results(e.name, e.validation) for e in entries if e.validation is not None],
-        experiments=experiments_for(load_experiments(), compositions[0]) if same else [],
+        experiments=entries[0].data.experiments if same else [],
+        measured_curves=entries[0].data.measured_curves if same else [],
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from mgflows.validation.experiments import MeasuredCurve
+
 INK = "#0b0c0e"
 """Text and axes; on the page ``var(--ink)``."""
 MUTED = "#6b6c6e"
@@ -224,6 +226,20 @@ class Drawing:
     def svg(self) -> str:
         """Return an SVG element for a page."""
         return render(self.draw, self.name, width=self.width, height=self.height)
+
+
+def draw_measured(axes: Axes, curves: Sequence[MeasuredCurve]) -> None:
+    """Measured curves as dots."""
+    for number, curve in enumerate(curves):
+        axes.plot(
+            curve.x,
+            curve.y,
+            ".",
+            color=FORCE,
+            markersize=points(3.0),
+            zorder=4,
+            label=None if number else "experiment",
+        )
 
 
 def points(size: float) -> float:

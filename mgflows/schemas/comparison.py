@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, Field
 
 from mgflows.schemas.provenance import Provenance
+
+if TYPE_CHECKING:
+    from mgflows.validation.comparison import Comparison
 
 
 class SampleCurve(BaseModel):
@@ -86,8 +91,22 @@ class ExperimentDocument(BaseModel):
     error: float | None = Field(None, description="in the same unit")
     temperature: float | None = Field(None, description="K")
     sample: str = Field("", description="how the sample was made and measured")
-    doi: str = Field(description="of the publication")
+    doi: str = Field(description="of the publication; empty for an unpublished measurement")
     read_in: str = Field(description="where the value was read")
+    verified: bool = Field(description="whether it was read in the publication itself")
+
+
+class MeasuredCurveDocument(BaseModel):
+    """A measured curve with its source."""
+
+    quantity: str = Field(description="radial_distribution or structure_factor, X-ray weighted")
+    composition: str = Field(description="formula")
+    x: list[float] = Field(description="distances in A, or wave numbers in 1/A")
+    y: list[float] = Field(description="g(r) or S(q), dimensionless")
+    temperature: float | None = Field(None, description="K")
+    sample: str = Field("", description="how it was made and measured")
+    doi: str = Field(description="of the publication; empty for an unpublished measurement")
+    read_in: str = Field(description="where the curve was read")
     verified: bool = Field(description="whether it was read in the publication itself")
 
 
@@ -101,8 +120,45 @@ class ComparisonDocument(BaseModel):
     experiments: list[ExperimentDocument] = Field(
         default_factory=list, description="measured values of this composition"
     )
+    measured_curves: list[MeasuredCurveDocument] = Field(
+        default_factory=list, description="measured curves of this composition"
+    )
     curves: dict[str, dict[str, SampleCurve]] = Field(
         default_factory=dict,
         description="potential to its averaged curves; stored in the additional store 'data'",
     )
     provenance: Provenance
+
+    def comparison(self) -> Comparison:
+        """The results as :func:`mgflows.validation.comparison.compare` returns them."""
+        from mgflows.validation.comparison import Comparison, Estimate, ModelResults
+        from mgflows.validation.experiments import Experiment, MeasuredCurve
+
+        models = [
+            ModelResults(
+                name=model.name,
+                estimates={
+                    key: Estimate(**estimate.model_dump())
+                    for key, estimate in model.estimates.items()
+                },
+                curves={
+                    name: curve.columns for name, curve in self.curves.get(model.name, {}).items()
+                },
+                failures=model.failures,
+                warnings=model.warnings,
+                n_planned=model.n_planned,
+                n_done=model.n_done,
+                cpu_hours=model.cpu_hours,
+            )
+            for model in self.models
+        ]
+        return Comparison(
+            suite=self.suite,
+            composition=self.composition,
+            models=models,
+            experiments=[Experiment(**each.model_dump()) for each in self.experiments],
+            measured_curves=[
+                MeasuredCurve(**{**each.model_dump(), "x": tuple(each.x), "y": tuple(each.y)})
+                for each in self.measured_curves
+            ],
+        )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgflows.errors import MgflowsError
+from mgflows.errors import InputError, MgflowsError
 from mgflows.fits import fit_line
 from mgflows.validation.dimers import DIMERS
 from mgflows.validation.quantities import QUANTITIES, Quantity
@@ -18,8 +18,9 @@ from mgflows.validation.viscosity import viscosity_from_correlations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from mgflows.validation.experiments import Experiment
+    from mgflows.validation.experiments import Experiment, MeasuredCurve
     from mgflows.validation.plan import SampleTask, SuiteProtocol
     from mgflows.validation.sample import Sample
 
@@ -122,12 +123,33 @@ class Comparison:
         One for each potential, in the order given; the first is under test, the others are peers.
     experiments
         Measured values of this composition.
+    measured_curves
+        Measured curves of this composition.
     """
 
     suite: str
     composition: dict[str, float]
     models: list[ModelResults]
     experiments: list[Experiment]
+    measured_curves: list[MeasuredCurve] = field(default_factory=list)
+
+    def measured(self, quantity: str) -> list[MeasuredCurve]:
+        """The measured curves of one quantity."""
+        return [curve for curve in self.measured_curves if curve.quantity == quantity]
+
+    def with_measured(self, path: str | Path | None) -> Comparison:
+        """Return it beside the measured values and curves of an own file, if there is one."""
+        if path is None:
+            return self
+        from mgflows.validation.experiments import load_curves, load_experiments
+
+        result = replace(
+            self,
+            experiments=[e for e in load_experiments(path) if e.is_of(self.composition)],
+            measured_curves=[c for c in load_curves(path) if c.is_of(self.composition)],
+        )
+        _compare_with_experiment(result)
+        return result
 
     @property
     def failures(self) -> dict[str, str]:
@@ -187,6 +209,7 @@ def compare(
     composition: dict[str, float],
     label_energies: Sequence[float | None] | None = None,
     experiments: Sequence[Experiment] = (),
+    measured_curves: Sequence[MeasuredCurve] = (),
     names: Sequence[str] = (),
 ) -> Comparison:
     """Average samples.
@@ -201,8 +224,8 @@ def compare(
         Atomic fractions.
     label_energies
         Energies in eV per atom of the given glasses by the labelling method, None where unknown.
-    experiments
-        Measured values of this composition.
+    experiments, measured_curves
+        Measured values and curves of this composition.
     names
         Potentials in order; any others follow in the order of their samples. The first is under
         test.
@@ -229,7 +252,26 @@ def compare(
                 n_samples,
                 verdict=_few(n_samples),
             )
-    return Comparison(suite, composition, models, list(experiments))
+    result = Comparison(suite, composition, models, list(experiments), list(measured_curves))
+    _compare_with_experiment(result)
+    return result
+
+
+def _compare_with_experiment(result: Comparison) -> None:
+    """Mean distance of each X-ray g(r) to the measured one, which must reach from 2.3 to 10 A."""
+    for measured in result.measured("radial_distribution"):
+        for model in result.models:
+            g = model.curves.get("radial distribution")
+            if g is None:
+                continue
+            try:
+                distance = curve_distance(g["distance"], g["xray"], measured.x, measured.y)
+            except InputError:
+                continue
+            n_samples = model.estimates["density"].n_samples if "density" in model.estimates else 1
+            model.estimates["rdf_distance_measured"] = Estimate(
+                distance.mean_absolute_error, None, n_samples
+            )
 
 
 def _average(

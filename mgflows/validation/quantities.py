@@ -47,6 +47,7 @@ QUANTITIES: dict[str, Quantity] = {
     "energy_slope": Quantity("slope of energies against the labels", ""),
     "energy_offset": Quantity("mean energy less that of the labels", "eV/atom"),
     "rdf_distance": Quantity("X-ray g(r): mean distance to the first potential", ""),
+    "rdf_distance_measured": Quantity("X-ray g(r): mean distance to experiment", ""),
     "energy_drift": Quantity("energy drift at constant energy", "meV/atom/ps"),
 }
 """Quantities of samples and experiments. The name of a pair or an element follows after a space, as

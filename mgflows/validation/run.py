@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mgflows.md.potentials import Potential
     from mgflows.nep.calculator import Device
-    from mgflows.validation.experiments import Experiment
+    from mgflows.validation.experiments import Experiment, MeasuredCurve
     from mgflows.validation.plan import SampleTask, SuiteProtocol
 
     Progress = Callable[[str, int, int], None]
@@ -45,12 +45,13 @@ class References:
     ----------
     label_energies
         Energies in eV per atom of the glasses by the labelling method.
-    experiments
-        Measured values; those of another composition are left out.
+    experiments, measured_curves
+        Measured values and curves; those of another composition are left out.
     """
 
     label_energies: Sequence[float | None] | None = None
     experiments: Sequence[Experiment] = ()
+    measured_curves: Sequence[MeasuredCurve] = ()
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,9 @@ def compare_potentials(
             composition=composition,
             label_energies=references.label_energies,
             experiments=[each for each in references.experiments if each.is_of(composition)],
+            measured_curves=[
+                each for each in references.measured_curves if each.is_of(composition)
+            ],
             names=names,
         )
         for model in result.models:

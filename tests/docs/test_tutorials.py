@@ -13,6 +13,7 @@ import pytest
 from ase.calculators.emt import EMT
 
 from mgflows.connections import open_database
+from mgflows.flows.tags import all_jobs
 from mgflows.machine import PrivateMongod
 from mgflows.settings import Settings
 from tests.helpers.stored_campaign import load_stored_campaign
@@ -110,6 +111,21 @@ def test_use_the_potential(tmp_path) -> None:
     assert 5.5 < names["density"] < 9.0
     assert (tmp_path / "lammps" / "glass.data").exists()
     assert "npt_scr 2000 300" in (tmp_path / "gpumd" / "run.in").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.mongo
+@pytest.mark.usefixtures("quickstart")
+def test_active_learning(tmp_path) -> None:
+    names = follow(DOCS / "tutorials" / "active_learning.md")
+    assert len(names["candidates"]) == 5
+    assert len(names["selected"]) == 2
+    assert all(atoms.info["family"] == "melt" for atoms in names["selected"])
+    # Two of five thermal configurations are now known: their errors fall at once.
+    assert names["after"].force_rmse < names["before"].force_rmse
+    stages = [job.metadata["mgflows"]["stage"] for job in all_jobs(names["flow"])]
+    assert stages.count("feedback") > 0
+    assert names["campaign"].label_budget == 100
 
 
 @pytest.mark.slow

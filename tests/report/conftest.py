@@ -37,6 +37,7 @@ from mgflows.surrogate import LennardJones
 from mgflows.validation.acceptance import AcceptanceSettings
 from mgflows.validation.dimers import DimerCurve
 from mgflows.validation.elasticity import ElasticResult, isotropic_moduli
+from mgflows.validation.experiments import experiments_for, load_experiments
 from mgflows.validation.heat_capacity import HeatCapacityCurve
 from mgflows.validation.rdf import RadialDistribution
 from mgflows.validation.shear import ShearCurve, ShearResult
@@ -150,6 +151,7 @@ def full(campaign: CampaignDocument) -> ReportData:
         potentials=potentials,
         quenches=_quenches(generator, potentials[0].potential_id),
         validations=[_validation(potentials[1])],
+        experiments=experiments_for(load_experiments(), campaign.alloy.composition),
         costs=[
             StageCost(stage, n, 1.3 * s, s)
             for stage, n, s in zip(

@@ -1,16 +1,221 @@
-"""The page of a comparison of potentials."""
+"""Comparisons of potentials: pages, and stored ones in the report and the live view."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+from click.testing import CliRunner
 
+from mgflows.cli.cost import cost
+from mgflows.cli.report import report
+from mgflows.cli.status import status
+from mgflows.database import GlassDatabase
+from mgflows.errors import InputError
+from mgflows.flows.comparison import ComparisonFlowMaker
+from mgflows.jobs.comparison import comparison_document
+from mgflows.launch import submit
+from mgflows.md.potentials import StandInPotential
+from mgflows.report import ReportData, style
 from mgflows.report.comparison import write_comparison
+from mgflows.report.page import render_report
+from mgflows.schemas.comparison import ComparisonDocument, ValidationSampleDocument
 from mgflows.validation.comparison import Comparison, Estimate, ModelResults
+from mgflows.validation.experiments import load_curves
+from tests.helpers.calculators import disordered_atoms
+from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from mgflows.schemas.provenance import Provenance
+    from mgflows.settings import Settings
+
+COMPOSITION = {"Cu": 0.46, "Zr": 0.46, "Al": 0.08}
+R = 0.05 * np.arange(1, 301)
+
+
+def g_of(peak: float) -> np.ndarray:
+    return np.where(R < 2.0, 0.0, 1.0 + 2.0 * np.exp(-(((R - peak) / 0.2) ** 2)))
+
+
+def comparison(*names: str) -> Comparison:
+    """Results of several potentials, of which the second has denser glasses."""
+    models = []
+    for number, name in enumerate(names):
+        g = {"distance": R.tolist(), "xray": g_of(2.75 + 0.05 * number).tolist()}
+        moduli = {
+            key: Estimate(value + number, 0.5, 4)
+            for key, value in (("bulk_modulus", 110.0), ("shear_modulus", 25.0))
+        }
+        density = Estimate(6.9 + 0.1 * number, 0.01, 4)
+        estimates = {"density": density, **moduli}
+        models.append(ModelResults(name, estimates, {"radial distribution": g}, n_planned=4))
+    return Comparison("quick", COMPOSITION, models, [])
+
+
+def own_file(folder: Path, **changes: object) -> Path:
+    """A file with a measured g(r) of the alloy."""
+    curve = folder / "g.dat"
+    curve.write_text("# r g\n" + "\n".join(f"{r:.3f}, {g:.5f}" for r, g in zip(R, g_of(2.75))))  # noqa: B905
+    entry = {
+        "quantity": "radial_distribution",
+        "composition": "Cu46Zr46Al8",
+        "curve": "g.dat",
+        "conditions": {"temperature": 300, "sample": "ribbon"},
+        "doi": None,
+        "read_in": "our notebook",
+        "verified": True,
+    }
+    path = folder / "own.yaml"
+    path.write_text(json.dumps([entry | changes]))
+    return path
+
+
+def document_of(result: Comparison, validation: str, provenance: Provenance) -> ComparisonDocument:
+    names = [model.name for model in result.models]
+    return comparison_document(
+        validation, result, names, dict.fromkeys(names, 4), provenance=provenance
+    )
+
+
+def test_a_document_gives_the_same_comparison_back(full: ReportData, tmp_path: Path) -> None:
+    result = comparison("nep", "eam").with_measured(own_file(tmp_path))
+    document = document_of(result, "v", full.validation.provenance)
+    back = ComparisonDocument.model_validate_json(document.model_dump_json()).comparison()
+    assert [asdict(model) for model in back.models] == [
+        # None of the samples has a result here, which the document states.
+        asdict(replace(model, failures={"samples": "4 of 4 samples have no result"}))
+        for model in result.models
+    ]
+    assert back.experiments == result.experiments
+    assert back.measured_curves == result.measured_curves
+
+
+def test_the_distance_to_a_measured_curve_is_the_mean_difference(tmp_path: Path) -> None:
+    result = comparison("nep", "eam").with_measured(own_file(tmp_path))
+    inside = (R >= 2.3) & (R <= 10.0)
+    expected = np.abs(g_of(2.75) - g_of(2.80))[inside].mean()
+    distances = [model.estimates["rdf_distance_measured"].value for model in result.models]
+    assert distances == pytest.approx([0.0, expected], abs=1e-5)
+    # A curve that ends at 6 A cannot be compared over the paper's range.
+    short = {"x": R[:120].tolist(), "y": g_of(2.75)[:120].tolist()}
+    other = comparison("nep").with_measured(own_file(tmp_path, curve=short))
+    assert "rdf_distance_measured" not in other.models[0].estimates
+    # Measured curves of other alloys are left out.
+    foreign = comparison("nep").with_measured(own_file(tmp_path, composition="Cu50Zr50"))
+    assert foreign.measured_curves == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"curve": "none.dat"}, r"curve of entry 1 .* cannot be read \(No such file"),
+        ({"curve": {"x": [1, 2], "y": [1, 1]}}, "has 2 and 2 values, not ten pairs"),
+        ({"curve": {"x": [1.0] * 12, "y": [1.0] * 12}}, "does not rise everywhere"),
+        ({"curve": {"x": list(range(20)), "y": [0.0] * 20}}, "tends to 0.00, not to one"),
+        ({"curve": {"x": [1]}}, "KeyError: 'y'"),
+        ({"quantity": "density"}, "unknown quantity 'density'"),
+        ({"value": 1.0}, "has the unknown fields value"),
+        ({"doi": "internet"}, "does not begin with 10"),
+    ],
+)
+def test_wrong_curves_are_explained(change: dict[str, object], message: str, tmp_path) -> None:
+    with pytest.raises(InputError, match=message):
+        load_curves(own_file(tmp_path, **change))
+
+
+def test_the_report_draws_a_measured_curve_and_names_its_source(
+    full: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(style, "draw_measured", lambda _, curves: drawn.append(len(curves)))
+    curves = load_curves(own_file(tmp_path))
+    text = render_report(replace(full, measured_curves=curves))
+    assert drawn == [1]
+    assert "Dots: experiment (ribbon; unpublished, read in our notebook)" in text
+    # The g(r) of the suite has points every 0.1 A, the measured one every 0.05 A.
+    g = full.validation.curves.model.radial_distribution
+    r = np.array(g.distance)
+    inside = (r >= 2.3) & (r <= 10.0)
+    measured = np.interp(r[inside], R, np.round(g_of(2.75), 5))
+    expected = np.abs(np.array(g.xray)[inside] - measured).mean()
+    assert f"{expected:.3f} with the potential" in text
+
+
+@pytest.mark.mongo
+def test_stored_comparisons_are_shown_side_by_side(
+    settings: Settings, full: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mgflows.report.web.app import create_app
+
+    monkeypatch.setattr(style, "render", lambda *_, **__: "<svg></svg>")
+    database = GlassDatabase(settings)
+    load_stored_campaign(database.mongo)
+    provenance = full.validation.provenance
+    text = database.best_potential(CAMPAIGN).nep_txt
+    digests = {"ours": hashlib.sha256(text.encode()).hexdigest(), "theirs": "0" * 64}
+    for validation, digest in digests.items():
+        sample = ValidationSampleDocument(
+            validation=validation, potential="nep", potential_digest=digest, suite="quick",
+            kind="glass", index=0, n_atoms=150, composition=COMPOSITION, engine="ase", values={},
+            seed=1, provenance=provenance,
+        )  # fmt: skip
+        result = document_of(comparison("nep", "eam"), validation, provenance)
+        for number, output in enumerate((sample, result)):
+            stored = output.model_dump() | {"@class": type(output).__name__}
+            entry = {"uuid": f"{validation}-{number}", "index": 1, "output": stored}
+            database.store.update([entry | {"metadata": {}}], key=["uuid", "index"])
+    assert [each.validation for each in database.comparisons()] == ["ours", "theirs"]
+    assert [each.validation for each in database.comparisons(CAMPAIGN)] == ["ours"]
+
+    page = render_report(ReportData.from_database(database, CAMPAIGN))
+    section = page[page.index('id="comparison"') :]
+    assert "nep and eam side by side" in section
+    assert "6.9 ± 0.01 (4)</td><td>7 ± 0.01 (4)" in section
+    assert 'id="comparison-1-rdf"' in section
+    assert "theirs" not in section
+
+    client = create_app(database).test_client()
+    listing = client.get("/comparisons").text
+    assert listing.index("theirs") < listing.index(">ours<")
+    shown = client.get("/comparisons/ours/").text
+    assert "Properties under nep, eam" in shown
+    assert 'href="/comparisons/ours/"' in client.get(f"/campaigns/{CAMPAIGN}/").text
+    assert client.get("/comparisons/nope/").status_code == 404
+
+    settings.write(settings.directory / "mgflows.yaml")
+    output = tmp_path / "page.html"
+    arguments = ["ours", "-C", str(settings.directory), "--output", str(output), "--json"]
+    done = CliRunner().invoke(report, arguments, catch_exceptions=False)
+    assert json.loads(done.output)["validation"] == "ours"
+    assert "Properties under nep, eam" in output.read_text()
+
+
+@pytest.mark.mongo
+def test_a_submitted_validation_has_a_status_before_it_has_a_result(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Two small glasses and an analytic potential; nothing runs."""
+    flow = ComparisonFlowMaker.of_suite("peers", "tiny").make(
+        [StandInPotential()], [disordered_atoms()]
+    )
+    submit(flow, settings, part="samples from 1")
+    settings.write(settings.directory / "mgflows.yaml")
+    for command in (status, cost):
+        arguments = ["peers", "-C", str(settings.directory)]
+        done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+        assert done.exit_code == 0
+        assert "validation" in done.output
+    database = GlassDatabase(settings)
+    with pytest.raises(InputError, match=r"no stored comparison 'peers'.*none yet; submit one"):
+        database.comparison("peers")
+    with pytest.raises(InputError, match="there is no campaign 'nope'"):
+        database.status("nope")
 
 
 def model(name: str, scale: float) -> ModelResults:

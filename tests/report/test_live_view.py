@@ -25,7 +25,7 @@ from mgflows.database import GlassDatabase
 from mgflows.errors import InputError, ServiceError
 from mgflows.jobs.progress import JobProgress
 from mgflows.launch import submit
-from mgflows.report.web import reports
+from mgflows.report.web import downloads, reports
 from mgflows.report.web.access import is_loopback
 from mgflows.report.web.app import create_app
 from mgflows.report.web.server import open_server
@@ -200,7 +200,9 @@ def test_what_does_not_exist_is_explained(client: FlaskClient, address: str, wor
     assert words in answer.text.replace("&#39;", "'")
 
 
-def test_downloads_are_the_documents(client: FlaskClient, database: GlassDatabase) -> None:
+def test_downloads_are_the_documents(
+    client: FlaskClient, database: GlassDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     potential = database.best_potential(CAMPAIGN)
     answer = client.get(f"/potentials/{potential.potential_id}/nep.txt")
     assert answer.text == potential.nep_txt
@@ -209,6 +211,10 @@ def test_downloads_are_the_documents(client: FlaskClient, database: GlassDatabas
         assert files.namelist() == ["DATASHEET.md", "test.xyz", "train.xyz"]
         n = sum(files.read(name).count(b"Lattice=") for name in ("test.xyz", "train.xyz"))
     assert n == database.dataset(potential.dataset_id).n_frames
+    # The download begins before a frame is read.
+    monkeypatch.setattr(downloads, "write_dataset", lambda *_, **__: pytest.fail("read too early"))
+    pieces = downloads.dataset_archive(database, potential.dataset_id, "extxyz", "family")
+    assert b"DATASHEET.md" in next(pieces)
     answer = client.get(f"/datasets/{potential.dataset_id}/nope-family.zip")
     assert answer.status_code == 404
     assert "choose one of extxyz, mace, ase-db, deepmd" in answer.text

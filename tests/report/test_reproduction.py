@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from mgflows.cli.main import cli
 from mgflows.database import GlassDatabase
 from mgflows.report import ReportData, reproduction
 from mgflows.report.reproduction import Figure, Value, load_reproduction, with_campaign
+from mgflows.schemas.comparison import ComparisonDocument, EstimateDocument, ModelDocument
 from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
 
 if TYPE_CHECKING:
@@ -108,6 +110,41 @@ def test_values_of_a_campaign_are_added(settings: Settings, database: Database) 
     assert found["4b"].status == "in part"
     assert "DFT" in found["4b"].missing
     assert "scale 'tiny'" in found["4b"].missing
-    assert found["4a"].status == "not reproduced yet"
+    assert found["5a"].status == "not reproduced yet"
+    distance = glasses.validations(CAMPAIGN)[-1].summary.rdf_mean_absolute_error
+    assert new["4a"]["X-ray g(r): mean distance to the label method"].value == distance
+    assert new["3d"]["total loss at the end"].value == data.best_potential.loss["total"][-1]
     # A stand-in never counts as the paper's result.
     assert "reproduced" not in {figure.status for figure in found.values()}
+
+
+def test_values_of_stored_comparisons_are_added(full: ReportData) -> None:
+    document = ComparisonDocument(
+        validation="peers",
+        suite="standard",
+        composition={"Cu": 0.46, "Zr": 0.46, "Al": 0.08},
+        models=[
+            ModelDocument(
+                name="nep",
+                estimates={
+                    "viscosity 1400 K": EstimateDocument(
+                        value=9.8, error=0.4, n_samples=6, temperature=1400.0
+                    ),
+                    "rdf_distance_measured": EstimateDocument(value=0.12, error=0.01, n_samples=4),
+                },
+            ),
+            ModelDocument(name="eam", estimates={}),
+        ],
+        provenance=full.validation.provenance,
+    )
+    found = {
+        figure.figure: figure
+        for figure in with_campaign(FOUND, replace(full, comparisons=[document])).figures
+    }
+    viscosity = next(each for each in found["5a"].values if each.quantity.endswith("at 1400 K"))
+    assert (viscosity.value, viscosity.error, viscosity.unit) == (9.8, 0.4, "mPa s")
+    assert viscosity.protocol == "nep in validation peers, suite standard, 6 samples"
+    # Further from experiment than the paper's potential, by more than two standard errors.
+    distance = next(each for each in found["4a"].values if each.paper is not None)
+    assert distance.deviation == pytest.approx(0.029)
+    assert found["4a"].status == "differs"

@@ -38,6 +38,7 @@ def draw_distribution(figure: Figure, result: Comparison) -> None:
             error = np.array(g["xray_error"])
             axes.fill_between(r, xray - error, xray + error, color=color, alpha=0.25, linewidth=0)
         onset = min(onset, float(r[int(np.argmax(xray > 0.02))]))
+    style.draw_measured(axes, result.measured("radial_distribution"))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     axes.set_xlim(max(onset - 0.3, 0.0), 10.0)
     axes.set_ylim(bottom=0.0)
@@ -50,6 +51,7 @@ def draw_structure_factor(figure: Figure, result: Comparison) -> None:
     for model, color, _ in _styled(result):
         if factor := model.curves.get("structure factor"):
             axes.plot(factor["q"], factor["xray"], color=color, linewidth=1.2, label=model.name)
+    style.draw_measured(axes, result.measured("structure_factor"))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     axes.legend(loc="upper right")
 

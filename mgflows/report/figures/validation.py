@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         QuenchDocument,
         RadialDistributionCurve,
     )
+    from mgflows.validation.experiments import MeasuredCurve
 
 REFERENCE = "reference method"
 """Legend of a reference without a short name."""
@@ -36,8 +37,9 @@ def draw_radial_distribution(
     figure: Figure,
     distributions: Mapping[str, RadialDistributionCurve],
     reference: str = REFERENCE,
+    measured: Sequence[MeasuredCurve] = (),
 ) -> None:
-    """Fig. 4a: radial distribution function of the potential and of the reference.
+    """Fig. 4a: radial distribution function of the potential, of the reference and of experiment.
 
     They are X-ray weighted, as measured by diffraction; documents of version 0.1 only have the
     total one.
@@ -50,14 +52,19 @@ def draw_radial_distribution(
         Functions on a grid in A.
     reference
         Name of the reference in the legend.
+    measured
+        Measured X-ray weighted functions.
     """
     weighted = is_xray_weighted(distributions)
     axes = style.single_axes(figure, "distance r (Å)", "X-ray g(r)" if weighted else "g(r)")
     for model, curve in distributions.items():
         values = curve.xray if weighted else curve.total
         _draw_curve(axes, curve.distance, values, model, label=_model_name(model, reference))
+    end = max(curve.distance[-1] for curve in distributions.values())
+    style.draw_measured(axes, measured)
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
     _from_first_peak(axes, distributions)
+    axes.set_xlim(right=end)
     axes.legend(loc="upper right")
 
 

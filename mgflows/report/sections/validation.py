@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgflows.errors import InputError
 from mgflows.fits import fit_line
 from mgflows.report import style
 from mgflows.report.content import Panel, Section, scaled_down, slope_with_error, with_error
@@ -25,12 +26,12 @@ from mgflows.report.statistics import mean_and_error, root_mean_square
 from mgflows.text import listed, plural, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mgflows.report.data import ReportData
     from mgflows.report.records import Pair, Shear
     from mgflows.schemas.validation import RadialDistributionCurve, ValidationDocument
-    from mgflows.validation.experiments import Experiment
+    from mgflows.validation.experiments import MeasuredCurve
 
 _LONGEST_NAME = 28
 """Characters of a legend."""
@@ -66,10 +67,16 @@ def _add_distributions(section: Section, data: ReportData, document: ValidationD
     section.paragraphs.append(
         _describe_structure(distributions, document.summary.rdf_mean_absolute_error)
     )
+    measured = [curve for curve in data.measured_curves if curve.quantity == "radial_distribution"]
+    if len(measured) < len(data.measured_curves):
+        section.missing.append(
+            "The measured structure factor is not drawn here, since g(r) of this suite ends at "
+            "10 Å; compare it with mgflows validate --experiments."
+        )
     note = _note(
         data,
-        f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 "
-        "atoms beside a measured curve",
+        f"1 glass of {document.summary.n_atoms} atoms; the paper averages 80 samples of 1500 atoms"
+        + ("" if measured else " beside a measured curve (--experiments adds yours)"),
     )
     section.panels.append(
         Panel(
@@ -77,13 +84,15 @@ def _add_distributions(section: Section, data: ReportData, document: ValidationD
             "Fig. 4a",
             "Radial distribution function",
             style.Drawing(
-                lambda figure: figures.draw_radial_distribution(figure, distributions, reference),
+                lambda figure: figures.draw_radial_distribution(
+                    figure, distributions, reference, measured
+                ),
                 "rdf",
             ),
             ("X-ray weighted" if figures.is_xray_weighted(distributions) else "Unweighted total")
             + " g(r) at 300 K of the potential"
             + (f" and of the reference ({document.reference})" if len(distributions) > 1 else "")
-            + f". {note}",
+            + f".{_describe_measured(distributions, measured)} {note}",
         )
     )
     if any(curve.partial for curve in distributions.values()):
@@ -119,7 +128,11 @@ def _add_elasticity(section: Section, data: ReportData, document: ValidationDocu
     )
     note = _note(data, f"{plural(elasticity.n_glasses, 'glass')}; the paper averages 85")
     measured, sources = _measured_moduli(data)
-    errors = "; error bars are standard errors over glasses" if elasticity.n_glasses > 1 else ""
+    errors = (
+        "; error bars are standard errors over glasses"
+        if elasticity.n_glasses > 1
+        else "; one glass, so the errors are not known"
+    )
     section.panels.append(
         Panel(
             "elasticity",
@@ -162,7 +175,7 @@ def dynamics(data: ReportData) -> Section:
         if temperature is not None:
             measured = [
                 (each.temperature, each.value)
-                for each in _experiments(data)
+                for each in data.experiments
                 if each.quantity == "viscosity" and each.temperature is not None
             ]
             section.panels.append(
@@ -398,28 +411,50 @@ def _reference_name(document: ValidationDocument) -> str:
     return name if 0 < len(name) <= _LONGEST_NAME else figures.REFERENCE
 
 
-def _experiments(data: ReportData) -> list[Experiment]:
-    """Measured values of the alloy."""
-    from mgflows.validation.experiments import experiments_for, load_experiments
-
-    return experiments_for(load_experiments(), data.campaign.alloy.composition)
-
-
 def _measured_moduli(data: ReportData) -> tuple[dict[str, list[float]], str]:
     """Measured moduli of the alloy by name, and their sources as a sentence."""
     names = {"young_modulus": "E", "bulk_modulus": "B", "shear_modulus": "G", "poisson_ratio": "ν"}
     found: dict[str, list[float]] = {}
     sources = []
-    for each in _experiments(data):
+    for each in data.experiments:
         if each.quantity in names:
             found.setdefault(names[each.quantity], []).append(each.value)
-            sources.append(f"{names[each.quantity]} = {each.value:g}: doi:{each.doi}")
+            source = f"doi:{each.doi}" if each.doi else each.source
+            sources.append(f"{names[each.quantity]} = {each.value:g}: {source}")
     if not found:
         return {}, ""
     return found, (
         f" Dashed: measured ({'; '.join(sources)}); fast simulated quenches are softer in shear "
         "than laboratory glasses."
     )
+
+
+def _describe_measured(
+    distributions: Mapping[str, RadialDistributionCurve], measured: Sequence[MeasuredCurve]
+) -> str:
+    """Sources of measured g(r) and their mean distances to the X-ray weighted ones."""
+    from mgflows.validation.rdf import curve_distance
+
+    text = ""
+    for curve in measured:
+        text += f" Dots: experiment ({curve.sample or curve.composition}; {curve.source})"
+        words = []
+        for model, name in _NAMES.items():
+            g = distributions.get(model)
+            if g is None or not g.xray:
+                continue
+            try:
+                distance = curve_distance(g.distance, g.xray, curve.x, curve.y)
+            except InputError:
+                continue
+            words.append(f"{distance.mean_absolute_error:.3f} with {name}")
+        text += (
+            f"; mean absolute difference from 2.3 to 10 Å {listed(words)} (paper: 0.091 with its "
+            "potential)."
+            if words
+            else "; it does not reach from 2.3 to 10 Å, so no difference is given."
+        )
+    return text
 
 
 def _describe_structure(

@@ -21,6 +21,8 @@ from mgflows.report.web.structures import list_structures, load_structure, xyz_t
 from mgflows.units import duration
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mgflows.database import GlassDatabase
 
 __all__ = ["create_app"]
@@ -33,7 +35,9 @@ _LONGEST_MASKED = 4_000_000
 """Characters; longer pages are reports of large campaigns, without output of other programs."""
 
 
-def create_app(database: GlassDatabase, token: str | None = None) -> flask.Flask:
+def create_app(
+    database: GlassDatabase, token: str | None = None, experiments: Path | None = None
+) -> flask.Flask:
     """Return the application.
 
     Every route reads only. Passwords are masked in all pages.
@@ -44,6 +48,8 @@ def create_app(database: GlassDatabase, token: str | None = None) -> flask.Flask
         The database.
     token
         Token that requests need; None for a server that only this machine can reach.
+    experiments
+        Own file of measured values and curves, for the reports.
     """
     app = flask.Flask(__name__)
     app.jinja_env.autoescape = True
@@ -57,14 +63,14 @@ def create_app(database: GlassDatabase, token: str | None = None) -> flask.Flask
     app.before_request(Access(token).check)
     app.after_request(_protect)
     app.register_error_handler(Exception, _explain)
-    _add_campaigns(app, database)
+    reports = Reports(database, experiments)
+    _add_campaigns(app, database, reports)
     _add_results(app, database)
+    _add_comparisons(app, database, reports)
     return app
 
 
-def _add_campaigns(app: flask.Flask, database: GlassDatabase) -> None:
-    reports = Reports(database)
-
+def _add_campaigns(app: flask.Flask, database: GlassDatabase, reports: Reports) -> None:
     @app.get("/")
     def campaigns() -> str:
         return flask.render_template("campaigns.html.j2", **pages.campaigns(database))
@@ -79,10 +85,7 @@ def _add_campaigns(app: flask.Flask, database: GlassDatabase) -> None:
 
     @app.get("/campaigns/<name>/report")
     def report(name: str) -> flask.Response:
-        response = flask.make_response(reports.html(name))
-        # The report is one file with its own style sheet, and figures with style attributes.
-        response.headers["Content-Security-Policy"] = _POLICY.format(inline=" 'unsafe-inline'")
-        return response
+        return _page(reports.html(name))
 
     @app.get("/campaigns/<name>/structures")
     def structures(name: str) -> str:
@@ -123,9 +126,12 @@ def _add_results(app: flask.Flask, database: GlassDatabase) -> None:
     @app.get("/datasets/<identifier>/<form>-<split>.zip")
     def dataset_download(identifier: str, form: str, split: str) -> flask.Response:
         found = database.dataset(identifier).dataset_id
-        return _archive(
-            dataset_archive(database, found, form, split), f"dataset-{found}-{form}-{split}.zip"
+        response = flask.Response(
+            dataset_archive(database, found, form, split), mimetype="application/zip"
         )
+        name = f"dataset-{found}-{form}-{split}.zip"
+        response.headers["Content-Disposition"] = f"attachment; filename={name}"
+        return response
 
     @app.get("/potentials")
     def potentials() -> str:
@@ -155,6 +161,25 @@ def _add_results(app: flask.Flask, database: GlassDatabase) -> None:
         own = resources.files("mgflows.report.web") / "live_view.css"
         text = "\n".join(sheet.read_text(encoding="utf-8") for sheet in (report, own))
         return flask.Response(text, mimetype="text/css")
+
+
+def _add_comparisons(app: flask.Flask, database: GlassDatabase, reports: Reports) -> None:
+    @app.get("/comparisons")
+    def comparisons() -> str:
+        return flask.render_template(
+            "comparisons.html.j2", comparisons=database.comparisons()[::-1]
+        )
+
+    @app.get("/comparisons/<name>/")
+    def comparison(name: str) -> flask.Response:
+        return _page(reports.comparison(name))
+
+
+def _page(text: str) -> flask.Response:
+    """A page that is one file with its own style sheet, and figures with style attributes."""
+    response = flask.make_response(text)
+    response.headers["Content-Security-Policy"] = _POLICY.format(inline=" 'unsafe-inline'")
+    return response
 
 
 def _place() -> tuple[str, str]:

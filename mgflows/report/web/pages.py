@@ -96,6 +96,7 @@ def campaign(database: GlassDatabase, name: str) -> dict[str, Any]:
         "datasets": database.datasets(name)[::-1],
         "potentials": potentials[::-1],
         "best": best,
+        "comparisons": database.comparisons(name)[::-1],
         "refresh": None if status.finished else _SECONDS_BETWEEN_REFRESHES,
     }
 

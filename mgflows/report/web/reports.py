@@ -7,12 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mgflows.report.comparison import render_comparison
 from mgflows.report.data import ReportData
 from mgflows.report.page import render_report
 from mgflows.schemas.campaign import CAMPAIGNS
+from mgflows.schemas.comparison import ComparisonDocument
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+    from pathlib import Path
 
     from mgflows.database import GlassDatabase
 
@@ -38,10 +41,13 @@ class Reports:
     ----------
     database
         The database.
+    experiments
+        Own file of measured values and curves.
     """
 
-    def __init__(self, database: GlassDatabase) -> None:
+    def __init__(self, database: GlassDatabase, experiments: Path | None = None) -> None:
         self._database = database
+        self._experiments = experiments
         self._rendered: dict[str, _Rendered] = {}
         self._lock = threading.Lock()
 
@@ -60,9 +66,23 @@ class Reports:
             if last is None or (
                 last.state != state and now - last.at >= _SECONDS_BETWEEN_RENDERINGS
             ):
-                text = render_report(ReportData.from_database(self._database, name))
+                data = ReportData.from_database(self._database, name, self._experiments)
+                text = render_report(data)
                 last = self._rendered[name] = _Rendered(state, now, text)
             return last.text
+
+    def comparison(self, validation: str) -> str:
+        """Return the page of a stored comparison of potentials.
+
+        Raises
+        ------
+        InputError
+            If there is no such comparison.
+        """
+        document = self._database.comparison(validation)
+        result = document.comparison().with_measured(self._experiments)
+        with self._lock:
+            return render_comparison(result, document.validation)
 
     def _state(self, campaign: str) -> Hashable:
         """A value that changes whenever the report would change."""
@@ -73,4 +93,6 @@ class Reports:
             mongo["outputs"].count_documents({"metadata.mgflows.campaign": campaign}),
             mongo["fireworks"].count_documents(failed),
             len(document.get("history", [])),
+            # Comparisons are documents of another name.
+            mongo["outputs"].count_documents({"output.@class": ComparisonDocument.__name__}),
         )

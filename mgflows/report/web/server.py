@@ -11,6 +11,8 @@ from mgflows import errors
 from mgflows.errors import InputError, ServiceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mgflows.database import GlassDatabase
 
 __all__ = ["LiveView", "open_server"]
@@ -44,7 +46,11 @@ class LiveView:
 
 
 def open_server(
-    database: GlassDatabase, host: str = "127.0.0.1", port: int = 8765, token: str | None = None
+    database: GlassDatabase,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+    token: str | None = None,
+    experiments: Path | None = None,
 ) -> LiveView:
     """Bind the live view of a database to an address.
 
@@ -58,6 +64,8 @@ def open_server(
         Its port; 0 takes a free one.
     token
         The token, of at least 16 characters; by default a random one if `host` needs one.
+    experiments
+        Own file of measured values and curves, for the reports.
 
     Raises
     ------
@@ -84,7 +92,11 @@ def open_server(
         token = secrets.token_urlsafe(24)
     try:
         server = waitress.create_server(
-            create_app(database, token), host=host, port=port, threads=_THREADS, ident=None
+            create_app(database, token, experiments),
+            host=host,
+            port=port,
+            threads=_THREADS,
+            ident=None,
         )
     except (OSError, ValueError) as error:
         number = getattr(error, "errno", None)
