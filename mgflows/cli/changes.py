@@ -97,7 +97,7 @@ def extend(
 @click.option("--batch", type=click.IntRange(1), help="Frames per step.")
 @click.option("--neuron", type=click.IntRange(1), help="Neurons of the hidden layer.")
 @click.option("--cutoff", nargs=2, type=FiniteFloat(), help="Radial and angular cutoff in Å.")
-@click.option("--seed", type=int, help="Seed of the training.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the training.")
 @click.option(
     "--from",
     "start_from",

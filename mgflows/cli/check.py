@@ -93,7 +93,9 @@ _LARGEST_PRESSURE = 3.0
     show_default=True,
     help="Device that evaluates the potential.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the dynamics.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the dynamics."
+)
 @json_option
 @click.pass_context
 def check(

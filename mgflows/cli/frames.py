@@ -171,7 +171,13 @@ def _split_options(function: Any) -> Any:
             show_default=True,
             help="Fraction of test frames.",
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Seed of the splits."),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Seed of the splits.",
+        ),
         click.option(
             "--hold-out", multiple=True, metavar="FAMILY", help="Test on this family; repeatable."
         ),

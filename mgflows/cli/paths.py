@@ -104,6 +104,10 @@ def read_structures(path: Path) -> list[Atoms]:
         raise InputError(f"there is no file {path}", hint="check the path")
     if path.is_dir():
         raise InputError(f"{path} is a directory", hint="give a file with structures")
+    if not path.is_file():
+        raise InputError(
+            f"{path} is not a regular file", hint="write what it delivers to a file first"
+        )
     if os.access(path, os.R_OK) and path.stat().st_size == 0:
         raise InputError(f"{path} is empty", hint="give a file with atoms")
     try:

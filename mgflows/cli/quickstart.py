@@ -65,7 +65,13 @@ def _default_directory() -> Path:
     help="How the trained potential is cooled in the feedback stage: by molecular dynamics, or "
     "with Monte Carlo exchanges of unlike atoms between its steps, for deeper glasses.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of every random choice.",
+)
 @click.option("--retry", is_flag=True, help="Rerun the jobs that failed in an earlier run.")
 @json_option
 def quickstart(

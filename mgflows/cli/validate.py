@@ -119,7 +119,13 @@ _ROWS = (
     show_default=True,
     help="Device that evaluates the potentials.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of every random choice.",
+)
 @json_option
 @click.pass_context
 def validate(

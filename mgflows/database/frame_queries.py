@@ -140,7 +140,7 @@ class FrameOperations(DocumentReader):
 
     def import_frames(
         self,
-        paths: Sequence[Path | str],
+        paths: Sequence[Path | str] | Path | str,
         campaign: str,
         method: str,
         *,

@@ -24,7 +24,7 @@ from mgflows.flows.validation import ValidationFlowMaker
 from mgflows.jobs.committee import CommitteeMemberMaker
 from mgflows.methods.base import check_species
 from mgflows.nep.training.trainer import NepTrainer
-from mgflows.schemas.campaign import STAGES, CampaignDocument
+from mgflows.schemas.campaign import STAGES, CampaignDocument, check_campaign_name
 from mgflows.surrogate import LennardJones
 from mgflows.text import listed
 
@@ -162,6 +162,7 @@ class CampaignMaker(Maker):
         InputError
             If the alloy, its box or a setting cannot work; nothing has run then.
         """
+        check_campaign_name(self.name)
         self._check_box()
         self._check_methods()
 

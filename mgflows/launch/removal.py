@@ -12,7 +12,7 @@ from mgflows.database.campaigns import record_change
 from mgflows.database.planned import batches
 from mgflows.database.progress import require_campaign
 from mgflows.errors import InputError
-from mgflows.schemas.campaign import CAMPAIGNS, PLANNED
+from mgflows.schemas.campaign import CAMPAIGNS, PLANNED, check_campaign_name
 
 if TYPE_CHECKING:
     from fireworks import LaunchPad
@@ -182,8 +182,7 @@ def rename_campaign(settings: Settings, campaign: str, name: str) -> None:
     try:
         database = launchpad.db
         found = campaign_contents(database, campaign)
-        if not name.strip():
-            raise InputError("the new name is empty", hint="give a name")
+        check_campaign_name(name)
         if database[CAMPAIGNS].find_one({"campaign": name}, {"_id": 1}) is not None:
             raise InputError(f"a campaign {name!r} exists already", hint="choose another name")
         if found.n_unfinished:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, model_validator
 
 from mgflows.alloy import Alloy
+from mgflows.errors import InputError
 from mgflows.schemas.fields import AsDict
 from mgflows.schemas.labels import MethodFingerprint
 
@@ -83,6 +84,24 @@ class CampaignDocument(BaseModel):
             description=values.get("method", ""),
         )
         return values | {"fingerprint": fingerprint}
+
+
+def check_campaign_name(name: str) -> None:
+    """Check the name of a new campaign, by which commands and queries find it.
+
+    Raises
+    ------
+    InputError
+        If it is empty, longer than 100 characters, begins with a dash (as options do) or with a
+        blank, ends with one, or has characters that cannot be printed.
+    """
+    if name != name.strip() or not name.isprintable() or not 0 < len(name) <= 100 or name[0] == "-":
+        shown = name if len(name) <= 100 else f"{name[:20]}..."
+        raise InputError(
+            f"a campaign cannot have the name {shown!r}",
+            hint="give one of 1 to 100 printable characters, without a dash or blank in the first "
+            "place and without a blank in the last",
+        )
 
 
 def stage_order(stage: str | None) -> tuple[int, str]:

@@ -119,6 +119,15 @@ def test_numbers_must_be_finite(path, value) -> None:
 
 
 @every_command
+def test_seeds_are_not_negative(path) -> None:
+    """numpy accepts no others, and the error would come from inside the work."""
+    for parameter in command_of(path).params:
+        if parameter.name == "seed":
+            with pytest.raises(click.BadParameter, match="-1 is not in the range"):
+                parameter.type.convert("-1", parameter, None)
+
+
+@every_command
 def test_files_are_overwritten_only_with_force(path) -> None:
     names = {parameter.name for parameter in command_of(path).params}
     if names & {"output", "report", "table"} and path not in RESUMING:

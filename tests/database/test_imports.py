@@ -126,7 +126,7 @@ WRITERS = {
 def test_every_format_gives_the_labels_of_the_calculator(settings, tmp_path, frames, name):
     path = WRITERS[name](tmp_path / name, frames)
     database = GlassDatabase(settings)
-    found = database.import_frames([path], "mine", METHOD)
+    found = database.import_frames(path, "mine", METHOD)
     assert (found.n_accepted, found.n_new, found.refused) == (9, 9, {})
     loaded = database.load(database.frames("mine"))
     assert len(loaded) == 9
@@ -186,6 +186,12 @@ def test_two_values_of_one_label_must_agree(tmp_path, more, keys, expected) -> N
     assert found.atoms.get_potential_energy() == -5.0
     if expected is not None:
         assert found.atoms.get_stress()[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["", " mine", "two\nlines", "\0", "x" * 101, "-mine"])
+def test_names_that_no_command_could_take_are_refused(settings, tmp_path, name):
+    with pytest.raises(InputError, match=r"a campaign cannot have the name"):
+        GlassDatabase(settings).import_frames(tmp_path / "frames.xyz", name, METHOD)
 
 
 def test_a_dry_run_stores_nothing_and_a_second_import_adds_nothing(settings, tmp_path, frames):

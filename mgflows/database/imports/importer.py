@@ -18,7 +18,7 @@ from mgflows.database.imports.survey import CheckedFrame, Survey
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text, sha256_of_file
 from mgflows.jobs.store import store_output
-from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument
+from mgflows.schemas.campaign import CAMPAIGNS, CampaignDocument, check_campaign_name
 from mgflows.schemas.imports import ImportDocument, ImportedFile
 from mgflows.schemas.labels import LabelDocument, MethodFingerprint
 from mgflows.schemas.provenance import Provenance, record_provenance
@@ -67,7 +67,7 @@ class Importer:
         self,
         mongo: Database,
         store: JobStore,
-        paths: Sequence[Path | str],
+        paths: Sequence[Path | str] | Path | str,
         *,
         campaign: str,
         method: str,
@@ -75,6 +75,8 @@ class Importer:
         is_dft: bool | None = None,
         progress: Progress | None = None,
     ) -> None:
+        if isinstance(paths, str | Path):
+            paths = [paths]
         if not paths:
             raise InputError("there is no file to import", hint="name at least one")
         if not method.strip():
@@ -83,6 +85,7 @@ class Importer:
                 hint="describe it, such as 'VASP 6.4, PBE, 450 eV'",
             )
         self.mongo, self.store = mongo, store
+        check_campaign_name(campaign)
         self.paths = [Path(path) for path in paths]
         self.campaign = campaign
         self.reading = reading or Reading()
