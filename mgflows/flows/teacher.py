@@ -22,6 +22,7 @@ from mgflows.jobs.committee import CommitteeMemberMaker
 from mgflows.jobs.maker import StoredMaker
 from mgflows.jobs.store import current_store, read_summaries
 from mgflows.jobs.teacher import ChosenLabelsMaker, TeacherChoiceMaker
+from mgflows.nep.training.trainer import NepTrainer
 from mgflows.schemas.teacher import TEACHER, ChosenFrame, ChosenLabelsDocument
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class TeacherFlowMaker(StoredMaker):
             if "subset" in tags:
                 tags["subset"] = f"{TEACHER}{tags['subset']}"
             each.name = f"teacher: {each.name}"
-        training = training_maker.make(
+        training = _with_free_zero(training_maker).make(
             alloy,
             campaign,
             DatasetInputs(
@@ -218,3 +219,19 @@ class TeacherFlowMaker(StoredMaker):
         following = Flow([*labels, collected], name="chosen labels")
         set_campaign(following, campaign)
         return Response(replace=following)
+
+
+def _with_free_zero(maker: TrainingFlowMaker) -> TrainingFlowMaker:
+    """Give the student the energies of the elements in a neuron of its own.
+
+    The labels of the campaign's method, with which it is trained further, may have another zero for
+    each element, as those of CP2K and Quantum ESPRESSO have.
+    """
+    training = maker.training_maker
+    trainer = training.trainer
+    if not isinstance(trainer, NepTrainer) or trainer.settings.energy_reference is not None:
+        return maker
+    settings = replace(trainer.settings, energy_reference=True)
+    return replace(
+        maker, training_maker=replace(training, trainer=replace(trainer, settings=settings))
+    )

@@ -153,4 +153,7 @@ def test_a_campaign_with_a_teacher_labels_with_its_own_method_afterwards() -> No
     assert isinstance(chooser.maker.label_maker.method, GpawMethod)
     (dataset,) = [each for each in jobs if each.name == "dataset 0"]
     assert [each.uuid for each in dataset.function_args[2].chosen] == [chooser.uuid]
+    # Labels of the method may have another zero for each element than those of the teacher.
+    (student,) = [each for each in jobs if each.name == "teacher: train"]
+    assert student.maker.trainer.settings.energy_reference is True
     assert len({each.name for each in jobs}) == len(jobs)

@@ -206,6 +206,29 @@ def test_fine_tuning_leaves_out_unused_elements(emt_frames, parameters, caplog) 
     np.testing.assert_allclose(forces[0], forces[1], atol=1e-6)
 
 
+@pytest.mark.physics
+def test_a_student_with_separate_elements_takes_labels_of_another_zero_per_element(
+    emt_frames, parameters
+) -> None:
+    """As the student of a teacher does, which continues with labels of CP2K."""
+    still = replace(parameters, generation=1, learning_rate=(1e-12, 1e-12))
+    student = Training(emt_frames[:6], [], still, TrainingSettings(energy_reference=True))
+    own = predict(student.potential(), emt_frames[:6])
+    zeros = dict(zip(parameters.species, (-1306.0, -1285.0, -57.0), strict=False))
+    labels = []
+    for number, frame in enumerate(emt_frames[:6]):
+        copy = frame.copy()
+        energy = own.energies[number] * len(frame) + sum(zeros[symbol] for symbol in frame.symbols)
+        copy.calc = type(frame.calc)(
+            copy, energy=energy, forces=own.forces[number], stress=frame.get_stress()
+        )
+        labels.append(copy)
+    continued = Training(labels, labels, still, TrainingSettings(), student.potential())
+    row = run(continued).rows[-1]
+    assert row.energy_test < 1e-3
+    assert row.force_test < 1e-4
+
+
 def test_energies_of_another_zero_per_element_are_refused_in_fine_tuning(
     emt_frames, parameters, trained
 ) -> None:
