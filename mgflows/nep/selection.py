@@ -228,7 +228,9 @@ def _outside(
     discarded: dict[int, str] = {}
     known: list[int] = []
     for index, (error, of_an_atom) in enumerate(zip(errors, largest, strict=True)):
-        if of_an_atom > window.upper:
+        if not np.isfinite(of_an_atom):
+            discarded[index] = "the committee's force error of an atom is not finite"
+        elif of_an_atom > window.upper:
             discarded[index] = (
                 f"the force error of an atom is {of_an_atom:.3g} eV/A by the committee, above "
                 f"{window.upper:g}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -72,6 +75,19 @@ def test_candidates_with_small_errors_are_left_out(committee, candidates) -> Non
         committee=committee,
     )
     assert everything.chosen == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_candidates_whose_errors_are_not_finite_are_discarded(
+    committee, candidates, monkeypatch, value
+) -> None:
+    """Without a window, too: they would be the most uncertain of all, or in no order."""
+    spread = np.array([0.1, 0.2, value, 0.3])
+    prediction = SimpleNamespace(force_spread=spread, largest_force_spread=2.0 * spread)
+    monkeypatch.setattr(type(committee), "predict", lambda *_: prediction)
+    selection = select_frames(candidates[:4], 4, committee=committee)
+    assert selection.discarded == {2: "the committee's force error of an atom is not finite"}
+    assert sorted(selection.chosen) == [0, 1, 3]
 
 
 def test_farthest_points_of_a_line_are_its_ends_and_its_middle(committee, emt_frames) -> None:
