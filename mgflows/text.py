@@ -37,7 +37,7 @@ def sentence(text: str) -> str:
 
 
 def rounded(value: float | None) -> str:
-    """Return a number with three significant digits, at least; nothing for None."""
+    """Return a number with at least three significant digits; an empty text for None."""
     if value is None:
         return ""
     return f"{value:.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.3g}"

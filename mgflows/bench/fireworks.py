@@ -37,7 +37,7 @@ LABELS = 9
 
 @job
 def nothing(*_inputs: object) -> int:
-    """Do nothing but return an input for the next job."""
+    """Return an input for the next job."""
     return 0
 
 

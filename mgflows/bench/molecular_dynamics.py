@@ -32,7 +32,7 @@ _VOLUME = 17.8
 """A^3 per atom of Cu46Zr46Al8 at that temperature."""
 _ROUNDS = 3
 _FEWEST_STEPS = 50
-"""LAMMPS evaluates the forces once more before the first step of a run: 2 % of so many."""
+"""LAMMPS evaluates the forces once more before the first step of a run: 2 % of this number."""
 
 
 def benchmark(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 _ROOM_TEMPERATURE_GLASSES = 2
 _LARGEST_PRESSURE = 3.0
-"""GPa under the potential; a glass beyond it is no glass at 0 GPa, to compare a melt with."""
+"""GPa under the potential; glasses at higher pressures are relaxed before the comparison."""
 
 
 @click.command()
@@ -214,7 +214,7 @@ def _relaxed(potential: Path, glasses: list[Atoms], device: Device) -> list[Atom
 def _at_zero_pressure(
     potential: Path, glasses: list[Atoms], device: Device
 ) -> tuple[list[Atoms], Check | None]:
-    """Relax glasses of a file that are compressed or expanded, and say so.
+    """Relax glasses of a file that are compressed or expanded, and report it.
 
     The volume of the melt is compared with theirs.
     """

@@ -40,7 +40,7 @@ class ComparisonRequest:
     Attributes
     ----------
     potentials, glasses
-        Potentials, and the structures that all of them get.
+        Potentials, and the structures for all of them.
     suite
         Name of the suite.
     seed

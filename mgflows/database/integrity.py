@@ -43,7 +43,7 @@ INDEXES: tuple[tuple[str, list[tuple[str, int]], dict[str, Any]], ...] = (
     ("fireworks", [("spec.mgflows.campaign", 1), ("spec.group", 1), ("state", 1)], {}),
     ("fireworks", [("spec.submission", 1)], {"sparse": True}),
     ("fireworks", [("spec.job_uuid", 1), ("state", 1), ("fw_id", 1)], {}),
-    # Jobs of another task than mgflows' are few.
+    # Few jobs have another task than that of mgflows.
     ("fireworks", [("spec._tasks._fw_name", 1)], {}),
     # One workflow per submission, also if several processes submit at once.
     ("workflows", [("metadata.submission", 1)], _UNIQUE_SUBMISSION),

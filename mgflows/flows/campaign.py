@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Labelled:
-    """The label stage of a campaign: its flow, what a dataset is made of, and all its labels."""
+    """The label stage of a campaign: its flow, the inputs of a dataset, and all labels."""
 
     flow: Flow
     labels: LabelOutput
@@ -240,7 +240,7 @@ class CampaignMaker(Maker):
     ) -> tuple[list[Flow], TrainingOutput, str | None]:
         """Make the feedback or the rounds of active learning, and the training that follows.
 
-        Returned are the flows, the output of that training and the gate of what follows it.
+        Return the flows, the output of that training and the gate of the stages after it.
         """
         assert self.feedback_maker is not None
         rounds = self.rounds_maker
@@ -255,7 +255,7 @@ class CampaignMaker(Maker):
                 gate=gate,
             )
             inputs = replace(inputs, chosen=[*inputs.chosen, feedback.output])
-            # The last round's potential is the start, and its end the gate.
+            # The training starts from the last round's potential, after the end of the rounds.
             trained = replace(trained, potential=feedback.output)
             gate = feedback.output.uuid
             generation = rounds.settings.maximum_rounds + 1

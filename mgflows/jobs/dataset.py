@@ -93,7 +93,7 @@ class DatasetMaker(StoredMaker):
 
     @classmethod
     def convert_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Collect the references of an earlier version, which were arguments of their own."""
+        """Collect the references of an earlier version, which were separate arguments."""
         if "labels" not in arguments:
             return arguments
         names = [field.name for field in fields(DatasetInputs)]

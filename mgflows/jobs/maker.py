@@ -31,7 +31,7 @@ class StoredMaker(Maker):
 
     @classmethod
     def convert_arguments(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return named arguments of `make` in an earlier version as those of this one."""
+        """Convert named arguments of `make` of an earlier version to those of this one."""
         return arguments
 
     @classmethod

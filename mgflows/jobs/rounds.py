@@ -304,7 +304,7 @@ class _Judgement:
     def _targets(
         self, candidates: LabelCandidates, certificates: dict[str, list[GroupErrors]]
     ) -> list[TargetResult]:
-        """The errors of this round against those that were asked for."""
+        """The errors of this round compared with their targets."""
         target = self.settings.target
         if target is None:
             return []

@@ -285,7 +285,7 @@ def materialise(
 
 
 class _Display:
-    """Shows the steps of a training as the progress of the job."""
+    """Show the steps of a training as the progress of the job."""
 
     def __init__(self) -> None:
         self._report = JobProgress("steps")

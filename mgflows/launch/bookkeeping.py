@@ -107,7 +107,7 @@ def start(
 
 
 def is_simple(action: FWAction | None) -> bool:
-    """Whether the result of a job changes nothing but states."""
+    """Whether the result of a job changes only states."""
     return action is not None and not any(
         (
             action.detours,

@@ -182,7 +182,7 @@ def _prepare(settings: Settings, campaign: str | None, categories: list[str]) ->
 def _describe(
     settings: Settings, launchpad: LaunchPad, campaign: str | None, category: str | list[str]
 ) -> FWorker:
-    """Return this worker as the launches name it."""
+    """Return the FireWorks worker under which launches are recorded."""
     from fireworks import FWorker
 
     from mgflows.launch.processes import clock_ahead, identity
@@ -219,7 +219,7 @@ def _run_jobs(
     submit_planned: Callable[[], bool],
     fw_id: int | None,
 ) -> None:
-    """Run one firework, or all of this worker until no planned one can follow."""
+    """Run one firework, or all of this worker until no planned job can follow."""
     from fireworks.core.rocket_launcher import launch_rocket, rapidfire
 
     if fw_id is not None:
@@ -308,7 +308,7 @@ def _finite(
     parameter: click.Parameter,  # noqa: ARG001
     value: float | None,
 ) -> float | None:
-    """Refuse nan and inf, which click takes for numbers."""
+    """Refuse nan and inf, which click accepts."""
     if value is not None and not math.isfinite(value):
         raise click.BadParameter(f"{value} is not a finite number")
     return value

@@ -162,7 +162,7 @@ class HeatingRamp:
     Raises
     ------
     InputError
-        For negative temperatures or no steps.
+        For negative temperatures, or a number of steps below 1.
     """
 
     temperature_start: float = 0.0

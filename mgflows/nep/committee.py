@@ -348,7 +348,7 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
             families_with.setdefault(symbol, []).append(name)
     for symbol in sorted(families_with):
         if not any(counts[name] for name in families_with[symbol]):
-            # Another draw could lack another element, and so on.
+            # A new draw could lack another element.
             counts[str(rng.choice(sorted(set(families_with[symbol]))))] = 1
     bag = []
     for name, frame in zip(names, frames, strict=True):

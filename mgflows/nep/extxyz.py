@@ -45,7 +45,7 @@ _TRUTH = {
     **dict.fromkeys(("f", "false", "0", "n", "no"), False),
 }
 _GZIP = b"\x1f\x8b"
-"""The first bytes of a file that gzip wrote."""
+"""The first bytes of a gzip file."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def blocks(path: Path) -> Iterator[Block]:
             raw = stack.enter_context(path.open("rb"))
             is_compressed = raw.peek(len(_GZIP)).startswith(_GZIP)
             content = stack.enter_context(gzip.open(raw)) if is_compressed else raw
-            # Editors of Windows begin a file with a byte order mark.
+            # Editors on Windows begin a file with a byte order mark.
             yield from _blocks(path, TextIOWrapper(content, encoding="utf-8-sig"))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"the frames {path} cannot be read: {error}") from error

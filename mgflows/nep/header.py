@@ -30,7 +30,7 @@ _EXAMPLES = {
 }
 _NUMBERS_PER_FLEXIBLE_PAIR = 10
 _LARGEST_ZBL_CUTOFF = 10.0
-"""A. The repulsion is negligible beyond 2.5 A, GPUMD's limit in a training."""
+"""A; the repulsion is negligible beyond 2.5 A, GPUMD's limit in a training."""
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ class LearningCurve:
         Raises
         ------
         InputError
-            For a target that is not positive, fewer than three sizes, or errors that are not known,
-            as those of virials where the test frames have no stresses.
+            For a target that is not positive, fewer than three sizes, or unknown errors, such as
+            those of virials without stresses of the test frames.
         """
         if not (math.isfinite(target) and target > 0.0):
             raise InputError(f"the target of the {quantity} is {target:g} but must be positive")

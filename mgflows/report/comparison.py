@@ -36,14 +36,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Page:
-    """Content of a page that compares.
+    """Content of a comparison page.
 
     Parameters
     ----------
     kind
-        What is compared, in one word.
+        Kind of the compared objects, in one word.
     names
-        Names of what is compared.
+        Names of the compared objects.
     alloy
         Symbols and amounts of the heading.
     lede

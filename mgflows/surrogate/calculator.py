@@ -20,7 +20,7 @@ __all__ = ["LennardJonesCalculator", "LennardJonesResult", "PairParameters", "ev
 
 
 class PairParameters(Protocol):
-    """What the sum over pairs needs of :class:`mgflows.surrogate.LennardJones`."""
+    """The parameters of :class:`mgflows.surrogate.LennardJones` for the sum over pairs."""
 
     @property
     def sigma(self) -> NDArray[np.float64]:

@@ -71,7 +71,7 @@ _FRAME_INTERVAL = 0.2
 """ps between the frames of a melt, a fraction of the shortest relaxation times."""
 _MOST_FRAMES = 500
 _RELAXATION_TIME = 20.0
-"""ps run with frames at that interval where a longer melt has them farther apart."""
+"""ps with frames at that interval, in melts whose frames are otherwise farther apart."""
 _LARGEST_DRIFT = 1.0
 """meV per atom and ps. With a timestep of 1 fs the drift in Cu-Zr-Al is 0.01."""
 

@@ -26,8 +26,8 @@ __all__ = ["SampleFiles"]
 class SampleFiles:
     """One JSON file per finished sample.
 
-    The name of a file ends with a digest of what the sample depends on: the potential, the numbers
-    of the suite, the glass and the seed. Samples of other settings may share the folder.
+    The name of a file ends with a digest of the inputs of the sample: the potential, the numbers of
+    the suite, the glass and the seed. Samples of other settings may share the folder.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class SampleFiles:
             return Sample(**json.loads(read_text(path)))
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"{path} is no sample of a validation ({error})",
+                f"{path} is not a sample of a validation ({error})",
                 hint="remove the file; the sample is then measured again",
             ) from error
 

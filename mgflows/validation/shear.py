@@ -75,8 +75,8 @@ class ShearCurve:
     def yield_point(self) -> tuple[float, float]:
         """Strain and stress in GPa at which the stress is largest; nan while it still rises.
 
-        It counts as largest once it fell by a tenth afterwards: a single plastic event of a small
-        glass is no yield.
+        A maximum counts only if the stress falls by a tenth afterwards, because a single plastic
+        event of a small glass is not yield.
         """
         last = int(np.argmax(self.stress))
         peak = float(self.stress[last])

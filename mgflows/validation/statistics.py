@@ -37,7 +37,7 @@ def finite_array(values: ArrayLike | Sequence[ArrayLike], name: str) -> NDArray[
     values
         Numbers of any shape.
     name
-        How the message calls them, in the plural.
+        Name of the values in the message, in the plural.
 
     Raises
     ------

@@ -183,7 +183,7 @@ def test_finished_samples_are_kept_and_averaged_at_any_time(disordered, tmp_path
     assert json.dumps(asdict(again)) == json.dumps(asdict(whole))
     damaged = next((tmp_path / "samples").glob("*yield*.json"))
     damaged.write_text("{")
-    with pytest.raises(InputError, match="is no sample of a validation"):
+    with pytest.raises(InputError, match="is not a sample of a validation"):
         compare_potentials([pair(0.4)], glasses, **settings)
 
 

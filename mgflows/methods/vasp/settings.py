@@ -47,7 +47,7 @@ GLASS_INCAR: dict[str, Any] = {
 }
 """The INCAR that all labels share; None removes a tag that atomate2 would set.
 
-GGA, ENCUT and EDIFF are the paper's (Methods, "DFT Calculations"). It does not give the others,
+GGA, ENCUT and EDIFF are the paper's (Methods, "DFT Calculations"). It does not state the others,
 which are our choice: Methfessel-Paxton smearing of order 1 and 0.1 eV for metals, no spin,
 projectors in reciprocal space, and aspherical gradient corrections within the spheres. ISYM = 0,
 because a glass has no symmetry and crystals are to be labelled in the same way.
@@ -135,7 +135,7 @@ They belong to the Makers, not to the method.
 
 _RECIPE = "Gamma-centred, each reciprocal vector over k_spacing, rounded"
 _VERSIONS: dict[str, str] = {}
-"""Version of VASP, as its last calculation in this process wrote it."""
+"""Version of VASP, read from the output of the last calculation in this process."""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def train_in_directory(
 
 @dataclass(frozen=True)
 class _Files:
-    """What a training writes into its directory."""
+    """Files that a training writes into its directory."""
 
     directory: Path
     training: Training
