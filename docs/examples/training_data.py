@@ -100,8 +100,10 @@ def labelled(frame: Atoms, calculator: Calculator) -> Atoms:
     """The frame with its labels."""
     frame = frame.copy()
     frame.calc = calculator
+    # Of a density functional the free energy, whose derivatives the forces are.
+    has_free = "free_energy" in calculator.implemented_properties
     results = {
-        "energy": frame.get_potential_energy(force_consistent=True),
+        "energy": frame.get_potential_energy(force_consistent=has_free),
         "forces": frame.get_forces(),
         "stress": frame.get_stress(),
     }
