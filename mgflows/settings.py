@@ -157,8 +157,8 @@ class Settings(BaseSettings):
     )
     nep_device: Literal["cpu", "cuda"] = Field(
         default="cpu",
-        description="Where trained potentials are evaluated in quenches and validations: one core "
-        "or the first GPU.",
+        description="Device that evaluates trained potentials in quenches and validations: one "
+        "core or the first GPU.",
     )
     n_workers: int = Field(
         default=2, ge=1, description="Number of jobs that run at the same time on this machine."
@@ -172,49 +172,54 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         default=6 * 3600.0,
         gt=0,
-        description="A running job that changed no file in its launch directory for so long is "
-        "reported as hanging, s.",
+        description="Time in s without a change of any file in its launch directory after which "
+        "a running job is reported as hanging.",
     )
     outage_seconds: float = Field(
         default=600.0,
         gt=0,
-        description="How long a worker waits for an unavailable database, s.",
+        description="Time in s that a worker waits for an unavailable database.",
     )
     max_quick_failures: int = Field(
         default=5,
         ge=1,
-        description="A worker stops after so many jobs in a row that failed within seconds: its "
-        "machine may be at fault.",
+        description="Number of consecutive jobs that fail within seconds after which a worker "
+        "stops: its machine may be at fault.",
     )
     max_interruptions: int = Field(
         default=20,
         ge=1,
-        description="A job that was interrupted (walltime, preemption) so often counts as failed.",
+        description="Number of interruptions (walltime, preemption) after which a job counts as "
+        "failed.",
     )
     max_worker_deaths: int = Field(
         default=3,
         ge=1,
-        description="A job whose worker died so often in a row while running it counts as failed.",
+        description="Number of consecutive deaths of its workers after which a job counts as "
+        "failed.",
     )
     max_unusable_workers: int = Field(
         default=10,
         ge=1,
-        description="qlaunch stops after so many workers in a row that could not run jobs.",
+        description="Number of consecutive workers that could not run jobs after which qlaunch "
+        "stops.",
     )
     minimum_free_gb: float = Field(
         default=1.0,
         ge=0,
-        description="A worker takes no job if less disk space is free where it writes, GB.",
+        description="Free disk space in GB below which a worker takes no job.",
     )
     scheduler: Literal["none", "slurm", "pbs", "sge", "lsf"] = Field(
         default="none", description="Batch system of this cluster."
     )
     resources: dict[Category, Resources] = Field(
         default_factory=_resources,
-        description="What the jobs of each category request from the batch system.",
+        description="Requests to the batch system for the jobs of each category.",
     )
     vasp_command: str = Field(
-        default="vasp_std", min_length=1, description="How to start VASP, such as `srun vasp_std`."
+        default="vasp_std",
+        min_length=1,
+        description="Command that starts VASP, such as `srun vasp_std`.",
     )
     materials_project_key: SecretStr | None = Field(
         default=None,

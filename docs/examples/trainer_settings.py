@@ -1,4 +1,4 @@
-"""Measure settings of the own trainer on several data sets and seeds.
+"""Measure settings of the trainer of mgflows on several data sets and seeds.
 
     python docs/examples/trainer_settings.py DIRECTORY... --seeds 3
 

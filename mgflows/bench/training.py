@@ -148,7 +148,7 @@ def benchmark(
 def thread_efficiency(
     frames: Path, batches: Sequence[int], n_threads: int, steps: int
 ) -> Iterator[dict[str, Any]]:
-    """Time a step of mgflows' own trainer on one and on several threads.
+    """Time a step of the trainer of mgflows on one and on several threads.
 
     Parameters
     ----------

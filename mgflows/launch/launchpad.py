@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 LOCK_SECONDS = 60
 """Age in s of a lock above which its worker is dead: at most 1000 fireworks are rewritten."""
 EXPIRATION_PINGS = 5
-"""A job is considered lost after so many missed heartbeats."""
+"""Number of missed heartbeats after which a job is considered lost."""
 LOCK_HOLDER = "locked_by"
 _PERIODIC_SECONDS = 30.0
 _MOST_FILES = 1000

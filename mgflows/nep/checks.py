@@ -142,7 +142,7 @@ def predict_independently(
     Returns
     -------
     program, predictions
-        The evaluator of the own trainer, or calorine for models that it cannot read: calorine and
+        The evaluator of mgflows, or calorine for models that it cannot read: calorine and
         nep-adapters are built from the same source and agree to the last bit. No predictions and
         the reason if neither can evaluate the model.
 
@@ -159,7 +159,7 @@ def predict_independently(
         if fits_nep_adapters(header) and find_spec("calorine") is not None:
             return "calorine", _with_calorine(text, frames)
         return f"no second program evaluates this model ({error.message})", None
-    return "the evaluator of the own trainer", _with_own_evaluator(text, frames)
+    return "the evaluator of mgflows", _with_own_evaluator(text, frames)
 
 
 def agreement_checks(potential: str | Path, frames: Sequence[Atoms]) -> list[Check]:
