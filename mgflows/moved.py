@@ -117,7 +117,7 @@ class _MovedFinder(MetaPathFinder):
         if fullname not in MODULES:
             return None
         new = MODULES[fullname]
-        # An empty search path makes the import system use this finder for the members, too.
+        # An empty search path makes the import system use this finder for the members as well.
         spec = ModuleSpec(fullname, _MovedModule(new), is_package=new is None)
         if new is not None:
             _warn(fullname, new)

@@ -169,7 +169,7 @@ def study(
 
 
 def eam_calculator(path: str) -> Calculator:
-    """LAMMPS with a setfl file, whatever species it has."""
+    """LAMMPS with a setfl file for any species."""
     from ase.calculators.lammpslib import LAMMPSlib
 
     from mgflows.eam.calculator import preload_mpi

@@ -243,7 +243,7 @@ class GpumdTrainer(Trainer):
         if first_step == 0:
             return super()._run(directory, parameters, first_step, progress)
         # nep counts from zero after a restart, so that only the remaining steps are requested; the
-        # whole is kept in case this run is killed, too.
+        # full settings are kept in case this run is also killed.
         (directory / WHOLE_FILE).write_text(parameters.to_text("gpumd"), encoding="utf-8")
         (directory / "nep.in").write_text(
             replace(parameters, generation=parameters.generation - first_step).to_text("gpumd"),
