@@ -84,7 +84,8 @@ class Alloy:
             )
         if not isinstance(self.n_atoms, Integral):
             raise InputError(
-                f"n_atoms is {self.n_atoms!r} but must be an integer", hint="give such as 150"
+                f"n_atoms is {self.n_atoms!r} but must be an integer",
+                hint="give a number such as 150",
             )
         if self.n_atoms < len(self.composition):
             raise InputError(

@@ -105,9 +105,7 @@ def read_structures(path: Path) -> list[Atoms]:
     if path.is_dir():
         raise InputError(f"{path} is a directory", hint="give a file with structures")
     if not path.is_file():
-        raise InputError(
-            f"{path} is not a regular file", hint="write what it delivers to a file first"
-        )
+        raise InputError(f"{path} is not a regular file", hint="write its content to a file first")
     if os.access(path, os.R_OK) and path.stat().st_size == 0:
         raise InputError(f"{path} is empty", hint="give a file with atoms")
     try:

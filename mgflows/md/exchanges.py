@@ -60,7 +60,7 @@ class ExchangeSettings:
             if not (np.isfinite(value) and value > 0.0):
                 raise InputError(
                     f"the {name} of exchanges is {value:g} but must be positive",
-                    hint="usual are an interval of 100 fs and 1 trial per atom",
+                    hint="an interval of 100 fs and 1 trial per atom are usual",
                 )
         if self.pairs is None:
             return

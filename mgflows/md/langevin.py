@@ -80,7 +80,7 @@ class NPTSettings:
             if not (np.isfinite(value) and value > 0.0):
                 raise InputError(
                     f"the {name} is {value:g} {unit} but must be positive",
-                    hint="usual are a timestep of 1 or 2 fs, friction 5 to 20 1/ps, period 400 fs",
+                    hint="usual values: timestep 1 or 2 fs, friction 5 to 20 1/ps, period 400 fs",
                 )
         if not np.isfinite(self.pressure):
             raise InputError(f"the pressure is {self.pressure:g} GPa but must be finite")

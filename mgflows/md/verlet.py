@@ -75,7 +75,7 @@ class VelocityVerlet:
             if value is not None and not (np.isfinite(value) and value > 0.0):
                 raise InputError(
                     f"the {name} is {value:g} fs but must be positive",
-                    hint="usual are a timestep of 1 or 2 fs and a thermostat time of 100 to 500 fs",
+                    hint="usual values: timestep 1 or 2 fs, thermostat time 100 to 500 fs",
                 )
         check_geometry(atoms, periodic=True)
         self.atoms = atoms

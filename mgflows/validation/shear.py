@@ -225,7 +225,9 @@ def athermal_quasistatic_shear(
     """
     settings = settings or ShearSettings()
     if not directions:
-        raise InputError("there is no shear direction", hint="give such as ('xy', 'xz', 'yz')")
+        raise InputError(
+            "there is no shear direction", hint="give directions, such as ('xy', 'xz', 'yz')"
+        )
     for direction in directions:
         if len(direction) != 2 or not set(direction) <= set(_AXES) or direction[0] == direction[1]:
             raise InputError(

@@ -186,7 +186,7 @@ def test_a_job_of_another_campaign_is_not_found(client: FlaskClient) -> None:
         ("/campaigns/nope/", "the campaigns are: "),
         ("/campaigns/nope/report", "the campaigns are: "),
         (f"{HOME}structures?kind=nope", "it has samples, lj_surrogate"),
-        (f"{HOME}structure?kind=aimd&key=nope", "choose one of the list"),
+        (f"{HOME}structure?kind=aimd&key=nope", "choose one in the list"),
         (f"{HOME}structure?kind=aimd", "the address names no structure"),
         ("/datasets/nope/", "there is no dataset"),
         ("/potentials/nope/", "there is no potential"),

@@ -304,7 +304,7 @@ class Survey:
             raise InputError(
                 f"{foreign.where} was computed with other settings than the frames before "
                 f"({'; '.join(differences)})",
-                hint="import the calculations of each method by themselves, each with its own "
+                hint="import the calculations of each method separately, each with its own "
                 "--method",
             )
         else:

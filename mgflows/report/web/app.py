@@ -186,7 +186,7 @@ def _place() -> tuple[str, str]:
     kind, key = (flask.request.args.get(name, "") for name in ("kind", "key"))
     if not kind or not key:
         raise InputError(
-            "the address names no structure", hint="choose one of the list of structures"
+            "the address names no structure", hint="choose one in the list of structures"
         )
     return kind, key
 

@@ -120,7 +120,7 @@ def dataset(database: GlassDatabase, identifier: str) -> dict[str, Any]:
     """One dataset, from its summary: the list of frames is not loaded."""
     found = [each for each in database.datasets() if each.dataset_id == identifier]
     if not found:
-        raise InputError(f"there is no dataset {identifier!r}", hint="choose one of the list")
+        raise InputError(f"there is no dataset {identifier!r}", hint="choose one in the list")
     return {
         "dataset": found[-1],
         "potentials": [p for p in database.potentials() if p.dataset_id == identifier],
@@ -133,7 +133,7 @@ def potential(database: GlassDatabase, identifier: str) -> dict[str, Any]:
     """One potential: acceptance, errors and history."""
     found = [each for each in database.potentials() if each.potential_id == identifier]
     if not found:
-        raise InputError(f"there is no potential {identifier!r}", hint="choose one of the list")
+        raise InputError(f"there is no potential {identifier!r}", hint="choose one in the list")
     subsets = sorted(
         found[-1].errors["train"], key=lambda name: (name == "all", subset_order(name))
     )

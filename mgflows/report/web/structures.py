@@ -167,7 +167,7 @@ def load_structure(database: GlassDatabase, campaign: str, kind: str, key: str) 
                 return _frame(database, frame)
     raise InputError(
         f"the campaign {campaign!r} has no structure {key!r} among its {kind}",
-        hint="choose one of the list of structures",
+        hint="choose one in the list of structures",
     )
 
 
