@@ -67,11 +67,11 @@ _RDF_BINS = 300
 _SEGMENTS = 5
 _DISPLACEMENT_BINS = np.linspace(0.0, 1.0, 51)
 """A."""
-_FRAME_INTERVAL = 0.2
-"""ps between the frames of a melt, a fraction of the shortest relaxation times."""
+_DENSE_TIME, _DENSE_INTERVAL = 10.0, 0.05
+"""ps at the start of a melt, at most a quarter of it, and between its frames there: a fraction of
+the shortest relaxation times."""
+_FRAME_INTERVAL = 0.4
 _MOST_FRAMES = 500
-_RELAXATION_TIME = 20.0
-"""ps with frames at that interval, in melts whose frames are otherwise farther apart."""
 _LARGEST_DRIFT = 1.0
 """meV per atom and ps. With a timestep of 1 fs the drift in Cu-Zr-Al is 0.01."""
 
@@ -459,26 +459,27 @@ def _melt(given: _Given, sample: Sample) -> None:
             sample.errors["heat_capacity_fluctuations"] = capacity.error
     volume = float(held.volume.mean()) * len(first.atoms)
     melt = with_volume(first.atoms, volume)
-    n_frames = int(np.clip(protocol.melt_time / _FRAME_INTERVAL, 10, _MOST_FRAMES))
-    stages = [
-        protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
-        protocols.Stage("nvt", protocol.melt_time, temperature, sample_every=2, n_frames=n_frames),
-    ]
-    if protocol.melt_time > _MOST_FRAMES * _FRAME_INTERVAL:
-        dense = round(_RELAXATION_TIME / _FRAME_INTERVAL)
-        stages.append(protocols.Stage("nvt", _RELAXATION_TIME, temperature, n_frames=dense))
+    dense = 0.02 * round(min(_DENSE_TIME, 0.25 * protocol.melt_time) / 0.02)
+    rest = protocol.melt_time - dense
+    n_dense = max(round(dense / _DENSE_INTERVAL), 10)
+    n_frames = int(np.clip(rest / _FRAME_INTERVAL, 10, _MOST_FRAMES))
     run = given.engine.run(
         melt,
-        stages,
+        [
+            protocols.Stage("nvt", 0.25 * protocol.equilibration_time, temperature),
+            protocols.Stage("nvt", dense, temperature, sample_every=2, n_frames=n_dense),
+            protocols.Stage("nvt", rest, temperature, sample_every=2, n_frames=n_frames),
+        ],
         seed=given.task.seed,
         checkpoint=given.checkpoint,
         wall_time=given.wall_time,
         progress=given.progress,
     )
-    sampled = run.samples.of_stage(1)
+    sampled = [run.samples.of_stage(stage) for stage in (1, 2)]
+    stress = np.concatenate([each.stress for each in sampled])
     spacing = 2.0 * run.timestep
-    n_segment = len(sampled) // _SEGMENTS
-    segments = sampled.stress[: n_segment * _SEGMENTS].reshape(_SEGMENTS, n_segment, 6)
+    n_segment = len(stress) // _SEGMENTS
+    segments = stress[: n_segment * _SEGMENTS].reshape(_SEGMENTS, n_segment, 6)
     correlations = stress_correlations(segments, max(n_segment // 2, 4))
     result = viscosity_from_correlations(
         correlations, sample_interval=spacing, volume=volume, temperature=temperature
@@ -495,20 +496,21 @@ def _melt(given: _Given, sample: Sample) -> None:
     )
     sample.values["longest_lag"] = 1e-3 * result.plateau[1]
     sample.values["melt_volume"] = volume
-    sample.values["melt_pressure"] = float(sampled.pressure.mean())
+    pressure = np.concatenate([each.pressure for each in sampled])
+    sample.values["melt_pressure"] = float(pressure.mean())
     sample.curves["stress correlation"] = {
         "time": result.time.tolist(),
         **{f"segment {k + 1}": row.tolist() for k, row in enumerate(correlations)},
     }
-    interval = _frame_interval(run, 1)
-    for symbol, value in diffusion_coefficients(run.frames[1], interval).items():
+    interval = _frame_interval(run, 2)
+    for symbol, value in diffusion_coefficients(run.frames[2], interval).items():
         sample.values[f"diffusion {symbol}"] = value
     _relaxation(run, protocol.wavenumber, sample)
 
 
 def _relaxation(run: Run, wavenumber: float, sample: Sample) -> None:
     """tau_alpha from the frames that resolve it: the dense ones, or those of the longer run."""
-    for stage in range(int(run.samples.stage.max()), 0, -1):
+    for stage in (1, 2):
         decay = alpha_relaxation(run.frames[stage], _frame_interval(run, stage), wavenumber)
         if np.isfinite(decay.tau):
             sample.values["relaxation_time"] = decay.tau
