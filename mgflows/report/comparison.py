@@ -27,7 +27,7 @@ __all__ = [
     "Page",
     "comparison_notes",
     "comparison_panels",
-    "quantity_table",
+    "quantity_tables",
     "render_comparison",
     "write_comparison",
     "write_page",
@@ -103,10 +103,13 @@ def render_comparison(result: Comparison, validation: str = "") -> str:
         kind="validation",
         names=names,
         alloy=[
-            (symbol, f"{100.0 * fraction:.0f}") for symbol, fraction in result.composition.items()
+            (symbol, f"{100.0 * fraction:.0f}")
+            for symbol, fraction in sorted(
+                result.composition.items(), key=lambda item: (-round(item[1], 3), item[0])
+            )
         ],
         lede=f"Properties under {', '.join(names)} and experiment. Suite {result.suite}." + stored,
-        tables=[quantity_table(result)],
+        tables=quantity_tables(result),
         panels=comparison_panels(result),
         notes_title="Failures, convergence and sources",
         notes=comparison_notes(result),
@@ -114,34 +117,28 @@ def render_comparison(result: Comparison, validation: str = "") -> str:
     return _render(page)
 
 
-def quantity_table(result: Comparison, *, with_pairs: bool = True) -> Table:
-    """The quantities of a comparison, one row each.
-
-    Parameters
-    ----------
-    result
-        The comparison.
-    with_pairs
-        Include neighbours and Warren-Cowley parameters, which have a row for each pair of elements.
-    """
-    pairs = tuple(QUANTITIES[name].title for name in ("coordination", "warren_cowley"))
+def quantity_tables(result: Comparison) -> list[Table]:
+    """The quantities of a comparison, one row each; those of pairs have their own table."""
     names = [model.name for model in result.models]
-    rows = [
-        [
+    of_pairs = tuple(QUANTITIES[name].title for name in ("coordination", "warren_cowley"))
+    quantities: list[list[str]] = []
+    pairs: list[list[str]] = []
+    for title, unit, estimates, experiment in result.rows():
+        row = [
             f"{title} ({unit})" if unit else title,
             *(_cell(estimate) for estimate in estimates),
             "" if experiment is None else f"{experiment.value:g}",
         ]
-        for title, unit, estimates, experiment in result.rows()
-        if with_pairs or not title.startswith(pairs)
-    ]
-    return Table(
-        "Quantities",
-        ["quantity", *names, "experiment"],
-        rows,
-        note="Mean and standard error over samples, with their number. For a single sample the "
-        "error is that over time.",
+        (pairs if title.startswith(of_pairs) else quantities).append(row)
+    heads = ["quantity", *names, "experiment"]
+    note = (
+        "Mean and standard error over samples, with their number. For a single sample the error is "
+        "that over time."
     )
+    found = [Table("Quantities", heads, quantities, note=note)]
+    if pairs:
+        found.append(Table("Neighbours and chemical order", heads, pairs))
+    return found
 
 
 def write_page(path: str | Path, page: Page) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mgflows.errors import InputError
 from mgflows.report import style
-from mgflows.report.comparison import Page, comparison_panels, quantity_table, write_page
+from mgflows.report.comparison import Page, comparison_panels, quantity_tables, write_page
 from mgflows.report.content import Panel, Table, compact, slope_with_error
 from mgflows.report.data import ReportData
 from mgflows.report.figures import comparison as figures
@@ -125,7 +125,7 @@ def write_side_by_side(entries: Sequence[Entry], path: str | Path) -> Path:
     result = _comparison(entries)
     tables = [_table(entries)]
     if result.models:
-        tables.append(quantity_table(result))
+        tables += quantity_tables(result)
     names = [entry.name for entry in entries]
     page = Page(
         kind="comparison",

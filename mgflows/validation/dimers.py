@@ -78,9 +78,14 @@ class DimerCurve:
         if self.repulsive:
             return f"{self.pair} is repulsive at short range"
         effect = "out of reach" if self.safe else "atoms in a hot melt can enter it"
+        # Below zero, bound atoms need no more energy than they have apart.
+        has_barrier = self.barrier is not None and self.barrier >= 0.05
+        behind = (
+            f"behind a barrier of {self.barrier:.1f} eV" if has_barrier else "without a barrier"
+        )
         return (
             f"{self.pair} has an attractive hole of {self.hole_depth:.1f} eV at {self.hole:.2f} A "
-            f"behind a barrier of {self.barrier:.1f} eV ({effect})"
+            f"{behind} ({effect})"
         )
 
 

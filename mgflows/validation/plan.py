@@ -33,7 +33,7 @@ _GLASS_EVALUATIONS = 1300
 """Force evaluations in a relaxation and twelve strained cells of 150 atoms
 (docs/concepts/validation.md)."""
 _EVALUATIONS_PER_STRAIN = 25
-_EVALUATIONS_PER_YIELD_STRAIN = 60
+_EVALUATIONS_PER_YIELD_STRAIN = 90
 """More than below yield: avalanches take hundreds."""
 
 

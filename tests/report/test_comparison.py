@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -226,6 +227,7 @@ def model(name: str, scale: float) -> ModelResults:
         estimates={
             "yield_stress": Estimate(1.5 * scale, 0.1, 4),
             "yield_strain": Estimate(0.1, 0.01, 4),
+            "coordination all": Estimate(14.0, 0.1, 4),
             "delta_cb": Estimate(0.985, 0.002, 8),
             "displacement": Estimate(0.1 * scale, 0.01, 8),
             **{
@@ -249,9 +251,14 @@ def model(name: str, scale: float) -> ModelResults:
 
 
 def test_figures_and_table_of_relaxation_yield_and_displacements(tmp_path: Path) -> None:
-    result = Comparison("standard", {"Cu": 0.5, "Zr": 0.5}, [model("a", 1.0), model("b", 1.2)], [])
+    result = Comparison(
+        "standard", {"Al": 0.08, "Cu": 0.46, "Zr": 0.46}, [model("a", 1.0), model("b", 1.2)], []
+    )
     page = write_comparison(result, tmp_path / "page.html").read_text(encoding="utf-8")
     for name in ("stress-strain", "displacements", "relaxation-times"):
         assert f'id="{name}"' in page
     assert "1.5 ± 0.1 (4)" in page
+    assert re.sub(r"<[^>]*>|\s", "", page).count("Cu46Zr46Al8") >= 1
+    quantities, pairs = page.index("<h2>Quantities</h2>"), page.index("chemical order</h2>")
+    assert quantities < page.index("alpha relaxation time") < pairs < page.index("within 4 A all")
     assert "a: 12 of 20 samples have a result." in page

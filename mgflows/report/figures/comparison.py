@@ -122,10 +122,12 @@ def draw_viscosity(figure: Figure, result: Comparison) -> None:
 
 def draw_relaxation_times(figure: Figure, result: Comparison) -> None:
     """Alpha relaxation times of the melts over temperature."""
-    axes = style.single_axes(figure, "temperature (K)", "τ_α (ps)")
+    axes = style.single_axes(figure, "temperature (K)", r"$\tau_\alpha$ (ps)")
+    values = []
     for model, color, marker in _styled(result):
         found = _over_temperature(model, "relaxation_time")
         if len(found):
+            values += found[:, 1].tolist()
             axes.errorbar(
                 found[:, 0],
                 found[:, 1],
@@ -134,7 +136,10 @@ def draw_relaxation_times(figure: Figure, result: Comparison) -> None:
                 color=color,
                 label=model.name,
             )
-    axes.set_yscale("log")
+    if max(values) > 10.0 * min(values):
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0.0)
     axes.legend(loc="upper right")
 
 
@@ -210,9 +215,14 @@ def draw_displacements(figure: Figure, result: Comparison) -> None:
         if curve := model.curves.get("displacements"):
             distance, density = np.array(curve["distance"]), np.array(curve["density"])
             kept = model.estimates.get("delta_cb")
-            label = model.name if kept is None else f"{model.name} (Δ_CB {kept.value:.3f})"
+            label = (
+                model.name
+                if kept is None
+                else rf"{model.name} ($\Delta_\mathrm{{CB}}$ {kept.value:.3f})"
+            )
             axes.plot(distance, density, color=color, label=label, drawstyle="steps-mid")
-            right = max(right, float(distance[np.flatnonzero(density > 0.0)[-1]]) + 0.05)
+            most = np.cumsum(density) / max(float(np.sum(density)), 1e-12)
+            right = max(right, float(distance[int(np.argmax(most > 0.99))]) + 0.1)
     axes.set_xlim(0.0, right)
     axes.set_ylim(bottom=0.0)
     axes.legend(loc="upper right")

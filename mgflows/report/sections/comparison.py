@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mgflows.report.comparison import comparison_notes, comparison_panels, quantity_table
+from mgflows.report.comparison import comparison_notes, comparison_panels, quantity_tables
 from mgflows.report.content import Section
 from mgflows.text import listed, plural
 
@@ -28,9 +28,7 @@ def comparisons(data: ReportData) -> Section:
             f"side, averaged over independent samples ({listed(numbers)})."
         )
         section.tables.append(
-            replace(
-                quantity_table(result, with_pairs=False), title=f"Validation {document.validation}"
-            )
+            replace(quantity_tables(result)[0], title=f"Validation {document.validation}")
         )
         section.missing.extend(
             note for note in comparison_notes(result) if note != "Nothing failed."
