@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +22,7 @@ __all__ = [
     "atomic_write",
     "digest_of_arrays",
     "digest_of_text",
+    "parse_yaml",
     "read_text",
     "replace_texts",
     "sha256_of_file",
@@ -78,6 +80,33 @@ def atomic_write(
             # A full disk is noticed while writing, where the system does not name the file.
             error.filename = str(path)
         raise
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader takes the last of two entries with one name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is given twice", key.start_mark
+                )
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML of plain values, in which no name of a mapping is given twice.
+
+    Raises
+    ------
+    yaml.YAMLError
+        For text that is not YAML, or a name that is given twice.
+    """
+    return yaml.load(text, _UniqueKeyLoader)
 
 
 def read_text(path: Path | str) -> str:

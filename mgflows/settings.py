@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mgflows.errors import InputError, ServiceError, mask_credentials
-from mgflows.files import read_text, write_text
+from mgflows.files import parse_yaml, read_text, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -553,7 +553,7 @@ def directory_of_environment() -> Path | None:
 
 def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(read_text(path))
+        values = parse_yaml(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read: {error}", hint="make it a readable text file"
@@ -561,6 +561,10 @@ def _read_file(path: Path, model: type[Settings]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
+        if isinstance(error, yaml.constructor.ConstructorError):
+            raise InputError(
+                f"{path} cannot be used{where}: {error.problem}", hint="correct the line"
+            ) from error
         raise InputError(
             f"{path} is not YAML{where}", hint="write one `name: value` per line"
         ) from error

@@ -105,6 +105,7 @@ def test_a_password_is_never_shown() -> None:
         ),
         ("n_workers: 0", "the setting n_workers in .* is 0, which cannot be used"),
         ("a: [1", "is not YAML at line"),
+        ("n_workers: 2\nn_workers: 3", "cannot be used at line 2: 'n_workers' is given twice"),
         ("just words", "must hold `name: value` lines"),
     ],
 )

@@ -12,6 +12,7 @@ import codecs
 import errno
 import importlib
 import logging
+import os
 import signal
 import sys
 import threading
@@ -197,6 +198,7 @@ def cli(verbose: int, directory: Path | None) -> None:  # noqa: ARG001 - passed 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error that the user can fix ends with one sentence and code 2."""
+    _open_missing_streams()
     _replace_what_cannot_be_encoded()
     received: list[signal.Signals] = []
     try:
@@ -325,6 +327,14 @@ def _plain_sentence(message: str) -> str:
 
 
 _REPLACEMENTS = {"✓": "ok", "✗": "x", "…": "...", "→": "->", "Å": "A", "–": "-", "±": "+-"}
+
+
+def _open_missing_streams() -> None:
+    """Discard what is written to a stream that the caller has closed (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It stays open to the end of the process.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _replace_what_cannot_be_encoded() -> None:

@@ -27,7 +27,7 @@ import yaml
 from ase.data import atomic_numbers
 
 from mgflows.errors import InputError, MissingFileError
-from mgflows.files import read_text
+from mgflows.files import parse_yaml, read_text
 
 __all__ = ["PairTable", "read_pair_table"]
 
@@ -75,7 +75,7 @@ def read_pair_table(path: Path | str) -> PairTable:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(read_text(path))
+        content = parse_yaml(read_text(path))
     except FileNotFoundError as error:
         raise MissingFileError(
             f"the pair table {path} does not exist", hint="give the path of a YAML file"

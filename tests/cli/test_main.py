@@ -182,3 +182,13 @@ def test_an_error_caused_by_an_interruption_is_not_a_bug(monkeypatch, capsys):
         main_module.main(["datasets"])
     assert end.value.code == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_streams_that_the_caller_has_closed_are_discarded(monkeypatch) -> None:
+    """Python has None for them, which has no method of a stream."""
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(SystemExit) as ended:
+        main_module.main(["crystals", "--directory", "nowhere"])
+    assert ended.value.code == 2
+    assert not main_module.sys.stdout.isatty()
+    main_module.sys.stdout.close()
