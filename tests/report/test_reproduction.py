@@ -110,7 +110,8 @@ def test_values_of_a_campaign_are_added(settings: Settings, database: Database) 
     assert found["4b"].status == "in part"
     assert "DFT" in found["4b"].missing
     assert "scale 'tiny'" in found["4b"].missing
-    assert found["5a"].status == "not reproduced yet"
+    # This campaign has measured no viscosity.
+    assert "5a" not in {name for name, values in new.items() if values}
     distance = glasses.validations(CAMPAIGN)[-1].summary.rdf_mean_absolute_error
     assert new["4a"]["X-ray g(r): mean distance to the label method"].value == distance
     assert new["3d"]["total loss at the end"].value == data.best_potential.loss["total"][-1]
