@@ -44,7 +44,7 @@ def read_arrays(path: Path | str) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
         raise InputError(
             f"the checkpoint {path} cannot be read ({error})",
             hint="give a file that SwapMonteCarlo.save wrote",

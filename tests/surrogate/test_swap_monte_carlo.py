@@ -207,9 +207,10 @@ def test_invalid_settings_raise(lj: LennardJones, tmp_path: Path) -> None:
         SwapMonteCarlo(lj, coinciding, seed=1)
     with pytest.raises(InputError, match="cannot be read"):
         SwapMonteCarlo.load(tmp_path / "missing.npz")
-    (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04 torn")
-    with pytest.raises(InputError, match="cannot be read"):
-        SwapMonteCarlo.load(tmp_path / "torn.npz")
+    for content in (b"PK\x03\x04 torn", b""):
+        (tmp_path / "torn.npz").write_bytes(content)
+        with pytest.raises(InputError, match="cannot be read"):
+            SwapMonteCarlo.load(tmp_path / "torn.npz")
 
 
 def test_random_atoms_with_overlaps_become_a_liquid(lj: LennardJones) -> None:

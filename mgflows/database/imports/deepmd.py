@@ -63,7 +63,7 @@ def _read_system(system: Path, name: str, reading: Reading) -> Iterator[ForeignF
         where = f"{name}/{folder.name}"
         try:
             arrays = _arrays(folder)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             yield ForeignFrame(where, problem=f"its arrays cannot be read: {error}")
             continue
         for number in range(len(arrays["coord"])):
