@@ -78,7 +78,7 @@ class DimerCurve:
         if self.repulsive:
             return f"{self.pair} is repulsive at short range"
         effect = "out of reach" if self.safe else "atoms in a hot melt can enter it"
-        # Below zero, bound atoms need no more energy than they have apart.
+        # A barrier below zero is lower than the energy of the separated atoms.
         has_barrier = self.barrier is not None and self.barrier >= 0.05
         behind = (
             f"behind a barrier of {self.barrier:.1f} eV" if has_barrier else "without a barrier"
