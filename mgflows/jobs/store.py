@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jobflow import CURRENT_JOB
+from jobflow import CURRENT_JOB, JobStore
 from jobflow.core.schemas import JobStoreDocument
 from monty.json import jsanitize
 
@@ -24,7 +24,7 @@ from mgflows.surrogate.correlation import LabelledSample
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from jobflow import JobStore, OutputReference
+    from jobflow import OutputReference
     from pydantic import BaseModel
 
     from mgflows.schemas.sampling import SampleDocument
@@ -65,6 +65,9 @@ def store_output(
 ) -> None:
     """Store a document that no job made, as a job stores its output; ``frames`` go to GridFS.
 
+    The document is stored after its arrays: an interruption leaves no document without them, which
+    would hide that its frames are missing.
+
     Parameters
     ----------
     store
@@ -87,7 +90,31 @@ def store_output(
         hosts=[],
         name=name,
     )
-    store.update(document, key=["uuid", "index"], save={"data": ["frames"]})
+    key = ["uuid", "index"]
+    arrays = _ArrayStores(store)
+    arrays.update(document, key=key, save={"data": ["frames"]})
+    store.docs_store.update(arrays.docs_store.documents, key=key)
+
+
+class _ArrayStores(JobStore):
+    """Stores the arrays of documents only; jobflow's store stores the documents first."""
+
+    docs_store: Any
+
+    def __init__(self, store: JobStore) -> None:
+        self.docs_store = _HeldDocuments()
+        self.additional_stores = store.additional_stores
+
+
+class _HeldDocuments:
+    """Keeps documents, which refer to their arrays, instead of storing them."""
+
+    def __init__(self) -> None:
+        self.documents: list[dict[str, Any]] = []
+
+    def update(self, documents: list[dict[str, Any]], key: list[str]) -> None:  # noqa: ARG002
+        """Keep documents."""
+        self.documents += documents
 
 
 def read_summaries(

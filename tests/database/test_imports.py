@@ -237,6 +237,27 @@ def test_an_interrupted_import_is_completed_by_the_same_import(settings, tmp_pat
     assert len(records) == len({record.frame_id for record in records}) == 9
 
 
+@pytest.mark.faults
+def test_an_import_that_ends_between_an_array_and_its_document_loses_no_frame(
+    settings, tmp_path, frames, monkeypatch
+):
+    """A document without its arrays would make its frames known, so that no import stores them."""
+    path = ase_extxyz(tmp_path / "all.xyz", frames)
+    database = GlassDatabase(settings)
+    for store in (database.store.docs_store, database.store.additional_stores["data"]):
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "update", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                database.import_frames([path], "mine", METHOD)
+    assert database.frames("mine") == []
+    database.import_frames([path], "mine", METHOD)
+    assert len(database.load(database.frames("mine"))) == 9
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_subsets_and_families_come_from_any_key(settings, tmp_path, frames):
     database = GlassDatabase(settings)
     path = ase_extxyz(tmp_path / "mine.xyz", frames)
