@@ -258,7 +258,7 @@ def test_potentials_are_parsed_from_their_specification(tmp_path):
         ("calculator:nowhere:Class", "cannot be imported"),
         ("calculator:ase.calculators.lj:LennardJones?{", "not a JSON"),
         ("eam:", "names no file"),
-        (f"eam:{file}", "no embedded-atom table"),
+        (f"eam:{file}", "not an embedded-atom table"),
     ):
         with pytest.raises(InputError, match=words):
             parse_potential(text).calculator()
