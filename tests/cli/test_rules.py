@@ -290,6 +290,6 @@ def test_reproduce_shows_protocol_deviation_and_command(run) -> None:
     code, out, _ = run("reproduce", "wadowski2025", "--json")
     figures = {each["figure"]: each for each in json.loads(out)["figures"]}
     assert figures["2a"]["values"][0]["agrees"] is True
-    assert figures["5a"]["status"] == "not reproduced yet"
+    assert figures["5a"]["status"] == "in part"
     code, _, said = run("reproduce", "wadowski2025", "--figure", "7")
     assert (code, "its figures are 1a, 1b" in said) == (2, True)
