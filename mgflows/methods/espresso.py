@@ -83,8 +83,10 @@ class EspressoMethod(ProgramMethod):
     n_pools
         Groups of ranks that share the k-points, pw.x's ``-nk``.
 
-    Notes ----- The fingerprint contains the settings that determine the label; mixing, number of
-    steps, command and parallel execution are not part of it.
+    Notes
+    -----
+    The fingerprint contains the settings that determine the label; mixing, number of steps, command
+    and parallel execution are not part of it.
     """
 
     cutoff: float = 90.0 * units.RYDBERG
