@@ -61,7 +61,7 @@ def test_gnep_and_nep_write_ten_columns_of_different_meaning(tmp_path) -> None:
         0.05,
         6.2,
     )
-    with pytest.raises(InputError, match="ten columns of neither GPUMD's nep nor its gnep"):
+    with pytest.raises(InputError, match="those of neither GPUMD's nep nor its gnep"):
         read_loss(write(tmp_path / "other.out", "1 0.51 0.021 0.32 0.08 0.022 0.33 0.09 0.001 3.1"))
 
 

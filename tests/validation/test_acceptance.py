@@ -127,7 +127,7 @@ def test_programs_that_disagree_are_found(monkeypatch):
         "passed"
     }
     program, ours = checks.predict_independently(good_potential(), some)
-    assert "own trainer" in program
+    assert "evaluator of mgflows" in program
     expected = predict(good_potential(), some)
     np.testing.assert_allclose(ours.energies, expected.energies, rtol=1e-6)
     np.testing.assert_allclose(ours.forces, expected.forces, atol=1e-4)
