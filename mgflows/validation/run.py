@@ -169,6 +169,7 @@ def compare_potentials(
             if task.kind == "melt"
             and task.index < protocol.n_melts_most
             and _is_open(result, by_text[task.potential], task.temperature, protocol)
+            and not (finished_only and files and not files.path(task).exists())
         ]
         first += protocol.n_melts
     return result
