@@ -293,8 +293,9 @@ class ProgramCalculator(ABC):
                 report = self.attempt(atoms, corrections)
         except LabelError as error:
             raise type(error)(
-                f"{self.method.program} did not label {atoms.get_chemical_formula()}: {error}; "
-                f"its files are in {self.directory}"
+                f"{self.method.program} did not label {atoms.get_chemical_formula()}: "
+                f"{error.message}; its files are in {self.directory}",
+                hint=error.hint,
             ) from error
         self.report = report.model_copy(
             update={

@@ -315,7 +315,7 @@ def test_shipped_experiments_have_sources():
         ({"doi": "internet"}, "DOI 'internet'"),
         ({"verified": "yes"}, "not true or false"),
         ({"composition": "glass 7"}, "not a formula"),
-        ({"colour": "grey"}, "unknown colour"),
+        ({"colour": "grey"}, "unknown fields colour"),
     ],
 )
 def test_wrong_entries_of_an_own_file_are_named(change, message, tmp_path):

@@ -264,7 +264,9 @@ def naming_files(directory: Path) -> Iterator[None]:
     try:
         yield
     except LabelError as error:
-        raise type(error)(f"{error}; its files are in {directory}") from error
+        raise type(error)(
+            f"{error.message}; its files are in {directory}", hint=error.hint
+        ) from error
 
 
 def _same(used: Any, requested: Any) -> bool:

@@ -172,7 +172,9 @@ def run_vasp_maker(
     except Exception as error:
         # Custodian, atomate2 and the parsers of pymatgen and emmet have errors of many types.
         failure = _failure(error, directory, method)
-        raise type(failure)(f"{failure}; its files are in {directory}") from error
+        raise type(failure)(
+            f"{failure.message}; its files are in {directory}", hint=failure.hint
+        ) from error
     return VaspRun(response.output, directory, method)
 
 
