@@ -32,6 +32,7 @@ def machine(tmp_path):
         user: int = 0,
         apt: bool = True,
         python: str = "exit 0",
+        not_packaged: str = "",
     ) -> subprocess.CompletedProcess[str]:
         for name in programs:
             program(name)
@@ -39,11 +40,16 @@ def machine(tmp_path):
         program("find", "echo found" if libraries else "exit 0")
         program("id", f"echo {user}")
         if apt:
+            program(
+                "apt-cache",
+                'case " $MISSING " in *" $2 "*) c="(none)" ;; *) c=1.0 ;; esac; '
+                'echo "  Candidate: $c"',
+            )
             program("apt-get", f'echo "$DEBIAN_FRONTEND apt-get $*" >> {tmp_path}/calls')
         # /usr/sbin and /usr/share are looked into by their full names.
         return subprocess.run(
             [folder / "sh", SCRIPT, *arguments],
-            env={"PATH": str(folder), "CP2K_DATA_DIR": "/data"},
+            env={"PATH": str(folder), "CP2K_DATA_DIR": "/data", "MISSING": not_packaged},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -75,6 +81,23 @@ def test_root_installs_what_is_missing_and_nothing_else(machine, tmp_path) -> No
         "apt-get install -y -qq --no-install-recommends g++ quantum-espresso"
     ]
     assert calls(tmp_path)[-1].startswith("noninteractive ")
+
+
+def test_what_the_distribution_does_not_package_is_left_out_with_a_warning(
+    machine, tmp_path
+) -> None:
+    # Ubuntu has no package of Chromium.
+    done = machine(
+        "--test", programs=("g++", "mpicc", "slurmctld", "sshd"), not_packaged="chromium"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "there is no package chromium here; tests that need it are skipped" in done.stderr
+    assert [call.split(" ", 1)[1].strip() for call in calls(tmp_path)][-1:] == [
+        "apt-get install -y -qq --no-install-recommends openmpi-bin quantum-espresso cp2k"
+    ]
+    done = machine("--test", programs=PROGRAMS[:5] + PROGRAMS[6:], not_packaged="chromium")
+    assert done.returncode == 0, done.stderr
+    assert calls(tmp_path)[-1].split(" ", 1)[1].strip() == "apt-get update -qq"
 
 
 def test_codes_of_the_tests_are_installed_for_tests_only(machine, tmp_path) -> None:

@@ -1,4 +1,4 @@
-/* The algorithm of mgflows.surrogate.kernels as a C programmer would write it: the yardstick of `mgflows bench swap-mc`.
+/* The algorithm of mgflows.surrogate.kernels as a C programmer would write it: the reference of `mgflows bench swap-mc`.
  *
  * Atoms grouped by species, constant parameter rows, energies of the atoms kept, positions in a padded structure of arrays, minimum
  * image by min(|d|, L - |d|), cutoff by a maximum. Compile with gcc -O3 -march=native -ffast-math -shared -fPIC -DREAL=double.

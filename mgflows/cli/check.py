@@ -69,7 +69,8 @@ _LARGEST_PRESSURE = 3.0
 @click.option(
     "--formula",
     default=None,
-    help="Alloy to sample glasses of if no file is given [default: Cu46Zr46Al8 or equal parts].",
+    help="Alloy of the glasses that are sampled if no file is given  [default: Cu46Zr46Al8 or "
+    "equal parts].",
 )
 @click.option(
     "--temperature",

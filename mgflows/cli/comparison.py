@@ -48,7 +48,7 @@ class ComparisonRequest:
     first
         Number of samples of each kind that exist already.
     experiments
-        Own file of measured values and curves.
+        A file of your own measured values and curves.
     """
 
     potentials: Sequence[Potential]

@@ -63,7 +63,7 @@ def figures(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write each figure of the report of CAMPAIGN, or of the only one, to a file."""
+    """Write each figure of the report of CAMPAIGN (optional if there is only one) to a file."""
     from mgflows.report import ReportData
     from mgflows.report.export import parse_width, write_figures
 

@@ -47,7 +47,7 @@ def heal(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Recover jobs lost in crashes, kills and walltimes, in CAMPAIGN or all.
+    """Recover jobs lost in crashes, kills and walltimes, of CAMPAIGN or of all campaigns.
 
     Finds lost runs (the worker is dead according to its process, its batch job or missing
     heartbeats), stuck reservations, results of offline jobs, finished jobs whose end was not

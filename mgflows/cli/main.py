@@ -1,9 +1,9 @@
 """The ``mgflows`` command, a group that imports a subcommand when it is called.
 
-Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `doctor`,
-`heal`, `db status`), or a bug, with its traceback; 2 an error, reported in one sentence; 130
-interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those of `mgflows worker` are in
-:class:`mgflows.launch.worker.ExitCode`.
+Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `check`,
+`doctor`, `heal`, `recover-offline`, `db status`), or a bug, with its traceback; 2 an error,
+reported in one sentence; 130 interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those of
+`mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _COMMANDS = {
         "Estimate the number of labels for a target error.",
     ),
     "check": ("mgflows.cli.check:check", "Test a NEP before it is used for dynamics."),
-    "validate": ("mgflows.cli.validate:validate", "Validate a NEP without a database."),
+    "validate": ("mgflows.cli.validate:validate", "Validate potentials, here or as jobs."),
     "sample": ("mgflows.cli.sample:sample", "Sample glasses without a database."),
     "bench": ("mgflows.cli.bench:bench", "Measure the speed of mgflows and other codes."),
     "converge": (

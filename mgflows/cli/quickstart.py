@@ -35,7 +35,7 @@ def _default_directory() -> Path:
     type=click.Choice(SCALES),
     default="small",
     show_default=True,
-    help="small takes about five minutes, tiny about two (for tests).",
+    help="small takes about five minutes, tiny two to three (for tests).",
 )
 @click.option(
     "--workers",

@@ -45,7 +45,7 @@ def report(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the HTML report of CAMPAIGN, or of the only one.
+    """Write the HTML report of CAMPAIGN (optional if there is only one).
 
     Several campaigns, or ids of potentials, are put side by side. The name of a validation that was
     submitted gives the page of its potentials. The report is one file and needs no network.

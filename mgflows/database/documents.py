@@ -42,7 +42,7 @@ class DocumentReader:
         what = key.removesuffix("_id")
         if names:
             raise InputError(
-                f"{value!r} is the beginning of {len(names)} {what}s ({', '.join(names)})",
+                f"{value!r} matches {len(names)} {what}s ({', '.join(names)})",
                 hint="give more digits",
             )
         raise UnknownDocumentError(

@@ -2,10 +2,9 @@
 
 Every round evaluates the current potential: a committee is trained on its dataset, melts and
 quenches with it give candidates, and the committee, calibrated with the test frames, estimates
-their errors.
-Then the rounds end with a reason, or the most informative candidates are labelled and the training
-of the potential continues. Each round is made by the job that evaluated the previous one, so that a
-campaign has as many rounds as it needs.
+their errors. Then the rounds end with a reason, or the most informative candidates are labelled and
+the training of the potential continues. Each round is made by the job that evaluated the previous
+one, so that a campaign has as many rounds as it needs.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ class ActiveLearningFlowMaker(StoredMaker):
         Parameters
         ----------
         alloy, campaign, scaled_down
-            Alloy and name of the campaign, and in which way it is scaled down.
+            Alloy and name of the campaign, and how it is scaled down.
         inputs
             Inputs of the datasets other than the labels of the rounds.
         trained

@@ -106,7 +106,7 @@ class CampaignMaker(Maker):
     scale
         Name of the scale, for reports.
     scaled_down
-        In which way the campaign is smaller than the paper's, stored with the campaign and its
+        How the campaign is smaller than the paper's, stored with the campaign and its
         potentials; empty if it is not.
 
     Examples

@@ -32,9 +32,9 @@ class FeedbackFlowMaker(Maker):
 
     The number of configurations per quench is ``n_frames`` of the quench Maker: 16 by default; 1
     labels the final glass only, as in the paper. Configurations outside the Maker's limits are
-    refused before they
-    are labelled. A quench that evaporates or does not end in a glass fails with the reason, and
-    none of its configurations is labelled (:func:`mgflows.md.quench.check_glass`).
+    refused before they are labelled. A quench that evaporates or does not end in a glass fails with
+    the reason, and none of its configurations is labelled
+    (:func:`mgflows.md.quench.check_glass`).
 
     Parameters
     ----------

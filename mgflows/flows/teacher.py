@@ -190,7 +190,7 @@ class TeacherFlowMaker(StoredMaker):
         if document is None:
             raise InputError(
                 "the choice of the labels is not in the database",
-                hint="rerun it: mgflows heal",
+                hint="compute it again with: mgflows heal --yes",
             )
         chosen = [ChosenFrame.model_validate(each) for each in document["output"]["chosen"]]
         labels = []

@@ -50,7 +50,7 @@ class TrainingFlowMaker(Maker):
         Parameters
         ----------
         scaled_down
-            In which way it is smaller; trainings that already state it are not changed.
+            How it is smaller; trainings that already state it are not changed.
         """
 
         def scaled(maker: TrainingMaker) -> TrainingMaker:

@@ -144,7 +144,7 @@ class DatasetMaker(StoredMaker):
                 raise InputError(
                     f"the output of job {each.uuid}, which lists label jobs, is not in the "
                     "database",
-                    hint="rerun it: mgflows heal",
+                    hint="compute it again with: mgflows heal --yes",
                 )
             labels += map(OutputReference, found["label_uuids"])
             held_out |= set(found.get("held_out_families", []))

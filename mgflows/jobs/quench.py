@@ -78,7 +78,7 @@ class QuenchMaker(StoredMaker):
         Parameters
         ----------
         structure
-            Start of the melt, which forgets it.
+            Starting structure; the melt keeps no memory of it.
         nep_txt
             The potential.
         potential_id

@@ -377,7 +377,7 @@ class _Judgement:
         if not found:
             raise InputError(
                 f"the output of job {reference.uuid} is not in the database",
-                hint="restore it with: mgflows heal",
+                hint="restore it with: mgflows heal --yes",
             )
         return found[0]
 

@@ -83,7 +83,7 @@ class TrainingMaker(Maker):
     seed
         Seed of the trainer.
     scaled_down
-        In which way the training is smaller than the paper's; by default that of the campaign.
+        How the training is smaller than the paper's; by default that of the campaign.
     acceptance
         Tests of the potential after the training (:mod:`mgflows.validation.acceptance`);
         None leaves the tests out. A campaign does not continue with a potential that fails.

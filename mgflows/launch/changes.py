@@ -231,7 +231,7 @@ def retrain(
     campaign
         Name of the campaign.
     dataset
-        Id of the dataset; by default that of the best potential, or the last one.
+        Id of the dataset; by default the last one.
     maker
         Trainer, model and split; by default those of the campaign's last training.
     start_from

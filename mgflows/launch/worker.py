@@ -375,7 +375,7 @@ def worker(
 ) -> int:
     """Run jobs until none is left, and print a line for each.
 
-    MODE is rapidfire, for many jobs, or singleshot, for one, as for FireWorks' rlaunch. Several
+    rapidfire runs many jobs, singleshot one, as with FireWorks' rlaunch. Several
     workers may run at once, also on several machines.
 
     Exit codes: 0 done, 2 this machine cannot run the jobs, 10 some jobs failed, 11 the worker

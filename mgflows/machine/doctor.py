@@ -210,8 +210,8 @@ def _atomate2() -> Finding:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version or "")[:3])
     if version is not None and numbers < (0, 1, 6):
         reason = (
-            f"atomate2 {version} does not sort the atoms by species; the labels of mgflows sort "
-            "them first, your own VASP jobs have to do the same"
+            f"atomate2 {version} does not sort the atoms by species; mgflows sorts "
+            "them before labelling; your own VASP jobs must do the same"
         )
         return Finding(
             check,
@@ -230,7 +230,7 @@ def _configuration(settings: Settings, directory: Path | str | None) -> Finding:
         return Finding(
             "configuration",
             Verdict.OK,
-            f"no mgflows.yaml, defaults are used; files go to {settings.directory}",
+            f"no mgflows.yaml found, using defaults; files go to {settings.directory}",
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if not settings.is_private and "@" in settings.uri and mode & 0o077:

@@ -78,8 +78,7 @@ GLASS_LIMITS = FrameLimits(closest_pair=0.6, largest_force=15.0)
 """Limits at the end of a quench. The volume of real glasses at room temperature over that of their
 elements is 0.8 (Pd-Ni-P) to 1.03. Within the limits, errors of a potential are corrected by labels
 of its glasses; outside of them, the structure is porous or collapsed. At 300 K the largest forces
-in Cu-Zr-Al
-are 2 to 4 eV/A, and the closest pairs are at 0.75 of their radii."""
+in Cu-Zr-Al are 2 to 4 eV/A, and the closest pairs are at 0.75 of their radii."""
 
 
 def closest_pair(atoms: Atoms) -> tuple[str, float, float]:

@@ -223,7 +223,7 @@ class LangevinNPT:
 
     @property
     def kinetic_energy(self) -> float:
-        """EV per cell."""
+        """Kinetic energy, in eV per cell."""
         return 0.5 * float(np.sum(self._masses * self._velocities**2))
 
     @property

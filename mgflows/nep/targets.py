@@ -75,7 +75,8 @@ class ErrorTarget:
     def __post_init__(self) -> None:
         if self.force is None and self.energy is None:
             raise InputError(
-                "the target names no error", hint="give force in meV/A, energy in meV/atom or both"
+                "the target has neither a force nor an energy",
+                hint="give force in meV/A, energy in meV/atom or both",
             )
         for name in ("force", "energy"):
             value = getattr(self, name)
@@ -198,9 +199,7 @@ def certificate(
         Without a potential and a committee, for no frames of the groups, or an incomplete label.
     """
     if potential is None and committee is None:
-        raise InputError(
-            "the errors of no potential are requested", hint="give one, or a committee"
-        )
+        raise InputError("neither a potential nor a committee is given", hint="give one of them")
     chosen, keys = _grouped(frames, by, subsets)
     spread = None if committee is None else committee.predict(chosen)
     if potential is not None:

@@ -102,7 +102,7 @@ class ReportData:
         campaign
             Name of the campaign.
         experiments
-            Own file of measured values and curves, beside the shipped values.
+            A file of your own measured values and curves, beside the shipped values.
 
         Raises
         ------

@@ -77,7 +77,7 @@ def read_entries(
     names
         Names of campaigns, or ids of potentials or the beginnings of them.
     experiments
-        Own file of measured values and curves.
+        A file of your own measured values and curves.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def _table(entries: Sequence[Entry]) -> Table:
         ("samples", lambda e: str(len(e.data.samples))),
         ("longest cooling (sweeps)", _longest_cooling),
         ("energy per decade of cooling time (ε)", _clock_slope),
-        ("slope of label over surrogate energies", _surrogate_slope),
+        ("slope of label against surrogate energies", _surrogate_slope),
         ("potential", lambda e: e.potential.potential_id if e.potential else "none yet"),
         ("dataset", lambda e: e.potential.dataset_id if e.potential else "–"),
         ("split", lambda e: e.potential.split if e.potential else "–"),
@@ -319,8 +319,8 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     notes = []
     if len({entry.data.campaign.method for entry in entries}) > 1:
         notes.append(
-            "The labels are of different methods: errors and energies are against each campaign's "
-            "own labels."
+            "The labels are of different methods: errors and energies are relative to each "
+            "campaign's own labels."
         )
     if len({entry.potential.dataset_id for entry in entries if entry.potential}) > 1:
         notes.append(
@@ -334,7 +334,7 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
             notes.append(f"{entry.name} has not been validated yet.")
         elif entry.potential and entry.validation.potential_id != entry.potential.potential_id:
             notes.append(
-                f"The validation of {entry.name} is of potential {entry.validation.potential_id}."
+                f"{entry.name} was validated with potential {entry.validation.potential_id}."
             )
     for data in {entry.data.campaign.campaign: entry.data for entry in entries}.values():
         notes += [f"{data.campaign.campaign}: {text}" for text in failed_checks(data)]

@@ -53,7 +53,7 @@ class CampaignDocument(BaseModel):
     )
     scale: str = Field(description="name of the scale, such as 'small'")
     scaled_down: str = Field(
-        description="in which way the campaign is smaller than the paper's; empty if it is not"
+        description="how the campaign is smaller than the paper's; empty if it is not"
     )
     teacher: str = Field(
         "",

@@ -277,9 +277,7 @@ class PotentialDocument(BaseModel):
         None,
         description="cheap model whose labels it was first trained on, in words; none without one",
     )
-    scaled_down: str = Field(
-        "", description="in which way the training is smaller than the paper's"
-    )
+    scaled_down: str = Field("", description="how the training is smaller than the paper's")
     provenance: Provenance
 
     @property

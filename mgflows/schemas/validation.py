@@ -232,7 +232,7 @@ class ValidationDocument(BaseModel):
     campaign: str | None = Field(None, description="campaign it belongs to")
     suite: str = Field(description="which suite was run")
     protocol: str = Field(
-        description="the protocol in words, and in which way it is smaller than the paper's"
+        description="the protocol in words, and how it is smaller than the paper's"
     )
     reference: str = Field(description="method of the reference values, in words")
     summary: ValidationSummary = Field(description="numbers to query and compare")

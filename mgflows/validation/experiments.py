@@ -132,9 +132,9 @@ def load_experiments(path: str | Path | None = None) -> list[Experiment]:
     Parameters
     ----------
     path
-        Own YAML file: a list of entries with ``quantity``, ``composition``, ``value``, ``error``,
-        ``conditions``, ``doi``, ``read_in`` and ``verified``. Entries with a ``curve`` are those of
-        :func:`load_curves`.
+        Your own YAML file: a list of entries with ``quantity``, ``composition``, ``value``,
+        ``error``, ``conditions``, ``doi``, ``read_in`` and ``verified``. Entries with a ``curve``
+        are those of :func:`load_curves`.
 
     Raises
     ------
@@ -154,8 +154,8 @@ def load_curves(path: str | Path | None = None) -> list[MeasuredCurve]:
     Parameters
     ----------
     path
-        Own YAML file: entries with ``curve`` in the place of ``value`` and ``error``. It is a file
-        with two columns, relative to the YAML file, or a mapping of ``x`` and ``y``.
+        Your own YAML file: entries with ``curve`` in the place of ``value`` and ``error``. It is a
+        file with two columns, relative to the YAML file, or a mapping of ``x`` and ``y``.
 
     Raises
     ------

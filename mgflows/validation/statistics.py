@@ -72,7 +72,8 @@ def autocovariance(residuals: ArrayLike, n_parameters: int = 1) -> NDArray[np.fl
     n = len(r)
     if r.ndim != 1 or n < 2:
         raise InputError(
-            f"a series of shape {r.shape} has no correlation", hint="give at least 2 samples"
+            f"the autocovariance needs a one-dimensional series, not one of shape {r.shape}",
+            hint="give at least 2 samples",
         )
     spectrum = np.fft.rfft(r, n=2 * n)
     covariance = np.fft.irfft(np.abs(spectrum) ** 2, n=2 * n)[:n] / np.arange(n, 0, -1)

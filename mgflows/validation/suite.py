@@ -1,6 +1,6 @@
 """Validation of a potential in one call: properties of given glasses, compared with a reference.
 
-The protocols are smaller than the paper's, and the result states in which way.
+The protocols are smaller than the paper's, and the result states how.
 """
 
 from __future__ import annotations

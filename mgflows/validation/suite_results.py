@@ -220,7 +220,7 @@ class ValidationResult:
     suite
         Name of the suite.
     protocol
-        What was done, in words, and in which way it is smaller than the paper's.
+        What was done, in words, and how it is smaller than the paper's.
     seed
         Seed of all random numbers.
     n_glasses, n_atoms

@@ -95,7 +95,7 @@ training; ``standard`` takes minutes on one core."""
 
 
 def describe_protocol(suite: str, settings: SuiteSettings, glasses: Sequence[Atoms]) -> str:
-    """State what a suite measures, and in which way it is smaller than the paper's protocol."""
+    """State what a suite measures, and how it is smaller than the paper's protocol."""
     n_atoms = len(glasses[0])
     origin = (
         "relaxed"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_BROWSER = shutil.which("chromium") or "google-chrome"
+
 
 def browse(address: str, folder: Path, height: int = 1200) -> tuple[str, Path]:
     """Load a page in Chromium: the document after its scripts, and a picture."""
     picture = folder / "page.png"
     common = [
-        "chromium",
+        _BROWSER,
         "--headless",
         "--no-sandbox",
         "--disable-dev-shm-usage",
@@ -36,7 +39,7 @@ def browse(address: str, folder: Path, height: int = 1200) -> tuple[str, Path]:
 def print_page(address: str, path: Path) -> bytes:
     """Print a page with Chromium's default settings; return the PDF."""
     command = [
-        "chromium",
+        _BROWSER,
         "--headless",
         "--no-sandbox",
         "--disable-dev-shm-usage",

@@ -143,7 +143,11 @@ REQUIREMENTS = {
         "apt-get install openmpi-bin",
         lambda: _on_path("mpirun.openmpi"),
     ),
-    "chromium": Requirement("Chromium", "apt-get install chromium", lambda: _on_path("chromium")),
+    "chromium": Requirement(
+        "Chromium",
+        "apt-get install chromium, or put google-chrome on PATH",
+        lambda: _on_path("chromium") or _on_path("google-chrome"),
+    ),
     "cp2k": Requirement("CP2K and its data", "apt-get install cp2k cp2k-data", _cp2k),
     "gpaw": Requirement(
         "GPAW",

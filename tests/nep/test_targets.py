@@ -83,7 +83,7 @@ def test_groups_are_refused_with_the_reason(committee, frames) -> None:
         certificate(frames, committee=committee, subsets=("crystal",))
     with pytest.raises(InputError, match="grouped by 'family'"):
         certificate(frames, by="family", committee=committee)
-    with pytest.raises(InputError, match="give one, or a committee"):
+    with pytest.raises(InputError, match="neither a potential nor a committee is given"):
         certificate(frames)
 
 

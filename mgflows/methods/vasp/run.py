@@ -192,7 +192,7 @@ def _failure(error: Exception, directory: Path, method: VaspSettings) -> LabelEr
             f"{run.scf_steps()} steps{tried} ({reported})",
             hint="raise NELM in VaspMethod(incar=...) or check the structure",
         )
-    return LabelError(f"custodian gave up VASP's calculation ({reported})")
+    return LabelError(f"custodian stopped the VASP calculation ({reported})")
 
 
 def check_ready(

@@ -36,8 +36,8 @@ class TrainingSettings:
     energy_reference
         Whether energies of the elements, from a least-squares fit to the training energies, are
         removed before the training; the potential contains them, in one neuron per species. None:
-        if they differ by more than 10 eV, as total energies do. The network learns
-        smaller differences.
+        if they differ by more than 10 eV, as total energies do. The network learns smaller
+        differences.
     subset_weights
         Weights of frames by subset, which multiply the errors like ``weight=`` of a frame.
     gradient_clip

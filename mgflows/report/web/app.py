@@ -49,7 +49,7 @@ def create_app(
     token
         Token that requests need; None for a server that only this machine can reach.
     experiments
-        Own file of measured values and curves, for the reports.
+        A file of your own measured values and curves, for the reports.
     """
     app = flask.Flask(__name__)
     app.jinja_env.autoescape = True

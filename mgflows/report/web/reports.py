@@ -42,7 +42,7 @@ class Reports:
     database
         The database.
     experiments
-        Own file of measured values and curves.
+        A file of your own measured values and curves.
     """
 
     def __init__(self, database: GlassDatabase, experiments: Path | None = None) -> None:

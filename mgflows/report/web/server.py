@@ -65,7 +65,7 @@ def open_server(
     token
         The token, of at least 16 characters; by default a random one if `host` needs one.
     experiments
-        Own file of measured values and curves, for the reports.
+        A file of your own measured values and curves, for the reports.
 
     Raises
     ------
