@@ -25,10 +25,16 @@ _SECRET_OPTIONS = re.compile(
 )
 _SECRET_ARGUMENTS = re.compile(
     r"""(\b[a-z_-]{0,40}(?:password|passwd|token|secret|api_?key)['"]?\s?[=:]\s?)"""
-    r"""('[^'\n]+'|"[^"\n]+")""",
+    r"""(b?'[^'\n]+'|b?"[^"\n]+"|[^\s'",;&(){}\[\]]+)""",
     re.IGNORECASE,
 )
-"""A keyword argument or an entry of a dictionary, with its value in quotes."""
+"""A keyword argument, a variable or an entry of a dictionary, with its value."""
+_SECRET_WORDS = re.compile(
+    r"(--[a-z-]{0,40}(?:password|token|secret)\s+|\bBearer\s+)\S+", re.IGNORECASE
+)
+"""An option of a command with its value, or the header of an HTTP request."""
+_LONGEST_SECRET = 1000
+"""Number of characters."""
 
 
 def mask_credentials(text: str) -> str:
@@ -42,7 +48,13 @@ def mask_credentials(text: str) -> str:
     "MongoClient(username='glass', password='***')"
     """
     text = _SECRET_OPTIONS.sub(r"\1***", _CREDENTIALS.sub(r"\1***@", text))
-    return _SECRET_ARGUMENTS.sub(lambda found: f"{found[1]}{found[2][0]}***{found[2][0]}", text)
+    text = _SECRET_WORDS.sub(r"\1***", text)
+    return _SECRET_ARGUMENTS.sub(_mask_argument, text)
+
+
+def _mask_argument(found: re.Match[str]) -> str:
+    quote = found[2][-1] if found[2][-1] in "'\"" else ""
+    return f"{found[1]}{quote}***{quote}"
 
 
 class MaskingFormatter(logging.Formatter):
@@ -70,8 +82,11 @@ def clean_text(text: str, longest: int) -> str:
         Without credentials, characters that UTF-8 cannot encode, and terminal control sequences.
     """
     if len(text) > longest:
-        begin = longest // 4
-        text = f"{text[:begin]} ... {text[begin - longest :]}"
+        # Masked before it is cut: the rest of a credential would not be recognised.
+        begin, end = longest // 4, longest - longest // 4
+        head = mask_credentials(text[: begin + _LONGEST_SECRET])[:begin]
+        tail = mask_credentials(text[-end - _LONGEST_SECRET :])[-end:]
+        text = f"{head} ... {tail}"
     text = _TERMINAL_SEQUENCE.sub("", text.encode("utf-8", "replace").decode("utf-8"))
     text = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.replace("\r", "\n"))
     return mask_credentials(text)

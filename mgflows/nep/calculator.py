@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import weakref
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from mgflows.errors import (
 )
 from mgflows.files import read_text
 from mgflows.geometry import check_distances, check_geometry
-from mgflows.nep.header import NepHeader, read_header
+from mgflows.nep.header import NepHeader, is_number, read_header, split_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -248,13 +247,13 @@ def read_potential(text: str, species: Sequence[str] | None = None) -> NepHeader
         Names the wrong line and what it should be.
     """
     header = read_header(text)
-    lines = text.splitlines()
+    lines = split_lines(text)
     n_header = header.n_lines
     numbers = [line.split() for line in lines[n_header:]]
     while numbers and not numbers[-1]:
         numbers.pop()
     for offset, words in enumerate(numbers):
-        if len(words) != 1 or not _is_finite(words[0]):
+        if len(words) != 1 or not is_number(words[0]):
             raise InputError(
                 f"line {n_header + offset + 1} of the potential is "
                 f"{lines[n_header + offset][:40]!r} but must be one finite number",
@@ -304,13 +303,6 @@ def validate_nep_text(text: str, species: Sequence[str] | None = None) -> NepPar
         Names the wrong line and what it should be, or the part that cannot be trained.
     """
     return read_potential(text, species).parameters()
-
-
-def _is_finite(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -219,9 +219,14 @@ def blocks(path: Path) -> Iterator[Block]:
         raise InputError(f"the frames {path} cannot be read: {error}") from error
 
 
+_LONGEST_COUNT = 1000
+"""Number of characters that are read of the line with the number of atoms."""
+
+
 def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:
     number = 0
-    while line := stream.readline():
+    # Bounded: devices have no line ends.
+    while line := stream.readline(_LONGEST_COUNT):
         number += 1
         if not line.strip():
             continue

@@ -9,6 +9,7 @@ typewise or flexible ZBL; common cutoffs or one for each species; any further in
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mgflows.nep.parameters import NepParameters
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["NepHeader", "read_header"]
+__all__ = ["NepHeader", "is_number", "read_header", "split_lines"]
 
 _EXAMPLES = {
     "zbl": "zbl 0.9 1.8",
@@ -28,6 +29,7 @@ _EXAMPLES = {
     "l_max": "l_max 4 2 0",
     "ANN": "ANN 30 0",
 }
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _NUMBERS_PER_FLEXIBLE_PAIR = 10
 _LARGEST_ZBL_CUTOFF = 10.0
 """A; the repulsion is negligible beyond 2.5 A, GPUMD's limit in a training."""
@@ -141,7 +143,7 @@ def read_header(text: str) -> NepHeader:
     InputError
         Names the wrong line and what it should be.
     """
-    lines = text.splitlines()
+    lines = split_lines(text)
     first = lines[0].split() if lines else []
     if len(first) < 3 or first[0] not in ("nep4", "nep4_zbl"):
         raise InputError(
@@ -158,8 +160,8 @@ def read_header(text: str) -> NepHeader:
     n_species = len(first) - 2
     counts = {
         "zbl": (2, 3),
-        # With or without the largest numbers of neighbours.
-        "cutoff": (2, 4, 2 * n_species + 2),
+        # The last two are the largest numbers of neighbours.
+        "cutoff": (4, 2 * n_species + 2),
         "n_max": (2,),
         "basis_size": (2,),
         "l_max": range(3, 8),
@@ -171,8 +173,7 @@ def read_header(text: str) -> NepHeader:
         line = lines[number - 1] if number <= len(lines) else ""
         values[keyword] = _numbers(line, number, keyword, counts[keyword])
     _check(values)
-    cutoffs = values["cutoff"]
-    cutoffs = cutoffs[:2] if len(cutoffs) <= 4 else cutoffs[:-2]
+    cutoffs = values["cutoff"][:-2]
     pairs = tuple(zip(cutoffs[::2], cutoffs[1::2], strict=True))
     for radial, angular in pairs:
         if not 0.0 < angular <= radial <= 100.0:
@@ -194,6 +195,16 @@ def read_header(text: str) -> NepHeader:
         neuron=int(values["ANN"][0]),
         n_lines=1 + len(keywords),
     )
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a file, divided at line ends only, as C++ does."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def is_number(word: str) -> bool:
+    """Whether Python and C++ read the same finite number, unlike from ``1_0``."""
+    return _NUMBER.fullmatch(word) is not None and math.isfinite(float(word))
 
 
 def _check_species(species: Sequence[str]) -> None:
@@ -223,15 +234,8 @@ def _check_zbl(zbl: Sequence[float]) -> None:
 
 def _numbers(line: str, number: int, keyword: str, counts: Sequence[int]) -> list[float]:
     words = line.split()
-    try:
-        found = [float(word) for word in words[1:]]
-    except ValueError:
-        found = []
-    if (
-        words[:1] != [keyword]
-        or len(found) not in counts
-        or not all(math.isfinite(value) for value in found)
-    ):
+    found = [float(word) for word in words[1:] if is_number(word)]
+    if words[:1] != [keyword] or len(found) != len(words) - 1 or len(found) not in counts:
         raise InputError(
             f"line {number} of the potential is {' '.join(words)[:60]!r} but must be {keyword!r} "
             f"and its numbers, such as {_EXAMPLES[keyword]!r}"
@@ -247,6 +251,12 @@ def _check(values: dict[str, list[float]]) -> None:
         "l_max": ((0, 8),),
         "ANN": ((1, 120), (0, 0)),
     }
+    for value in values["cutoff"][-2:]:
+        if value != int(value) or value < 1:
+            raise InputError(
+                f"a largest number of neighbours in the cutoff line of the potential is "
+                f"{value:g} but must be a positive integer"
+            )
     for keyword, ranges in limits.items():
         for value, (low, high) in zip(values[keyword], ranges, strict=False):
             if value != int(value) or not low <= value <= high:

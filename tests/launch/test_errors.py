@@ -55,6 +55,31 @@ def test_passwords_of_uris_are_masked(text: str, masked: str) -> None:
     assert str(InputError(text)) == masked
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "connecting with user=glass password=SECRET, failed",
+        "MONGODB_PASSWORD=SECRET",
+        "config.yaml: password: SECRET",
+        "connect(password=b'SECRET')",
+        "mongodump --password SECRET --out a",
+        "Authorization: Bearer SECRET",
+        "https://host/?api_key=SECRET&n=1",
+    ],
+)
+def test_passwords_of_other_forms_are_masked(text: str) -> None:
+    masked = mask_credentials(text)
+    assert "SECRET" not in masked
+    assert "***" in masked
+
+
+def test_a_password_is_masked_where_the_text_is_cut() -> None:
+    uri = "mongodb://user:TOPSECRET@host/"
+    for shift in range(len(uri) + 1):
+        text = clean_text(f"{'a' * 2000}{uri}{'b' * (750 - shift)}", 1000)
+        assert "SECRET" not in text
+
+
 def test_a_clean_text_is_short_and_can_be_stored_and_printed() -> None:
     text = clean_text(f"begin \udc80 \x1b[31m{'x' * 10_000}mongodb://a:b@c end", 1000)
     assert len(text) < 1020

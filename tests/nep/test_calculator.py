@@ -160,10 +160,15 @@ def replaced(number: int, text: str):
         (replaced(2, "zbl 1.8 0.9"), "ZBL cutoffs of the potential are 1.8 and 0.9 A"),
         (replaced(2, "zbl 0.9 1.8 0"), "typewise ZBL factor of the potential is 0"),
         (replaced(3, "cutoff 5 4 50"), "line 3 .* 'cutoff'"),
+        (replaced(3, "cutoff 5 4"), "line 3 .* 'cutoff'"),
+        (replaced(3, "cutoff 5 4 -5 19"), "largest number of neighbours .* is -5"),
         (replaced(4, "n_max 40 3"), "n_max of the potential is 40"),
         (replaced(7, "ANN 11 0"), "architecture has 1165 parameters"),
         (replaced(50, "nan"), "line 50 .* 'nan' .* one finite number"),
         (replaced(51, "1.0 2.0"), "line 51"),
+        # Python reads 10.5, C++ reads 1.
+        (replaced(52, "1_0.5"), "line 52 .* '1_0.5' .* one finite number"),
+        (replaced(52, "١.5"), "line 52 .* one finite number"),
         (lambda lines: lines[:-1], "has 1116 numbers .* 1117 lines"),
     ],
 )

@@ -325,6 +325,11 @@ def test_no_frames(tmp_path) -> None:
         read_frames(tmp_path / "absent.xyz")
 
 
+def test_a_device_is_no_file_of_frames() -> None:
+    with pytest.raises(InputError, match=r"line 1 of /dev/zero is .* must be the number of atoms"):
+        read_frames("/dev/zero")
+
+
 def test_weights_and_missing_stresses_survive_the_file(tmp_path, make_emt_frame) -> None:
     frames = [make_emt_frame(number) for number in (101, 102)]
     frames[0].info |= {"weight": 0.25, "energy_weight": 3.0}
