@@ -55,7 +55,7 @@ CATEGORIES: tuple[Category, ...] = ("sampling", "dft", "training", "md")
 class Resources(BaseModel):
     """Resources that the jobs of one category request from the batch system."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     queue: str | None = Field(
         default=None,
@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     given values, then variables, then defaults.
     """
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", validate_default=True)
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
     directory: Path = Field(
         default_factory=lambda: Path.home() / ".mgflows",

@@ -274,7 +274,7 @@ def datasheet(dataset: DatasetDocument, split: Split, form: str, licence: str = 
 {dataset.n_frames} labelled structures of {", ".join(dataset.species)}, collected for the campaign
 {dataset.campaign} with mgflows {dataset.provenance.mgflows_version}.
 
-- Licence: {licence or "to be chosen by the owner of the data, such as CC BY 4.0"}
+- Licence: {" ".join(licence.split()) or "to be chosen by the owner of the data, such as CC BY 4.0"}
 - Method: {method.description or method.code} (code {method.code} {method.version}, fingerprint
   {dataset.fingerprint_digest})
 - Energies: {min(energies):.4f} to {max(energies):.4f} eV per atom, force-consistent
