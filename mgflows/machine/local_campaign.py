@@ -134,7 +134,8 @@ def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -
     Raises
     ------
     InputError
-        If a campaign of this name with other settings is in the database.
+        If a campaign of this name with other settings is in the database, or the directory has the
+        results of another campaign.
     ServiceError
         If the database does not start or answer.
     """
@@ -143,6 +144,13 @@ def start(maker: CampaignMaker, directory: Path, n_workers: int | None = None) -
     from mgflows.machine.mongod import PrivateMongod
     from mgflows.settings import Settings
 
+    summary = read_summary(directory)
+    if summary is not None and summary.get("campaign") != maker.name:
+        raise InputError(
+            f"{directory} holds the results of the campaign {summary.get('campaign')}, which those "
+            f"of {maker.name} would replace",
+            hint=f"choose another --directory, or delete {_SUMMARY} there to replace them",
+        )
     settings = Settings.load(directory)
     settings.n_workers = number_of_workers(settings, n_workers)
     if settings.is_private:

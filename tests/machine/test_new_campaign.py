@@ -11,7 +11,7 @@ import pytest
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
 from mgflows.flows.tags import all_jobs
-from mgflows.machine.local_campaign import add_wall_seconds, check_directory
+from mgflows.machine.local_campaign import add_wall_seconds, check_directory, start
 from mgflows.machine.new_campaign import (
     CampaignRequest,
     alloy_for,
@@ -158,6 +158,18 @@ def test_the_folder_of_a_campaign_is_found_above_the_working_directory(
     assert campaign_folder(None, None) == tmp_path / "z"
     with pytest.raises(InputError, match="give one of them"):
         campaign_folder(Path("x"), Path("y"))
+
+
+def test_results_of_another_campaign_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"campaign": "Cu50Zr50"}')
+    maker = stand_in_campaign("tiny")
+    with pytest.raises(
+        InputError,
+        match=r"results of the campaign Cu50Zr50, which those of .* would replace.*delete "
+        r"summary\.json",
+    ):
+        start(maker, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
 
 
 def test_results_do_not_overwrite_files_of_something_else(tmp_path: Path) -> None:
