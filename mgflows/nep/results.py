@@ -223,7 +223,7 @@ def _columns_without_header(words: Sequence[str], where: str) -> tuple[str | Non
     if decimals == [5] * 7 + [7, 5]:
         return _GNEP
     # nep writes all columns alike; any other layout of ten columns is unknown.
-    if len(set(decimals)) == 1 or decimals[7] == decimals[8]:
+    if len(set(decimals)) == 1:
         return _POTENTIAL
     raise InputError(
         f"{where} has ten columns, which are those of neither GPUMD's nep nor its gnep",

@@ -19,7 +19,8 @@ NEP = """#!{python}
 print("GPUMD version 5.6")
 settings = dict(line.split(None, 1) for line in open("nep.in") if line.strip())
 open("nep.restart", "w").write("0.1 0.1\\n" * {parameters})
-open("loss.out", "a").write(settings["generation"].strip() + " 1 1 1 0.01 0.1 0.1 0.02 0.2 0.2\\n")
+step = settings["generation"].strip()
+open("loss.out", "a").write(step + " 1.00 1.00 1.00 0.01 0.10 0.10 0.02 0.20 0.20\\n")
 open("nep.txt", "w").write(open("{potential}").read())
 """
 

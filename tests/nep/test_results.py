@@ -135,6 +135,10 @@ def test_an_unfinished_line_is_left_out(tmp_path) -> None:
     ("lines", "message"),
     [
         (["100 1 2 3 4"], "line 1 .* 5 columns"),
+        (
+            ["1 1.0e-3 0.5 0.1 0.2 0.3 0.4 0.5 0.6 0.7"],
+            "line 1 .* neither GPUMD's nep nor its gnep",
+        ),
         (["# columns generation total", "100 1 2"], "line 2 .* 3 columns .* 2 as in its header"),
         (["# columns rmse_energy_train total", "1 2"], "none is 'generation'"),
         (["# columns generation total", "100 many"], "line 2"),

@@ -253,7 +253,7 @@ print("GPUMD version 4.9.1", os.path.exists("nep.restart"), settings["generation
 n = int(settings["generation"])
 for step in (n // 2, n):
     open("nep.restart", "w").write("0.1 0.1\\n" * {parameters})
-    open("loss.out", "a").write(f"{{step}} 1 1 1 0.01 0.1 0.1 0.02 0.2 0.2\\n")
+    open("loss.out", "a").write(f"{{step}} 1.00 1.00 1.00 0.01 0.10 0.10 0.02 0.20 0.20\\n")
     open("nep.txt", "w").write(open("{potential}").read())
     if os.path.exists("fail"):
         print("the GPU is gone")
