@@ -296,3 +296,10 @@ def test_the_key_of_the_materials_project_is_a_setting_or_its_own_variable(monke
     monkeypatch.setenv("MGFLOWS_MATERIALS_PROJECT_KEY", "own")
     assert materials_project_key(Settings()) == "own"
     assert "own" not in repr(Settings())
+
+
+@pytest.mark.parametrize("value", [".inf", "1e999", ".nan"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, value: str) -> None:
+    (tmp_path / "mgflows.yaml").write_text(f"ping_seconds: {value}\n")
+    with pytest.raises(InputError, match=r"ping_seconds .* finite number"):
+        Settings.load(tmp_path)

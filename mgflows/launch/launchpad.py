@@ -157,8 +157,7 @@ class WorkerLaunchPad(RetryingLaunchPad):
     - Between two jobs it calls `periodic_callback`, at most every half minute, to submit jobs for
       which other workers may wait.
     - Jobs of campaigns of another version of mgflows are left to other workers.
-    - A launch that has lost its job to another worker discards its result, with a
-      warning.
+    - A launch that has lost its job to another worker discards its result with a warning.
     - A worker whose jobs fail one after the other within seconds, or that cannot import them, stops
       instead of making the whole queue fail.
     - With each heartbeat it records whether a file in the launch directory has changed, by which

@@ -45,6 +45,8 @@ _TRUTH = {
     **dict.fromkeys(("f", "false", "0", "n", "no"), False),
 }
 _GZIP = b"\x1f\x8b"
+_LONGEST_COUNT = 1000
+"""Number of characters that are read of the line with the number of atoms."""
 """The first bytes of a gzip file."""
 
 
@@ -217,10 +219,6 @@ def blocks(path: Path) -> Iterator[Block]:
             yield from _blocks(path, TextIOWrapper(content, encoding="utf-8-sig"))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"the frames {path} cannot be read: {error}") from error
-
-
-_LONGEST_COUNT = 1000
-"""Number of characters that are read of the line with the number of atoms."""
 
 
 def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:

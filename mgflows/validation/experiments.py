@@ -38,8 +38,32 @@ _TAIL = 0.3
 _DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
+class _Measurement:
+    """Source and alloy of a measured value or curve."""
+
+    composition: str
+    doi: str
+    read_in: str
+    verified: bool
+
+    @property
+    def source(self) -> str:
+        """The source in words."""
+        published = f"doi:{self.doi}" if self.doi else "unpublished"
+        checked = "" if self.verified or not self.doi else " (not verified)"
+        return f"{published}, read in {self.read_in}{checked}"
+
+    def is_of(self, composition: Mapping[str, float]) -> bool:
+        """Whether it is of this composition, to half an atomic percent."""
+        own = _fractions(self.composition)
+        return all(
+            abs(own.get(symbol, 0.0) - composition.get(symbol, 0.0)) <= _LARGEST_DIFFERENCE
+            for symbol in {*own, *composition}
+        )
+
+
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(_Measurement):
     """One measured value.
 
     Parameters
@@ -72,18 +96,9 @@ class Experiment:
     read_in: str
     verified: bool
 
-    @property
-    def source(self) -> str:
-        """The source in words."""
-        return _source(self)
-
-    def is_of(self, composition: Mapping[str, float]) -> bool:
-        """Whether it is of this composition, to half an atomic percent."""
-        return _is_of(self.composition, composition)
-
 
 @dataclass(frozen=True)
-class MeasuredCurve:
+class MeasuredCurve(_Measurement):
     """One measured curve.
 
     Parameters
@@ -115,15 +130,6 @@ class MeasuredCurve:
     doi: str
     read_in: str
     verified: bool
-
-    @property
-    def source(self) -> str:
-        """The source in words."""
-        return _source(self)
-
-    def is_of(self, composition: Mapping[str, float]) -> bool:
-        """Whether it is of this composition, to half an atomic percent."""
-        return _is_of(self.composition, composition)
 
 
 def load_experiments(path: str | Path | None = None) -> list[Experiment]:
@@ -281,20 +287,6 @@ def _points(
             hint=f"convert it if it is {others}, and normalise it",
         )
     return tuple(x.tolist()), tuple(y.tolist())
-
-
-def _source(entry: Experiment | MeasuredCurve) -> str:
-    published = f"doi:{entry.doi}" if entry.doi else "unpublished"
-    checked = "" if entry.verified or not entry.doi else " (not verified)"
-    return f"{published}, read in {entry.read_in}{checked}"
-
-
-def _is_of(formula: str, composition: Mapping[str, float]) -> bool:
-    own = _fractions(formula)
-    return all(
-        abs(own.get(symbol, 0.0) - composition.get(symbol, 0.0)) <= _LARGEST_DIFFERENCE
-        for symbol in {*own, *composition}
-    )
 
 
 def _fractions(formula: str) -> dict[str, float]:

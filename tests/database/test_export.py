@@ -59,7 +59,7 @@ def test_mace_files_have_its_keys_and_the_order_of_the_dataset(glass_database, d
 
 def test_ase_databases_hold_labels_and_groups(glass_database, dataset, tmp_path):
     train, _, _ = write_dataset(
-        glass_database, dataset.dataset_id, "family", tmp_path, form="ase-db", licence="CC BY 4.0"
+        glass_database, dataset.dataset_id, "family", tmp_path, form="ase-db", licence="CC\nBY 4.0"
     )
     with connect(train) as rows:
         found = list(rows.select())

@@ -193,7 +193,7 @@ class Engine(ABC):
         ----------
         atoms
             Start, not changed; constraints are ignored. If it has no velocities, they are drawn at
-            the temperature of the first stage, the same ones for every engine.
+            the temperature of the first stage; all engines draw the same ones.
         stages
             Stages, such as those of :func:`mgflows.md.protocols.quench`.
         npt
