@@ -4,11 +4,13 @@
 edit of a function that it calls from another file, the old machine code keeps running. It also
 raises an error where neither the package nor the home directory can be written. :func:`njit`
 compares all Python files of the package folder, and falls back to a private temporary folder or to
-no cache.
+no cache. Processes that start together, such as the workers of a campaign, compile each function
+once: the others wait for the first and load its code.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import inspect
@@ -17,8 +19,9 @@ import os
 import pickle
 import stat
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numba
 from numba.core import caching
@@ -45,6 +48,9 @@ _DAMAGED = (
     pickle.UnpicklingError,
 )
 """Exceptions that reading a damaged file of compiled code may raise."""
+_LONGEST_WAIT = 120.0
+"""s after which a function that another process compiles is compiled here as well."""
+_POLL_SECONDS = 0.05
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -73,7 +79,8 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         compiled = numba.njit(**options)(function)
         folder = Path(inspect.getfile(function)).parent
         if not numba.config.DISABLE_JIT and cache_folder(folder) is not None:
-            compiled._cache = _Cache(function)
+            compiled._cache = cache = _Cache(function)
+            compiled._compiler.compile = cache.unlocking_on_error(compiled._compiler.compile)
         return compiled
 
     return compile_function
@@ -168,16 +175,24 @@ class _CacheContent(caching.CompileResultCacheImpl):
 
 
 class _Cache(caching.FunctionCache):
-    """A cache that skips files that cannot be read or written."""
+    """A cache that skips files that cannot be read or written, and locks while it compiles."""
 
     _impl_class = _CacheContent
 
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._lock: IO[bytes] | None = None
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except _DAMAGED as error:
-            logger.info("compiled code in %s cannot be read: %s", self.cache_path, error)
-            return None
+        """Load compiled code; None if this process is to compile it."""
+        found = self._load(sig, target_context)
+        if found is None and self._lock is None:
+            self._acquire()
+            # Another process may have compiled it since the first attempt.
+            found = self._load(sig, target_context)
+            if found is not None:
+                self._release()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -190,3 +205,51 @@ class _Cache(caching.FunctionCache):
             except OSError as error:
                 logger.info("compiled code cannot be kept in %s: %s", self.cache_path, error)
                 self.disable()
+        finally:
+            self._release()
+
+    def unlocking_on_error(self, compile_function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that compiles and, if that fails, releases the lock."""
+
+        def compile_or_release(*arguments: Any) -> Any:
+            try:
+                return compile_function(*arguments)
+            except BaseException:
+                self._release()
+                raise
+
+        return compile_or_release
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except _DAMAGED as error:
+            logger.info("compiled code in %s cannot be read: %s", self.cache_path, error)
+            return None
+
+    def _acquire(self) -> None:
+        """Wait until no other process compiles this function, for at most `_LONGEST_WAIT`."""
+        path = Path(self.cache_path) / f"{self._impl.filename_base}.lock"
+        deadline = time.monotonic() + _LONGEST_WAIT
+        lock: IO[bytes] | None = None
+        try:
+            lock = path.open("ab")
+            while not _has_locked(lock) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            logger.debug("%s cannot be locked: %s", path, error)
+        self._lock = lock
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _has_locked(stream: IO[bytes]) -> bool:
+    """Lock a file for this process, unless another process has; it ends with the process."""
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

@@ -10,6 +10,8 @@ import enum
 import importlib
 import logging
 import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -301,8 +303,45 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ImportError as error:
         raise MissingDependencyError(
             f"{module} is needed for {purpose} but cannot be imported ({error})",
-            hint=f"install it with: pip install 'mgflows[{extra}]'",
+            hint=f"install it with: {install_command(extra)}",
         ) from error
+
+
+def install_command(extra: str = "") -> str:
+    """Return the pip command that installs an extra of this mgflows.
+
+    mgflows is not on PyPI: the command names the clone it runs from, or the wheel.
+
+    Parameters
+    ----------
+    extra
+        Name of the extra; empty for mgflows itself.
+    """
+    root = Path(__file__).parents[1]
+    constraints = root / "constraints.txt"
+    brackets = f"[{extra}]" if extra else ""
+    if (root / "pyproject.toml").is_file() and constraints.is_file():
+        source = shlex.quote(f"{root}{brackets}")
+        return f"pip install -c {shlex.quote(str(constraints))} -e {source}"
+    return f"pip install -c constraints.txt {shlex.quote(f'{_wheel()}{brackets}')}"
+
+
+def _wheel() -> str:
+    """The wheel that mgflows was installed from; its file name if that was not recorded."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        distribution = metadata.distribution("mgflows")
+    except metadata.PackageNotFoundError:
+        return "mgflows.whl"
+    # pip records the origin (https://packaging.python.org/specifications/direct-url).
+    recorded = json.loads(distribution.read_text("direct_url.json") or "{}").get("url", "")
+    path = unquote(urlsplit(recorded).path)
+    if recorded.startswith("file:") and path.endswith(".whl"):
+        return path
+    return f"mgflows-{distribution.version}-py3-none-any.whl"
 
 
 def _rebuild(kind: type[MgflowsError], message: str, hint: str) -> MgflowsError:

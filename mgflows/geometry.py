@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -91,7 +92,7 @@ def check_geometry(atoms: Atoms, name: str = "the structure", *, periodic: bool 
         )
 
 
-def check_bulk(atoms: Atoms, name: str = "the structure") -> None:
+def check_bulk(atoms: Atoms, name: str = "the structure", *, n_least: int = 1) -> None:
     """Check that a structure is periodic in three directions and fills its cell.
 
     Parameters
@@ -100,14 +101,22 @@ def check_bulk(atoms: Atoms, name: str = "the structure") -> None:
         The structure.
     name
         How messages call it.
+    n_least
+        Smallest number of atoms.
 
     Raises
     ------
     InputError
-        For what :func:`check_geometry` refuses, and for a slab, wire or cluster in vacuum, which
-        has no density and no elastic constants.
+        For what :func:`check_geometry` refuses, for fewer atoms, and for a slab, wire or cluster in
+        vacuum, which has no density and no elastic constants.
     """
     check_geometry(atoms, name, periodic=True)
+    if len(atoms) < n_least:
+        raise InputError(
+            f"{name} has {plural(len(atoms), 'atom')}, fewer than {n_least}, so that its "
+            "properties are not those of a glass",
+            hint="give a cell of 100 atoms or more",
+        )
     heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     places = np.sort(atoms.get_scaled_positions(wrap=True), axis=0)
     gaps = np.diff(places, axis=0, append=places[:1] + 1.0).max(axis=0) * heights

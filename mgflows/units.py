@@ -43,6 +43,10 @@ KBAR_IN_GPA = 0.1
 """One kbar in GPa."""
 BAR_IN_GPA = 1e-4
 """One bar in GPa."""
+EV_FS_PER_A3_IN_MPA_S = EV_PER_A3_IN_GPA * 1e-3
+"""One eV fs/A^3 in mPa s, the unit of viscosities: 0.1602176634."""
+A2_PER_FS_IN_1E9_M2_PER_S = 1e4
+"""One A^2/fs in 1e-9 m^2/s, the unit of diffusion coefficients."""
 GAS_CONSTANT = BOLTZMANN * ELEMENTARY_CHARGE * AVOGADRO
 """J/(mol K)."""
 KJ_PER_MOL = 1e3 / (ELEMENTARY_CHARGE * AVOGADRO)

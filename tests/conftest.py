@@ -2,8 +2,8 @@
 
 `mongod`
     A real MongoDB server for the whole test session: private, on a socket in a short temporary
-    folder. It is shared: a test that stops or kills a server starts its own `PrivateMongod` in
-    `short_directory`.
+    folder, in memory if there is room. It is shared: a test that stops or kills a server starts its
+    own `PrivateMongod` in `short_directory`.
 `settings`
     Settings with their own database on that server and their own folder, n_workers = 2; the
     database is dropped afterwards.
@@ -21,6 +21,7 @@ Tests that use a server are marked `mongo`. Other programs that a test needs are
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.helpers.requirements"]
 
+# Hundreds of processes import the package: compile its modules once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture
 def short_directory() -> Iterator[Path]:
@@ -53,11 +57,18 @@ def short_directory() -> Iterator[Path]:
     shutil.rmtree(path, ignore_errors=True)
 
 
+def _memory() -> Path | None:
+    """A file system in memory, on which a journalled write takes microseconds instead of 6 ms."""
+    path = Path("/dev/shm")
+    is_usable = os.access(path, os.W_OK) and shutil.disk_usage(path).free > 4e9
+    return path if is_usable else None
+
+
 @pytest.fixture(scope="session")
 def mongod() -> Iterator[PrivateMongod]:
     from mgflows.machine.mongod import PrivateMongod
 
-    path = Path(tempfile.mkdtemp(prefix="mgt"))
+    path = Path(tempfile.mkdtemp(prefix="mgt", dir=_memory()))
     server = PrivateMongod(path, cache_gb=0.25)
     server.start()
     yield server

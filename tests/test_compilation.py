@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
 
 import pytest
-
-from mgflows import compilation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CALLER = """
 from mgflows.compilation import njit
@@ -53,20 +50,29 @@ def package(tmp_path: Path) -> Path:
 
 def run(package: Path, **variables: str) -> tuple[str, str, str, str]:
     """Result, number of cache hits and cache folder of a process, and what it logged."""
+    return results(start(package, **variables))
+
+
+def start(package: Path, **variables: str) -> subprocess.Popen[str]:
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     environment.pop("NUMBA_CACHE_DIR", None)
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM],
         env=environment | variables,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    result, hits, folder = done.stdout.split()
-    return result, hits, folder, done.stderr
+
+
+def results(process: subprocess.Popen[str]) -> tuple[str, str, str, str]:
+    printed, logged = process.communicate()
+    assert process.returncode == 0, logged
+    result, hits, folder = printed.split()
+    return result, hits, folder, logged
 
 
 def test_compiled_code_is_kept_and_follows_every_file_of_the_package(package: Path) -> None:
@@ -75,6 +81,21 @@ def test_compiled_code_is_kept_and_follows_every_file_of_the_package(package: Pa
     (package / "called.py").write_text(CALLED.format(value=3))
     assert run(package)[:2] == ("30", "0")
     assert run(package)[:2] == ("30", "1")
+
+
+def test_a_function_that_another_process_compiles_is_waited_for(package: Path) -> None:
+    cache = Path(run(package)[2])
+    (index,) = cache.glob("caller.scaled*.nbi")
+    hidden = index.rename(index.with_suffix(".hidden"))
+    with index.with_suffix(".lock").open("ab") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        process = start(package)
+        opened = Path(f"/proc/{process.pid}/fd")
+        while lock.name not in {os.path.realpath(file) for file in opened.iterdir()}:
+            assert process.poll() is None
+            time.sleep(0.02)
+        hidden.rename(index)
+    assert results(process)[:2] == ("20", "1")
 
 
 @pytest.mark.faults
@@ -118,7 +139,7 @@ def test_damaged_files_are_compiled_again(package: Path, content: bytes) -> None
 def test_every_compiled_function_of_the_package_uses_it() -> None:
     import mgflows
 
-    folder = compilation.Path(mgflows.__file__).parent
+    folder = Path(mgflows.__file__).parent
     users = {
         str(file.relative_to(folder))
         for file in folder.rglob("*.py")

@@ -102,7 +102,7 @@ def test_the_installed_wheel_works_and_has_its_data(environment) -> None:
     data = sorted(
         path.relative_to(ROOT / "mgflows").as_posix()
         for path in (ROOT / "mgflows").rglob("*")
-        if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
+        if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     )
     assert {"bench/swap_monte_carlo.c", "report/report.html.j2", "py.typed"} <= set(data)
     assert [name for name in data if not (package / name).is_file()] == []

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import mgflows
-from mgflows.errors import MissingDependencyError, require
+from mgflows import errors
+from mgflows.errors import MissingDependencyError, install_command, require
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,8 +126,37 @@ def test_each_command_of_the_readme_sets_up_all_it_needs(section, start, end):
 
 
 def test_a_missing_extra_is_named():
-    with pytest.raises(MissingDependencyError, match=r"pip install 'mgflows\[report\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(install_command("report"))):
         require("no_such_package_at_all", "report", "drawing")
+
+
+def test_the_command_that_installs_an_extra_works_from_a_clone_and_from_a_wheel(
+    monkeypatch, tmp_path
+):
+    command = shlex.split(install_command("md"))
+    assert command == ["pip", "install", "-c", f"{ROOT}/constraints.txt", "-e", f"{ROOT}[md]"]
+    # Of an installed wheel pip records the origin.
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "mgflows" / "errors.py"))
+    wheel = f"mgflows-{mgflows.__version__}-py3-none-any.whl"
+    recorded = {"url": f"file:///my%20wheels/{wheel}", "archive_info": {}}
+    for text, path in ((json.dumps(recorded), f"/my wheels/{wheel}"), (None, wheel)):
+        fake = SimpleNamespace(version=mgflows.__version__, read_text=lambda _, text=text: text)
+        monkeypatch.setattr(importlib.metadata, "distribution", lambda _, fake=fake: fake)
+        expected = ["pip", "install", "-c", "constraints.txt", f"{path}[md]"]
+        assert shlex.split(install_command("md")) == expected
+
+
+def test_nothing_proposes_to_install_mgflows_from_pypi():
+    """It is not there: commands name the clone or the wheel."""
+    wrong = re.compile(r"pip install (-\S+ |constraints\.txt )*['\"]?mgflows(?!-\d)")
+    for folder, pattern in (
+        ("mgflows", "*.py"),
+        ("docs", "*.md"),
+        (".", "*.md"),
+        ("tests", "*.py"),
+    ):
+        for path in (ROOT / folder).glob(pattern if folder == "." else f"**/{pattern}"):
+            assert not wrong.search(path.read_text(encoding="utf-8")), path
 
 
 def test_the_version_is_defined_once():

@@ -11,7 +11,7 @@ import mgflows
 
 PACKAGE = Path(mgflows.__file__).parent
 MOST_PARAMETERS = 8
-COMPILED = ("njit", "inline", "intrinsic", "lru_cache")
+COMPILED = ("njit", "inline", "intrinsic", "lru_cache", "jit")
 """Decorators of kernels: they take arrays one by one, since numba compiles no dataclasses."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

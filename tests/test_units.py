@@ -16,6 +16,10 @@ def test_constants_agree_with_scipy_and_ase():
     # ASE's constants are CODATA 2014, so that they agree to eight digits.
     assert pytest.approx(1.0 / ase_units.GPa, rel=1e-7) == units.EV_PER_A3_IN_GPA
     assert pytest.approx(1.0 / ase_units.fs, rel=1e-7) == units.FS_PER_LJ_TIME
+    pascal_second = constants.e * constants.femto / constants.angstrom**3
+    assert pytest.approx(1e3 * pascal_second, rel=1e-12) == units.EV_FS_PER_A3_IN_MPA_S
+    square_metre_per_second = constants.angstrom**2 / constants.femto
+    assert pytest.approx(1e9 * square_metre_per_second) == units.A2_PER_FS_IN_1E9_M2_PER_S
 
 
 def test_stress_and_virial_have_opposite_signs():

@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path())
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=7000, help="of the first training")
-    parser.add_argument("--retrain", type=int, default=4000, help="steps of the second training")
+    parser.add_argument("--retrain", type=int, default=7000, help="steps of the second training")
     parser.add_argument("--frames", type=int, default=16, help="along each quench")
     options = parser.parse_args()
     base, test = (

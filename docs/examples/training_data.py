@@ -1,17 +1,21 @@
-"""Two data sets for measuring trainers: wide crystals with glasses, and a small set of small cells.
+"""Data sets for measuring trainers: wide crystals with glasses, small cells, and small melts.
 
-    python docs/examples/training_data.py DIRECTORY --kind wide
+    python docs/examples/training_data.py DIRECTORY --kind wide [--corners]
     python docs/examples/training_data.py DIRECTORY --kind small --potential nep.txt
     python docs/examples/training_data.py DIRECTORY --kind small --gpaw 400 --atoms 12 --each 3
+    python docs/examples/training_data.py DIRECTORY --kind melts --teacher nep.txt --gpaw 400
 
 ``wide`` has all crystals of the shipped table for Cu-Zr-Al at 0.75 to 1.35 times their volume with
-strains of 4 % and displaced atoms, and glasses of random compositions. ``small`` has 80 frames of
-24-atom glasses and strained elements: what a small campaign with density functionals affords. The
-labels are those of the stand-in or, with ``--potential``, of a NEP: UNEP-v1 (Song et al., Nat.
-Commun. 15, 10208 (2024)), which was fitted to PBE, stands for density functionals in
-docs/how_to/training.md. With ``--gpaw`` GPAW labels them, with a cutoff in eV and at the Gamma
-point in glasses. Labels are kept in DIRECTORY/labels.xyz: the same command resumes, and after
-``--minutes`` it writes the frames that have one. A quarter of the families are test frames.
+strains of 4 % and displaced atoms, and glasses of random compositions; with ``--corners`` also
+glasses with 98 % of one element, so that all compositions lie between those of glasses. ``small``
+has 80 frames of 24-atom glasses and strained elements: what a small campaign with density
+functionals affords. ``melts`` has frames of four 24-atom melts that another potential, the teacher,
+holds at 2000 K, at 0.92 to 1.1 times their volume. The labels are those of the stand-in or, with
+``--potential``, of a NEP: UNEP-v1 (Song et al., Nat. Commun. 15, 10208 (2024)), which was fitted to
+PBE, stands for density functionals in docs/how_to/training.md. With ``--gpaw`` GPAW labels them,
+with a cutoff in eV and at the Gamma point in glasses. Labels are kept in DIRECTORY/labels.xyz: the
+same command resumes, and after ``--minutes`` it writes the frames that have one. A quarter of the
+families are test frames.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mgflows import Alloy
 from mgflows.eam import stand_in_calculator
 from mgflows.errors import LabelError
+from mgflows.md import protocols
+from mgflows.md.quench import hold
 from mgflows.methods.gpaw import GpawMethod
 from mgflows.nep import nep_calculator, read_frames, write_frames
 from mgflows.structures.crystals import crystal_prototypes
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
+    from numpy.typing import NDArray
 
 SPECIES = ("Al", "Cu", "Zr")
 VOLUMES = np.array([16.6, 11.8, 23.3])
@@ -79,20 +86,49 @@ def glasses(
         shares = np.array([8.0, 46.0, 46.0]) if fixed else rng.dirichlet([2.0, 2.0, 2.0]) * 100.0
         # At least one atom of every species.
         counts = np.maximum(1, np.round(shares * n_atoms / 100.0)).astype(int)
-        formula = "".join(f"{s}{n}" for s, n in zip(SPECIES, counts, strict=True))
-        n = int(counts.sum())
-        alloy = Alloy.from_formula(formula, n_atoms=n, number_density=n / float(counts @ VOLUMES))
-        glass = sample_glass(
-            LennardJones.cuzral(),
-            alloy,
-            GlassProtocol(n_sweeps=1000),
-            seed=int(rng.integers(2**31)),
+        yield from copies_of_a_glass(rng, counts, n_each, f"glass-{number}")
+
+
+def corners(rng: np.random.Generator, n_each: int) -> Iterator[Atoms]:
+    """Surrogate glasses with 98 % of one element, expanded and displaced."""
+    for number, symbol in enumerate(SPECIES):
+        counts = np.ones(len(SPECIES), int)
+        counts[number] = 98
+        yield from copies_of_a_glass(rng, counts, n_each, f"glass-{symbol}")
+
+
+def copies_of_a_glass(
+    rng: np.random.Generator, counts: NDArray[np.int64], n_each: int, family: str
+) -> Iterator[Atoms]:
+    """Expanded and displaced copies of a surrogate glass with these numbers of atoms."""
+    formula = "".join(f"{s}{n}" for s, n in zip(SPECIES, counts, strict=True))
+    n = int(counts.sum())
+    alloy = Alloy.from_formula(formula, n_atoms=n, number_density=n / float(counts @ VOLUMES))
+    glass = sample_glass(
+        LennardJones.cuzral(),
+        alloy,
+        GlassProtocol(n_sweeps=1000),
+        seed=int(rng.integers(2**31)),
+    )
+    for _ in range(n_each):
+        frame = disturbed(
+            glass.inherent_structure, rng, rng.uniform(0.95, 1.3), rng.uniform(0.0, 0.2)
         )
-        for _ in range(n_each):
-            frame = disturbed(
-                glass.inherent_structure, rng, rng.uniform(0.95, 1.3), rng.uniform(0.0, 0.2)
-            )
-            frame.info = {"subset": "lj_surrogate", "family": f"glass-{number}"}
+        frame.info = {"subset": "lj_surrogate", "family": family}
+        yield frame
+
+
+def melts(
+    rng: np.random.Generator, n_melts: int, n_atoms: int, n_each: int, teacher: Path
+) -> Iterator[Atoms]:
+    """Frames of melts at 2000 K and 0 GPa under a potential, at several volumes."""
+    calculator = nep_calculator(teacher)
+    stages = protocols.hold(2000.0, 0.5 * n_each, equilibration_time=2.0, n_frames=n_each)
+    for number, glass in enumerate(glasses(rng, n_melts, n_atoms, 1, fixed=True)):
+        for frame in hold(glass, calculator, stages, seed=int(rng.integers(2**31))).frames:
+            volume = rng.uniform(0.92, 1.1)
+            frame.set_cell(frame.cell.array * volume ** (1.0 / 3.0), scale_atoms=True)
+            frame.info = {"subset": "melt", "family": f"melt-{number}"}
             yield frame
 
 
@@ -145,18 +181,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--kind", choices=("wide", "small"), required=True)
+    parser.add_argument("--kind", choices=("wide", "small", "melts"), required=True)
     labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--potential", type=Path, help="a nep.txt that labels")
     labels.add_argument("--gpaw", type=float, metavar="CUTOFF", help="label with GPAW; eV")
+    parser.add_argument("--teacher", type=Path, help="the nep.txt that makes the melts")
+    parser.add_argument("--add", type=Path, help="the frames of this directory come first")
     parser.add_argument("--minutes", type=float, default=1e6, help="of labelling with GPAW")
-    parser.add_argument("--atoms", type=int, default=24, help="of a glass of the small set")
-    parser.add_argument("--each", type=int, default=6, help="frames per family of the small set")
+    parser.add_argument("--atoms", type=int, default=24, help="of a glass or melt of small cells")
+    parser.add_argument("--each", type=int, default=6, help="frames per family of small cells")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--corners", action="store_true", help="add glasses near the elements to the training"
+    )
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     if options.kind == "wide":
         frames = [*crystals(rng, 8, elements=False), *glasses(rng, 12, 100, 6, fixed=False)]
+    elif options.kind == "melts":
+        if options.teacher is None:
+            parser.error("--kind melts needs --teacher")
+        frames = list(melts(rng, 4, options.atoms, options.each, options.teacher))
     else:
         frames = [
             *crystals(rng, options.each, elements=True),
@@ -165,6 +210,12 @@ def main() -> None:
     directory = options.directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     families = list(dict.fromkeys(frame.info["family"] for frame in frames))
+    sides: dict[bool, list[Atoms]] = {False: [], True: []}
+    if options.add is not None:
+        sides = {
+            is_test: read_frames(options.add / f"{name}.xyz")
+            for name, is_test in (("train", False), ("test", True))
+        }
     if options.gpaw is not None:
         frames = gpaw_labelled(frames, directory, options.gpaw, options.minutes, rng)
     else:
@@ -174,9 +225,11 @@ def main() -> None:
             else nep_calculator(options.potential)
         )
         frames = [labelled(frame, calculator) for frame in frames]
-    sides: dict[bool, list[Atoms]] = {False: [], True: []}
     for frame in frames:
         sides[families.index(frame.info["family"]) % 4 == 3].append(frame)
+    if options.corners:
+        more = corners(np.random.default_rng(options.seed + 10), 6)
+        sides[False] += [labelled(frame, stand_in_calculator(SPECIES)) for frame in more]
     for name, is_test in (("train", False), ("test", True)):
         write_frames(directory / f"{name}.xyz", sides[is_test])
         print(f"{len(sides[is_test])} frames in {directory / name}.xyz")

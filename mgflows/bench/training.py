@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import subprocess
 import tempfile
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmark", "graphics_processor", "thread_efficiency"]
 
+logger = logging.getLogger(__name__)
 
 _PILOT_STEPS = 20
 """Steps of the shortest training for measuring the CPU time of a step and of the start."""
@@ -85,8 +87,8 @@ def benchmark(
     Raises
     ------
     InputError
-        If a file is missing or cannot be read, or if a trainer needs more than ``cpu_seconds`` for
-        a few steps.
+        If a file is missing or cannot be read, or if all trainers need more than ``cpu_seconds``
+        for a few steps; a part of them is left out with a warning.
     ServiceError, MissingDependencyError
         If one of the trainers is not installed; then nothing runs.
     """
@@ -106,9 +108,17 @@ def benchmark(
     parameters = NepParameters(
         species=species, generation=generation, output_interval=generation // n_reports
     )
+    too_slow = []
     for number, trainer in enumerate(trainers):
         if cpu_seconds is not None:
-            trainer = _with_budget(trainer, cpu_seconds, parameters, train, test)
+            try:
+                trainer = _with_budget(trainer, cpu_seconds, parameters, train, test)
+            except InputError as error:
+                too_slow.append(error)
+                if len(too_slow) == len(trainers):
+                    raise
+                logger.warning("%s is left out: %s", type(trainer).__name__, error.message)
+                continue
         reports: list[TrainingProgress] = []
         result = trainer.train(
             trainer.prepare(directory / str(number), parameters, train, test), reports.append

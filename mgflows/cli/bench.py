@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mgflows.cli.options import FiniteFloat, json_option, print_json
+from mgflows.cli.options import (
+    FiniteFloat,
+    campaign_argument,
+    directory_option,
+    json_option,
+    only_campaign,
+    open_database,
+    print_json,
+)
 from mgflows.cli.tables import make_console, make_table
 from mgflows.text import plural, rounded
 
@@ -462,6 +471,44 @@ def molecular_dynamics(
             title="exchanges of unlike atoms",
         )
     )
+
+
+@bench.command("report")
+@campaign_argument()
+@click.option(
+    "--frames",
+    "n_frames",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Number to which the frames of the campaign are repeated.",
+)
+@directory_option
+@json_option
+def report(campaign: str | None, n_frames: int, directory: Path | None, as_json: bool) -> None:
+    """Measure the size of the report of CAMPAIGN with many frames, and how fast it loads.
+
+    The frames of the campaign are repeated, slightly changed. The page is loaded in headless
+    Chromium if it is installed.
+    """
+    from mgflows.bench.report import bench_report
+    from mgflows.report import ReportData
+
+    database = open_database(directory)
+    name = only_campaign(database, campaign)
+    found = bench_report(ReportData.from_database(database, name), n_frames)
+    if as_json:
+        print_json({"campaign": name, **asdict(found)})
+        return
+    loaded = "" if found.load_seconds is None else rounded(found.load_seconds)
+    rows = (
+        ("frames", str(found.n_frames)),
+        ("size (MB)", f"{found.megabytes:.2f}"),
+        ("drawn elements", str(found.n_elements)),
+        ("processor time to make it (s)", rounded(found.render_seconds)),
+        ("time to load it in Chromium (s)", loaded or "no Chromium"),
+    )
+    make_console().print(make_table(("report", name), rows, numbers=(name,)))
 
 
 def _cell(value: float | None) -> str:

@@ -18,6 +18,7 @@ from mgflows.cli.options import (
     json_option,
     only_campaign,
     open_database,
+    potential_id,
     print_json,
 )
 from mgflows.cli.paths import read_structures
@@ -72,6 +73,8 @@ def extend(
     from mgflows.launch.changes import Extension
     from mgflows.launch.changes import extend as extend_campaign
 
+    database = open_database(directory)
+    campaign = only_campaign(database, campaign)
     extension = Extension(
         samples=tuple(_samples(each) for each in samples),
         n_heated=n_heated,
@@ -80,8 +83,7 @@ def extend(
         train=not no_training,
         validate=not no_validation,
     )
-    database = open_database(directory)
-    _show(extend_campaign(database, only_campaign(database, campaign), extension), as_json)
+    _show(extend_campaign(database, campaign, extension), as_json)
 
 
 @click.command()
@@ -101,7 +103,7 @@ def extend(
 @click.option(
     "--from",
     "start_from",
-    metavar="POTENTIAL",
+    metavar="ID|best|last",
     shell_complete=complete_potentials,
     help="Start from this potential.",
 )
@@ -140,6 +142,8 @@ def retrain(
         maker = replace(maker, split=cast("Literal['family', 'paper']", split))
     if seed is not None:
         maker = replace(maker, seed=seed)
+    if start_from is not None:
+        start_from = potential_id(database, name, start_from)
     _show(
         retrain_campaign(database, name, dataset=dataset, maker=maker, start_from=start_from),
         as_json,
@@ -150,6 +154,7 @@ def retrain(
 @campaign_argument(required=True)
 @click.option(
     "--potential",
+    metavar="ID|best|last",
     shell_complete=complete_potentials,
     help="Potential to validate  [default: the best one].",
 )
@@ -186,7 +191,7 @@ def revalidate(
         revalidate_campaign(
             database,
             name,
-            potential=potential,
+            potential=None if potential is None else potential_id(database, name, potential),
             maker=maker,
             structures=None if structures is None else read_structures(structures),
         ),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mgflows.cli.options import print_json
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
-from mgflows.text import format_hours, plural
+from mgflows.text import format_hours, plural, with_error
+from mgflows.validation.quantities import title_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from mgflows.md.potentials import Potential
     from mgflows.nep.calculator import Device
-    from mgflows.validation.comparison import Comparison, Estimate
+    from mgflows.validation.averages import Estimate
+    from mgflows.validation.comparison import Comparison
 
 __all__ = ["ComparisonRequest", "compare_locally", "print_forecast", "submit_comparison"]
 
@@ -29,8 +31,8 @@ _WORDS = {
     "quench": "quenches: structure, thermodynamics",
     "melt": "melts: viscosity, diffusion, relaxation",
 }
-_DETAILS = ("coordination", "warren_cowley")
-"""Quantities of pairs, which only --json prints."""
+_DETAILS = ("coordination", "warren_cowley", "voronoi")
+"""Quantities of pairs and Voronoi indices, which only --json and --report show."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,21 @@ class ComparisonRequest:
 
 def print_forecast(request: ComparisonRequest, *, as_json: bool) -> None:
     """Print the samples of a suite and their cost."""
-    from mgflows.validation.plan import forecast, plan_samples
+    from mgflows.validation.plan import forecast, plan_further_melts, plan_samples
 
     names = [potential.name for potential in request.potentials]
-    tasks = plan_samples(
-        request.suite,
-        request.potentials,
-        n_glasses=len(request.glasses),
-        glass_atoms=len(request.glasses[0]),
-        first=request.first,
+    tasks, further = (
+        plan(
+            request.suite,
+            request.potentials,
+            n_glasses=len(request.glasses),
+            glass_atoms=len(request.glasses[0]),
+            first=request.first,
+        )
+        for plan in (plan_samples, plan_further_melts)
     )
     found = forecast(tasks)
+    further_hours = sum(task.seconds for task in further) / 3600.0
     if as_json:
         print_json(
             {
@@ -89,6 +95,8 @@ def print_forecast(request: ComparisonRequest, *, as_json: bool) -> None:
                 "potentials": names,
                 "samples": {kind: n for kind, (n, _) in found.items()},
                 "core_hours": {kind: round(hours, 3) for kind, (_, hours) in found.items()},
+                "further_melts": len(further),
+                "further_core_hours": round(further_hours, 3),
                 "longest_hours": round(max(task.seconds for task in tasks) / 3600.0, 3),
             }
         )
@@ -109,6 +117,12 @@ def print_forecast(request: ComparisonRequest, *, as_json: bool) -> None:
     console.print(
         f"The longest sample takes about {format_hours(longest)} h on one core.", style="dim"
     )
+    if further:
+        console.print(
+            f"Melts whose viscosity does not converge get up to {plural(len(further), 'more run')} "
+            f"({format_hours(further_hours)} core hours).",
+            style="dim",
+        )
 
 
 def compare_locally(
@@ -168,7 +182,7 @@ def submit_comparison(
 ) -> None:
     """Submit the samples and their collector to the database of the settings."""
     from mgflows.flows.comparison import ComparisonFlowMaker
-    from mgflows.launch import submit
+    from mgflows.launch import submit_validation
     from mgflows.settings import Settings
 
     maker = ComparisonFlowMaker.of_suite(
@@ -176,11 +190,20 @@ def submit_comparison(
     )
     if request.experiments is not None:
         maker.comparison_maker.experiments = str(request.experiments.absolute())
-    flow = maker.make(request.potentials, request.glasses, request.label_energies)
     print_forecast(request, as_json=as_json)
-    submission = submit(flow, Settings.load(directory), part=f"samples from {request.first + 1}")
-    if not as_json:
-        n_jobs = submission.n_added + submission.n_planned
+    submission = submit_validation(
+        maker,
+        request.potentials,
+        request.glasses,
+        Settings.load(directory),
+        request.label_energies,
+    )
+    n_jobs = submission.n_added + submission.n_planned
+    if not as_json and n_jobs == 0:
+        make_console().print(
+            f"{name} has these samples already; add more with --add-from", markup=False
+        )
+    elif not as_json:
         make_console().print(
             f"{name}: {plural(n_jobs, 'job')} submitted; see mgflows status {name}, then mgflows "
             f"report {name}",
@@ -196,7 +219,9 @@ def comparison_values(result: Comparison) -> dict[str, Any]:
         "composition": result.composition,
         "models": [asdict(model) for model in result.models],
         "experiments": [asdict(experiment) for experiment in result.experiments],
+        "mixed_versions": result.mixed_versions,
         "failures": result.failures,
+        "unresolved": result.unresolved,
         "warnings": result.warnings,
     }
 
@@ -205,31 +230,27 @@ def _print(result: Comparison) -> None:
     names = [model.name for model in result.models]
     console = make_console()
     rows = []
-    for title, unit, estimates, experiment in result.rows():
-        if any(title.startswith(_title(detail)) for detail in _DETAILS):
+    for key, unit, estimates, experiments in result.rows():
+        if key.startswith(_DETAILS):
             continue
-        label = f"{title} ({unit})" if unit else title
-        measured = "" if experiment is None else f"{experiment.value:g}"
-        if experiment is not None and not experiment.verified:
-            measured += " *"
+        label = f"{title_of(key)} ({unit})" if unit else title_of(key)
+        measured = ", ".join(each.marked_value for each in experiments)
         rows.append((label, *(_cell(estimate) for estimate in estimates), measured))
     console.print(make_table(("property", *names, "experiment"), rows, numbers=(*names,)))
     open_ = {
-        f"{model.name}, {key}": estimate.verdict
+        f"{model.name}, {title_of(key)}": estimate.verdict
         for model in result.models
         for key, estimate in model.estimates.items()
         if estimate.verdict.startswith("not converged") and not key.startswith(_DETAILS)
     }
     for what, verdict in open_.items():
         console.print(f"{what}: {verdict}", style="dim", markup=False)
-    used = dict.fromkeys(experiment for *_, experiment in result.rows() if experiment is not None)
+    used = dict.fromkeys(each for *_, experiments in result.rows() for each in experiments)
     for curve in result.measured_curves:
-        console.print(
-            f"{curve.quantity.replace('_', ' ')}: {curve.source}", style="dim", markup=False
-        )
+        console.print(f"{title_of(curve.quantity)}: {curve.source}", style="dim", markup=False)
     for experiment in used:
         console.print(
-            f"{experiment.quantity} {experiment.value:g}: {experiment.source}",
+            f"{title_of(experiment.quantity)} {experiment.value:g}: {experiment.source}",
             style="dim",
             markup=False,
         )
@@ -239,23 +260,20 @@ def _print(result: Comparison) -> None:
         if model.n_done < model.n_planned:
             text = f"{model.name}: {model.n_done} of {plural(model.n_planned, 'sample')} so far"
             console.print(text, markup=False)
+    for what, reason in result.unresolved.items():
+        console.print(f"{what}: not resolved: {reason}", style="dim", markup=False)
+    if result.mixed_versions:
+        console.print(result.mixed_versions, style="yellow", markup=False)
     for what, reason in result.warnings.items():
         console.print(f"{what}: {reason}", style="yellow", markup=False)
     for what, reason in result.failures.items():
         console.print(f"{what} failed: {reason}", style="red", markup=False)
 
 
-def _title(quantity: str) -> str:
-    from mgflows.validation.comparison import QUANTITIES
-
-    return QUANTITIES[quantity].title
-
-
 def _cell(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    error = f" +- {estimate.error:.2g}" if estimate.error else ""
-    return f"{estimate.value:.4g}{error} ({estimate.n_samples})"
+    return f"{with_error(estimate.value, estimate.error, '+-')} ({estimate.n_samples})"
 
 
 def potentials_of(potential: str, against: Sequence[str], device: Device) -> list[Potential]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+_ZSH = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
+"""Loads the completion system of zsh, unless the start-up file has done so."""
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -26,4 +29,5 @@ def completion(shell: str) -> None:
     assert kind is not None
     # Unlike `source()`, the template does not start the shell to find its version.
     script = kind(cli, {}, "mgflows", "_MGFLOWS_COMPLETE")
-    click.echo(script.source_template % script.source_vars())
+    text = script.source_template % script.source_vars()
+    click.echo(f"{_ZSH}{text}" if shell == "zsh" else text)

@@ -34,15 +34,28 @@ def start(directory: Path | None, as_json: bool) -> None:
 
 
 @db.command()
+@click.option("--force", is_flag=True, help="Stop it although a campaign is running.")
 @directory_option
 @json_option
-def stop(directory: Path | None, as_json: bool) -> None:
-    """Stop the server; its data are kept."""
-    was_running = _server(directory).stop()
+def stop(force: bool, directory: Path | None, as_json: bool) -> None:
+    """Stop the server; its data are kept.
+
+    It is refused while a campaign runs on this machine. With --force, `mgflows run` and
+    `mgflows quickstart` end and resume when they are run again; workers wait for the server and
+    then end.
+    """
+    server = _server(directory)
+    if not force:
+        _require_idle(server, directory)
+    is_in_use = server.is_in_use()
+    was_running = server.stop()
     if as_json:
-        print_json({"was_running": was_running})
-    else:
-        click.echo("MongoDB is stopped" if was_running else "MongoDB was not running")
+        print_json({"was_running": was_running, "ends_a_campaign": was_running and is_in_use})
+        return
+    text = "MongoDB is stopped" if was_running else "MongoDB was not running"
+    if was_running and is_in_use:
+        text += "; the campaign that used it ends, and resumes with the same command"
+    click.echo(text)
 
 
 @db.command()
@@ -63,6 +76,27 @@ def status(context: click.Context, directory: Path | None, as_json: bool) -> Non
         click.echo(f"data  {found.directory}, {found.free_bytes / 1024**3:.1f} GiB free")
         click.echo(f"log   {found.log}")
     context.exit(0 if found.running else 1)
+
+
+def _require_idle(server: PrivateMongod, directory: Path | None) -> None:
+    """Raise ServiceError if a launcher or a job uses the server."""
+    from mgflows.errors import MgflowsError, ServiceError
+    from mgflows.recovery import plan_recovery
+    from mgflows.settings import Settings
+    from mgflows.text import plural
+
+    if server.pid() is None:
+        return
+    hint = "end it first (Ctrl-C where it runs; it resumes later), or stop the server with --force"
+    if server.is_in_use():
+        raise ServiceError("`mgflows run` or `mgflows quickstart` uses the server", hint=hint)
+    try:
+        running = plan_recovery(Settings.load(directory)).running
+    except MgflowsError:
+        # A server that does not answer is stopped in any case.
+        return
+    if running:
+        raise ServiceError(f"{plural(len(running), 'job')} of a worker uses the server", hint=hint)
 
 
 def _server(directory: Path | None) -> PrivateMongod:

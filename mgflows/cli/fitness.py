@@ -15,7 +15,7 @@ from mgflows.cli.options import (
     print_json,
 )
 from mgflows.cli.tables import make_console, make_table
-from mgflows.text import format_hours, plural
+from mgflows.text import format_hours, plural, with_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ def _fitness_table(record: FitnessRecord) -> Table:
                 str(rate.n_samples),
                 f"{rate.energy_lj:.3f}",
                 f"{rate.energy_label:.3f}",
-                f"{rate.fit.slope:.2f} +- {rate.fit.slope_error:.2f}" if rate.fit else "",
+                _slope(rate.fit) if rate.fit else "",
                 f"{rate.fit.r2:.2f}" if rate.fit and rate.fit.r2 is not None else "",
                 f"{rate.pressure:+.1f}",
             )
@@ -121,7 +121,12 @@ def _line(fit: FitRecord | None) -> str:
     if fit is None:
         return "too few samples for a fit"
     r2 = f", R2 = {fit.r2:.2f}" if fit.r2 is not None else ""
-    return f"slope {fit.slope:.2f} +- {fit.slope_error:.2f}{r2}"
+    return f"slope {_slope(fit)}{r2}"
+
+
+def _slope(fit: FitRecord) -> str:
+    """The slope and its error; the slope alone if the points are on a line."""
+    return with_error(fit.slope, fit.slope_error, "+-")
 
 
 def _verdict(gate: FitnessDocument | None) -> str:

@@ -19,6 +19,7 @@ from mgflows.cli.options import (
     json_option,
     known_campaign,
     open_database,
+    potential_id,
     print_json,
 )
 from mgflows.cli.paths import check_output, force_option
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mgflows.schemas.training import DatasetDocument
 
 _SHOWN = 50
+"""Frames in a table without --limit."""
 
 
 @click.command()
@@ -40,11 +42,18 @@ _SHOWN = 50
 @filter_options
 @click.option(
     "--potential",
+    metavar="ID|best|last",
     shell_complete=complete_potentials,
-    help="Add the errors of this potential (its id or first digits).",
+    help="Add the errors of this potential: its id or first digits, the best one of the campaign "
+    "(the one to use), or the last one trained.",
 )
 @click.option("--worst-forces", type=click.IntRange(1), help="Only the N worst force errors.")
 @click.option("--worst-energies", type=click.IntRange(1), help="Only the N worst energy errors.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help=f"Only the first N frames  [default: {_SHOWN} on the terminal, all with --csv or --json].",
+)
 @click.option(
     "--csv",
     "table",
@@ -59,6 +68,7 @@ def frames(
     potential: str | None,
     worst_forces: int | None,
     worst_energies: int | None,
+    limit: int | None,
     table: Path | None,
     force: bool,
     directory: Path | None,
@@ -71,7 +81,8 @@ def frames(
     """
     if (worst_forces or worst_energies) and potential is None:
         raise InputError(
-            "the worst frames are those of a potential", hint="name it with --potential"
+            "the worst frames are those of a potential",
+            hint="name it, such as --potential best",
         )
     if worst_forces and worst_energies:
         raise InputError(
@@ -80,7 +91,12 @@ def frames(
     if table is not None:
         check_output(table, force=force, option="--csv")
     database = open_database(directory)
+    if potential is not None:
+        potential = potential_id(database, campaign, potential)
     found = select_frames(database, known_campaign(database, campaign), options)
+    n_found = len(found)
+    if not (worst_forces or worst_energies):
+        found = found[:limit]
     errors: dict[str, FrameError] = {}
     if potential is not None:
         number = worst_forces or worst_energies
@@ -92,6 +108,7 @@ def frames(
             )
             found = [frame for frame, _ in worst]
             errors = {error.frame_id: error for _, error in worst}
+            n_found, found = len(found), found[:limit]
     rows = [_row(frame, errors.get(frame.frame_id)) for frame in found]
     if table is not None:
         _write_csv(table, rows)
@@ -100,7 +117,7 @@ def frames(
     elif table is not None:
         click.echo(f"wrote {plural(len(rows), 'frame')} to {table}")
     else:
-        _print_frames(found, errors)
+        _print_frames(found[: limit or _SHOWN], errors, n_found, limited=limit is not None)
 
 
 def _row(frame: FrameRecord, error: FrameError | None) -> dict[str, Any]:
@@ -122,7 +139,9 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> None:
+def _print_frames(
+    found: list[FrameRecord], errors: dict[str, FrameError], n_found: int, *, limited: bool
+) -> None:
     console = make_console()
     if not found:
         console.print("no frame matches")
@@ -130,7 +149,7 @@ def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> No
     numbers = ("E", "F max", "P", "g/cm³", *(("dE", "dF") if errors else ()))
     columns = ("frame", "subset", "family", "name", "cell", *numbers)
     rows = []
-    for frame in found[:_SHOWN]:
+    for frame in found:
         row = [
             frame.frame_id[:10],
             frame.subset,
@@ -153,8 +172,11 @@ def _print_frames(found: list[FrameRecord], errors: dict[str, FrameError]) -> No
     if errors:
         legend += "; dE: error of the energy in meV/atom; dF: RMSE of the forces in meV/Å"
     console.print(legend, style="dim")
-    if len(found) > _SHOWN:
-        console.print(f"{plural(len(found), 'frame')}; {_SHOWN} shown, all with --csv or --json")
+    if n_found > len(found):
+        everything = "" if limited else ", all with --csv or --json"
+        console.print(
+            f"{plural(n_found, 'frame')}, {len(found)} shown; more with --limit{everything}"
+        )
 
 
 @click.group()

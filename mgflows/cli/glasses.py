@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mgflows.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ase import Atoms
     from ase.calculators.calculator import Calculator
@@ -70,8 +70,17 @@ def check_species(structures: Sequence[Atoms], species: tuple[str, ...], path: P
         )
 
 
-def sample_glasses(species: tuple[str, ...], formula: str | None, seed: int) -> list[Atoms]:
-    """Three glasses of a formula, or of Cu46Zr46Al8 or equal parts of the species."""
+def sample_glasses(
+    species: tuple[str, ...] | None,
+    formula: str | None,
+    seed: int,
+    check: Callable[[Atoms], None] | None = None,
+) -> list[Atoms]:
+    """Three glasses of a formula, or of Cu46Zr46Al8 or equal parts of the species.
+
+    Before that, ``check`` is called with a quickly sampled structure. Without ``species``, the
+    formula decides.
+    """
     from mgflows.alloy import Alloy
     from mgflows.surrogate import LennardJones
     from mgflows.surrogate.glasses import GlassProtocol, sample_glass
@@ -79,11 +88,11 @@ def sample_glasses(species: tuple[str, ...], formula: str | None, seed: int) -> 
     if formula is None:
         formula = (
             "Cu46Zr46Al8"
-            if {"Cu", "Zr", "Al"} <= set(species)
-            else "".join(f"{symbol}1" for symbol in species)
+            if {"Cu", "Zr", "Al"} <= set(species or ())
+            else "".join(f"{symbol}1" for symbol in species or ())
         )
     names = Alloy.from_formula(formula, number_density=1.0).species
-    if not set(names) <= set(species):
+    if species is not None and not set(names) <= set(species):
         missing = ", ".join(sorted(set(names) - set(species)))
         raise InputError(
             f"{formula} contains {missing}, but the potentials are for {', '.join(species)}",
@@ -92,6 +101,10 @@ def sample_glasses(species: tuple[str, ...], formula: str | None, seed: int) -> 
     lj = LennardJones.for_species(names)
     composition = Alloy.from_formula(formula, number_density=1.0).composition
     alloy = Alloy.from_formula(formula, number_density=lj.number_density(composition))
+    if check is not None:
+        probe = sample_glass(lj, alloy, GlassProtocol(10, equilibration_sweeps=10), seed)
+        assert probe is not None
+        check(probe.atoms)
     protocol = GlassProtocol(_SWEEPS)
     glasses = (sample_glass(lj, alloy, protocol, seed, stream=stream) for stream in range(_GLASSES))
     return [glass.atoms for glass in glasses if glass is not None]

@@ -85,6 +85,11 @@ _SHOWN = 8
     help="Unit of energies, and of virials.",
 )
 @click.option(
+    "--energy-per",
+    type=click.Choice(["cell", "atom"]),
+    help="What the energies are given for; virials are those of the cell  [default: cell].",
+)
+@click.option(
     "--length-unit",
     type=click.Choice(["A", "nm", "bohr"]),
     default="A",
@@ -124,6 +129,7 @@ def import_(
     form: str | None,
     keys: tuple[str, ...],
     energy_unit: str,
+    energy_per: str | None,
     length_unit: str,
     stress_unit: str,
     stress_sign: str,
@@ -151,7 +157,7 @@ def import_(
         reading=Reading(
             format=form,  # type: ignore[arg-type]
             keys=_keys(keys),
-            units=Units(energy_unit, length_unit, stress_unit, stress_sign),  # type: ignore[arg-type]
+            units=Units(energy_unit, length_unit, stress_unit, stress_sign, energy_per),  # type: ignore[arg-type]
             subset=subset,
             subset_key=subset_key,
             family_key=family_key,

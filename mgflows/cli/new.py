@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mgflows.cli.options import FiniteFloat, NameOrOther, json_option, print_json
+from mgflows.cli.options import (
+    FiniteFloat,
+    NameOrOther,
+    any_density_option,
+    json_option,
+    print_json,
+)
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import MgflowsError
-from mgflows.text import format_hours, listed, plural
+from mgflows.text import format_hours, listed, plural, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,13 +31,11 @@ if TYPE_CHECKING:
 
     from mgflows.alloy import Alloy
     from mgflows.flows.campaign import CampaignMaker
-    from mgflows.machine.new_campaign import StageCost
+    from mgflows.machine.estimates import LabelCost, StageCost
     from mgflows.surrogate import LennardJones
 
 LABELS = ("stand-in", "gpaw", "espresso", "cp2k", "vasp")
 """Names in :data:`mgflows.machine.new_campaign.LABELS`, repeated so that --help stays fast."""
-_PAPER_LABEL_HOURS = 113
-"""Core hours of one label with VASP (paper, Methods, "DFT Calculations")."""
 _EXPENSIVE = 10.0
 """Core hours of a stage above which a note is printed."""
 _USUAL_EXCESS = (0.1, 0.35)
@@ -37,6 +43,21 @@ _USUAL_EXCESS = (0.1, 0.35)
 paper."""
 _NOTED_DIFFERENCE = 0.15
 """Relative difference from the default density that is pointed out."""
+
+
+def _json_object(
+    context: click.Context,  # noqa: ARG001
+    parameter: click.Parameter,  # noqa: ARG001
+    value: str | None,
+) -> dict[str, Any]:
+    """Callback of an option that takes keyword arguments as JSON."""
+    try:
+        found = json.loads(value or "{}")
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise click.BadParameter(f'{value!r} is not an object such as {{"model": "medium"}}')
+    return found
 
 
 @click.command()
@@ -49,6 +70,12 @@ _NOTED_DIFFERENCE = 0.15
     show_default=True,
     help="Method of the labels: the stand-in (an embedded-atom model, for demonstrations), a "
     "DFT code, the path of a nep.txt, or the import path of an ASE calculator.",
+)
+@click.option(
+    "--label-arguments",
+    metavar="JSON",
+    callback=_json_object,
+    help='Keyword arguments of that ASE calculator, such as \'{"model": "medium"}\'.',
 )
 @click.option(
     "--scale",
@@ -71,6 +98,7 @@ _NOTED_DIFFERENCE = 0.15
     help="Density of the samples in g/cm^3  [default: from the mean atomic volume, as compressed "
     "as in the paper].",
 )
+@any_density_option
 @click.option(
     "--glass-density",
     type=FiniteFloat(min=0.0, min_open=True),
@@ -78,6 +106,52 @@ _NOTED_DIFFERENCE = 0.15
     help="Measured density of the glass in g/cm^3, to compare with.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed.")
+@click.option(
+    "--select",
+    "selection",
+    type=click.Choice(["committee", "farthest", "random"]),
+    default=None,
+    help="Label in rounds of active learning instead of one feedback, and select so.",
+)
+@click.option(
+    "--target-force",
+    type=FiniteFloat(min=0.0, min_open=True),
+    default=None,
+    help="Force error in meV/Å at which the rounds end.",
+)
+@click.option(
+    "--target-energy",
+    type=FiniteFloat(min=0.0, min_open=True),
+    default=None,
+    help="Energy error in meV/atom, of every subset, at which the rounds end.",
+)
+@click.option(
+    "--label-budget",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Largest number of labels of all rounds.",
+)
+@click.option(
+    "--rounds",
+    "maximum_rounds",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Largest number of rounds  [default: 5].",
+)
+@click.option(
+    "--teacher",
+    type=NameOrOther(LABELS, "FILE|IMPORT"),
+    default=None,
+    help="What labels everything first, as for --label-with; the method of the campaign then "
+    "labels only what is uncertain.",
+)
+@click.option(
+    "--teacher-labels",
+    type=click.IntRange(min=5),
+    default=60,
+    show_default=True,
+    help="Structures of the teacher that the method of the campaign labels.",
+)
 @click.option(
     "-C",
     "--directory",
@@ -97,11 +171,20 @@ _NOTED_DIFFERENCE = 0.15
 def new(
     formula: str,
     labels: str,
+    label_arguments: dict[str, Any],
     scale: str,
     n_atoms: int | None,
     mass_density: float | None,
+    any_density: bool,
     glass_density: float | None,
     seed: int,
+    selection: str | None,
+    target_force: float | None,
+    target_energy: float | None,
+    label_budget: int | None,
+    maximum_rounds: int | None,
+    teacher: str | None,
+    teacher_labels: int,
     directory: Path | None,
     with_database: bool,
     force: bool,
@@ -114,12 +197,15 @@ def new(
     stage. Nothing is submitted: do that with `mgflows run` or `mgflows submit`.
     """
     from mgflows.alloy import Alloy
+    from mgflows.machine.estimates import label_cost, stage_costs
     from mgflows.machine.new_campaign import (
         CAMPAIGN_FILE,
         CampaignRequest,
+        Rounds,
+        Teacher,
         alloy_for,
+        check_density,
         load_campaign,
-        stage_costs,
         write_campaign,
     )
     from mgflows.settings import FILE_NAME, Settings
@@ -129,21 +215,41 @@ def new(
     species = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).species
     lj = LennardJones.for_species(species)
     alloy = alloy_for(formula, lj, n_atoms, mass_density)
+    if not any_density:
+        check_density(alloy, lj)
     directory = (directory or Path(formula)).absolute()
     path = directory / CAMPAIGN_FILE
-    check_output(path, force=force)
-    request = CampaignRequest(formula, alloy.number_density, n_atoms, labels, scale, seed)
+    check_output(path, force=force, option="--directory")
+    limits = (target_force, target_energy, label_budget, maximum_rounds)
+    # A limit alone asks for rounds as well.
+    has_rounds = selection is not None or any(limit is not None for limit in limits)
+    request = CampaignRequest(
+        formula,
+        alloy.number_density,
+        n_atoms,
+        labels,
+        scale,
+        seed,
+        Rounds(selection or "committee", *limits) if has_rounds else None,
+        None if teacher is None else Teacher(teacher, teacher_labels),
+        label_arguments,
+    )
     try:
         write_campaign(directory, request)
-        campaign = load_campaign(directory)
-        costs = stage_costs(campaign)
+        # Some calculators print when they are built, which is no part of --json.
+        with contextlib.redirect_stdout(sys.stderr):
+            campaign = load_campaign(directory)
+            label = label_cost(campaign.label_maker.label_maker, campaign.alloy)
+            costs = stage_costs(campaign, label)
     except BaseException as error:
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             directory.rmdir()
         # The user did not write the file: report only the cause of its failure.
-        if isinstance(error.__cause__, MgflowsError):
-            raise error.__cause__ from None
+        cause = error.__cause__ if isinstance(error.__cause__, MgflowsError) else error
+        if isinstance(cause, MgflowsError):
+            hint = (cause.hint or "").replace("(`kwargs`)", "(--label-arguments)")
+            raise type(cause)(cause.message, hint=hint) from None
         raise
     if not (directory / FILE_NAME).exists():
         Settings(directory=directory).write(directory / FILE_NAME)
@@ -155,13 +261,16 @@ def new(
                 "campaign": campaign.name,
                 "file": str(path),
                 **facts,
+                "label_cost": None if label is None else asdict(label),
                 "cost": list(map(asdict, costs)),
             }
         )
         return
-    _print(make_console(), facts, costs, labels)
-    shown = shlex.quote(str(_relative(directory)))
     console = make_console()
+    warnings = _density_warnings(facts["density"])
+    _print(console, facts, labels)
+    _print_costs(console, costs, label)
+    shown = shlex.quote(str(_relative(directory)))
     if problem:
         console.print(f"the database did not start: {problem}", style="yellow", markup=False)
     elif facts["database"]:
@@ -180,6 +289,8 @@ def new(
         )
     else:
         console.print(f"  mgflows run {shown}", markup=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"before that: {warning}", style="yellow", markup=False, soft_wrap=True)
 
 
 def _start_database(directory: Path) -> tuple[str | None, str]:
@@ -219,9 +330,16 @@ def _facts(
             }
             for symbol in alloy.species
         },
+        "pairs": {
+            f"{a}-{b}": {"sigma": sigma, "epsilon": epsilon}
+            for (a, b), (sigma, epsilon) in lj.unmixed_pairs(alloy.species).items()
+        },
         "exchanges": ["-".join(pair) for pair in lj.exchanges_of(alloy.species)],
         "density": {
             "samples": alloy.mass_density,
+            "elements_without_crystal": [
+                symbol for symbol in alloy.species if symbol not in volumes
+            ],
             "elements": None
             if mean_volume is None
             else alloy.mass_density / (alloy.number_density * mean_volume),
@@ -236,15 +354,22 @@ def _facts(
                 set(crystal.species) == set(alloy.species) for crystal in crystals
             ),
         },
-        "labels": getattr(getattr(method, "method", None), "description", method.name),
+        "labels": _labels_of(method),
+        "teacher": campaign.teacher.description if campaign.teacher else None,
         "note": lj.check_box(alloy),
     }
 
 
-def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labels: str) -> None:
+def _labels_of(maker: Any) -> str:
+    """What labels, in one line."""
+    method = getattr(maker, "method", maker)
+    return getattr(method, "description", "") or str(method.name)
+
+
+def _print(console: Console, facts: dict[str, Any], labels: str) -> None:
     parameters = [
         (symbol, f"{values['sigma']:.3f}", f"{values['epsilon']:.3f}")
-        for symbol, values in facts["surrogate"].items()
+        for symbol, values in (facts["surrogate"] | facts["pairs"]).items()
     ]
     numbers = ("sigma Å", "epsilon eV")
     console.print(make_table(("surrogate", *numbers), parameters, numbers=numbers))
@@ -254,70 +379,89 @@ def _print(console: Console, facts: dict[str, Any], costs: list[StageCost], labe
         markup=False,
         soft_wrap=True,
     )
-    density = facts["density"]
-    console.print(_density(density), markup=False, soft_wrap=True)
-    difference = density["samples"] / density["default"] - 1.0
-    if abs(difference) > _NOTED_DIFFERENCE:
+    console.print(_density(facts["density"]), markup=False, soft_wrap=True)
+    crystals = facts["crystals"]
+    console.print(
+        f"crystals: {crystals['n']} shipped, {crystals['with_all_elements']} with all elements "
+        f"(more: mgflows crystals {''.join(facts['surrogate'])} --provider optimade)",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"labels: {facts['labels']}", markup=False, soft_wrap=True)
+    if facts["teacher"]:
+        console.print(f"first labels: {facts['teacher']}", markup=False, soft_wrap=True)
+    if labels == "stand-in":
+        console.print("the stand-in is a demonstration, not DFT", style="yellow")
+    if facts["note"]:
+        console.print(facts["note"], style="yellow", markup=False, soft_wrap=True)
+
+
+def _print_costs(console: Console, costs: list[StageCost], label: LabelCost | None) -> None:
+    """The estimated cost by stage, and what the estimates are based on."""
+    columns: tuple[str, ...] = ("jobs", "core h", "jobs without estimate")
+    if not any(cost.n_unknown for cost in costs):
+        columns = columns[:2]
+    stages = [
+        (cost.stage, str(cost.n_jobs), _hours(cost), str(cost.n_unknown or ""))[: len(columns) + 1]
+        for cost in costs
+    ]
+    console.print(make_table(("estimate", *columns), stages, numbers=columns))
+    for cost in costs:
+        if cost.core_hours is not None and cost.core_hours > _EXPENSIVE:
+            console.print(
+                f"the stage {cost.stage} needs about {cost.core_hours:.0f} core hours; "
+                "change its lengths in campaign.py",
+                style="yellow",
+            )
+    if label is not None and not label.is_measured:
+        n_labels = sum(cost.n_labels for cost in costs)
+        total = sum(cost.core_hours or 0.0 for cost in costs)
         console.print(
-            f"the samples are {abs(difference):.0%} {_comparative(difference)} than the default "
-            f"for this composition ({density['default']:.2f} g/cm3), which is about a fifth denser "
-            "than the crystals of the elements (change --mass-density)",
+            f"{plural(n_labels, 'label')} with DFT: {label.basis}; that is {total:.0f} core hours "
+            "for the campaign",
             style="yellow",
             soft_wrap=True,
+        )
+    basis = "the core hours are rough estimates"
+    if label is None:
+        basis += "; labels have none, since their calculator does not run here"
+    elif label.is_measured:
+        basis += f": {label.basis}"
+    console.print(
+        f"{basis}; `mgflows cost` forecasts from finished jobs once the first have run",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def _hours(cost: StageCost) -> str:
+    """The estimate of a stage, a lower limit if jobs have none."""
+    if cost.core_hours is None:
+        return "not estimated"
+    if cost.n_unknown:
+        return f"> {rounded(cost.core_hours)}"
+    return format_hours(cost.core_hours)
+
+
+def _density_warnings(density: dict[str, Any]) -> list[str]:
+    """What is unusual about the density of the samples."""
+    found = []
+    difference = density["samples"] / density["default"] - 1.0
+    if abs(difference) > _NOTED_DIFFERENCE:
+        found.append(
+            f"the samples are {abs(difference):.0%} {_comparative(difference)} than the default "
+            f"for this composition ({density['default']:.2f} g/cm3), which is a fifth denser "
+            "than its elements, as in the paper (change --mass-density)"
         )
     if density["glass"]:
         excess = density["samples"] / density["glass"] - 1.0
         low, high = _USUAL_EXCESS
         if not low <= excess <= high:
-            console.print(
+            found.append(
                 f"the samples are {abs(excess):.0%} {_comparative(excess)} "
-                "than the glass; the paper's are 21 % denser (change --mass-density)",
-                style="yellow",
-                soft_wrap=True,
+                "than the glass; the paper's are 21 % denser (change --mass-density)"
             )
-    crystals = facts["crystals"]
-    console.print(
-        f"crystals: {crystals['n']} shipped, {crystals['with_all_elements']} with all elements "
-        "(more: mgflows crystals)"
-    )
-    console.print(f"labels: {facts['labels']}", markup=False, soft_wrap=True)
-    if labels == "stand-in":
-        console.print("the stand-in is a demonstration, not DFT", style="yellow")
-    if facts["note"]:
-        console.print(facts["note"], style="yellow", markup=False, soft_wrap=True)
-    stages = [
-        (
-            cost.stage,
-            str(cost.n_jobs),
-            format_hours(cost.core_hours),
-            str(cost.n_unknown or ""),
-        )
-        for cost in costs
-    ]
-    columns = ("jobs", "core h", "not estimated")
-    console.print(make_table(("stage", *columns), stages, numbers=columns))
-    for cost in costs:
-        if cost.core_hours > _EXPENSIVE:
-            console.print(
-                f"{cost.stage} needs about {cost.core_hours:.0f} core hours; "
-                "change its lengths in campaign.py",
-                style="yellow",
-            )
-    if labels in LABELS[1:]:
-        n_labels = sum(cost.n_unknown for cost in costs)
-        console.print(
-            f"{plural(n_labels, 'job')} with DFT: in the paper, with VASP, one label of 150 atoms "
-            f"took {_PAPER_LABEL_HOURS} core hours, a relaxation 23 and a heating 97 times as long",
-            style="yellow",
-            soft_wrap=True,
-        )
-    if any(cost.n_unknown for cost in costs):
-        console.print(
-            "labels and other jobs without an estimate are forecast by `mgflows cost` once the "
-            "first have run",
-            style="dim",
-            soft_wrap=True,
-        )
+    return found
 
 
 def _rule(species: Iterable[str]) -> str:
@@ -337,13 +481,18 @@ def _comparative(difference: float) -> str:
     return "denser" if difference > 0.0 else "less dense"
 
 
-def _density(density: dict[str, float | None]) -> str:
+def _density(density: dict[str, Any]) -> str:
     elements, glass = density["elements"], density["glass"]
     text = f"density: {density['samples']:.2f} g/cm3 in the samples"
     if elements:
-        text += f", {density['samples'] / elements:.2f} times the mixed elements ({elements:.2f})"  # type: ignore[operator]
+        text += f", {density['samples'] / elements:.2f} times the mixed elements ({elements:.2f})"
     if glass:
-        text += f", {density['samples'] / glass:.2f} times the glass ({glass:.2f})"  # type: ignore[operator]
+        text += f", {density['samples'] / glass:.2f} times the glass ({glass:.2f})"
+    if missing := density["elements_without_crystal"]:
+        text += (
+            f"; not compared with the mixed elements, since mgflows has no crystal of "
+            f"{listed(missing)} with a density"
+        )
     return text
 
 

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     F = TypeVar("F", bound=Callable[..., Any])
 
 __all__ = [
+    "POTENTIAL_NAMES",
     "FiniteFloat",
     "Interrupted",
     "NameOrOther",
+    "any_density_option",
     "campaign_argument",
     "complete_campaigns",
     "complete_datasets",
@@ -39,8 +41,11 @@ __all__ = [
     "only_campaign",
     "only_submission",
     "open_database",
+    "potential_id",
     "print_json",
 ]
+
+POTENTIAL_NAMES = ("best", "last")
 
 directory_option = click.option(
     "-C",
@@ -49,6 +54,11 @@ directory_option = click.option(
     help="Directory with mgflows.yaml, such as that of a quickstart  [default: the one that "
     "MGFLOWS_CONFIG or MGFLOWS_DIRECTORY names, then the nearest folder with mgflows.yaml, here or "
     "above].",
+)
+any_density_option = click.option(
+    "--any-density",
+    is_flag=True,
+    help="Accept a density that differs from the default by more than a factor of 1.5.",
 )
 experiments_option = click.option(
     "--experiments",
@@ -98,9 +108,14 @@ def complete_potentials(
     parameter: click.Parameter,  # noqa: ARG001
     incomplete: str,
 ) -> list[str]:
-    """Complete the id of a potential."""
+    """Complete the id of a potential, or ``best`` and ``last``."""
     return _complete(
-        context, incomplete, lambda database: [each.potential_id for each in database.potentials()]
+        context,
+        incomplete,
+        lambda database: [
+            *POTENTIAL_NAMES,
+            *(each.potential_id for each in database.potentials()),
+        ],
     )
 
 
@@ -251,6 +266,30 @@ def only_campaign(database: GlassDatabase, name: str | None) -> str:
             hint="start one with: mgflows quickstart",
         )
     raise InputError(f"there are {len(names)} campaigns: {listed(names)}", hint="name one of them")
+
+
+def potential_id(database: GlassDatabase, campaign: str | None, name: str) -> str:
+    """Return the id of the ``best`` or the ``last`` potential of a campaign; other names as given.
+
+    Parameters
+    ----------
+    database
+        The database.
+    campaign
+        The campaign; without a name, the only one.
+    name
+        ``best``, the one to use; ``last``, the one trained last; or an id.
+
+    Raises
+    ------
+    InputError
+        If the campaign is not clear, or has no potential.
+    """
+    if name not in POTENTIAL_NAMES:
+        return name
+    campaign = only_campaign(database, campaign)
+    best = database.best_potential(campaign)
+    return best.potential_id if name == "best" else database.potentials(campaign)[-1].potential_id
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from mgflows.cli.options import (
+    POTENTIAL_NAMES,
     campaign_argument,
     complete_results,
     directory_option,
     json_option,
     known_campaign,
     open_database,
+    potential_id,
     print_json,
 )
 from mgflows.cli.paths import force_option
@@ -38,7 +40,9 @@ _ACCEPTED = {True: "yes", False: "no", None: "untested"}
 def datasets(campaign: str | None, directory: Path | None, as_json: bool) -> None:
     """List the datasets of CAMPAIGN, or of all campaigns."""
     database = open_database(directory)
-    found = database.datasets(known_campaign(database, campaign))
+    # Two trainings on the same frames have one dataset.
+    listed = database.datasets(known_campaign(database, campaign))
+    found = list({(each.campaign, each.dataset_id): each for each in listed}.values())
     if as_json:
         print_json([dataset.model_dump(exclude={"frames"}) for dataset in found])
         return
@@ -89,7 +93,7 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
             (
                 potential.potential_id,
                 _ACCEPTED[potential.accepted],
-                str(potential.generation),
+                "student" if potential.is_student else str(potential.generation),
                 potential.split,
                 f"{errors.energy_rmse:.2f}",
                 f"{errors.force_rmse:.0f}",
@@ -110,6 +114,12 @@ def potentials(campaign: str | None, directory: Path | None, as_json: bool) -> N
         "(meV/atom) over the test set of the potential's split",
         style="dim",
     )
+    for teacher in sorted({potential.teacher for potential in found if potential.teacher}):
+        console.print(
+            f"first trained on labels of a teacher ({teacher}); the student on these alone",
+            style="dim",
+            markup=False,
+        )
     for potential in found:
         if potential.acceptance is not None and not potential.acceptance.passed:
             console.print(
@@ -159,8 +169,9 @@ def export(
 ) -> None:
     """Write the dataset or the potential with this ID, or its first digits, to files.
 
-    ID may also be the name of a campaign, which stands for its best potential or, with the format
-    of a dataset, for the dataset that this potential was trained on.
+    ID may also be the name of a campaign, which means its best potential or, with the format of a
+    dataset, the dataset that this potential was trained on; "best" and "last" mean potentials of
+    the only campaign in the same way.
 
     A dataset becomes train.xyz and test.xyz, as GPUMD, neppo, calorine and ASE read them, and a
     DATASHEET.md that describes it; a potential becomes nep.txt and nep.in. Existing files of other
@@ -169,10 +180,12 @@ def export(
     from mgflows.database.export import write_dataset, write_potential
 
     database = open_database(directory)
-    if identifier in {each.campaign for each in database.campaigns()}:
-        best = database.best_potential(identifier)
+    is_campaign = identifier in {each.campaign for each in database.campaigns()}
+    if is_campaign or identifier in POTENTIAL_NAMES:
+        campaign, name = (identifier, "best") if is_campaign else (None, identifier)
+        found = database.potential(potential_id(database, campaign, name))
         form = form or "nep"
-        identifier = best.potential_id if form in _OF_POTENTIALS else best.dataset_id
+        identifier = found.potential_id if form in _OF_POTENTIALS else found.dataset_id
     kind = _kind(database, identifier, form)
     if kind == "dataset":
         paths = write_dataset(

@@ -9,6 +9,7 @@ import click
 from mgflows.cli.options import directory_option, json_option, print_json
 from mgflows.cli.running import describe_submission, print_summary, run_campaign
 from mgflows.cli.tables import make_console
+from mgflows.errors import ServiceError
 from mgflows.text import plural
 
 _folder = click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
@@ -52,6 +53,11 @@ def run(
         print_json(summary)
     else:
         print_summary(console, folder, summary)
+    if "student_instead_of" in summary:
+        raise ServiceError(
+            f"the campaign {maker.name} has no potential but the student of its teacher",
+            hint="fix the cause of the failed jobs and run the same command with --retry",
+        )
 
 
 @click.command()

@@ -138,6 +138,10 @@ def print_summary(console: Console, directory: Path, summary: dict[str, Any]) ->
         "report": str(shown / "report.html"),
         "database": f"{summary['mongodb_uri']} (stop it with: mgflows db stop {option})",
     }
+    if "teacher" in summary:
+        rows["teacher"] = f"{summary['teacher']}, which labelled first"
+    if "student_instead_of" in summary:
+        rows["teacher"] = f"{summary['teacher']}: all labels of this potential"
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -148,6 +152,13 @@ def print_summary(console: Console, directory: Path, summary: dict[str, Any]) ->
         console.print(Text.assemble(("blocked ", "yellow"), f"{plural(number, 'job')}: {reason}"))
     for failure in summary.get("failures", []):
         console.print(Text.assemble(("failed ", "red"), failure))
+    if "student_instead_of" in summary:
+        console.print(
+            f"There is no potential of the campaign yet, only the student of its teacher: none of "
+            f"its labels is of the method {summary['student_instead_of']}.",
+            style="red",
+            markup=False,
+        )
     console.print("[bold]Next[/]")
     for command in (
         f"mgflows status {option}",

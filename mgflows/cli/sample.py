@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from mgflows.cli.options import FiniteFloat, Interrupted, json_option, print_json
+from mgflows.cli.options import (
+    FiniteFloat,
+    Interrupted,
+    any_density_option,
+    json_option,
+    print_json,
+)
 from mgflows.cli.paths import check_output, force_option
 from mgflows.cli.tables import make_console
 from mgflows.errors import InputError
@@ -69,6 +75,7 @@ _NOTED_EXCESS = 0.15
     default=None,
     help="Density in g/cm^3, instead of --reduced-density.",
 )
+@any_density_option
 @click.option(
     "--glass-density",
     type=FiniteFloat(min=0.0, min_open=True),
@@ -119,6 +126,7 @@ def sample(
     n_atoms: int,
     reduced_density: float | None,
     mass_density: float | None,
+    any_density: bool,
     glass_density: float | None,
     table: Literal["consistent", "printed"],
     pair_table: Path | None,
@@ -140,6 +148,7 @@ def sample(
         finished_glasses,
         unfinished_folder,
     )
+    from mgflows.machine.new_campaign import check_density
     from mgflows.surrogate import LennardJones
     from mgflows.surrogate.glasses import GlassProtocol
 
@@ -153,6 +162,9 @@ def sample(
     alloy = _alloy(formula, n_atoms, lj, reduced_density, mass_density)
     cooling = GlassProtocol.of(protocol, lj, alloy, sweeps)
     request = GlassRequest(lj, alloy, cooling, samples, seed, inherent)
+    note = lj.check_box(alloy)
+    if not any_density:
+        check_density(alloy, lj)
     if output.suffix.lower() not in _SUFFIXES:
         raise InputError(
             f"the glasses are written as extended XYZ, but {output.name} has the ending of another "
@@ -164,7 +176,7 @@ def sample(
         shutil.rmtree(folder)
     n_finished = finished_glasses(request, output)
     check_output(output, force=force or folder.exists())
-    if note := lj.check_box(alloy):
+    if note:
         console.print(note, style="yellow", markup=False)
     exchanges = ", ".join("-".join(pair) for pair in lj.exchanges_of(alloy.species)) or "none"
     console.print(
@@ -172,6 +184,12 @@ def sample(
         f"exchanges: {exchanges}",
         markup=False,
     )
+    if len(alloy.species) == 1:
+        console.print(
+            "a pure element has no exchanges of unlike atoms, and slowly cooled samples of it "
+            "crystallise (ordered: true)",
+            style="yellow",
+        )
     if protocol == "efficient":
         console.print(
             f"cooling from T* = {cooling.reduced_temperature_high:.3g} to "
@@ -184,7 +202,7 @@ def sample(
             "composition",
             style="yellow",
         )
-    if n_finished:
+    if folder.exists():
         console.print(f"resuming; {plural(n_finished, 'glass')} of {samples} finished before")
     _cool(request, output, workers, console)
     result = _result(output, alloy, glass_density)

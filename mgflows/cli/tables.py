@@ -3,13 +3,14 @@
 A table fits a terminal of 80 columns, leaves out its less important columns with a note, or folds
 its longest texts; nothing is cut off. Without a terminal (a pipe or a file) tables are complete and
 lines are as long as they need to be, so that ``grep`` finds whole values; the variable COLUMNS sets
-another width.
+another width. Lines in a pipe end without the blanks that fill a column.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, TextIO, TypeAlias, cast
 
 from mgflows.text import rounded
 
@@ -35,8 +36,32 @@ def make_console(*, stderr: bool = False) -> Console:
     from mgflows.settings import columns_of_environment
 
     stream = sys.stderr if stderr else sys.stdout
-    free = not stream.isatty() and columns_of_environment() is None
-    return Console(stderr=stderr, highlight=False, width=_NO_LIMIT if free else None)
+    if stream.isatty():
+        return Console(stderr=stderr, highlight=False)
+    width = _NO_LIMIT if columns_of_environment() is None else None
+    return Console(file=cast("IO[str]", _Trimmed(stream)), highlight=False, width=width)
+
+
+class _Trimmed:
+    """A stream that drops blanks at the ends of lines, with which rich fills columns.
+
+    Parameters
+    ----------
+    stream
+        Where the text goes; each write has whole lines.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        return self._stream.write(re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE))
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 def make_table(

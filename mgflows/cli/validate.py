@@ -190,6 +190,17 @@ def validate(
             raise InputError("--finished needs --samples", hint="name the folder of the samples")
         if first and submission is None:
             raise InputError(f"--add-from {first} needs --submit", hint="name the validation")
+        local = {
+            "--report": report,
+            "--samples": samples,
+            "--finished": finished,
+            "--processes": processes > 1,
+        }
+        if submission and (given := [option for option, value in local.items() if value]):
+            raise InputError(
+                f"{given[0]} is for a validation on this machine, not for --submit",
+                hint=f"leave it out; the result is shown by: mgflows report {submission}",
+            )
         # Invalid entries are refused before anything runs.
         load_experiments(experiments)
         request = replace(_comparison(common, against, first), experiments=experiments)
@@ -243,7 +254,12 @@ def _comparison(
                 f"{' and '.join(p.name for p in potentials)} have no species in common",
                 hint="give other potentials",
             )
-        structures = sample_glasses(shared, common.formula, common.seed)
+
+        def check(atoms: Atoms) -> None:
+            for each in potentials:
+                each.check_usable(atoms)
+
+        structures = sample_glasses(shared if known else None, common.formula, common.seed, check)
     return comparison.ComparisonRequest(potentials, structures, common.suite, common.seed, first)
 
 

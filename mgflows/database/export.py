@@ -22,7 +22,7 @@ from mgflows.errors import InputError, ServiceError
 from mgflows.files import write_text
 from mgflows.nep.frames import frame_text
 from mgflows.schemas.teacher import TEACHER
-from mgflows.text import listed
+from mgflows.text import files_exist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -421,8 +421,8 @@ def _moved(written: list[Path], directory: Path, overwrite: bool) -> list[Path]:
     ]
     if others and not overwrite:
         raise InputError(
-            f"{listed(others)} {'exists' if len(others) == 1 else 'exist'} with another content",
-            hint="choose another directory, or overwrite with --force (overwrite=True)",
+            f"{files_exist(others)} with another content",
+            hint="choose another --output or overwrite with --force",
         )
     for path, new in zip(paths, written, strict=True):
         if path.is_dir():

@@ -19,6 +19,8 @@ from mgflows.errors import ErrorCategory, clean_text
 from mgflows.moved import renamed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pymongo.database import Database
 
 __all__ = [
@@ -232,7 +234,12 @@ class Failure:
     interruption: str | None = None
 
 
-def read_failures(database: Database, campaign: str | None = None) -> list[Failure]:
+def read_failures(
+    database: Database,
+    campaign: str | None = None,
+    *,
+    job_uuids: Sequence[str] | None = None,
+) -> list[Failure]:
     """List the failed jobs, each with its error and its category; changes nothing.
 
     Parameters
@@ -241,8 +248,14 @@ def read_failures(database: Database, campaign: str | None = None) -> list[Failu
         Database of the LaunchPad.
     campaign
         Only jobs of this campaign; all by default.
+    job_uuids
+        Only these jobs; all by default.
     """
-    query = {"state": "FIZZLED"} | ({"spec.mgflows.campaign": campaign} if campaign else {})
+    query: dict[str, Any] = {"state": "FIZZLED"}
+    if campaign:
+        query["spec.mgflows.campaign"] = campaign
+    if job_uuids is not None:
+        query["spec.job_uuid"] = {"$in": list(job_uuids)}
     fields = {"fw_id": 1, "name": 1, "launches": 1, "spec.mgflows": 1, "spec._exception_details": 1}
     fireworks = list(database["fireworks"].find(query, fields).sort("fw_id", 1))
     ids = [firework["launches"][-1] for firework in fireworks if firework.get("launches")]

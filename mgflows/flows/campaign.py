@@ -27,6 +27,7 @@ from mgflows.nep.training.trainer import NepTrainer
 from mgflows.schemas.campaign import STAGES, CampaignDocument, check_campaign_name
 from mgflows.surrogate import LennardJones
 from mgflows.text import listed
+from mgflows.validation.suite_settings import FEWEST_ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -491,6 +492,12 @@ class CampaignMaker(Maker):
         note = surrogate.check_box(self.alloy)
         if note is not None:
             logger.warning("%s: %s", self.name, note)
+        if self.validation_maker and self.alloy.n_atoms < FEWEST_ATOMS:
+            raise InputError(
+                f"the samples of campaign {self.name} have {self.alloy.n_atoms} atoms, and a "
+                f"validation needs {FEWEST_ATOMS}",
+                hint="take larger samples, or validation_maker=None",
+            )
 
 
 def _without_tests(maker: TrainingFlowMaker) -> TrainingFlowMaker:

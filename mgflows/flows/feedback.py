@@ -17,6 +17,7 @@ from mgflows.flows.tags import Schedule, tag
 from mgflows.jobs.labels import AseLabelMaker, LabelsSets
 from mgflows.jobs.quench import QuenchMaker
 from mgflows.md.exchanges import ExchangeSettings
+from mgflows.md.protocols import check_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ class FeedbackFlowMaker(Maker):
                 f"the sampler {self.sampler!r} of the feedback is unknown",
                 hint="choose md or swap",
             )
+        for rate in self.cooling_rates:
+            check_rate(rate)
 
     def make(
         self,

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from mgflows.flows.training import TrainingFlowMaker
     from mgflows.methods.base import LabelMethod
 
-__all__ = ["TeacherFlowMaker", "TeacherOutput"]
+__all__ = ["TEACHER_PREFIX", "TeacherFlowMaker", "TeacherOutput"]
+
+TEACHER_PREFIX = "teacher: "
+"""Beginning of the names of a teacher's jobs."""
 
 _STAGE = "labels"
 
@@ -130,7 +133,7 @@ class TeacherFlowMaker(StoredMaker):
             tags = each.metadata["mgflows"]
             if "subset" in tags:
                 tags["subset"] = f"{TEACHER}{tags['subset']}"
-            each.name = f"teacher: {each.name}"
+            each.name = f"{TEACHER_PREFIX}{each.name}"
         training = _with_free_zero(training_maker).make(
             alloy,
             campaign,
@@ -144,14 +147,14 @@ class TeacherFlowMaker(StoredMaker):
             generation=-1,
         )
         for each in all_jobs(training):
-            each.name = f"teacher: {each.name.removesuffix(' -1')}"
+            each.name = f"{TEACHER_PREFIX}{each.name.removesuffix(' -1')}"
         trained = training.output
         used = training_maker.training_maker
         committee = self.committee_maker or CommitteeMemberMaker(parameters=used.parameters)
         members = []
         for number in range(self.n_members):
             member = committee.make(trained.dataset, number, self.choice_maker.seed)
-            member.name = f"teacher: student {number}"
+            member.name = f"{TEACHER_PREFIX}student {number}"
             members.append(tag(member, stage=_STAGE, category="training"))
         choice = self.choice_maker.make(
             campaign,

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from jobflow import OutputReference
 
     from mgflows.alloy import Alloy
+    from mgflows.jobs.committee import CommitteeMemberMaker
 
-__all__ = ["DatasetInputs", "TrainingFlowMaker"]
+__all__ = ["DatasetInputs", "TrainingFlowMaker", "training_seconds"]
 
 
 @dataclass
@@ -106,7 +107,7 @@ class TrainingFlowMaker(Maker):
         ) -> OutputReference:
             training = maker.make(dataset.output, generation=generation, **_start(maker, start))
             training.name = name
-            schedule = Schedule(priority=priority, seconds=_seconds(maker))
+            schedule = Schedule(priority=priority, seconds=training_seconds(maker))
             jobs.append(
                 tag(training, stage=stage, category="training", gate=gate, schedule=schedule)
             )
@@ -135,8 +136,8 @@ def _start(maker: TrainingMaker, potential: OutputReference | None) -> dict[str,
     return {"started_from": potential.potential_id, "initial_potential": potential.nep_txt}
 
 
-def _seconds(maker: TrainingMaker) -> float:
-    """Estimate the run time in s from docs/how_to/training.md.
+def training_seconds(maker: TrainingMaker | CommitteeMemberMaker) -> float:
+    """Estimate the run time of a training in s from docs/how_to/training.md.
 
     Frames of 150 atoms on one CPU core, or 807 frames on one H100; other GPUs are slower.
     """

@@ -207,6 +207,12 @@ class SupercoolingMaker(Maker):
             ]
             for cooling in runs
         }
+        if not any(dynamics.values()):
+            raise InputError(
+                f"all {sum(len(cooling.ordered) for cooling in runs)} molecular-dynamics coolings "
+                "ended ordered, so that the clock has nothing to fit",
+                hint="small cells form crystals: take more atoms",
+            )
         with record_provenance(seed=self.seed, settings=maker_settings(self)) as provenance:
             times = [time for time, energies in sorted(dynamics.items()) for _ in energies]
             e_is = [

@@ -80,7 +80,7 @@ class CommitteeMemberMaker(StoredMaker):
             settings=maker_settings(self, number=number),
             packages=("numba", "nep-adapters"),
         ) as provenance:
-            train, _ = materialise(current_store(), dataset, "family")
+            train, _ = materialise(current_store(), dataset, "family", Path.cwd())
             bag = bag_families(train, draw)
             self.trainer.prepare(
                 folder,

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobflow import JobConfig, OnMissing, Response, job
+from jobflow import JobConfig, Maker, OnMissing, Response, job
+from pydantic import BaseModel, Field
+from pymatgen.core import Structure
 
 from mgflows.errors import InputError
 from mgflows.jobs.maker import StoredMaker
+from mgflows.jobs.parents import failed_parents
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store
 from mgflows.jobs.worker import nep_device
@@ -24,21 +27,37 @@ from mgflows.schemas.comparison import (
 )
 from mgflows.schemas.labels import atoms_from_structure
 from mgflows.schemas.provenance import maker_settings, record_provenance
+from mgflows.text import listed
+from mgflows.validation.plan import SampleTask, protocol_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from jobflow import JobStore
-    from pymatgen.core import Structure
+    from jobflow import Flow, JobStore
 
     from mgflows.validation.comparison import Comparison
     from mgflows.validation.experiments import MeasuredCurve
-    from mgflows.validation.plan import SampleTask
     from mgflows.validation.sample import Sample
 
-__all__ = ["ComparisonMaker", "ValidationSampleMaker"]
+__all__ = ["ComparisonMaker", "FurtherMelts", "ValidationSampleMaker"]
 
+_NAMED_SAMPLES = 3
 _CHECKPOINT = "checkpoint-dynamics.npz"
+
+
+class FurtherMelts(BaseModel):
+    """Runs of the melts that a collector may add, up to the limit of the suite."""
+
+    tasks: list[SampleTask] = Field(description="those not run yet, each with the potential's name")
+    potentials: dict[str, str] = Field(
+        description="name to specification, or to the text of a nep.txt"
+    )
+    glasses: list[Structure] = Field(
+        description="run number i starts from the glass i modulo their number"
+    )
+    failed: dict[str, str] = Field(
+        default_factory=dict, description="names of failed jobs of earlier collectors to the reason"
+    )
 
 
 @dataclass
@@ -101,9 +120,8 @@ class ValidationSampleMaker(StoredMaker):
         """
         from mgflows.md.engines import RunPausedError, fastest_engine
         from mgflows.md.potentials import parse_potential
-        from mgflows.validation.plan import SampleTask
+        from mgflows.validation.measurement import measure_sample
         from mgflows.validation.run import composition_of
-        from mgflows.validation.sample import measure_sample
 
         if glass is None:
             raise InputError(
@@ -158,6 +176,7 @@ class ValidationSampleMaker(StoredMaker):
             errors=sample.errors,
             correlation_times=sample.correlation_times,
             failures=sample.failures,
+            unresolved=sample.unresolved,
             curves={name: SampleCurve(columns=curve) for name, curve in sample.curves.items()},
             seed=planned.seed,
             label_energy=label_energy,
@@ -169,6 +188,9 @@ class ValidationSampleMaker(StoredMaker):
 class ComparisonMaker(StoredMaker):
     """Average all samples of a validation in the database.
 
+    Melts whose viscosity is not converged get more runs, up to the limit of the suite, and another
+    collector: the averages so far are stored before.
+
     Parameters
     ----------
     name
@@ -177,11 +199,15 @@ class ComparisonMaker(StoredMaker):
         Name of the suite.
     experiments
         File of your own measured values, in addition to the built-in ones.
+    flow_maker
+        Makes the flow of further runs: a :class:`~mgflows.flows.comparison.ComparisonFlowMaker`,
+        which sets it. None: no run is added.
     """
 
     name: str = "compare"
     suite: str = "standard"
     experiments: str | None = None
+    flow_maker: Maker | None = None
 
     @job(
         data="curves",
@@ -196,7 +222,8 @@ class ComparisonMaker(StoredMaker):
         names: list[str],
         planned: dict[str, int],
         samples: list[ValidationSampleDocument],  # noqa: ARG002
-    ) -> ComparisonDocument:
+        further: FurtherMelts | None = None,
+    ) -> ComparisonDocument | Response[ComparisonDocument]:
         """Average the samples, those of earlier submissions of the same validation included.
 
         Parameters
@@ -209,6 +236,8 @@ class ComparisonMaker(StoredMaker):
             Number of samples of each potential in this submission.
         samples
             References, so that the job runs after them; failed ones are counted.
+        further
+            Runs of the melts that may be added.
 
         Raises
         ------
@@ -233,7 +262,37 @@ class ComparisonMaker(StoredMaker):
                 names,
                 measured_curves=load_curves(self.experiments),
             )
-        return comparison_document(validation, result, names, planned, provenance=provenance)
+        failed = (further.failed if further else {}) | failed_parents()
+        lost = _lost_samples(failed, names, documents)
+        document = comparison_document(
+            validation, result, planned, lost=lost, provenance=provenance
+        )
+        more = self._more(result, documents, planned, further, failed)
+        return Response(output=document, addition=more) if more else document
+
+    def _more(
+        self,
+        result: Comparison,
+        documents: Sequence[ValidationSampleDocument],
+        planned: Mapping[str, int],
+        further: FurtherMelts | None,
+        failed: dict[str, str],
+    ) -> Flow | None:
+        """The next runs of the melts that are not converged, and their collector."""
+        from mgflows.validation.comparison import next_melts
+
+        if self.flow_maker is None or further is None:
+            return None
+        # Runs may have been added by hand, or before this job was rerun.
+        done = {(document.potential, _task(document).key) for document in documents}
+        left = [task for task in further.tasks if (task.potential, task.key) not in done]
+        melts = next_melts(result, left, protocol_of(self.suite))
+        if not melts:
+            return None
+        rest = [task for task in left if task not in melts]
+        return self.flow_maker.add_melts(
+            melts, planned, further.model_copy(update={"tasks": rest, "failed": failed})
+        )
 
 
 def read_validation_samples(store: JobStore, validation: str) -> list[ValidationSampleDocument]:
@@ -263,7 +322,6 @@ def comparison_of(
 ) -> Comparison:
     """Average stored samples of the potentials in their order; the first is under test."""
     from mgflows.validation.comparison import compare
-    from mgflows.validation.plan import protocol_of
 
     energies: dict[int, float] = {
         document.index: document.label_energy
@@ -287,19 +345,29 @@ def comparison_of(
 def comparison_document(
     validation: str,
     result: Comparison,
-    names: list[str],
     planned: dict[str, int],
     *,
+    lost: Mapping[str, Mapping[str, str]] | None = None,
     provenance: Any,
 ) -> ComparisonDocument:
-    """The stored form of a comparison."""
-    found = sorted(
-        result.models, key=lambda model: names.index(model.name) if model.name in names else 99
-    )
+    """The stored form of a comparison.
+
+    Parameters
+    ----------
+    validation, result
+        Name and comparison.
+    planned
+        Potential to the number of its samples in this submission.
+    lost
+        Potential to the samples whose jobs failed, and the reasons.
+    provenance
+        Of the collector.
+    """
+    found = result.models
     models = []
     for model in found:
         n_planned = max(planned.get(model.name, 0), model.n_planned)
-        failures = dict(model.failures)
+        failures = model.failures | dict((lost or {}).get(model.name, {}))
         if missing := n_planned - model.n_done:
             failures["samples"] = f"{missing} of {n_planned} samples have no result"
         models.append(
@@ -310,10 +378,12 @@ def comparison_document(
                     for key, estimate in model.estimates.items()
                 },
                 failures=failures,
+                unresolved=model.unresolved,
                 warnings=model.warnings,
                 n_planned=n_planned,
                 n_done=model.n_done,
                 cpu_hours=model.cpu_hours,
+                versions=model.versions,
             )
         )
     return ComparisonDocument(
@@ -334,9 +404,27 @@ def comparison_document(
     )
 
 
-def _task(document: ValidationSampleDocument) -> SampleTask:
-    from mgflows.validation.plan import SampleTask
+def _lost_samples(
+    failed: Mapping[str, str], names: Sequence[str], documents: Sequence[ValidationSampleDocument]
+) -> dict[str, dict[str, str]]:
+    """Potential to samples and reason, from the names of failed jobs; equal reasons once."""
+    done = {f"{document.potential} {_task(document).key}" for document in documents}
+    samples: dict[tuple[str, str], list[str]] = {}
+    for job_name, reason in failed.items():
+        own = [name for name in names if job_name.startswith(f"{name} ")]
+        # A job that was rerun since then has a document.
+        if own and job_name not in done:
+            name = max(own, key=len)
+            samples.setdefault((name, reason), []).append(job_name[len(name) + 1 :])
+    lost: dict[str, dict[str, str]] = {}
+    for (name, reason), keys in samples.items():
+        more = len(keys) - _NAMED_SAMPLES
+        words = [*keys[:_NAMED_SAMPLES], f"{more} more"] if more > 0 else keys
+        lost.setdefault(name, {})[listed(words)] = reason
+    return lost
 
+
+def _task(document: ValidationSampleDocument) -> SampleTask:
     return SampleTask(
         potential=document.potential,
         kind=document.kind,  # type: ignore[arg-type]
@@ -357,5 +445,7 @@ def _sample(document: ValidationSampleDocument) -> Sample:
         correlation_times=document.correlation_times,
         curves={name: curve.columns for name, curve in document.curves.items()},
         failures=document.failures,
+        unresolved=document.unresolved,
         cpu_seconds=document.provenance.cpu_seconds,
+        version=document.provenance.mgflows_version,
     )

@@ -17,6 +17,7 @@ from ase.formula import Formula
 from mgflows.errors import InputError
 from mgflows.files import digest_of_text
 from mgflows.nep.split import split_frames
+from mgflows.schemas.teacher import TEACHER
 from mgflows.schemas.training import (
     DatasetDocument,
     DatasetFrame,
@@ -194,16 +195,25 @@ def freeze(
         )
     held_out = sorted(set(settings.held_out_families) & {frame.family for frame in frames})
     for scheme in _SPLITS:
-        sides = split_frames(
-            [frame.frame_id for frame in frames],
-            [frame.family for frame in frames],
-            [frame.subset for frame in frames],
-            scheme=scheme,
-            test_fraction=settings.test_fraction,
-            seed=settings.split_seed,
-            held_out_families=held_out,
-            earlier={frame_id: test[scheme] for frame_id, test in roles.items()},
-        )
+        try:
+            sides = split_frames(
+                [frame.frame_id for frame in frames],
+                [frame.family for frame in frames],
+                # Crystals and heated samples of a teacher are split as those of the method.
+                [frame.subset.removeprefix(TEACHER) for frame in frames],
+                scheme=scheme,
+                test_fraction=settings.test_fraction,
+                seed=settings.split_seed,
+                held_out_families=held_out,
+                earlier={frame_id: test[scheme] for frame_id, test in roles.items()},
+            )
+        except InputError as error:
+            if not collected.excluded:
+                raise
+            raise InputError(
+                f"{error.message}, and {len(collected.excluded)} ordered families are left out",
+                hint=f"{error.hint}; small cells form crystals: take more atoms",
+            ) from error
         for frame, side in zip(frames, sides, strict=True):
             frame.test[scheme] = bool(side)
     fingerprint = collected.fingerprint

@@ -255,8 +255,7 @@ def calculator_of(method: LabelMethod, atoms: Atoms) -> Iterator[Calculator]:
     except Exception as error:
         reported = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise LabelError(
-            f"{method.description or type(calculator).__name__} failed on "
-            f"{atoms.get_chemical_formula()} ({reported})"
+            f"{method.description} failed on {atoms.get_chemical_formula()} ({reported})"
         ) from error
     finally:
         close = getattr(calculator, "close", None)

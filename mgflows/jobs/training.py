@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from mgflows.files import digest_of_text
 from mgflows.jobs.progress import JobProgress
 from mgflows.jobs.store import current_store, iterate_frames
 from mgflows.jobs.worker import nep_command, nep_device
+from mgflows.nep.frame_file import FrameFile
 from mgflows.nep.parameters import NepParameters
 from mgflows.nep.trainers import GpumdTrainer, NeppoTrainer
 from mgflows.nep.training.trainer import NepTrainer, TrainingPausedError
@@ -154,7 +156,7 @@ class TrainingMaker(Maker):
             settings=settings,
             packages=("numba", "neppo", "torch", "calorine", "nep-adapters"),
         ) as provenance:
-            train, test = materialise(current_store(), dataset, self.split)
+            train, test = materialise(current_store(), dataset, self.split, Path.cwd())
             trainer.prepare(
                 folder,
                 parameters,
@@ -171,7 +173,10 @@ class TrainingMaker(Maker):
                     dataset, generation, started_from, initial_potential, directory=str(folder)
                 )
                 return Response(replace=rest)
-            sides = {"train": parity(result.nep_txt, train), "test": parity(result.nep_txt, test)}
+            sides = {
+                side: parity(result.nep_txt, frames, n_components=_PARITY_POINTS, seed=self.seed)
+                for side, frames in (("train", train), ("test", test))
+            }
             accepted = self._accept(result.nep_txt, train, test, sides["test"], device)
         return PotentialDocument(
             potential_id=digest_of_text(result.nep_txt),
@@ -195,8 +200,8 @@ class TrainingMaker(Maker):
             acceptance=accepted,
             loss=_loss_columns(result.loss),
             parity={
-                "train": _parity_points(sides["train"], train, self.seed),
-                "test": _parity_points(sides["test"], test, self.seed),
+                "train": _parity_points(sides["train"], train),
+                "test": _parity_points(sides["test"], test),
             },
             method=dataset.fingerprint.description,
             teacher=self.teacher,
@@ -240,7 +245,7 @@ class TrainingMaker(Maker):
             report(done, _N_TESTS, name)
 
         # Test glasses are preferred, because they were not trained on.
-        glasses = choose_glasses(test) if _has_relaxed(test) else choose_glasses([*test, *train])
+        glasses = choose_glasses(test if _has_relaxed(test) else chain(test, train))
         result = accept_potential(
             nep_txt,
             glasses,
@@ -262,26 +267,39 @@ def _has_relaxed(frames: Sequence[Atoms]) -> bool:
 
 
 def materialise(
-    store: JobStore, dataset: DatasetDocument, split: Split
-) -> tuple[list[Atoms], list[Atoms]]:
+    store: JobStore, dataset: DatasetDocument, split: Split, directory: Path | None = None
+) -> tuple[FrameFile, FrameFile]:
     """Load the training and the test frames of a dataset, each in the order of their hashes.
 
-    Label documents are loaded one at a time.
+    Label documents are loaded one at a time, and the frames are in a file.
+
+    Parameters
+    ----------
+    store
+        The label documents.
+    dataset
+        The dataset.
+    split
+        The split that defines the sides.
+    directory
+        Where the file of the frames is; None for the system's directory of temporary files.
 
     Raises
     ------
     ChangedLabelError
         If a label is not the one that the dataset lists.
     """
-    atoms = {
-        entry.frame_id: frame.to_atoms(
-            subset=entry.subset, family=entry.family, frame_id=entry.frame_id
+    frames = FrameFile(directory)
+    written: dict[int, int] = {}
+    for position, entry, frame in iterate_frames(store, dataset.frames):
+        written[position] = len(frames)
+        frames.append(
+            frame.to_atoms(subset=entry.subset, family=entry.family, frame_id=entry.frame_id)
         )
-        for _, entry, frame in iterate_frames(store, dataset.frames)
-    }
-    train = [atoms[entry.frame_id] for entry in dataset.frames if not entry.test[split]]
-    test = [atoms[entry.frame_id] for entry in dataset.frames if entry.test[split]]
-    return train, test
+    sides: dict[bool, list[int]] = {False: [], True: []}
+    for position, entry in enumerate(dataset.frames):
+        sides[entry.test[split]].append(written[position])
+    return frames.chosen(sides[False]), frames.chosen(sides[True])
 
 
 class _Display:
@@ -328,24 +346,16 @@ def _loss_columns(loss: LossTable) -> dict[str, list[float | None]]:
     }
 
 
-def _parity_points(table: Predictions, frames: Sequence[Atoms], seed: int) -> ParityTable:
-    """Return energies, virials and errors by frame, and a random choice of force components."""
-    differences = [
-        predicted - label
-        for predicted, label in zip(table.predictions.forces, table.labels.forces, strict=True)
-    ]
-    reference, predicted = (
-        np.concatenate([forces.ravel() for forces in side.forces])
-        for side in (table.labels, table.predictions)
-    )
-    subsets = np.repeat(table.subsets, [forces.size for forces in table.labels.forces])
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(reference))[:_PARITY_POINTS])
+def _parity_points(table: Predictions, frames: Sequence[Atoms]) -> ParityTable:
+    """Return energies, virials and errors by frame, and the force components that were drawn."""
+    components = table.components
+    assert components is not None
     rows, columns = np.array([(0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)]).T
     return ParityTable(
         subset=list(table.subsets),
         frame_id=[str(frame.info["frame_id"]) for frame in frames],
-        force_error=[float(np.sqrt(np.mean(each**2))) for each in differences],
-        largest_force_error=[float(np.linalg.norm(each, axis=1).max()) for each in differences],
+        force_error=table.force_errors.tolist(),
+        largest_force_error=table.largest_force_errors.tolist(),
         energy=EnergyParity(
             reference=table.labels.energies.tolist(),
             predicted=table.predictions.energies.tolist(),
@@ -355,8 +365,8 @@ def _parity_points(table: Predictions, frames: Sequence[Atoms], seed: int) -> Pa
             predicted=table.predictions.virials[:, rows, columns].tolist(),
         ),
         force=ForceParity(
-            reference=reference[chosen].tolist(),
-            predicted=predicted[chosen].tolist(),
-            subset=subsets[chosen].tolist(),
+            reference=components.reference.tolist(),
+            predicted=components.predicted.tolist(),
+            subset=[table.subsets[index] for index in components.frame],
         ),
     )

@@ -12,6 +12,7 @@ from mgflows.moved import renamed
 
 if TYPE_CHECKING:
     from mgflows.launch.campaigns import Advance, Submission, advance, submit, submit_campaign
+    from mgflows.launch.validations import submit_validation
     from mgflows.launch.workflows import to_workflows
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "advance",
     "submit",
     "submit_campaign",
+    "submit_validation",
     "to_workflows",
 ]
 
@@ -31,6 +33,7 @@ _load = lazy_names(
         "advance": "mgflows.launch.campaigns",
         "submit": "mgflows.launch.campaigns",
         "submit_campaign": "mgflows.launch.campaigns",
+        "submit_validation": "mgflows.launch.validations",
         "to_workflows": "mgflows.launch.workflows",
     },
 )

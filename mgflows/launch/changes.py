@@ -22,6 +22,7 @@ from mgflows.flows.tags import Schedule, tag
 from mgflows.flows.training import DatasetInputs
 from mgflows.jobs.makers import makers_for
 from mgflows.launch.stored_campaign import StoredCampaign, reference_to
+from mgflows.md.protocols import check_rate
 from mgflows.methods.base import check_species
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.training import DatasetDocument, PotentialDocument
@@ -92,15 +93,16 @@ class Extension:
         if not (self.samples or self.n_heated or self.cooling_rates):
             raise InputError(
                 "nothing is added to the campaign",
-                hint="give samples, heated samples or cooling rates",
+                hint="give samples, heated samples or cooling rates (--samples, --heat, --rate)",
             )
-        numbers = [value for pair in self.samples for value in pair]
-        values = (*numbers, *self.cooling_rates, self.n_glasses)
+        values = [value for pair in self.samples for value in pair] + [self.n_glasses]
         if not all(0 < value < math.inf for value in values):
             raise InputError(
                 f"{self} has a number that is not positive and finite",
-                hint="give pairs of sweeps and samples, and rates in K/ps",
+                hint="give pairs of sweeps and samples",
             )
+        for rate in self.cooling_rates:
+            check_rate(rate)
 
 
 def extend(database: GlassDatabase, campaign: str, extension: Extension) -> Submission:

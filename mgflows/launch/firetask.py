@@ -24,8 +24,10 @@ from jobflow.managers.fireworks import JobFiretask
 from pymongo.errors import ConnectionFailure, DocumentTooLarge, OperationFailure
 
 from mgflows.checkpoints import checkpoints_kept
+from mgflows.database.failures import read_failures
 from mgflows.errors import InputError, ServiceError, clean_text, mask_credentials
 from mgflows.jobs.maker import update_arguments
+from mgflows.jobs.parents import with_failed_parents
 from mgflows.launch.interruption import Interrupted, stop_request
 from mgflows.launch.job_files import copy_checkpoints, printing_to_files
 from mgflows.launch.offline import OfflineRun
@@ -127,7 +129,7 @@ class JobTask(JobFiretask):
         self._take_over_checkpoints(launches[:-1])
         seconds = getattr(self.launchpad, "outage_seconds", 0.0)
         own = LaunchJobStore(store, self.launchpad.launches, launches[-1]["launch_id"], seconds)
-        with checkpoints_kept():
+        with checkpoints_kept(), with_failed_parents(self._failed_parents):
             action = self._compute(job, own)
             self._remember(action, own)
         return action
@@ -193,6 +195,11 @@ class JobTask(JobFiretask):
                     hint="let each job do a larger share",
                 )
         return workflow
+
+    def _failed_parents(self) -> dict[str, str]:
+        """Name and reason of the failed jobs whose outputs this job refers to."""
+        failures = read_failures(self.launchpad.db, job_uuids=self["job"].input_uuids)
+        return {failure.name: failure.reason for failure in failures}
 
     def _finished_before(
         self, job: Job, store: JobStore, launches: list[dict[str, Any]]

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgflows.errors import InputError, MgflowsError
+from mgflows.errors import InputError, MgflowsError, install_command
 from mgflows.launch import checks
 from mgflows.launch.checks import Finding, Verdict
 from mgflows.settings import CATEGORIES
@@ -24,10 +24,11 @@ _LAUNCHERS = ("mpirun", "mpiexec", "mpiexec.hydra", "srun", "ibrun", "aprun", "j
 _SPECIES = ("Cu", "Zr", "Al")
 
 
-_GPAW_HINT = (
-    "apt-get install g++ libxc-dev libopenblas-dev libopenmpi-dev openmpi-bin, then: "
-    "pip install 'mgflows[gpaw]'"
-)
+def _gpaw_hint() -> str:
+    return (
+        "apt-get install g++ libxc-dev libopenblas-dev libopenmpi-dev openmpi-bin, then: "
+        f"{install_command('gpaw')}"
+    )
 
 
 def check_programs(settings: Settings, category: str | None = None) -> list[Finding]:
@@ -152,7 +153,7 @@ def _gpaw() -> Finding:
     check = "labels with GPAW"
     version = checks.installed_version("gpaw")
     if version is None:
-        return Finding(check, Verdict.WARNING, "the package gpaw is not installed", _GPAW_HINT)
+        return Finding(check, Verdict.WARNING, "the package gpaw is not installed", _gpaw_hint())
     import importlib
 
     try:
@@ -230,9 +231,7 @@ def _espresso(settings: Settings) -> Finding:  # noqa: ARG001
     try:
         directory = {method.pseudo_file(species).parent for species in _SPECIES}.pop()
     except InputError as error:
-        hint = (
-            "set ESPRESSO_PSEUDO to a directory of UPF files, or: pip install 'mgflows[espresso]'"
-        )
+        hint = f"set ESPRESSO_PSEUDO to a directory of UPF files, or: {install_command('espresso')}"
         return Finding(check, Verdict.ERROR, f"{program}, but {error}", hint)
     return Finding(check, Verdict.OK, f"{program}, pseudopotentials in {directory}")
 
@@ -244,7 +243,7 @@ def _trainer(settings: Settings, needed: bool) -> Finding:
             "trainer",
             Verdict.ERROR if needed else Verdict.WARNING,
             "nep-adapters, which evaluates trained potentials, is not installed",
-            "pip install 'mgflows[train]'",
+            install_command("train"),
         )
     neppo = checks.installed_version("neppo")
     found = ["NepTrainer", *([f"neppo {neppo}"] if neppo else [])]
@@ -264,7 +263,7 @@ def _molecular_dynamics(settings: Settings, needed: bool) -> Finding:
             "molecular dynamics",
             Verdict.ERROR if needed else Verdict.WARNING,
             reason,
-            "pip install 'mgflows[md]'",
+            install_command("md"),
         )
     if settings.nep_device == "cuda":
         from nep_adapters import backend_status

@@ -23,7 +23,7 @@ from mgflows.database.integrity import (
     wrong_counters,
 )
 from mgflows.database.planned import deleted_jobs
-from mgflows.errors import InputError, MgflowsError
+from mgflows.errors import InputError, MgflowsError, install_command
 from mgflows.launch import checks as found_here
 from mgflows.launch.checks import Finding, Verdict, error_as_finding
 from mgflows.launch.preflight import check_job_store
@@ -166,7 +166,7 @@ def _packages(category: str | None) -> list[Finding]:
             f"{name} {version}" for name, version in versions.items() if version is not None
         )
         if missing:
-            hint = f"pip install 'mgflows[{group}]'" if group else "pip install mgflows"
+            hint = install_command(group)
             reason = f"not installed: {', '.join(missing)}" + (
                 f" (installed: {there})" if there else ""
             )
@@ -187,8 +187,8 @@ def _series() -> Finding:
     ]
     if other:
         hint = (
-            "pip install -c constraints.txt mgflows, with the file of the source code; or check "
-            "them with a quickstart"
+            f"{install_command()}, with constraints.txt of the source code; or check them with a "
+            "quickstart"
         )
         return Finding(
             "tested versions",
@@ -461,7 +461,7 @@ def _submitters(database: Database) -> list[Finding]:
                 f"{name} {theirs[name.lower()]} on {worker.get('host')}, {here} here"
             )
     if differences:
-        hint = "install the same versions on all machines: pip install -c constraints.txt mgflows"
+        hint = f"install the same versions on all machines: {install_command()}"
         return [Finding(check, Verdict.WARNING, "; ".join(differences), hint)]
     if campaign is None and not worker:
         return []

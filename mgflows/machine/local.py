@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -50,7 +51,8 @@ class LocalLauncher:
     ----------
     settings
         Settings that name the database and the directory of the workers' files; a private MongoDB
-        server is started, and restarted if it dies.
+        server is started, and restarted if it crashes; if it is stopped on request, the launcher
+        ends.
     n_workers
         Number of jobs at the same time, one thread each; `settings.n_workers` by default.
     campaign
@@ -82,6 +84,7 @@ class LocalLauncher:
         self._away_since: float | None = None
         self._server_error: ServiceError | None = None
         self._stopping = threading.Event()
+        self._in_use = ExitStack()
         self._recovered = -_LOOK_SECONDS
         self._n_crashes = 0
         self._advanced: tuple[int, int] | None = None
@@ -140,6 +143,7 @@ class LocalLauncher:
             self._stopping.set()
             if watch is not None:
                 watch.join()
+            self._in_use.close()
             if self._database is not None:
                 self._database.client.close()
                 self._database = None
@@ -225,13 +229,14 @@ class LocalLauncher:
         time.sleep(1.0)
 
     def _watch_server(self) -> threading.Thread | None:
-        """Start the private server, and a thread that restarts it if it dies.
+        """Start the private server, and a thread that restarts it if it crashes.
 
         It is a thread because the loop over `run` may be waiting for the server.
         """
         if self._server is None:
             return None
         self._server.start()
+        self._in_use.enter_context(self._server.in_use())
         self._stopping.clear()
         watch = threading.Thread(target=self._keep_server, args=(self._server,), daemon=True)
         watch.start()
@@ -242,6 +247,12 @@ class LocalLauncher:
         while not self._stopping.wait(_WATCH_SECONDS):
             if server.pid() is not None:
                 continue
+            if server.was_stopped:
+                self._server_error = ServiceError(
+                    "the MongoDB server was stopped by `mgflows db stop --force`",
+                    hint="run the same command again to resume",
+                )
+                return
             n_restarts += 1
             try:
                 if n_restarts > self.max_restarts:

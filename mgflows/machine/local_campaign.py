@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mgflows.errors import InputError, MissingDependencyError, ServiceError
+from mgflows.errors import InputError, MissingDependencyError, ServiceError, install_command
 from mgflows.files import write_text
 from mgflows.text import listed
 
@@ -78,7 +78,7 @@ def check_packages() -> None:
     if missing:
         raise MissingDependencyError(
             f"a campaign on this machine needs {listed(missing)}, which cannot be imported",
-            hint="install everything with: pip install 'mgflows[quickstart]'",
+            hint=f"install everything with: {install_command('quickstart')}",
         )
 
 
@@ -189,7 +189,8 @@ def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]
 
     Returns
     -------
-    The content of ``summary.json``.
+    The content of ``summary.json``. If there is only the student of a teacher, its method is the
+    teacher, and ``student_instead_of`` the method of the campaign.
 
     Raises
     ------
@@ -239,7 +240,9 @@ def write_results(run: LocalCampaign, seed: int | None = None) -> dict[str, Any]
         "n_test": potential.errors["test"]["all"].n_frames,
         "potential_id": potential.potential_id,
         "dataset_id": potential.dataset_id,
-        "method": document.method,
+        "method": potential.method if potential.is_student else document.method,
+        **({"teacher": document.teacher} if document.teacher else {}),
+        **({"student_instead_of": document.method} if potential.is_student else {}),
         "scaled_down": bool(document.scaled_down),
         "scaled_down_how": document.scaled_down,
     }

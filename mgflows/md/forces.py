@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["Evaluation", "ForceField", "force_field"]
+__all__ = ["Evaluation", "ForceField", "force_field", "volume"]
 
 
 class Evaluation(NamedTuple):
@@ -36,6 +36,16 @@ class ForceField(Protocol):
 
     def __call__(self, atoms: Atoms) -> Evaluation:
         """Evaluate ``atoms``, whose species are always the same."""
+
+
+def volume(cell: NDArray[np.float64]) -> float:
+    """Volume in A^3 of a cell, faster than a determinant."""
+    a, b, c = cell.tolist()
+    return abs(
+        a[0] * (b[1] * c[2] - b[2] * c[1])
+        - a[1] * (b[0] * c[2] - b[2] * c[0])
+        + a[2] * (b[0] * c[1] - b[1] * c[0])
+    )
 
 
 def force_field(atoms: Atoms) -> ForceField:
@@ -58,6 +68,9 @@ def _through_ase(atoms: Atoms) -> Evaluation:
     return _checked(Evaluation(float(atoms.get_potential_energy()), atoms.get_forces(), stress))
 
 
+_PERIODIC = (True, True, True)
+
+
 class _NepArrays:
     """nep-adapters on arrays, without ASE's bookkeeping."""
 
@@ -65,6 +78,7 @@ class _NepArrays:
         assert atoms.calc is not None
         self._model = atoms.calc._calc
         self._types = np.ascontiguousarray(self._model.compose_structures([atoms])[0], np.int32)
+        self._counts = np.array([len(atoms)], dtype=np.int32)
 
     def __call__(self, atoms: Atoms) -> Evaluation:
         positions, cell = atoms.positions, atoms.cell.array
@@ -76,13 +90,14 @@ class _NepArrays:
                 hint="shorten the timestep, or train the potential on such structures",
             )
         # A box has the lattice vectors as columns: ax bx cx ay by cy az bz cz.
-        found = self._model.predict_arrays(self._types, positions, cell.T.reshape(9))
-        virial = np.asarray(found.structure_virials[0], dtype=float).reshape(3, 3)
-        # Virials are means per atom, positive under compression.
-        stress = -virial * (len(atoms) / abs(float(np.linalg.det(cell))))
-        return _checked(
-            Evaluation(float(found.energy[0]), np.asarray(found.forces), (stress + stress.T) / 2.0)
+        energies, forces, virials = self._model.model.calculate(
+            self._types, cell.T.reshape(9), positions, self._counts, _PERIODIC
         )
+        # Virials of the atoms are positive under compression.
+        virial = np.asarray(virials, dtype=float).sum(axis=0).reshape(3, 3)
+        stress = (virial + virial.T) * (-0.5 / volume(cell))
+        energy = float(np.asarray(energies, dtype=float).sum())
+        return _checked(Evaluation(energy, np.asarray(forces, dtype=float), stress))
 
 
 def _checked(found: Evaluation) -> Evaluation:

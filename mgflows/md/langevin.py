@@ -15,6 +15,7 @@ Berendsen's barostat samples no ensemble.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ import numpy as np
 from mgflows import units
 from mgflows.errors import InputError, PotentialFailureError
 from mgflows.geometry import check_geometry
-from mgflows.md.forces import Evaluation, force_field
+from mgflows.md.forces import Evaluation, force_field, volume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +38,7 @@ __all__ = ["LangevinNPT", "NPTSettings"]
 _TYPICAL_BULK_MODULUS = 100.0
 """GPa; converts the period of the cell into its mass, which affects the response time of the cell
 but not the averages."""
+_UNIT = np.eye(3)
 _LARGEST_VOLUME_CHANGE = 3.0
 """A condensed metal whose volume changes by this factor is outside the range of any potential."""
 
@@ -143,7 +145,7 @@ class LangevinNPT:
         self._masses = atoms.get_masses()[:, None]
         self._n_momenta = 3 * len(atoms)
         self._cell = atoms.cell.array.copy()
-        self._initial_volume = _volume(self._cell)
+        self._initial_volume = volume(self._cell)
         self._evaluate = force_field(atoms)
         bulk_modulus = units.gpa_to_ev_per_a3(_TYPICAL_BULK_MODULUS)
         period = settings.lattice_period * ase.units.fs
@@ -237,12 +239,15 @@ class LangevinNPT:
         return -self._internal_pressure()
 
     def _internal_pressure(self) -> NDArray[np.float64]:
-        kinetic = (self._masses * self._velocities).T @ self._velocities
-        return kinetic / _volume(self._cell) - self.evaluation.stress
+        return self._kinetic_tensor() / volume(self._cell) - self.evaluation.stress
+
+    def _kinetic_tensor(self) -> NDArray[np.float64]:
+        return (self._masses * self._velocities).T @ self._velocities
 
     def _kick_lattice(self) -> None:
-        force = _volume(self._cell) * (self._internal_pressure() - self._pressure)
-        force += 2.0 * self.kinetic_energy / self._n_momenta * np.eye(3)
+        kinetic = self._kinetic_tensor()
+        force = kinetic - volume(self._cell) * (self.evaluation.stress + self._pressure)
+        force += _trace(kinetic) / self._n_momenta * _UNIT
         self._strain_rate += 0.5 * self._dt / self._lattice_mass * self._allowed(force)
 
     def _kick_atoms(self) -> None:
@@ -252,13 +257,23 @@ class LangevinNPT:
         self._positions += 0.5 * self._dt * self._velocities
 
     def _strain_lattice(self) -> None:
-        stretch = _exponential(0.5 * self._dt * self._strain_rate).T
-        self._cell = self._cell @ stretch
-        self._positions = self._positions @ stretch
+        if self.isotropic:
+            stretch = math.exp(0.5 * self._dt * self._strain_rate[0, 0])
+            self._cell = self._cell * stretch
+            self._positions = self._positions * stretch
+        else:
+            deformation = _exponential(0.5 * self._dt * self._strain_rate).T
+            self._cell = self._cell @ deformation
+            self._positions = self._positions @ deformation
 
     def _drag(self) -> None:
-        rate = self._strain_rate + np.trace(self._strain_rate) / self._n_momenta * np.eye(3)
-        self._velocities = self._velocities @ _exponential(-0.5 * self._dt * rate).T
+        trace = _trace(self._strain_rate) / self._n_momenta
+        if self.isotropic:
+            rate = self._strain_rate[0, 0] + trace
+            self._velocities = self._velocities * math.exp(-0.5 * self._dt * rate)
+        else:
+            rates = self._strain_rate + trace * _UNIT
+            self._velocities = self._velocities @ _exponential(-0.5 * self._dt * rates).T
 
     def _thermalise(self, temperature: float) -> None:
         thermal = units.BOLTZMANN * temperature
@@ -274,7 +289,7 @@ class LangevinNPT:
 
     def _allowed(self, tensor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Project on the allowed motions of the cell: no rotation; no shear if isotropic."""
-        return np.trace(tensor) / 3.0 * np.eye(3) if self.isotropic else 0.5 * (tensor + tensor.T)
+        return _trace(tensor) / 3.0 * _UNIT if self.isotropic else 0.5 * (tensor + tensor.T)
 
     def _update_atoms(self) -> None:
         self.atoms.cell[:] = self._cell
@@ -287,7 +302,7 @@ class LangevinNPT:
             self.atoms.set_velocities(self._velocities)
 
     def _update_forces(self) -> None:
-        growth = _volume(self._cell) / self._initial_volume
+        growth = volume(self._cell) / self._initial_volume
         if not 1.0 / _LARGEST_VOLUME_CHANGE < growth < _LARGEST_VOLUME_CHANGE:
             raise PotentialFailureError(
                 f"the volume has changed by a factor {growth:.3g} at {self.temperature:.0f} K; "
@@ -297,14 +312,8 @@ class LangevinNPT:
         self.evaluation = self._evaluate(self.atoms)
 
 
-def _volume(cell: NDArray[np.float64]) -> float:
-    """A^3."""
-    a, b, c = cell.tolist()
-    return abs(
-        a[0] * (b[1] * c[2] - b[2] * c[1])
-        - a[1] * (b[0] * c[2] - b[2] * c[0])
-        + a[2] * (b[0] * c[1] - b[1] * c[0])
-    )
+def _trace(tensor: NDArray[np.float64]) -> float:
+    return float(tensor[0, 0] + tensor[1, 1] + tensor[2, 2])
 
 
 def _exponential(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgflows.eam.setfl import EmbeddedAtomTable, read_table
-from mgflows.errors import InputError, MgflowsError, MissingFileError
+from mgflows.errors import InputError, MgflowsError, MissingFileError, PotentialFailureError
 from mgflows.files import replace_texts, sha256_of_file, with_absolute_paths
+from mgflows.md.forces import force_field
 from mgflows.nep.calculator import nep_calculator, potential_text, read_potential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ase import Atoms
     from ase.calculators.calculator import Calculator
 
     from mgflows.nep.calculator import Device
@@ -67,6 +69,38 @@ class Potential(ABC):
     @abstractmethod
     def calculator(self) -> Calculator:
         """A new ASE calculator with energy, forces and stress."""
+
+    def check_usable(self, atoms: Atoms) -> None:
+        """Check that it evaluates energy, forces and stress of a structure.
+
+        Parameters
+        ----------
+        atoms
+            A periodic structure. Values that are not finite are accepted: whether the potential is
+            sound is a result.
+
+        Raises
+        ------
+        InputError
+            If an element is missing, or the calculator cannot be built or does not evaluate it.
+        """
+        self.check_species(atoms.get_chemical_symbols())
+        probe = atoms.copy()
+        probe.set_constraint()
+        probe.calc = self.calculator()
+        try:
+            force_field(probe)(probe)
+        except PotentialFailureError:
+            return
+        except MgflowsError:
+            raise
+        except Exception as error:
+            # Every calculator has its own errors.
+            raise InputError(
+                f"{self.name} does not evaluate energy, forces and stress of "
+                f"{atoms.get_chemical_formula()} ({type(error).__name__}: {error})",
+                hint="give a potential with stress that has all elements of the structure",
+            ) from error
 
     def check_species(self, species: Sequence[str]) -> None:
         """Check that all of these elements are supported.
@@ -262,13 +296,16 @@ class CalculatorPotential(Potential):
     calculator_path: str = ""
     kwargs: dict[str, Any] = field(default_factory=dict)
     instance: Calculator | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kwargs", with_absolute_paths(self.kwargs))
 
     @property
     def name(self) -> str:
-        """Name of the class."""
+        """The label, or the name of the class."""
+        if self.label:
+            return self.label
         if self.instance is not None:
             return type(self.instance).__name__
         return self.calculator_path.rpartition(":")[2]
@@ -317,9 +354,11 @@ class CalculatorPotential(Potential):
         module, _, attribute = self.calculator_path.partition(":")
         try:
             function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:
+            # A module that is imported runs its own code.
             raise InputError(
-                f"the calculator {self.calculator_path} cannot be imported ({error})",
+                f"the calculator {self.calculator_path} cannot be imported "
+                f"({type(error).__name__}: {error})",
                 hint="give calculator:MODULE:CLASS, such as calculator:ase.calculators.emt:EMT",
             ) from error
         try:
@@ -349,7 +388,8 @@ def parse_potential(text: str, device: Device = "cpu") -> Potential:
     text
         ``nep:FILE`` or just ``FILE`` for a ``nep.txt``, ``eam:FILE`` for a table of LAMMPS,
         ``calculator:MODULE:CLASS`` for an ASE calculator, with keyword arguments as JSON after a
-        question mark, or ``stand-in``. ``NAME=`` in front of a file names it in tables.
+        question mark, or ``stand-in``. ``NAME=`` in front of the file or the module names it in
+        tables.
     device
         Device on which a NEP is evaluated.
 
@@ -379,16 +419,21 @@ def parse_potential(text: str, device: Device = "cpu") -> Potential:
         return NepPotential(file, device, label) if kind == "nep" else EamPotential(file, label)
     if kind == "calculator":
         path, _, arguments = rest.partition("?")
+        label, equals, named = path.partition("=")
+        if equals:
+            path = named
         if ":" not in path:
             path = ":".join(path.rpartition(".")[::2])
         try:
             kwargs = json.loads(arguments) if arguments else {}
+            if not isinstance(kwargs, dict):
+                raise ValueError(f"it is a {type(kwargs).__name__}")
         except ValueError as error:
             raise InputError(
                 f"the keyword arguments {arguments!r} of {path} are not a JSON object ({error})",
                 hint='write them as {"name": value}',
             ) from error
-        return CalculatorPotential(path, kwargs)
+        return CalculatorPotential(path, kwargs, label=label if equals else "")
     raise InputError(
         f"the potential {text!r} has the unknown kind {kind!r}",
         hint="give nep:FILE, eam:FILE, calculator:MODULE:CLASS or stand-in",

@@ -9,9 +9,12 @@ import numpy as np
 
 from mgflows.errors import InputError
 
-__all__ = ["Stage", "deform", "hold", "nve", "quench", "ramp"]
+__all__ = ["Stage", "check_rate", "deform", "hold", "nve", "quench", "ramp"]
 
 Ensemble = Literal["nve", "nvt", "npt"]
+
+_RATES = (1e-6, 1e6)
+"""Cooling rates in K/ps that a simulation can have."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def ramp(
     InputError
         If the rate is not positive.
     """
-    _check_rate(rate)
+    check_rate(rate)
     return [
         Stage(
             "npt",
@@ -233,7 +236,7 @@ def quench(
             f"cooling from {temperature_high:g} to {temperature_low:g} K is not possible",
             hint="give temperature_high > temperature_low > 0",
         )
-    _check_rate(cooling_rate)
+    check_rate(cooling_rate)
     if equilibration_time < 0.0 or hold_time < 0.0:
         raise InputError(
             f"the times {equilibration_time:g} and {hold_time:g} ps of equilibration and hold "
@@ -308,9 +311,23 @@ def deform(
     ]
 
 
-def _check_rate(rate: float) -> None:
-    if not rate > 0.0:
+def check_rate(rate: float) -> None:
+    """Check a cooling rate in K/ps.
+
+    Parameters
+    ----------
+    rate
+        K/ps.
+
+    Raises
+    ------
+    InputError
+        If it is not positive, or slower or faster than any simulation: a quench of 2000 K at 1e-6
+        K/ps has 10^12 steps, one at 1e6 K/ps two.
+    """
+    slowest, fastest = _RATES
+    if not slowest <= rate <= fastest:
         raise InputError(
-            f"the cooling rate is {rate:g} K/ps but must be positive",
+            f"the cooling rate is {rate:g} K/ps but must be {slowest:g} to {fastest:g}",
             hint="the paper's 100 K/ns is 0.1 K/ps",
         )

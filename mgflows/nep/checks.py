@@ -19,13 +19,14 @@ from mgflows.nep.calculator import (
     potential_text,
     read_potential,
 )
-from mgflows.nep.results import ParityTable, Predictions, predict
+from mgflows.nep.results import ParityTable, Predictions, frame_batches, predict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ase import Atoms
+    from numpy.typing import NDArray
 
 __all__ = [
     "Check",
@@ -213,12 +214,7 @@ def worst_frames(
         Frames of each kind.
     """
     energy = 1e3 * (table.predictions.energies - table.labels.energies)
-    force = 1e3 * np.array(
-        [
-            float(np.sqrt(np.mean((one - two) ** 2)))
-            for one, two in zip(table.predictions.forces, table.labels.forces, strict=True)
-        ]
-    )
+    force = 1e3 * table.force_errors
     order = [*np.argsort(-force)[:number], *np.argsort(-np.abs(energy))[:number]]
     return tuple(
         WorstFrame(
@@ -291,24 +287,33 @@ def out_of_range_fraction(
             raise InputError(f"there are no {words} frames to compare", hint="give at least one")
     require("nep_adapters", "md", "the descriptors of a NEP")
     text = potential_text(potential)
+    n_atoms = n_outside = 0
     with batch_calculator(text) as calculator:
-        trained, seen = (
-            np.asarray(calculator.predict_descriptors(list(frames))) for frames in (known, visited)
-        )
-    outside = np.zeros(len(seen), dtype=bool)
-    known_numbers, numbers = (
-        np.concatenate([frame.numbers for frame in frames]) for frames in (known, visited)
-    )
-    for number in np.unique(numbers):
-        own = trained[known_numbers == number]
-        mine = numbers == number
-        if not len(own):
-            outside[mine] = True
-            continue
-        low, high = own.min(axis=0), own.max(axis=0)
-        margin = _MARGIN * (high - low)
-        outside[mine] = ((seen[mine] < low - margin) | (seen[mine] > high + margin)).any(axis=1)
-    return float(outside.mean())
+
+        def descriptors(frames: Sequence[Atoms]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+            """The descriptors of the atoms of an element in a batch of frames."""
+            for batch in frame_batches(frames):
+                values = np.asarray(calculator.predict_descriptors(batch))
+                numbers = np.concatenate([frame.numbers for frame in batch])
+                for number in np.unique(numbers):
+                    yield int(number), values[numbers == number]
+
+        ranges: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        for number, values in descriptors(known):
+            low, high = ranges.get(number, (values[0], values[0]))
+            ranges[number] = (
+                np.minimum(low, values.min(axis=0)),
+                np.maximum(high, values.max(axis=0)),
+            )
+        for number, values in descriptors(visited):
+            n_atoms += len(values)
+            if number not in ranges:
+                n_outside += len(values)
+                continue
+            low, high = ranges[number]
+            margin = _MARGIN * (high - low)
+            n_outside += int(((values < low - margin) | (values > high + margin)).any(axis=1).sum())
+    return n_outside / n_atoms
 
 
 def _with_calorine(text: str, frames: Sequence[Atoms]) -> Predictions:

@@ -26,6 +26,7 @@ from mgflows import units
 from mgflows.errors import InputError
 from mgflows.files import write_text
 from mgflows.nep.calculator import potential_text, read_potential
+from mgflows.nep.frame_file import FrameFile
 from mgflows.nep.frames import families_of, frame_labels
 from mgflows.nep.results import Predictions, predict
 
@@ -308,7 +309,7 @@ class Committee:
         return cls(tuple(potential_text(member) for member in members), calibration)
 
 
-def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
+def bag_families(frames: Sequence[Atoms], seed: int) -> Sequence[Atoms]:
     """Draw as many families as there are, with replacement, and return their frames.
 
     A family that was drawn ``n`` times has its frames once, with ``info["weight"]`` multiplied by
@@ -325,7 +326,7 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
     Returns
     -------
     frames
-        Copies, in the order of the input.
+        Copies, in the order of the input; in a file if the frames are in one.
 
     Raises
     ------
@@ -350,7 +351,7 @@ def bag_families(frames: Sequence[Atoms], seed: int) -> list[Atoms]:
         if not any(counts[name] for name in families_with[symbol]):
             # A new draw could lack another element.
             counts[str(rng.choice(sorted(set(families_with[symbol]))))] = 1
-    bag = []
+    bag: list[Atoms] | FrameFile = FrameFile() if isinstance(frames, FrameFile) else []
     for name, frame in zip(names, frames, strict=True):
         if counts[name]:
             copy = frame.copy()

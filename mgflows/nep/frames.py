@@ -6,8 +6,8 @@ sign: positive when stretched), and with ``subset``, ``family`` and ``frame_id``
 Weights and other numbers in ``info``, such as ``weight`` and ``energy_weight``, are kept in files.
 
 The stress is written as ``stress=``: it means the same to GPUMD, ASE, calorine and neppo, and a
-symmetric tensor reads the same by rows and by columns. ``virial=`` (eV per cell, positive when
-compressed) is read as well.
+symmetric tensor reads the same by rows and by columns. ``virial=`` or ``virials=`` (eV per cell,
+positive when compressed) is read as well.
 
 ASE's reader is not used because it converts identifiers that look like numbers (``123e45``), and
 takes three times as long.
@@ -28,7 +28,7 @@ from mgflows.geometry import check_distances, check_geometry
 from mgflows.nep.extxyz import Block, add_entry, blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ase import Atoms
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ _ASYMMETRY_TOLERANCE, _SMALLEST_ASYMMETRY = 1e-3, 1e-5
 """Largest asymmetry of a stress tensor that is attributed to rounding and single precision:
 relative, and in eV/A^3 (2 MPa)."""
 _READ_ELSEWHERE = frozenset(
-    ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial")
+    ("lattice", "properties", "pbc", "energy", "free_energy", "stress", "virial", "virials")
 )
 _WEIGHTS = frozenset(("weight", "energy_weight"))
 _TAGS = {"config_type": "subset", "family": "family", "frame_id": "frame_id"}
@@ -155,7 +155,7 @@ def structure_hash(atoms: Atoms) -> str:
     )
 
 
-def find_duplicates(frames: Sequence[Atoms]) -> list[tuple[int, int]]:
+def find_duplicates(frames: Iterable[Atoms]) -> list[tuple[int, int]]:
     """Pairs (first, later) of frames with the same ``frame_id`` or structure, as indices."""
     seen: dict[str, int] = {}
     duplicates = []
@@ -384,9 +384,9 @@ def _number(text: str) -> float | str:
 
 
 def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | None:
-    """Stress (3, 3) in eV/A^3 from ``stress=`` or ``virial=``; None if a frame has neither."""
+    """Stress (3, 3) in eV/A^3 from ``stress=`` or a virial; None if a frame has neither."""
     tensors = {}
-    for key in ("stress", "virial"):
+    for key in ("stress", "virial", "virials"):
         if key in pairs:
             values = np.array(pairs[key].split(), dtype=float)
             if values.size != 9 or not np.all(np.isfinite(values)):
@@ -400,13 +400,13 @@ def _stress_of(pairs: dict[str, str], volume: float) -> NDArray[np.float64] | No
                 "the frame",
                 1.0 if key == "stress" else volume,
             )
-    if "virial" in tensors:
-        tensors["virial"] = units.stress_from_virial(tensors["virial"], volume)
-    if len(tensors) == 2 and not np.allclose(
-        tensors["stress"], tensors["virial"], rtol=1e-3, atol=1e-5
-    ):
-        raise ValueError(
-            "its stress= (positive when stretched) and virial= (positive when compressed) "
-            "disagree; remove the wrong one"
-        )
-    return tensors.get("stress", tensors.get("virial"))
+    for key in tensors.keys() - {"stress"}:
+        tensors[key] = units.stress_from_virial(tensors[key], volume)
+    names = list(tensors)
+    for name in names[1:]:
+        if not np.allclose(tensors[names[0]], tensors[name], rtol=1e-3, atol=1e-5):
+            raise ValueError(
+                f"its {names[0]}= and {name}= disagree (a stress is positive when stretched, a "
+                "virial when compressed); remove the wrong one"
+            )
+    return tensors[names[0]] if names else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,13 +22,23 @@ from mgflows.nep.calculator import (
 from mgflows.nep.frames import frame_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ase import Atoms
     from numpy.typing import NDArray
 
-__all__ = ["LossTable", "Parity", "ParityTable", "Predictions", "parity", "predict", "read_loss"]
+__all__ = [
+    "ForceComponents",
+    "LossTable",
+    "Parity",
+    "ParityTable",
+    "Predictions",
+    "frame_batches",
+    "parity",
+    "predict",
+    "read_loss",
+]
 
 _LARGEST_STEP = 1e15
 _ATOMS_PER_BATCH = 50_000
@@ -252,6 +262,22 @@ class Predictions:
     virials: NDArray[np.float64]
     stresses: NDArray[np.float64]
 
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Those of several lists of structures as one.
+
+        Parameters
+        ----------
+        parts
+            At least one.
+        """
+        return cls(
+            np.concatenate([part.energies for part in parts]),
+            [forces for part in parts for forces in part.forces],
+            np.concatenate([part.virials for part in parts]),
+            np.concatenate([part.stresses for part in parts]),
+        )
+
 
 def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
     """Evaluate many structures with a NEP, about 15 microseconds per atom.
@@ -274,10 +300,15 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
         If nep-adapters is not installed.
     """
     text = potential_text(potential)
+    return _predict(text, frames)
+
+
+def _predict(text: str, frames: Sequence[Atoms], first: int = 0) -> Predictions:
+    """Evaluate frames, which messages number from ``first``."""
     header = read_potential(
         text, sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     )
-    for index, frame in enumerate(frames):
+    for index, frame in enumerate(frames, first):
         check_geometry(frame, f"frame {index}", periodic=True)
         check_volume(frame, f"frame {index}")
         check_distances(frame, f"frame {index}")
@@ -285,13 +316,13 @@ def predict(potential: str | Path, frames: Sequence[Atoms]) -> Predictions:
         return _predict_one_by_one(text, frames)
     energies, forces, virials = [], [], []
     with batch_calculator(text) as calculator:
-        for batch in _batches(frames):
+        for batch in frame_batches(frames):
             prediction = calculator.predict_structures(batch)
             energies.append(prediction.energy / prediction.atom_counts)
             forces += prediction.force_blocks()
             # structure_virials are means over the atoms already, nine components each.
             virials.append(prediction.structure_virials.reshape(-1, 3, 3))
-    for index, (frame, force) in enumerate(zip(frames, forces, strict=True)):
+    for index, (frame, force) in enumerate(zip(frames, forces, strict=True), first):
         if not np.isfinite(force).all():
             raise PotentialFailureError(
                 f"the forces on frame {index} ({frame.get_chemical_formula()}) are not finite; two "
@@ -328,16 +359,24 @@ def _predict_one_by_one(text: str, frames: Sequence[Atoms]) -> Predictions:
     )
 
 
-def _batches(frames: Sequence[Atoms]) -> list[list[Atoms]]:
-    batches: list[list[Atoms]] = []
+def frame_batches(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    """Yield the frames in lists of about 50 000 atoms, which one call evaluates at full speed.
+
+    Parameters
+    ----------
+    frames
+        Structures, read once and in order.
+    """
+    batch: list[Atoms] = []
     n_atoms = 0
     for frame in frames:
-        if not batches or n_atoms + len(frame) > _ATOMS_PER_BATCH:
-            batches.append([])
-            n_atoms = 0
-        batches[-1].append(frame)
+        if batch and n_atoms + len(frame) > _ATOMS_PER_BATCH:
+            yield batch
+            batch, n_atoms = [], 0
+        batch.append(frame)
         n_atoms += len(frame)
-    return batches
+    if batch:
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -373,6 +412,23 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class ForceComponents:
+    """Components of forces drawn at random.
+
+    Attributes
+    ----------
+    frame
+        (n,) index of the frame of each.
+    reference, predicted
+        (n,) labels and predictions, eV/A.
+    """
+
+    frame: NDArray[np.int64]
+    reference: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class ParityTable:
     """Labels against predictions and their errors, overall and per subset.
 
@@ -385,7 +441,13 @@ class ParityTable:
     subsets
         (n_frames,) the subset of each frame.
     labels, predictions
-        The values compared, in the order of the frames.
+        The values compared, in the order of the frames; without forces if only some components of
+        them are kept.
+    force_errors, largest_force_errors
+        (n_frames,) root mean square error of the components of the forces of a frame, and largest
+        error of the force on one of its atoms; eV/A.
+    components
+        Components of forces drawn at random, if only these are kept.
     """
 
     overall: Parity
@@ -393,9 +455,18 @@ class ParityTable:
     subsets: tuple[str, ...]
     labels: Predictions
     predictions: Predictions
+    force_errors: NDArray[np.float64]
+    largest_force_errors: NDArray[np.float64]
+    components: ForceComponents | None = None
 
 
-def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
+def parity(
+    potential: str | Path,
+    frames: Sequence[Atoms],
+    *,
+    n_components: int | None = None,
+    seed: int = 0,
+) -> ParityTable:
     """The errors of a potential for labelled frames, recomputed from ``nep.txt``.
 
     These are the training and test errors of mgflows. The trainers' own figures are not used: they
@@ -407,7 +478,13 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
         Path or text of a ``nep.txt``.
     frames
         Labelled structures (see :mod:`mgflows.nep.frames`). Frames without stress do not
-        contribute to the errors of the virial.
+        contribute to the errors of the virial. They are read in batches, so that those of a
+        :class:`~mgflows.nep.frame_file.FrameFile` are never in memory together.
+    n_components
+        Components of the forces that are kept, drawn at random; all of them if there are fewer.
+        None keeps all forces of all frames, 7 kB for 150 atoms. All errors use all forces.
+    seed
+        Seed of the draw.
 
     Raises
     ------
@@ -419,23 +496,103 @@ def parity(potential: str | Path, frames: Sequence[Atoms]) -> ParityTable:
             "there is no frame to compute the errors of the potential from",
             hint="give at least one",
         )
-    labels = _labels(frames)
-    predictions = predict(potential, frames)
-    subsets = tuple(str(frame.info.get("subset", "")) for frame in frames)
-    by_subset = {
-        name: _parity(
-            labels, predictions, [index for index, subset in enumerate(subsets) if subset == name]
-        )
-        for name in sorted(set(subsets))
-    }
-    return ParityTable(
-        _parity(labels, predictions, range(len(frames))), by_subset, subsets, labels, predictions
+    text = potential_text(potential)
+    sizes = np.array([len(frame) for frame in frames])
+    drawn = None if n_components is None else _drawn(3 * int(sizes.sum()), n_components, seed)
+    subsets: list[str] = []
+    labels: list[Predictions] = []
+    predictions: list[Predictions] = []
+    statistics: list[_ForceStatistics] = []
+    components: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    n_passed = 0
+    for batch in frame_batches(frames):
+        first = len(subsets)
+        target, found = _labels(batch, first), _predict(text, batch, first)
+        subsets += [str(frame.info.get("subset", "")) for frame in batch]
+        statistics += map(_ForceStatistics.of, found.forces, target.forces)
+        if drawn is not None:
+            pair = tuple(np.concatenate(each.forces).ravel() for each in (target, found))
+            ends = np.searchsorted(drawn, [n_passed, n_passed + pair[0].size])
+            here = drawn[slice(*ends)] - n_passed
+            components.append((pair[0][here], pair[1][here]))
+            n_passed += pair[0].size
+            target, found = replace(target, forces=[]), replace(found, forces=[])
+        labels.append(target)
+        predictions.append(found)
+    return _table(
+        tuple(subsets),
+        Predictions.joined(labels),
+        Predictions.joined(predictions),
+        statistics,
+        None
+        if drawn is None
+        else ForceComponents(
+            np.searchsorted(np.cumsum(3 * sizes), drawn, side="right"),
+            *(np.concatenate(side) for side in zip(*components, strict=True)),
+        ),
     )
 
 
-def _labels(frames: Sequence[Atoms]) -> Predictions:
+def _drawn(n: int, n_components: int, seed: int) -> NDArray[np.int64]:
+    """Positions among ``n`` components, in ascending order."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n, min(n, n_components), replace=False, shuffle=False))
+
+
+class _ForceStatistics(NamedTuple):
+    """Sums over the components of the forces of one frame, from which all errors follow."""
+
+    n_components: int
+    square: float
+    absolute: float
+    target: float
+    target_square: float
+    largest: float
+
+    @classmethod
+    def of(cls, predicted: NDArray[np.float64], target: NDArray[np.float64]) -> _ForceStatistics:
+        error = predicted - target
+        return cls(
+            error.size,
+            float(np.sum(error**2)),
+            float(np.sum(np.abs(error))),
+            float(np.sum(target)),
+            float(np.sum(target**2)),
+            float(np.linalg.norm(error, axis=1).max()),
+        )
+
+
+def _table(
+    subsets: tuple[str, ...],
+    labels: Predictions,
+    predictions: Predictions,
+    statistics: list[_ForceStatistics],
+    components: ForceComponents | None,
+) -> ParityTable:
+    sums = np.array(statistics)
+
+    def errors(indices: NDArray[np.int64]) -> Parity:
+        return _parity(labels, predictions, sums, indices)
+
+    names = np.array(subsets)
+    return ParityTable(
+        overall=errors(np.arange(len(subsets))),
+        by_subset={name: errors(np.flatnonzero(names == name)) for name in sorted(set(subsets))},
+        subsets=subsets,
+        labels=labels,
+        predictions=predictions,
+        force_errors=np.sqrt(sums[:, 1] / sums[:, 0]),
+        largest_force_errors=sums[:, 5],
+        components=components,
+    )
+
+
+def _labels(frames: Sequence[Atoms], first: int = 0) -> Predictions:
     energies, forces, stresses = zip(
-        *(frame_labels(frame, index, needs_stress=False) for index, frame in enumerate(frames)),
+        *(
+            frame_labels(frame, index, needs_stress=False)
+            for index, frame in enumerate(frames, first)
+        ),
         strict=True,
     )
     n_atoms = np.array([len(frame) for frame in frames])
@@ -448,21 +605,30 @@ def _labels(frames: Sequence[Atoms]) -> Predictions:
     )
 
 
-def _parity(labels: Predictions, predictions: Predictions, indices: Sequence[int]) -> Parity:
+def _parity(
+    labels: Predictions,
+    predictions: Predictions,
+    sums: NDArray[np.float64],
+    indices: NDArray[np.int64],
+) -> Parity:
     rows, columns = np.triu_indices(3)
     energy = _errors(predictions.energies[indices], labels.energies[indices])
-    force = _errors(
-        np.concatenate([predictions.forces[i] for i in indices]),
-        np.concatenate([labels.forces[i] for i in indices]),
-    )
-    with_virial = [i for i in indices if np.all(np.isfinite(labels.virials[i]))]
+    with_virial = indices[np.isfinite(labels.virials[indices]).all(axis=(1, 2))]
     virial = _errors(
         predictions.virials[with_virial][:, rows, columns],
         labels.virials[with_virial][:, rows, columns],
     )
-    return Parity(
-        len(indices), sum(len(labels.forces[i]) for i in indices), *energy, *force, *virial
+    n, square, absolute, target, target_square = sums[indices, :5].sum(axis=0)
+    variance = target_square / n - (target / n) ** 2
+    force = (
+        1e3 * float(np.sqrt(square / n)),
+        1e3 * float(absolute / n),
+        # Rounding leaves a variance of labels that are all the same.
+        float(1.0 - square / n / variance)
+        if variance > 1e-13 * target_square / n
+        else float("nan"),
     )
+    return Parity(len(indices), int(n) // 3, *energy, *force, *virial)
 
 
 def _errors(

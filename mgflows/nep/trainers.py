@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mgflows.errors import InputError, MissingDependencyError, ServiceError
+from mgflows.errors import InputError, MissingDependencyError, ServiceError, install_command
 from mgflows.nep.base import INITIAL_FILE, WHOLE_FILE, Trainer, TrainingProgress, TrainingResult
 from mgflows.nep.calculator import potential_text, validate_nep_text
 
@@ -108,7 +108,7 @@ class NeppoTrainer(Trainer):
             if find_spec(module) is None:
                 raise MissingDependencyError(
                     f"{module} is needed for training a potential but is not installed",
-                    hint="install it with: pip install 'mgflows[neppo]'",
+                    hint=f"install it with: {install_command('neppo')}",
                 )
 
     def _name(self, directory: Path) -> str:  # noqa: ARG002

@@ -15,13 +15,14 @@ from mgflows.files import write_text
 from mgflows.report import style
 from mgflows.report.content import Panel, Table
 from mgflows.report.figures import comparison as figures
-from mgflows.text import plural, sentence
-from mgflows.validation.quantities import QUANTITIES
+from mgflows.text import plural, sentence, with_error
+from mgflows.validation.quantities import title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mgflows.validation.comparison import Comparison, Estimate
+    from mgflows.validation.averages import Estimate
+    from mgflows.validation.comparison import Comparison
 
 __all__ = [
     "Page",
@@ -29,9 +30,22 @@ __all__ = [
     "comparison_panels",
     "quantity_tables",
     "render_comparison",
+    "typeset",
     "write_comparison",
     "write_page",
 ]
+
+
+_ORDER = ("coordination", "warren_cowley", "voronoi")
+"""Quantities of the table of neighbours and chemical order."""
+_PRINTED = (
+    ("g/cm3", "g/cm³"),
+    ("1e-6/K", "10⁻⁶/K"),
+    ("1e-9 m2/s", "10⁻⁹ m²/s"),
+    ("(A)", "(Å)"),
+    ("4 A ", "4 Å, "),
+    ("Delta_CB", "Δ_CB"),
+)
 
 
 @dataclass(frozen=True)
@@ -120,24 +134,29 @@ def render_comparison(result: Comparison, validation: str = "") -> str:
 def quantity_tables(result: Comparison) -> list[Table]:
     """The quantities of a comparison, one row each; those of pairs have their own table."""
     names = [model.name for model in result.models]
-    of_pairs = tuple(QUANTITIES[name].title for name in ("coordination", "warren_cowley"))
     quantities: list[list[str]] = []
     pairs: list[list[str]] = []
-    for title, unit, estimates, experiment in result.rows():
+    for key, unit, estimates, experiments in result.rows():
+        title = title_of(key)
         row = [
-            f"{title} ({unit})" if unit else title,
+            typeset(f"{title} ({unit})" if unit else title),
             *(_cell(estimate) for estimate in estimates),
-            "" if experiment is None else f"{experiment.value:g}",
+            ", ".join(each.marked_value for each in experiments),
         ]
-        (pairs if title.startswith(of_pairs) else quantities).append(row)
+        (pairs if key.startswith(_ORDER) else quantities).append(row)
     heads = ["quantity", *names, "experiment"]
+    secondary = any(row[-1].endswith("*") for row in quantities + pairs)
+    if not any(row[-1] for row in pairs):
+        pairs = [row[:-1] for row in pairs]
     note = (
         "Mean and standard error over samples, with their number. For a single sample the error is "
         "that over time."
     )
+    if secondary:
+        note += " *: read in a secondary source, not in the publication itself."
     found = [Table("Quantities", heads, quantities, note=note)]
     if pairs:
-        found.append(Table("Neighbours and chemical order", heads, pairs))
+        found.append(Table("Neighbours and chemical order", heads[: len(pairs[0])], pairs))
     return found
 
 
@@ -277,7 +296,7 @@ def comparison_panels(result: Comparison) -> list[Panel]:
             "",
             "Shear to yield",
             figures.draw_stress_strain,
-            "Athermal quasi-static shear, mean over glasses; dot: mean of the yield points.",
+            "Athermal quasi-static shear, mean over glasses; point: mean of the yield points.",
         ),
         (
             "cold" in curves,
@@ -303,30 +322,46 @@ def comparison_notes(result: Comparison) -> list[str]:
         for model in result.models
         if model.n_done < model.n_planned
     ]
-    notes += [sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
-    notes += [sentence(f"{what}: {reason}") for what, reason in result.warnings.items()]
+    notes += [result.mixed_versions] if result.mixed_versions else []
+    notes += [_sentence(f"{what} failed: {reason}") for what, reason in result.failures.items()]
+    notes += [_sentence(f"{what}: {reason}") for what, reason in result.warnings.items()]
     notes += [
-        sentence(f"{model.name}, {key.replace('_', ' ')}: {estimate.verdict}")
+        _sentence(f"{what}: not resolved: {reason}") for what, reason in result.unresolved.items()
+    ]
+    notes += [
+        _sentence(typeset(f"{model.name}, {title_of(key)}: {estimate.verdict}"))
         for model in result.models
         for key, estimate in model.estimates.items()
         if estimate.verdict.startswith("not converged")
     ]
-    used = dict.fromkeys(each for *_, each in result.rows() if each is not None)
+    used = dict.fromkeys(each for *_, experiments in result.rows() for each in experiments)
     notes += [
         sentence(
-            f"{each.quantity.replace('_', ' ')} {each.value:g} of {each.composition}"
+            f"{title_of(each.quantity)} {each.value:g} of {each.composition}"
             f"{_sample(each.sample)}: {each.source}"
         )
         for each in used
     ]
     notes += [
         sentence(
-            f"measured {each.quantity.replace('_', ' ')} of {each.composition}"
+            f"measured {title_of(each.quantity)} of {each.composition}"
             f"{_sample(each.sample)}: {each.source}"
         )
         for each in result.measured_curves
     ]
     return notes or ["Nothing failed."]
+
+
+def typeset(text: str) -> str:
+    """Return a title with units as they are printed: superscripts, Å and Δ."""
+    for plain, printed in _PRINTED:
+        text = text.replace(plain, printed)
+    return text
+
+
+def _sentence(text: str) -> str:
+    """The text with a full stop; it begins with the name of a potential."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _sample(sample: str) -> str:
@@ -337,5 +372,4 @@ def _sample(sample: str) -> str:
 def _cell(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
-    error = f" ± {estimate.error:.2g}" if estimate.error else ""
-    return f"{estimate.value:.4g}{error} ({estimate.n_samples})"
+    return f"{with_error(estimate.value, estimate.error)} ({estimate.n_samples})".replace("-", "−")

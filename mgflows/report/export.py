@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from typing import TYPE_CHECKING, Literal, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal
 
 from mgflows.errors import InputError
 from mgflows.files import atomic_write, write_text
+from mgflows.report.figure_data import figure_data
 from mgflows.report.page import report_sections
 from mgflows.report.style import drawn
-from mgflows.text import listed
+from mgflows.text import files_exist
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from mgflows.report.content import Panel
     from mgflows.report.data import ReportData
 
-__all__ = ["FigureFormat", "figure_data", "parse_width", "write_figures"]
+__all__ = ["FigureFormat", "parse_width", "write_figures"]
 
 FigureFormat = Literal["pdf", "png", "svg"]
 """File formats of figures."""
@@ -117,8 +110,8 @@ def write_figures(
     ]
     if existing and not overwrite:
         raise InputError(
-            f"{listed(existing)} {'exists' if len(existing) == 1 else 'exist'} already",
-            hint="choose another directory, or overwrite with --force (overwrite=True)",
+            f"{files_exist(existing)} already",
+            hint="choose another --output or overwrite with --force",
         )
     paths = []
     for panel in panels:
@@ -148,113 +141,3 @@ def _write(
             paths.append(directory / f"{drawing.name}.csv")
             write_text(paths[-1], figure_data(figure, title))
     return paths
-
-
-def figure_data(figure: Figure, title: str = "") -> str:
-    """Return the data of a figure as CSV: one row per point, with the labels of axes and series.
-
-    Parameters
-    ----------
-    figure
-        A drawn figure.
-    title
-        First line, as a comment.
-
-    Notes
-    -----
-    ``x_error`` and ``y_error`` are half lengths of error bars. Each cell of an image or a density
-    map is a point with its value in ``value``.
-    """
-    buffer = io.StringIO()
-    if title:
-        buffer.write(f"# {title}\n")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ("panel", "series", "x_label", "y_label", "x", "y", "x_error", "y_error", "value")
-    )
-    for number, axes in enumerate(_all_axes(figure), start=1):
-        labels = (axes.get_xlabel(), axes.get_ylabel())
-        for series, x, y, x_error, y_error, value in _points(axes):
-            writer.writerow((number, series, *labels, x, y, x_error, y_error, value))
-    return buffer.getvalue()
-
-
-def _all_axes(figure: Figure) -> list[Axes]:
-    """The axes of a figure, insets included."""
-    found: list[Axes] = []
-    for axes in figure.axes:
-        found += [axes, *cast("list[Axes]", axes.child_axes)]
-    return list(dict.fromkeys(found))
-
-
-def _points(axes: Axes) -> Iterator[tuple[str, float, float, object, object, object]]:
-    from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
-    from matplotlib.container import BarContainer, ErrorbarContainer
-
-    drawn_before = set()
-    for container in axes.containers:
-        label = _label(container.get_label())
-        if isinstance(container, ErrorbarContainer):
-            line, caps, bars = container.lines
-            drawn_before |= {id(each) for each in (line, *caps, *bars) if each is not None}
-            if line is None:
-                continue
-            x, y = (np.asarray(values) for values in line.get_data())
-            errors = _half_lengths(container, len(x))
-            for index, (a, b) in enumerate(zip(x, y, strict=True)):
-                yield label, a, b, errors["x"][index], errors["y"][index], ""
-        elif isinstance(container, BarContainer):
-            drawn_before |= {id(patch) for patch in container.patches}
-            is_vertical = container.orientation != "horizontal"
-            for patch in container.patches:
-                a = patch.get_x() + (0.5 * patch.get_width() if is_vertical else patch.get_width())
-                b = patch.get_y() + (
-                    patch.get_height() if is_vertical else 0.5 * patch.get_height()
-                )
-                yield label, a, b, "", "", ""
-    for line in axes.lines:
-        # Lines across the axes are guides.
-        if id(line) not in drawn_before and line.get_transform() == axes.transData:
-            for a, b in zip(*map(np.asarray, line.get_data()), strict=True):
-                yield _label(line.get_label()), a, b, "", "", ""
-    for collection in axes.collections:
-        if id(collection) in drawn_before:
-            continue
-        label = _label(collection.get_label())
-        values = collection.get_array()
-        if isinstance(collection, QuadMesh) and values is not None:
-            corners = np.asarray(collection.get_coordinates())
-            centres = (corners[1:, 1:] + corners[:-1, :-1]) / 2.0
-            offsets, values = centres.reshape(-1, 2), np.ma.filled(values, np.nan).ravel()
-        elif isinstance(collection, PathCollection | PolyCollection):
-            offsets = np.asarray(collection.get_offsets())
-            if len(offsets) < 2 and values is None and isinstance(collection, PolyCollection):
-                continue
-        else:
-            continue
-        cells = [] if values is None else list(values)
-        for index, (a, b) in enumerate(offsets):
-            yield label, a, b, "", "", cells[index] if index < len(cells) else ""
-
-
-def _half_lengths(container: object, n: int) -> dict[str, list[object]]:
-    """Half lengths of the error bars of a container; empty texts where it has none."""
-    lengths: dict[str, list[object]] = {"x": [""] * n, "y": [""] * n}
-    bars = list(container.lines[2])  # type: ignore[attr-defined]
-    directions = [
-        name
-        for name, present in (("x", container.has_xerr), ("y", container.has_yerr))  # type: ignore[attr-defined]
-        if present
-    ]
-    for name, bar in zip(directions, bars, strict=False):
-        column = 0 if name == "x" else 1
-        for index, segment in enumerate(bar.get_segments()[:n]):
-            if len(segment) == 2:
-                lengths[name][index] = abs(segment[1][column] - segment[0][column]) / 2.0
-    return lengths
-
-
-def _label(label: object) -> str:
-    """The label of a series; matplotlib's own names begin with an underscore."""
-    text = str(label)
-    return "" if text.startswith("_") or text == "None" else text.replace("\n", " ")

@@ -20,7 +20,8 @@ from mgflows.report.sections.acceptance import acceptance_warning
 from mgflows.report.sections.warnings import failed_checks
 from mgflows.surrogate.correlation import measure_fitness
 from mgflows.text import format_hours, listed
-from mgflows.validation.comparison import Comparison, Estimate, ModelResults
+from mgflows.validation.averages import Estimate, ModelResults
+from mgflows.validation.comparison import Comparison
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -51,6 +51,8 @@ ENERGY, FORCE, VIRIAL = "#8a5cd1", "#b5485d", "#4d8f3a"
 """Energies, forces and virials in losses."""
 ONSET = "#2f7fc1"
 """The onset of supercooling."""
+GUIDE = "_guide"
+"""Label of lines and axes without data of their own: diagonals, connections, enlarged views."""
 _SMALLEST_POINTS = 6.0
 _COOLING_RAMP = ("#d98200", "#d1495b", "#8e5bb5", "#2f7fc1")
 
@@ -154,7 +156,8 @@ def describe(figure: Figure) -> str:
         legend = axes.get_legend()
         series = [text.get_text() for text in legend.get_texts()] if legend else []
         named = f"; series: {', '.join(series)}" if series else ""
-        sentences.append(f"{y} against {x}{named}.")
+        panel = f"{axes.get_label()}: " if axes.get_label() else ""
+        sentences.append(f"{panel}{y} against {x}{named}.")
     shared = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
     if shared:
         sentences.append(f"Series: {', '.join(shared)}.")
@@ -228,6 +231,37 @@ class Drawing:
         return render(self.draw, self.name, width=self.width, height=self.height)
 
 
+def unlisted(name: str) -> str:
+    """Return the label of a series that data files name, and that legends leave out.
+
+    Parameters
+    ----------
+    name
+        Name of the series; complete without the figure.
+    """
+    return f"_{name}"
+
+
+def name_panel(axes: Axes, name: str, *, x: str = "", y: str = "") -> None:
+    """Name one of several axes for data files and alternative texts.
+
+    Parameters
+    ----------
+    axes
+        Axes of a figure.
+    name
+        What distinguishes them: a pair of species, a quantity.
+    x, y
+        Labels with units of axes whose labels are not drawn, because they would repeat those of
+        the neighbours.
+    """
+    axes.set_label(name)
+    if x:
+        axes.set_xlabel(x, visible=False)
+    if y:
+        axes.set_ylabel(y, visible=False)
+
+
 def draw_measured(axes: Axes, curves: Sequence[MeasuredCurve]) -> None:
     """Measured curves as dots."""
     for number, curve in enumerate(curves):
@@ -238,7 +272,7 @@ def draw_measured(axes: Axes, curves: Sequence[MeasuredCurve]) -> None:
             color=FORCE,
             markersize=points(3.0),
             zorder=4,
-            label=None if number else "experiment",
+            label=unlisted(f"experiment {number + 1}") if number else "experiment",
         )
 
 

@@ -43,6 +43,9 @@ class ValidationSampleDocument(BaseModel):
     failures: dict[str, str] = Field(
         default_factory=dict, description="quantity to the reason why it has no value"
     )
+    unresolved: dict[str, str] = Field(
+        default_factory=dict, description="quantity to the reason why the sample is too short"
+    )
     curves: dict[str, SampleCurve] = Field(
         default_factory=dict, description="by name; stored in the additional store 'data'"
     )
@@ -74,12 +77,19 @@ class ModelDocument(BaseModel):
     failures: dict[str, str] = Field(
         default_factory=dict, description="sample and quantity to the reason"
     )
+    unresolved: dict[str, str] = Field(
+        default_factory=dict,
+        description="sample and quantity to the reason why the suite cannot determine it",
+    )
     warnings: dict[str, str] = Field(
         default_factory=dict, description="unsafe dimers of a peer: sample to the reason"
     )
     n_planned: int = Field(0, description="samples planned")
     n_done: int = Field(0, description="samples with a result")
     cpu_hours: float = Field(0.0, description="processor time of all samples, h")
+    versions: list[str] = Field(
+        default_factory=list, description="versions of mgflows that measured the samples"
+    )
 
 
 class ExperimentDocument(BaseModel):
@@ -131,7 +141,8 @@ class ComparisonDocument(BaseModel):
 
     def comparison(self) -> Comparison:
         """The results as :func:`mgflows.validation.comparison.compare` returns them."""
-        from mgflows.validation.comparison import Comparison, Estimate, ModelResults
+        from mgflows.validation.averages import Estimate, ModelResults
+        from mgflows.validation.comparison import Comparison
         from mgflows.validation.experiments import Experiment, MeasuredCurve
 
         models = [
@@ -145,10 +156,12 @@ class ComparisonDocument(BaseModel):
                     name: curve.columns for name, curve in self.curves.get(model.name, {}).items()
                 },
                 failures=model.failures,
+                unresolved=model.unresolved,
                 warnings=model.warnings,
                 n_planned=model.n_planned,
                 n_done=model.n_done,
                 cpu_hours=model.cpu_hours,
+                versions=model.versions,
             )
             for model in self.models
         ]

@@ -71,9 +71,7 @@ class Frame(BaseModel):
         """
         name = name or ("" if step is None else f"step {step}")
         what = f"{atoms.get_chemical_formula()} {name}".strip()
-        energies = np.asarray(
-            atoms.get_potential_energy(force_consistent=_has_free_energy(atoms)), dtype=float
-        )
+        energies = np.asarray(_free_energy(atoms), dtype=float)
         forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=float)
         if energies.size != 1 or forces.shape != (len(atoms), 3):
             raise LabelError(
@@ -265,7 +263,14 @@ def symmetric_stress(stress: ArrayLike) -> NDArray[np.float64]:
     return units.tensor_to_voigt(values)
 
 
-def _has_free_energy(atoms: Atoms) -> bool:
-    return "free_energy" in getattr(
-        atoms.calc, "implemented_properties", ()
-    ) or "free_energy" in getattr(atoms.calc, "results", {})
+def _free_energy(atoms: Atoms) -> Any:
+    """The energy of which the forces are the gradient; of a potential, its only energy."""
+    calculator = atoms.calc
+    has_one = "free_energy" in getattr(calculator, "results", {})
+    if "free_energy" in getattr(calculator, "implemented_properties", ()) or (
+        has_one and isinstance(calculator, SinglePointCalculator)
+    ):
+        return atoms.get_potential_energy(force_consistent=True)
+    energy = atoms.get_potential_energy()
+    # Some calculators compute a free energy that they do not announce, so that ASE refuses it.
+    return getattr(calculator, "results", {}).get("free_energy", energy)

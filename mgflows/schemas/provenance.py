@@ -35,7 +35,9 @@ _PACKAGES = ("ase", "atomate2", "fireworks", "jobflow", "numba", "numpy", "pymat
 class Provenance(BaseModel):
     """Origin and cost of one document."""
 
-    created_at: str = Field(description="UTC time at which the computation began, ISO 8601")
+    created_at: str = Field(
+        description="UTC time at which the computation began, ISO 8601 with milliseconds"
+    )
     mgflows_version: str = Field(description="version of mgflows")
     packages: dict[str, str] = Field(
         description="versions of the packages that can change a result"
@@ -149,7 +151,8 @@ def record_provenance(
     if n_cores is not None and n_cores < 1:
         raise InputError(f"n_cores is {n_cores} but must be at least 1: MPI ranks times threads")
     record = Provenance(
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        # Documents are sorted by it, and several can begin within a second.
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         mgflows_version=mgflows.__version__,
         packages=package_versions(packages),
         python=platform.python_version(),

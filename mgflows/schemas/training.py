@@ -249,7 +249,9 @@ class PotentialDocument(BaseModel):
     potential_id: str = Field(description="hash of nep.txt")
     campaign: str = Field(description="campaign it was trained in")
     dataset_id: str = Field(description="dataset it was trained on")
-    generation: int = Field(description="0 before the feedback step, 1 after it")
+    generation: int = Field(
+        description="0 before the feedback step, 1 after it; -1 of the student of a teacher"
+    )
     split: Split = Field(description="which split of the dataset was the training set")
     species: list[str] = Field(description="element symbols in the order of its types")
     nep_txt: str = Field(description="the potential, as GPUMD, LAMMPS and calorine read it")
@@ -284,3 +286,8 @@ class PotentialDocument(BaseModel):
     def accepted(self) -> bool | None:
         """Whether it passed its tests; None if it was not tested."""
         return None if self.acceptance is None else self.acceptance.passed
+
+    @property
+    def is_student(self) -> bool:
+        """Whether it was trained on the labels of a teacher alone."""
+        return self.generation < 0

@@ -17,7 +17,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mgflows.errors import InputError
+from mgflows.errors import InputError, install_command
 from mgflows.files import write_text
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def crystals_from_materials_project(
     except ImportError as error:
         raise InputError(
             f"the client of the Materials Project cannot be imported ({error})",
-            hint="install it with: pip install 'mgflows[crystals]', "
+            hint=f"install it with: {install_command('crystals')}, "
             "or use OPTIMADE, which needs neither client nor key",
         ) from error
     from pymatgen.core import SETTINGS

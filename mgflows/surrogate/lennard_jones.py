@@ -384,6 +384,30 @@ class LennardJones:
         order = np.argsort(diameters, kind="stable")
         return tuple(itertools.pairwise(present[number] for number in order))
 
+    def unmixed_pairs(self, species: Sequence[str]) -> dict[tuple[str, str], tuple[float, float]]:
+        """Return sigma (A) and epsilon (eV) of the pairs that Lorentz-Berthelot mixing misses.
+
+        Parameters
+        ----------
+        species
+            Only pairs of these species are returned.
+
+        Raises
+        ------
+        InputError
+            For a species that the table lacks.
+        """
+        self._check_species(species)
+        found = {}
+        for a, b in itertools.combinations(species, 2):
+            i, j = self.species.index(a), self.species.index(b)
+            given = float(self.sigma[i, j]), float(self.epsilon[i, j])
+            diameter = (self.sigma[i, i] + self.sigma[j, j]) / 2.0
+            depth = np.sqrt(self.epsilon[i, i] * self.epsilon[j, j])
+            if not np.allclose(given, (diameter, depth)):
+                found[a, b] = given
+        return found
+
     def _check_species(self, species: Iterable[str]) -> None:
         unknown = sorted(set(species) - set(self.species))
         if unknown:

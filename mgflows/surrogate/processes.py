@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -123,7 +124,8 @@ def _run(
 def _processes_without_interrupts() -> Iterator[None]:
     """Start processes that ignore Ctrl-C of the terminal; this process ends them.
 
-    A signal that this process receives in the meantime takes effect at the end.
+    A signal that this process receives in the meantime takes effect at the end. SIGTERM must not be
+    blocked, because the processes inherit what is blocked, and end by SIGTERM.
     """
     signals = (signal.SIGINT, signal.SIGHUP)
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
@@ -131,6 +133,24 @@ def _processes_without_interrupts() -> Iterator[None]:
         # The start of the tracker unblocks SIGINT.
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        yield
+        with _postponed(signal.SIGTERM):
+            yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+@contextmanager
+def _postponed(number: signal.Signals) -> Iterator[None]:
+    """Handle a signal at the end; a handler that raises would leave a process half started."""
+    if threading.current_thread() is not threading.main_thread():
+        # Handlers run in the main thread.
+        yield
+        return
+    received = []
+    previous = signal.signal(number, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
+        if received:
+            signal.raise_signal(number)

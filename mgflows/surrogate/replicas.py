@@ -77,12 +77,7 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
             dtype=dtype,
             method="all_pairs",
         )
-        lanes = Replicas.lanes(dtype)
-        if len(starts) != lanes:
-            raise InputError(
-                f"{len(starts)} replicas are given but {dtype} needs {lanes}, one per lane",
-                hint=f"give {lanes} start configurations",
-            )
+        self._check_number(len(starts), dtype)
         systems: list[Layout] = []
         for start in starts:
             if start.get_chemical_symbols() != starts[0].get_chemical_symbols() or np.any(
@@ -102,12 +97,11 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
             )
             systems.append(system)
         if isinstance(seed, (int, np.integer)):
-            states = [
-                all_pairs.seed_random_state(int(seed), stream) for stream in range(1, lanes + 1)
-            ]
+            streams = range(1, len(starts) + 1)
+            states = [all_pairs.seed_random_state(int(seed), stream) for stream in streams]
         else:
-            states = [all_pairs.seed_random_state(own, 1) for own in _checked(seed, lanes)]
-        self._replicas = Replicas(systems, np.stack(states, axis=-1))
+            states = [all_pairs.seed_random_state(own, 1) for own in _checked(seed, len(starts))]
+        self._replicas = self._lay_out_replicas(systems, np.array(states))
         self._system = self._replicas
 
     @classmethod
@@ -176,6 +170,20 @@ class SwapMonteCarloReplicas(SwapMonteCarlo):
     @property
     def _chunk(self) -> int:
         return max(1, super()._chunk // Replicas.lanes(self.dtype))
+
+    @staticmethod
+    def _check_number(n_replicas: int, dtype: str) -> None:
+        """Raise an error for a number of replicas that cannot run side by side."""
+        lanes = Replicas.lanes(dtype)
+        if n_replicas != lanes:
+            raise InputError(
+                f"{n_replicas} replicas are given but {dtype} needs {lanes}, one per lane",
+                hint=f"give {lanes} start configurations",
+            )
+
+    @staticmethod
+    def _lay_out_replicas(systems: list[Layout], random_states: NDArray[np.uint64]) -> Layout:
+        return Replicas(systems, np.ascontiguousarray(random_states.T))
 
 
 def _checked(seeds: Sequence[int], lanes: int) -> list[int]:

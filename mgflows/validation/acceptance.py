@@ -28,14 +28,13 @@ from mgflows.nep.checks import (
     out_of_range_check,
     worst_frames,
 )
-from mgflows.nep.frames import families_of
 from mgflows.nep.results import ParityTable, parity
 from mgflows.text import listed
 from mgflows.validation.dimers import HARMLESS_BARRIER, DimerCurve, dimer_curves
 from mgflows.validation.elasticity import elastic_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -230,36 +229,44 @@ def accept_potential(
     return AcceptanceResult(tuple(checks), worst, time.process_time() - started)
 
 
-def choose_glasses(frames: Sequence[Atoms], number: int = 3) -> list[Atoms]:
+def choose_glasses(frames: Iterable[Atoms], number: int = 3) -> list[Atoms]:
     """Choose relaxed glasses among labelled frames, the deepest first.
 
-        They are frames of the subset ``dft_minimized`` or, if there are none, the non-crystalline
+    They are frames of the subset ``dft_minimized`` or, if there are none, the non-crystalline
     frames with the smallest pressures. At most one frame per family is taken.
 
     Parameters
     ----------
     frames
-        Labelled frames.
+        Labelled frames, read once and in order.
     number
         Largest number of glasses.
     """
-    relaxed = [frame for frame in frames if frame.info.get("subset") == "dft_minimized"]
-    if relaxed:
+    best: dict[str, tuple[_Preference, Atoms]] = {}
+    for index, frame in enumerate(frames):
+        preference = _Preference.of(frame, index)
+        family = str(frame.info.get("family") or f"frame {index}")
+        if family not in best or preference < best[family][0]:
+            best[family] = (preference, frame)
+    chosen = sorted(best.values(), key=lambda each: each[0])
+    return [frame for preference, frame in chosen if preference.kind == chosen[0][0].kind][:number]
 
-        def depth(frame: Atoms) -> tuple[float, float]:
-            return (
-                -float(frame.info.get("log10_time", -np.inf)),
-                frame.get_potential_energy() / len(frame),
-            )
 
-        chosen = sorted(relaxed, key=depth)
-    else:
-        others = [frame for frame in frames if frame.info.get("subset") != "crystal"] or frames
-        chosen = sorted(others, key=_pressure)
-    first_of: dict[str, Atoms] = {}
-    for family, frame in zip(families_of(chosen), chosen, strict=True):
-        first_of.setdefault(family, frame)
-    return list(first_of.values())[:number]
+class _Preference(NamedTuple):
+    """Order in which glasses are chosen, the smallest first."""
+
+    kind: int
+    """0 for relaxed glasses, 2 for crystals, 1 for others."""
+    depth: tuple[float, float]
+    place: int
+
+    @classmethod
+    def of(cls, frame: Atoms, index: int) -> _Preference:
+        subset = frame.info.get("subset")
+        if subset == "dft_minimized":
+            time = float(frame.info.get("log10_time", -np.inf))
+            return cls(0, (-time, frame.get_potential_energy() / len(frame)), index)
+        return cls(2 if subset == "crystal" else 1, (_pressure(frame), 0.0), index)
 
 
 def _pressure(frame: Atoms) -> float:
@@ -343,7 +350,7 @@ def _own_errors(
     """Errors along the potential's own melt, where the labels are cheap."""
     names = ("melt energy error", "melt force error")
     if reference is None:
-        reason = "not measured: the labels are too expensive to compute here"
+        reason = "not measured: no method that labels these frames cheaply is given"
         return [Check(name, "skipped", reason) for name in names]
     if not own.frames:
         return [Check(name, "skipped", "not measured: the melt failed") for name in names]

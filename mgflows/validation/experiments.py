@@ -13,22 +13,20 @@ import yaml
 
 from mgflows.errors import InputError
 from mgflows.files import read_text
-from mgflows.validation.quantities import QUANTITIES
+from mgflows.validation.quantities import CURVES, QUANTITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from mgflows.validation.quantities import Quantity
+
 __all__ = [
-    "CURVES",
     "Experiment",
     "MeasuredCurve",
     "experiments_for",
     "load_curves",
     "load_experiments",
 ]
-
-CURVES = {"radial_distribution": "A", "structure_factor": "1/A"}
-"""Quantities measured as curves, X-ray g(r) and S(q), with the unit of the abscissa."""
 
 _HINT = "see the format in docs/how_to/validation.md"
 _LARGEST_DIFFERENCE = 0.005
@@ -96,6 +94,11 @@ class Experiment(_Measurement):
     read_in: str
     verified: bool
 
+    @property
+    def marked_value(self) -> str:
+        """The value for a table, with an asterisk if it was not read in its publication."""
+        return f"{self.value:g}" if self.verified else f"{self.value:g} *"
+
 
 @dataclass(frozen=True)
 class MeasuredCurve(_Measurement):
@@ -104,7 +107,8 @@ class MeasuredCurve(_Measurement):
     Parameters
     ----------
     quantity
-        A name in :data:`CURVES`; X-ray weighted, and one at large distances or wave numbers.
+        A name in :data:`mgflows.validation.quantities.CURVES`; X-ray weighted, and one at large
+        distances or wave numbers.
     composition
         Formula of the alloy.
     x, y
@@ -206,6 +210,11 @@ def _entry(entry: Any, where: str, folder: Path | None) -> Experiment | Measured
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {entry!r}, not a mapping", hint=_HINT)
     conditions = entry.get("conditions") or {}
+    if not isinstance(conditions, dict):
+        raise InputError(
+            f"conditions of {where} are {conditions!r}, not a mapping",
+            hint='write them as {temperature: 300, sample: "cast rod"}',
+        )
     values = {key: value for key, value in entry.items() if key != "conditions"}
     values["temperature"] = conditions.get("temperature")
     values["sample"] = str(conditions.get("sample", ""))
@@ -220,15 +229,19 @@ def _entry(entry: Any, where: str, folder: Path | None) -> Experiment | Measured
         words = [f"lacks {', '.join(missing)}"] * bool(missing)
         words += [f"has the unknown fields {', '.join(unknown)}"] * bool(unknown)
         raise InputError(f"{where} {' and '.join(words)}", hint=_HINT)
-    known = CURVES if is_curve else QUANTITIES
-    if values["quantity"] not in known:
+    known: Mapping[str, Quantity] = CURVES if is_curve else QUANTITIES
+    if not isinstance(values["quantity"], str) or values["quantity"] not in known:
         raise InputError(
             f"{where} has the unknown quantity {values['quantity']!r}",
             hint=f"known are {', '.join(known)}",
         )
     for name in ("value", "error", "temperature"):
-        if values.get(name) is not None and not isinstance(values[name], int | float):
-            raise InputError(f"{name} of {where} is {values[name]!r}, not a number", hint=_HINT)
+        found = values.get(name)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        if found is not None and not (is_number and np.isfinite(found)):
+            raise InputError(f"{name} of {where} is {found!r}, not a number", hint=_HINT)
+    if (values.get("error") or 0.0) < 0.0:
+        raise InputError(f"error of {where} is negative: {values['error']}", hint=_HINT)
     if not is_curve and values["value"] is None:
         raise InputError(f"{where} has no value", hint=_HINT)
     if not isinstance(values["verified"], bool):
@@ -278,7 +291,7 @@ def _points(
         raise InputError(f"the first column of the curve of {where} does not rise everywhere")
     tail = float(y[-len(y) // 4 :].mean())
     if abs(tail - 1.0) > _TAIL:
-        unit = CURVES[quantity]
+        unit = CURVES[quantity].unit
         name, others = (
             ("g(r)", "G(r) = 4 pi rho r [g(r) - 1]") if unit == "A" else ("S(q)", "q [S(q) - 1]")
         )
@@ -290,7 +303,7 @@ def _points(
 
 
 def _fractions(formula: str) -> dict[str, float]:
-    parts = re.findall(r"([A-Z][a-z]?)(\d*\.?\d*)", formula)
+    parts = re.findall(r"([A-Z][a-z]?)(\d+\.?\d*|\.\d+|)", formula)
     if "".join(symbol + amount for symbol, amount in parts) != formula or not parts:
         return {}
     amounts: dict[str, float] = {}

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from mgflows.md.potentials import Potential
 
-__all__ = ["PROTOCOLS", "Kind", "SampleTask", "SuiteProtocol", "forecast", "plan_samples"]
+__all__ = [
+    "PROTOCOLS",
+    "Kind",
+    "SampleTask",
+    "SuiteProtocol",
+    "forecast",
+    "plan_further_melts",
+    "plan_samples",
+]
 
 Kind = Literal["soundness", "glass", "quench", "melt", "yield"]
 
@@ -104,7 +112,7 @@ PROTOCOLS: dict[str, SuiteProtocol] = {
         melt_atoms=0,
         melt_time=0.0,
         equilibration_time=0.2,
-        hot_time=1.0,
+        hot_time=3.0,
         drift_time=0.1,
     ),
     "quick": SuiteProtocol(
@@ -272,6 +280,42 @@ def plan_samples(
                 time = 2.0 * protocol.equilibration_time + protocol.melt_time
                 add("melt", index, protocol.melt_atoms, time * 500.0, temperature)
     return tasks
+
+
+def plan_further_melts(
+    suite: str | SuiteProtocol,
+    potentials: Sequence[Potential],
+    *,
+    n_glasses: int,
+    glass_atoms: int,
+    seed: int = 0,
+    first: int = 0,
+    name_of: Callable[[Potential], str] = attrgetter("specification"),
+) -> list[SampleTask]:
+    """List the melts that may follow those of :func:`plan_samples`, up to the limit of the suite.
+
+    :func:`mgflows.validation.comparison.next_melts` chooses those that are needed.
+
+    Parameters
+    ----------
+    suite, potentials, n_glasses, glass_atoms, seed, first, name_of
+        Those given to :func:`plan_samples`.
+    """
+    protocol = protocol_of(suite)
+    if not protocol.n_melts:
+        return []
+    tasks = []
+    for number in range(first + protocol.n_melts, protocol.n_melts_most, protocol.n_melts):
+        tasks += plan_samples(
+            protocol,
+            potentials,
+            n_glasses=n_glasses,
+            glass_atoms=glass_atoms,
+            seed=seed,
+            first=number,
+            name_of=name_of,
+        )
+    return [task for task in tasks if task.kind == "melt" and task.index < protocol.n_melts_most]
 
 
 def protocol_of(suite: str | SuiteProtocol) -> SuiteProtocol:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["QUANTITIES", "Quantity"]
+__all__ = ["CURVES", "QUANTITIES", "Quantity", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,13 @@ QUANTITIES: dict[str, Quantity] = {
     "activation_energy": Quantity("activation energy of the viscosity", "eV"),
     "vogel_temperature": Quantity("Vogel temperature", "K"),
     "diffusion": Quantity("self-diffusion", "1e-9 m2/s"),
+    "diffusion_corrected": Quantity("size-corrected self-diffusion", "1e-9 m2/s"),
     "relaxation_time": Quantity("alpha relaxation time", "ps"),
     "coordination": Quantity("neighbours within 4 A", ""),
     "warren_cowley": Quantity("Warren-Cowley parameter", ""),
-    "icosahedra": Quantity("fraction of <0 0 12 0>", ""),
+    "largest_void": Quantity("radius of the largest void", "A"),
+    "icosahedra": Quantity("fraction of Voronoi index <0 0 12 0>", ""),
+    "voronoi": Quantity("fraction of Voronoi index", ""),
     "energy_slope": Quantity("slope of energies against the labels", ""),
     "energy_offset": Quantity("mean energy less that of the labels", "eV/atom"),
     "rdf_distance": Quantity("X-ray g(r): mean distance to the first potential", ""),
@@ -52,3 +55,30 @@ QUANTITIES: dict[str, Quantity] = {
 }
 """Quantities of samples and experiments. The name of a pair or an element follows after a space, as
 in ``diffusion Cu``."""
+
+CURVES: dict[str, Quantity] = {
+    "radial_distribution": Quantity("X-ray g(r)", "A"),
+    "structure_factor": Quantity("X-ray S(q)", "1/A"),
+}
+"""Quantities measured as curves, with the unit of the abscissa."""
+
+
+def title_of(key: str) -> str:
+    """Title of a quantity or curve with its details, as tables and messages print it.
+
+    Examples
+    --------
+    >>> title_of("viscosity_helfand 1400 K")
+    'viscosity, Helfand moment, at 1400 K'
+    >>> title_of("diffusion Cu 1400 K")
+    'self-diffusion Cu at 1400 K'
+    >>> title_of("warren_cowley Cu-Zr")
+    'Warren-Cowley parameter Cu-Zr'
+    """
+    name, *details = key.split(" ")
+    title = (QUANTITIES | CURVES)[name].title
+    if details[-1:] != ["K"]:
+        return " ".join([title, *details])
+    *others, kelvin, _ = details
+    comma = "," if "," in title else ""
+    return f"{' '.join([title, *others])}{comma} at {kelvin} K"

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import itertools
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgflows.checkpoints import only_process
 from mgflows.errors import InputError, MgflowsError
 from mgflows.geometry import check_bulk
 from mgflows.md.potentials import parse_potential
 from mgflows.surrogate.processes import run_in_processes
-from mgflows.validation.comparison import Comparison, compare
-from mgflows.validation.plan import plan_samples, protocol_of
-from mgflows.validation.sample import Sample, measure_sample
+from mgflows.validation.comparison import Comparison, compare, next_melts
+from mgflows.validation.measurement import measure_sample
+from mgflows.validation.plan import plan_further_melts, plan_samples, protocol_of
 from mgflows.validation.sample_files import SampleFiles
+from mgflows.validation.suite_settings import FEWEST_ATOMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ase import Atoms
@@ -29,10 +32,18 @@ if TYPE_CHECKING:
     from mgflows.nep.calculator import Device
     from mgflows.validation.experiments import Experiment, MeasuredCurve
     from mgflows.validation.plan import SampleTask, SuiteProtocol
+    from mgflows.validation.sample import Sample
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["KeptSamples", "References", "compare_potentials", "composition_of", "unique_names"]
+__all__ = [
+    "KeptSamples",
+    "References",
+    "check_inputs",
+    "compare_potentials",
+    "composition_of",
+    "unique_names",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -108,34 +119,40 @@ def compare_potentials(
     ------
     InputError
         For no glass, several compositions, a glass that does not fill a periodic cell, or a
-        potential that lacks an element; with ``finished_only`` if no sample is finished.
+        potential that lacks an element or does not evaluate the first glass; with
+        ``finished_only`` if no sample is finished.
     """
     references = references or References()
     finished_only = samples is not None and samples.finished_only
-    composition = composition_of(glasses)
-    for number, glass in enumerate(glasses, start=1):
-        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
-    names = unique_names(potentials)
-    for potential in potentials:
-        potential.check_species(list(composition))
     protocol = protocol_of(suite)
+    composition = check_inputs(potentials, glasses, evaluate=not finished_only)
+    names = unique_names(potentials)
     given = dict(zip((_text(p) for p in potentials), potentials, strict=True))
-    if len(given) < len(potentials):
-        raise InputError("the same potential is given twice", hint="give each potential once")
     by_text = dict(zip(given, names, strict=True))
     files = None
     if samples is not None:
         labelled = {text: (given[text], name) for text, name in by_text.items()}
         files = SampleFiles(samples.folder, glasses, protocol, labelled)
-    planned = _planned(potentials, glasses, protocol, seed, first=0)
+    planned, further = (
+        plan(
+            protocol,
+            potentials,
+            n_glasses=len(glasses),
+            glass_atoms=len(glasses[0]),
+            seed=seed,
+            name_of=_text,
+        )
+        for plan in (plan_samples, plan_further_melts)
+    )
     n_planned = dict.fromkeys(names, 0)
-    done: list[tuple[str, SampleTask, Sample | None]] = []
-    first = protocol.n_melts
+    done: list[tuple[str, SampleTask, Sample | str]] = []
     while planned:
         total = len(done) + len(planned)
         for task in planned:
             n_planned[by_text[task.potential]] += 1
-        stored = {task: sample for task in planned if files and (sample := files.read(task))}
+        stored: dict[SampleTask, Sample | str] = {
+            task: kept for task in planned if files and (kept := files.read(task))
+        }
         open_ = [] if finished_only else [task for task in planned if task not in stored]
         measured = _measured(open_, given, glasses, protocol, n_processes, files)
         for task, sample in itertools.chain(stored.items(), measured):
@@ -162,17 +179,48 @@ def compare_potentials(
         )
         for model in result.models:
             model.n_planned = n_planned[model.name]
-        more = _planned(potentials, glasses, protocol, seed, first=first)
-        planned = [
-            task
-            for task in more
-            if task.kind == "melt"
-            and task.index < protocol.n_melts_most
-            and _is_open(result, by_text[task.potential], task.temperature, protocol)
-            and not (finished_only and files and not files.path(task).exists())
-        ]
-        first += protocol.n_melts
+        planned = next_melts(result, further, protocol, lambda task: by_text[task.potential])
+        further = [task for task in further if task not in planned]
+        if finished_only and files:
+            planned = [task for task in planned if files.path(task).exists()]
     return result
+
+
+def check_inputs(
+    potentials: Sequence[Potential], glasses: Sequence[Atoms], *, evaluate: bool = True
+) -> dict[str, float]:
+    """Check glasses and potentials before anything is measured.
+
+    Parameters
+    ----------
+    potentials, glasses
+        Those of the validation.
+    evaluate
+        Evaluate the first glass under every potential.
+
+    Returns
+    -------
+    dict
+        Atomic fractions of the glasses.
+
+    Raises
+    ------
+    InputError
+        For no glass, several compositions, a glass that has too few atoms or does not fill a
+        periodic cell, a potential given twice, or one that lacks an element or does not evaluate
+        the glass.
+    """
+    composition = composition_of(glasses)
+    for number, glass in enumerate(glasses, start=1):
+        name = f"glass {number} ({glass.get_chemical_formula()})"
+        check_bulk(glass, name, n_least=FEWEST_ATOMS)
+    if len({_text(potential) for potential in potentials}) < len(potentials):
+        raise InputError("the same potential is given twice", hint="give each potential once")
+    for potential in potentials:
+        potential.check_species(list(composition))
+        if evaluate:
+            potential.check_usable(glasses[0])
+    return composition
 
 
 def composition_of(glasses: Sequence[Atoms]) -> dict[str, float]:
@@ -218,36 +266,6 @@ def _text(potential: Potential) -> str:
         return f"object {id(potential)}"
 
 
-def _planned(
-    potentials: Sequence[Potential],
-    glasses: Sequence[Atoms],
-    protocol: SuiteProtocol,
-    seed: int,
-    *,
-    first: int,
-) -> list[SampleTask]:
-    return plan_samples(
-        protocol,
-        potentials,
-        n_glasses=len(glasses),
-        glass_atoms=len(glasses[0]),
-        seed=seed,
-        first=first,
-        name_of=_text,
-    )
-
-
-def _is_open(
-    result: Comparison, name: str, temperature: float | None, protocol: SuiteProtocol
-) -> bool:
-    """Whether the viscosity of a melt that was measured is not yet converged."""
-    model = next(model for model in result.models if model.name == name)
-    estimate = model.estimates.get(f"viscosity {temperature:g} K")
-    return estimate is not None and not (
-        estimate.error is not None and estimate.error <= protocol.melt_error * abs(estimate.value)
-    )
-
-
 def _measured(
     tasks: Sequence[SampleTask],
     potentials: dict[str, Potential],
@@ -255,47 +273,75 @@ def _measured(
     protocol: SuiteProtocol,
     n_processes: int,
     files: SampleFiles | None,
-) -> Iterator[tuple[SampleTask, Sample | None]]:
-    checkpoints = {} if files is None else {task: files.checkpoint(task) for task in tasks}
-    if n_processes == 1:
-        # Sample by sample over the potentials: what is finished early can be compared.
-        kinds = list(dict.fromkeys(task.kind for task in tasks))
-        for task in sorted(tasks, key=lambda task: (kinds.index(task.kind), task.index)):
-            potential, checkpoint = potentials[task.potential], checkpoints.get(task)
-            finished = measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint)
-            if files is not None:
-                files.write(task, finished)
-            yield task, finished
-        return
+) -> Iterator[tuple[SampleTask, Sample | str]]:
+    """The samples as they finish; those of a folder are stored, by one process at a time."""
+    with ExitStack() as stack:
+        checkpoints = {}
+        if files is not None and tasks:
+            files.folder.mkdir(parents=True, exist_ok=True)
+            hint = "average its finished samples with --finished, or choose another folder"
+            stack.enter_context(only_process(files.folder, "measuring in", hint=hint))
+            checkpoints = {task: files.checkpoint(task) for task in tasks}
+        finished: Iterable[tuple[SampleTask, Sample | str]]
+        if n_processes == 1:
+            finished = _one_by_one(tasks, potentials, glasses, protocol, checkpoints)
+        else:
+            finished = _in_processes(tasks, potentials, glasses, protocol, n_processes, checkpoints)
+        for task, sample in finished:
+            if isinstance(sample, str):
+                logger.warning("%s failed: %s", task.key, sample)
+            elif files is not None:
+                files.write(task, sample)
+            yield task, sample
+
+
+def _one_by_one(
+    tasks: Sequence[SampleTask],
+    potentials: dict[str, Potential],
+    glasses: Sequence[Atoms],
+    protocol: SuiteProtocol,
+    checkpoints: Mapping[SampleTask, Path],
+) -> Iterator[tuple[SampleTask, Sample]]:
+    # Sample by sample over the potentials: what is finished early can be compared.
+    kinds = list(dict.fromkeys(task.kind for task in tasks))
+    for task in sorted(tasks, key=lambda task: (kinds.index(task.kind), task.index)):
+        potential, checkpoint = potentials[task.potential], checkpoints.get(task)
+        yield task, measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint)
+
+
+def _in_processes(
+    tasks: Sequence[SampleTask],
+    potentials: dict[str, Potential],
+    glasses: Sequence[Atoms],
+    protocol: SuiteProtocol,
+    n_processes: int,
+    checkpoints: Mapping[SampleTask, Path],
+) -> Iterator[tuple[SampleTask, Sample | str]]:
     # The longest first, so that the processes finish at about the same time.
     ordered = sorted(tasks, key=lambda task: -task.seconds)
     devices = {text: potential.device for text, potential in potentials.items()}
     measure = partial(
         _in_process, [_plain(glass) for glass in glasses], protocol, devices, checkpoints
     )
-    for index, (sample, reason) in run_in_processes(measure, ordered, n_processes):
-        if sample is None:
-            logger.warning("%s failed: %s", ordered[index].key, reason)
-        elif files is not None:
-            files.write(ordered[index], sample)
-        yield ordered[index], sample
+    for index, result in run_in_processes(measure, ordered, n_processes):
+        yield ordered[index], result
 
 
 def _in_process(
     glasses: Sequence[Atoms],
     protocol: SuiteProtocol,
     devices: Mapping[str, Device],
-    checkpoints: dict[SampleTask, Path],
+    checkpoints: Mapping[SampleTask, Path],
     task: SampleTask,
     progress: Callable[[int], None],  # noqa: ARG001 - a sample has no steps to count
-) -> tuple[Sample | None, str]:
+) -> Sample | str:
     """The sample, or the reason why it failed."""
     try:
         potential = parse_potential(task.potential, devices[task.potential])
         checkpoint = checkpoints.get(task)
-        return measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint), ""
+        return measure_sample(task, potential, glasses, protocol, checkpoint=checkpoint)
     except MgflowsError as error:
-        return None, str(error)
+        return str(error)
 
 
 def _plain(atoms: Atoms) -> Atoms:

@@ -87,8 +87,11 @@ class SampleFiles:
         if not path.exists():
             return None
         try:
-            return Sample(**json.loads(read_text(path)))
-        except (TypeError, ValueError) as error:
+            stored = json.loads(read_text(path))
+            if not isinstance(stored.get("values"), dict):
+                raise ValueError("it has no values")
+            return Sample(**stored)
+        except (AttributeError, TypeError, ValueError) as error:
             raise InputError(
                 f"{path} is not a sample of a validation ({error})",
                 hint="remove the file; the sample is then measured again",

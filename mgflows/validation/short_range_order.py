@@ -17,18 +17,22 @@ if TYPE_CHECKING:
 
     from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
+    from scipy.spatial import Voronoi
 
     from mgflows.validation.rdf import RadialDistribution
 
 __all__ = [
     "NEUTRON_LENGTHS",
     "NeighbourStatistics",
+    "largest_void",
     "neighbour_statistics",
     "neutron_weights",
     "structure_factor",
     "voronoi_indices",
 ]
 
+ICOSAHEDRON = "<0 0 12 0>"
+"""Voronoi index of the icosahedron."""
 FIRST_SHELL = 4.0
 """A: first minimum of g(r) of Cu-Zr-Al (paper, Methods)."""
 
@@ -128,25 +132,10 @@ def voronoi_indices(atoms: Atoms, species: str | None = None) -> dict[str, float
     InputError
         For a structure that is not periodic and finite, or has no atom of the species.
     """
-    from scipy.spatial import Voronoi
-
     check_geometry(atoms, periodic=True)
     if species is not None and species not in atoms.get_chemical_symbols():
         raise InputError(f"{atoms.get_chemical_formula()} has no atom of {species!r}")
-    cell = atoms.cell.array
-    heights = abs(float(np.linalg.det(cell))) / np.linalg.norm(
-        np.cross(np.roll(cell, -1, axis=0), np.roll(cell, -2, axis=0)), axis=1
-    )
-    margin = 9.0 / heights
-    layers = np.ceil(margin).astype(int)
-    scaled = atoms.get_scaled_positions(wrap=True)
-    points = [scaled]
-    for shift in np.ndindex(*(2 * layers + 1)):
-        offset = np.array(shift) - layers
-        if offset.any():
-            image = scaled + offset
-            points.append(image[((image > -margin) & (image < 1.0 + margin)).all(axis=1)])
-    diagram = Voronoi(np.concatenate(points) @ cell)
+    diagram = _voronoi_diagram(atoms)
     faces: dict[int, list[tuple[int, float]]] = {}
     n_atoms = len(atoms)
     for (one, other), ridge in zip(diagram.ridge_points, diagram.ridge_vertices, strict=True):
@@ -167,6 +156,53 @@ def voronoi_indices(atoms: Atoms, species: str | None = None) -> dict[str, float
         edges = Counter(n for n, area in faces[k] if area > _SMALLEST_FACE * surface)
         counts["<" + " ".join(str(edges[n]) for n in (3, 4, 5, 6)) + ">"] += 1
     return {index: n / len(chosen) for index, n in counts.most_common()}
+
+
+def largest_void(atoms: Atoms) -> float:
+    """Radius in A of the largest sphere without the centre of an atom.
+
+    Its centre is a corner of the Voronoi cells. The octahedral holes of fcc copper have 1.8 A, a
+    vacancy 2.6 A.
+
+    Parameters
+    ----------
+    atoms
+        A periodic structure.
+
+    Raises
+    ------
+    InputError
+        For a structure that is not periodic and finite.
+    """
+    from scipy.spatial import cKDTree
+
+    check_geometry(atoms, periodic=True)
+    diagram = _voronoi_diagram(atoms)
+    scaled = atoms.cell.scaled_positions(diagram.vertices)
+    # With a margin: a corner on a face of the cell is counted twice rather than not at all.
+    inside = ((scaled > -1e-6) & (scaled < 1.0 + 1e-6)).all(axis=1)
+    distances, _ = cKDTree(diagram.points).query(diagram.vertices[inside])
+    return float(distances.max())
+
+
+def _voronoi_diagram(atoms: Atoms) -> Voronoi:
+    """Cells of the atoms, which are the first points, and of their images up to 9 A away."""
+    from scipy.spatial import Voronoi
+
+    cell = atoms.cell.array
+    heights = abs(float(np.linalg.det(cell))) / np.linalg.norm(
+        np.cross(np.roll(cell, -1, axis=0), np.roll(cell, -2, axis=0)), axis=1
+    )
+    margin = 9.0 / heights
+    layers = np.ceil(margin).astype(int)
+    scaled = atoms.get_scaled_positions(wrap=True)
+    points = [scaled]
+    for shift in np.ndindex(*(2 * layers + 1)):
+        offset = np.array(shift) - layers
+        if offset.any():
+            image = scaled + offset
+            points.append(image[((image > -margin) & (image < 1.0 + margin)).all(axis=1)])
+    return Voronoi(np.concatenate(points) @ cell)
 
 
 def neutron_weights(concentrations: Mapping[str, float]) -> dict[str, float] | None:

@@ -32,6 +32,7 @@ from mgflows.validation.shear import ShearResult, athermal_quasistatic_shear
 from mgflows.validation.statistics import mean_error
 from mgflows.validation.suite_results import GlassProperties, MeltState, ValidationResult
 from mgflows.validation.suite_settings import (
+    FEWEST_ATOMS,
     GLASS_TEMPERATURE,
     MELT_TEMPERATURE,
     SUITES,
@@ -132,8 +133,8 @@ def run_suite(
     Raises
     ------
     InputError
-        For an unknown suite, no glass, or glasses that are not finite or do not fill a periodic
-        cell.
+        For an unknown suite, no glass, or glasses that are not finite, have too few atoms or do
+        not fill a periodic cell.
     """
     if suite not in SUITES:
         raise InputError(
@@ -185,7 +186,8 @@ def _check_glasses(glasses: Sequence[Atoms]) -> None:
         raise InputError("there is no glass to validate on", hint="give at least one structure")
     for number, glass in enumerate(glasses, start=1):
         # Coincident atoms are failures of this glass in its stages, not of all glasses.
-        check_bulk(glass, f"glass {number} ({glass.get_chemical_formula()})")
+        name = f"glass {number} ({glass.get_chemical_formula()})"
+        check_bulk(glass, name, n_least=FEWEST_ATOMS)
     if any(glass.constraints for glass in glasses):
         logger.warning("constraints of the glasses are ignored: all atoms move")
 

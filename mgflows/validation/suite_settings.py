@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
     from mgflows.validation.shear import Direction
 
-__all__ = ["GLASS_TEMPERATURE", "MELT_TEMPERATURE", "SUITES", "SuiteSettings", "describe_protocol"]
+__all__ = [
+    "FEWEST_ATOMS",
+    "GLASS_TEMPERATURE",
+    "MELT_TEMPERATURE",
+    "SUITES",
+    "SuiteSettings",
+    "describe_protocol",
+]
 
 MELT_TEMPERATURE = 2000.0
 GLASS_TEMPERATURE = 300.0
 """K (paper, section III)."""
+FEWEST_ATOMS = 15
+"""In a glass that is validated: an atom and its 14 neighbours. In a smaller cell its first shell
+contains images, and the results would be blamed on the potential."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,53 @@ from mgflows.validation.statistics import autocovariance, finite_array, slope_er
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-__all__ = ["GlassTransition", "glass_transition"]
+__all__ = [
+    "GLASS_BELOW",
+    "LIQUID_ABOVE",
+    "GlassTransition",
+    "PhaseLine",
+    "glass_transition",
+    "phase_line",
+]
 
+GLASS_BELOW, LIQUID_ABOVE = 550.0, 1100.0
+"""K; the lines of glass and liquid are fitted outside this range. Fast cooling broadens the
+transition: at 1e13 K/s it extends from 600 to 1000 K in Cu-Zr-Al."""
+_FEWEST_SAMPLES = 10
 _SMALLEST_CONTRAST = 2.0
 """Smallest difference of the slopes, in units of its standard error, at which a kink is located."""
+
+
+@dataclass(frozen=True)
+class PhaseLine:
+    """A straight line through the samples of glass or liquid.
+
+    Parameters
+    ----------
+    slope, slope_error
+        Per K, with standard error: heat capacity for the enthalpy, thermal expansion for the
+        volume.
+    center
+        Mean temperature of the samples in K, at which the errors of slope and height are
+        independent.
+    height, height_error
+        The line at the center, and its standard error.
+    """
+
+    slope: float
+    slope_error: float
+    center: float
+    height: float
+    height_error: float
+
+    @property
+    def intercept(self) -> float:
+        """The line at 0 K."""
+        return self.height - self.slope * self.center
+
+    def error_at(self, temperature: float) -> float:
+        """Standard error of the line at a temperature in K."""
+        return float(np.hypot(self.height_error, (temperature - self.center) * self.slope_error))
 
 
 @dataclass(frozen=True)
@@ -44,8 +87,8 @@ def glass_transition(
     temperature: ArrayLike,
     quantity: ArrayLike,
     *,
-    glass_below: float = 550.0,
-    liquid_above: float = 1100.0,
+    glass_below: float = GLASS_BELOW,
+    liquid_above: float = LIQUID_ABOVE,
 ) -> GlassTransition:
     """Locate the kink of the volume or the enthalpy along a cooling.
 
@@ -59,8 +102,7 @@ def glass_transition(
     quantity
         (n,) volume or enthalpy per atom.
     glass_below, liquid_above
-        K; the straight lines are fitted outside this range. Fast cooling broadens the transition:
-        at 1e13 K/s it extends from 600 to 1000 K in Cu-Zr-Al.
+        K; the straight lines are fitted outside this range.
 
     Raises
     ------
@@ -69,43 +111,73 @@ def glass_transition(
     PotentialFailureError
         If the two lines are parallel within their errors, or meet outside the cooling.
     """
+    glass = phase_line(temperature, quantity, below=glass_below)
+    liquid = phase_line(temperature, quantity, above=liquid_above)
+    contrast = liquid.slope - glass.slope
+    if abs(contrast) < _SMALLEST_CONTRAST * np.hypot(glass.slope_error, liquid.slope_error):
+        raise PotentialFailureError(
+            f"the slopes of glass and liquid, {glass.slope:.3g} and {liquid.slope:.3g} per K, do "
+            "not differ by more than twice their error: no glass transition can be located",
+            hint="cool through a wider range of temperatures",
+        )
+    kink = (glass.intercept - liquid.intercept) / contrast
+    t = np.asarray(temperature, dtype=float)
+    if not t.min() < kink < t.max():
+        raise PotentialFailureError(
+            f"the lines of glass and liquid meet at {kink:.0f} K, outside the cooling from "
+            f"{t.max():.0f} to {t.min():.0f} K: no glass transition can be located"
+        )
+    error = np.hypot(glass.error_at(kink), liquid.error_at(kink)) / abs(contrast)
+    return GlassTransition(
+        float(kink),
+        float(error),
+        glass.slope,
+        glass.slope_error,
+        liquid.slope,
+        liquid.slope_error,
+    )
+
+
+def phase_line(
+    temperature: ArrayLike, quantity: ArrayLike, *, below: float = np.inf, above: float = -np.inf
+) -> PhaseLine:
+    """Fit a straight line to the volume or the enthalpy of glass or liquid along a cooling.
+
+    Parameters
+    ----------
+    temperature
+        (n,) K of the thermostat, at equal time intervals.
+    quantity
+        (n,) volume or enthalpy per atom.
+    below, above
+        K; the line is fitted to the samples between ``above`` and ``below``.
+
+    Raises
+    ------
+    InputError
+        If fewer than ten samples are in the range, or a value is not finite.
+    """
     t, x = finite_array(temperature, "temperatures"), finite_array(quantity, "values")
     if t.ndim != 1 or t.shape != x.shape:
         raise InputError(
             f"temperatures and values have the shapes {t.shape} and {x.shape}",
             hint="give one of each per sample",
         )
-    lines = []
-    for name, chosen in (("below", t <= glass_below), ("above", t >= liquid_above)):
-        if chosen.sum() < 10:
-            limit = glass_below if name == "below" else liquid_above
-            raise InputError(
-                f"{chosen.sum()} samples {name} {limit:g} K do not determine a line",
-                hint="cool more slowly, sample more often or move the limits",
-            )
-        abscissa, ordinate = t[chosen], x[chosen]
-        slope, _ = least_squares_line(abscissa, ordinate)
-        center, height = float(abscissa.mean()), float(ordinate.mean())
-        covariance = autocovariance(ordinate - height - slope * (abscissa - center), 2)
-        n = len(abscissa)
-        height_error = np.sqrt((covariance[0] + 2.0 * covariance[1:].sum()) / n)
-        lines.append(
-            (slope, slope_error(abscissa, covariance), center, height, float(height_error))
+    chosen = (t >= above) & (t <= below)
+    if chosen.sum() < _FEWEST_SAMPLES:
+        side = f"below {below:g} K" if np.isfinite(below) else f"above {above:g} K"
+        raise InputError(
+            f"{chosen.sum()} samples {side} do not determine a line",
+            hint="cool more slowly, sample more often or move the limits",
         )
-    (m1, dm1, c1, h1, dh1), (m2, dm2, c2, h2, dh2) = lines
-    contrast = m2 - m1
-    if abs(contrast) < _SMALLEST_CONTRAST * np.hypot(dm1, dm2):
-        raise PotentialFailureError(
-            f"the slopes of glass and liquid, {m1:.3g} and {m2:.3g} per K, do not differ by more "
-            "than twice their error: no glass transition can be located",
-            hint="cool through a wider range of temperatures",
-        )
-    # h1 + m1 (T - c1) = h2 + m2 (T - c2)
-    kink = (h1 - m1 * c1 - h2 + m2 * c2) / contrast
-    if not t.min() < kink < t.max():
-        raise PotentialFailureError(
-            f"the lines of glass and liquid meet at {kink:.0f} K, outside the cooling from "
-            f"{t.max():.0f} to {t.min():.0f} K: no glass transition can be located"
-        )
-    variance = dh1**2 + dh2**2 + ((kink - c1) * dm1) ** 2 + ((kink - c2) * dm2) ** 2
-    return GlassTransition(float(kink), float(np.sqrt(variance) / abs(contrast)), m1, dm1, m2, dm2)
+    t, x = t[chosen], x[chosen]
+    slope, _ = least_squares_line(t, x)
+    center, height = float(t.mean()), float(x.mean())
+    covariance = autocovariance(x - height - slope * (t - center), 2)
+    return PhaseLine(
+        slope,
+        slope_error(t, covariance),
+        center,
+        height,
+        float(np.sqrt((covariance[0] + 2.0 * covariance[1:].sum()) / len(t))),
+    )

@@ -25,11 +25,14 @@ __all__ = [
     "VogelFit",
     "alpha_relaxation",
     "diffusion_coefficients",
+    "finite_size_correction",
     "fit_arrhenius",
     "fit_vogel",
 ]
 
 _BLOCKS = 4
+_XI = 2.837297
+"""Constant of a cubic periodic cell in Eq. 12 of Yeh and Hummer."""
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,42 @@ def diffusion_coefficients(frames: Sequence[Atoms], interval: float) -> dict[str
     found = {}
     for symbol in dict.fromkeys(symbols.tolist()):
         curve = msd[:, symbols == symbol].mean(axis=1)
-        # A^2/fs is 1e-5 m^2/s.
-        found[symbol] = least_squares_line(time, curve)[0] / 6.0 * 1e4
+        slope = least_squares_line(time, curve)[0]
+        found[symbol] = slope / 6.0 * units.A2_PER_FS_IN_1E9_M2_PER_S
     return found
+
+
+def finite_size_correction(temperature: float, viscosity: float, length: float) -> float:
+    """Difference of the diffusion coefficient of an infinite system to that in a cubic cell.
+
+    ``xi k_B T / (6 pi eta L)`` with xi = 2.837297, in 1e-9 m^2/s and the same for all species:
+    the images of a periodic cell slow each other down (Yeh and Hummer, J. Phys. Chem. B 108, 15873
+    (2004), doi:10.1021/jp0477147).
+
+    Parameters
+    ----------
+    temperature
+        K.
+    viscosity
+        mPa s.
+    length
+        Edge of the cell in A.
+
+    Raises
+    ------
+    InputError
+        For an argument that is not positive and finite.
+    """
+    for name, value in (
+        ("temperature", temperature),
+        ("viscosity", viscosity),
+        ("length of the cell", length),
+    ):
+        if not 0.0 < value < np.inf:
+            raise InputError(f"the {name} is {value:g} but must be positive and finite")
+    thermal = units.BOLTZMANN * temperature
+    friction = 6.0 * np.pi * viscosity / units.EV_FS_PER_A3_IN_MPA_S * length
+    return float(_XI * thermal / friction * units.A2_PER_FS_IN_1E9_M2_PER_S)
 
 
 def fit_arrhenius(

@@ -6,7 +6,7 @@ makes them with an ASE calculator.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,7 @@ __all__ = [
 
 _SEGMENTS = 5
 """Segments into which a single run is cut; their spread gives the error."""
+_GPA2_FS_A3_PER_EV_IN_MPA_S = units.EV_FS_PER_A3_IN_MPA_S / units.EV_PER_A3_IN_GPA**2
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,8 @@ class ViscosityResult:
     converged
         Whether the running integral changes by less than 10 % across the window; if not, take
         longer runs or a larger ``max_lag``.
+    of_segments
+        (n_runs,) mPa s of each run or segment, over the same window.
     """
 
     viscosity: float
@@ -71,6 +74,7 @@ class ViscosityResult:
     running_integral: NDArray[np.float64]
     plateau: tuple[float, float]
     converged: bool
+    of_segments: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 def autocorrelation(series: ArrayLike, n_lags: int) -> NDArray[np.float64]:
@@ -210,15 +214,7 @@ def viscosity_from_correlations(
         K.
     """
     n_segments, n_lags = correlations.shape
-    # GPa^2 fs A^3 / J: (1e9)^2 * 1e-15 * 1e-30, and Pa s to mPa s.
-    prefactor = (
-        volume
-        / (units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature)
-        * 1e18
-        * 1e-15
-        * 1e-30
-        * 1e3
-    )
+    prefactor = volume / (units.BOLTZMANN * temperature) * _GPA2_FS_A3_PER_EV_IN_MPA_S
     steps = (correlations[:, 1:] + correlations[:, :-1]) / 2.0 * sample_interval
     integrals = prefactor * np.concatenate(
         [np.zeros((n_segments, 1)), np.cumsum(steps, axis=1)], axis=1
@@ -240,6 +236,7 @@ def viscosity_from_correlations(
         converged=bool(
             end == 2 * start and abs(running[end] - running[start]) < 0.1 * abs(viscosity)
         ),
+        of_segments=viscosities,
     )
 
 
@@ -294,9 +291,8 @@ def helfand_viscosity(
         moment = np.cumsum(shear_components(run), axis=0) * sample_interval
         squares.append([np.mean((moment[k:] - moment[:-k]) ** 2) for k in lags])
     slope, _ = least_squares_line(lags * sample_interval, np.mean(squares, axis=0))
-    unit = 1e18 * 1e-15 * 1e-30 * 1e3
-    thermal = units.BOLTZMANN * units.ELEMENTARY_CHARGE * temperature
-    return float(volume / (2.0 * thermal) * slope * unit)
+    thermal = units.BOLTZMANN * temperature
+    return float(volume / (2.0 * thermal) * slope * _GPA2_FS_A3_PER_EV_IN_MPA_S)
 
 
 @dataclass(frozen=True)

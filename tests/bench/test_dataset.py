@@ -21,6 +21,7 @@ def test_every_step_is_measured_and_the_database_is_dropped(settings) -> None:
         "query",
         "freeze",
         "load",
+        "train",
         "export",
     ]
     assert all(step.seconds > 0.0 and step.peak_mib > 10.0 for step in steps)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from numba import cuda
 
 from mgflows import Alloy
 from mgflows.bench.swap_monte_carlo import CReference, LammpsReference, measure_depth
@@ -48,11 +49,12 @@ def test_bench_compares_with_c_and_lammps() -> None:
     result = CliRunner().invoke(bench, ["swap-mc", "--seconds", "1", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["absent"] == {}
+    on_gpu = cuda.is_available()
+    assert list(found["absent"]) == ([] if on_gpu else ["mgflows_gpu"])
     codes = {(m["code"], m["precision"]) for m in found["measurements"]}
     assert codes == {
         (code, precision)
-        for code in ("mgflows", "mgflows_replicas", "c")
+        for code in ("mgflows", "mgflows_replicas", "c", *(("mgflows_gpu",) if on_gpu else ()))
         for precision in ("float64", "float32")
     } | {
         ("lammps", "float64"),

@@ -57,7 +57,7 @@ def test_the_efficiency_of_threads(folder) -> None:
 
 
 @pytest.mark.slow
-def test_equal_cpu_time_and_the_errors_of_each_subset(folder) -> None:
+def test_equal_cpu_time_and_the_errors_of_each_subset(folder, caplog) -> None:
     frames = read_frames(folder / "test.xyz")
     for number, frame in enumerate(frames):
         frame.info["subset"] = ("aimd", "distorted")[number % 2]
@@ -72,6 +72,9 @@ def test_equal_cpu_time_and_the_errors_of_each_subset(folder) -> None:
         assert row["energy"] ** 2 == pytest.approx(np.mean(squares))
     with pytest.raises(InputError, match=r"NepTrainer needs .* CPU s before its first step"):
         list(benchmark(folder, [trainer], folder / "more", cpu_seconds=0.1))
+    with pytest.raises(InputError, match="before its first step"):
+        list(benchmark(folder, [trainer] * 2, folder / "both", cpu_seconds=0.1))
+    assert caplog.text.count("NepTrainer is left out: NepTrainer needs") == 1
 
 
 def test_a_missing_trainer_is_reported_before_anything_runs(folder, tmp_path) -> None:

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from fireworks import Firework, FWorker
 
 from mgflows.cli.db import db
 from mgflows.cli.doctor import doctor
-from mgflows.connections import open_database
-from mgflows.errors import InputError
+from mgflows.connections import open_database, open_launchpad
+from mgflows.errors import InputError, ServiceError, install_command
 from mgflows.launch import checks as checks_module
 from mgflows.machine.mongod import PrivateMongod
+from mgflows.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from mgflows.settings import Settings
 
 
 def run(command: object, *arguments: str) -> Result:
@@ -38,8 +38,39 @@ def test_start_status_stop(short_directory: Path) -> None:
         finding["check"]: finding for finding in json.loads(run(doctor, "--json", *where).output)
     }
     assert findings["job store"]["verdict"] == "ok"
+    server = PrivateMongod(short_directory)
+    with server.in_use():
+        refused = run(db, "stop", *where)
+        assert isinstance(refused.exception, ServiceError)
+        assert "`mgflows run` or `mgflows quickstart` uses the server" in str(refused.exception)
+        assert "--force" in refused.exception.hint
+        assert server.pid() is not None
     assert "is stopped" in run(db, "stop", *where).output
+    with server.in_use():
+        run(db, "start", *where)
+        stopped = run(db, "stop", "--force", *where).output
+        assert "is stopped; the campaign that used it ends" in stopped
     assert "was not running" in run(db, "stop", *where).output
+
+
+@pytest.mark.mongo
+def test_a_server_with_a_running_job_is_not_stopped(short_directory: Path) -> None:
+    where = ("--directory", str(short_directory))
+    server = PrivateMongod(short_directory)
+    settings = Settings(directory=short_directory)
+    settings.write(short_directory / "mgflows.yaml")
+    server.start()
+    try:
+        launchpad = open_launchpad(settings)
+        launchpad.reset("", require_password=False)
+        launchpad.add_wf(Firework([], name="a job"))
+        launchpad.checkout_fw(FWorker(), str(short_directory))
+        refused = run(db, "stop", *where)
+        assert "1 job of a worker uses the server" in str(refused.exception)
+        assert server.pid() is not None
+    finally:
+        assert run(db, "stop", "--force", *where).exit_code == 0
+    assert server.pid() is None
 
 
 def test_db_refuses_settings_that_name_a_server(tmp_path: Path) -> None:
@@ -78,7 +109,7 @@ def test_doctor_reports_faults_and_fixes(tmp_path: Path, monkeypatch: pytest.Mon
         "database",
     }
     assert findings["configuration"]["hint"] == f"chmod 600 {path}"
-    assert findings["packages for training potentials"]["hint"] == "pip install 'mgflows[train]'"
+    assert findings["packages for training potentials"]["hint"] == install_command("train")
     assert findings["trainer"]["verdict"] == "warning"
     assert all(finding["hint"] for finding in findings.values() if finding["verdict"] != "ok")
 

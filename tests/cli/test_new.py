@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from mgflows.machine import PrivateMongod
+from mgflows.machine.new_campaign import load_campaign
 from mgflows.settings import Settings
 
 
@@ -23,19 +26,29 @@ def test_new_shows_what_will_happen_and_overwrites_nothing(run, tmp_path) -> Non
     assert "mgflows run Zr50Cu40Ni10" in words
     folder = tmp_path / "Zr50Cu40Ni10"
     assert sorted(path.name for path in folder.iterdir()) == ["campaign.py", "mgflows.yaml"]
+    assert re.search(r"sampling \d+ <?[\d.]+ labels \d+ <?[\d.]+ training \d+ <?[\d.]+ ", words)
+    assert re.search(r"rough estimates: a label took [\d.]+ core seconds here", words)
+    assert out.rstrip().endswith("mgflows run Zr50Cu40Ni10")
     code, _, err = run("new", "Zr50Cu40Ni10")
-    assert (code, "exists already" in err) == (2, True)
+    assert code == 2
+    assert "exists already; choose another --directory or overwrite with --force" in err
 
 
 def test_new_as_json(run) -> None:
     code, out, _ = run(
-        "new", "Cu46Zr46Al8", "--label-with", "gpaw", "--scale", "paper", "--json", "--no-database"
-    )
+        "new", "Cu46Zr46Al8", "--label-with", "gpaw", "--scale", "paper", "--json", "--no-database",
+        "--teacher", "stand-in", "--target-energy", "2",
+    )  # fmt: skip
     assert code == 0
     result = json.loads(out)
+    assert result["teacher"].startswith("stand-in EAM")
+    assert "ErrorTarget(energy=2.0)" in Path(result["file"]).read_text()
     assert result["density"]["samples"] == pytest.approx(8.46, abs=0.01)
     assert {cost["stage"] for cost in result["cost"]} >= {"sampling", "labels", "feedback"}
     assert result["crystals"] == {"n": 48, "with_all_elements": 3}
+    for cost in result["cost"]:
+        assert (cost["core_hours"] is None) == (cost["n_unknown"] == cost["n_jobs"])
+    assert result["label_cost"]["label"] == 113 * 3600
 
 
 @pytest.mark.parametrize(
@@ -54,6 +67,8 @@ def test_new_for_alloys_of_other_groups(run, formula, glass_density, exchanges) 
     assert code == 0, said
     facts = json.loads(out)
     assert facts["exchanges"] == exchanges
+    # Only pairs with metalloids are not mixed by the rule of Lorentz and Berthelot.
+    assert list(facts["pairs"]) == (["Pd-P", "Ni-P"] if "P" in facts["surrogate"] else [])
     # As compressed as the paper's samples, by the one rule for every composition.
     assert facts["density"]["samples"] / glass_density == pytest.approx(1.2, abs=0.03)
 
@@ -75,9 +90,45 @@ def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
         "--no-database",
     )  # fmt: skip
     assert code == 0
-    assert "27% less dense than the default for this composition (8.88 g/cm3)" in out
+    warning = "27% less dense than the default for this composition (8.88 g/cm3)"
+    assert out.count(warning) == 1
+    assert out.splitlines()[-2].startswith("before that: the samples are 27%")
     assert "2% denser than the glass" in out
     assert "feedback needs about" in out
+
+
+def test_an_absurd_density_can_be_forced(run) -> None:
+    forced = ("Zr50Cu50", "--mass-density", "2", "--any-density")
+    code, out, said = run("new", *forced, "--scale", "tiny", "--no-database")
+    assert code == 0, said
+    assert "the samples are 77% less dense than the default" in out
+    code, _, said = run("sample", "Cu", "--sweeps", "10", "--samples", "1", "--workers", "1")
+    assert code == 0, said
+    assert "slowly cooled samples of it crystallise" in said
+
+
+def test_new_labels_with_a_calculator_and_its_arguments(run, tmp_path) -> None:
+    calculator = ("new", "Zr50Cu50", "--scale", "tiny", "--no-database", "--label-with")
+    lj, arguments = "ase.calculators.lj.LennardJones", '{"sigma": 2.4, "epsilon": 0.4}'
+    code, out, said = run(*calculator, lj, "--label-arguments", arguments, "-C", "lj")
+    assert code == 0, said
+    assert f"labels: {lj} through ASE" in out
+    assert load_campaign(tmp_path / "lj").label_maker.label_maker.method.kwargs == json.loads(
+        arguments
+    )
+    talkative = "tests.helpers.calculators.talkative"
+    code, out, said = run(*calculator, talkative, "--json", "-C", "talkative")
+    assert (code, json.loads(out)["label_cost"]["is_measured"]) == (0, True)
+    assert "ready" in said
+    for given, words in (
+        ((lj, "--label-arguments", "sigma=2.4"), "'sigma=2.4' is not JSON"),
+        ((lj, "--label-arguments", "[1]"), 'is not an object such as {"model": "medium"}'),
+        (("gpaw", "--label-arguments", arguments), "'gpaw' take no keyword arguments"),
+        (("ase.calculators.eam.EAM",), "the keyword arguments that it needs (--label-arguments)"),
+    ):
+        code, _, said = run(*calculator, *given, "-C", "other")
+        assert (code, words in said) == (2, True), said
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -93,6 +144,15 @@ def test_new_points_out_a_density_and_an_expensive_stage(run) -> None:
         (("new", "Pd40Ni40P20"), "the stand-in has no parameters for P;"),
         (("new", "Mg65Cu25Y10"), "the stand-in has no parameters for Y;"),
         (("new", "Zr50Cu50", "--atoms", "4"), "at least 8 atoms"),
+        (("new", "Cu"), "Cu is a pure element: it forms no glass"),
+        (("quickstart", "--alloy", "Cu", "-C", "cu"), "Cu is a pure element: it forms no glass"),
+        (
+            ("new", "Zr50Cu50", "--mass-density", "2"),
+            "2 g/cm3, is 0.23 times the default for this composition, 8.88 g/cm3",
+        ),
+        (("sample", "Zr50Cu50", "--mass-density", "8880"), "1e+03 times the default"),
+        (("new", "Zr50Cu50", "--teacher", "stand-in"), "the method of the campaign itself"),
+        (("new", "Zr50Cu50", "--target-force", "nan"), "--target-force"),
         (("run", "nowhere"), "mgflows new FORMULA"),
         (("submit", "nowhere"), "mgflows new FORMULA"),
     ],
@@ -112,6 +172,10 @@ def test_new_starts_the_database(run, tmp_path) -> None:
         code, out, err = run("new", "Pd40Ni40P20", "--label-with", "gpaw", "-C", "pd")
         assert code == 0, err
         assert "P from covalent radii and enthalpies of mixing" in out
+        found = re.search(r"(\d+) labels with DFT: .* that is (\d+) core hours", out)
+        n_labels, hours = found.groups()
+        assert int(hours) > 113 * int(n_labels) > 0
+        assert "not compared with the mixed elements, since mgflows has no crystal of P with" in out
         assert "database: MongoDB runs; stop it with: mgflows db stop -C pd" in out
         assert run("db", "status", "-C", "pd")[0] == 0
     finally:

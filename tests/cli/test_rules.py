@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import click
@@ -57,7 +59,7 @@ FREE_TEXT = {
     *("identifier", "identifiers", "others", "dataset", "keep", "potential", "start_from"),
     *("source", "against", "samples", "fractions", "cutoffs", "k_spacings", "composition"),
     *("time", "energy", "largest_force", "pressure", "density", "atoms", "sweeps", "rate"),
-    *("mongodb_uri", "database_name", "vasp_command"),
+    *("mongodb_uri", "database_name", "vasp_command", "label_arguments"),
 }
 """Parameters that have no finite set of values."""
 RESUMING = {("committee", "train"), ("learning-curve",)}
@@ -68,7 +70,6 @@ UNKNOWN = {
     ("dataset", "freeze"): ("NOPE",),
     ("delete",): ("NOPE", "--yes"),
     ("reproduce",): ("wadowski2025", "--campaign", "NOPE"),
-    ("extend",): ("NOPE", "--heat", "1"),
     ("worker",): ("--campaign", "NOPE"),
 }
 """Arguments of commands that take more than a campaign."""
@@ -212,6 +213,24 @@ def test_tables_are_readable_at_80_columns_and_complete_in_a_pipe(
 
 
 @pytest.mark.mongo
+def test_a_potential_is_named_in_one_way(run, stored: Path, tmp_path: Path) -> None:
+    ids = [
+        each["potential_id"]
+        for each in json.loads(run("-C", str(stored), "potentials", "--json")[1])
+    ]
+    for name, expected in (("last", ids[-1]), ("best", CAMPAIGN)):
+        for identifier in (name, expected):
+            folder = tmp_path / identifier
+            code, _, said = run(
+                "-C", str(stored), "export", identifier, "--format", "nep", "--output", str(folder)
+            )
+            assert code == 0, said
+        assert (tmp_path / name / "nep.txt").read_bytes() == (
+            tmp_path / expected / "nep.txt"
+        ).read_bytes()
+
+
+@pytest.mark.mongo
 def test_every_way_to_name_the_directory_finds_the_same_campaign(
     run, stored: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +279,8 @@ def test_names_are_completed(stored: Path, capsys, monkeypatch: pytest.MonkeyPat
             "62746eb43bacb282",
         ],
         "mgflows retrain C --trainer n": ["neppo"],
+        f"mgflows retrain -C {stored} {CAMPAIGN} --from b": ["best"],
+        f"mgflows revalidate -C {stored} {CAMPAIGN} --potential l": ["last"],
         "mgflows new Cu --label-with g": ["gpaw"],
         "mgflows status -C /nowhere Cu": [],
     }
@@ -275,10 +296,17 @@ def test_names_are_completed(stored: Path, capsys, monkeypatch: pytest.MonkeyPat
         ("fish", "complete --no-files --command mgflows"),
     ],
 )
-def test_completion_scripts(run, shell: str, text: str) -> None:
+def test_completion_scripts(run, shell: str, text: str, tmp_path: Path) -> None:
     code, out, _ = run("completion", shell)
     assert (code, text in out) == (0, True)
     assert "_MGFLOWS_COMPLETE" in out
+    if program := shutil.which(shell):
+        # The script loads in a shell without any start-up file.
+        done = subprocess.run(
+            [program, "-c", out], env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}, text=True,
+            capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_reproduce_shows_protocol_deviation_and_command(run) -> None:

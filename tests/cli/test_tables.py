@@ -10,7 +10,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from mgflows.cli.running import _display, _line
+from mgflows.cli.running import _display, _line, print_summary
 from mgflows.cli.status import _group_table, _overview
 from mgflows.cli.tables import make_console, make_table, print_table
 from mgflows.database import CampaignStatus, GroupStatus
@@ -93,6 +93,36 @@ def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     make_console().print(make_table(("id",), [("x" * 300,)]))
     assert "x" * 300 not in capsys.readouterr().out
+
+
+def test_lines_in_a_pipe_are_not_padded(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path) -> None:
+    summary = {
+        "campaign": "c",
+        "fireworks": {"COMPLETED": 178},
+        "wall_seconds": 60.0,
+        "n_frames": {"lj_surrogate": 80, "crystal": 200},
+        "test_rmse": dict.fromkeys(
+            ("energy_mev_per_atom", "force_mev_per_angstrom", "virial_mev_per_atom"), 1.0
+        ),
+        "method": "stand-in",
+        "n_test": 317,
+        "potential_id": "36ebd2a6",
+        "dataset_id": "99aa",
+        "mongodb_uri": "mongodb://" + 150 * "x",
+        "failures": ["label of mc-1e4-000: too many steps"],
+    }
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_summary(make_console(), tmp_path, summary)
+    make_console().print(make_table(("one", "two"), [("a", "b" * 30), ("c", "d")], title="title"))
+    lines = capsys.readouterr().out.splitlines()
+    student = {"method": "UNEP-v1", "teacher": "UNEP-v1", "student_instead_of": "GPAW"}
+    print_summary(make_console(), tmp_path, {**summary, **student})
+    text = " ".join(capsys.readouterr().out.split())
+    assert "RMSE against UNEP-v1, 317 frames" in text
+    assert "only the student of its teacher: none of its labels is of the method GPAW." in text
+    assert lines == [line.rstrip() for line in lines]
+    for words in (summary["mongodb_uri"], "lj_surrogate 80, crystal 200", "36ebd2a6", "too many"):
+        assert any(words in line for line in lines)
 
 
 @pytest.mark.parametrize("encoding", ["iso8859-1", "ascii"])

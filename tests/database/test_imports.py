@@ -6,6 +6,8 @@ the calculator itself; the outputs of VASP are real ones.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
 import shutil
 import zipfile
@@ -308,20 +310,100 @@ def test_declared_units_and_signs_are_converted(settings, tmp_path, frames):
 
 def test_a_wrong_sign_of_the_stress_is_noticed(settings, tmp_path):
     frames = [labelled(4 * number, 0.9 + 0.01 * number) for number in range(20)]
-    path = ase_extxyz(tmp_path / "volumes.xyz", frames)
     database = GlassDatabase(settings)
-    right, wrong = (
-        database.import_frames(
-            [path],
+
+    def surveyed(name: str, frames: list[Atoms], sign: str):
+        return database.import_frames(
+            [ase_extxyz(tmp_path / name, frames)],
             "mine",
             METHOD,
             reading=Reading(units=Units(stress_sign=sign)),  # type: ignore[arg-type]
             dry_run=True,
         )
-        for sign in ("tension", "compression")
-    )
+
+    surveyed("volumes.xyz", frames, "tension")
+    with pytest.raises(InputError, match=r"times the work of the stresses, .* --stress-sign"):
+        surveyed("volumes.xyz", frames, "compression")
+    # Frames whose atoms have no common order cannot be compared one by one.
+    mixed = []
+    for number, atoms in enumerate(frames):
+        order = [0, *np.roll([1, 2, 3], number)]
+        mixed.append(atoms[order])
+        results = {**atoms.calc.results, "forces": atoms.get_forces()[order]}
+        mixed[-1].calc = SinglePointCalculator(mixed[-1], **results)
+    right, wrong = (surveyed("mixed.xyz", mixed, sign) for sign in ("tension", "compression"))
     assert not [warning for warning in right.warnings if "sign of the stress" in warning]
     assert [warning for warning in wrong.warnings if "sign of the stress" in warning]
+
+
+def test_cells_in_another_unit_and_a_net_force_are_noticed(settings, tmp_path, frames):
+    database = GlassDatabase(settings)
+
+    def warnings(name: str, frames) -> str:
+        path = ase_extxyz(tmp_path / name, frames)
+        return " ".join(database.import_frames([path], "mine", METHOD, dry_run=True).warnings)
+
+    assert "volume" not in (found := warnings("right.xyz", frames))
+    assert "add up" not in found
+    stresses = [frame.copy() for frame in frames]
+    for copy, frame in zip(stresses, frames, strict=True):
+        copy.calc = SinglePointCalculator(copy, **{**frame.calc.results, "stress": np.full(6, 1.0)})
+    assert "above 160 GPa: the stress is probably in another unit" in warnings("s.xyz", stresses)
+    bohr, pushed = (frame.copy() for frame in frames[:2])
+    bohr.set_cell(bohr.cell.array / units.BOHR, scale_atoms=True)
+    for copy, frame, force in ((bohr, frames[0], 0.0), (pushed, frames[1], 0.02)):
+        results = {**frame.calc.results, "forces": frame.get_forces() + force}
+        copy.calc = SinglePointCalculator(copy, **results)
+    found = warnings("wrong.xyz", [bohr, pushed, *frames[2:]])
+    assert "the cells of 1 frame have 6." in found
+    assert "forces of 1 frame do not add up to zero (mean force on an atom: up to 0.035" in found
+
+
+def test_energies_per_atom_are_refused_and_can_be_declared(settings, tmp_path):
+    """A trajectory shows them by the work of the forces, cells of two sizes directly."""
+    frames = [labelled(0) for _ in range(24)]
+    for number, atoms in enumerate(frames):
+        # The species order of every cell is that of the first one, and the moves are small.
+        atoms.rattle(0.05, seed=50 + number)
+        atoms.calc = EMT()
+    large = bulk("Cu", cubic=True).repeat((1, 1, 2))
+    small = bulk("Cu", cubic=True)
+    database = GlassDatabase(settings)
+
+    def imported(name: str, atoms: list[Atoms], *, offset: float, per: str | None = None):
+        given = []
+        for each in atoms:
+            each.calc = EMT()
+            energy = each.get_potential_energy() / len(each) + offset
+            given.append(each.copy())
+            results = {"forces": each.get_forces(), "stress": each.get_stress()}
+            given[-1].calc = SinglePointCalculator(given[-1], energy=energy, **results)
+        path = ase_extxyz(tmp_path / f"{name}.xyz", given)
+        reading = Reading(units=Units(energy_per=per))  # type: ignore[arg-type]
+        database.import_frames([path], "mine", METHOD, reading=reading, dry_run=True)
+        return database.import_frames([path], name, METHOD, reading=reading)
+
+    with pytest.raises(InputError, match="only as energies per atom; add --energy-per atom"):
+        imported("work", frames, offset=0.0)
+    sizes = "per atom: Cu has -3.5.* eV in cells of 4 atoms and -3.5.* in cells of 8; add --energy"
+    with pytest.raises(InputError, match=sizes):
+        imported("sizes", [small, large], offset=-3.5)
+    assert database.mongo.list_collection_names() == []
+    assert imported("cell", [small, large], offset=-3.5, per="cell").n_new == 2
+    cells = []
+    for atoms in (small, large):
+        cells.append(atoms.copy())
+        results = {"forces": atoms.get_forces(), "stress": atoms.get_stress()}
+        cells[-1].calc = SinglePointCalculator(cells[-1], energy=-3.5 * len(atoms), **results)
+    path = ase_extxyz(tmp_path / "twice.xyz", cells)
+    with pytest.raises(InputError, match="the energies are not per atom: multiplied by the"):
+        database.import_frames(
+            path, "mine", METHOD, reading=Reading(units=Units(energy_per="atom"))
+        )
+    found = imported("work", frames, offset=0.0, per="atom")
+    assert found.units["energy"] == "eV per atom"
+    energies = sorted(record.energy_per_atom for record in database.frames("work"))
+    assert energies == pytest.approx(sorted(each.get_potential_energy() / 4 for each in frames))
 
 
 def test_frames_that_fail_the_label_checks_are_refused_with_a_reason(settings, tmp_path, frames):
@@ -348,17 +430,35 @@ def test_frames_that_fail_the_label_checks_are_refused_with_a_reason(settings, t
 
 
 def nomad_archive(path: Path) -> Path:
-    """An archive in the layout of NOMAD: the uploaded folders with their raw outputs."""
+    """An archive in the layout of NOMAD: the uploaded folders with their raw outputs.
+
+    Among them are a copy, and calculations that failed: unfinished, not converged, not begun.
+    """
     calculations = {
         "upload/glass/relaxation-1": "relaxation",
+        "upload/glass/deep/copy": "relaxation",
         "upload/glass/static-1": "single-point",
         "upload/broken": "unfinished",
+        "upload/broken/electrons": "elec-unconverged",
+    }
+    run, outcar = (
+        gzip.decompress((VASP / "relaxation" / f"{name}.gz").read_bytes())
+        for name in ("vasprun.xml", "OUTCAR")
+    )
+    others = {
+        "empty/vasprun.xml": b"",
+        "no-step/vasprun.xml": run[: run.index(b"<calculation>")] + b"</modeling>",
+        "cut/OUTCAR": outcar[:4000],
+        "copy/OUTCAR.bz2": bz2.compress(outcar),
+        "inputs/INCAR": b"ENCUT = 250",
     }
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("manifest.json", "[]")
         for folder, source in calculations.items():
             for file in sorted((VASP / source).iterdir()):
                 archive.write(file, f"{folder}/{file.name}")
+        for name, content in others.items():
+            archive.writestr(f"upload/other/{name}", content)
     return path
 
 
@@ -368,20 +468,35 @@ def test_an_archive_of_raw_vasp_outputs_is_read(settings, tmp_path):
     found = database.import_frames(
         [path], "silicon", "PBEsol, 250 eV", reading=Reading(subset="paper")
     )
-    # The single point is the first step of the relaxation, labelled again.
-    assert (found.n_read, found.n_accepted, found.n_relabelled) == (5, 4, 1)
+    # The single point is the first step of the relaxation, labelled again. The OUTCAR has fewer
+    # digits, so that its frames are others; those of the copied vasprun.xml are the same.
+    assert (found.n_read, found.n_accepted, found.n_relabelled) == (15, 7, 3)
+    assert found.n_repeated == 3
     assert found.fingerprint.is_dft
     assert found.fingerprint.settings["ENCUT"] == 250.0
     assert found.fingerprint.potentials == {"Si": "PAW_PBE Si 05Jan2001"}
-    assert "vasprun.xml.gz: it cannot be read" in next(iter(found.examples.values()))
-    (last,) = (frame for frame in database.frames("silicon") if frame.name == "step 3")
+    reasons = " ".join(found.examples.values())
+    assert sum(found.refused.values()) == 5
+    for words in (
+        "upload/broken/vasprun.xml.gz: it cannot be read, as if it were cut off",
+        "electrons/vasprun.xml.gz, step 1: the electronic self-consistency did not converge",
+        "other/cut/OUTCAR: it cannot be read, as if it were cut off (Incomplete OUTCAR)",
+    ):
+        assert words in reasons
+    assert "5 of 15 frames or calculations are left out" in found.warnings[0]
+    last = next(frame for frame in database.frames("silicon") if frame.name == "step 3")
     # OUTCAR: free energy TOTEN = -10.61882724 eV for 2 atoms, 0.02678 kB in each direction.
     assert last.energy_per_atom == pytest.approx(-10.61882724 / 2, abs=1e-8)
     assert last.pressure == pytest.approx(0.002678, abs=1e-6)
     assert {frame.family for frame in database.frames("silicon")} == {
-        "upload_glass_relaxation-1",
+        "upload_glass_deep_copy",
         "upload_glass_static-1",
+        "upload_other_copy",
     }
+    # The folder of the upload, which contains everything, is no subset.
+    by_folder = Reading(subset_key="folder")
+    found = database.import_frames([path], "other", "PBEsol", reading=by_folder, dry_run=True)
+    assert found.subsets == {"glass": 4, "other": 3}
 
 
 def test_outcar_and_vasprun_give_the_same_labels(settings, tmp_path):

@@ -44,6 +44,12 @@ def test_supercooling_clock(tmp_path):
     assert (tmp_path / "supercooling_clock.svg").read_text().startswith("<?xml")
     # A second run finds its stages done.
     assert run("supercooling_clock.py", str(tmp_path), "--quick").count("kept from before") == 14
+    # Glasses cooled one by one are counted with the replicas.
+    settings = ("--quick", "--table", "consistent", "--one-by-one-from", "3000")
+    run("supercooling_clock.py", str(tmp_path), *settings)
+    table = (tmp_path / "supercooling_clock.md").read_text()
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| paper | 3000 ")]
+    assert [row[3] for row in rows] == ["32", "16"]
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ from mgflows.md.quench import AIMD_SETTINGS
 from mgflows.methods.vasp.method import GLASS_INCAR, VaspMethod
 from mgflows.nep import NepParameters
 from mgflows.structures import similarity, strain
-from mgflows.surrogate import LennardJones, SwapMonteCarlo
-from mgflows.validation import plan, rdf, shear
+from mgflows.surrogate import LennardJones, SwapMonteCarlo, fit_supercooling_clock
+from mgflows.validation import elasticity, plan, rdf, shear
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "paper_to_mgflows.md"
 CALL = re.compile(r"`([A-Za-z_.]+)\((\w+)=([^`]+)\)`")
@@ -45,6 +45,7 @@ NAMES: dict[str, Any] = {
             *(FeedbackFlowMaker, LabelFlowMaker, SamplingFlowMaker, SwapMonteCarlo),
             *(VaspMethod, NepParameters, strain.volume_deformations),
             *(strain.elastic_deformations, strain.crystal_deformations),
+            *(elasticity.elastic_constants, fit_supercooling_clock),
         )
     },
 }

@@ -32,10 +32,12 @@ from mgflows.jobs.sampling import SwapMonteCarloMaker
 from mgflows.jobs.training import TrainingMaker
 from mgflows.launch import submit
 from mgflows.md.langevin import LangevinNPT
-from mgflows.nep import NepParameters, NepTrainer
+from mgflows.nep import NepTrainer
 from mgflows.recovery import recover
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.surrogate import SurrogateMolecularDynamics, SwapMonteCarlo
+from mgflows.validation.acceptance import AcceptanceSettings
+from tests.helpers.emt_frames import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,10 +193,11 @@ def training() -> list[Job]:
         "long", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
     )
     tag(dataset, stage="training", category="sampling")
-    small = NepParameters(
-        ("Cu", "Al"), cutoff=(4.0, 4.0), n_max=(2, 2), basis_size=(2, 2), l_max=(2, 0, 0), neuron=4
+    maker = TrainingMaker(
+        trainer=NepTrainer(steps=6, reports=2),
+        parameters=PARAMETERS,
+        acceptance=AcceptanceSettings(melt_time=0.02, n_glasses=1),
     )
-    maker = TrainingMaker(trainer=NepTrainer(steps=6, reports=2), parameters=small)
     return [*labels, dataset, maker.make(dataset.output)]
 
 

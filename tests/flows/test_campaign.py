@@ -220,6 +220,10 @@ def test_a_small_box_is_sampled_over_images_and_one_of_few_atoms_is_refused(capl
             ).make(),
             "no.such.Calculator",
         ),
+        (
+            lambda: stand_in_campaign(alloy=Alloy.cuzral(n_atoms=14)).make(),
+            "have 14 atoms, and a validation needs 15",
+        ),
     ],
 )
 def test_mistakes_are_refused_before_anything_runs(maker, words):

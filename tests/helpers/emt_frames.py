@@ -9,8 +9,15 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mgflows.nep import NepParameters
+
 if TYPE_CHECKING:
     from ase import Atoms
+
+PARAMETERS = NepParameters(
+    ("Cu", "Al"), cutoff=(5.0, 4.0), n_max=(4, 3), basis_size=(4, 4), l_max=(4, 0, 0), neuron=10
+)
+"""One small network for all tests on these frames: other shapes would be compiled, too."""
 
 
 def emt_frame(number: int, subset: str = "aimd", family: str = "melt") -> Atoms:

@@ -1,10 +1,14 @@
-"""NEP files with random parameters."""
+"""NEP files with random parameters, and a published table that is not shipped."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,3 +40,21 @@ def random_potential(
     ]
     body = [f"{value:.7e}" for value in parameters] + ["1.0"] * dimension
     return "\n".join([*header, *body]) + "\n"
+
+
+EAM_OF_2011 = "CUZRAL_EAM_2011"
+"""Variable that names the file."""
+_SHA256 = "12fc74dd298ccdee179d10091e80f6948402af8443d8dda3579aff850b121f8f"
+
+
+def eam_of_2011() -> Path:
+    """The embedded-atom table ZrCuAl2011.eam.alloy of H. W. Sheng; skips the test without it.
+
+    Its file has no licence, so that it cannot be shipped.
+    """
+    given = os.environ.get(EAM_OF_2011)
+    if not given:
+        pytest.skip(f"needs ZrCuAl2011.eam.alloy: name the file in the variable {EAM_OF_2011}")
+    found = hashlib.sha256(Path(given).read_bytes()).hexdigest()
+    assert found == _SHA256, f"{given} is another table"
+    return Path(given)

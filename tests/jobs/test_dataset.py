@@ -10,10 +10,12 @@ from jobflow import Flow, job
 from mgflows.errors import InputError
 from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.dataset import DatasetInputs, DatasetMaker, MixedMethodsError
+from mgflows.jobs.freezing import Collected, FreezeSettings, freeze
 from mgflows.jobs.labels import AseLabelMaker, AseMethod
 from mgflows.jobs.store import load_label
 from mgflows.jobs.training import materialise
 from mgflows.schemas.labels import structure_from_atoms
+from mgflows.schemas.provenance import record_provenance
 from mgflows.schemas.training import DatasetDocument
 
 
@@ -67,6 +69,23 @@ def test_a_dataset_lists_its_frames_and_splits_them_both_ways(run, method):
     assert len(sides) == 10, "a family lies on one side"
     assert ("family-3", True) in sides
     assert dataset.fingerprint.description == "effective medium theory"
+
+
+def test_frames_of_a_teacher_are_split_as_those_of_the_method(run, method):
+    subsets = {f"mc-{number}": "lj_surrogate" for number in range(6)}
+    subsets |= {"crystal-1": "crystal", "crystal-2": "crystal", "held": "aimd"}
+    labels = [_label(method, family, f"teacher/{name}") for family, name in subsets.items()]
+    inputs = DatasetInputs([label.output for label in labels], held_out_families=["held"])
+    dataset = tag(DatasetMaker().make("c", ["Cu", "Al"], inputs), stage="training", category="x")
+    flow = Flow([*labels, dataset])
+    set_campaign(flow, "c")
+    dataset = DatasetDocument.model_validate(run(flow))
+    # Every phase is trained on, and a held-out trajectory is tested on as a whole.
+    assert dataset.counts["teacher/crystal"]["family_test"] == 0
+    assert [dataset.counts["teacher/aimd"][f"{name}_test"] for name in ("family", "paper")] == [
+        3,
+        3,
+    ]
 
 
 def test_the_same_frames_have_the_same_id_everywhere(run, method):
@@ -162,6 +181,20 @@ def _sampled(ordered: bool):
 @job
 def _sampled_set(families: list[str], ordered: list[bool]):
     return {"families": families, "samples": [{"ordered": each} for each in ordered]}
+
+
+def test_an_impossible_split_names_the_ordered_families():
+    with (
+        pytest.raises(InputError, match=r"2 ordered families are left out.*take more atoms"),
+        record_provenance() as provenance,
+    ):
+        freeze(
+            Collected(excluded={"a", "b"}),
+            campaign="c",
+            species=["Cu"],
+            settings=FreezeSettings(),
+            provenance=provenance,
+        )
 
 
 def test_ordered_samples_stay_out_of_training_unless_requested(run, store, method):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mgflows import Alloy
+from mgflows.errors import InputError
 from mgflows.flows.sampling import SamplingFlowMaker
 from mgflows.flows.tags import set_campaign
 from mgflows.jobs.clock import SupercoolingMaker, SurrogateMDMaker
@@ -258,3 +259,6 @@ def test_ordered_runs_and_failed_samples_are_left_out(store):
     assert set(clock.families) == {"a"}
     assert clock.clock.slope == pytest.approx(-0.1, abs=1e-9)
     assert clock.dynamics["10"] == [-1.60, -1.62]
+    all_ordered = [each.model_copy(update={"ordered": [True] * 3}) for each in documents]
+    with pytest.raises(InputError, match="ended ordered"):
+        SupercoolingMaker().make([sample], ["a"], all_ordered).run(store)

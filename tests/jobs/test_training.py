@@ -8,9 +8,10 @@ from mgflows.flows.tags import set_campaign, tag
 from mgflows.jobs.dataset import DatasetInputs, DatasetMaker
 from mgflows.jobs.labels import AseLabelMaker
 from mgflows.jobs.training import TrainingMaker
-from mgflows.nep import NepParameters, NepTrainer
+from mgflows.nep import NepTrainer
 from mgflows.schemas.labels import structure_from_atoms
 from mgflows.schemas.training import PotentialDocument
+from tests.helpers.emt_frames import PARAMETERS
 
 
 def _structures(family: int):
@@ -35,10 +36,8 @@ def _flow(method, trainer: NepTrainer) -> Flow:
     dataset = DatasetMaker(split_seed=1).make(
         "c", ["Cu", "Al"], DatasetInputs([label.output for label in labels])
     )
-    parameters = NepParameters(
-        ("Cu", "Al"), cutoff=(4.0, 4.0), n_max=(2, 2), basis_size=(2, 2), l_max=(2, 0, 0), neuron=4
-    )
-    training = TrainingMaker(trainer=trainer, parameters=parameters, seed=3).make(dataset.output)
+    maker = TrainingMaker(trainer=trainer, parameters=PARAMETERS, seed=3, acceptance=None)
+    training = maker.make(dataset.output)
     flow = Flow(
         [
             *labels,

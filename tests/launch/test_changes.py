@@ -25,6 +25,7 @@ from mgflows.launch.changes import Extension, extend, label, retrain, revalidate
 from mgflows.launch.removal import campaign_contents, delete_campaign, rename_campaign
 from mgflows.report import ReportData
 from mgflows.settings import Settings
+from tests.helpers.small_campaign import without_acceptance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def database(settings) -> GlassDatabase:
         training_steps=(40, 40),
     )
     maker = replace(stand_in_campaign(scale, name=NAME), feedback_maker=None, validation_maker=None)
-    submit_campaign(maker, settings)
+    submit_campaign(without_acceptance(maker), settings)
     worker.work(settings)
     database = GlassDatabase(settings)
     assert database.status(NAME).succeeded, database.status(NAME).failures
@@ -157,6 +158,16 @@ def test_frames_are_listed_filtered_and_written(database, settings, tmp_path, mo
     rows = json.loads(run("--worst-forces", "3", "--potential", potential[:8], "--json"))
     assert len(rows) == 3
     assert rows[0]["force_error"] >= rows[2]["force_error"]
+    assert json.loads(run("--worst-forces", "3", "--potential", "best", "--json")) == rows
+    last = database.potentials(NAME)[-1].potential_id
+    first = json.loads(run("--potential", "last", "--limit", "2", "--json"))
+    whole = json.loads(run("--potential", last, "--json"))
+    assert [row["frame_id"] for row in first] == [row["frame_id"] for row in whole[:2]]
+    assert [row["energy_error"] for row in first] == pytest.approx(
+        [row["energy_error"] for row in whole[:2]]
+    )
+    n = len(database.frames(NAME))
+    assert f"{n} frames, 2 shown; more with --limit" in run("--limit", "2")
     table = tmp_path / "frames.csv"
     assert "wrote" in run("--subset", "distorted", "--pressure", ":100", "--csv", str(table))
     assert table.read_text().startswith("frame_id,")

@@ -416,4 +416,4 @@ def test_gpaw_is_named_with_its_launcher_and_its_packages(monkeypatch):
     ]
     assert found.verdict is Verdict.WARNING
     assert "libxc-dev" in found.hint
-    assert "mgflows[gpaw]" in found.hint
+    assert "[gpaw]'" in found.hint

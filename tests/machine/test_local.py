@@ -12,6 +12,7 @@ import pytest
 from jobflow import Flow
 
 from mgflows.connections import open_database
+from mgflows.errors import ServiceError
 from mgflows.launch.campaigns import submit
 from mgflows.machine.local import LocalLauncher
 from mgflows.machine.mongod import PrivateMongod
@@ -186,6 +187,33 @@ def test_a_server_that_is_killed_for_seconds_costs_nothing(
         assert any("was restarted" in message for message in messages)
         assert sorted(jobs.ran(journal)) == sorted(names)
         assert open_database(settings).outputs.count_documents({}) == 60
+    finally:
+        server.stop()
+
+
+def test_a_launcher_ends_when_its_server_is_stopped_on_request(short_directory: Path) -> None:
+    settings = Settings(directory=short_directory, ping_seconds=0.5, outage_seconds=60.0)
+    server = PrivateMongod.from_settings(settings)
+    server.start()
+    journal = str(short_directory / "journal")
+    submit(tagged([jobs.add(journal, name, 1.0, 1.0, 0.2) for name in "abcdefgh"]), settings)
+    launcher = LocalLauncher(settings, n_workers=1, stop_seconds=1.0)
+
+    def run_and_stop() -> None:
+        for snapshot in launcher.run(poll_seconds=0.1):
+            if snapshot.n_done and server.pid() is not None:
+                server.stop()
+
+    with pytest.raises(ServiceError, match="was stopped by `mgflows db stop --force`; run the"):
+        run_and_stop()
+    assert server.pid() is None
+    assert server.was_stopped
+    try:
+        server.start()
+        assert not server.was_stopped
+        states = set(open_database(settings).fireworks.distinct("state"))
+        # A worker that waits for the server is killed; the next run recovers its job.
+        assert {"COMPLETED", "READY"} <= states <= {"COMPLETED", "READY", "RUNNING"}
     finally:
         server.stop()
 

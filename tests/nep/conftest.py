@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from mgflows.nep import NepParameters
 from tests.helpers import emt_frames as frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ase import Atoms
+
+    from mgflows.nep import NepParameters
 
 TINY_POTENTIAL = Path(__file__).parents[1] / "data" / "tiny_nep.txt"
 
@@ -32,9 +33,7 @@ def emt_frames() -> list[Atoms]:
 
 @pytest.fixture(scope="session")
 def small_parameters() -> NepParameters:
-    return NepParameters(
-        ("Cu", "Al"), cutoff=(5.0, 4.0), n_max=(4, 3), basis_size=(4, 4), l_max=(4, 0, 0), neuron=10
-    )
+    return frames.PARAMETERS
 
 
 @pytest.fixture(scope="session")

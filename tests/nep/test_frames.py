@@ -97,7 +97,7 @@ def test_virial_and_stress_are_read_to_the_same_label(tmp_path, emt_frames) -> N
         frame_labels(read_frames(tmp_path / "virial.xyz")[0])[2], stress, atol=1e-9
     )
     (tmp_path / "both.xyz").write_text(
-        text[:start] + written.replace("virial", "Virial") + " " + text[start:]
+        text[:start] + written.replace("virial", "Virials") + " " + text[start:]
     )
     np.testing.assert_allclose(
         frame_labels(read_frames(tmp_path / "both.xyz")[0])[2], stress, atol=1e-9

@@ -235,6 +235,36 @@ def test_known_errors_are_found_in_thousandths_and_per_subset(labelled, tiny_pot
     assert np.isnan(table.by_subset["distorted"].energy_r2)
 
 
+def test_errors_need_no_forces_in_memory(labelled, tiny_potential, monkeypatch) -> None:
+    from mgflows.nep import results
+    from mgflows.nep.frame_file import FrameFile
+
+    for number, frame in enumerate(labelled):
+        frame.calc = SinglePointCalculator(
+            frame, **{**frame.calc.results, "forces": frame.get_forces() + 0.01 * number}
+        )
+    complete = parity(tiny_potential, labelled)
+    frames = FrameFile()
+    for frame in labelled:
+        frames.append(frame)
+    monkeypatch.setattr(results, "_ATOMS_PER_BATCH", 120)
+    drawn = parity(tiny_potential, frames, n_components=50, seed=3)
+    assert vars(drawn.overall) == pytest.approx(vars(complete.overall))
+    assert list(drawn.by_subset) == list(complete.by_subset)
+    np.testing.assert_allclose(drawn.force_errors, complete.force_errors)
+    assert not drawn.predictions.forces
+    # Each component that was drawn is one of the frame that it names, and none is drawn twice.
+    found = drawn.components
+    for frame, reference, predicted in zip(*vars(found).values(), strict=True):
+        sides = complete.labels.forces[frame], complete.predictions.forces[frame]
+        assert (reference, predicted) in list(zip(*map(np.ravel, sides), strict=True))
+    assert len(found.reference) == len(set(found.reference)) == 50
+    everything = parity(tiny_potential, frames, n_components=10**6).components
+    np.testing.assert_array_equal(
+        everything.reference, np.concatenate(complete.labels.forces).ravel()
+    )
+
+
 def test_r2_is_one_for_perfect_labels_and_zero_for_guessing_the_mean(
     labelled, tiny_potential
 ) -> None:

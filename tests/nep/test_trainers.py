@@ -240,7 +240,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 def test_a_missing_neppo_is_reported(tmp_path, emt_frames, small_parameters, monkeypatch) -> None:
     directory = TRAINER.prepare(tmp_path, small_parameters, emt_frames[:2])
     monkeypatch.setattr("mgflows.nep.trainers.find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"mgflows\[neppo\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[neppo\]"):
         TRAINER.train(directory)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,17 +23,22 @@ from mgflows.jobs.comparison import comparison_document
 from mgflows.launch import submit
 from mgflows.md.potentials import StandInPotential
 from mgflows.report import ReportData, style
-from mgflows.report.comparison import write_comparison
+from mgflows.report.comparison import (
+    comparison_notes,
+    quantity_tables,
+    typeset,
+    write_comparison,
+)
 from mgflows.report.page import render_report
 from mgflows.schemas.comparison import ComparisonDocument, ValidationSampleDocument
-from mgflows.validation.comparison import Comparison, Estimate, ModelResults
-from mgflows.validation.experiments import load_curves
+from mgflows.validation.averages import Estimate, ModelResults
+from mgflows.validation.comparison import Comparison
+from mgflows.validation.experiments import experiments_for, load_curves, load_experiments
+from mgflows.validation.quantities import QUANTITIES
 from tests.helpers.calculators import disordered_atoms
 from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mgflows.schemas.provenance import Provenance
     from mgflows.settings import Settings
 
@@ -79,9 +85,7 @@ def own_file(folder: Path, **changes: object) -> Path:
 
 def document_of(result: Comparison, validation: str, provenance: Provenance) -> ComparisonDocument:
     names = [model.name for model in result.models]
-    return comparison_document(
-        validation, result, names, dict.fromkeys(names, 4), provenance=provenance
-    )
+    return comparison_document(validation, result, dict.fromkeys(names, 4), provenance=provenance)
 
 
 def test_a_document_gives_the_same_comparison_back(full: ReportData, tmp_path: Path) -> None:
@@ -97,12 +101,68 @@ def test_a_document_gives_the_same_comparison_back(full: ReportData, tmp_path: P
     assert back.measured_curves == result.measured_curves
 
 
+def test_a_value_from_a_secondary_source_is_marked() -> None:
+    result = comparison("nep")
+    known = experiments_for(load_experiments(None), COMPOSITION)
+    secondary = next(each for each in known if each.quantity == "bulk_modulus")
+    assert not secondary.verified
+    for experiment, mark in ((secondary, " *"), (replace(secondary, verified=True), "")):
+        (table,) = quantity_tables(replace(result, experiments=[experiment]))
+        (measured,) = (row[-1] for row in table.rows if row[-1])
+        assert measured == f"{experiment.value:g}{mark}"
+        assert ("secondary source" in table.note) == bool(mark)
+    both = [each for each in known if each.quantity == "young_modulus"]
+    result.models[0].estimates["young_modulus"] = Estimate(60.0, 1.0, 4)
+    (table,) = quantity_tables(replace(result, experiments=both))
+    assert [row[-1] for row in table.rows if row[-1]] == ["93.7 *, 96.4 *"]
+
+
+def test_titles_of_the_example_in_the_docs_are_those_of_the_tables() -> None:
+    page = (Path(__file__).parents[2] / "docs/how_to/validation.md").read_text()
+    lines = page[page.index("| quantity | quickstart |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [line.split(" | ")[0].lstrip("| ") for line in lines]
+    assert len(cells) > 30
+    titles = {
+        typeset(f"{each.title.split(' <')[0]} ").rstrip(", "): typeset(f"({each.unit})")
+        for each in QUANTITIES.values()
+    }
+    for cell in cells:
+        title = max((title for title in titles if cell.startswith(title)), key=len)
+        assert cell.endswith(titles[title]) or titles[title] == "()", cell
+
+
+def test_words_in_cells_are_not_broken_on_a_narrow_window(tmp_path: Path) -> None:
+    page = write_comparison(comparison("nep"), tmp_path / "page.html").read_text()
+    (rule,) = re.findall(r"\.folding td, \.folding thead th \{(.*?)\}", page)
+    # `anywhere` lets columns shrink to one letter; the table scrolls instead.
+    assert "white-space: normal" in rule
+    assert "anywhere" not in rule
+
+
+def test_notes_have_titles_instead_of_names() -> None:
+    result = comparison("nep")
+    open_ = Estimate(5.0, 1.0, 2, temperature=1400.0, verdict="not converged: error 20%")
+    result.models[0].estimates["viscosity_helfand 1400 K"] = open_
+    result.models[0].estimates["warren_cowley Cu-Zr"] = open_
+    assert comparison_notes(result)[1:] == [
+        "nep, viscosity, Helfand moment, at 1400 K: not converged: error 20%.",
+        "nep, Warren-Cowley parameter Cu-Zr: not converged: error 20%.",
+    ]
+
+
 def test_the_distance_to_a_measured_curve_is_the_mean_difference(tmp_path: Path) -> None:
     result = comparison("nep", "eam").with_measured(own_file(tmp_path))
     inside = (R >= 2.3) & (R <= 10.0)
     expected = np.abs(g_of(2.75) - g_of(2.80))[inside].mean()
-    distances = [model.estimates["rdf_distance_measured"].value for model in result.models]
-    assert distances == pytest.approx([0.0, expected], abs=1e-5)
+    found = [model.estimates["rdf_distance_measured"] for model in result.models]
+    assert [each.value for each in found] == pytest.approx([0.0, expected], abs=1e-5)
+    assert [each.error for each in found] == [None, None]
+    # The error is the mean size of normal noise in the curve.
+    noisy = comparison("nep")
+    noisy.models[0].curves["radial distribution"]["xray_error"] = [0.1] * len(R)
+    (model,) = noisy.with_measured(own_file(tmp_path)).models
+    noise = np.abs(np.random.default_rng(0).normal(scale=0.1, size=100_000)).mean()
+    assert model.estimates["rdf_distance_measured"].error == pytest.approx(noise, rel=0.01)
     # A curve that ends at 6 A cannot be compared over the paper's range.
     short = {"x": R[:120].tolist(), "y": g_of(2.75)[:120].tolist()}
     other = comparison("nep").with_measured(own_file(tmp_path, curve=short))
@@ -177,7 +237,7 @@ def test_stored_comparisons_are_shown_side_by_side(
     page = render_report(ReportData.from_database(database, CAMPAIGN))
     section = page[page.index('id="comparison"') :]
     assert "nep and eam side by side" in section
-    assert "6.9 ± 0.01 (4)</td><td>7 ± 0.01 (4)" in section
+    assert "6.900 ± 0.010 (4)</td><td>7.000 ± 0.010 (4)" in section
     assert 'id="comparison-1-rdf"' in section
     assert "theirs" not in section
 
@@ -257,8 +317,8 @@ def test_figures_and_table_of_relaxation_yield_and_displacements(tmp_path: Path)
     page = write_comparison(result, tmp_path / "page.html").read_text(encoding="utf-8")
     for name in ("stress-strain", "displacements", "relaxation-times"):
         assert f'id="{name}"' in page
-    assert "1.5 ± 0.1 (4)" in page
+    assert "1.50 ± 0.10 (4)" in page
     assert re.sub(r"<[^>]*>|\s", "", page).count("Cu46Zr46Al8") >= 1
     quantities, pairs = page.index("<h2>Quantities</h2>"), page.index("chemical order</h2>")
-    assert quantities < page.index("alpha relaxation time") < pairs < page.index("within 4 A all")
+    assert quantities < page.index("alpha relaxation time") < pairs < page.index("within 4 Å, all")
     assert "a: 12 of 20 samples have a result." in page

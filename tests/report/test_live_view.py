@@ -22,16 +22,22 @@ from matplotlib import image
 
 from mgflows.connections import open_database
 from mgflows.database import GlassDatabase
+from mgflows.eam import stand_in_setfl
 from mgflows.errors import InputError, ServiceError
+from mgflows.flows.comparison import ComparisonFlowMaker
 from mgflows.jobs.progress import JobProgress
 from mgflows.launch import submit
+from mgflows.md.potentials import EamPotential
 from mgflows.report.web import downloads, reports
 from mgflows.report.web.access import is_loopback
 from mgflows.report.web.app import create_app
 from mgflows.report.web.server import open_server
+from mgflows.schemas.comparison import ValidationSampleDocument
+from mgflows.schemas.provenance import record_provenance
 from mgflows.settings import Settings
 from tests.helpers import jobs
 from tests.helpers.browser import browse
+from tests.helpers.calculators import disordered_atoms
 from tests.helpers.stored_campaign import CAMPAIGN, load_stored_campaign
 from tests.helpers.workers import run_worker
 
@@ -48,6 +54,7 @@ SECRET = "hunter2-hunter2"
 REASON = f"mongodb://glass:{SECRET}@node7:27017/ does not answer <now>"
 TOKEN = "correct-horse-battery-staple"
 HOME = f"/campaigns/{CAMPAIGN}/"
+VALIDATION = "against-eam"
 
 
 class Links(HTMLParser):
@@ -69,6 +76,7 @@ def site(mongod: PrivateMongod, tmp_path_factory: pytest.TempPathFactory) -> Ite
         directory=tmp_path_factory.mktemp("site"),
         mongodb_uri=mongod.uri,
         database_name=f"test_{uuid.uuid4().hex[:12]}",
+        max_quick_failures=20,
     )
     mongo = open_database(settings)
     load_stored_campaign(mongo)
@@ -78,7 +86,9 @@ def site(mongod: PrivateMongod, tmp_path_factory: pytest.TempPathFactory) -> Ite
         {"mgflows": {"campaign": CAMPAIGN, "stage": "labels", "subset": "distorted"}}
     )
     submit(flow, settings, part="more")
+    submit_validation(settings)
     run_worker(settings, check=None)
+    interrupt_validation(settings, mongo)
     # The other job has ended: put it back to where it was while it ran.
     running = fw_id_of(mongo, "add")
     launch = mongo.launches.find_one({"fw_id": running})
@@ -88,6 +98,41 @@ def site(mongod: PrivateMongod, tmp_path_factory: pytest.TempPathFactory) -> Ite
         collection.update_one({"fw_id": running}, {"$set": {"state": "RUNNING"}})
     yield settings
     mongo.client.drop_database(settings.database_name)
+
+
+def submit_validation(settings: Settings) -> None:
+    """Submit a validation whose potential is no longer there when its jobs run."""
+    table = stand_in_setfl(settings.directory / "peer.eam.alloy")
+    maker = ComparisonFlowMaker.of_suite(VALIDATION, "tiny")
+    submit(
+        maker.make([EamPotential(table, label="peer")], [disordered_atoms()]), settings, part="1"
+    )
+    table.unlink()
+
+
+def interrupt_validation(settings: Settings, mongo: Any) -> None:
+    """Give two of the failed samples the state of a running and of an incomplete one."""
+    failed, running, done = (
+        mongo.fireworks.find_one({"name": f"peer {kind} 1"})
+        for kind in ("glass", "quench", "soundness")
+    )
+    assert failed["state"] == "FIZZLED"
+    launch = mongo.launches.find_one({"fw_id": running["fw_id"]})
+    JobProgress("steps", Path(launch["launch_dir"]))(5, 20, "")
+    for firework, state in ((running, "RUNNING"), (done, "COMPLETED")):
+        mongo.fireworks.update_one({"fw_id": firework["fw_id"]}, {"$set": {"state": state}})
+    with record_provenance() as provenance:
+        pass
+    sample = ValidationSampleDocument(
+        validation=VALIDATION, potential="peer", potential_digest="0", suite="tiny",
+        kind="soundness", index=0, n_atoms=48, composition={"Cu": 0.5, "Zr": 0.5}, engine="ase",
+        values={}, failures={"dimers": "Cu-Zr attracts below 1.5 A"}, seed=1, provenance=provenance,
+    )  # fmt: skip
+    stored = sample.model_dump() | {"@class": type(sample).__name__}
+    mongo.outputs.insert_one(
+        {"uuid": "sample", "index": 1, "output": stored}
+        | {"metadata": {"mgflows": {"campaign": VALIDATION, "stage": "validation"}}}
+    )
 
 
 def fw_id_of(mongo: Any, name: str) -> int:
@@ -141,6 +186,8 @@ def test_every_link_works_shows_no_password_and_changes_nothing(
         f"{HOME}structure?kind=samples&key=",
         f"{HOME}structure.xyz?kind=mlip_feedback&key=",
         f"{HOME}jobs/{fw_id_of(database.mongo, 'fail')}",
+        f"/validations/{VALIDATION}/",
+        f"/validations/{VALIDATION}/jobs/{fw_id_of(database.mongo, 'peer glass 1')}",
         f"/potentials/{potential.potential_id}/",
         f"/datasets/{potential.dataset_id}/",
         "/potentials/ID/lammps.zip",
@@ -172,6 +219,34 @@ def test_a_failed_job_has_its_reason_and_logs(client: FlaskClient, database: Gla
     assert "raise ValueError(message)" in page
     assert "fizzled" in page
     assert "adding 1.0 and 2.0" in text_of(client, f"{HOME}jobs/{fw_id_of(database.mongo, 'add')}")
+
+
+def test_a_validation_shows_its_samples_and_why_some_failed(
+    client: FlaskClient, database: GlassDatabase
+) -> None:
+    assert "<b>1</b> of 4 jobs done" in text_of(client, "/comparisons")
+    page = text_of(client, f"/validations/{VALIDATION}/")
+    rows = {
+        kind: page[page.index(f'<td class="text">{kind}</td>') :].partition("</tr>")[0]
+        for kind in ("soundness", "glass", "quench", "not submitted yet")
+    }
+    assert 'aria-label="1 completed"' in rows["soundness"]
+    assert 'aria-label="1 failed"' in rows["glass"]
+    assert 'aria-label="1 running"' in rows["quench"]
+    # The average of the samples does not start.
+    assert 'aria-label="1 planned"' in rows["not submitted yet"]
+    assert "3 of 3 upstream jobs failed" in page
+    assert "5 of 20 steps" in page
+    assert re.search(r"peer glass 1</a>.{0,200}peer\.eam\.alloy", page)
+    assert "Cu-Zr attracts below 1.5 A" in page
+    assert '<meta http-equiv="refresh" content="10">' in page
+    glass = fw_id_of(database.mongo, "peer glass 1")
+    page = text_of(client, f"/validations/{VALIDATION}/jobs/{glass}")
+    assert "Traceback (most recent call last)" in page
+    assert f'href="/validations/{VALIDATION}/"' in page
+    answer = client.get("/validations/nope/")
+    assert answer.status_code == 404
+    assert f"the validations are: {VALIDATION}; submit one with" in answer.text
 
 
 def test_a_job_of_another_campaign_is_not_found(client: FlaskClient) -> None:
@@ -362,9 +437,13 @@ def colours(picture: Path, left: float, right: float, top: float, bottom: float)
 def test_pages_load_in_a_browser_without_errors(database: GlassDatabase, tmp_path: Path) -> None:
     frame = next(f for f in database.frames(CAMPAIGN) if f.subset == "aimd")
     with serving(database) as address:
-        for page in ("/", HOME):
+        for page, name in (
+            ("/", CAMPAIGN),
+            (HOME, CAMPAIGN),
+            (f"/validations/{VALIDATION}/", VALIDATION),
+        ):
             document, picture = browse(f"{address}{page}", tmp_path)
-            assert CAMPAIGN in document
+            assert name in document
             assert colours(picture, 0, 1, 0, 1) > 20
         document, picture = browse(
             f"{address}{HOME}structure?kind=aimd&key={frame.frame_id}", tmp_path, 900

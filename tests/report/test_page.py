@@ -321,6 +321,6 @@ def test_without_jinja2_the_extra_is_named(
     empty: ReportData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MissingDependencyError, match=r"mgflows\[report\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[report\]"):
         write_report(empty, tmp_path / "report.html")
     assert list(tmp_path.iterdir()) == []

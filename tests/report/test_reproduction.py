@@ -142,7 +142,11 @@ def test_values_of_stored_comparisons_are_added(full: ReportData) -> None:
         figure.figure: figure
         for figure in with_campaign(FOUND, replace(full, comparisons=[document])).figures
     }
-    viscosity = next(each for each in found["5a"].values if each.quantity.endswith("at 1400 K"))
+    viscosity = next(
+        each
+        for each in found["5a"].values
+        if each.quantity.endswith("at 1400 K") and not each.excerpt
+    )
     assert (viscosity.value, viscosity.error, viscosity.unit) == (9.8, 0.4, "mPa s")
     assert viscosity.protocol == "nep in validation peers, suite standard, 6 samples"
     # Further from experiment than the paper's potential, by more than two standard errors.

@@ -178,7 +178,7 @@ def test_no_pyplot_state() -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingDependencyError, match=r"mgflows\[report\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[report\]"):
         style.render(draw, "e")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mgflows.database.glass import choose_potential
 from mgflows.report.page import render_report
 from mgflows.report.sections.warnings import failed_checks
 
@@ -26,6 +27,22 @@ def test_failed_checks_stand_above_all_numbers(empty: ReportData, full: ReportDa
     assert text.index('id="failed-checks"') < text.index('class="tiles"')
     assert "1 job failed: see the end of this report." in text
     assert "failed-checks" not in render_report(empty)
+
+
+def test_a_student_is_no_potential_of_the_campaign(full: ReportData) -> None:
+    student = full.best_potential.model_copy(
+        update={"generation": -1, "method": "UNEP-v1", "teacher": "UNEP-v1"}
+    )
+    failed = student.acceptance and student.acceptance.model_copy(update={"passed": False})
+    untested = full.best_potential.model_copy(update={"acceptance": failed})
+    assert choose_potential([untested, student]) is untested, "even if it failed its tests"
+    only = replace(full, potentials=[student])
+    first = failed_checks(only)[0]
+    assert first.startswith("There is no potential of the campaign yet: this one is the student")
+    assert f"(UNEP-v1), without a label of {full.campaign.method}" in first
+    text = render_report(only)
+    assert "potential, student of the teacher" in text
+    assert "It is not the potential of the campaign." in text
 
 
 @pytest.mark.parametrize(("factor", "n"), [(0.55, 2), (1.0, 0), (1.2, 2)])

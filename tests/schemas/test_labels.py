@@ -109,6 +109,19 @@ def test_labels_that_cannot_be_true_are_refused(atoms, method):
         LabelDocument.from_frames([], method, provenance, failed=["a: broken"])
 
 
+def test_a_free_energy_that_is_not_announced_is_the_energy(atoms):
+    class Unannounced(EMT):
+        implemented_properties = ("energy", "forces", "stress")
+
+        def calculate(self, *arguments, **keywords):
+            super().calculate(*arguments, **keywords)
+            self.results["free_energy"] = self.results["energy"] - 1.0
+
+    energy = atoms.get_potential_energy()
+    atoms.calc = Unannounced()
+    assert Frame.from_atoms(atoms).energy == pytest.approx(energy - 1.0)
+
+
 def test_fingerprints_distinguish_methods(method):
     finer = method.model_copy(update={"settings": {"cutoff": 6.0}})
     described = method.model_copy(update={"description": "another word for the same"})

@@ -4,6 +4,8 @@ import os
 import resource
 import subprocess
 import sys
+import time
+from datetime import datetime
 
 import pytest
 
@@ -35,6 +37,15 @@ def test_child_processes_count_with_their_time_and_memory() -> None:
     assert provenance.cpu_seconds >= 0.6
     assert mib < provenance.max_rss_mib < mib + 64
     assert provenance.n_cores == 2
+
+
+def test_records_that_begin_within_a_second_are_in_order() -> None:
+    with record_provenance() as first:
+        time.sleep(0.01)
+    with record_provenance() as second:
+        pass
+    assert first.created_at < second.created_at
+    assert datetime.fromisoformat(second.created_at) > datetime.fromisoformat(first.created_at)
 
 
 def test_a_child_that_was_not_waited_for_is_not_counted() -> None:

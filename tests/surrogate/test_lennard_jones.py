@@ -42,6 +42,14 @@ def test_lorentz_berthelot_values_of_the_printed_table():
     assert printed.reduced_epsilon[1, 2] == pytest.approx(0.97899704, abs=1e-8)
 
 
+def test_pairs_that_are_not_mixed():
+    lj = LennardJones.from_species(
+        {"A": 2.0, "B": 3.0, "C": 2.5}, {"A": 0.4, "B": 0.9, "C": 0.1}, pairs={("B", "A"): (2.5, 1)}
+    )
+    assert lj.unmixed_pairs(["A", "B", "C"]) == {("A", "B"): (2.5, 1.0)}
+    assert lj.unmixed_pairs(["A", "C"]) == {}
+
+
 def test_units_of_the_printed_table():
     printed = LennardJones.cuzral(table="printed")
     assert printed.temperature_unit == pytest.approx(4746.248, abs=1e-3)

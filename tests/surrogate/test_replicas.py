@@ -11,6 +11,7 @@ from mgflows import Alloy
 from mgflows.errors import InputError
 from mgflows.surrogate import LennardJones, SwapMonteCarlo
 from mgflows.surrogate.replicas import SwapMonteCarloReplicas
+from tests.helpers.replicas import check_averages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,18 +48,7 @@ def test_energies_are_those_of_the_configurations(
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_means_and_fluctuations_are_those_of_single_samplers(lj: LennardJones, dtype: str) -> None:
     replicas = SwapMonteCarloReplicas.from_alloy(lj, Alloy.cuzral(), seed=2, dtype=dtype)
-    replicas.equilibrate(300)
-    together = replicas.run(4000, 5.0)[1000:]
-    alone = []
-    for seed in range(8):
-        sampler = SwapMonteCarlo.from_alloy(lj, Alloy.cuzral(), seed=seed)
-        sampler.equilibrate(300)
-        alone.append(sampler.run(4000, 5.0)[1000:])
-    for moment in (np.mean, np.std):
-        a, b = moment(together, axis=0), moment(np.array(alone).T, axis=0)
-        error = np.hypot(a.std(ddof=1) / np.sqrt(len(a)), b.std(ddof=1) / np.sqrt(len(b)))
-        assert abs(a.mean() - b.mean()) < 4.0 * error
-        assert error < 0.1 * abs(b.mean())
+    check_averages(replicas, lj)
 
 
 @pytest.mark.physics

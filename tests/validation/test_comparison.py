@@ -7,7 +7,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
+from mgflows.checkpoints import only_process
 from mgflows.errors import InputError, MissingFileError
 from mgflows.md.potentials import (
     CalculatorPotential,
@@ -16,16 +18,21 @@ from mgflows.md.potentials import (
     StandInPotential,
     parse_potential,
 )
-from mgflows.validation.comparison import QUANTITIES, compare
+from mgflows.validation.comparison import compare
 from mgflows.validation.experiments import Experiment, load_experiments
+from mgflows.validation.measurement import measure_sample
 from mgflows.validation.plan import PROTOCOLS, SampleTask, SuiteProtocol, forecast, plan_samples
+from mgflows.validation.quantities import QUANTITIES
 from mgflows.validation.run import (
     KeptSamples,
     References,
+    check_inputs,
     compare_potentials,
     unique_names,
 )
 from mgflows.validation.sample import Sample
+from mgflows.validation.sample_files import SampleFiles
+from mgflows.validation.transport import finite_size_correction
 from tests.helpers.calculators import lennard_jones
 from tests.helpers.potentials import random_potential
 
@@ -128,15 +135,16 @@ def test_a_potential_ten_percent_too_strong_beside_the_right_one(disordered):
     assert one["viscosity 1500 K"].temperature == 1500.0
     assert (
         "relaxation_time 1500 K" in one
-        or "melt 1500 K 1, alpha relaxation" in result.models[0].failures
+        or "melt 1500 K 1, alpha relaxation time" in result.models[0].unresolved
     )
     assert "slowest decay resolved" in one["viscosity 1500 K"].verdict
     near = one["coordination all"].value
     assert other["coordination all"].value == pytest.approx(near, abs=1.5)
     assert other["rdf_distance"].error > 0.0
+    assert "no error" not in other["rdf_distance"].verdict
     assert seen[-1][1] == seen[-1][2] == len(seen)
-    modulus = next(row for row in result.rows() if row[0].startswith("bulk modulus"))
-    assert modulus[3].value == 100.0
+    modulus = next(row for row in result.rows() if row[0] == "bulk_modulus")
+    assert [each.value for each in modulus[3]] == [100.0]
     json.dumps([asdict(model) for model in result.models])
 
 
@@ -181,10 +189,18 @@ def test_finished_samples_are_kept_and_averaged_at_any_time(disordered, tmp_path
     monkeypatch.setattr("mgflows.validation.run.measure_sample", None)
     again = compare_potentials([pair(0.4)], glasses, **settings).models[0]
     assert json.dumps(asdict(again)) == json.dumps(asdict(whole))
+    monkeypatch.undo()
+    with only_process(tmp_path / "samples", "measuring in", hint="wait"):
+        for file in (tmp_path / "samples").glob("*soundness*.json"):
+            file.unlink()
+        with pytest.raises(InputError, match=r"another process is measuring in .*samples"):
+            compare_potentials([pair(0.4)], glasses, **settings)
+        assert compare_potentials([pair(0.4)], glasses, **finished).models[0].n_done == 3
     damaged = next((tmp_path / "samples").glob("*yield*.json"))
-    damaged.write_text("{")
-    with pytest.raises(InputError, match="is not a sample of a validation"):
-        compare_potentials([pair(0.4)], glasses, **settings)
+    for text in ("{", "{}", "[]", '{"values": 3}'):
+        damaged.write_text(text)
+        with pytest.raises(InputError, match="is not a sample of a validation"):
+            compare_potentials([pair(0.4)], glasses, **settings)
 
 
 @pytest.mark.faults
@@ -193,7 +209,7 @@ def test_missing_and_failed_samples_are_counted_and_left_out():
     exploded = Sample(failures={"quench": "the structure evaporates at 900 K"})
     samples = [
         ("model", task("quench", index), sample)
-        for index, sample in enumerate([good[0], None, exploded, good[1]])
+        for index, sample in enumerate([good[0], "a worker was killed", exploded, good[1]])
     ]
     result = compare(samples, suite="own", protocol=SuiteProtocol(), composition={"Cu": 1.0})
     (model,) = result.models
@@ -202,13 +218,144 @@ def test_missing_and_failed_samples_are_counted_and_left_out():
     assert model.estimates["density"].n_samples == 2
     assert (model.n_done, model.n_planned) == (3, 4)
     assert model.failures == {
-        "quench 2": "the sample did not run or ended with an error",
+        "quench 2": "a worker was killed",
         "quench 3": "the structure evaporates at 900 K",
     }
 
 
+def test_runs_that_differ_more_than_their_segments_determine_the_error_of_the_viscosity():
+    time = 4.0 * np.arange(400)
+    runs = []
+    for strength in (1.0, 1.5):
+        noise = np.random.default_rng(3).normal(scale=1e-4, size=(5, len(time)))
+        rows = strength * np.exp(-time / 100.0) + noise
+        correlation = {f"segment {k}": row.tolist() for k, row in enumerate(rows)}
+        values = {"viscosity": np.nan, "melt_volume": 7500.0}
+        curves = {"stress correlation": {"time": time.tolist(), **correlation}}
+        runs.append(Sample(values=values, curves=curves))
+    samples = [("m", task("melt", k, 1500.0), run) for k, run in enumerate(runs)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    found = compare(samples, **settings).models[0].estimates["viscosity 1500 K"]
+    # The two values are 0.8 and 1.2 times the mean.
+    assert found.error / found.value == pytest.approx(0.2, rel=0.03)
+    assert found.verdict.startswith("not converged: error 20%; 2 of at most 20 runs")
+
+
+def test_what_a_suite_cannot_resolve_is_no_failure_and_no_sample_is_stated():
+    fast = Sample(values={"density": 7.0}, unresolved={"glass transition (volume)": "no kink"})
+    samples = [("model", task("quench"), fast)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    result = compare(samples, **settings, names=["model", "without samples"])
+    assert not result.failures
+    assert result.unresolved == {"model: quench 1, glass transition (volume)": "no kink"}
+    assert [(model.name, model.n_done) for model in result.models] == [
+        ("model", 1),
+        ("without samples", 0),
+    ]
+
+
+def test_the_glass_transition_of_a_fast_cooling_is_not_resolved(disordered):
+    protocol = replace(PROTOCOLS["tiny"], cooling_rate=500.0, hold_time=0.1, n_frames=2)
+    sample = measure_sample(task("quench"), StandInPotential(), [disordered], protocol)
+    assert not sample.failures
+    assert {"glass transition, volume", "glass transition, enthalpy"} <= set(sample.unresolved)
+    assert "density" in sample.values
+    # The lines of glass and liquid do not need their intersection.
+    for phase in ("glass", "liquid"):
+        assert sample.errors[f"thermal_expansion_{phase}"] > 0.0
+
+
+def test_a_short_melt_has_no_heat_capacity_from_fluctuations(disordered):
+    protocol = replace(PROTOCOLS["tiny"], equilibration_time=2.1, melt_time=2.0)
+    sample = measure_sample(task("melt", 0, 2000.0), StandInPotential(), [disordered], protocol)
+    assert not sample.failures
+    reason = sample.unresolved["heat capacity of the melt, fluctuations"]
+    assert "too short for the correlation of the enthalpy" in reason
+    assert not [name for name in sample.values if name.startswith("heat_capacity")]
+    assert sample.values["melt_enthalpy"] < 0.0
+
+
+def test_samples_of_different_versions_are_pointed_out(tmp_path):
+    stored = [Sample(values={"density": 7.0}, version=version) for version in ("0.1.0", "")]
+    samples = [("m", task("quench", k), sample) for k, sample in enumerate(stored)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    mixed = compare(samples, **settings).mixed_versions
+    assert "different versions of mgflows: 0.1.0 and one that is not recorded" in mixed
+    assert not compare(samples[:1], **settings).mixed_versions
+    # Files of earlier versions do not record it.
+    files = SampleFiles(tmp_path, [bulk("Cu")], SuiteProtocol(), {"model": (pair(0.4), "m")})
+    old = {"values": {"density": 7.0}, "cpu_seconds": 1.0}
+    files.path(task("quench")).write_text(json.dumps(old))
+    assert files.read(task("quench")).version == ""
+    files.write(task("quench"), stored[0])
+    assert files.read(task("quench")).version == "0.1.0"
+
+
+def test_voronoi_indices_have_errors_over_samples():
+    indices = [
+        {"<0 0 12 0>": 0.1, "<0 2 8 2>": 0.5, "<0 3 6 4>": 0.4},
+        {"<0 2 8 2>": 0.7, "<0 3 6 4>": 0.2, "<0 1 10 2>": 0.1},
+    ]
+    samples = [
+        ("m", task("quench", k), Sample(curves={"voronoi": {i: [f] for i, f in each.items()}}))
+        for k, each in enumerate(indices)
+    ]
+    # A sample of an earlier version has the most frequent ones only.
+    earlier = Sample(curves={"voronoi": {"<0 2 8 2>": [0.6]}})
+    samples += [("old", task("quench"), earlier)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    model, old = compare(samples, **settings).models
+    found = {key: (e.value, e.error, e.n_samples) for key, e in model.estimates.items()}
+    assert found == {
+        "voronoi <0 2 8 2>": (pytest.approx(0.6), pytest.approx(0.1), 2),
+        "voronoi <0 3 6 4>": (pytest.approx(0.3), pytest.approx(0.1), 2),
+        "voronoi <0 1 10 2>": (pytest.approx(0.05), pytest.approx(0.05), 2),
+    }
+    assert {key: e.value for key, e in old.estimates.items()} == {"voronoi <0 2 8 2>": 0.6}
+
+
+def test_diffusion_is_corrected_where_the_viscosity_is_resolved():
+    def run(noise: float) -> Sample:
+        time = 4.0 * np.arange(400)
+        generator = np.random.default_rng(1)
+        rows = np.exp(-time / 100.0) + noise * generator.normal(size=(5, len(time)))
+        correlation = {f"segment {k}": row.tolist() for k, row in enumerate(rows)}
+        values = {"viscosity": np.nan, "melt_volume": 8000.0, "diffusion Cu": 3.0}
+        curves = {"stress correlation": {"time": time.tolist(), **correlation}}
+        return Sample(values=values, errors={"diffusion Cu": 0.1}, curves=curves)
+
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    good = run(1e-4)
+    found = compare([("m", task("melt", 0, 1500.0), good)], **settings).models[0].estimates
+    corrected, viscosity = found["diffusion_corrected Cu 1500 K"], found["viscosity 1500 K"]
+    # The cell has an edge of 20 A.
+    shift = finite_size_correction(1500.0, viscosity.value, 20.0)
+    assert corrected.value == pytest.approx(3.0 + shift)
+    relative = viscosity.error / viscosity.value
+    assert corrected.error == pytest.approx(np.hypot(0.1, relative * shift))
+    assert corrected.temperature == 1500.0
+    oblong = replace(good, values=good.values | {"melt_cubic": 0.0})
+    for sample in (oblong, run(4.0)):
+        found = compare([("m", task("melt", 0, 1500.0), sample)], **settings).models[0].estimates
+        assert "diffusion Cu 1500 K" in found
+        assert "diffusion_corrected Cu 1500 K" not in found
+
+
+@pytest.mark.parametrize("kind", ["fails", "no stress"])
+def test_a_calculator_that_fails_is_refused_before_anything_is_measured(kind, disordered):
+    odd = parse_potential(
+        f'calculator:odd=tests.helpers.odd_calculators:OddCalculator?{{"kind": "{kind}"}}'
+    )
+    with pytest.raises(InputError, match="odd does not evaluate energy, forces and stress of"):
+        check_inputs([pair(0.4), odd], [disordered])
+    check_inputs([pair(0.4), odd], [disordered], evaluate=False)
+    with pytest.raises(InputError, match="is for Al, but not"):
+        check_inputs([StandInPotential(("Al",))], [disordered])
+
+
 def test_unsafe_dimers_of_a_peer_are_warnings():
     hole = Sample(failures={"dimers": "Cu-Cu has an attractive hole", "cold curve": "falls"})
+    hole.values["melt_density"] = 6.2
     samples = [("peer", task("soundness"), hole), ("model", task("soundness"), hole)]
     settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
     result = compare(samples, **settings, names=["model", "peer"])
@@ -219,6 +366,8 @@ def test_unsafe_dimers_of_a_peer_are_warnings():
         "peer: soundness 1, cold curve",
     ]
     assert result.warnings == {"peer: soundness 1, dimers": "Cu-Cu has an attractive hole"}
+    # The melt of these checks has 2000 K.
+    assert list(result.models[0].estimates) == ["melt_density 2000 K"]
 
 
 def test_a_single_sample_has_the_error_over_time_or_none():
@@ -257,6 +406,8 @@ def test_potentials_are_parsed_from_their_specification(tmp_path):
         ("mace:file", "unknown kind 'mace'"),
         ("calculator:nowhere:Class", "cannot be imported"),
         ("calculator:ase.calculators.lj:LennardJones?{", "not a JSON"),
+        ("calculator:ase.calculators.lj:LennardJones?[1]", "not a JSON object .it is a list"),
+        ("calculator:tests.helpers.broken_module:Class", "cannot be imported .OSError"),
         ("eam:", "names no file"),
         (f"eam:{file}", "not an embedded-atom table"),
     ):
@@ -293,6 +444,8 @@ def test_glasses_of_two_compositions_are_refused(disordered):
         compare_potentials([pair(0.4)], [disordered], suite="slow")
     with pytest.raises(InputError, match="no glass"):
         compare_potentials([pair(0.4)], [])
+    with pytest.raises(InputError, match=r"glass 1 .Cu. has 1 atom, fewer than 15"):
+        compare_potentials([pair(0.4)], [bulk("Cu")])
 
 
 def test_shipped_experiments_have_sources():
@@ -312,6 +465,12 @@ def test_shipped_experiments_have_sources():
     [
         ({"quantity": "hardness"}, "unknown quantity 'hardness'"),
         ({"value": "about 7"}, "not a number"),
+        ({"value": float("nan")}, "not a number"),
+        ({"value": True}, "not a number"),
+        ({"error": -0.1}, "is negative"),
+        ({"conditions": "as cast"}, "not a mapping"),
+        ({"quantity": ["density"]}, "unknown quantity"),
+        ({"composition": "Cu."}, "not a formula"),
         ({"doi": "internet"}, "DOI 'internet'"),
         ({"verified": "yes"}, "not true or false"),
         ({"composition": "glass 7"}, "not a formula"),
@@ -354,7 +513,7 @@ def test_coinciding_temperatures_select_the_experiment():
         composition={"Cu": 1.0},
         experiments=measured,
     )
-    assert result.experiment("viscosity 1600 K", 1600.0).value == 4.0
-    assert result.experiment("viscosity 1500 K", 1500.0) is None
+    assert [each.value for each in result.measured_values("viscosity 1600 K", 1600.0)] == [4.0]
+    assert not result.measured_values("viscosity 1500 K", 1500.0)
     assert [row[2][0].temperature for row in result.rows()] == [1400.0, 1600.0]
     assert np.isclose(result.models[0].cpu_hours, 0.0)

@@ -13,16 +13,18 @@ from mgflows.md.engines import AseEngine
 from mgflows.md.potentials import CalculatorPotential
 from mgflows.validation.rdf import radial_distribution
 from mgflows.validation.short_range_order import (
+    largest_void,
     neighbour_statistics,
     neutron_weights,
     structure_factor,
     voronoi_indices,
 )
 from mgflows.validation.soundness import cold_curve, energy_drift
-from mgflows.validation.transition import glass_transition
+from mgflows.validation.transition import glass_transition, phase_line
 from mgflows.validation.transport import (
     alpha_relaxation,
     diffusion_coefficients,
+    finite_size_correction,
     fit_arrhenius,
     fit_vogel,
 )
@@ -44,6 +46,14 @@ def test_neighbours_and_order_of_b2():
 
 
 @pytest.mark.physics
+def test_voids_of_crystals_and_of_a_vacancy():
+    assert largest_void(bulk("Cu", "fcc", a=3.6)) == pytest.approx(1.8)
+    assert largest_void(bulk("Fe", "bcc", a=2.9)) == pytest.approx(2.9 * np.sqrt(5.0) / 4.0)
+    atoms = bulk("Cu", "fcc", a=3.6, cubic=True).repeat(3)
+    del atoms[40]
+    assert largest_void(atoms) == pytest.approx(3.6 / np.sqrt(2.0))
+
+
 def test_voronoi_cells_of_crystals_and_of_an_icosahedron():
     """bcc: truncated octahedra, six faces of four edges and eight of six."""
     bcc = bulk("Fe", "bcc", a=2.9, cubic=True).repeat(3)
@@ -101,8 +111,20 @@ def test_the_kink_of_a_cooling_and_its_error():
     assert 0.6 < np.mean(errors) / np.std(kinks, ddof=1) < 1.6
     with pytest.raises(PotentialFailureError, match="do not differ"):
         glass_transition(temperature, 17.0 + 1e-3 * temperature + 0.05 * noise)
+    alone = phase_line(temperature, 17.0 + 1e-3 * temperature + 0.05 * noise, below=550.0)
+    assert alone.slope == pytest.approx(1e-3, abs=4.0 * alone.slope_error)
     with pytest.raises(InputError, match="below 310 K"):
         glass_transition(temperature[::100], line[::100], glass_below=310.0)
+
+
+@pytest.mark.physics
+def test_the_finite_size_correction_in_si_units():
+    """Also for water, 298 K, 0.9 mPa s, 18.6 A: about 0.37e-9 m2/s."""
+    expected = 2.837297 * 1.380649e-23 * 1500.0 / (6.0 * np.pi * 4.4e-3 * 20e-10)
+    assert finite_size_correction(1500.0, 4.4, 20.0) == pytest.approx(1e9 * expected, rel=1e-6)
+    assert finite_size_correction(298.0, 0.9, 18.6) == pytest.approx(0.37, abs=0.01)
+    with pytest.raises(InputError, match="the viscosity is 0 but must be positive"):
+        finite_size_correction(1500.0, 0.0, 20.0)
 
 
 @pytest.mark.physics

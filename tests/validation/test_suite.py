@@ -175,6 +175,7 @@ def test_constraints_are_ignored(disordered, monkeypatch):
         (lambda atoms: atoms.set_cell(np.full((3, 3), np.nan)), "cell vector that is not finite"),
         (lambda atoms: atoms.set_cell([1.0, 1.0, 0.0]), "volume 0"),
         (lambda atoms: atoms.__delitem__(slice(None)), "no atoms"),
+        (lambda atoms: atoms.__delitem__(slice(5, None)), "has 5 atoms, fewer than 15"),
     ],
 )
 def test_structures_that_are_not_finite_are_refused(damage, message):

@@ -67,7 +67,7 @@ def _read_system(system: Path, name: str, reading: Reading) -> Iterator[ForeignF
             yield ForeignFrame(where, problem=f"its arrays cannot be read: {error}")
             continue
         for number in range(len(arrays["coord"])):
-            info = {"folder": name, "file": name, "system": name}
+            info = {"folder": name, "file": name, "system": name, "set": where}
             try:
                 kinds = arrays["real_atom_types"][number] if "real_atom_types" in arrays else types
                 # A negative type is a place without an atom.

@@ -57,6 +57,9 @@ class Units:
     stress_sign
         ``tension``: positive when stretched, as in ASE; ``compression``: positive when compressed,
         as in VASP. A virial is always positive when compressed, as in GPUMD, MACE and DeePMD-kit.
+    energy_per
+        ``cell`` or ``atom``: what the energies are given for; virials are those of the cell. None
+        is the cell, unless cells of different sizes show that it is the atom, which is an error.
 
     Raises
     ------
@@ -68,6 +71,7 @@ class Units:
     length: str = "A"
     stress: str = "eV/A^3"
     stress_sign: Literal["tension", "compression"] = "tension"
+    energy_per: Literal["cell", "atom"] | None = None
 
     def __post_init__(self) -> None:
         known = {
@@ -75,12 +79,13 @@ class Units:
             "length": tuple(_LENGTHS),
             "stress": tuple(_STRESSES),
             "stress_sign": ("tension", "compression"),
+            "energy_per": ("cell", "atom", None),
         }
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise InputError(
                     f"the unit of {name} is {getattr(self, name)!r}",
-                    hint=f"give one of {', '.join(values)}",
+                    hint=f"give one of {', '.join(map(str, values))}",
                 )
 
     @property
@@ -118,11 +123,12 @@ class Reading:
     subset_key
         Key of ``info`` by which frames are divided into subsets, instead; ``config_type`` or
         ``subset`` by default, where frames have it. ``folder`` is the topmost folder of a VASP
-        calculation, ``file`` the name of the file and ``formula`` the composition.
+        calculation below those that contain all of them, ``file`` the name of the file and
+        ``formula`` the composition.
     family_key
         Key of ``info`` whose value is the family: frames of one family are never on both sides of
         a family split. ``family`` by default; else the folder of a VASP calculation or a DeePMD
-        system, and otherwise each frame is its own family.
+        system, and otherwise each frame is its own family. ``set`` is a set of a DeePMD system.
     """
 
     format: Format | None = None
@@ -198,7 +204,7 @@ def labelled_atoms(
     atoms
         Species, positions, cell and periodicity, in the unit of length.
     energy, forces
-        Energy of the cell, and (n, 3) forces.
+        Energy of the cell or per atom, and (n, 3) forces.
     stress
         (3, 3), (9,) or (6,) in ASE's Voigt order; None without one.
     virial
@@ -219,9 +225,10 @@ def labelled_atoms(
         cell=atoms.cell.array * length,
         pbc=atoms.pbc,
     )
+    energy = float(energy) * unit * (len(atoms) if given.energy_per == "atom" else 1)
     results: dict[str, Any] = {
-        "energy": float(energy) * unit,
-        "free_energy": float(energy) * unit,
+        "energy": energy,
+        "free_energy": energy,
         "forces": np.asarray(forces, dtype=float) * (unit / length),
     }
     tensors = []

@@ -131,6 +131,8 @@ class Importer:
                 f"none of the {survey.n_read} frames can be imported: {listed(reasons)}",
                 hint="name the keys of the label, or correct the files",
             )
+        if any(form != "vasp" for form in self.formats):
+            survey.check_units(self.reading.units)
         return self._document(survey, files, provenance)
 
     def store_frames(self, described: ImportDocument) -> ImportDocument:
@@ -200,7 +202,7 @@ class Importer:
         assert survey.fingerprint is not None
         given = self.reading.units
         units = {
-            "energy": given.energy,
+            "energy": f"{given.energy} per {given.energy_per or 'cell'}",
             "length": given.length,
             "forces": f"{given.energy}/{given.length}",
         }

@@ -10,20 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.formula import Formula
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.geometry import right_handed
+from mgflows.md.condensed import volume_ratio
 from mgflows.methods.base import check_geometry
+from mgflows.nep.label_units import UnitComparison
 from mgflows.schemas.frames import Frame, FrameSummary
 from mgflows.schemas.imports import Range
 from mgflows.schemas.quality import violations
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ase import Atoms
 
-    from mgflows.database.imports.foreign import ForeignFrame, Reading
+    from mgflows.database.imports.foreign import ForeignFrame, Reading, Units
     from mgflows.schemas.labels import MethodFingerprint
 
 __all__ = ["CheckedFrame", "RefusedFrameError", "Survey", "check_frame"]
@@ -33,8 +37,30 @@ _SUBSET_KEYS = ("config_type", "subset")
 _ISOLATED = "isolatedatom"
 """MACE's ``config_type`` of a frame that defines the energy of an atom."""
 _OWN_KEYS = frozenset(
-    ("config_type", "subset", "family", "frame_id", "file", "folder", "path", "system", "step")
+    (
+        "config_type",
+        "subset",
+        "family",
+        "frame_id",
+        "file",
+        "folder",
+        "path",
+        "set",
+        "step",
+        "system",
+    )
 ) | {"calculation", "log10_time", "pbc"}
+_USUAL_VOLUME = (0.3, 4.0)
+"""Range of the volume of a cell over that of the solid elements: 6.7 if it is in bohr. Atoms of a
+cell in nm overlap, and are refused."""
+_LARGEST_MEAN_FORCE = 0.01
+"""eV/A. The mean force on the atoms of a cell is zero; plane-wave codes leave less than this."""
+_LARGEST_TYPICAL_PRESSURE = 150.0
+"""GPa; stresses in GPa that are taken for eV/A^3 are 160 times too large."""
+_CONDENSED_VOLUME = (0.5, 2.0)
+"""Range of the same ratio in which cells of one composition have similar energies per atom."""
+_SIZE_RATIO, _SMALLEST_ENERGY = 1.5, 1.0
+"""Smallest ratio of two sizes whose energies are compared, and energy in eV that is far from 0."""
 _MINIMUM_SPREAD, _MINIMUM_FRAMES = 0.02, 20
 """Smallest relative spread of the volumes, and number of frames, to check the pressure's sign."""
 
@@ -179,6 +205,8 @@ class Survey:
     formulas: Counter[str] = field(default_factory=Counter)
     ranges: dict[str, Range] = field(default_factory=dict)
     isolated_atoms: dict[str, float] = field(default_factory=dict)
+    unusual_volumes: list[float] = field(default_factory=list)
+    mean_forces: list[float] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
     fingerprint: MethodFingerprint | None = None
     _families: set[str] = field(default_factory=set)
@@ -187,6 +215,10 @@ class Survey:
     _volumes: defaultdict[str, list[tuple[float, float]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    _energies: defaultdict[tuple[str, int], list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    _units: UnitComparison = field(default_factory=UnitComparison)
 
     def add(self, foreign: ForeignFrame, reading: Reading) -> CheckedFrame | None:
         """Check a frame and count it.
@@ -242,11 +274,11 @@ class Survey:
         """Points that the user should check, one sentence each."""
         if self.refused:
             number = sum(self.refused.values())
-            yield f"{number} of {self.n_read} frames do not pass the checks and are left out"
+            yield f"{number} of {self.n_read} frames or calculations are left out, as listed"
         if self.n_relabelled:
             yield (
-                f"{self.n_relabelled} frames are further labels of a structure; a dataset takes "
-                "one of them"
+                f"{plural(self.n_relabelled, 'further label')} of a structure that has one; a "
+                "dataset takes one of them"
             )
         if self.n_steps:
             yield (
@@ -258,17 +290,115 @@ class Survey:
                 "every frame is its own family, so that frames of one trajectory may lie on both "
                 "sides of a split; give the key of their origin with --family-by"
             )
+        if self.n_families == 1 < self.n_accepted:
+            yield (
+                "all frames are one family, so that nothing is left to test with in a family "
+                "split; give a key that divides them with --family-by"
+            )
         if len(self.keys["energy"]) > 1:
             listing = ", ".join(f"{key} ({n})" for key, n in self.keys["energy"].items())
             yield f"the energy is under several keys: {listing}; make sure that all mean the same"
+        if self.unusual_volumes:
+            low, high = min(self.unusual_volumes), max(self.unusual_volumes)
+            yield (
+                f"the cells of {plural(len(self.unusual_volumes), 'frame')} have {low:.2g} to "
+                f"{high:.2g} times the volume of their solid elements: they are in "
+                "another unit (see --length-unit) or contain vacuum"
+            )
+        if self.mean_forces:
+            yield (
+                f"the forces of {plural(len(self.mean_forces), 'frame')} do not add up to zero "
+                f"(mean force on an atom: up to {max(self.mean_forces):.2g} eV/A), as those of a "
+                "periodic cell must; a column may be missing or an external force included"
+            )
         yield from self._suspicious_pressures()
 
+    def check_units(self, given: Units) -> None:
+        """Refuse energies per atom and labels of different units, as far as the frames show them.
+
+        Energies of similar frames are compared with the work of their forces
+        (:mod:`mgflows.nep.label_units`), and energies of cells of one composition with their sizes.
+
+        Parameters
+        ----------
+        given
+            The units in which the frames were read.
+
+        Raises
+        ------
+        InputError
+            If the labels contradict each other or the energies are per atom; the hint names the
+            options.
+        """
+        if given.energy_per == "atom" and (found := self._energies_growing_as(2.0)):
+            raise InputError(
+                f"the energies are not per atom: multiplied by the number of atoms, {found}",
+                hint="leave out --energy-per atom",
+            )
+        if given.energy_per is None and (found := self._energies_growing_as(0.0)):
+            raise InputError(
+                f"the energies seem to be per atom: {found}",
+                hint="add --energy-per atom, or --energy-per cell if they are those of the cells",
+            )
+        try:
+            self._units.check()
+        except InputError as error:
+            if "per atom" in error.message:
+                hint = "add --energy-per atom"
+            else:
+                hint = (
+                    f"{error.hint}, or give those of the file with --energy-per, --energy-unit, "
+                    "--length-unit, --stress-unit and --stress-sign"
+                )
+            raise InputError(error.message, hint=hint) from None
+
+    def _energies_growing_as(self, power: float) -> str:
+        """Two cells of one composition whose energies grow as a power of their number of atoms.
+
+        Parameters
+        ----------
+        power
+            The power, which is 1 for energies of cells; 0 if they were given per atom, 2 if they
+            were multiplied by the number of atoms once too often.
+
+        Returns
+        -------
+        The cells and their energies, or an empty string if there are none, or if the energies of
+        other cells grow in another way.
+        """
+        sizes: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        for (formula, n_atoms), energies in self._energies.items():
+            reduced = str(Formula(formula).reduce()[0].format("hill"))
+            sizes[reduced][n_atoms] = float(np.median(energies))
+        found = ""
+        for formula, energy_of in sizes.items():
+            small, large = min(energy_of), max(energy_of)
+            first, last = energy_of[small], energy_of[large]
+            if large < _SIZE_RATIO * small or min(abs(first), abs(last)) < _SMALLEST_ENERGY:
+                continue
+            ratio = last / first
+            growth = math.log(ratio) / math.log(large / small) if ratio > 0.0 else math.inf
+            if abs(growth - power) > 0.5:
+                return ""
+            if abs(growth - power) < 0.2:
+                found = found or (
+                    f"{formula} has {first:.5g} eV in cells of {small} atoms and {last:.5g} eV in "
+                    f"cells of {large}"
+                )
+        return found
+
     def _suspicious_pressures(self) -> Iterator[str]:
-        """Compare the sign of the pressure with the volumes of cells of equal composition.
+        """Check the unit of the stress, and compare its sign with volumes of equal composition.
 
         Compression raises the pressure of every stable solid or liquid; labels of the opposite sign
         would train a potential that explodes.
         """
+        everything = [abs(pressure) for pairs in self._volumes.values() for _, pressure in pairs]
+        if everything and (typical := float(np.median(everything))) > _LARGEST_TYPICAL_PRESSURE:
+            yield (
+                f"half of the frames have pressures above {typical:.0f} GPa: the stress is "
+                "probably in another unit; see --stress-unit"
+            )
         for formula, pairs in self._volumes.items():
             volumes, pressures = np.array(pairs).T
             spread = (volumes.max() - volumes.min()) / volumes.mean()
@@ -305,7 +435,7 @@ class Survey:
                 f"{foreign.where} was computed with other settings than the frames before "
                 f"({'; '.join(differences)})",
                 hint="import the calculations of each method separately, each with its own "
-                "--method",
+                "--method; extract an archive first, and give its folders",
             )
         else:
             self.fingerprint = self.fingerprint.merge(found)
@@ -335,6 +465,18 @@ class Survey:
                 Range(smallest=value, largest=value) if known is None else known.including(value)
             )
         self._volumes[summary.formula].append((volume, summary.pressure))
+        ratio = volume_ratio(foreign.atoms) if foreign.atoms else math.nan
+        if foreign.atoms is not None and self.refused_before is None:
+            self._units.add(foreign.atoms)
+        if _CONDENSED_VOLUME[0] < ratio < _CONDENSED_VOLUME[1]:
+            self._energies[summary.formula, summary.n_atoms].append(
+                summary.energy_per_atom * summary.n_atoms
+            )
+        if ratio < _USUAL_VOLUME[0] or ratio > _USUAL_VOLUME[1]:
+            self.unusual_volumes.append(ratio)
+        mean_force = float(np.linalg.norm(np.mean(checked.frame.forces, axis=0)))
+        if mean_force > _LARGEST_MEAN_FORCE:
+            self.mean_forces.append(mean_force)
 
 
 def _reason(message: str) -> str:

@@ -7,15 +7,14 @@ calculation by calculation; they are never unpacked as a whole.
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
 import tarfile
 import tempfile
 import warnings
 import zipfile
-import zlib
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -31,24 +30,12 @@ __all__ = ["is_archive", "is_calculation", "read_vasp"]
 
 _OUTPUT = re.compile(r"^(vasprun|OUTCAR)[\w.-]*$", re.IGNORECASE)
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+_COMPRESSED = (".gz", ".bz2", ".xz")
 _KEYS = {"energy": "e_fr_energy", "forces": "forces", "stress": "stress"}
 _OUTCAR_KEYS = {"energy": "free  energy   TOTEN", "forces": "TOTAL-FORCE", "stress": "in kB"}
 _DECIDING = ("PREC", "ENCUT", "ISMEAR", "SIGMA", "ISPIN", "GGA", "LASPH", "LREAL")
 _OPTIONAL = {"METAGGA": ("--", "NONE"), "IVDW": (0,), "LDAU": (False,), "LSORBIT": (False,)}
 """Tags that are recorded only where they are not at their default."""
-_UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MgflowsError,
-    OSError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    zlib.error,
-)
-"""Errors of the parsers for files that are cut off; that of XML is a SyntaxError."""
 _MOLECULAR_DYNAMICS = 0
 """IBRION of molecular dynamics."""
 
@@ -76,9 +63,9 @@ def read_vasp(path: Path) -> Iterator[ForeignFrame]:
         If there is no calculation.
     """
     n_found = 0
-    for name, file in _outputs(path):
+    for name, top, file in _outputs(path):
         n_found += 1
-        yield from _read_output(name, file, path)
+        yield from _read_output(name, top, file, path)
     if not n_found:
         raise InputError(
             f"{path} holds no output of VASP",
@@ -86,29 +73,29 @@ def read_vasp(path: Path) -> Iterator[ForeignFrame]:
         )
 
 
-def _outputs(path: Path) -> Iterator[tuple[str, Path]]:
-    """Outputs to read: their names within the source, and files."""
+def _outputs(path: Path) -> Iterator[tuple[str, str, Path]]:
+    """Outputs to read: their names and topmost folders within the source, and files."""
     if path.is_dir():
         files = {
             each.relative_to(path).as_posix(): each
             for each in sorted(path.rglob("*"))
             if is_calculation(each.name)
         }
-        for name in _chosen(files):
-            yield name, files[name]
+        for name, top in _chosen(files):
+            yield name, top, files[name]
     elif not is_archive(path):
-        yield path.name, path
+        yield path.name, "", path
     else:
         yield from _archived(path)
 
 
-def _archived(path: Path) -> Iterator[tuple[str, Path]]:
+def _archived(path: Path) -> Iterator[tuple[str, str, Path]]:
     with _members(path) as (names, extract), tempfile.TemporaryDirectory() as folder:
-        for name in _chosen(each for each in names if is_calculation(each)):
+        for name, top in _chosen(each for each in names if is_calculation(each)):
             file = Path(folder) / PurePosixPath(name).name
             with extract(name) as source, file.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            yield name, file
+            yield name, top, file
             file.unlink()
 
 
@@ -138,8 +125,11 @@ def _members(path: Path) -> Iterator[tuple[list[str], Any]]:
         ) from error
 
 
-def _chosen(names: Iterable[str]) -> list[str]:
-    """One kind of output per folder: vasprun.xml where there is one."""
+def _chosen(names: Iterable[str]) -> list[tuple[str, str]]:
+    """One kind of output per folder, vasprun.xml where there is one, with its topmost folder.
+
+    Folders that contain everything, such as those of the archives of NOMAD, do not count.
+    """
     folders: dict[str, list[str]] = {}
     for name in names:
         folders.setdefault(str(PurePosixPath(name).parent), []).append(name)
@@ -148,13 +138,18 @@ def _chosen(names: Iterable[str]) -> list[str]:
         files = folders[folder]
         runs = [name for name in files if PurePosixPath(name).name.lower().startswith("vasprun")]
         chosen += sorted(runs or files)
-    return chosen
+    places = [PurePosixPath(name).parent.parts for name in chosen]
+    levels = zip(*places, strict=False)
+    n_shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    return [
+        (name, next(iter(parts[n_shared:] or parts[-1:]), ""))
+        for name, parts in zip(chosen, places, strict=True)
+    ]
 
 
-def _read_output(name: str, file: Path, source: Path) -> Iterator[ForeignFrame]:
+def _read_output(name: str, top: str, file: Path, source: Path) -> Iterator[ForeignFrame]:
     parent = PurePosixPath(name).parent
     folder = "" if str(parent) == "." else parent.as_posix()
-    top = parent.parts[0] if parent.parts else ""
     info = {
         "folder": top,
         "path": folder,
@@ -164,8 +159,8 @@ def _read_output(name: str, file: Path, source: Path) -> Iterator[ForeignFrame]:
     reader = _read_outcar if PurePosixPath(name).name.upper().startswith("OUTCAR") else _read_run
     try:
         yield from reader(name, file, info)
-    except _UNREADABLE as error:
-        # The type of the error of the parsers depends on the place where a file is cut off.
+    except Exception as error:  # noqa: BLE001
+        # The parsers raise anything, according to the place where a file is cut off.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         yield ForeignFrame(name, problem=f"it cannot be read, as if it were cut off ({reason})")
 
@@ -227,13 +222,18 @@ _ITERATION = re.compile(r"Iteration\s+(\d+)\(\s*(\d+)\)")
 
 
 def _read_outcar(name: str, file: Path, info: dict[str, Any]) -> Iterator[ForeignFrame]:
+    with _decompressed(file) as plain:
+        yield from _read_plain_outcar(name, plain, info)
+
+
+def _read_plain_outcar(name: str, file: Path, info: dict[str, Any]) -> Iterator[ForeignFrame]:
     from ase.calculators.calculator import PropertyNotImplementedError
     from ase.io import iread
 
     tags: dict[str, Any] = {}
     titles: list[str] = []
     iterations: dict[int, int] = {}
-    with _open_text(file) as stream:
+    with file.open(encoding="utf-8", errors="replace") as stream:
         for line in stream:
             if "TITEL" in line:
                 titles.append(line.partition("=")[2].strip())
@@ -276,10 +276,18 @@ def _read_outcar(name: str, file: Path, info: dict[str, Any]) -> Iterator[Foreig
 
 
 @contextmanager
-def _open_text(file: Path) -> Iterator[IO[str]]:
-    opener: Any = gzip.open if file.suffix == ".gz" else open
-    with opener(file, "rt", encoding="utf-8", errors="replace") as stream:
-        yield stream
+def _decompressed(file: Path) -> Iterator[Path]:
+    """The file, or an uncompressed copy, because ASE cannot read every kind of compression."""
+    from monty.io import zopen
+
+    if file.suffix not in _COMPRESSED:
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "OUTCAR"
+        with zopen(file, "rb") as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        yield copy
 
 
 def _settings(tags: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from mgflows.nep.parameters import NepParameters
 
-__all__ = ["BasisCache", "FrameSet", "fit_reference"]
+__all__ = ["BasisCache", "FrameSet", "fit_reference", "usable_frames"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,12 @@ _MAX_STRESS = 10.0
 """eV/A^3, which is 1600 GPa."""
 _MAX_TYPICAL_STRESS = 1.0
 """eV/A^3 (160 GPa); the median of the largest components of the frames."""
-_MAX_ENERGY_SPREAD = 100.0
-"""eV/atom, after the energies of the elements have been removed."""
+_MAX_ENERGY_SPREAD = 50.0
+"""eV/atom, after the energies of the elements have been removed; crystals of 0.75 to 1.35 times
+their volume and glasses differ by a few."""
+_N_ROBUST = 30
+_NEGLIGIBLE = 0.1
+"""Iterations of a least-absolute-deviations fit, and eV/atom below which deviations count alike."""
 _OF_ATOMS = ("positions", "species", "forces", "force_weights")
 """Arrays of a :class:`FrameSet` with a row per atom."""
 _SMALLEST = 1e-6
@@ -237,16 +241,33 @@ class FrameSet:
         frames: Sequence[Atoms],
         parameters: NepParameters,
         subset_weights: Mapping[str, float] | None = None,
+        test: Sequence[Atoms] = (),
     ) -> None:
-        """Raise the errors of :meth:`build`, and check that the energies have the same zero."""
+        """Raise the errors of :meth:`build`, and check that the energies have the same zero.
+
+        Parameters
+        ----------
+        frames, parameters, subset_weights
+            As for :meth:`build`.
+        test
+            Test frames, if there are any.
+        """
         n_species = len(parameters.species)
-        energies, composition, has_virial = [], [], []
-        for part in cls._chunks(frames, parameters, subset_weights or {}):
-            energies.append(part.energies)
-            composition.append(part.composition_of(n_species))
-            has_virial.append(part.has_virial)
-        _check_stresses(frames, np.concatenate(has_virial))
-        fit_reference(np.concatenate(energies), np.concatenate(composition))
+        energies, composition = [], []
+        for side, weights in ((frames, subset_weights or {}), (test, {})):
+            if side is test and not test:
+                continue
+            used, has_virial = [], []
+            # Only what is small is kept: the frames may be larger than the memory.
+            for part in cls._chunks(side, parameters, weights):
+                energies.append(part.energies)
+                composition.append(part.composition_of(n_species))
+                used.append(part.weights)
+                has_virial.append(part.has_virial)
+            if side is frames:
+                usable_frames(np.concatenate(used))
+            _check_stresses(side, np.concatenate(has_virial))
+        fit_reference(np.concatenate(energies), np.concatenate(composition), n_training=len(frames))
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -366,15 +387,31 @@ def _check_subsets(present: set[str], subset_weights: Mapping[str, float]) -> No
             )
 
 
+def usable_frames(weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Indices of the training frames that have a weight.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    usable = np.flatnonzero(weights > 0.0)
+    if not len(usable):
+        raise InputError("all training frames have the weight 0", hint="give at least one a weight")
+    return usable
+
+
 def fit_reference(
     energies: NDArray[np.float64],
     composition: NDArray[np.float64],
     weights: NDArray[np.float64] | None = None,
+    n_training: int | None = None,
 ) -> NDArray[np.float64]:
     """Energies of the elements, in eV, from a fit to the energies of frames.
 
     Least squares in the energy per atom. If the compositions do not determine the energies of all
-    elements, the energies are as equal as the data allow.
+    elements, the energies are as equal as the data allow. Wrong energies are found by a fit of
+    least absolute deviations, which they do not pull towards themselves.
 
     Parameters
     ----------
@@ -384,11 +421,13 @@ def fit_reference(
         (n_frames, n_species) number of atoms.
     weights
         (n_frames,) weights of the squared errors.
+    n_training
+        Number of frames at the beginning that are training frames; None for all.
 
     Raises
     ------
     InputError
-        If a frame is more than 100 eV per atom away from the fit.
+        If a frame is more than 50 eV per atom away from the fit of least absolute deviations.
     """
     sizes = composition.sum(axis=1)
     per_atom = energies / sizes
@@ -396,22 +435,36 @@ def fit_reference(
     w = np.ones(len(energies)) if weights is None else np.asarray(weights, dtype=np.float64)
     if not w.sum() > 0.0:
         w = np.ones(len(energies))
-    mean = float(np.average(per_atom, weights=w))
-    root = np.sqrt(w / w.sum())[:, None]
-    # Centred shares have no direction along (1, ..., 1): the mean takes its place.
-    left = root * (shares - np.average(shares, axis=0, weights=w))
-    right = root[:, 0] * (per_atom - mean)
-    slopes = np.linalg.lstsq(left, right, rcond=_SMALLEST)[0]
-    reference = mean + slopes - float(np.average(shares, axis=0, weights=w) @ slopes)
-    residual = np.abs(per_atom - shares @ reference)
+    reference = _least_squares(per_atom, shares, w)
+    robust = reference
+    for _ in range(_N_ROBUST):
+        deviation = np.abs(per_atom - shares @ robust)
+        robust = _least_squares(per_atom, shares, w / np.maximum(deviation, _NEGLIGIBLE))
+    residual = np.abs(per_atom - shares @ robust)
     worst = int(np.argmax(residual))
     if residual[worst] > _MAX_ENERGY_SPREAD:
+        n_before = len(energies) if n_training is None else n_training
+        name = f"frame {worst}" if worst < n_before else f"test frame {worst - n_before}"
         raise InputError(
-            f"the energy of frame {worst} is {residual[worst]:.4g} eV/atom away from what its "
+            f"the energy of {name} is {residual[worst]:.4g} eV/atom away from what its "
             "composition explains",
             hint="give energies in eV per cell, of one method with one zero",
         )
     return reference
+
+
+def _least_squares(
+    values: NDArray[np.float64], shares: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weighted least squares of values that are linear in the shares of the elements."""
+    mean = float(np.average(values, weights=weights))
+    root = np.sqrt(weights / weights.sum())[:, None]
+    # Centred shares have no direction along (1, ..., 1): the mean takes its place.
+    centre = np.average(shares, axis=0, weights=weights)
+    left = root * (shares - centre)
+    right = root[:, 0] * (values - mean)
+    slopes = np.linalg.lstsq(left, right, rcond=_SMALLEST)[0]
+    return mean + slopes - float(centre @ slopes)
 
 
 class BasisCache:

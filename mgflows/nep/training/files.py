@@ -7,7 +7,7 @@ import logging
 import resource
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mgflows.errors import ServiceError
 from mgflows.files import read_text, sha256_of_file, write_text
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["CHECKPOINT", "INITIAL", "SETTINGS", "inputs_digest", "train_in_directory"]
+__all__ = [
+    "CHECKPOINT",
+    "INITIAL",
+    "SETTINGS",
+    "inputs_digest",
+    "is_continued",
+    "train_in_directory",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +55,12 @@ def inputs_digest(directory: Path) -> str:
     settings = vars(_settings(directory)).items()
     digest.update(repr([(k, v) for k, v in settings if k not in _NEUTRAL]).encode())
     return digest.hexdigest()
+
+
+def is_continued(meta: dict[str, Any], digest: str, parameters: NepParameters) -> bool:
+    """Whether a checkpoint is of a training with these inputs and at most as many steps."""
+    steps = meta.get("generation", meta["schedule"]["end"])
+    return bool(meta["inputs"] == digest and steps <= parameters.generation)
 
 
 def _settings(directory: Path) -> TrainingSettings:
@@ -107,9 +120,14 @@ def train_in_directory(
     digest = inputs_digest(directory)
     if (directory / CHECKPOINT).exists():
         meta, arrays = read_checkpoint(directory / CHECKPOINT)
-        if meta["inputs"] == digest:
+        if is_continued(meta, digest, parameters):
             training.restore(meta, arrays)
             logger.info("the training continues after step %d", training.step)
+            if training.is_finished and training.step < parameters.generation:
+                logger.info(
+                    "the training had ended at step %d, where its loss had stopped decreasing; "
+                    "more steps do not continue it", training.step,
+                )  # fmt: skip
 
     files = _Files(directory, training, parameters, digest)
     logger.info(
@@ -143,6 +161,12 @@ def train_in_directory(
             return False
     files.write_results()
     files.save(delivered=True)
+    error, typical = training.force_errors
+    if error > typical:
+        logger.warning(
+            "the potential is of no use: its force errors, %.4g meV/A, are larger than the forces, "
+            "%.4g meV/A; give more steps or a smaller learning rate", 1e3 * error, 1e3 * typical,
+        )  # fmt: skip
     return True
 
 
@@ -160,6 +184,7 @@ class _Files:
         training = self.training
         meta, arrays = training.state()
         meta["inputs"] = self.digest
+        meta["generation"] = self.parameters.generation
         is_finished = training.is_finished and delivered
         meta["finished_generation"] = self.parameters.generation if is_finished else None
         try:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mgflows.errors import InputError
 from mgflows.nep.training.arrays import LossSlopes
 
 if TYPE_CHECKING:
@@ -38,11 +39,23 @@ _VIRIAL_SCALE = 0.06
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the squared errors of energy, force and virial, in the form above."""
+    """Weights of the squared errors of energy, force and virial, in the form above.
+
+    The defaults were found by measurement (``docs/how_to/training.md``).
+    """
 
     energy: float = 0.01
     force: float = 1.0
-    virial: float = 0.03
+    virial: float = 0.1
+
+    def __post_init__(self) -> None:
+        weights = (self.energy, self.force, self.virial)
+        if not all(np.isfinite(weights)) or min(weights) < 0.0 or not any(weights):
+            raise InputError(
+                f"the weights of energy, force and virial are {self.energy:g}, {self.force:g} and "
+                f"{self.virial:g}, with which nothing can be fitted",
+                hint="give at least one positive weight, and none that is negative",
+            )
 
 
 @dataclass(frozen=True)

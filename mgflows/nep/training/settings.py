@@ -79,8 +79,10 @@ class TrainingSettings:
             )
         if not 0.0 <= self.averaging < 1.0:
             raise InputError(f"averaging is {self.averaging:g} but must lie in [0, 1)")
-        if self.plateau is not None and self.plateau < 1:
-            raise InputError(f"plateau is {self.plateau} but must be at least 1 step or None")
+        if self.plateau is not None and not (isinstance(self.plateau, int) and self.plateau >= 1):
+            raise InputError(
+                f"plateau is {self.plateau!r} but must be a number of steps, at least 1, or None"
+            )
         if self.core_radius is not None and not 0.5 <= self.core_radius <= _LARGEST_CORE:
             raise InputError(
                 f"core_radius is {self.core_radius:g} A but must lie in [0.5, {_LARGEST_CORE:g}] "

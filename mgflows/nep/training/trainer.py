@@ -7,12 +7,16 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 import mgflows
 from mgflows.errors import InputError, MgflowsError
+from mgflows.nep.calculator import potential_text, validate_nep_text
+from mgflows.nep.results import read_loss
 from mgflows.nep.trainers import Trainer, TrainingProgress, TrainingResult
 from mgflows.nep.training.checkpoint import read_checkpoint
 from mgflows.nep.training.data import FrameSet
-from mgflows.nep.training.files import CHECKPOINT, SETTINGS, inputs_digest
+from mgflows.nep.training.files import CHECKPOINT, SETTINGS, inputs_digest, is_continued
 from mgflows.nep.training.loss import LossWeights
 from mgflows.nep.training.model import NepModel
 from mgflows.nep.training.settings import TrainingSettings
@@ -28,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["NepTrainer", "TrainingPausedError"]
 
 logger = logging.getLogger(__name__)
+
+_LARGEST_RATE = 1.0
 
 
 class TrainingPausedError(MgflowsError):
@@ -57,7 +63,7 @@ class NepTrainer(Trainer):
 
     It needs neither torch nor a compiler. docs/how_to/training.md lists its errors and times. On
     the same machine, the same seed gives a bitwise identical potential for any number of threads
-    and interruptions.
+    and interruptions, unless the functions are compiled again in between.
 
     Parameters
     ----------
@@ -99,7 +105,20 @@ class NepTrainer(Trainer):
             object.__setattr__(self, "loss_weights", LossWeights(**_plain(self.loss_weights)))
         if isinstance(self.settings, dict):
             object.__setattr__(self, "settings", TrainingSettings(**_plain(self.settings)))
+        if np.shape(self.learning_rate) != (2,):
+            raise InputError(
+                f"learning_rate is {self.learning_rate!r} but must be two numbers: the first and "
+                "the last rate",
+                hint="give, for example, learning_rate=(2e-2, 1e-4)",
+            )
         object.__setattr__(self, "learning_rate", tuple(self.learning_rate))
+        for rate in self.learning_rate:
+            if not 0.0 < rate <= _LARGEST_RATE:
+                raise InputError(
+                    f"a learning rate is {rate:g} but must be positive and at most "
+                    f"{_LARGEST_RATE:g}",
+                    hint="give a smaller one: a step changes a parameter by about this much",
+                )
         for name in ("steps", "batch", "reports", "n_threads"):
             value = getattr(self, name)
             if value < 1:
@@ -130,14 +149,12 @@ class NepTrainer(Trainer):
             nothing is written then.
         """
         complete = self._complete(parameters, seed)
-        FrameSet.check(train, complete, self.settings.subset_weights)
-        if test:
-            FrameSet.check(test, complete)
+        FrameSet.check(train, complete, self.settings.subset_weights, test)
         directory = super().prepare(
             directory, parameters, train, test, seed=seed, initial_potential=initial_potential
         )
         (directory / SETTINGS).write_text(self.settings.to_text(), encoding="utf-8")
-        if not self._can_restore(directory):
+        if not self._can_restore(directory, complete):
             for name in (CHECKPOINT, "nep.txt", "loss.out", "training.log"):
                 (directory / name).unlink(missing_ok=True)
         return directory
@@ -187,10 +204,10 @@ class NepTrainer(Trainer):
     def _name(self, directory: Path) -> str:  # noqa: ARG002
         return f"mgflows {mgflows.__version__}"
 
-    def _is_restartable(self, directory: Path, parameters: NepParameters) -> bool:  # noqa: ARG002
-        return self._can_restore(directory)
+    def _is_restartable(self, directory: Path, parameters: NepParameters) -> bool:
+        return self._can_restore(directory, parameters)
 
-    def _can_restore(self, directory: Path) -> bool:
+    def _can_restore(self, directory: Path, parameters: NepParameters) -> bool:
         if not (directory / CHECKPOINT).exists():
             return False
         try:
@@ -198,15 +215,19 @@ class NepTrainer(Trainer):
         except InputError as error:
             logger.warning("the interrupted training in %s starts over: %s", directory, error)
             return False
-        return bool(meta["inputs"] == inputs_digest(directory))
+        return is_continued(meta, inputs_digest(directory), parameters)
 
     def _steps_done(self, directory: Path, parameters: NepParameters) -> int:
-        if not self._can_restore(directory):
+        for path in directory.glob(f".{CHECKPOINT}.*"):
+            path.unlink()  # of a process that was killed while it wrote
+        if not self._can_restore(directory, parameters):
             for name in (CHECKPOINT, "loss.out"):
                 (directory / name).unlink(missing_ok=True)
             return 0
         meta, _ = read_checkpoint(directory / CHECKPOINT)
-        if meta["finished_generation"] == parameters.generation:
+        if meta["finished_generation"] == parameters.generation and _has_results(
+            directory, int(meta["step"])
+        ):
             return parameters.generation
         return min(int(meta["step"]), parameters.generation - 1)
 
@@ -219,6 +240,17 @@ class NepTrainer(Trainer):
     def _environment(self) -> dict[str, str]:
         # The linear algebra of the optimiser is too small to gain from threads.
         return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _has_results(directory: Path, last_step: int) -> bool:
+    """Whether the results are intact; otherwise the checkpoint gives them again."""
+    try:
+        validate_nep_text(potential_text(directory / "nep.txt"))
+        loss = read_loss(directory / "loss.out")
+    except InputError as error:
+        logger.warning("the results in %s are written again: %s", directory, error)
+        return False
+    return bool(len(loss.step) and loss.step[-1] == last_step)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

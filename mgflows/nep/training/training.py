@@ -13,7 +13,13 @@ import numpy as np
 from mgflows.errors import InputError, ServiceError
 from mgflows.nep.calculator import validate_nep_text
 from mgflows.nep.training.core import RepulsiveCore
-from mgflows.nep.training.data import BasisCache, FrameSet, fit_reference, most_neighbours
+from mgflows.nep.training.data import (
+    BasisCache,
+    FrameSet,
+    fit_reference,
+    most_neighbours,
+    usable_frames,
+)
 from mgflows.nep.training.evaluator import Evaluator
 from mgflows.nep.training.loss import LossWeights, batch_loss
 from mgflows.nep.training.loss_file import LossRow
@@ -146,12 +152,7 @@ class Training:
         first, last = parameters.learning_rate or _DEFAULT_RATES
         self._schedule = CosineSchedule(first, last, 0, parameters.generation)
         self._weights = LossWeights(parameters.lambda_e, parameters.lambda_f, parameters.lambda_v)
-        usable = np.flatnonzero(self._train.weights > 0.0)
-        if not len(usable):
-            raise InputError(
-                "all training frames have the weight 0", hint="give at least one a weight"
-            )
-        self._usable = usable
+        self._usable = usable_frames(self._train.weights)
         self._order: list[int] = []
         self._average = self._flat.astype(np.float64) if settings.averaging else None
         self._rate_factor = 1.0
@@ -428,6 +429,12 @@ class Training:
             self.parameters, self._delivered(), self._model.scaler, self._model.reference
         )
         return model.to_text(most_neighbours(self._train))
+
+    @property
+    def force_errors(self) -> tuple[float, float]:
+        """RMSE of the training forces at the last report, and their root mean square, in eV/A."""
+        typical = float(np.sqrt(np.mean(np.square(self._train.forces))))
+        return (self.rows[-1].force_train if self.rows else math.nan), typical
 
     # State.
 

@@ -11,13 +11,15 @@ from mgflows.report import style
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from mgflows.report.records import Clock
     from mgflows.schemas.sampling import EffectiveTimeRecord
     from mgflows.schemas.training import ErrorStatistics
-    from mgflows.validation.comparison import Comparison, ModelResults
+    from mgflows.validation.averages import ModelResults
+    from mgflows.validation.comparison import Comparison
 
 _COLORS = (style.MLIP, "#c2410c", "#0f9d76", "#3a7bc8", "#ce9600", "#b5485d")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -36,7 +38,15 @@ def draw_distribution(figure: Figure, result: Comparison) -> None:
         axes.plot(r, xray, color=color, linewidth=1.2, label=model.name)
         if "xray_error" in g:
             error = np.array(g["xray_error"])
-            axes.fill_between(r, xray - error, xray + error, color=color, alpha=0.25, linewidth=0)
+            axes.fill_between(
+                r,
+                xray - error,
+                xray + error,
+                color=color,
+                alpha=0.25,
+                linewidth=0,
+                label=style.unlisted(f"{model.name}, standard error"),
+            )
         onset = min(onset, float(r[int(np.argmax(xray > 0.02))]))
     style.draw_measured(axes, result.measured("radial_distribution"))
     axes.axhline(1.0, color=style.MUTED, linewidth=0.6)
@@ -62,6 +72,7 @@ def draw_moduli(figure: Figure, result: Comparison) -> None:
     n = len(result.models)
     width = 0.8 / n
     for number, (model, color, _) in enumerate(_styled(result)):
+        label = model.name
         for place, quantity in enumerate(_MODULI.values()):
             if estimate := model.estimates.get(quantity):
                 axes.bar(
@@ -71,9 +82,10 @@ def draw_moduli(figure: Figure, result: Comparison) -> None:
                     yerr=estimate.error,
                     color=color,
                     ecolor=style.INK,
-                    label=model.name if place == 0 else None,
+                    label=label,
                 )
-    labelled = False
+                label = style.unlisted(model.name)
+    label = "experiment"
     for place, quantity in enumerate(_MODULI.values()):
         for experiment in result.experiments:
             if experiment.quantity == quantity:
@@ -83,12 +95,13 @@ def draw_moduli(figure: Figure, result: Comparison) -> None:
                     color=style.INK,
                     linestyle=(0, (4, 2)),
                     linewidth=1.0,
-                    label=None if labelled else "experiment",
+                    label=label,
                 )
-                labelled = True
+                label = style.unlisted("experiment")
     axes.set_xticks(range(len(_MODULI)), list(_MODULI))
+    axes.set_xlabel("quantity", visible=False)
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="upper right")
+    _legend_above(figure, axes, n_columns=2)
 
 
 def draw_viscosity(figure: Figure, result: Comparison) -> None:
@@ -114,7 +127,7 @@ def draw_viscosity(figure: Figure, result: Comparison) -> None:
             "D",
             color=style.INK,
             markerfacecolor="none",
-            label=None if number else "experiment",
+            label=style.unlisted("experiment") if number else "experiment",
         )
     axes.set_ylim(bottom=0.0)
     axes.legend(loc="upper right")
@@ -122,7 +135,7 @@ def draw_viscosity(figure: Figure, result: Comparison) -> None:
 
 def draw_relaxation_times(figure: Figure, result: Comparison) -> None:
     """Alpha relaxation times of the melts over temperature."""
-    axes = style.single_axes(figure, "temperature (K)", r"$\tau_\alpha$ (ps)")
+    axes = style.single_axes(figure, "temperature (K)", "alpha relaxation time (ps)")
     values = []
     for model, color, marker in _styled(result):
         found = _over_temperature(model, "relaxation_time")
@@ -167,7 +180,13 @@ def draw_cooling(figure: Figure, result: Comparison) -> None:
             axes.plot(curve["temperature"], curve["volume"], color=color, label=model.name)
         kink = model.estimates.get("glass_transition_volume")
         if kink is not None:
-            axes.axvline(kink.value, color=color, linewidth=0.8, linestyle=(0, (4, 2)))
+            axes.axvline(
+                kink.value,
+                color=color,
+                linewidth=0.8,
+                linestyle=(0, (4, 2)),
+                label=style.unlisted(f"{model.name}, glass transition"),
+            )
     axes.legend(loc="upper left")
 
 
@@ -203,7 +222,9 @@ def draw_landscape(figure: Figure, result: Comparison) -> None:
                     label=f"{model.name} ({offset:+.2f} eV)",
                 )
     low, high = axes.get_xlim()
-    axes.plot([low, high], [low, high], color=style.MUTED, linewidth=0.9, zorder=0)
+    axes.plot(
+        [low, high], [low, high], color=style.MUTED, linewidth=0.9, zorder=0, label=style.GUIDE
+    )
     axes.legend(loc="upper left")
 
 
@@ -215,11 +236,7 @@ def draw_displacements(figure: Figure, result: Comparison) -> None:
         if curve := model.curves.get("displacements"):
             distance, density = np.array(curve["distance"]), np.array(curve["density"])
             kept = model.estimates.get("delta_cb")
-            label = (
-                model.name
-                if kept is None
-                else rf"{model.name} ($\Delta_\mathrm{{CB}}$ {kept.value:.3f})"
-            )
+            label = model.name if kept is None else f"{model.name} (Δ_CB {kept.value:.3f})"
             axes.plot(distance, density, color=color, label=label, drawstyle="steps-mid")
             most = np.cumsum(density) / max(float(np.sum(density)), 1e-12)
             right = max(right, float(distance[int(np.argmax(most > 0.99))]) + 0.1)
@@ -245,6 +262,7 @@ def draw_stress_strain(figure: Figure, result: Comparison) -> None:
                 color=color,
                 markeredgecolor=style.INK,
                 ecolor=style.INK,
+                label=style.unlisted(f"{model.name}, mean yield point"),
             )
     axes.set_xlim(left=0.0)
     axes.set_ylim(bottom=0.0)
@@ -294,6 +312,7 @@ def draw_clocks(
                 fmt=marker,
                 color=color,
                 linewidth=0.9,
+                label=style.unlisted(f"{name}, samples"),
             )
     axes.legend(loc="upper right")
 
@@ -327,6 +346,7 @@ def draw_test_errors(figure: Figure, errors: Mapping[str, Mapping[str, ErrorStat
             )
         right = axes.get_xlim()[1]
         axes.set_xlim(-0.03 * right, 1.05 * right)
+        style.name_panel(axes, label.partition("\n")[0], y="subset")
         axes.set_xlabel(label)
         axes.grid(visible=False, axis="y")
     panels[0].set_yticks(
@@ -334,8 +354,13 @@ def draw_test_errors(figure: Figure, errors: Mapping[str, Mapping[str, ErrorStat
         [style.subset_style(s).label if s != "all" else "all test frames" for s in subsets],
     )
     panels[0].invert_yaxis()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=max(min(n, 3), 1))
+    _legend_above(figure, panels[0], n_columns=max(min(n, 3), 1))
+
+
+def _legend_above(figure: Figure, axes: Axes, n_columns: int) -> None:
+    """Where bars or points fill the panel up to its top."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=n_columns)
 
 
 def _over_temperature(model: ModelResults, quantity: str) -> NDArray[np.float64]:

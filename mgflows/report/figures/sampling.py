@@ -53,6 +53,7 @@ def draw_displacements(figure: Figure, relaxations: Sequence[RelaxationRecord]) 
     axes.set_xlim(0.0, limit)
     axes.set_ylim(0.0, 1.75 * highest)
     axes.legend(title="cooling (sweeps)", loc="upper left", title_fontsize=style.points(8))
+    style.name_panel(axes, "displacements")
     _draw_preserved_bonds(axes.inset_axes((0.56, 0.66, 0.43, 0.33)), groups)
 
 
@@ -96,6 +97,7 @@ def _draw_preserved_bonds(axes: Axes, groups: dict[str, list[RelaxationRecord]])
     lower = min(axes.get_ylim()[0], 95.0)
     axes.set_ylim(100.5 - 1.45 * (100.5 - lower), 100.5)
     axes.set_ylabel("bonds kept (%)", fontsize=style.points(7.5))
+    style.name_panel(axes, "bonds kept", x="cooling (sweeps)")
     axes.legend(
         fontsize=style.points(7),
         loc="lower center",
@@ -139,7 +141,12 @@ def draw_supercooling(
     _draw_law(axes, clock, span)
     _draw_groups(axes, groups, float(span.mean()))
     if clock.log10_onset_time is not None:
-        axes.axvline(clock.log10_onset_time, color=style.ONSET, linewidth=1.2)
+        axes.axvline(
+            clock.log10_onset_time,
+            color=style.ONSET,
+            linewidth=1.2,
+            label=style.unlisted("onset of supercooling"),
+        )
         axes.annotate(
             "onset",
             (clock.log10_onset_time, 0.04),
@@ -165,7 +172,13 @@ def _draw_law(axes: Axes, clock: Clock, span: NDArray[np.float64]) -> None:
     axes.axvspan(low, high, color=style.GRID, alpha=0.55, linewidth=0, zorder=0)
     fan = np.linspace(float(span[0]), float(span[1]), 60)
     axes.fill_between(
-        fan, *clock.interval_at(fan), color=style.MUTED, alpha=0.18, linewidth=0, zorder=0.5
+        fan,
+        *clock.interval_at(fan),
+        color=style.MUTED,
+        alpha=0.18,
+        linewidth=0,
+        zorder=0.5,
+        label=style.unlisted("log law, 68% interval"),
     )
     axes.plot(
         span,
@@ -174,6 +187,7 @@ def _draw_law(axes: Axes, clock: Clock, span: NDArray[np.float64]) -> None:
         linestyle=(0, (4, 3)),
         linewidth=1.0,
         zorder=1,
+        label=style.unlisted("log law, extrapolated"),
     )
     axes.plot(
         [low, high],
@@ -214,6 +228,7 @@ def _draw_groups(axes: Axes, groups: Sequence[EffectiveTimeRecord], middle: floa
             color=color,
             markersize=style.points(6),
             zorder=4,
+            label=style.unlisted(f"swap Monte Carlo, {style.scientific(group.n_sweeps)} sweeps"),
         )
         is_late = group.log10_time > middle
         axes.annotate(
@@ -258,7 +273,14 @@ def draw_energy_correlation(
     fit = fit_line([x for _, x, _ in records], [y for _, _, y in records])
     if fit is not None:
         ends = np.array([min(x for _, x, _ in records), max(x for _, x, _ in records)])
-        axes.plot(ends, fit(ends), color=style.INK, linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.plot(
+            ends,
+            fit(ends),
+            color=style.INK,
+            linestyle=(0, (4, 3)),
+            linewidth=1.1,
+            label=style.unlisted("least-squares fit"),
+        )
         style.annotate_corner(
             axes, f"R² = {fit.r2:.2f}\nslope {slope_with_error(fit.slope, fit.slope_error)}"
         )

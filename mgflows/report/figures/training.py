@@ -22,21 +22,21 @@ _SIDES = ("train", "test")
 _PAIR = ("reference", "predicted")
 _SIDE_STYLES = {"train": ("#3a7bc8", "s"), "test": ("#8a5cd1", "^")}
 _DOTTED = (0, (2, 1.5))
-_LOSS_TERMS: tuple[tuple[str, str, Any, str], ...] = (
-    ("total", style.INK, "-", "total"),
-    ("l1", style.FORCE, "-", "L1 term"),
-    ("l2", style.VIRIAL, "-", "L2 term"),
+_LOSS_TERMS: tuple[tuple[str, str, Any, str, str], ...] = (
+    ("total", style.INK, "-", "total", "total"),
+    ("l1", style.FORCE, "-", "L1 term", "L1 term"),
+    ("l2", style.VIRIAL, "-", "L2 term", "L2 term"),
 )
-_LOSS_ERRORS: tuple[tuple[str, str, Any, str], ...] = tuple(
-    (f"{name}_{side}", color, dashes, name if side == "train" else "")
-    for name, color in (
-        ("energy", style.ENERGY),
-        ("force", style.FORCE),
-        ("virial", style.VIRIAL),
+_LOSS_ERRORS: tuple[tuple[str, str, Any, str, str], ...] = tuple(
+    (f"{name}_{side}", color, dashes, f"{name} ({unit}), {side}", name if side == "train" else "")
+    for name, color, unit in (
+        ("energy", style.ENERGY, "eV/atom"),
+        ("force", style.FORCE, "eV/Å"),
+        ("virial", style.VIRIAL, "eV/atom"),
     )
     for side, dashes in (("train", "-"), ("test", _DOTTED))
 )
-"""Columns of a loss table with colour, dashes and label."""
+"""Columns of a loss table with colour, dashes, name of the series, and legend if it has one."""
 
 
 def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> None:
@@ -55,8 +55,16 @@ def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> N
     longest = max(sum(counts[subset]) for subset in subsets)
     for row, subset in enumerate(subsets):
         look, (train, test) = style.subset_style(subset), counts[subset]
-        axes.barh(row, train, color=look.color, height=0.66)
-        axes.barh(row, test, left=train, color=look.color, alpha=0.45, height=0.66)
+        for side, n, left, alpha in (("train", train, 0, 1.0), ("test", test, train, 0.45)):
+            axes.barh(
+                row,
+                n,
+                left=left,
+                color=look.color,
+                alpha=alpha,
+                height=0.66,
+                label=style.unlisted(side),
+            )
         axes.text(
             train + test + 0.015 * longest,
             row,
@@ -67,6 +75,7 @@ def draw_composition(figure: Figure, counts: Mapping[str, tuple[int, int]]) -> N
     axes.set_yticks(range(len(subsets)), [style.subset_style(subset).label for subset in subsets])
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.22 * longest)
+    axes.set_ylabel("subset", visible=False)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
@@ -95,6 +104,7 @@ def draw_range(figure: Figure, frames: Sequence[FrameRecord]) -> None:
             markersize=style.points(3.5),
             markeredgewidth=0,
             rasterized=True,
+            label=style.unlisted(look.label),
         )
     _subset_legend(axes, [frame.subset for frame in frames], loc="best")
 
@@ -138,6 +148,7 @@ def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
         inset.locator_params(nbins=4)
         inset.indicate_inset((limits[0], limits[0], np.ptp(limits), np.ptp(limits)), alpha=0.6)
         inset.set_title("all frames", fontsize=style.points(7), pad=2)
+        inset.set_label(style.GUIDE)
     _draw_by_subset(
         residual_axes,
         {
@@ -161,6 +172,8 @@ def draw_energy_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> Non
         xlabel="label energy (eV/atom)",
         ylabel="residual (meV/atom)",
     )
+    style.name_panel(parity_axes, "energies")
+    style.name_panel(residual_axes, "residuals")
 
 
 def _glass_range(
@@ -200,7 +213,7 @@ def draw_parity_by_side(figure: Figure, parity: Mapping[str, ParityTable]) -> No
         values = np.concatenate([np.concatenate(pair) for pair in pairs.values()])
         margin = 0.04 * float(np.ptp(values)) or 1.0
         limits = (float(values.min()) - margin, float(values.max()) + margin)
-        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
+        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1, label=style.GUIDE)
         for side, pair in pairs.items():
             color, marker = _SIDE_STYLES[side]
             axes.plot(
@@ -214,8 +227,9 @@ def draw_parity_by_side(figure: Figure, parity: Mapping[str, ParityTable]) -> No
                 label=side,
             )
         axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"label {name}\n({unit})")
+        style.name_panel(axes, name, y=f"{name} of the potential ({unit})")
         axes.locator_params(nbins=5)
-    panels[0].set_ylabel("potential")
+    figure.supylabel("potential", fontsize=style.points(8.5))
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2)
 
@@ -263,7 +277,9 @@ def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None
     panels = figure.subplots(1, len(sides), sharex=True, sharey=True, squeeze=False)[0]
     for axes, side in zip(panels, sides, strict=True):
         reference, predicted = forces[side].reference, forces[side].predicted
-        axes.plot([-limit, limit], [-limit, limit], color=style.MUTED, linewidth=0.8)
+        axes.plot(
+            [-limit, limit], [-limit, limit], color=style.MUTED, linewidth=0.8, label=style.GUIDE
+        )
         # A density saturates less than 40 000 overlapping dots and still shows each outlier.
         axes.hexbin(
             reference,
@@ -275,13 +291,15 @@ def draw_force_parity(figure: Figure, parity: Mapping[str, ParityTable]) -> None
             cmap=style.density_colormap(style.MLIP),
             linewidths=0.1,
             rasterized=True,
+            label=style.unlisted("number of force components"),
         )
+        style.name_panel(axes, side, y="force of the potential (eV/Å)")
         axes.set(
             xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xlabel="label force (eV/Å)"
         )
         axes.text(0.04, 0.96, side, transform=axes.transAxes, va="top", fontweight="bold")
         style.annotate_corner(axes, f"{len(reference):,} components")
-    panels[0].set_ylabel("force of the potential (eV/Å)")
+    panels[0].yaxis.label.set_visible(True)
 
 
 def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> None:
@@ -301,7 +319,7 @@ def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> 
     for number, loss in enumerate(losses):
         steps = begin + np.array(loss["step"], dtype=float)
         for axes, series in ((terms, _LOSS_TERMS), (errors, _LOSS_ERRORS)):
-            for column, color, dashes, label in series:
+            for column, color, dashes, name, label in series:
                 values = np.array(
                     [np.nan if value is None else value for value in loss.get(column, [])],
                     dtype=float,
@@ -316,8 +334,12 @@ def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> 
                     linewidth=1.3,
                     marker="." if len(steps) < 40 else None,
                     markersize=style.points(3.0),
-                    label=label if label and number == len(losses) - 1 else None,
+                    label=style.unlisted(
+                        f"{name}, training {number + 1}" if len(losses) > 1 else name
+                    ),
                 )
+                if label and number == len(losses) - 1:
+                    axes.plot([], [], color=color, linestyle=dashes, linewidth=1.3, label=label)
         begin = float(steps[-1]) if len(steps) else begin
         if number < len(losses) - 1:
             for axes in (terms, errors):
@@ -326,6 +348,7 @@ def draw_loss(figure: Figure, *losses: Mapping[str, Sequence[float | None]]) -> 
         axes.set(yscale="log", xlabel="training step", ylabel=label)
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
         axes.locator_params(axis="x", nbins=5)
+        style.name_panel(axes, label.partition(" (")[0])
     errors.plot([], [], color=style.MUTED, linestyle=_DOTTED, linewidth=1.3, label="dotted: test")
     handles, labels = (
         one + other
@@ -349,6 +372,10 @@ def draw_feedback(
         Subset (or ``all``) to test errors of the two potentials.
     """
     subsets = [*style.known_subsets([*before, *after]), "all"]
+    sides = (
+        ("before feedback", style.INK, style.SURFACE),
+        ("after", style.MLIP, style.MLIP),
+    )
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (attribute, label) in zip(
         panels,
@@ -361,21 +388,27 @@ def draw_feedback(
                 for table in (before, after)
             ]
             if None not in values:
-                axes.plot(values, [row, row], color=style.MUTED, linewidth=0.9, zorder=1)
-            for value, color, marker in zip(
-                values, (style.INK, style.MLIP), ("o", "o"), strict=True
-            ):
+                axes.plot(
+                    values,
+                    [row, row],
+                    color=style.MUTED,
+                    linewidth=0.9,
+                    zorder=1,
+                    label=style.GUIDE,
+                )
+            for value, (name, color, face) in zip(values, sides, strict=True):
                 if value is not None:
-                    face = style.SURFACE if color == style.INK else color
                     axes.plot(
                         value,
                         row,
-                        marker,
+                        "o",
                         color=color,
                         markerfacecolor=face,
                         markersize=style.points(5),
                         zorder=2,
+                        label=style.unlisted(name),
                     )
+        style.name_panel(axes, label.partition("\n")[0], y="subset")
         axes.set_xlabel(label)
         right = axes.get_xlim()[1]
         axes.set_xlim(-0.03 * right, 1.05 * right)
@@ -386,10 +419,8 @@ def draw_feedback(
     )
     panels[0].invert_yaxis()
     handles = [
-        panels[1].plot(
-            [], [], "o", color=style.INK, markerfacecolor=style.SURFACE, label="before feedback"
-        )[0],
-        panels[1].plot([], [], "o", color=style.MLIP, label="after")[0],
+        panels[1].plot([], [], "o", color=color, markerfacecolor=face, label=name)[0]
+        for name, color, face in sides
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
 
@@ -407,7 +438,7 @@ def _draw_by_subset(
     margin = 0.03 * float(np.ptp(everything)) or 1.0
     limits = (float(everything.min()) - margin, float(everything.max()) + margin)
     if diagonal:
-        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1)
+        axes.plot(limits, limits, color=style.MUTED, linewidth=0.8, zorder=1, label=style.GUIDE)
     names = [str(name) for subsets, _, _ in sides.values() for name in np.unique(subsets)]
     for side, (subsets, reference, predicted) in sides.items():
         for subset in style.known_subsets([str(name) for name in np.unique(subsets)]):
@@ -424,6 +455,7 @@ def _draw_by_subset(
                 alpha=1.0 if is_test else 0.55,
                 rasterized=True,
                 zorder=3 if is_test else 2,
+                label=style.unlisted(f"{look.label}, {side}"),
             )
     axes.set(xlim=limits, ylim=limits)
     if legend:

@@ -13,6 +13,7 @@ from mgflows.report.content import slope_with_error
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
@@ -73,7 +74,11 @@ def is_xray_weighted(distributions: Mapping[str, RadialDistributionCurve]) -> bo
     return all(len(curve.xray) == len(curve.distance) for curve in distributions.values())
 
 
-def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistributionCurve]) -> None:
+def draw_partials(
+    figure: Figure,
+    distributions: Mapping[str, RadialDistributionCurve],
+    reference: str = REFERENCE,
+) -> None:
     """Fig. 4a by pair of species: one small panel for each.
 
     Parameters
@@ -82,6 +87,8 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
         Empty figure.
     distributions
         Functions on a grid in A.
+    reference
+        Name of the reference.
     """
     pairs = list(dict.fromkeys(pair for curve in distributions.values() for pair in curve.partial))
     n_columns = 3 if len(pairs) > 4 else 2
@@ -90,7 +97,14 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
     for axes, pair in zip(panels, pairs, strict=False):
         for model, curve in distributions.items():
             if pair in curve.partial:
-                _draw_curve(axes, curve.distance, curve.partial[pair], model, linewidth=1.1)
+                _draw_curve(
+                    axes,
+                    curve.distance,
+                    curve.partial[pair],
+                    model,
+                    label=style.unlisted(_model_name(model, reference)),
+                    linewidth=1.1,
+                )
         axes.axhline(1.0, color=style.MUTED, linewidth=0.5)
         axes.text(
             0.95,
@@ -102,10 +116,15 @@ def draw_partials(figure: Figure, distributions: Mapping[str, RadialDistribution
             fontweight="bold",
         )
         _from_first_peak(axes, distributions)
+        style.name_panel(axes, pair, x="distance r (Å)", y="partial g(r)")
     for axes in panels[len(pairs) :]:
         axes.set_visible(False)
     figure.supxlabel("distance r (Å)", fontsize=style.points(8.5))
     figure.supylabel("partial g(r)", fontsize=style.points(8.5))
+    drawn = {str(line.get_label()): line for axes in panels for line in axes.lines}
+    names = [_model_name(model, reference) for model in distributions]
+    shown = {name: drawn[style.unlisted(name)] for name in names if style.unlisted(name) in drawn}
+    figure.legend(shown.values(), shown, loc="outside upper left", ncols=max(len(shown), 1))
 
 
 def draw_elasticity(
@@ -127,6 +146,8 @@ def draw_elasticity(
     reference
         Name of the reference in the legend.
     """
+    from matplotlib.patches import Patch
+
     measured = measured or {}
     moduli, ratio = figure.subplots(1, 2, width_ratios=(3, 1.15))
     models = list(elasticity.moduli)
@@ -138,12 +159,16 @@ def draw_elasticity(
             for position, name in enumerate(names):
                 mean, error = elasticity.moduli[model][name]
                 axes.bar(
-                    position + offset, mean, width=0.34, color=face, edgecolor=color, linewidth=1.0
+                    position + offset,
+                    mean,
+                    yerr=error if np.isfinite(error) else None,
+                    width=0.34,
+                    color=face,
+                    edgecolor=color,
+                    linewidth=1.0,
+                    error_kw={"ecolor": style.INK, "linewidth": 0.9},
+                    label=style.unlisted(_model_name(model, reference)),
                 )
-                if np.isfinite(error):
-                    axes.errorbar(
-                        position + offset, mean, yerr=error, color=style.INK, linewidth=0.9
-                    )
                 axes.annotate(
                     f"{mean:.2f}" if name == "ν" else f"{mean:.0f}",
                     (position + offset, mean + np.nan_to_num(error)),
@@ -160,6 +185,7 @@ def draw_elasticity(
                     color=style.FORCE,
                     linestyle=(0, (4, 2)),
                     linewidth=1.2,
+                    label=style.unlisted("experiment"),
                 )
         axes.set_xticks(range(len(names)), names)
         axes.set_xlim(-0.55, len(names) - 0.45)
@@ -167,19 +193,18 @@ def draw_elasticity(
         axes.set_ylim(bottom=0.0)
         axes.grid(visible=False, axis="x")
         axes.tick_params(axis="x", length=0)
-    moduli.set_ylabel("modulus (GPa)")
-    ratio.set_ylabel("Poisson's ratio")
-    handles = []
+    for axes, name, label in (
+        (moduli, "moduli", "modulus (GPa)"),
+        (ratio, "Poisson's ratio", "Poisson's ratio"),
+    ):
+        style.name_panel(axes, name, x="quantity")
+        axes.set_ylabel(label)
+    handles: list[Artist] = []
     for model in models:
         color, face = _colors(model)
         handles.append(
-            moduli.bar(
-                0,
-                0,
-                color=face,
-                edgecolor=color,
-                linewidth=1.0,
-                label=_model_name(model, reference),
+            Patch(
+                facecolor=face, edgecolor=color, linewidth=1.0, label=_model_name(model, reference)
             )
         )
     if measured:
@@ -298,12 +323,26 @@ def draw_landscape(
     both = np.concatenate([reference, predicted])
     margin = 0.08 * float(np.ptp(both)) or 0.01
     limits = (float(both.min()) - margin, float(both.max()) + margin)
-    axes.plot(limits, limits, color=style.MUTED, linewidth=0.9)
-    axes.plot(reference, predicted, "o", color=style.MLIP, markersize=style.points(5.5))
+    axes.plot(limits, limits, color=style.MUTED, linewidth=0.9, label=style.GUIDE)
+    axes.plot(
+        reference,
+        predicted,
+        "o",
+        color=style.MLIP,
+        markersize=style.points(5.5),
+        label=style.unlisted("relaxed glasses"),
+    )
     fit = fit_line(reference.tolist(), predicted.tolist())
     if fit is not None:
         ends = np.array([reference.min(), reference.max()])
-        axes.plot(ends, fit(ends), color=style.MLIP, linestyle=(0, (4, 2)), linewidth=1.1)
+        axes.plot(
+            ends,
+            fit(ends),
+            color=style.MLIP,
+            linestyle=(0, (4, 2)),
+            linewidth=1.1,
+            label=style.unlisted("least-squares fit"),
+        )
         style.annotate_corner(
             axes, f"R² = {fit.r2:.2f}\nslope {slope_with_error(fit.slope, fit.slope_error)}"
         )
@@ -326,7 +365,8 @@ def draw_stress_strain(figure: Figure, shear: Sequence[Shear], reference: str = 
     for model in _models(shear):
         curves = [curve for s in shear for curve in s.curves.get(model, [])]
         for number, (strain, stress) in enumerate(curves):
-            label = _model_name(model, reference) if number == 0 else None
+            name = _model_name(model, reference)
+            label = name if number == 0 else style.unlisted(f"{name}, curve {number + 1}")
             _draw_curve(
                 axes,
                 (100.0 * np.asarray(strain)).tolist(),
@@ -355,10 +395,24 @@ def draw_dimers(figure: Figure, dimers: Sequence[Dimer]) -> None:
     for axes, dimer in zip(panels, dimers, strict=False):
         axes.axvspan(0.0, _REPULSIVE_BELOW, color=style.GRID, alpha=0.55, linewidth=0)
         axes.axhline(0.0, color=style.MUTED, linewidth=0.5)
-        axes.plot(dimer.distance, dimer.energy, color=style.MLIP, linewidth=1.3)
+        axes.plot(
+            dimer.distance,
+            dimer.energy,
+            color=style.MLIP,
+            linewidth=1.3,
+            label=style.unlisted("trained potential"),
+        )
         if dimer.hole is not None:
             bottom = float(np.interp(dimer.hole, dimer.distance, dimer.energy))
-            axes.plot(dimer.hole, bottom, "v", color=style.FORCE, markersize=style.points(6))
+            axes.plot(
+                dimer.hole,
+                bottom,
+                "v",
+                color=style.FORCE,
+                markersize=style.points(6),
+                label=style.unlisted("hole"),
+            )
+        style.name_panel(axes, dimer.pair, x="distance (Å)", y="energy (eV)")
         depth = max(1.0, -min(dimer.energy))
         barrier = [
             energy
@@ -441,17 +495,18 @@ def draw_quenches(figure: Figure, quenches: Sequence[QuenchDocument]) -> None:
                     quench.trace.energy,
                 )
             )
-            label = f"{rate:g} K/ps" if number == 0 else None
+            name = f"{rate:g} K/ps"
+            unlisted = style.unlisted(f"{name}, quench {number + 1}" if number else name)
             density.plot(
                 temperature,
                 densities,
                 color=color,
                 linewidth=1.1,
-                label=label,
+                label=unlisted if number else name,
             )
-            energy.plot(temperature, energies, color=color, linewidth=1.1)
-    density.set(xlabel="temperature (K)", ylabel="density (g/cm³)")
-    energy.set(xlabel="temperature (K)", ylabel="potential energy (eV/atom)")
+            energy.plot(temperature, energies, color=color, linewidth=1.1, label=unlisted)
+    density.set(label="density", xlabel="temperature (K)", ylabel="density (g/cm³)")
+    energy.set(label="energy", xlabel="temperature (K)", ylabel="potential energy (eV/atom)")
     figure.legend(loc="outside upper left", ncols=max(len(rates), 1))
 
 

@@ -135,6 +135,8 @@ def origins(data: ReportData) -> list[tuple[str, str]]:
         ]
     for potential in sorted(data.potentials, key=lambda p: (p.generation, p.split)):
         step = "before feedback" if potential.generation == 0 else "after feedback"
+        if potential.is_student:
+            step = "student of the teacher"
         found.append(
             (
                 f"potential, {step}, {potential.split} split",
@@ -176,7 +178,13 @@ def limits(data: ReportData) -> list[str]:
             f"{data.campaign.method.rstrip('.')}; the errors above measure how well the potential "
             "reproduces that method."
         )
-    if data.campaign.teacher:
+    best = data.best_potential
+    if best is not None and best.is_student:
+        found.append(
+            "It is not the potential of the campaign. It is the student of a teacher "
+            f"({best.method.rstrip('.')}), from which all of its labels come."
+        )
+    elif data.campaign.teacher:
         found.append(
             "It was not trained on labels of one method alone. A teacher "
             f"({data.campaign.teacher.rstrip('.')}) relaxed and labelled the structures first; the "

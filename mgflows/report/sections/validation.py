@@ -102,7 +102,8 @@ def _add_distributions(section: Section, data: ReportData, document: ValidationD
                 "Fig. 4a, resolved",
                 "Partial radial distribution functions",
                 style.Drawing(
-                    lambda figure: figures.draw_partials(figure, distributions), "partials"
+                    lambda figure: figures.draw_partials(figure, distributions, reference),
+                    "partials",
                 ),
                 f"g(r) by pair of species. {note}",
             )

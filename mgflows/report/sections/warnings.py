@@ -27,11 +27,17 @@ def failed_checks(data: ReportData) -> list[str]:
 
     The verdict of the acceptance tests is a separate notice.
     """
-    found = [*_quenches(data)]
+    best = data.best_potential
+    found = []
+    if best is not None and best.is_student:
+        found.append(
+            "There is no potential of the campaign yet: this one is the student of its teacher "
+            f"({best.method.rstrip('.')}), without a label of {data.campaign.method}"
+        )
+    found += _quenches(data)
     if data.validation is not None:
         found += _validation(data.validation)
     found += _clock(data)
-    best = data.best_potential
     if best is not None and best.acceptance is not None:
         found += [f"Acceptance: {text}" for text in best.acceptance.warnings]
     if data.failures:

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 from werkzeug.exceptions import HTTPException
 
 import mgflows
+from mgflows.database.validations import validation_progress
 from mgflows.errors import InputError, MgflowsError, mask_credentials
 from mgflows.report.page import formula_parts
 from mgflows.report.web import pages
@@ -81,7 +82,9 @@ def _add_campaigns(app: flask.Flask, database: GlassDatabase, reports: Reports) 
 
     @app.get("/campaigns/<name>/jobs/<int:fw_id>")
     def job(name: str, fw_id: int) -> str:
-        return flask.render_template("job.html.j2", **pages.job(database, name, fw_id))
+        name = database.campaign(name).campaign
+        home = ("Campaigns", flask.url_for("campaigns"), flask.url_for("campaign", name=name))
+        return flask.render_template("job.html.j2", home=home, **pages.job(database, name, fw_id))
 
     @app.get("/campaigns/<name>/report")
     def report(name: str) -> flask.Response:
@@ -166,13 +169,21 @@ def _add_results(app: flask.Flask, database: GlassDatabase) -> None:
 def _add_comparisons(app: flask.Flask, database: GlassDatabase, reports: Reports) -> None:
     @app.get("/comparisons")
     def comparisons() -> str:
-        return flask.render_template(
-            "comparisons.html.j2", comparisons=database.comparisons()[::-1]
-        )
+        return flask.render_template("comparisons.html.j2", **pages.comparisons(database))
 
     @app.get("/comparisons/<name>/")
     def comparison(name: str) -> flask.Response:
         return _page(reports.comparison(name))
+
+    @app.get("/validations/<name>/")
+    def validation(name: str) -> str:
+        return flask.render_template("validation.html.j2", **pages.validation(database, name))
+
+    @app.get("/validations/<name>/jobs/<int:fw_id>")
+    def validation_job(name: str, fw_id: int) -> str:
+        name = validation_progress(database.mongo, name).name
+        home = ("Comparisons", flask.url_for("comparisons"), flask.url_for("validation", name=name))
+        return flask.render_template("job.html.j2", home=home, **pages.job(database, name, fw_id))
 
 
 def _page(text: str) -> flask.Response:

@@ -9,9 +9,10 @@ from ase.data import atomic_numbers
 from ase.data.colors import jmol_colors
 
 from mgflows.database.failures import read_failures
-from mgflows.database.forecast import running_jobs
+from mgflows.database.forecast import running_jobs, seconds_left
 from mgflows.database.glass import choose_potential
 from mgflows.database.job_log import read_job_log
+from mgflows.database.validations import submitted_validations, validation_progress
 from mgflows.errors import InputError
 from mgflows.report.data import ReportData
 from mgflows.report.page import stand_in_warning
@@ -23,10 +24,21 @@ from mgflows.text import plural, sentence
 if TYPE_CHECKING:
     from mgflows.database import CampaignStatus, GlassDatabase
     from mgflows.database.status import GroupStatus
+    from mgflows.database.validations import SampleGroup
     from mgflows.report.web.structures import ShownStructure
     from mgflows.schemas.training import PotentialDocument
 
-__all__ = ["Bar", "campaign", "campaigns", "dataset", "job", "potential", "structure"]
+__all__ = [
+    "Bar",
+    "campaign",
+    "campaigns",
+    "comparisons",
+    "dataset",
+    "job",
+    "potential",
+    "structure",
+    "validation",
+]
 
 _STATES = ("completed", "running", "failed", "waiting", "planned")
 _SECONDS_BETWEEN_REFRESHES = 10
@@ -39,7 +51,7 @@ class Bar:
     parts: tuple[tuple[str, int, float, float], ...]
 
     @classmethod
-    def of(cls, *groups: GroupStatus) -> Bar:
+    def of(cls, *groups: GroupStatus | SampleGroup) -> Bar:
         """The bar of one or several groups of jobs."""
         numbers = {state: sum(getattr(group, state) for group in groups) for state in _STATES}
         total, begin, parts = max(sum(numbers.values()), 1), 0.0, []
@@ -102,8 +114,7 @@ def campaign(database: GlassDatabase, name: str) -> dict[str, Any]:
 
 
 def job(database: GlassDatabase, name: str, fw_id: int) -> dict[str, Any]:
-    """One job: its launches, its failure and its output."""
-    name = database.campaign(name).campaign
+    """One job of a campaign or a validation: its launches, its failure and its output."""
     log = read_job_log(database.mongo, name, fw_id)
     failures = {failure.fw_id: failure for failure in read_failures(database.mongo, name)}
     running = {each.fw_id: each for each in running_jobs(database.mongo, name)}
@@ -113,6 +124,37 @@ def job(database: GlassDatabase, name: str, fw_id: int) -> dict[str, Any]:
         "failure": failures.get(fw_id),
         "progress": running.get(fw_id),
         "refresh": _SECONDS_BETWEEN_REFRESHES if fw_id in running else None,
+    }
+
+
+def comparisons(database: GlassDatabase) -> dict[str, Any]:
+    """Stored comparisons of potentials, and the validations whose jobs are in the database."""
+    names = submitted_validations(database.mongo)
+    submitted = [validation_progress(database.mongo, name) for name in names]
+    active = any(not each.finished for each in submitted)
+    return {
+        "comparisons": database.comparisons()[::-1],
+        "submitted": [(each, Bar.of(*each.groups)) for each in submitted],
+        "refresh": _SECONDS_BETWEEN_REFRESHES if active else None,
+    }
+
+
+def validation(database: GlassDatabase, name: str) -> dict[str, Any]:
+    """One validation that was submitted as jobs: its samples and their failures."""
+    progress = validation_progress(database.mongo, name)
+    remaining = database.remaining_cost(name)
+    running = running_jobs(database.mongo, name)
+    return {
+        "validation": progress,
+        "groups": [(group, Bar.of(group)) for group in progress.groups],
+        "total": Bar.of(*progress.groups),
+        "running": running,
+        "failures": read_failures(database.mongo, name),
+        "core_hours": sum(each.core_hours for each in database.cost(name)),
+        "core_hours_left": sum(each.core_hours for each in remaining),
+        "seconds_left": seconds_left(remaining, len(running)),
+        "compared": any(each.validation == name for each in database.comparisons()),
+        "refresh": None if progress.finished else _SECONDS_BETWEEN_REFRESHES,
     }
 
 

@@ -260,9 +260,15 @@ def random_number(state):  # type: ignore[no-untyped-def]
 
 
 @inline
+def high_half(bits):  # type: ignore[no-untyped-def]
+    """Uniform integer below 2^32: the high half of random bits."""
+    return np.int64(bits >> np.uint64(32))
+
+
+@inline
 def high_below(bits, n):  # type: ignore[no-untyped-def]
     """Uniform integer below n, from the high half of random bits."""
-    return (np.int64(bits >> np.uint64(32)) * n) >> 32
+    return (high_half(bits) * n) >> 32
 
 
 @inline
@@ -440,7 +446,7 @@ def run_sweeps(  # type: ignore[no-untyped-def]
         change = 0.0
         for _ in range(species.size):
             bits = random_bits(state)
-            if high_below(bits, 2**32) < exchanges:
+            if high_half(bits) < exchanges:
                 change += _exchange(
                     bits,
                     positions,

@@ -25,6 +25,7 @@ from mgflows.surrogate.kernels.all_pairs import (
     chosen_pair,
     displaced,
     high_below,
+    high_half,
     inline,
     low_below,
     metropolis_threshold,
@@ -446,7 +447,7 @@ def run_sweeps_in_cells(  # type: ignore[no-untyped-def]
         change = 0.0
         for _ in range(configuration.species.size):
             bits = random_bits(state)
-            if high_below(bits, 2**32) < exchanges:
+            if high_half(bits) < exchanges:
                 change += _exchange(
                     bits,
                     configuration,

@@ -31,6 +31,7 @@ from mgflows.surrogate.kernels.all_pairs import (
     chosen_pair,
     displaced,
     high_below,
+    high_half,
     low_below,
     metropolis_threshold,
     random_bits,
@@ -244,7 +245,7 @@ def run_sweeps_over_images(  # type: ignore[no-untyped-def]
         change = 0.0
         for _ in range(species.size):
             bits = random_bits(state)
-            if high_below(bits, 2**32) < exchanges:
+            if high_half(bits) < exchanges:
                 change += _exchange(
                     bits, positions, species, table, proposals, counters, temperature, state
                 )

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
     from mgflows.surrogate.lennard_jones import LennardJones, ReducedConfiguration
 
-__all__ = ["CROSSOVER", "AllPairs", "Cells", "Images", "Layout", "Method", "Replicas", "lay_out"]
+__all__ = [
+    "CROSSOVER",
+    "AllPairs",
+    "Cells",
+    "GpuReplicas",
+    "Images",
+    "Layout",
+    "Method",
+    "Replicas",
+    "lay_out",
+]
 
 Method = Literal["all_pairs", "cells", "images"]
 CROSSOVER = {"float64": 1000, "float32": 1500}
@@ -200,6 +210,102 @@ class Replicas(Layout):
     def lattice(self) -> NDArray[np.int32]:
         """(lanes, n, 3) lattice coordinates of the atoms, grouped by species."""
         return self.configuration.positions.T
+
+
+class GpuReplicas(Layout):
+    """Independent systems of the same atoms in the same box, one in each block of threads of a GPU.
+
+    The arrays are in host memory; every run copies them to the GPU and back.
+
+    Parameters
+    ----------
+    systems
+        The systems.
+    random_states
+        (n_replicas, 4) random state of each replica.
+
+    Attributes
+    ----------
+    threads
+        Threads of a block, a power of two.
+    """
+
+    threads: ClassVar[int] = 32
+
+    def __init__(self, systems: list[Layout], random_states: NDArray[np.uint64]) -> None:
+        from mgflows.surrogate.kernels import gpu
+
+        first = systems[0]
+        n_atoms = first.configuration.species.size
+        table = first.table._replace(
+            sigma_squared=np.ascontiguousarray(first.table.sigma_squared[:, :n_atoms]),
+            four_epsilon=np.ascontiguousarray(first.table.four_epsilon[:, :n_atoms]),
+        )
+        configuration = gpu.GpuConfiguration(
+            positions=np.stack([system.lattice.T for system in systems]),
+            species=first.configuration.species,
+            total=np.array([system.configuration.total[0] for system in systems]),
+            random_states=random_states,
+            sweeps=np.zeros(1, dtype=np.int64),
+        )
+        super().__init__(table, configuration)
+
+    def run(
+        self,
+        proposals: all_pairs.Proposals,
+        counters: all_pairs.Counters,
+        temperatures: NDArray[np.float64],
+        refresh_interval: int,
+        energies: NDArray[np.float64],
+        random_state: all_pairs.RandomState,  # noqa: ARG002
+    ) -> None:
+        """Run sweeps; the energies have one column per replica."""
+        from numba import cuda
+
+        from mgflows.surrogate.kernels import gpu
+
+        state = self.configuration
+        n_replicas, _, n_atoms = state.positions.shape
+        # An array of a kernel has at least one element.
+        pairs = proposals.exchange_pairs, proposals.exchange_cumulative
+        n_pairs = len(proposals.exchange_pairs)
+        if n_pairs == 0:
+            pairs = np.zeros((1, 2), dtype=np.int64), np.ones(1)
+        kernel = gpu.make_kernel(n_atoms, max(n_pairs, 1), self.table.constants.dtype, self.threads)
+        counts = [np.zeros((n_replicas, *each.shape), dtype=np.int64) for each in counters]
+        results = [state.positions, state.total, state.random_states, *counts, energies]
+        *changed, sampled = map(cuda.to_device, results)
+        settings = map(
+            cuda.to_device,
+            (
+                state.species,
+                self.table.sigma_squared,
+                self.table.four_epsilon,
+                self.table.constants,
+                proposals.reach,
+                *pairs,
+                proposals.first,
+            ),
+        )
+        kernel[n_replicas, self.threads](
+            *changed,
+            *settings,
+            int(proposals.swap_fraction * 2**32),
+            cuda.to_device(temperatures),
+            int(state.sweeps[0]),
+            refresh_interval,
+            sampled,
+        )
+        for host, device in zip(results, [*changed, sampled], strict=True):
+            device.copy_to_host(host)
+        for sums, count in zip(counters, counts, strict=True):
+            sums += count.sum(axis=0)
+        state.sweeps[0] += len(temperatures)
+
+    @property
+    def lattice(self) -> NDArray[np.int32]:
+        """(n_replicas, n, 3) lattice coordinates of the atoms, grouped by species."""
+        return self.configuration.positions.transpose(0, 2, 1)
 
 
 def lay_out(

@@ -23,6 +23,7 @@ from mgflows.surrogate.kernels.all_pairs import (
     OPTIONS,
     chosen_pair,
     high_below,
+    high_half,
     inline,
     low_below,
     random_bits,
@@ -277,7 +278,7 @@ def run_replica_sweeps(configuration, table, proposals, counters, temperatures, 
     for sweep in range(temperatures.size):
         for _ in range(configuration.species.size):
             bits = random_bits(state)
-            if high_below(bits, 2**32) < exchanges:
+            if high_half(bits) < exchanges:
                 _exchange(
                     bits, configuration, table, proposals, counters, temperatures[sweep], state
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from mgflows.errors import InputError, ServiceError
-from mgflows.nep import NepTrainer, parity, read_loss
-from mgflows.nep.training import TrainingPausedError, TrainingSettings
+from mgflows.nep import NepTrainer, parity, read_loss, write_frames
+from mgflows.nep.training import LossWeights, TrainingPausedError, TrainingSettings
 from mgflows.nep.training.checkpoint import read_checkpoint
 from mgflows.nep.training.files import CHECKPOINT, train_in_directory
 
@@ -85,6 +86,79 @@ def test_a_finished_training_is_not_repeated_but_can_be_lengthened(
     TRAINER.prepare(result.directory, small_parameters, emt_frames[:20], emt_frames[20:])
     again = TRAINER.train(result.directory)
     assert (again.nep_txt, again.cpu_seconds) == (result.nep_txt, 0.0)
+
+
+def test_fewer_steps_start_over(tmp_path, emt_frames, small_parameters) -> None:
+    train = emt_frames[:3]
+    directory = NepTrainer(steps=20, reports=2).prepare(tmp_path, small_parameters, train)
+    longer = NepTrainer(steps=20, reports=2).train(directory)
+    short = NepTrainer(steps=10, reports=2)
+    for by_hand in (False, True):
+        if by_hand:
+            text = (directory / "nep.in").read_text()
+            (directory / "nep.in").write_text(re.sub(r"(generation\s+)20", r"\g<1>10", text))
+        else:
+            short.prepare(directory, small_parameters, train)
+        result = short.train(directory)
+        assert result.first_step == 0
+        assert result.loss.step.tolist() == ([10] if by_hand else [5, 10])
+        assert result.nep_txt != longer.nep_txt
+        NepTrainer(steps=20, reports=2).prepare(directory, small_parameters, train)
+        NepTrainer(steps=20, reports=2).train(directory)
+
+
+def test_damaged_results_are_written_again(tmp_path, emt_frames, small_parameters) -> None:
+    trainer = NepTrainer(steps=10, reports=2)
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
+    whole = trainer.train(directory)
+    for name in ("nep.txt", "loss.out"):
+        text = (directory / name).read_text()
+        for damaged in (text[: len(text) // 2], None):
+            if damaged is None:
+                (directory / name).unlink()
+            else:
+                (directory / name).write_text(damaged)
+            again = trainer.train(directory)
+            assert again.nep_txt == whole.nep_txt
+            assert (directory / name).read_text() == text
+
+
+def test_more_steps_after_a_plateau_say_that_nothing_is_done(
+    tmp_path, emt_frames, small_parameters
+) -> None:
+    trainer = NepTrainer(
+        steps=40, reports=1, learning_rate=(1e-9, 1e-9), settings=TrainingSettings(plateau=5)
+    )
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
+    first = trainer.train(directory)
+    more = replace(trainer, steps=60)
+    more.prepare(tmp_path, small_parameters, emt_frames[:3])
+    assert more.train(directory).nep_txt == first.nep_txt
+    assert "more steps do not continue it" in (directory / "training.log").read_text()
+
+
+def test_a_useless_potential_is_named_in_the_log(tmp_path, emt_frames, small_parameters) -> None:
+    trainer = NepTrainer(steps=20, reports=1, learning_rate=(1.0, 1.0))
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
+    trainer.train(directory)
+    assert "the potential is of no use" in (directory / "training.log").read_text()
+
+
+def test_files_that_no_training_wrote_are_kept(tmp_path, emt_frames, small_parameters) -> None:
+    trainer = NepTrainer(steps=10)
+    write_frames(tmp_path / "train.xyz", emt_frames[:3])
+    text = (tmp_path / "train.xyz").read_text()
+    # The same frames, as after an interrupted preparation.
+    trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
+    (tmp_path / "nep.in").unlink()
+    with pytest.raises(InputError, match=r"has a train.xyz but no nep.in, .* another directory"):
+        trainer.prepare(tmp_path, small_parameters, emt_frames[:2])
+    assert (tmp_path / "train.xyz").read_text() == text
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file, file / "below"):
+        with pytest.raises(ServiceError, match="cannot be prepared in"):
+            trainer.prepare(place, small_parameters, emt_frames[:2])
 
 
 @pytest.mark.slow
@@ -237,6 +311,14 @@ def test_wrong_input_is_refused_before_anything_is_written(
         NepTrainer(steps=0)
     with pytest.raises(InputError, match="wall_time is -1 s"):
         NepTrainer(wall_time=-1.0)
+    for rate, message in ((0.02, "must be two numbers"), ((50.0, 1.0), "at most 1")):
+        with pytest.raises(InputError, match=message):
+            NepTrainer(learning_rate=rate)
+    for weights in ((0.0, 0.0, 0.0), (-1.0, 1.0, 1.0)):
+        with pytest.raises(InputError, match="the weights of energy, force and virial are"):
+            LossWeights(*weights)
+    with pytest.raises(InputError, match=r"plateau is 1\.5"):
+        TrainingSettings(plateau=1.5)
 
 
 @pytest.mark.faults
