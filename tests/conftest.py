@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -47,6 +48,11 @@ pytest_plugins = ["tests.helpers.requirements"]
 
 # Hundreds of processes import the package: compile its modules once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A shell starts programs in the background with SIGINT ignored, and programs that they start
+# inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

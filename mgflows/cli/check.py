@@ -19,10 +19,15 @@ from mgflows.cli.tables import make_console, make_table
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from ase.calculators.calculator import Calculator
 
     from mgflows.nep.calculator import Device
     from mgflows.nep.checks import Check
-    from mgflows.validation.acceptance import AcceptanceResult
+    from mgflows.validation.acceptance import (
+        AcceptanceFrames,
+        AcceptanceResult,
+        AcceptanceSettings,
+    )
 
 _STYLES = {"passed": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
 _ROOM_TEMPERATURE_GLASSES = 2
@@ -126,7 +131,6 @@ def check(
     from mgflows.validation.acceptance import (
         AcceptanceFrames,
         AcceptanceSettings,
-        accept_potential,
         choose_glasses,
     )
 
@@ -149,18 +153,15 @@ def check(
         melt_time=melt_time,
         n_glasses=min(_ROOM_TEMPERATURE_GLASSES, len(structures)),
     )
-    console = make_console(stderr=True)
-    with console.status("testing") as status:
-        result = accept_potential(
-            potential,
-            structures,
-            settings=settings,
-            reference=reference_calculator(label_with, structures, device),
-            frames=AcceptanceFrames(known, tested),
-            device=device,
-            seed=seed,
-            progress=lambda name: status.update(f"testing: {name}"),
-        )
+    result = accept(
+        potential,
+        structures,
+        AcceptanceFrames(known, tested),
+        settings,
+        reference=reference_calculator(label_with, structures, device),
+        device=device,
+        seed=seed,
+    )
     if squeezed is not None:
         result = replace(result, checks=(*result.checks, squeezed))
     if visited:
@@ -181,8 +182,34 @@ def check(
             }
         )
     else:
-        _print(result)
+        print_acceptance(result)
     context.exit(0 if result.passed else 1)
+
+
+def accept(
+    potential: Path,
+    glasses: list[Atoms],
+    frames: AcceptanceFrames,
+    settings: AcceptanceSettings,
+    *,
+    reference: Calculator | None = None,
+    device: Device = "cpu",
+    seed: int = 0,
+) -> AcceptanceResult:
+    """Run the acceptance tests and show which one is running."""
+    from mgflows.validation.acceptance import accept_potential
+
+    with make_console(stderr=True).status("testing") as status:
+        return accept_potential(
+            potential,
+            glasses,
+            settings=settings,
+            reference=reference,
+            frames=frames,
+            device=device,
+            seed=seed,
+            progress=lambda name: status.update(f"testing: {name}"),
+        )
 
 
 def _glasses(path: Path | None, species: tuple[str, ...]) -> list[Atoms]:
@@ -255,7 +282,8 @@ def _at_zero_pressure(
     )
 
 
-def _print(result: AcceptanceResult) -> None:
+def print_acceptance(result: AcceptanceResult) -> None:
+    """Print the tests, the worst frames and the verdict."""
     from rich.text import Text
 
     console = make_console()

@@ -65,6 +65,7 @@ def committee() -> None:
     show_default=True,
     help="Directory of the committee.",
 )
+@force_option
 @directory_option
 @json_option
 def train(
@@ -75,6 +76,7 @@ def train(
     threads: int,
     potential: Path | None,
     output: Path,
+    force: bool,
     directory: Path | None,
     as_json: bool,
 ) -> None:
@@ -102,6 +104,7 @@ def train(
             n_members=members,
             trainer=NepTrainer(steps=steps, n_threads=threads),
             seed=seed,
+            replace_results=force,
             progress=lambda member, state: log.print(
                 f"member {member}: step {state.step} of {state.n_steps}", style="dim"
             ),

@@ -1,9 +1,9 @@
 """The ``mgflows`` command, a group that imports a subcommand when it is called.
 
-Exit codes of all commands: 0 success; 1 the command ran and found a problem (`validate`, `check`,
-`doctor`, `heal`, `recover-offline`, `db status`), or a bug, with its traceback; 2 an error,
-reported in one sentence; 130 interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those of
-`mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
+Exit codes of all commands: 0 success; 1 the command ran and found a problem (`train`, `validate`,
+`check`, `doctor`, `heal`, `recover-offline`, `db status`), or a bug, with its traceback; 2 an
+error, reported in one sentence; 130 interrupted with Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Those
+of `mgflows worker` are in :class:`mgflows.launch.worker.ExitCode`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ _COMMANDS = {
         "mgflows.cli.reproduce:reproduce",
         "Show to what extent a paper's figures are reproduced.",
     ),
+    "train": ("mgflows.cli.train:train", "Train a NEP without a database."),
     "committee": (
         "mgflows.cli.committee:committee",
         "Estimate errors with a committee of NEPs and select frames to label.",

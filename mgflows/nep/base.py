@@ -160,14 +160,14 @@ class Trainer(ABC):
         *,
         seed: int | None = None,
         initial_potential: str | Path | None = None,
+        replace_results: bool = True,
     ) -> Path:
         """Write ``nep.in``, ``train.xyz`` and ``test.xyz``.
 
         Parameters
         ----------
         directory
-            Made if absent. Results of a training on other frames or with other settings are removed
-            from it.
+            Made if absent.
         parameters
             The model; each trainer documents the fields that it uses.
         train, test
@@ -177,6 +177,9 @@ class Trainer(ABC):
             Replaces the trainer's own seed.
         initial_potential
             Path or text of a ``nep.txt`` of the same architecture to start from.
+        replace_results
+            Whether results of a training on other frames or with other settings are removed from
+            the directory; if not, they are refused.
 
         Returns
         -------
@@ -186,8 +189,8 @@ class Trainer(ABC):
         ------
         InputError
             For frames that cannot be trained on, a frame in both sets, a potential of another
-            architecture, a directory in which another process trains, or one with such files that
-            no training wrote; nothing is written then.
+            architecture, a directory in which another process trains, or one with files that are
+            not to be replaced; nothing is written then.
         ServiceError
             If the directory cannot be written.
         """
@@ -203,7 +206,8 @@ class Trainer(ABC):
         try:
             directory.mkdir(parents=True, exist_ok=True)
             with _alone_in(directory):
-                self._write_inputs(directory, parameters, train, test, initial)
+                data = train, test, initial
+                self._write_inputs(directory, parameters, data, replace_results)
         except BaseException as error:
             if is_new and directory.is_dir():
                 (directory / LOCK).unlink(missing_ok=True)
@@ -221,10 +225,10 @@ class Trainer(ABC):
         self,
         directory: Path,
         parameters: NepParameters,
-        train: Sequence[Atoms],
-        test: Sequence[Atoms],
-        initial: str | None,
+        data: tuple[Sequence[Atoms], Sequence[Atoms], str | None],
+        replace_results: bool,
     ) -> None:
+        train, test, initial = data
         # Frame by frame, so that the text of many frames is never in memory.
         inputs = {name: directory / f".{name}.new" for name in ("train.xyz", "test.xyz")}
         try:
@@ -238,6 +242,8 @@ class Trainer(ABC):
                 write_text(inputs[INITIAL_FILE], initial)
             _refuse_files_of_others(directory, inputs)
             if not _can_continue(directory, parameters, inputs):
+                if not replace_results:
+                    keep_potential(directory)
                 for pattern in (*_OUTPUTS, "train.xyz", "test.xyz", INITIAL_FILE):
                     for path in directory.glob(pattern):
                         path.unlink()
@@ -445,6 +451,15 @@ def _refuse_files_of_others(directory: Path, inputs: dict[str, Path]) -> None:
                 "replaced",
                 hint="prepare the training in another directory",
             )
+
+
+def keep_potential(directory: Path) -> None:
+    """Refuse to remove the potential of another training."""
+    if (directory / "nep.txt").exists():
+        raise InputError(
+            f"{directory} holds a training on other frames or with other settings",
+            hint="train in another directory, or allow that one to be replaced (--force)",
+        )
 
 
 def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, Path]) -> bool:

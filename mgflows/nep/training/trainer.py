@@ -11,6 +11,7 @@ import numpy as np
 
 import mgflows
 from mgflows.errors import InputError, MgflowsError
+from mgflows.nep.base import keep_potential
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.results import read_loss
 from mgflows.nep.trainers import Trainer, TrainingProgress, TrainingResult
@@ -135,6 +136,7 @@ class NepTrainer(Trainer):
         *,
         seed: int | None = None,
         initial_potential: str | Path | None = None,
+        replace_results: bool = True,
     ) -> Path:
         """Check the frames and write ``nep.in``, ``training.json``, ``train.xyz`` and ``test.xyz``.
 
@@ -151,10 +153,18 @@ class NepTrainer(Trainer):
         complete = self._complete(parameters, seed)
         FrameSet.check(train, complete, self.settings.subset_weights, test)
         directory = super().prepare(
-            directory, parameters, train, test, seed=seed, initial_potential=initial_potential
+            directory,
+            parameters,
+            train,
+            test,
+            seed=seed,
+            initial_potential=initial_potential,
+            replace_results=replace_results,
         )
         (directory / SETTINGS).write_text(self.settings.to_text(), encoding="utf-8")
         if not self._can_restore(directory, complete):
+            if not replace_results:
+                keep_potential(directory)
             for name in (CHECKPOINT, "nep.txt", "loss.out", "training.log"):
                 (directory / name).unlink(missing_ok=True)
         return directory
