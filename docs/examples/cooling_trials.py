@@ -6,7 +6,7 @@ cools Cu46Zr46Al8 (150 atoms, consistent table) by variants of the efficient pro
 inherent-structure energies as a table. All variants have the same number of sweeps for each sample,
 those of discarded samples included, after the same equilibration. Each trial is stored in the JSON
 file when it is finished, so that the same command continues after an interruption. Samples of
-population annealing with a common ancestor count as one in the error. Two CPU minutes with the
+population annealing with a common ancestor count as one in the error. Three CPU minutes with the
 default --sweeps and --samples.
 """
 
@@ -42,6 +42,7 @@ Trial = tuple[list[float], int]
 LJ, ALLOY = LennardJones.cuzral(), Alloy.cuzral()
 PROTOCOL = GlassProtocol.of("efficient", LJ, ALLOY, 1)
 HIGH, LOW = PROTOCOL.reduced_temperature_high, PROTOCOL.reduced_temperature_low
+CU_AL, AL_ZR = (("Cu", "Al"),), (("Al", "Zr"),)
 BATCH = 16
 EXCHANGE_EVERY = 20
 """Sweeps between two exchanges of temperatures in parallel tempering."""
@@ -151,6 +152,12 @@ TRIALS: dict[str, Callable[[int, int], Trial]] = {
     "lowest of 4 coolings of a quarter": lambda n, seed: best_of(n, seed, 4),
     "exchange fraction 0.1": lambda n, seed: pieces(n, seed, swap_fraction=0.1),
     "exchange fraction 0.4": lambda n, seed: pieces(n, seed, swap_fraction=0.4),
+    "exchanges of Cu with Zr, too": lambda n, seed: pieces(
+        n, seed, exchange_pairs=(*CU_AL, *AL_ZR, ("Cu", "Zr"))
+    ),
+    "exchanges of Cu with Al only": lambda n, seed: pieces(n, seed, exchange_pairs=CU_AL),
+    "exchanges of Al with Zr only": lambda n, seed: pieces(n, seed, exchange_pairs=AL_ZR),
+    "no exchanges": lambda n, seed: pieces(n, seed, swap_fraction=0.0),
     "cube of 0.11": lambda n, seed: pieces(n, seed, max_displacement=0.11),
     "cube of 0.2": lambda n, seed: pieces(n, seed, max_displacement=0.2),
 }
