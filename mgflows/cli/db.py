@@ -34,7 +34,7 @@ def start(directory: Path | None, as_json: bool) -> None:
 
 
 @db.command()
-@click.option("--force", is_flag=True, help="Stop it although a campaign is running.")
+@click.option("--force", is_flag=True, help="Stop it even if a campaign is running.")
 @directory_option
 @json_option
 def stop(force: bool, directory: Path | None, as_json: bool) -> None:
@@ -96,7 +96,7 @@ def _require_idle(server: PrivateMongod, directory: Path | None) -> None:
         # A server that does not answer is stopped in any case.
         return
     if running:
-        raise ServiceError(f"{plural(len(running), 'job')} of a worker uses the server", hint=hint)
+        raise ServiceError(f"the server is used by {plural(len(running), 'job')} of a worker", hint=hint)
 
 
 def _server(directory: Path | None) -> PrivateMongod:

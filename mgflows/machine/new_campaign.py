@@ -333,8 +333,8 @@ the name.
 
 {chr(10).join(sorted(imports))}
 
-# The samples of the surrogate have {alloy.mass_density:.2f} g/cm^3. The default is a fifth more
-# than the elements have, and about as much more than the glass, as in the paper; relaxations
+# The samples of the surrogate have {alloy.mass_density:.2f} g/cm^3. The default is a fifth above
+# that of the elements, and about as far above that of the glass, as in the paper; relaxations
 # remove the excess.
 alloy = Alloy.from_formula(
     "{request.formula}",

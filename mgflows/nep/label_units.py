@@ -174,8 +174,8 @@ def _check_agreement(
     per_atom = _fit(energy, terms)
     if per_atom.is_good and not per_atom.implausible.any():
         raise InputError(
-            "the energies of the frames agree with their forces and stresses only as energies per "
-            "atom",
+            "the energies of the frames agree with their forces and stresses only if they are "
+            "energies per atom",
             hint="give the energy of the whole cell in eV",
         )
     if fit.is_good:

@@ -1,4 +1,4 @@
-"""Several potentials beside each other and experiment."""
+"""Several potentials compared with each other and with experiment."""
 
 from __future__ import annotations
 

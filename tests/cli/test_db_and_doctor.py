@@ -66,7 +66,7 @@ def test_a_server_with_a_running_job_is_not_stopped(short_directory: Path) -> No
         launchpad.add_wf(Firework([], name="a job"))
         launchpad.checkout_fw(FWorker(), str(short_directory))
         refused = run(db, "stop", *where)
-        assert "1 job of a worker uses the server" in str(refused.exception)
+        assert "the server is used by 1 job of a worker" in str(refused.exception)
         assert server.pid() is not None
     finally:
         assert run(db, "stop", "--force", *where).exit_code == 0

@@ -109,7 +109,7 @@ def test_exported_files_follow_the_umask(glass_database, dataset, tmp_path, form
 
 def test_files_are_not_replaced_by_other_content(glass_database, dataset, tmp_path):
     (tmp_path / "train.xyz").write_text("mine")
-    with pytest.raises(InputError, match=r"train.xyz exists with another content"):
+    with pytest.raises(InputError, match=r"train.xyz exists with different content"):
         write_dataset(glass_database, dataset.dataset_id, "family", tmp_path)
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("launch")]
     assert (tmp_path / "train.xyz").read_text() == "mine"

@@ -383,7 +383,7 @@ def test_energies_per_atom_are_refused_and_can_be_declared(settings, tmp_path):
         database.import_frames([path], "mine", METHOD, reading=reading, dry_run=True)
         return database.import_frames([path], name, METHOD, reading=reading)
 
-    with pytest.raises(InputError, match="only as energies per atom; add --energy-per atom"):
+    with pytest.raises(InputError, match="only if they are energies per atom; add --energy-per atom"):
         imported("work", frames, offset=0.0)
     sizes = "per atom: Cu has -3.5.* eV in cells of 4 atoms and -3.5.* in cells of 8; add --energy"
     with pytest.raises(InputError, match=sizes):
@@ -478,9 +478,9 @@ def test_an_archive_of_raw_vasp_outputs_is_read(settings, tmp_path):
     reasons = " ".join(found.examples.values())
     assert sum(found.refused.values()) == 5
     for words in (
-        "upload/broken/vasprun.xml.gz: it cannot be read, as if it were cut off",
+        "upload/broken/vasprun.xml.gz: it cannot be read; it may have been cut off",
         "electrons/vasprun.xml.gz, step 1: the electronic self-consistency did not converge",
-        "other/cut/OUTCAR: it cannot be read, as if it were cut off (Incomplete OUTCAR)",
+        "other/cut/OUTCAR: it cannot be read; it may have been cut off (Incomplete OUTCAR)",
     ):
         assert words in reasons
     assert "5 of 15 frames or calculations are left out" in found.warnings[0]

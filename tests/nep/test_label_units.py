@@ -65,7 +65,7 @@ def test_consistent_labels_and_too_few_frames_are_accepted(copies) -> None:
         ({"stress": -1.0}, r"change by -\S+ times the work of the stresses, .* the stresses"),
         ({"stress": 160.2}, r"by 0.00\d+ times the work of the stresses, .* the stresses"),
         ({"force": -1.0, "stress": 50.0}, "check unit and sign of the forces and stresses"),
-        ({"per_atom": True}, "only as energies per atom; give the energy of the whole cell"),
+        ({"per_atom": True}, "only if they are energies per atom; give the energy of the whole cell"),
     ],
 )
 def test_labels_that_contradict_each_other_are_refused(copies, factors, message) -> None:

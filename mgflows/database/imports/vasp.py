@@ -162,7 +162,7 @@ def _read_output(name: str, top: str, file: Path, source: Path) -> Iterator[Fore
     except Exception as error:  # noqa: BLE001
         # The parsers raise anything, according to the place where a file is cut off.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        yield ForeignFrame(name, problem=f"it cannot be read, as if it were cut off ({reason})")
+        yield ForeignFrame(name, problem=f"it cannot be read; it may have been cut off ({reason})")
 
 
 def _own_name(source: Path) -> str:
