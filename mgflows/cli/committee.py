@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,9 @@ def train(
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     if potential is not None:
         read_potential(potential_text(potential), species)
+    if force:
+        for member in output.glob("member_*/nep.in"):
+            shutil.rmtree(member.parent)
     log = make_console(stderr=True)
     try:
         trained = train_committee(
@@ -104,7 +108,6 @@ def train(
             n_members=members,
             trainer=NepTrainer(steps=steps, n_threads=threads),
             seed=seed,
-            replace_results=force,
             progress=lambda member, state: log.print(
                 f"member {member}: step {state.step} of {state.n_steps}", style="dim"
             ),

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +105,10 @@ _MOMENT = 0.05
 """s after which a lost interruption is repeated."""
 
 
+class _NotReadError(Exception):
+    """The reader of the output, such as `head`, has ended."""
+
+
 class _LazyGroup(click.Group):
     """A group whose help needs only the table above."""
 
@@ -116,6 +120,13 @@ class _LazyGroup(click.Group):
             return None
         module, _, attribute = _COMMANDS[name][0].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click would end with 1, a problem found, if nobody reads the output."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _NotReadError from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -215,9 +226,10 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _print_error(_plain_sentence(error.format_message()))
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has ended.
-        sys.stderr.close()
+    except (BrokenPipeError, _NotReadError):
+        # What is still in the buffer goes nowhere: Python would report it at the end.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except Exception as error:  # noqa: BLE001 - printed without passwords
         message = _explanation(error)

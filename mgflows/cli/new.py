@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,7 @@ from mgflows.errors import MgflowsError
 from mgflows.text import format_hours, listed, plural, rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from rich.console import Console
 
@@ -219,7 +221,6 @@ def new(
         check_density(alloy, lj)
     directory = (directory or Path(formula)).absolute()
     path = directory / CAMPAIGN_FILE
-    check_output(path, force=force, option="--directory")
     limits = (target_force, target_energy, label_budget, maximum_rounds)
     # A limit alone asks for rounds as well.
     has_rounds = selection is not None or any(limit is not None for limit in limits)
@@ -234,27 +235,30 @@ def new(
         None if teacher is None else Teacher(teacher, teacher_labels),
         label_arguments,
     )
-    try:
-        write_campaign(directory, request)
-        # Some calculators print when they are built, which is no part of --json.
-        with contextlib.redirect_stdout(sys.stderr):
-            campaign = load_campaign(directory)
-            label = label_cost(campaign.label_maker.label_maker, campaign.alloy)
-            costs = stage_costs(campaign, label)
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            directory.rmdir()
-        # The user did not write the file: report only the cause of its failure.
-        cause = error.__cause__ if isinstance(error.__cause__, MgflowsError) else error
-        if isinstance(cause, MgflowsError):
+    with _draft_folder(path, force=force) as folder:
+        try:
+            draft = write_campaign(folder, request)
+            # Some calculators print when they are built, which is no part of --json.
+            with contextlib.redirect_stdout(sys.stderr):
+                campaign = load_campaign(folder)
+                # Calculators that run other programs write files where they run.
+                with contextlib.chdir(folder):
+                    label = label_cost(campaign.label_maker.label_maker, campaign.alloy, _say)
+                    costs = stage_costs(campaign, label, _say)
+        except Exception as error:
+            # The user did not write the file: report only the cause of its failure.
+            cause = error.__cause__ if isinstance(error.__cause__, MgflowsError) else error
+            if not isinstance(cause, MgflowsError):
+                raise
             hint = (cause.hint or "").replace("(`kwargs`)", "(--label-arguments)")
             raise type(cause)(cause.message, hint=hint) from None
-        raise
-    if not (directory / FILE_NAME).exists():
-        Settings(directory=directory).write(directory / FILE_NAME)
-    facts = _facts(alloy, lj, campaign, glass_density)
-    facts["database"], problem = _start_database(directory) if with_database else (None, "")
+        facts = _facts(alloy, lj, campaign, glass_density)
+        if not (directory / FILE_NAME).exists():
+            Settings(directory=directory).write(directory / FILE_NAME)
+        # An interruption leaves mgflows.yaml, with which a database that runs can be stopped.
+        facts["database"], problem = _start_database(directory) if with_database else (None, "")
+        # Only now can nothing else fail: an earlier campaign.py has stayed until here.
+        os.replace(draft, path)
     if as_json:
         print_json(
             {
@@ -291,6 +295,31 @@ def new(
         console.print(f"  mgflows run {shown}", markup=False, soft_wrap=True)
     for warning in warnings:
         console.print(f"before that: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _draft_folder(path: Path, *, force: bool) -> Iterator[Path]:
+    """A temporary folder beside the campaign's file, for its draft; a failure leaves nothing.
+
+    Folders that were made for it are removed again after a failure, if they are empty.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        check_output(path, force=force, option="--directory")
+        with tempfile.TemporaryDirectory(
+            prefix=".new-", dir=path.parent, ignore_cleanup_errors=True
+        ) as draft_folder:
+            yield Path(draft_folder)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
+
+
+def _say(text: str) -> None:
+    """Print to standard error what the command is waiting for."""
+    click.echo(f"{text} ...", err=True)
 
 
 def _start_database(directory: Path) -> tuple[str | None, str]:
@@ -413,7 +442,8 @@ def _print_costs(console: Console, costs: list[StageCost], label: LabelCost | No
                 "change its lengths in campaign.py",
                 style="yellow",
             )
-    if label is not None and not label.is_measured:
+    is_of_here = label is not None and (label.is_measured or label.extrapolated_from is not None)
+    if label is not None and not is_of_here:
         n_labels = sum(cost.n_labels for cost in costs)
         total = sum(cost.core_hours or 0.0 for cost in costs)
         console.print(
@@ -425,7 +455,7 @@ def _print_costs(console: Console, costs: list[StageCost], label: LabelCost | No
     basis = "the core hours are rough estimates"
     if label is None:
         basis += "; labels have none, since their calculator does not run here"
-    elif label.is_measured:
+    elif is_of_here:
         basis += f": {label.basis}"
     console.print(
         f"{basis}; `mgflows cost` forecasts from finished jobs once the first have run",

@@ -36,10 +36,16 @@ def make_console(*, stderr: bool = False) -> Console:
     from mgflows.settings import columns_of_environment
 
     stream = sys.stderr if stderr else sys.stdout
+
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to the command, whose exit code is not that of a problem."""
+            raise BrokenPipeError
+
     if stream.isatty():
-        return Console(stderr=stderr, highlight=False)
+        return _Console(stderr=stderr, highlight=False)
     width = _NO_LIMIT if columns_of_environment() is None else None
-    return Console(file=cast("IO[str]", _Trimmed(stream)), highlight=False, width=width)
+    return _Console(file=cast("IO[str]", _Trimmed(stream)), highlight=False, width=width)
 
 
 class _Trimmed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +11,7 @@ import click
 
 from mgflows.cli.check import accept, print_acceptance
 from mgflows.cli.options import FiniteFloat, Interrupted, directory_option, json_option, print_json
-from mgflows.cli.paths import check_output_directory, force_option, read_dataset
+from mgflows.cli.paths import force_option, read_dataset
 from mgflows.cli.tables import make_console, make_table
 from mgflows.errors import InputError
 from mgflows.text import plural
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ase import Atoms
+    from rich.console import Console
 
     from mgflows.nep.base import Trainer, TrainingProgress
     from mgflows.nep.parameters import NepParameters
@@ -38,8 +40,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
     type=FiniteFloat(min=0.0, max=1.0, max_open=True),
     default=0.2,
     show_default=True,
-    help="Fraction of the families of the file SOURCE that are kept as test frames; 0 for "
-    "none.",
+    help="Fraction of the families of the file SOURCE that are kept as test frames; 0 for none.",
 )
 @click.option(
     "--trainer",
@@ -64,19 +65,25 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--from", "start_from", type=_file, help="nep.txt to start from; its model is trained."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Seed of the split and the training  [default: 0; none for the nep of GPUMD, which has "
+    "had the keyword since late 2026].",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Threads; GPUMD takes none.",
+    help="Threads of the own trainer or neppo.",
 )
 @click.option(
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("nep"),
+    type=click.Path(file_okay=False),
+    default="nep",
     show_default=True,
+    callback=lambda _context, _parameter, value: _named(value),
     help="Directory of the training.",
 )
 @force_option
@@ -95,7 +102,7 @@ def train(
     neuron: int | None,
     cutoff: tuple[float, float] | None,
     start_from: Path | None,
-    seed: int,
+    seed: int | None,
     threads: int,
     output: Path,
     force: bool,
@@ -112,10 +119,14 @@ def train(
     from mgflows.nep import GpumdTrainer
     from mgflows.settings import Settings
 
-    check_output_directory(output)
-    _keep_source(source, output)
-    frames, tested = _read(source, test, test_fraction, seed, directory)
-    parameters = _parameters(source, frames, trainer, start_from)
+    _keep_sources(output, Path(source), test, start_from)
+    if trainer == "gpumd" and threads > 1:
+        raise click.UsageError("--threads is for the trainers own and neppo: gpumd runs on a GPU")
+    frames, tested = _read(source, test, test_fraction, seed or 0, directory)
+    if trainer == "gpumd" and start_from is not None:
+        raise click.UsageError("GPUMD's nep cannot start from a potential; leave out --from")
+    log = make_console(stderr=True)
+    parameters = _parameters(source, frames, trainer, start_from, log)
     if neuron is not None:
         parameters = replace(parameters, neuron=neuron)
     if cutoff is not None:
@@ -123,7 +134,6 @@ def train(
     chosen, parameters = _trainer(trainer, parameters, steps, batch, seed, threads)
     if isinstance(chosen, GpumdTrainer):
         chosen = replace(chosen, command=Settings.load(directory).nep_command)
-    log = make_console(stderr=True)
     log.print(
         f"{plural(len(frames), 'training frame')} and {plural(len(tested), 'test frame')} of "
         f"{', '.join(parameters.species)}",
@@ -135,7 +145,7 @@ def train(
         parameters,
         frames,
         tested,
-        seed=seed,
+        seed=seed if trainer == "gpumd" else seed or 0,
         initial_potential=start_from,
         replace_results=force,
     )
@@ -151,7 +161,7 @@ def train(
     tables = _errors(potential, frames, tested)
     if not as_json:
         _print_errors(tables)
-    accepted = None if no_check else _accept(potential, frames, tested, seed)
+    accepted = None if no_check else _accept(potential, frames, tested, seed or 0)
     if as_json:
         print_json(
             {
@@ -178,12 +188,28 @@ def train(
     context.exit(0 if accepted is None or accepted.passed else 1)
 
 
-def _keep_source(source: str, output: Path) -> None:
-    """Refuse to train in the folder of the frames, whose files would be replaced."""
-    if Path(source).is_dir() and Path(source).samefile(output):
-        raise InputError(
-            f"the training would replace files of {source}", hint="give another --output"
-        )
+def _named(value: str) -> Path:
+    """The folder of --output; an empty name, as of an unset variable, is not the current folder."""
+    if not value:
+        raise click.BadParameter("an empty name is not a directory; leave the option out for 'nep'")
+    return Path(value)
+
+
+def _keep_sources(output: Path, *sources: Path | None) -> None:
+    """Refuse a training that would replace what it reads."""
+    for source in sources:
+        if source is None:
+            continue
+        path = source.resolve()
+        is_replaced = path.parent == output.resolve() and path.name in _WRITTEN
+        if is_replaced or (path.is_dir() and path == output.resolve()):
+            raise InputError(
+                f"the training in {output} would replace files of {source}",
+                hint="give another --output",
+            )
+
+
+_WRITTEN = ("nep.in", "nep.txt", "nep_initial.txt", "train.xyz", "test.xyz")
 
 
 def _read(
@@ -193,8 +219,16 @@ def _read(
     from mgflows.nep import read_frames, split_frames
 
     path = Path(source)
-    if not path.exists() and (path.suffix or path.name != source):
-        raise InputError(f"there is no file or folder {source}", hint="check the path")
+    if not path.exists() and (path.suffix or path.name != source or not _is_id(source)):
+        raise InputError(
+            f"there is no file or folder {source}",
+            hint="check the path, or give the id of a dataset",
+        )
+    if path.is_dir() and not (path / "test.xyz").exists():
+        raise InputError(
+            f"the folder {source} has no test.xyz",
+            hint=f"give {path / 'train.xyz'}, which is then split",
+        )
     if not path.is_file():
         if test is not None:
             raise click.UsageError(
@@ -221,22 +255,48 @@ def _read(
 _NAMES = ("frame_id", "family", "subset")
 
 
+def _is_id(source: str) -> bool:
+    """Whether a word can be the id of a dataset: hexadecimal digits."""
+    return all(letter in string.hexdigits for letter in source)
+
+
 def _parameters(
-    source: str, frames: Sequence[Atoms], trainer: TrainerName, start_from: Path | None
+    source: str,
+    frames: Sequence[Atoms],
+    trainer: TrainerName,
+    start_from: Path | None,
+    log: Console,
 ) -> NepParameters:
     """Model of the initial potential, of the ``nep.in`` beside the frames, or the paper's."""
+    from mgflows.files import read_text
     from mgflows.nep import NepParameters
     from mgflows.nep.calculator import potential_text, validate_nep_text
 
     species = tuple(sorted({symbol for each in frames for symbol in each.get_chemical_symbols()}))
     settings = Path(source, "nep.in")
     if start_from is not None:
+        if settings.is_file():
+            log.print(f"the model is that of {start_from}, not of {settings}", markup=False)
         model = validate_nep_text(potential_text(start_from))
         # The trainer of mgflows leaves out other species, the others need all.
         return replace(model, species=species) if trainer == "own" else model
-    if settings.is_file():
-        return NepParameters.from_text(settings.read_text(encoding="utf-8"))
-    return NepParameters(species)
+    if not settings.is_file():
+        return NepParameters(species)
+    try:
+        model = NepParameters.from_text(read_text(settings), needs_batch=trainer == "gpumd")
+    except InputError as error:
+        raise InputError(f"{settings}: {error.message}", hint=error.hint) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{settings} cannot be read ({error})", hint="save it with the encoding UTF-8"
+        ) from error
+    if trainer != "gpumd":
+        log.print(
+            f"the model is that of {settings}; steps, batch, rates and weights are those of the "
+            "trainer",
+            markup=False,
+        )
+    return model
 
 
 def _trainer(
@@ -244,7 +304,7 @@ def _trainer(
     parameters: NepParameters,
     steps: int | None,
     batch: int | None,
-    seed: int,
+    seed: int | None,
     threads: int,
 ) -> tuple[Trainer, NepParameters]:
     from mgflows.nep import GpumdTrainer, NeppoTrainer, NepTrainer
@@ -252,21 +312,27 @@ def _trainer(
     given: dict[str, Any] = {"steps": steps, "batch": batch}
     given = {option: value for option, value in given.items() if value is not None}
     if name == "gpumd":
-        if "steps" in given:
-            given["generation"] = given.pop("steps")
-        return GpumdTrainer(), replace(parameters, **given)
+        if steps is not None:
+            # nep writes its potential at these intervals only.
+            interval = next(n for n in range(parameters.output_interval, 0, -1) if steps % n == 0)
+            given |= {"generation": given.pop("steps"), "output_interval": interval}
+        return GpumdTrainer(takes_seed=seed is not None), replace(parameters, **given)
     kind = {"own": NepTrainer, "neppo": NeppoTrainer}[name]
-    return kind(**given, seed=seed, n_threads=threads), parameters
+    return kind(**given, seed=seed or 0, n_threads=threads), parameters
 
 
 def _progress(state: TrainingProgress) -> str:
     left = f", {state.seconds_left:.0f} s left" if state.seconds_left == state.seconds_left else ""
-    errors = (1e3 * state.energy_test, 1e3 * state.force_test, 1e3 * state.virial_test)
-    tested = (
-        f"loss {state.total:.3g}"
-        if errors[0] != errors[0]
-        else "test errors {:.3g} meV/atom, {:.3g} meV/Å, {:.3g} meV/atom".format(*errors)
-    )
+    errors = [
+        f"{1e3 * error:.3g} {unit}"
+        for error, unit in (
+            (state.energy_test, "meV/atom"),
+            (state.force_test, "meV/Å"),
+            (state.virial_test, "meV/atom"),
+        )
+        if error == error
+    ]
+    tested = f"test errors {', '.join(errors)}" if errors else f"loss {state.total:.3g}"
     return f"step {state.step} of {state.n_steps}: {tested}{left}"
 
 

@@ -43,6 +43,10 @@ __all__ = ["ComparisonMaker", "FurtherMelts", "ValidationSampleMaker"]
 
 _NAMED_SAMPLES = 3
 _CHECKPOINT = "checkpoint-dynamics.npz"
+_COMPARED_BY_GLASS = ("glass", "yield")
+"""Samples of one number under several potentials must be of one glass."""
+_SAME_LABEL = 1e-6
+"""eV per atom."""
 
 
 class FurtherMelts(BaseModel):
@@ -120,7 +124,7 @@ class ValidationSampleMaker(StoredMaker):
         """
         from mgflows.md.engines import RunPausedError, fastest_engine
         from mgflows.md.potentials import parse_potential
-        from mgflows.validation.measurement import measure_sample
+        from mgflows.validation.measurement import glass_digest, measure_sample
         from mgflows.validation.run import composition_of
 
         if glass is None:
@@ -171,6 +175,7 @@ class ValidationSampleMaker(StoredMaker):
             temperature=planned.temperature,
             n_atoms=planned.n_atoms or len(atoms),
             composition=composition_of([atoms]),
+            glass_digest=glass_digest(atoms),
             engine=engine.name,
             values=sample.values,
             errors=sample.errors,
@@ -320,26 +325,70 @@ def comparison_of(
     names: Sequence[str] = (),
     measured_curves: Sequence[MeasuredCurve] = (),
 ) -> Comparison:
-    """Average stored samples of the potentials in their order; the first is under test."""
+    """Average stored samples of the potentials in their order; the first is under test.
+
+    Samples of another glass than that of the same number under an earlier potential are left out.
+    """
     from mgflows.validation.comparison import compare
 
-    energies: dict[int, float] = {
-        document.index: document.label_energy
-        for document in documents
-        if document.kind == "glass" and document.label_energy is not None
+    ranks = {name: rank for rank, name in enumerate(names)}
+    ordered = sorted(documents, key=lambda document: ranks.get(document.potential, len(ranks)))
+    labels = {
+        document.glass_digest: document.label_energy
+        for document in ordered
+        if document.glass_digest and document.label_energy is not None
     }
+    other_glasses = _other_glasses(ordered)
     composition = documents[0].composition
-    samples = [(d.potential, _task(d), _sample(d)) for d in documents]
+    samples = [
+        (
+            document.potential,
+            _task(document),
+            reason or _sample(document, labels.get(document.glass_digest or "")),
+        )
+        for document, reason in zip(ordered, other_glasses, strict=True)
+    ]
     return compare(
         sorted(samples, key=lambda entry: entry[1].index),
         suite=suite,
         protocol=protocol_of(suite),
         composition=composition,
-        label_energies=[energies.get(k) for k in range(max(energies, default=-1) + 1)],
         experiments=[each for each in experiments if each.is_of(composition)],
         measured_curves=[each for each in measured_curves if each.is_of(composition)],
         names=names,
     )
+
+
+def _other_glasses(documents: Sequence[ValidationSampleDocument]) -> list[str]:
+    """The reason why each sample is left out: another glass has its number; empty if none has.
+
+    Glasses of samples of earlier versions, which have no digest, are known by their label energies.
+    """
+    digests: dict[int, ValidationSampleDocument] = {}
+    labels: dict[int, ValidationSampleDocument] = {}
+    reasons = []
+    for document in documents:
+        reason = ""
+        if document.kind in _COMPARED_BY_GLASS:
+            digest, label = document.glass_digest, document.label_energy
+            first = digests.get(document.index) if digest else None
+            differs = first is not None and first.glass_digest != digest
+            if first is None and label is not None:
+                first = labels.get(document.index)
+                known = first.label_energy if first else None
+                differs = known is not None and abs(known - label) > _SAME_LABEL
+            if differs and first is not None:
+                reason = (
+                    f"it was measured on another structure than {first.kind} {first.index + 1} of "
+                    f"{first.potential} and is left out; measure it under another name"
+                )
+            else:
+                if digest:
+                    digests.setdefault(document.index, document)
+                if label is not None:
+                    labels.setdefault(document.index, document)
+        reasons.append(reason)
+    return reasons
 
 
 def comparison_document(
@@ -436,11 +485,13 @@ def _task(document: ValidationSampleDocument) -> SampleTask:
     )
 
 
-def _sample(document: ValidationSampleDocument) -> Sample:
+def _sample(document: ValidationSampleDocument, label_energy: float | None = None) -> Sample:
+    """The sample, with the label energy of its glass, which is given for the same glass."""
     from mgflows.validation.sample import Sample
 
+    label = label_energy if document.label_energy is None else document.label_energy
     return Sample(
-        values=document.values,
+        values=document.values if label is None else document.values | {"label_energy": label},
         errors=document.errors,
         correlation_times=document.correlation_times,
         curves={name: curve.columns for name, curve in document.curves.items()},

@@ -41,7 +41,7 @@ from mgflows.nep.parameters import Dialect, NepParameters
 from mgflows.nep.results import LossTable, read_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from ase import Atoms
@@ -61,6 +61,7 @@ _OUTPUTS = (
     "training.log",
     "nep.in.whole",
 )
+_RESULTS = ("nep.txt", "nep.restart", "checkpoint.npz")
 INITIAL_FILE = "nep_initial.txt"
 """Potential that a training starts from."""
 WHOLE_FILE = "nep.in.whole"
@@ -243,7 +244,7 @@ class Trainer(ABC):
             _refuse_files_of_others(directory, inputs)
             if not _can_continue(directory, parameters, inputs):
                 if not replace_results:
-                    keep_potential(directory)
+                    keep_results(directory, inputs)
                 for pattern in (*_OUTPUTS, "train.xyz", "test.xyz", INITIAL_FILE):
                     for path in directory.glob(pattern):
                         path.unlink()
@@ -417,8 +418,9 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
     for index, frame in enumerate(chain(train, test)):
         unknown = sorted(set(frame.get_chemical_symbols()) - set(parameters.species))
         if unknown:
+            name = f"frame {index}" if index < len(train) else f"test frame {index - len(train)}"
             raise InputError(
-                f"frame {index} contains {unknown[0]}, which is not among the species "
+                f"{name} contains {unknown[0]}, which is not among the species "
                 f"{', '.join(parameters.species)} of the potential",
                 hint="add it to the species, or leave the frame out",
             )
@@ -439,27 +441,50 @@ def _check_frames(parameters: NepParameters, train: Sequence[Atoms], test: Seque
 
 
 def _refuse_files_of_others(directory: Path, inputs: dict[str, Path]) -> None:
-    """Refuse to replace files that no training wrote: a directory of ours has a ``nep.in``."""
-    if (directory / "nep.in").exists():
+    """Refuse to replace files that no training of mgflows wrote."""
+    if _is_own(directory / "nep.in"):
         return
-    for name in ("nep.txt", "train.xyz", "test.xyz", INITIAL_FILE):
+    for name in ("nep.in", "nep.txt", "train.xyz", "test.xyz", INITIAL_FILE):
         path = directory / name
         # An interrupted preparation leaves the same frames.
         if path.exists() and not (name in inputs and filecmp.cmp(path, inputs[name], False)):
             raise InputError(
-                f"{directory} has a {name} but no nep.in, so no training wrote it, and it would be "
-                "replaced",
+                f"{directory} has a {name} that mgflows did not write, and it would be replaced",
                 hint="prepare the training in another directory",
             )
 
 
-def keep_potential(directory: Path) -> None:
-    """Refuse to remove the potential of another training."""
-    if (directory / "nep.txt").exists():
-        raise InputError(
-            f"{directory} holds a training on other frames or with other settings",
-            hint="train in another directory, or allow that one to be replaced (--force)",
-        )
+def _is_own(settings: Path) -> bool:
+    """Whether mgflows wrote a ``nep.in``: one written by hand differs in order or spaces."""
+    if not settings.exists():
+        return False
+    try:
+        text = read_text(settings)
+        parameters = NepParameters.from_text(text)
+    except (InputError, UnicodeDecodeError):
+        return False
+    return text in {parameters.to_text("gpumd"), parameters.to_text("neppo")}
+
+
+def keep_results(directory: Path, inputs: Mapping[str, Path] | None = None) -> None:
+    """Refuse to remove a potential, the state or the frames of another training.
+
+    Parameters
+    ----------
+    directory
+        The directory of that training.
+    inputs
+        New files of frames by name; the same frames are not refused.
+    """
+    for name in (*_RESULTS, *(inputs or {})):
+        path = directory / name
+        if path.exists() and not (
+            inputs and name in inputs and filecmp.cmp(path, inputs[name], False)
+        ):
+            raise InputError(
+                f"{directory} holds a training on other frames or with other settings ({name})",
+                hint="train in another directory, or allow that one to be replaced (--force)",
+            )
 
 
 def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, Path]) -> bool:
@@ -473,8 +498,8 @@ def _can_continue(directory: Path, parameters: NepParameters, inputs: dict[str, 
     if not all(filecmp.cmp(path, directory / name, False) for name, path in inputs.items()):
         return False
     try:
-        return NepParameters.from_text(settings.read_text(encoding="utf-8")).can_become(parameters)
-    except InputError:
+        return NepParameters.from_text(read_text(settings)).can_become(parameters)
+    except (InputError, UnicodeDecodeError):
         return False
 
 

@@ -69,9 +69,14 @@ def potential_text(potential: str | Path) -> str:
     try:
         return read_text(potential).lstrip()
     except FileNotFoundError as error:
-        raise MissingFileError(f"the potential {potential} cannot be read: {error}") from error
+        raise MissingFileError(
+            f"the potential {potential} cannot be read: {error.strerror}", hint="check the path"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the potential {potential} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(
+            f"the potential {potential} cannot be read: {reason}", hint="give a nep.txt"
+        ) from error
 
 
 def nep_calculator(potential: str | Path, device: Device = "cpu") -> Calculator:

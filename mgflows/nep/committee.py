@@ -372,7 +372,6 @@ def train_committee(
     trainer: Trainer | None = None,
     seed: int = 0,
     initial_potential: str | Path | None = None,
-    replace_results: bool = True,
     progress: Callable[[int, TrainingProgress], None] | None = None,
 ) -> Committee:
     """Train a committee, each member in a separate directory.
@@ -395,16 +394,14 @@ def train_committee(
         Member ``i`` uses stream ``i`` of it for its draw and its initial parameters.
     initial_potential
         Potential to start all members from.
-    replace_results
-        Whether members trained on other frames or with other settings are removed from the
-        directory; if not, they are refused.
     progress
         Called with the number of a member and its progress.
 
     Raises
     ------
     InputError
-        For fewer than two members or families, or frames that cannot be trained on.
+        For fewer than two members or families, frames that cannot be trained on, or a directory
+        with members of another committee.
     """
     if n_members < _SMALLEST_COMMITTEE:
         raise InputError(
@@ -425,7 +422,7 @@ def train_committee(
             bag_families(frames, draw),
             seed=initial,
             initial_potential=initial_potential,
-            replace_results=replace_results,
+            replace_results=False,
         )
         report = None if progress is None else partial(progress, number)
         texts.append(trainer.train(folder, report).nep_txt)

@@ -218,7 +218,10 @@ def blocks(path: Path) -> Iterator[Block]:
             # Editors on Windows begin a file with a byte order mark.
             yield from _blocks(path, TextIOWrapper(content, encoding="utf-8-sig"))
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"the frames {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(
+            f"the frames {path} cannot be read: {reason}", hint="check the path and the file"
+        ) from error
 
 
 def _blocks(path: Path, stream: TextIO) -> Iterator[Block]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.errors import ServiceError
@@ -53,14 +54,17 @@ class FrameFile(Sequence[Atoms]):
         self._places: list[int] = []
 
     def append(self, frame: Atoms) -> None:
-        """Write a frame at the end, with the results of its calculator and its ``info``."""
+        """Write a frame at the end, with the standard results of its calculator and ``info``.
+
+        Other arrays than numbers and positions are not kept.
+        """
         record = (
             frame.numbers,
             frame.positions,
             frame.cell.array,
             frame.pbc,
             frame.info,
-            getattr(frame.calc, "results", None),
+            None if frame.calc is None else _known(frame.calc.results),
         )
         try:
             place = self._file.seek(0, 2)
@@ -95,6 +99,11 @@ class FrameFile(Sequence[Atoms]):
         if results is not None:
             frame.calc = SinglePointCalculator(frame, **results)
         return frame
+
+
+def _known(results: dict[str, Any]) -> dict[str, Any]:
+    """Results that every calculator may have; MACE, for example, adds energies of nodes."""
+    return {name: value for name, value in results.items() if name in all_properties}
 
 
 def _not_written(error: OSError) -> ServiceError:

@@ -309,8 +309,15 @@ class NepParameters:
         return "".join(f"{keyword:<15} {_format(value)}\n" for keyword, value in lines)
 
     @classmethod
-    def from_text(cls, text: str) -> NepParameters:
+    def from_text(cls, text: str, *, needs_batch: bool = True) -> NepParameters:
         """Read a ``nep.in`` of either dialect.
+
+        Parameters
+        ----------
+        text
+            Contents of the file.
+        needs_batch
+            Whether ``batch`` must be given; NepTrainer and neppo have their own.
 
         Raises
         ------
@@ -357,6 +364,8 @@ class NepParameters:
         if "species" not in values:
             raise InputError("nep.in has no line 'type', such as: type 3 Cu Zr Al")
         absent = [name for name in _MOVING_DEFAULTS if name not in values]
+        if not needs_batch:
+            absent = [name for name in absent if name != "batch"]
         if absent:
             raise InputError(
                 f"nep.in leaves out {', '.join(absent)}, whose default depends on the trainer",
@@ -373,7 +382,8 @@ _NEUTRAL: dict[str, Any] = {"lambda_shear": 1.0, "type_weight": None, "force_del
 """Values of keywords that are written only if they differ from these."""
 _REFUSED = {
     "save_potential": "mgflows keeps the potential of the last step; remove the line",
-    "fine_tune": "start from a potential with prepare(..., initial_potential=) instead",
+    "fine_tune": "start from a potential with prepare(..., initial_potential=) or "
+    "`mgflows train --from` instead",
     "prediction": "compute errors of a potential with mgflows.nep.parity instead",
     "import_q_scaler": "a training from an initial potential keeps its scaler; remove the line",
     "model_type": "mgflows trains potential energies only",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mgflows.errors import InputError
+from mgflows.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -120,9 +121,9 @@ def split_frames(
     if is_test.all() or not is_test.any():
         side = "train on" if is_test.all() else "test with"
         raise InputError(
-            f"the {scheme} split of {n_frames} frames of {len(set(families))} families leaves "
-            f"nothing to {side}",
-            hint="add samples or change test_fraction",
+            f"the {scheme} split of {plural(n_frames, 'frame')} of "
+            f"{plural(len(set(families)), 'family')} leaves nothing to {side}",
+            hint="add samples, change the fraction of test frames, or train without test frames",
         )
     return is_test
 

@@ -32,6 +32,11 @@ class ValidationSampleDocument(BaseModel):
     temperature: float | None = Field(None, description="K, of a melt")
     n_atoms: int = Field(description="atoms")
     composition: dict[str, float] = Field(description="atomic fractions")
+    glass_digest: str | None = Field(
+        None,
+        description="digest of the glass that the sample was given; None in samples of earlier "
+        "versions",
+    )
     engine: str = Field(description="program of the dynamics")
     values: dict[str, float] = Field(description="quantity to value, in the unit of the quantity")
     errors: dict[str, float] = Field(

@@ -12,7 +12,7 @@ from mgflows import units
 from mgflows.errors import MgflowsError
 from mgflows.fits import fit_line
 from mgflows.text import plural
-from mgflows.validation.quantities import QUANTITIES
+from mgflows.validation.quantities import QUANTITIES, title_of
 from mgflows.validation.short_range_order import ICOSAHEDRON
 from mgflows.validation.suite_settings import MELT_TEMPERATURE
 from mgflows.validation.transport import finite_size_correction, fit_arrhenius, fit_vogel
@@ -38,16 +38,9 @@ _PER_TEMPERATURE = (
     "diffusion_corrected",
     "relaxation_time",
 )
-_AVERAGED = (
-    "radial distribution",
-    "structure factor",
-    "heat capacity",
-    "cooling",
-    "displacements",
-    "stress-strain",
-)
 _HIDDEN = (
     "energy",
+    "label_energy",
     "relaxed_energy",
     "melt_volume",
     "melt_cubic",
@@ -57,6 +50,39 @@ _HIDDEN = (
 _LISTED_INDICES = 10
 _COMPLETE = 0.999
 """Samples of earlier versions contain the most frequent Voronoi indices only."""
+
+
+@dataclass(frozen=True)
+class _CurveKind:
+    """How curves of one kind are averaged.
+
+    Parameters
+    ----------
+    abscissa, unit
+        Column of the abscissa, and its unit.
+    tolerance
+        Points whose abscissae differ by at most this are averaged: well below the spacing of the
+        points of one curve.
+    ordinate, error
+        Column with a standard error, and the column of this error.
+    """
+
+    abscissa: str
+    unit: str
+    tolerance: float
+    ordinate: str = ""
+    error: str = ""
+
+
+_AVERAGED = {
+    "radial distribution": _CurveKind("distance", "A", 1e-3, "xray", "xray_error"),
+    "structure factor": _CurveKind("q", "1/A", 1e-3),
+    "heat capacity": _CurveKind("temperature", "K", 5.0, "heat_capacity", "error"),
+    "cooling": _CurveKind("temperature", "K", 1.0),
+    "displacements": _CurveKind("distance", "A", 1e-3),
+    "stress-strain": _CurveKind("strain", "", 1e-5),
+}
+_SHEAR = _CurveKind("strain", "", 1e-5)
 
 
 @dataclass(frozen=True)
@@ -109,12 +135,14 @@ class ModelResults:
         Quantity (and temperature, such as ``viscosity 1600 K``) to its estimate.
     curves
         ``radial distribution``, ``structure factor``, ``heat capacity``, ``cooling``,
-        ``displacements`` and ``stress-strain`` averaged over samples; ``cold`` and ``dimer A-B`` of
-        a single sample; ``energies`` by glass.
+        ``displacements``, ``stress-strain`` and ``shear xy`` averaged over samples, with the number
+        ``n_samples`` of curves that have each point; ``cold`` and ``dimer A-B`` of a single sample;
+        ``energies`` by glass.
     failures
         Sample and quantity to the reason.
     unresolved
-        Sample and quantity to the reason why the suite cannot determine it; not failures.
+        Sample and quantity to the reason why the suite cannot determine it, and averaged curves to
+        the points that some samples lack; not failures.
     warnings
         Sample and quantity to the reason, for unsafe dimers of a peer; they do not fail the
         validation of the first potential.
@@ -191,14 +219,16 @@ def average_samples(
     _fits(model)
     _melt_heat_capacity(model, measured)
     _energies(model, measured, label_energies)
-    for title in _AVERAGED:
-        if averaged := _mean_curve(curves.get(title, [])):
-            model.curves[title] = averaged
     for title, found_curves in curves.items():
-        if title == "cold" or title.startswith("dimer "):
+        kind = _SHEAR if title.startswith("shear ") else _AVERAGED.get(title)
+        if kind is not None:
+            averaged, note = _mean_curve(found_curves, kind)
+            if averaged:
+                model.curves[title] = averaged
+            if note:
+                model.unresolved[f"{title} curve"] = note
+        elif title == "cold" or title.startswith("dimer "):
             model.curves[title] = found_curves[0]
-        elif title.startswith("shear "):
-            model.curves[title] = _mean_curve(found_curves) or found_curves[0]
     return model
 
 
@@ -233,7 +263,15 @@ def _viscosities(
     for task, sample in samples:
         if task.temperature is not None and "viscosity" in sample.values:
             by_temperature[task.temperature].append(sample)
-    for temperature, runs in by_temperature.items():
+    for temperature, all_runs in by_temperature.items():
+        intervals = [_stress_interval(run) for run in all_runs]
+        interval = Counter(intervals).most_common(1)[0][0]
+        runs = [run for run, own in zip(all_runs, intervals, strict=True) if own == interval]
+        if len(runs) < len(all_runs):
+            model.unresolved[title_of(f"viscosity {temperature:g} K")] = (
+                f"{plural(len(all_runs) - len(runs), 'run')} left out, whose stress was not "
+                f"sampled every {interval:g} fs"
+            )
         segments, run_of = [], []
         for number, run in enumerate(runs):
             for column, row in run.curves["stress correlation"].items():
@@ -241,10 +279,9 @@ def _viscosities(
                     segments.append(row)
                     run_of.append(number)
         shortest = min(map(len, segments))
-        times = runs[0].curves["stress correlation"]["time"]
         result = viscosity_from_correlations(
             np.array([row[:shortest] for row in segments]),
-            sample_interval=times[1] - times[0],
+            sample_interval=interval,
             volume=float(np.mean([run.values["melt_volume"] for run in runs])),
             temperature=temperature,
         )
@@ -269,6 +306,12 @@ def _viscosities(
             "time": (1e-3 * result.time).tolist(),
             "running_integral": result.running_integral.tolist(),
         }
+
+
+def _stress_interval(run: Sample) -> float:
+    """Interval in fs at which the stress of a melt was sampled, without its rounding errors."""
+    times = run.curves["stress correlation"]["time"]
+    return round(times[1] - times[0], 6)
 
 
 def _infinite_diffusion(model: ModelResults, samples: Sequence[tuple[SampleTask, Sample]]) -> None:
@@ -382,12 +425,17 @@ def _energies(
     if not glasses:
         return
     known = [] if label_energies is None else list(label_energies)
-    label = [known[k] if k < len(known) and known[k] is not None else np.nan for k in glasses]
+    # The label of a sample belongs to its glass, that of a number only to the glasses given.
+    given = {k: energy for k, energy in enumerate(known) if energy is not None}
+    label = [
+        float(sample.values.get("label_energy", given.get(k, np.nan)))
+        for k, sample in glasses.items()
+    ]
     energy = [sample.values["energy"] for sample in glasses.values()]
     model.curves["energies"] = {
         "glass": [float(index) for index in glasses],
         "energy": energy,
-        "label": [float(value) for value in label],  # type: ignore[arg-type]
+        "label": label,
         "shear_modulus": [
             sample.values.get("shear_modulus_aqs", np.nan) for sample in glasses.values()
         ],
@@ -407,18 +455,81 @@ def _energies(
     model.estimates["energy_offset"] = offset
 
 
-def _mean_curve(curves: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
-    """Mean over samples of curves on one grid; empty if their grids differ."""
-    if not curves:
-        return {}
-    lengths = {len(next(iter(curve.values()))) for curve in curves}
-    if len(lengths) != 1:
-        return {}
-    mean = {
-        column: np.mean([curve[column] for curve in curves if column in curve], axis=0).tolist()
-        for column in curves[0]
-    }
-    if "xray" in mean and len(curves) > 1:
-        spread = np.std([curve["xray"] for curve in curves], axis=0, ddof=1)
-        mean["xray_error"] = (spread / np.sqrt(len(curves))).tolist()
-    return mean
+def _mean_curve(
+    curves: Sequence[dict[str, list[float]]], kind: _CurveKind
+) -> tuple[dict[str, list[float]], str]:
+    """Mean of curves at the abscissae that more than half of them have.
+
+    Parameters
+    ----------
+    curves
+        Of the samples. They may lack points, and end early.
+    kind
+        Their abscissa, and the column with an error: of several curves it is the standard error of
+        their mean, of a single one its own.
+
+    Returns
+    -------
+    dict, str
+        The columns, with the number of curves at each point in ``n_samples``; empty if no point
+        is left. A note on the points that some curves lack, empty if there are none.
+    """
+    n, least = len(curves), len(curves) // 2 + 1
+    points = _matched(curves, kind)
+    kept = [point for point in points if len(point) >= least]
+    descending = any(curve[kind.abscissa][:1] > curve[kind.abscissa][-1:] for curve in curves)
+    if descending:
+        kept.reverse()
+
+    def values(column: str, point: dict[int, int]) -> list[float]:
+        return [curves[k][column][i] for k, i in point.items() if column in curves[k]]
+
+    def abscissae(chosen: list[dict[int, int]]) -> list[float]:
+        return [float(np.mean(values(kind.abscissa, point))) for point in chosen]
+
+    notes = []
+    if lost := abscissae([point for point in points if len(point) < least]):
+        notes.append(f"{_points(lost, kind)} left out, in fewer than {least} of {n} curves")
+    if partial := [point for point in kept if len(point) < n]:
+        fewest = min(map(len, partial))
+        few = f"{fewest}" if fewest == max(map(len, partial)) else f"at least {fewest}"
+        notes.append(f"{_points(abscissae(partial), kind)} averaged over {few} of {n} curves")
+    if not kept:
+        return {}, "; ".join(["no curve", *notes])
+    mean = {}
+    for column in dict.fromkeys(column for curve in curves for column in curve):
+        found = [values(column, point) for point in kept]
+        # Samples of earlier versions lack some columns.
+        if all(found):
+            mean[column] = [float(np.mean(each)) for each in found]
+    if n > 1 and kind.error and kind.ordinate in mean:
+        mean[kind.error] = [
+            float(np.std(each, ddof=1) / np.sqrt(len(each)))
+            for each in (values(kind.ordinate, point) for point in kept)
+        ]
+    mean["n_samples"] = [float(len(point)) for point in kept]
+    return mean, "; ".join(notes)
+
+
+def _matched(curves: Sequence[dict[str, list[float]]], kind: _CurveKind) -> list[dict[int, int]]:
+    """Points in order of their abscissae: number of each curve that has one to its index there."""
+    points: list[dict[int, int]] = []
+    start = -np.inf
+    for x, number, index in sorted(
+        (x, number, index)
+        for number, curve in enumerate(curves)
+        for index, x in enumerate(curve[kind.abscissa])
+    ):
+        if x - start > kind.tolerance or number in points[-1]:
+            points.append({})
+            start = x
+        points[-1][number] = index
+    return points
+
+
+def _points(abscissae: Sequence[float], kind: _CurveKind) -> str:
+    """Number and range of some points, such as ``2 points from 400 to 550 K``."""
+    low, high = (f"{limit:.4g}" for limit in (min(abscissae), max(abscissae)))
+    where = f"at {low}" if len(abscissae) == 1 else f"from {low} to {high}"
+    unit = f" {kind.unit}" if kind.unit else ""
+    return f"{plural(len(abscissae), 'point')} {where}{unit}"

@@ -184,6 +184,7 @@ def compare(
         Atomic fractions.
     label_energies
         Energies in eV per atom of the given glasses by the labelling method, None where unknown.
+        The value ``label_energy`` of a sample precedes that of the number of its glass.
     experiments, measured_curves
         Measured values and curves of this composition.
     names

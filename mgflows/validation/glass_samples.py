@@ -140,6 +140,8 @@ def measure_yield(given: SampleInput, sample: Sample) -> None:
     strain, stress = curve.yield_point
     if np.isfinite(stress):
         sample.values |= {"yield_stress": stress, "yield_strain": strain}
+        if curve.failure:
+            sample.unresolved["stress-strain curve"] = curve.failure
     else:
         reached = f"the stress has not passed its maximum at a strain of {curve.strain[-1]:g}"
         if curve.failure:

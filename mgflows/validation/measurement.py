@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import mgflows
 from mgflows.errors import MgflowsError
+from mgflows.files import digest_of_arrays
 from mgflows.geometry import at_rest
 from mgflows.md.engines import fastest_engine
 from mgflows.md.engines.base import RunPausedError
@@ -29,9 +30,27 @@ if TYPE_CHECKING:
     from mgflows.validation.plan import SampleTask, SuiteProtocol
     from mgflows.validation.sample import Progress
 
-__all__ = ["measure_sample"]
+__all__ = ["glass_digest", "measure_sample"]
 
 logger = logging.getLogger(__name__)
+
+_OFFSET = 3.1415926535e-7
+"""A, moves the limits of the rounding away from numbers of few decimals, which files contain: the
+rounding errors of a copy in fractional coordinates would otherwise change their digest."""
+
+
+def glass_digest(glass: Atoms) -> str:
+    """Digest of the species, the cell and the positions of a glass, both to 1e-6 A.
+
+    It is the same for a copy that was stored in a database.
+    """
+    return digest_of_arrays(
+        [
+            (glass.numbers, 0),
+            (glass.cell.array + _OFFSET, 6),
+            (glass.get_positions() + _OFFSET, 6),
+        ]
+    )
 
 
 def measure_sample(

@@ -8,6 +8,7 @@ import numpy as np
 
 from mgflows.errors import InputError, MgflowsError
 from mgflows.md import protocols
+from mgflows.text import plural
 from mgflows.validation.heat_capacity import heat_capacity_from_cooling
 from mgflows.validation.quantities import QUANTITIES
 from mgflows.validation.rdf import radial_distribution
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
+    from mgflows.md.trace import Trace
     from mgflows.validation.sample import Sample, SampleInput
 
 __all__ = ["measure_quench"]
 
 _RDF_RANGE = 15.0
 _RDF_BINS = 300
+_WINDOWS = 6
+_FEWEST_PER_WINDOW = 20
+"""Windows of temperature of the heat capacity, and samples in each of them."""
 
 
 def measure_quench(given: SampleInput, sample: Sample) -> None:
@@ -72,18 +77,7 @@ def measure_quench(given: SampleInput, sample: Sample) -> None:
         "volume": cooling.volume[thin].tolist(),
         "enthalpy": cooling.enthalpy[thin].tolist(),
     }
-    n_windows = min(6, len(cooling.time) // 20)
-    if n_windows >= 2:
-        curve = heat_capacity_from_cooling(
-            cooling.set_temperature, cooling.enthalpy, n_windows=n_windows
-        )
-        converged = np.isfinite(curve.error)
-        if converged.any():
-            sample.curves["heat capacity"] = {
-                "temperature": curve.temperature[converged].tolist(),
-                "heat_capacity": curve.heat_capacity[converged].tolist(),
-                "error": curve.error[converged].tolist(),
-            }
+    _heat_capacity(cooling, sample)
     for name, series in (("volume", cooling.volume), ("enthalpy", cooling.enthalpy)):
         try:
             found = glass_transition(cooling.set_temperature, series)
@@ -103,6 +97,31 @@ def measure_quench(given: SampleInput, sample: Sample) -> None:
         else:
             sample.values[name] = 1e6 * line.slope / (3.0 * volume)
             sample.errors[name] = 1e6 * line.slope_error / (3.0 * volume)
+
+
+def _heat_capacity(cooling: Trace, sample: Sample) -> None:
+    """Heat capacity in windows of temperature; those without an error are left out."""
+    n_windows = min(_WINDOWS, len(cooling.time) // _FEWEST_PER_WINDOW)
+    if n_windows < 2:
+        sample.unresolved["heat capacity along the cooling"] = (
+            f"the cooling has {plural(len(cooling.time), 'sample')}, fewer than "
+            f"{2 * _FEWEST_PER_WINDOW}"
+        )
+        return
+    curve = heat_capacity_from_cooling(
+        cooling.set_temperature, cooling.enthalpy, n_windows=n_windows
+    )
+    converged = np.isfinite(curve.error)
+    if not converged.any():
+        sample.unresolved["heat capacity along the cooling"] = (
+            f"none of the {n_windows} windows of temperature has enough independent samples"
+        )
+        return
+    sample.curves["heat capacity"] = {
+        "temperature": curve.temperature[converged].tolist(),
+        "heat_capacity": curve.heat_capacity[converged].tolist(),
+        "error": curve.error[converged].tolist(),
+    }
 
 
 def _structure(frames: Sequence[Atoms], sample: Sample) -> None:

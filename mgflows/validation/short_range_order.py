@@ -54,6 +54,8 @@ NEUTRON_LENGTHS = {
 }
 """Coherent neutron scattering lengths in fm, natural isotopes (Sears, Neutron News 3, 26 (1992),
 doi:10.1080/10448639208218770)."""
+_REACH = 9.0
+"""A: how far away images of the atoms are taken into account."""
 _SMALLEST_FACE = 0.01
 """Faces of a Voronoi cell below this fraction of its surface are not counted: thermal motion
 creates and removes them."""
@@ -162,7 +164,7 @@ def largest_void(atoms: Atoms) -> float:
     """Radius in A of the largest sphere without the centre of an atom.
 
     Its centre is a corner of the Voronoi cells. The octahedral holes of fcc copper have 1.8 A, a
-    vacancy 2.6 A.
+    vacancy 2.6 A. Radii of 9 A and more are approximate.
 
     Parameters
     ----------
@@ -181,19 +183,21 @@ def largest_void(atoms: Atoms) -> float:
     scaled = atoms.cell.scaled_positions(diagram.vertices)
     # With a margin: a corner on a face of the cell is counted twice rather than not at all.
     inside = ((scaled > -1e-6) & (scaled < 1.0 + 1e-6)).all(axis=1)
+    if not inside.any():
+        return _REACH
     distances, _ = cKDTree(diagram.points).query(diagram.vertices[inside])
     return float(distances.max())
 
 
 def _voronoi_diagram(atoms: Atoms) -> Voronoi:
-    """Cells of the atoms, which are the first points, and of their images up to 9 A away."""
+    """Cells of the atoms, which are the first points, and of their images up to ``_REACH`` away."""
     from scipy.spatial import Voronoi
 
     cell = atoms.cell.array
     heights = abs(float(np.linalg.det(cell))) / np.linalg.norm(
         np.cross(np.roll(cell, -1, axis=0), np.roll(cell, -2, axis=0)), axis=1
     )
-    margin = 9.0 / heights
+    margin = _REACH / heights
     layers = np.ceil(margin).astype(int)
     scaled = atoms.get_scaled_positions(wrap=True)
     points = [scaled]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -193,3 +195,12 @@ def test_streams_that_the_caller_has_closed_are_discarded(monkeypatch) -> None:
     assert ended.value.code == 2
     assert not main_module.sys.stdout.isatty()
     main_module.sys.stdout.close()
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_that_nobody_reads_is_no_problem_found(options) -> None:
+    command = [sys.executable, "-m", "mgflows", "crystals", "Cu", "Zr", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=60) == 141

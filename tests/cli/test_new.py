@@ -166,6 +166,101 @@ def test_impossible_campaigns_are_refused_and_leave_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.fixture
+def edited(run, tmp_path) -> dict[str, bytes]:
+    """Contents of the folder of a campaign whose campaign.py was edited."""
+    code, _, said = run("new", "Cu50Zr50", "--scale", "tiny", "--no-database", "-C", "c")
+    assert code == 0, said
+    with (tmp_path / "c" / "campaign.py").open("a") as stream:
+        stream.write("campaign.name = 'mine'\n")
+    return contents(tmp_path / "c")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("Cu50Zr50", "--label-with", "typo"),
+        ("Cu50Zr50", "--label-with", "nope.Calc"),
+        ("Cu50Zr50", "--label-with", "ase.calculators.eam.EAM"),
+        ("Cu50Zr50", "--teacher", "stand-in"),
+        ("Cu50Y50",),
+    ],
+)
+def test_a_failure_keeps_an_existing_campaign(run, tmp_path, edited, arguments) -> None:
+    code, _, _ = run("new", *arguments, "--no-database", "-C", "c", "--force")
+    assert code == 2
+    assert contents(tmp_path / "c") == edited
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+@pytest.mark.parametrize(
+    "interrupted",
+    [
+        "mgflows.machine.new_campaign.load_campaign",
+        "mgflows.machine.estimates.label_cost",
+        "mgflows.machine.estimates.stage_costs",
+        "mgflows.settings.Settings.write",
+        "mgflows.cli.new._start_database",
+    ],
+)
+def test_an_interruption_keeps_an_existing_campaign(
+    run, tmp_path, edited, monkeypatch, interrupted, error
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(interrupted, interrupt)
+    if interrupted.endswith("write"):
+        (tmp_path / "c" / "mgflows.yaml").unlink()
+        del edited["mgflows.yaml"]
+    code, _, _ = run("new", "Cu50Zr50", "--scale", "tiny", "-C", "c", "--force")
+    assert code == 130 if error is KeyboardInterrupt else code in (1, 2)
+    assert contents(tmp_path / "c") == edited
+    if not interrupted.endswith("_start_database"):
+        assert run("new", "Cu50Zr50", "--scale", "tiny", "-C", "deep/folder")[0] == code
+        assert not (tmp_path / "deep").exists()
+
+
+def test_force_replaces_an_existing_campaign(run, tmp_path, edited) -> None:
+    code, _, said = run(
+        "new", "Cu50Zr50", "--scale", "tiny", "--no-database", "-C", "c", "--force", "--seed", "7"
+    )
+    assert code == 0, said
+    found = contents(tmp_path / "c")
+    assert b"seed=7" in found["campaign.py"]
+    assert b"mine" not in found["campaign.py"]
+    assert found["mgflows.yaml"] == edited["mgflows.yaml"]
+    assert sorted(found) == ["campaign.py", "mgflows.yaml"]
+
+
+def test_a_slow_calculator_is_announced_extrapolated_and_leaves_no_files(
+    run, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("mgflows.methods.ase._TRIED", set())
+    monkeypatch.setattr("mgflows.machine.estimates._MOMENT", 0.05)
+    monkeypatch.setattr("mgflows.machine.estimates._LONG", 0.1)
+    calculator = (
+        "new", "Zr50Cu50", "--scale", "tiny", "--no-database", "--label-with",
+        "tests.helpers.slow_calculators.ChildProcess", "--label-arguments", '{"seconds": 0.3}',
+    )  # fmt: skip
+    code, out, said = run(*calculator)
+    assert code == 0, said
+    assert "trying tests.helpers.slow_calculators.ChildProcess through ASE on 27 atoms ..." in said
+    assert re.search(
+        r"rough estimates: a label takes about [\d.]+ core seconds here, [\d.]+ to [\d.]+: "
+        r"extrapolated from 27 atoms with the square of their number",
+        out,
+    )
+    assert "with DFT" not in out
+    assert [path.name for path in tmp_path.iterdir()] == ["Zr50Cu50"]
+    folder = tmp_path / "Zr50Cu50"
+    assert sorted(path.name for path in folder.iterdir()) == ["campaign.py", "mgflows.yaml"]
+
+
 @pytest.mark.mongo
 def test_new_starts_the_database(run, tmp_path) -> None:
     try:

@@ -63,7 +63,7 @@ def test_a_folder_gives_its_model_and_a_potential_its_own(run, frames, tmp_path)
     write_frames(folder / "train.xyz", frames[:16])
     write_frames(folder / "test.xyz", frames[16:])
     model = NepParameters(("Cu", "Al", "Zr"), neuron=7, cutoff=(5.0, 4.0))
-    (folder / "nep.in").write_text(model.to_text())
+    (folder / "nep.in").write_text(f"# by hand\n{model.to_text()}")
     arguments = ("--steps", "20", "--no-check")
     code, _, err = run("train", "gpumd", *arguments)
     assert code == 0, err
@@ -76,12 +76,26 @@ def test_a_folder_gives_its_model_and_a_potential_its_own(run, frames, tmp_path)
     assert (started.species, started.neuron, started.cutoff) == (("Al", "Cu"), 7, (5.0, 4.0))
     code, _, err = run("train", "gpumd", "--output", "gpumd", *arguments)
     assert (code, "would replace files of gpumd" in err) == (2, True)
+    (tmp_path / "link.xyz").symlink_to(folder / "train.xyz")
+    for source in ("all.xyz", "gpumd/train.xyz", "link.xyz"):
+        code, _, err = run("train", source, "--output", "gpumd", "--force", *arguments)
+        assert (code, "gpumd" in err) == (2, True), err
+        assert len(read_frames(folder / "train.xyz")) == 16
     code, _, err = run("train", "gpumd", "--test", "all.xyz", *arguments)
     assert (code, "--test belongs to a file" in err) == (2, True)
     code, _, err = run("train", "absent.xyz", *arguments)
     assert (code, "there is no file or folder absent.xyz" in err) == (2, True)
+    code, _, err = run("train", "all.xyz", "--output", "", *arguments)
+    assert (code, "an empty name is not a directory" in err) == (2, True)
     code, _, err = run("train", "all.xyz", "--test", "gpumd/test.xyz", "--output", "x", *arguments)
     assert (code, "8 shared frames" in err) == (2, True)
+    assert not (tmp_path / "x").exists()
+    (folder / "nep.in").write_bytes(b"type 2 Cu Al # \xff\n")
+    code, _, err = run("train", "gpumd", *arguments)
+    assert (code, "gpumd/nep.in cannot be read" in err) == (2, True)
+    (folder / "test.xyz").unlink()
+    code, _, err = run("train", "gpumd", *arguments)
+    assert (code, "has no test.xyz; give gpumd/train.xyz" in err) == (2, True)
 
 
 def test_an_interrupted_training_resumes(run, frames, tmp_path) -> None:

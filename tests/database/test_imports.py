@@ -383,7 +383,7 @@ def test_energies_per_atom_are_refused_and_can_be_declared(settings, tmp_path):
         database.import_frames([path], "mine", METHOD, reading=reading, dry_run=True)
         return database.import_frames([path], name, METHOD, reading=reading)
 
-    with pytest.raises(InputError, match="only if they are energies per atom; add --energy-per atom"):
+    with pytest.raises(InputError, match="only if they are energies per atom; add --energy-per"):
         imported("work", frames, offset=0.0)
     sizes = "per atom: Cu has -3.5.* eV in cells of 4 atoms and -3.5.* in cells of 8; add --energy"
     with pytest.raises(InputError, match=sizes):

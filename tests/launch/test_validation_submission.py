@@ -14,8 +14,10 @@ from mgflows.cli.main import main
 from mgflows.connections import open_job_store
 from mgflows.database.validations import validation_progress
 from mgflows.eam import stand_in_setfl
+from mgflows.errors import InputError
 from mgflows.flows.comparison import ComparisonFlowMaker
 from mgflows.launch import submit_validation
+from mgflows.launch.advancing import PLANS
 from mgflows.md.potentials import EamPotential, StandInPotential
 from mgflows.report.comparison import render_comparison
 from mgflows.schemas.comparison import ComparisonDocument
@@ -26,8 +28,10 @@ from tests.helpers.workers import run_worker
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ase import Atoms
     from pymongo.database import Database
 
+    from mgflows.md.potentials import Potential
     from mgflows.settings import Settings
 
 SHORT = """
@@ -108,6 +112,76 @@ def test_a_submitted_validation_runs_fails_in_part_and_grows(
     table.write_text(f"{comment} changed\n{rest}")
     refused = submit("--add-from", "2", code=2)
     assert "samples of another potential with the name table" in refused
+
+
+def test_a_further_potential_is_compared_with_the_earlier_ones(
+    settings: Settings, tmp_path: Path
+) -> None:
+    glass = bulk("Cu", "fcc", a=3.9, cubic=True).repeat(2)
+    glass.symbols[::2] = "Zr"
+    glass.rattle(0.2, seed=1)
+    stand_in_setfl(tmp_path / "table.eam.alloy")
+    table = EamPotential(tmp_path / "table.eam.alloy")
+    maker = ComparisonFlowMaker.of_suite("peers", "tiny")
+
+    def is_new(*potentials: Potential) -> bool:
+        return submit_validation(maker, potentials, [glass], settings).is_new
+
+    assert is_new(StandInPotential())
+    assert not is_new(StandInPotential())
+    with pytest.raises(InputError, match="of stand-in already, but not of table"):
+        is_new(StandInPotential(), table)
+    assert is_new(table)
+    assert not is_new(table)
+    run_worker(settings)
+    compared_names = {model.name for model in compared(settings).models}
+    assert compared_names == {"stand-in", "table.eam.alloy"}
+
+
+def test_other_glasses_under_the_same_name_are_refused(
+    settings: Settings, database: Database
+) -> None:
+    def glasses(seed: int) -> list[Atoms]:
+        found = []
+        for number in range(2):
+            atoms = bulk("Cu", "fcc", a=3.9, cubic=True).repeat(2)
+            atoms.symbols[::2] = "Zr"
+            atoms.rattle(0.2, seed=seed + number)
+            found.append(atoms)
+        return found
+
+    def submit(given: list[Atoms], first: int = 1) -> int:
+        maker = ComparisonFlowMaker.of_suite("peers", "tiny", first=first)
+        submission = submit_validation(maker, [StandInPotential()], given, settings)
+        return submission.n_added + submission.n_planned
+
+    one, other = glasses(1), glasses(10)
+    assert submit(one, first=0) == 4
+    # None of the samples has run.
+    with pytest.raises(InputError, match="its glass 1 is not the given one") as error:
+        submit(other)
+    assert error.value.message == (
+        "the validation peers has other glasses: its glass 1 is not the given one (Cu16Zr16), nor "
+        "is 1 more"
+    )
+    assert error.value.hint == (
+        "give the glasses of peers in their order, or give this validation another name"
+    )
+    with pytest.raises(InputError, match=r"its glass 2 is not the given one \(Cu16Zr16\);"):
+        submit([one[0], other[0]])
+    assert database[PLANS].count_documents({}) == 1
+    # Samples know their glass without the plan, to which earlier versions did not add the glasses.
+    run_worker(settings)
+    database[PLANS].update_many({}, {"$unset": {"glasses": ""}})
+    with pytest.raises(InputError, match="its glass 1 is not the given one"):
+        submit(other)
+    assert submit(one[:1]) == 2
+    run_worker(settings)
+    assert compared(settings).models[0].estimates["density"].n_samples == 2
+    # Samples of earlier versions have no digest.
+    database.outputs.update_many({}, {"$unset": {"output.glass_digest": ""}})
+    database[PLANS].update_many({}, {"$unset": {"glasses": ""}})
+    assert submit(other, first=2) == 2
 
 
 def test_melts_are_added_until_the_limit(

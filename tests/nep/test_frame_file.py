@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mgflows.errors import ServiceError
 from mgflows.nep.frame_file import FrameFile
@@ -22,6 +23,11 @@ def test_frames_are_those_that_were_written(tmp_path, emt_frames) -> None:
             np.testing.assert_array_equal(frame.calc.results[name], value)
     frames[0].info["weight"] = 2.0
     assert "weight" not in frames[0].info
+    extended = emt_frames[0].copy()
+    extended.calc = SinglePointCalculator(extended, energy=1.0)
+    extended.calc.results["node_energy"] = np.zeros(len(extended))
+    frames.append(extended)
+    assert frames[-1].calc.results == {"energy": 1.0}
     part = frames.chosen([3, 1])
     del frames
     assert [frame == emt_frames[index] for frame, index in zip(part, (3, 1), strict=True)] == [

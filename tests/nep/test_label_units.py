@@ -7,6 +7,7 @@ import pytest
 from ase import units as ase_units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.calculators.morse import MorsePotential
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from ase.md.verlet import VelocityVerlet
@@ -65,7 +66,7 @@ def test_consistent_labels_and_too_few_frames_are_accepted(copies) -> None:
         ({"stress": -1.0}, r"change by -\S+ times the work of the stresses, .* the stresses"),
         ({"stress": 160.2}, r"by 0.00\d+ times the work of the stresses, .* the stresses"),
         ({"force": -1.0, "stress": 50.0}, "check unit and sign of the forces and stresses"),
-        ({"per_atom": True}, "only if they are energies per atom; give the energy of the whole cell"),
+        ({"per_atom": True}, "only if they are energies per atom; give the energy of the whole"),
     ],
 )
 def test_labels_that_contradict_each_other_are_refused(copies, factors, message) -> None:
@@ -106,7 +107,7 @@ def test_energies_without_stresses_are_compared_with_forces_in_a_fixed_cell(copi
 def test_labels_that_are_all_in_another_unit_are_refused(copies, in_ev, has_stress) -> None:
     factor = 1.0 / in_ev
     labels = _labelled(copies, factor, factor, factor if has_stress else None)
-    with pytest.raises(InputError, match="where 1 to 30 is expected"):
+    with pytest.raises(InputError, match=r"where 0.9\d to 1\d is expected of these"):
         check_units(labels)
     # Forces that no displacement explains are not judged.
     rng = np.random.default_rng(3)
@@ -128,5 +129,36 @@ def test_a_trajectory_is_accepted_in_ev_and_refused_in_hartree(copies, temperatu
         frames.append(atoms.copy())
         frames[-1].calc = EMT()
     check_units(_labelled(frames))
-    with pytest.raises(InputError, match="where 1 to 30 is expected"):
+    with pytest.raises(InputError, match=r"where 0.9\d to 1\d is expected of these"):
         check_units(_labelled(frames, *[1.0 / units.HARTREE] * 3))
+
+
+def test_soft_metals_are_accepted(copies) -> None:
+    """Potassium is a tenth as stiff as copper; a Hartree in place of an eV is a factor of 27."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for _ in range(12):
+        frame = bulk("K", cubic=True).repeat(3)
+        frame.rattle(0.1, rng=rng)
+        # L. A. Girifalco and V. G. Weizer, Phys. Rev. 114, 687 (1959): Morse potential of K.
+        frame.calc = MorsePotential(
+            epsilon=0.05424, r0=6.369, rho0=6.369 * 0.4977, rcut1=8, rcut2=9
+        )
+        frames.append(frame)
+    check_units(_labelled(frames, stress=None))
+    check_units(_labelled([_of("He", frame) for frame in copies], 0.03, 0.03, 0.03))
+    with pytest.raises(InputError, match="is expected of these elements"):
+        check_units(_labelled(copies, 0.03, 0.03, 0.03))
+
+
+def _of(symbol, frame):
+    """The same structure and labels for another element."""
+    other = frame.copy()
+    other.symbols[:] = symbol
+    other.calc = SinglePointCalculator(
+        other,
+        energy=frame.get_potential_energy(),
+        forces=frame.get_forces(),
+        stress=frame.get_stress(),
+    )
+    return other

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from pymatgen.core import Structure
 
 from mgflows.checkpoints import only_process
 from mgflows.errors import InputError, MissingFileError
@@ -18,9 +20,10 @@ from mgflows.md.potentials import (
     StandInPotential,
     parse_potential,
 )
+from mgflows.schemas.labels import atoms_from_structure, structure_from_atoms
 from mgflows.validation.comparison import compare
 from mgflows.validation.experiments import Experiment, load_experiments
-from mgflows.validation.measurement import measure_sample
+from mgflows.validation.measurement import glass_digest, measure_sample
 from mgflows.validation.plan import PROTOCOLS, SampleTask, SuiteProtocol, forecast, plan_samples
 from mgflows.validation.quantities import QUANTITIES
 from mgflows.validation.run import (
@@ -32,9 +35,13 @@ from mgflows.validation.run import (
 )
 from mgflows.validation.sample import Sample
 from mgflows.validation.sample_files import SampleFiles
+from mgflows.validation.shear import ShearCurve, ShearResult
 from mgflows.validation.transport import finite_size_correction
 from tests.helpers.calculators import lennard_jones
 from tests.helpers.potentials import random_potential
+
+if TYPE_CHECKING:
+    from mgflows.validation.averages import ModelResults
 
 
 def pair(epsilon: float) -> CalculatorPotential:
@@ -289,6 +296,157 @@ def test_samples_of_different_versions_are_pointed_out(tmp_path):
     assert files.read(task("quench")).version == ""
     files.write(task("quench"), stored[0])
     assert files.read(task("quench")).version == "0.1.0"
+
+
+def mean_of(title: str, *curves: dict[str, list[float]]) -> ModelResults:
+    """The model of samples with one curve each."""
+    samples = [("m", task("quench", k), Sample(curves={title: c})) for k, c in enumerate(curves)]
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    return compare(samples, **settings).models[0]
+
+
+def heat_capacity(temperature: list[float], value: float, error: float) -> dict[str, list[float]]:
+    n = len(temperature)
+    return {"temperature": temperature, "heat_capacity": [value] * n, "error": [error] * n}
+
+
+def test_curves_are_averaged_at_the_abscissae_they_share():
+    one, other = (
+        heat_capacity(windows, value, 0.5)
+        for windows, value in (([400.0, 700.0, 1000.0], 24.0), ([702.0, 1002.0, 1300.0], 30.0))
+    )
+    model = mean_of("heat capacity", one, other)
+    curve = model.curves["heat capacity"]
+    assert curve["temperature"] == [701.0, 1001.0]
+    assert curve["heat_capacity"] == [27.0, 27.0]
+    # The standard error over samples, as of every other quantity.
+    assert curve["error"] == pytest.approx([3.0, 3.0])
+    assert curve["n_samples"] == [2.0, 2.0]
+    assert model.unresolved == {
+        "heat capacity curve": "2 points from 400 to 1300 K left out, in fewer than 2 of 2 curves"
+    }
+    # A third sample with all windows; points of two of the three are kept.
+    third = heat_capacity([401.0, 701.0, 1001.0, 1301.0], 27.0, 0.5)
+    model = mean_of("heat capacity", one, other, third)
+    curve = model.curves["heat capacity"]
+    assert curve["n_samples"] == [2.0, 3.0, 3.0, 2.0]
+    assert curve["heat_capacity"] == pytest.approx([25.5, 27.0, 27.0, 28.5])
+    assert curve["error"] == pytest.approx([1.5, 3.0 / 3**0.5, 3.0 / 3**0.5, 1.5])
+    assert model.unresolved == {
+        "heat capacity curve": "2 points from 400.5 to 1300 K averaged over 2 of 3 curves"
+    }
+
+
+def test_a_single_curve_has_its_own_error_and_complete_ones_have_no_note():
+    one = heat_capacity([400.0, 700.0], 24.0, 0.5)
+    model = mean_of("heat capacity", one)
+    assert model.curves["heat capacity"] == one | {"n_samples": [1.0, 1.0]}
+    assert not model.unresolved
+    down = {"temperature": [2000.0, 1000.0, 300.0], "volume": [18.0, 17.0, 16.0]}
+    model = mean_of("cooling", down, down | {"volume": [18.2, 17.2, 16.2]})
+    assert model.curves["cooling"]["temperature"] == [2000.0, 1000.0, 300.0]
+    assert model.curves["cooling"]["volume"] == pytest.approx([18.1, 17.1, 16.1])
+    assert not model.unresolved
+
+
+@pytest.mark.parametrize("title", ["stress-strain", "shear xy"])
+def test_curves_that_end_early_are_averaged_as_far_as_most_samples_reach(title):
+    strain = (1e-3 * np.arange(101)).tolist()
+    curves = [
+        {"strain": strain[:n], "stress": [slope * x for x in strain[:n]]}
+        for n, slope in ((101, 20.0), (61, 23.0), (81, 26.0))
+    ]
+    model = mean_of(title, *curves)
+    curve = model.curves[title]
+    assert curve["strain"] == pytest.approx(strain[:81])
+    assert curve["n_samples"] == [3.0] * 61 + [2.0] * 20
+    slopes = [23.0] * 61 + [23.0] * 20
+    assert curve["stress"] == pytest.approx([g * x for g, x in zip(slopes, strain, strict=False)])
+    assert model.unresolved == {
+        f"{title} curve": "20 points from 0.081 to 0.1 left out, in fewer than 2 of 3 curves; "
+        "20 points from 0.061 to 0.08 averaged over 2 of 3 curves"
+    }
+
+
+def test_curves_without_a_common_abscissa_have_no_mean_but_a_note():
+    model = mean_of(
+        "heat capacity", heat_capacity([400.0], 24.0, 0.5), heat_capacity([700.0], 25.0, 0.5)
+    )
+    assert "heat capacity" not in model.curves
+    assert model.unresolved["heat capacity curve"].startswith("no curve; 2 points from 400 to 700")
+
+
+def test_the_error_of_the_radial_distribution_is_that_over_samples():
+    r = [2.0, 2.5, 3.0]
+    model = mean_of(
+        "radial distribution",
+        *({"distance": r, "xray": [0.0, g, 1.0], "Cu-Cu": [0.0, g, 1.0]} for g in (2.0, 2.4)),
+    )
+    g = model.curves["radial distribution"]
+    assert g["xray"] == g["Cu-Cu"] == pytest.approx([0.0, 2.2, 1.0])
+    assert g["xray_error"] == pytest.approx([0.0, 0.2, 0.0])
+
+
+def test_melts_whose_stress_was_sampled_at_another_interval_are_left_out():
+    def run(interval: float) -> Sample:
+        time = interval * np.arange(400)
+        noise = np.random.default_rng(3).normal(scale=1e-4, size=(5, len(time)))
+        rows = np.exp(-time / 100.0) + noise
+        correlation = {f"segment {k}": row.tolist() for k, row in enumerate(rows)}
+        values = {"viscosity": np.nan, "melt_volume": 7500.0}
+        curves = {"stress correlation": {"time": time.tolist(), **correlation}}
+        return Sample(values=values, curves=curves)
+
+    settings = {"suite": "own", "protocol": SuiteProtocol(), "composition": {"Cu": 1.0}}
+    runs = [run(4.0), run(2.0), run(4.0)]
+    samples = [("m", task("melt", k, 1500.0), each) for k, each in enumerate(runs)]
+    model, alone = (
+        compare(chosen, **settings).models[0] for chosen in (samples, [samples[0], samples[2]])
+    )
+    assert model.estimates["viscosity 1500 K"] == alone.estimates["viscosity 1500 K"]
+    assert model.unresolved == {
+        "viscosity at 1500 K": "1 run left out, whose stress was not sampled every 4 fs"
+    }
+
+
+def test_a_cooling_without_a_heat_capacity_is_noted(disordered):
+    protocol = replace(PROTOCOLS["tiny"], cooling_rate=1e5, hold_time=0.1, n_frames=2)
+    sample = measure_sample(task("quench"), StandInPotential(), [disordered], protocol)
+    assert "heat capacity" not in sample.curves
+    assert "fewer than 40" in sample.unresolved["heat capacity along the cooling"]
+
+
+def test_a_curve_that_ends_after_yield_is_noted(disordered, monkeypatch):
+    strain = np.linspace(0.0, 0.1, 11)
+    stress = np.where(strain < 0.06, 20.0 * strain, 0.5)
+    failure = "the curve ends at a strain of 0.1: the minimisation is not converged"
+    curve = ShearCurve("xy", strain, stress, stress, 20.0, failure=failure)
+    monkeypatch.setattr(
+        "mgflows.validation.glass_samples.athermal_quasistatic_shear",
+        lambda *_, **__: ShearResult((curve,), 20.0, np.nan, (0.0, 0.1)),
+    )
+    sample = measure_sample(task("yield"), pair(0.4), [disordered], PROTOCOLS["tiny"])
+    assert sample.values["yield_strain"] == pytest.approx(0.05)
+    assert sample.unresolved == {"stress-strain curve": failure}
+    assert not sample.failures
+
+
+def test_the_digest_of_a_glass_survives_the_database_and_names_the_structure(disordered):
+    for decimals in (3, 6, 7, 8, 16):
+        glass = disordered.copy()
+        glass.positions = np.round(glass.positions, decimals)
+        if decimals == 7:
+            # Exactly between two numbers of six decimals.
+            glass.positions = np.round(glass.positions, 6) + 5e-7
+        stored = json.loads(json.dumps(structure_from_atoms(glass).as_dict()))
+        assert glass_digest(atoms_from_structure(Structure.from_dict(stored))) == glass_digest(
+            glass
+        )
+    moved = disordered.copy()
+    moved.positions[0, 0] += 1e-4
+    other = disordered.copy()
+    other.symbols[0] = "Al"
+    assert len({glass_digest(each) for each in (disordered, moved, other)}) == 3
 
 
 def test_voronoi_indices_have_errors_over_samples():

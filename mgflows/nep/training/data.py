@@ -252,11 +252,14 @@ class FrameSet:
         test
             Test frames, if there are any.
         """
+        if not frames:
+            raise InputError("there are no frames to train on", hint="give labelled frames")
         n_species = len(parameters.species)
         energies, composition = [], []
-        for side, weights in ((frames, subset_weights or {}), (test, {})):
-            if side is test and not test:
+        for is_test, side in enumerate((frames, test)):
+            if not side:
                 continue
+            weights = {} if is_test else subset_weights or {}
             used, has_virial = [], []
             # Only what is small is kept: the frames may be larger than the memory.
             for part in cls._chunks(side, parameters, weights):
@@ -264,7 +267,7 @@ class FrameSet:
                 composition.append(part.composition_of(n_species))
                 used.append(part.weights)
                 has_virial.append(part.has_virial)
-            if side is frames:
+            if not is_test:
                 usable_frames(np.concatenate(used))
             _check_stresses(side, np.concatenate(has_virial))
         fit_reference(np.concatenate(energies), np.concatenate(composition), n_training=len(frames))

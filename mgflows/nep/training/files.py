@@ -151,11 +151,12 @@ def train_in_directory(
             )  # fmt: skip
         if training.is_finished:
             break
-        if row is not None or stopping:
-            files.write_results()
         if row is not None or stopping or now - last_save >= settings.checkpoint_interval:
             files.save(delivered=False)
             last_save = time.monotonic()
+        # After the checkpoint: where there is a potential, the training can be continued.
+        if row is not None or stopping:
+            files.write_results()
         if stopping:
             logger.info("the training stops after step %d and can be continued", training.step)
             return False

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 import mgflows
 from mgflows.errors import InputError, MgflowsError
-from mgflows.nep.base import keep_potential
+from mgflows.files import read_text
+from mgflows.nep.base import keep_results
 from mgflows.nep.calculator import potential_text, validate_nep_text
 from mgflows.nep.results import read_loss
 from mgflows.nep.trainers import Trainer, TrainingProgress, TrainingResult
@@ -24,7 +26,6 @@ from mgflows.nep.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from ase import Atoms
 
@@ -152,6 +153,13 @@ class NepTrainer(Trainer):
         """
         complete = self._complete(parameters, seed)
         FrameSet.check(train, complete, self.settings.subset_weights, test)
+        settings = Path(directory, SETTINGS)
+        if (
+            not replace_results
+            and settings.exists()
+            and read_text(settings) != self.settings.to_text()
+        ):
+            keep_results(settings.parent)
         directory = super().prepare(
             directory,
             parameters,
@@ -161,10 +169,11 @@ class NepTrainer(Trainer):
             initial_potential=initial_potential,
             replace_results=replace_results,
         )
-        (directory / SETTINGS).write_text(self.settings.to_text(), encoding="utf-8")
+        settings.write_text(self.settings.to_text(), encoding="utf-8")
         if not self._can_restore(directory, complete):
-            if not replace_results:
-                keep_potential(directory)
+            # A finished training whose checkpoint is damaged; one without a checkpoint starts over.
+            if not replace_results and _last_step(directory) >= complete.generation:
+                keep_results(directory)
             for name in (CHECKPOINT, "nep.txt", "loss.out", "training.log"):
                 (directory / name).unlink(missing_ok=True)
         return directory
@@ -250,6 +259,14 @@ class NepTrainer(Trainer):
     def _environment(self) -> dict[str, str]:
         # The linear algebra of the optimiser is too small to gain from threads.
         return {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def _last_step(directory: Path) -> int:
+    """Step of the last line of ``loss.out``; 0 without one."""
+    try:
+        return int(read_loss(directory / "loss.out").step[-1])
+    except (InputError, IndexError):
+        return 0
 
 
 def _has_results(directory: Path, last_step: int) -> bool:

@@ -151,14 +151,50 @@ def test_files_that_no_training_wrote_are_kept(tmp_path, emt_frames, small_param
     # The same frames, as after an interrupted preparation.
     trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
     (tmp_path / "nep.in").unlink()
-    with pytest.raises(InputError, match=r"has a train.xyz but no nep.in, .* another directory"):
+    with pytest.raises(InputError, match=r"has a train.xyz that mgflows did not write, .* another"):
         trainer.prepare(tmp_path, small_parameters, emt_frames[:2])
+    # A folder of GPUMD, with settings written by hand.
+    settings = f"# by hand\n{small_parameters.to_text()}"
+    (tmp_path / "nep.in").write_text(settings)
+    with pytest.raises(InputError, match=r"has a nep.in that mgflows did not write, .* another"):
+        trainer.prepare(tmp_path, small_parameters, emt_frames[:2])
+    assert (tmp_path / "nep.in").read_text() == settings
     assert (tmp_path / "train.xyz").read_text() == text
     file = tmp_path / "file"
     file.write_text("")
     for place in (file, file / "below"):
         with pytest.raises(ServiceError, match="cannot be prepared in"):
             trainer.prepare(place, small_parameters, emt_frames[:2])
+
+
+def test_results_are_only_replaced_if_that_is_allowed(
+    tmp_path, emt_frames, small_parameters
+) -> None:
+    trainer = NepTrainer(steps=10, reports=1)
+    directory = trainer.prepare(tmp_path, small_parameters, emt_frames[:3])
+    result = trainer.train(directory)
+    kept = {path.name: path.read_bytes() for path in directory.iterdir()}
+    for other, frames in (
+        (trainer, emt_frames[:2]),
+        (replace(trainer, steps=5), emt_frames[:3]),
+        (replace(trainer, settings=TrainingSettings(plateau=5)), emt_frames[:3]),
+    ):
+        for missing in ("", "nep.txt"):
+            # An interrupted training has no potential, but a state.
+            (directory / missing).unlink() if missing else None
+            with pytest.raises(InputError, match="on other frames or with other settings"):
+                other.prepare(directory, small_parameters, frames, replace_results=False)
+            (directory / "nep.txt").write_bytes(kept["nep.txt"])
+        assert {path.name: path.read_bytes() for path in directory.iterdir()} == kept
+    trainer.prepare(directory, small_parameters, emt_frames[:3], replace_results=False)
+    assert trainer.train(directory).nep_txt == result.nep_txt
+    trainer.prepare(directory, small_parameters, emt_frames[:2])
+    assert not (directory / "nep.txt").exists()
+
+
+def test_no_frames_are_refused(tmp_path, small_parameters) -> None:
+    with pytest.raises(InputError, match="no frames to train on"):
+        NepTrainer().prepare(tmp_path, small_parameters, ())
 
 
 @pytest.mark.slow
