@@ -96,8 +96,8 @@ def _require_idle(server: PrivateMongod, directory: Path | None) -> None:
         # A server that does not answer is stopped in any case.
         return
     if running:
-        used_by = f"{plural(len(running), 'job')} of a worker"
-        raise ServiceError(f"the server is used by {used_by}", hint=hint)
+        jobs = plural(len(running), "job")
+        raise ServiceError(f"the server is used by {jobs} of a worker", hint=hint)
 
 
 def _server(directory: Path | None) -> PrivateMongod:
