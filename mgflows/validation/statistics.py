@@ -144,4 +144,4 @@ def slope_error(x: ArrayLike, covariance: ArrayLike, scale: ArrayLike | None = N
     c = np.asarray(covariance, dtype=float)[:n]
     # The product with a Toeplitz matrix is a convolution.
     correlated = np.convolve(weights, np.concatenate([c[:0:-1], c]))[n - 1 : 2 * n - 1]
-    return float(np.sqrt(max(weights @ correlated, 0.0)))
+    return float(np.sqrt(max(float(weights @ correlated), 0.0)))
