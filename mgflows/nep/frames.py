@@ -324,7 +324,11 @@ def _from_block(block: Block) -> Atoms:
 
     pairs = _entries(block)
     if "energy" not in pairs and "free_energy" not in pairs:
-        raise ValueError("its second line has no energy=")
+        others = [key for key in pairs if key.lower().endswith("energy")]
+        known = (
+            f"; rename {others[0]}= and the columns beside it if it is the label" if others else ""
+        )
+        raise ValueError(f"its second line has no energy={known}")
     columns = {name.lower(): name for name in block.columns}
     if "forces" in columns and "force" in columns:
         raise ValueError("its properties have both forces and force; remove one of the columns")

@@ -144,6 +144,13 @@ def test_labels_of_other_names_are_not_taken(tmp_path, more) -> None:
     np.testing.assert_allclose(np.diag(stress), [0.01, 0.02, 0.03])
 
 
+def test_a_label_of_another_name_is_pointed_out(tmp_path) -> None:
+    text = FRAME.format(more="", x=1.5).replace(" energy=", " REF_energy=")
+    (tmp_path / "mace.xyz").write_text(text)
+    with pytest.raises(InputError, match="has no energy=; rename REF_energy= and the columns"):
+        read_frames(tmp_path / "mace.xyz")
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
