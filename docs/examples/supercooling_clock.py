@@ -175,18 +175,23 @@ class Runs:
         if name not in self._stages or self._stages[name]["settings"] != settings:
             self._stages[name] = {"settings": settings, "runs": []}
         runs = self._stages[name]["runs"]
-        if len(runs) >= len(seeds):
+        # Runs of earlier versions are those of the first seeds.
+        done = {run.get("seed", seed) for run, seed in zip(runs, seeds, strict=False)}
+        if done.issuperset(seeds):
             say(f"{name}: kept from before")
             return
         self._checkpoints.mkdir(parents=True, exist_ok=True)
-        for seed in seeds[len(runs) :]:
+        for seed in sorted(set(seeds) - done):
             say(f"{name}, seed {seed}")
             checkpoint = self._checkpoints / f"{name}-{seed}.npz"
             start = time.process_time()
             result = compute(seed, checkpoint)
             # Processor time of an interrupted run counts from its last start.
             seconds = round(time.process_time() - start, 2)
-            runs.append({"version": mgflows.__version__, "cpu_seconds": seconds, "result": result})
+            version = mgflows.__version__
+            runs.append(
+                {"seed": seed, "version": version, "cpu_seconds": seconds, "result": result}
+            )
             self.write({})
             checkpoint.unlink(missing_ok=True)
 
