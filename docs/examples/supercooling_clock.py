@@ -479,8 +479,11 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                 ("swap_monte_carlo", "s", "C3", "swap Monte Carlo (open: ordered)"),
                 ("efficient", "D", "C2", "efficient protocol"),
             ):
+                above, below = (5, 5), (-18, -10)
+                last = -np.inf
                 for i, row in enumerate(group(result[key], "n_sweeps", lj.energy_unit)):
                     at = effective(clock, row)
+                    is_near, last = at.log10_time - last < 1.0, at.log10_time
                     ordered = row["crystalline"] + row["frank_kasper"] > row["n"] / 2
                     top.errorbar(
                         [10**at.log10_time],
@@ -496,7 +499,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                     top.annotate(
                         f"$10^{round(np.log10(row['n_sweeps']))}$",
                         (10**at.log10_time, row["mean"]),
-                        (5, 5) if key == "swap_monte_carlo" else (-18, -10),
+                        above if (key == "swap_monte_carlo") != is_near else below,
                         textcoords="offset points",
                         color=colour,
                     )
