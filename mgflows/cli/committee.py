@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,7 +97,11 @@ def train(
     species = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
     if potential is not None:
         read_potential(potential_text(potential), species)
+    trainer = NepTrainer(steps=steps, n_threads=threads)
     if force:
+        # Frames that are refused must not cost the committee that they would replace.
+        with tempfile.TemporaryDirectory() as scratch:
+            trainer.prepare(scratch, NepParameters(tuple(species)), frames)
         for member in output.glob("member_*/nep.in"):
             shutil.rmtree(member.parent)
     log = make_console(stderr=True)
@@ -106,7 +111,7 @@ def train(
             NepParameters(tuple(species)),
             frames,
             n_members=members,
-            trainer=NepTrainer(steps=steps, n_threads=threads),
+            trainer=trainer,
             seed=seed,
             progress=lambda member, state: log.print(
                 f"member {member}: step {state.step} of {state.n_steps}", style="dim"

@@ -122,9 +122,9 @@ def train(
     _keep_sources(output, Path(source), test, start_from)
     if trainer == "gpumd" and threads > 1:
         raise click.UsageError("--threads is for the trainers own and neppo: gpumd runs on a GPU")
-    frames, tested = _read(source, test, test_fraction, seed or 0, directory)
     if trainer == "gpumd" and start_from is not None:
         raise click.UsageError("GPUMD's nep cannot start from a potential; leave out --from")
+    frames, tested = _read(source, test, test_fraction, seed or 0, directory)
     log = make_console(stderr=True)
     parameters = _parameters(source, frames, trainer, start_from, log)
     if neuron is not None:

@@ -208,7 +208,8 @@ def _measure(method: AseMethod, alloy: Alloy, report: Callable[[str], object] | 
             ):
                 label, step = _evaluate(method, _cell(alloy, n_atoms))
         except Exception:
-            # Some calculators refuse cells that are small compared with their cutoff.
+            # Every calculator has its own errors; some refuse cells that are small compared with
+            # their cutoff. That of the sample itself is raised.
             if n_atoms == alloy.n_atoms:
                 raise
             continue

@@ -57,6 +57,29 @@ def test_train_a_committee_and_select(run, data, tmp_path) -> None:
     assert "1 of 5 structures selected, 0 known well enough, 1 discarded" in out
 
 
+def test_a_committee_is_replaced_only_by_force_and_by_frames_that_can_be_trained_on(
+    run, data, tmp_path
+) -> None:
+    command = ("committee", "train", "data", "--members", "2")
+    assert run(*command, "--steps", "10")[0] == 0
+    member = tmp_path / "committee" / "member_1" / "nep.txt"
+    first = member.read_text()
+    code, _, err = run(*command, "--steps", "5")
+    assert (code, "on other frames or with other settings" in err) == (2, True)
+    for frame in data[:16:2]:
+        frame.calc.results["energy"] += 110.0 * len(frame)
+    write_frames(tmp_path / "data" / "train.xyz", data[:16])
+    code, _, err = run(*command, "--steps", "5", "--force")
+    assert (code, "away from what its composition explains" in err) == (2, True), err
+    assert member.read_text() == first
+    for frame in data[:16:2]:
+        frame.calc.results["energy"] -= 110.0 * len(frame)
+    write_frames(tmp_path / "data" / "train.xyz", data[:16])
+    code, _, err = run(*command, "--steps", "5", "--force")
+    assert code == 0, err
+    assert member.read_text() != first
+
+
 def test_learning_curve(run, data) -> None:
     command = ("learning-curve", "data", "--steps", "20", "--seeds", "2")
     code, out, err = run(*command, "--fractions", "0.25,0.5,1", "--target-force", "1e6", "--json")
